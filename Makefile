@@ -1,0 +1,13 @@
+# Cairn. `make up` and `make test` do all the set-up there is.
+export CGO_ENABLED := 0
+
+.PHONY: build test generate
+build:
+	go build -o bin/ ./cmd/...
+
+test:
+	go vet ./...
+	go test ./...
+
+generate:
+	go generate ./...

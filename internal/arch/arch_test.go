@@ -1,0 +1,219 @@
+package arch
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/cairn-network/cairn/"
+
+const (
+	category = `service/(storage|compute|wireless|energy|mapping|iot)`
+	roles    = `(provider|customer|witness)`
+)
+
+// rows are the layers from the bottom up. A package may import packages of lower rows, packages of its own folder
+// (same first capture group), and nothing else.
+var rows = []*regexp.Regexp{
+	regexp.MustCompile(`^internal/(?:buildinfo|testutil)$`),
+	regexp.MustCompile(`^core/types$`),
+	regexp.MustCompile(`^core/(?:merkle|evidence|receipt|beacon|fixed)$`),
+	regexp.MustCompile(`^core/(?:econ|tally)$`),
+	regexp.MustCompile(`^service$`),
+	regexp.MustCompile(`^` + category + `$`),
+	regexp.MustCompile(`^(ledger|bus)(?:/.*)?$`),
+	regexp.MustCompile(`^service/role$`),
+	regexp.MustCompile(`^(` + category + `/` + roles + `)(?:/.*)?$|^service/servicetest$`),
+	regexp.MustCompile(`^(chain/x/[a-z]+)(?:/.*)?$|^(node|verifier|gateway|explorer)(?:/.*)?$`),
+	regexp.MustCompile(`^service/all/[a-z]+$|^(chain/(?:app|client|proto))(?:/.*)?$`),
+	regexp.MustCompile(`^network$|^sim(?:/.*)?$`),
+	regexp.MustCompile(`^(cmd/[a-z-]+)(?:/.*)?$`),
+}
+
+// exceptions are imports inside one row, each with its reason.
+var exceptions = map[string]string{
+	"core/evidence core/merkle":     "one signature covers many readings through a Merkle root",
+	"chain/client chain/app":        "the client needs the application's codec",
+}
+
+// pure packages are deterministic: no clock, no network, no files, no goroutines, no floats, no randomness.
+var pure = regexp.MustCompile(`^core/|^service$|^` + category + `$`)
+
+var impure = []string{"net", "net/http", "os", "os/exec", "io/ioutil", "math/rand", "math/rand/v2", "crypto/rand", "syscall", "sync", "sync/atomic"}
+
+var drawers = regexp.MustCompile(`(^|/)(util|utils|common|helper|helpers|misc)$`)
+
+func row(pkg string) (int, string) {
+	for i, r := range rows {
+		if m := r.FindStringSubmatch(pkg); m != nil {
+			for _, g := range m[1:] {
+				if g != "" {
+					return i, g
+				}
+			}
+			return i, pkg
+		}
+	}
+	return -1, ""
+}
+
+func allowed(from, to string) bool {
+	if strings.HasPrefix(to, "internal/") {
+		return true
+	}
+	if exceptions[from+" "+to] != "" {
+		return true
+	}
+	fr, fg := row(from)
+	tr, tg := row(to)
+	return fr > tr || fr == tr && fg == tg
+}
+
+type file struct {
+	pkg, path string // both relative to the repository's root
+	ast       *ast.File
+	lines     int
+	generated bool
+}
+
+func TestImportLaw(t *testing.T) {
+	documented := map[string]bool{}
+	for _, f := range load(t) {
+		if row, _ := row(f.pkg); row < 0 && !strings.HasPrefix(f.pkg, "internal/") {
+			t.Errorf("%s: package %s is in no layer: add it to rows", f.path, f.pkg)
+		}
+		if drawers.MatchString(f.pkg) {
+			t.Errorf("%s: a drawer: name the package after what it does", f.pkg)
+		}
+		if f.lines > 1000 && !f.generated {
+			t.Errorf("%s: %d lines: split it", f.path, f.lines)
+		}
+		test := strings.HasSuffix(f.path, "_test.go")
+		if f.ast.Doc != nil && !test {
+			if documented[f.pkg] {
+				t.Errorf("%s: a second package comment in %s", f.path, f.pkg)
+			}
+			documented[f.pkg] = true
+		} else if !test && !f.generated {
+			documented[f.pkg] = documented[f.pkg] || false
+		}
+		for _, spec := range f.ast.Imports {
+			path, _ := strconv.Unquote(spec.Path.Value)
+			to, own := strings.CutPrefix(path, module)
+			if own && to != f.pkg && !test && !allowed(f.pkg, to) {
+				t.Errorf("%s: %s must not import %s", f.path, f.pkg, to)
+			}
+			if to == "internal/testutil" && !test {
+				t.Errorf("%s: testutil is for tests", f.path)
+			}
+			chain := strings.HasPrefix(path, "github.com/cosmos/cosmos-sdk") || strings.HasPrefix(path, "github.com/cometbft/")
+			if chain && !regexp.MustCompile(`^(chain|network|cmd/cairn)(/|$)`).MatchString(f.pkg) {
+				t.Errorf("%s: %s: chain code belongs in chain/, network/ and cmd/cairn", f.path, path)
+			}
+			if !test && pure.MatchString(f.pkg) && slices.Contains(impure, path) {
+				t.Errorf("%s: a pure package must not import %s", f.path, path)
+			}
+		}
+		if !test && pure.MatchString(f.pkg) {
+			purity(t, f)
+		}
+	}
+	for pkg, ok := range documented {
+		if !ok {
+			t.Errorf("%s has no package comment", pkg)
+		}
+	}
+}
+
+// purity reports goroutines, floats and clocks.
+func purity(t *testing.T, f file) {
+	ast.Inspect(f.ast, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.GoStmt:
+			t.Errorf("%s: a pure package starts a goroutine", f.path)
+		case *ast.Ident:
+			if n.Name == "float64" || n.Name == "float32" {
+				t.Errorf("%s: a pure package uses %s", f.path, n.Name)
+			}
+		case *ast.SelectorExpr:
+			if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains([]string{"Now", "Since", "After", "Sleep", "NewTimer"}, n.Sel.Name) {
+				t.Errorf("%s: a pure package uses time.%s", f.path, n.Sel.Name)
+			}
+		}
+		return true
+	})
+}
+
+func load(t *testing.T) []file {
+	t.Helper()
+	root := "../.."
+	var files []file
+	set := token.NewFileSet()
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); path != root && (name == "tools" || name == "testdata" || name == "node_modules" || strings.HasPrefix(name, ".")) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		parsed, err := parser.ParseFile(set, path, src, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(root, path)
+		files = append(files, file{
+			pkg: filepath.ToSlash(filepath.Dir(rel)), path: rel, ast: parsed,
+			lines: strings.Count(string(src), "\n"), generated: ast.IsGenerated(parsed),
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// TestDeviceLinksNoChain proves that what runs on a device stays small.
+func TestDeviceLinksNoChain(t *testing.T) {
+	if _, err := os.Stat("../../cmd/cairn-node"); err != nil {
+		t.Skip("cmd/cairn-node does not exist yet")
+	}
+	out, err := exec.Command("go", "list", "-deps", "../../cmd/cairn-node").CombinedOutput()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, out)
+	}
+	bad := map[string]string{
+		"github.com/cosmos/cosmos-sdk":   "devices carry no chain code",
+		"github.com/cometbft/":           "devices carry no chain code",
+		"github.com/versity/versitygw":   "the S3 front belongs to the gateway",
+		"github.com/nats-io/nats-server": "devices are clients of the bus",
+		"modernc.org/sqlite":             "the explorer's index belongs to the network",
+	}
+	for dep := range strings.FieldsSeq(string(out)) {
+		for prefix, why := range bad {
+			if strings.HasPrefix(dep, prefix) {
+				t.Errorf("cmd/cairn-node links %s: %s", dep, why)
+			}
+		}
+	}
+}
