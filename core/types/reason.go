@@ -1,0 +1,139 @@
+package types
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Reason is the stable name of a refusal: `category.reason`, or bare for the protocol's own. It is an error, so that
+// errors.Is finds it through any wrapping, and it is what tallies record and pages show. What each one means and what to
+// do about it stands in a table (ReasonInfo), from which docs/spec/reasons.md is generated.
+type Reason string
+
+// Error returns the reason's name.
+func (r Reason) Error() string { return string(r) }
+
+// ReasonOf returns the reason that err carries, or "" if it carries none.
+func ReasonOf(err error) Reason {
+	var r Reason
+	if errors.As(err, &r) {
+		return r
+	}
+	return ""
+}
+
+// Refuse returns an error that carries reason r and says the particulars.
+func Refuse(r Reason, format string, args ...any) error {
+	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), r)
+}
+
+// ReasonInfo is a row of the table of reasons.
+type ReasonInfo struct {
+	Reason   Reason
+	Sentence string // what happened
+	Try      string // what the reader can do about it
+}
+
+// The protocol's own reasons.
+const (
+	Oversize         Reason = "oversize"
+	UnknownField     Reason = "unknown_field"
+	BadEncoding      Reason = "bad_encoding"
+	WrongChain       Reason = "wrong_chain"
+	WrongEpoch       Reason = "wrong_epoch"
+	WrongRegion      Reason = "wrong_region"
+	BadAnchor        Reason = "bad_anchor"
+	BadSignature     Reason = "bad_signature"
+	UnknownAuthor    Reason = "unknown_author"
+	UnknownCategory  Reason = "unknown_category"
+	UnknownKind      Reason = "unknown_kind"
+	StaleSeq         Reason = "stale_seq"
+	Equivocation     Reason = "equivocation"
+	OverQuota        Reason = "over_quota"
+	Suspended        Reason = "suspended"
+	UnknownAsk       Reason = "unknown_ask"
+	UnknownKey       Reason = "unknown_key"
+	KeyExpired       Reason = "key_expired"
+	SessionExpired   Reason = "session_expired"
+	SessionOpening   Reason = "session_opening"
+	SessionMismatch  Reason = "session_mismatch"
+	FallingTotals    Reason = "falling_totals"
+	OverPrice        Reason = "over_price"
+	OverBudget       Reason = "over_budget"
+	OverLimit        Reason = "over_limit"
+	OrderLimit       Reason = "order_limit"
+	Superseded       Reason = "superseded"
+	NotFinal         Reason = "not_final"
+	PricePaused      Reason = "price_paused"
+	Slippage         Reason = "slippage"
+	BuyWindow        Reason = "buy_window"
+	BondLow          Reason = "bond_low"
+	BondExhausted    Reason = "bond_exhausted"
+	ParamBound       Reason = "param_bound"
+	ParamStep        Reason = "param_step"
+	ParamWash        Reason = "param_wash"
+	ParamTimelock    Reason = "param_timelock"
+	RegionSkipped    Reason = "region_skipped"
+	EconRange        Reason = "econ_range"
+	BadClaim         Reason = "bad_claim"
+	AlreadyClaimed   Reason = "already_claimed"
+	BusUnavailable   Reason = "bus_unavailable"
+	PortInUse        Reason = "port_in_use"
+	HomeUnwritable   Reason = "home_unwritable"
+	HomeBusy         Reason = "home_busy"
+	DiskFull         Reason = "disk_full"
+	InsufficientFund Reason = "insufficient_funds"
+)
+
+// Reasons returns the table of the protocol's own reasons, in the order of the docs.
+func Reasons() []ReasonInfo {
+	return []ReasonInfo{
+		{Oversize, "The message is longer than its kind may be.", "Send larger things by their hash."},
+		{UnknownField, "The message has a field that this version of the protocol does not know.", "Upgrade the older side."},
+		{BadEncoding, "The bytes are not the one deterministic CBOR encoding of a message.", "Encode as RFC 8949 §4.2.1 says: shortest forms, sorted keys, definite lengths, no trailing bytes."},
+		{WrongChain, "The message was signed for another chain.", "Check the chain id that the device was onboarded with."},
+		{WrongEpoch, "The message belongs to an epoch that is not taken any more, or not yet.", "Check the clock of the sender and its connection to the bus; send within the epoch."},
+		{WrongRegion, "The device belongs to another region.", "Send to the region that the registry names."},
+		{BadAnchor, "The block that the message names is unknown or more than 100 blocks old.", "Anchor to the newest block of an epoch notice."},
+		{BadSignature, "The signature does not fit the message and its author.", "Sign with the key that is registered."},
+		{UnknownAuthor, "The author is not in the registry as of the epoch's start.", "Register the device, or wait for the next epoch."},
+		{UnknownCategory, "The device is not registered for this category.", "Register it for the category that it provides."},
+		{UnknownKind, "The category knows no evidence of this kind.", "Upgrade the older side."},
+		{StaleSeq, "The author already sent a higher or the same sequence number.", "Never reuse a number; keep it on disk before sending."},
+		{Equivocation, "The author signed two different messages with one sequence number.", "Run one copy of a device's key only."},
+		{OverQuota, "The author sent more in this epoch than its category allows.", "Put more into one message, or wait for the next epoch."},
+		{Suspended, "The device is suspended.", "Read the suspension's evidence; it ends by itself."},
+		{UnknownAsk, "The receipt names an ask that nobody handed in.", "Hand in the signed ask with the first receipt."},
+		{UnknownKey, "No account granted the payer's key.", "Grant the session key on chain first."},
+		{KeyExpired, "The grant of the payer's key has expired.", "Grant a new session key."},
+		{SessionExpired, "The session has expired.", "Open a new session."},
+		{SessionOpening, "The session's first receipt is below the least that opens a session.", "Open with at least the least amount, or with an opening that both sides signed."},
+		{SessionMismatch, "The session belongs to another device, category or ask.", "Use a session for one device and one ask."},
+		{FallingTotals, "Units or amount are below what the session already counted.", "Totals are cumulative and never fall."},
+		{OverPrice, "The amount is above units times the ask's price.", "Sign amounts of at most units · price / scale, rounded down."},
+		{OverBudget, "The account has spent all credits it bought.", "Buy credits; the unpaid part can be handed in again."},
+		{OverLimit, "The session key has spent its limit.", "Grant a higher limit; the unpaid part can be handed in again."},
+		{OrderLimit, "The account has as many live orders as it may have.", "Cancel an order first."},
+		{Superseded, "A larger receipt of the same session counted instead.", "Nothing: receipts are cumulative."},
+		{NotFinal, "The header is not final yet.", "Claim after the appeal window."},
+		{PricePaused, "The price feed is stale or deviates.", "Buy later; spending goes on."},
+		{Slippage, "The purchase would give fewer credits than the least that was asked for.", "Ask for less, or buy later."},
+		{BuyWindow, "The day's limit of purchases is used up.", "Buy the rest tomorrow."},
+		{BondLow, "The bond is below half of what the device's category requires.", "Add to the bond; paid work continues meanwhile."},
+		{BondExhausted, "Proven misconduct has consumed the bond.", "Add to the bond to earn again."},
+		{ParamBound, "The parameter is outside its bounds.", "See the table of parameters."},
+		{ParamStep, "The parameter may move by a tenth per 720 epochs.", "Propose a smaller step."},
+		{ParamWash, "The split would let a customer who pays itself break even.", "Keep supplier, verifiers, treasury and bonus at 9,800 or below."},
+		{ParamTimelock, "The parameter was changed too recently.", "Wait for the lock to end."},
+		{RegionSkipped, "The region had no accepted header in this epoch.", "Nothing: receipts count in the next."},
+		{EconRange, "A computation would leave the range of its type.", "Report it: the item was skipped, the chain runs on."},
+		{BadClaim, "The leaf and its siblings do not lead to the header's devices root.", "Fetch the proof anew from a verifier."},
+		{AlreadyClaimed, "Everything that the leaf shows has been claimed.", "Nothing to do."},
+		{BusUnavailable, "The message bus cannot be reached.", "Messages are kept on disk and sent when it is back."},
+		{PortInUse, "Another program listens on the port.", "Stop it, or choose another port."},
+		{HomeUnwritable, "The home directory cannot be written.", "Choose another with --home, or mend its permissions."},
+		{HomeBusy, "Another process runs a network in this home directory.", "Stop it first (`make down`)."},
+		{DiskFull, "The disk is full.", "Free some space; nothing that was acknowledged is lost."},
+		{InsufficientFund, "The account does not hold enough STONE.", "Fund the account."},
+	}
+}
