@@ -1,0 +1,94 @@
+// Package receipt holds what customers and devices sign about money: asks, receipts and orders.
+//
+// A device publishes an Ask: what it offers, and the price. A customer opens a session under one ask and signs Receipts, each
+// cumulative since the session began, so older ones can be thrown away and one counts that was lost on the way. The device
+// countersigns the receipt that it hands in. An Order is the second form, for what is priced only after it is measured: the payer
+// alone signs a ceiling, and the tally computes units and amount. A Route is published by a customer where users arrive
+// before their payer is known.
+//
+// All four are deterministic CBOR arrays; each signature is over types.SigningBytes of its kind ("ask", "receipt",
+// "countersignature", "order", "route") and the bytes of the statement without signatures. Decoders refuse every other encoding.
+package receipt
+
+import (
+	"fmt"
+
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Limits of the protocol.
+const (
+	MaxExpiry = 8760 // epochs ahead that a session may expire
+	MaxTerms  = 4096 // bytes of an ask's terms, and of an order's selector
+	MaxOrders = 64   // live orders per account
+)
+
+// Receipt is a customer's statement of what it has received and owes, in total, since its session began.
+type Receipt struct {
+	_        struct{} `cbor:",toarray"`
+	Chain    string
+	Category types.Category
+	Session  types.SessionID
+	Payer    types.Key // a session key that an account granted
+	Device   types.Key
+	Terms    types.Hash   // the hash of the device's Ask
+	Units    types.U128   // in the unit of the ask's class, cumulative
+	Amount   types.Credit // micro-credits, cumulative; at most ⌊Units · price / scale⌋
+	Seq      uint64
+	First    types.Epoch // the session's first epoch
+}
+
+// Bytes returns the encoding that both sides sign.
+func (r *Receipt) Bytes() []byte { return types.Encode(r) }
+
+// Sign returns the payer's signature.
+func (r *Receipt) Sign(payer types.PrivateKey) types.Signature {
+	return payer.Sign("receipt", r.Chain, r.Bytes())
+}
+
+// Countersign returns the device's signature.
+func (r *Receipt) Countersign(device types.PrivateKey) types.Signature {
+	return device.Sign("countersignature", r.Chain, r.Bytes())
+}
+
+// Signed is a receipt with its payer's signature, and with its device's when it is handed in.
+type Signed struct {
+	_         struct{} `cbor:",toarray"`
+	Receipt   Receipt
+	PayerSig  types.Signature
+	DeviceSig types.Signature // zero until the device countersigns
+}
+
+// MaxSigned bounds an encoded Signed, in bytes.
+const MaxSigned = 512
+
+// Encode returns the encoding of s.
+func (s *Signed) Encode() []byte { return types.Encode(s) }
+
+// Decode reads a Signed of chain. It checks form, not signatures.
+func Decode(raw []byte, chain string) (*Signed, error) {
+	s := new(Signed)
+	if err := types.DecodeLimit(raw, s, MaxSigned); err != nil {
+		return nil, fmt.Errorf("receipt: %w", err)
+	}
+	if s.Receipt.Chain != chain {
+		return nil, types.Refuse(types.WrongChain, "receipt: chain %.50q, want %q", s.Receipt.Chain, chain)
+	}
+	return s, nil
+}
+
+// VerifyPayer reports whether the payer signed.
+func (s *Signed) VerifyPayer() bool {
+	return s.Receipt.Payer.Verify("receipt", s.Receipt.Chain, s.Receipt.Bytes(), s.PayerSig)
+}
+
+// Verify reports whether both sides signed.
+func (s *Signed) Verify() bool {
+	return s.VerifyPayer() && s.Receipt.Device.Verify("countersignature", s.Receipt.Chain, s.Receipt.Bytes(), s.DeviceSig)
+}
+
+// Messages returns what the payer and the device sign, for checking many signatures at once.
+func (s *Signed) Messages() (payer, device []byte) {
+	b := s.Receipt.Bytes()
+	return types.SigningBytes("receipt", s.Receipt.Chain, b), types.SigningBytes("countersignature", s.Receipt.Chain, b)
+}
