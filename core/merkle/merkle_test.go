@@ -125,6 +125,25 @@ func TestForgedProofs(t *testing.T) {
 	}
 }
 
+// TestRootSumCounts: the total beside the root's hash is part of what a proof is held against.
+func TestRootSumCounts(t *testing.T) {
+	for n := 1; n <= 5; n++ {
+		_, sum := leaves(n)
+		root, _ := SumRoot(sum)
+		p, _ := SumProve(sum, n-1)
+		root.Sum++
+		if _, err := p.Verify(root, uint64(n), sum[n-1]); !errors.Is(err, ErrProof) {
+			t.Errorf("%d leaves: a root with another total: %v", n, err)
+		}
+	}
+	leaf := SumLeaf(7, types.Hash{1})
+	more := leaf
+	more.Sum++
+	if _, err := (SumProof{Count: 1}).Verify(leaf, 1, more); !errors.Is(err, ErrProof) {
+		t.Errorf("a single leaf with another sum: %v", err)
+	}
+}
+
 // TestNodeIsNoLeaf: the digest of two children, put in a tree as data, does not give the tree that has those children.
 func TestNodeIsNoLeaf(t *testing.T) {
 	plain, sum := leaves(4)
