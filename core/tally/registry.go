@@ -1,0 +1,60 @@
+package tally
+
+import (
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Device is a line of the registry view: what the chain says of a device as of an epoch's start.
+type Device struct {
+	_          struct{} `cbor:",toarray"`
+	Key        types.Key
+	Owner      types.Account
+	Categories []types.Category // ascending
+	Cell       types.Cell       // its place; its region follows from it at registration and stays
+	Model      uint64           // the registered model, 0 for none
+	Bond       types.Ustone
+	Slashed    types.Ustone // what claims have burned of the bond for proven misconduct
+	Suspended  types.Epoch  // suspended up to and including this epoch
+}
+
+// Holder is a customer's account: what it has bought in this region, in total, ever.
+type Holder struct {
+	_       struct{} `cbor:",toarray"`
+	Account types.Account
+	Bought  types.Credit
+}
+
+// Grant is a session key of an account. A key serves one account, once.
+type Grant struct {
+	_       struct{} `cbor:",toarray"`
+	Key     types.Key
+	Account types.Account
+	Limit   types.Credit // what the key may spend in total
+	Expiry  types.Epoch  // the last epoch in which it may
+}
+
+// Verifier is a validator's attestation key, which signs acks, headers, reports and notices.
+type Verifier struct {
+	_     struct{} `cbor:",toarray"`
+	Key   types.Key
+	VRF   types.Key // the public key of its ECVRF (RFC 9381)
+	Owner types.Account
+	Power uint64 // bonded consensus stake; 0 while jailed
+}
+
+// Change is one step from the registry view of an epoch to that of the next. Exactly one field is set. Removed devices,
+// holders and grants never come back under the same key.
+type Change struct {
+	Device   *Device   `cbor:"1,keyasint,omitempty"` // added or changed
+	Remove   types.Key `cbor:"2,keyasint,omitzero"`  // a device that unbonds
+	Holder   *Holder   `cbor:"3,keyasint,omitempty"`
+	Grant    *Grant    `cbor:"4,keyasint,omitempty"`
+	Verifier *Verifier `cbor:"5,keyasint,omitempty"` // Power 0 removes it
+}
+
+// Registry is the registry view as a Verify sees it: read-only, as of the epoch's start.
+type Registry interface {
+	Device(types.Key) *Device // nil if there is none
+	Grant(types.Key) *Grant
+	Verifier(types.Key) *Verifier
+}

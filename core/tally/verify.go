@@ -1,0 +1,208 @@
+package tally
+
+import (
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Spec is what a category declares of itself. It is data: two verifiers with one rules version hold the same Spec.
+type Spec struct {
+	Category types.Category
+	Name     string // one short word: storage
+	Classes  []Class
+	Kinds    []Kind
+	Quota    Quota // of one device's evidence in one epoch; beyond it nothing is acknowledged
+	Params   Params // defaults; the chain's parameters replace them
+	Economy  Economy
+	// MaxState bounds a device's line of the category, in bytes; a longer one is a mistake of Verify and panics.
+	MaxState int
+	// ProofDelay is how many epochs after the fact a proof of misconduct can still arrive; unbonding waits for it.
+	ProofDelay types.Epoch
+	Reasons    []types.ReasonInfo
+}
+
+// Class is one service of a category, with its unit.
+type Class struct {
+	Class types.Class
+	Name  string // hold
+	Unit  string // byte·epoch
+	Scale uint64 // prices are micro-credits per Scale units: amount ≤ ⌊units · price / Scale⌋
+}
+
+// Kind is one kind of evidence.
+type Kind struct {
+	Kind       evidence.Kind
+	Name       string
+	Cumulative bool // counts also in a later batch, if its own epoch was skipped
+	Witness    bool // spoken by a verifier or a drawn device about another device, not by the device itself
+}
+
+// Quota bounds what one author may hand in during one epoch.
+type Quota struct {
+	Count uint32 // items
+	Bytes uint32 // of their encodings
+}
+
+// Economy are the figures that economics needs (genesis values of x/reward).
+type Economy struct {
+	Reference types.Credit // micro-credits that PriceUnit units are worth
+	PriceUnit uint64       // pu
+}
+
+// Verifier is the pure heart of a category: what its evidence proves. It must be deterministic, must not keep anything
+// between calls, and must not depend on the order of devices. Everything handed to it is read-only.
+type Verifier interface {
+	Spec() *Spec
+	// Verify judges one device's items of one epoch. It never fails: what is wrong is refused with a reason.
+	Verify(*Input) *Output
+}
+
+// Crosser is implemented by categories that must compare devices (neighbours, clearing). Cross runs once per region after
+// all Verify calls and after receipts were budgeted.
+type Crosser interface {
+	Cross(*CrossInput) *CrossOutput
+}
+
+// Reporter is implemented by categories with witnesses: it says whom a witness's report is about, so that the tally can
+// bring it there.
+type Reporter interface {
+	Subject(*evidence.Envelope) (types.Key, error)
+}
+
+// Input is what Verify sees of one device.
+type Input struct {
+	Chain      string
+	Epoch      types.Epoch
+	Region     types.Region
+	Seed       types.Hash // seed(e): challenges come from it
+	Challenged bool       // whether challenges of this epoch bind
+	Time       uint64     // Unix seconds of the epoch's first block
+	Params     Params
+	Registry   Registry
+	Device     *Device  // never nil
+	Totals     []uint64 // the category's sums over the region as of the last tally (Output.Totals); nil at first
+
+	Evidence []*evidence.Envelope // the device's own, by sequence number, structure checked
+	Reports  []*evidence.Envelope // witnesses' about this device, by author and sequence number
+	Receipts []*ReceiptItem       // by payer and session, one per session
+	Asks     []*receipt.Ask       // the device's, of this batch, by hash
+	State    []byte               // the category's line for this device, as the last Verify left it; nil at first
+}
+
+// ReceiptItem is a receipt that passed the protocol's own checks.
+type ReceiptItem struct {
+	Receipt *receipt.Receipt
+	Account types.Account // who pays
+	Class   types.Class   // of the ask
+	Price   uint64        // of the ask
+	// What the session has been paid so far.
+	Units  types.U128
+	Amount types.Credit
+	Opened bool // the session was opened in an earlier epoch; else this receipt opens it
+}
+
+// Output is what Verify found.
+type Output struct {
+	// Evidence and Reports hold one verdict for each of the input's: "" is accepted. nil accepts all.
+	Evidence []Verdict
+	Reports  []Verdict
+	// Receipts holds one reason for each of the input's: "" is accepted. nil accepts all.
+	Receipts []types.Reason
+	// Open lists sessions that co-signed evidence opens, close those it ends.
+	Open  []Opening
+	Close []SessionKey
+	// Ordered are units that the network ordered, not a customer: they earn weight.
+	Ordered []Ordered
+	Quality types.Bp // of the device in this category, 0 to 10,000
+	Totals  []uint64 // this device's part of the category's sums over the region, at most 8
+	Summary []byte   // for Cross
+	State   []byte   // the category's new line for this device; nil forgets it
+}
+
+// Verdict is the judgement on one item.
+type Verdict struct {
+	Reason types.Reason // "" is accepted
+	Proof  bool         // the item proves misconduct: it takes of the bond
+}
+
+// SessionKey names a session: an id belongs to its payer.
+type SessionKey struct {
+	_     struct{} `cbor:",toarray"`
+	Payer types.Key
+	ID    types.SessionID
+}
+
+// Opening opens a session without a first payment.
+type Opening struct {
+	Session SessionKey
+	Terms   types.Hash // the ask
+	Class   types.Class
+	Price   uint64
+}
+
+// Ordered is network-ordered work of one class in one epoch.
+type Ordered struct {
+	Class types.Class
+	Units types.U128
+}
+
+// Summary is what Verify left of one device for Cross.
+type Summary struct {
+	Device  *Device
+	Summary []byte
+}
+
+// LiveOrder is an order in force, with what it may still spend.
+type LiveOrder struct {
+	Order    *receipt.Order
+	Account  types.Account
+	Units    types.U128   // so far
+	Amount   types.Credit // so far
+	Reserved types.Credit // what it may spend in this epoch
+}
+
+// CellState is the category's line for one cell.
+type CellState struct {
+	_     struct{} `cbor:",toarray"`
+	Cell  types.Cell
+	State []byte
+}
+
+// CrossInput is what Cross sees of the region.
+type CrossInput struct {
+	Chain     string
+	Epoch     types.Epoch
+	Region    types.Region
+	Seed      types.Hash
+	Time      uint64
+	Params    Params
+	Registry  Registry
+	Summaries []Summary    // by cell and device
+	Orders    []*LiveOrder // by account and session
+	Cells     []CellState  // ascending
+}
+
+// CrossOutput is what Cross found.
+type CrossOutput struct {
+	Fills   []Fill      // what orders buy
+	Cells   []CellState // ascending; replaces the input's
+	Ordered []CrossOrdered
+	Outputs [][]byte // leaves of the outputs tree, in an order of the category's own
+}
+
+// Fill pays a device out of an order.
+type Fill struct {
+	Session SessionKey
+	Device  types.Key
+	Units   types.U128
+	Amount  types.Credit
+}
+
+// CrossOrdered is network-ordered work that only a comparison could establish.
+type CrossOrdered struct {
+	Device  types.Key
+	Class   types.Class
+	Units   types.U128
+	Quality types.Bp
+}

@@ -1,0 +1,125 @@
+// Package role says what runs where: a Provider on the device, a Customer at the gateway, a Witness at a verifier or a drawn
+// device, and the Host that each is given.
+//
+// A role never sees the chain or the bus: what it needs of them, its host gives. So the same provider runs in a test with an
+// in-memory host, in a whole network on one laptop, and on a device in the field.
+package role
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Notice is what a device learns of the chain at an epoch's start, and again whenever the seed becomes known. More than two
+// thirds of power signed it.
+type Notice struct {
+	Epoch      types.Epoch
+	Seed       types.Hash // seed(e); zero while it is unknown
+	Challenged bool       // whether this epoch's challenges bind
+	Height     uint64     // the newest block
+	Hash       types.Hash
+	Cut        uint64      // the epoch's last block
+	Final      types.Epoch // the newest epoch whose header is final in the device's region; 0 for none
+	Totals     []uint64    // of the provider's category in its region, as of the last tally
+}
+
+// Payer is what a device knows of a payer: as of the last notice.
+type Payer struct {
+	Account types.Account
+	Limit   types.Credit // of the key
+	Expiry  types.Epoch
+	Spent   types.Credit // of the key
+	Balance types.Credit // B − S of the account
+}
+
+// Provider runs a category on a device.
+type Provider interface {
+	Category() types.Category
+	// Run provides the service until ctx ends. It returns nil then, and an error only if it cannot go on.
+	Run(ctx context.Context, host Host) error
+}
+
+// Host is what a provider is given.
+type Host interface {
+	Chain() string
+	Key() types.Key
+	// Sign signs in one of the device's domains: "ask", "countersignature", or the category's own ("storage/…").
+	Sign(kind string, payload []byte) types.Signature
+	TLS() types.PrivateKey // the device's key, for its TLS certificate
+	Log() *slog.Logger
+	// Dir is a directory of the provider's own, which survives restarts.
+	Dir() string
+	// Notices delivers the newest notice and then each further one; a slow reader misses all but the newest.
+	Notices(ctx context.Context) <-chan Notice
+	// Submit hands in evidence of the current epoch. It returns when the envelope is on disk, signed and numbered; it is
+	// resent until enough verifiers have acknowledged it. A full queue is an error (types.OverQuota).
+	Submit(ctx context.Context, kind evidence.Kind, body []byte) error
+	// SubmitReceipt countersigns and hands in a receipt, with the ask that it names.
+	SubmitReceipt(ctx context.Context, signed *receipt.Signed) error
+	// Offer signs and publishes an ask, and keeps it published until the next Offer of the same class or the end of Run.
+	Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk, error)
+	// Payer returns what is known of a payer; unknown ones are asked for and become known with a later notice.
+	Payer(ctx context.Context, key types.Key) (Payer, error)
+}
+
+// Customer is a category's door at the gateway.
+type Customer interface {
+	Category() types.Category
+	// Mount returns the handler for the category's paths below /<name>/v1/.
+	Mount(host Market) (http.Handler, error)
+	// Run does the customer's background work (repair, ladders) until ctx ends.
+	Run(ctx context.Context) error
+}
+
+// Offer is an ask that was found, with what is known of its device.
+type Offer struct {
+	Ask     *receipt.SignedAsk
+	Owner   types.Account
+	Quality types.Bp
+}
+
+// Market is what a customer is given: whom to buy from, and what to pay with.
+type Market interface {
+	Chain() string
+	Log() *slog.Logger
+	Dir() string
+	// Epoch returns the current epoch's notice.
+	Notice() Notice
+	// Offers lists the live asks of a class. Passed lists those left out, each with its reason.
+	Offers(ctx context.Context, category types.Category, class types.Class) (offers []Offer, passed []Passed, err error)
+	// Wallet returns the account that an API key stands for: its session key signs receipts.
+	Wallet(r *http.Request) (Wallet, error)
+	// Wallets lists all accounts whose keys this gateway holds, for background work.
+	Wallets() []Wallet
+	// Publish puts a receipt on the bus under its payer, so that every provider sees what the payer owes elsewhere.
+	Publish(ctx context.Context, signed *receipt.Signed) error
+}
+
+// Passed is an offer that was left out, and why.
+type Passed struct {
+	Device types.Key
+	Reason types.Reason
+}
+
+// Wallet is one customer at the gateway.
+type Wallet interface {
+	Account() types.Account
+	// Payer returns the session key's public half; Sign signs in one of the payer's domains: "receipt", "order", "storage/…".
+	Payer() types.Key
+	Sign(kind string, payload []byte) types.Signature
+	// Secret derives a secret of the account's for a purpose (HKDF-SHA-256 over the account's secret).
+	Secret(purpose string) [32]byte
+	// Balance returns what the account may still spend, as of the last notice, less what was promised since.
+	Balance() types.Credit
+}
+
+// Witness performs a category's live checks.
+type Witness interface {
+	Category() types.Category
+	Run(ctx context.Context, host Host) error
+}

@@ -1,0 +1,30 @@
+// Package service says what a category of infrastructure is: a Spec, which is data, and a Verifier, which is pure.
+//
+// A category is one folder below this one. The folder itself holds the evidence that its devices give, the unit that it is
+// paid in, and Verify, which says what the evidence proves; beside it lie provider (what runs on the device), customer (what runs
+// at the gateway) and, where the category has live checks, witness. Engines know no category: the lists in service/all are
+// handed to them. To add a category, write its folder, pass servicetest, and add one line per role to service/all.
+package service
+
+import "github.com/cairn-network/cairn/core/tally"
+
+// Spec is what a category declares of itself.
+type Spec = tally.Spec
+
+// Verifier judges a category's evidence.
+type Verifier = tally.Verifier
+
+// Crosser is a Verifier that also compares devices.
+type Crosser = tally.Crosser
+
+// Reporter is a Verifier with witnesses.
+type Reporter = tally.Reporter
+
+// Input is what a Verifier sees of one device in one epoch.
+type Input = tally.Input
+
+// Output is what it found.
+type Output = tally.Output
+
+// Verdict is the judgement on one item of evidence.
+type Verdict = tally.Verdict
