@@ -19,9 +19,9 @@ type Frame struct {
 	Previous      types.Hash // the region's last header; zero for none
 	PreviousEpoch types.Epoch
 	PreviousRound uint8
-	Fold          *Settlement // of Previous, to fold; nil if there is none
-	Blocks        []BlockHash // ascending: from 100 before the epoch's first block to the cut
-	Params        []Params    // ascending by category
+	Fold          *Settlement  // of Previous, to fold; nil if there is none
+	Blocks        []BlockHash  // ascending: from 100 before the epoch's first block to the cut
+	Params        []Params     // ascending by category
 	MinOpening    types.Credit // what the first receipt of a session must be worth
 }
 
@@ -36,16 +36,16 @@ type BlockHash struct {
 type Params struct {
 	_         struct{} `cbor:",toarray"`
 	Category  types.Category
-	Quota     uint64 // network-ordered units per device and epoch
-	Threshold uint64 // T of the density rule; 0 turns it off
-	Hex       uint8  // resolution at which density is counted
+	Quota     uint64       // network-ordered units per device and epoch
+	Threshold uint64       // T of the density rule; 0 turns it off
+	Hex       uint8        // resolution at which density is counted
 	Bond      types.Ustone // what a device of the category must hold for its ordered units to count, twice over
 	Penalty   types.Ustone // what one proof of misconduct adds to a device's penalty
 }
 
 // Settlement is what the chain made of one epoch: totals only, no price (econ.Settlement, as the tally folds it).
 type Settlement struct {
-	_        struct{} `cbor:",toarray"`
+	_        struct{}     `cbor:",toarray"`
 	Owed     types.Credit // O: paid and not settled, over all regions
 	Settled  types.Credit // F: of that, what is settled now
 	Supplier types.Ustone // U: what F pays to devices

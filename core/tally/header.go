@@ -31,7 +31,7 @@ type Header struct {
 
 // Totals are sums over a region. All but Weight are cumulative since genesis; they never fall.
 type Totals struct {
-	_          struct{} `cbor:",toarray"`
+	_          struct{}     `cbor:",toarray"`
 	Amount     types.Ustone // = Devices.Sum
 	Spent      types.Credit // over accounts; = Σ Paid
 	Settled    types.Credit // of what was paid, how much was turned into STONE
@@ -77,4 +77,6 @@ type Leaf struct {
 }
 
 // Node returns l's node in the devices tree.
-func (l *Leaf) Node() merkle.Node { return merkle.SumLeaf(uint64(l.Amount), types.Sum(types.Encode(l))) }
+func (l *Leaf) Node() merkle.Node {
+	return merkle.SumLeaf(uint64(l.Amount), types.Sum(types.Encode(l)))
+}

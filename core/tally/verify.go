@@ -12,7 +12,7 @@ type Spec struct {
 	Name     string // one short word: storage
 	Classes  []Class
 	Kinds    []Kind
-	Quota    Quota // of one device's evidence in one epoch; beyond it nothing is acknowledged
+	Quota    Quota  // of one device's evidence in one epoch; beyond it nothing is acknowledged
 	Params   Params // defaults; the chain's parameters replace them
 	Economy  Economy
 	// MaxState bounds a device's line of the category, in bytes; a longer one is a mistake of Verify and panics.

@@ -1,0 +1,253 @@
+// Package ledger is the interface through which everything off the chain reads and writes the chain: money, membership,
+// tallies. Its adapter to the real chain is chain/client; Memory, in this package, is the twin that tests of engines use.
+// Both pass the suite in ledgertest.
+//
+// Reads are as of a committed block. Heights, epochs and amounts are the chain's own; nothing here is cached beyond one call.
+// A call that the chain refuses returns an error that carries the chain's coded reason (types.ReasonOf).
+package ledger
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/merkle"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// ErrNotFound is returned for what the chain does not have (yet, or any more).
+var ErrNotFound = errors.New("ledger: not found")
+
+// Block is a committed block.
+type Block struct {
+	Height uint64
+	Hash   types.Hash
+	Time   time.Time
+	Epoch  types.Epoch
+}
+
+// Epoch is the chain's timetable of one epoch.
+type Epoch struct {
+	Epoch      types.Epoch
+	First      uint64     // its first block
+	Cut        uint64     // its last block
+	Time       time.Time  // of its first block; zero if it has not begun
+	Seed       types.Hash // seed(e); zero until header(e−1) was accepted or skipped in every region
+	Challenged bool       // whether challenges of e bind (header(e−1) accepted in rounds 0 to 2)
+	Round      uint64     // blocks per round: ⌊N/5⌋
+	Grace      uint64     // blocks after the cut in which acked items are published: G
+	Rules      uint32     // version of the rules
+	MinOpening types.Credit
+	Params     []tally.Params   // ascending by category, as of the epoch's start
+	Verifiers  []tally.Verifier // ascending by key, with the power that counts in this epoch
+	Leaders    []types.Key      // of rounds 0 to 3 of this epoch's tally
+}
+
+// RoundAt returns the round of e's tally that block height belongs to, or false outside the four rounds.
+func (e *Epoch) RoundAt(height uint64) (uint8, bool) {
+	if e.Round == 0 || height <= e.Cut {
+		return 0, false
+	}
+	r := (height - e.Cut - 1) / e.Round
+	return uint8(r), r < 4
+}
+
+// Status is where a header stands.
+type Status string
+
+// The life of a header.
+const (
+	Open     Status = "open"     // no header yet; rounds go on
+	Skipped  Status = "skipped"  // no header in four rounds
+	Accepted Status = "accepted" // signed by more than two thirds; appeal window open
+	Appealed Status = "appealed"
+	Final    Status = "final"
+	Voided   Status = "voided"
+)
+
+// Header is a header as the chain keeps it.
+type Header struct {
+	Epoch    types.Epoch
+	Region   types.Region
+	Status   Status
+	Raw      []byte // tally.DecodeHeader; nil while open or when skipped
+	Hash     types.Hash
+	Height   uint64      // of its acceptance
+	Signed   uint64      // power that signed
+	FinalAt  uint64      // the block from which it can be final
+	Previous types.Epoch // epoch of the region's header before it; 0 for none
+}
+
+// Claim is what an owner shows to be paid: a leaf of a final header and its siblings.
+type Claim struct {
+	Epoch  types.Epoch
+	Region types.Region
+	Leaf   tally.Leaf
+	Proof  merkle.SumProof
+}
+
+// Account is what the chain knows of an account.
+type Account struct {
+	Account types.Account
+	Balance types.Ustone
+	Bought  types.Credit
+}
+
+// Supply is the chain's ledger of money; all amounts in ustone but the credits.
+type Supply struct {
+	Genesis  types.Ustone // supply at genesis
+	Minted   types.Ustone // since genesis, ever
+	Burned   types.Ustone
+	Vault    types.Ustone // what bought credits
+	Escrow   types.Ustone // settled, not yet claimed or paid out
+	Bonds    types.Ustone
+	Claimed  types.Ustone
+	Amount   types.Ustone // Σ amount over the newest final header of each region
+	Bought   types.Credit
+	Spent    types.Credit // Σ over the newest header of each region
+	Supply   types.Ustone // bank's total
+	Balanced bool
+	Faults   []string // what does not balance, in words
+}
+
+// Reader reads the chain.
+type Reader interface {
+	Chain() string
+	// Head returns the newest block.
+	Head(ctx context.Context) (Block, error)
+	Block(ctx context.Context, height uint64) (Block, error)
+	// Watch delivers the newest block and then each further one until ctx ends; a slow reader misses all but the newest.
+	Watch(ctx context.Context) <-chan Block
+	Epoch(ctx context.Context, e types.Epoch) (*Epoch, error)
+	// Changes returns the registry changes that lead from the view of e−1 to that of e, for one region, in order.
+	Changes(ctx context.Context, e types.Epoch, region types.Region) ([]tally.Change, error)
+	Header(ctx context.Context, e types.Epoch, region types.Region) (*Header, error)
+	// Headers returns the newest headers of a region, newest first, at most limit (≤ 1,000).
+	Headers(ctx context.Context, region types.Region, limit int) ([]*Header, error)
+	// Settlement returns what the chain made of epoch e, or ErrNotFound until every region is in or has skipped.
+	Settlement(ctx context.Context, e types.Epoch) (*tally.Settlement, error)
+	Devices(ctx context.Context) ([]tally.Device, error)
+	Grant(ctx context.Context, key types.Key) (*tally.Grant, error)
+	Account(ctx context.Context, account types.Account) (*Account, error)
+	// Claimed returns what has been paid out for a device, ever.
+	Claimed(ctx context.Context, device types.Key) (types.Ustone, error)
+	Supply(ctx context.Context) (*Supply, error)
+	// Quote returns the credits that amount buys now.
+	Quote(ctx context.Context, amount types.Ustone) (types.Credit, error)
+}
+
+// Msg is one of the messages below.
+type Msg interface{ isMsg() }
+
+// Register registers a device whose claim statement its owner holds.
+type Register struct {
+	Statement evidence.SignedStatement
+	Bond      types.Ustone
+}
+
+// Buy buys credits, at least Min.
+type Buy struct {
+	Amount types.Ustone
+	Min    types.Credit
+}
+
+// GrantKey grants a session key; Proof is the key's own signature (evidence.GrantBytes).
+type GrantKey struct {
+	Key    types.Key
+	Limit  types.Credit
+	Expiry types.Epoch
+	Proof  types.Signature
+}
+
+// SetVerifier names a validator's attestation and VRF keys, each with a proof of possession (evidence.VerifierBytes).
+type SetVerifier struct {
+	Key, VRF           types.Key
+	KeyProof, VRFProof types.Signature
+}
+
+// Commit hands in a header with signatures of more than two thirds of power. Bitmap counts verifiers as Epoch.Verifiers lists them,
+// least significant bit of the first byte first; Signatures follow in that order.
+type Commit struct {
+	Header     []byte
+	Bitmap     []byte
+	Signatures []types.Signature
+}
+
+// AddSignatures adds signatures to an accepted header until the next cut.
+type AddSignatures struct {
+	Epoch      types.Epoch
+	Region     types.Region
+	Bitmap     []byte
+	Signatures []types.Signature
+}
+
+// Claims pays out claims, to each device's current owner.
+type Claims struct{ Claims []Claim }
+
+// Appeal opens a vote on a header; its bond is taken from the sender.
+type Appeal struct {
+	Epoch  types.Epoch
+	Region types.Region
+}
+
+// Vote is a verifier's vote on an appeal: whether the header is what it recomputes. Sig is by the attestation key
+// (evidence.VoteBytes).
+type Vote struct {
+	Epoch  types.Epoch
+	Region types.Region
+	Yes    bool
+	Key    types.Key
+	Sig    types.Signature
+}
+
+// Equivocation shows two headers that one verifier signed for one epoch, region and round.
+type Equivocation struct {
+	Verifier types.Key
+	A, B     []byte
+	SigA     types.Signature
+	SigB     types.Signature
+}
+
+// Unbond starts to unbond a device.
+type Unbond struct{ Device types.Key }
+
+// Send pays ustone from one account to another.
+type Send struct {
+	To     types.Account
+	Amount types.Ustone
+}
+
+func (Register) isMsg()      {}
+func (Buy) isMsg()           {}
+func (GrantKey) isMsg()      {}
+func (SetVerifier) isMsg()   {}
+func (Commit) isMsg()        {}
+func (AddSignatures) isMsg() {}
+func (Claims) isMsg()        {}
+func (Appeal) isMsg()        {}
+func (Vote) isMsg()          {}
+func (Equivocation) isMsg()  {}
+func (Unbond) isMsg()        {}
+func (Send) isMsg()          {}
+
+// Receipt says that a transaction is in a block and did what it should.
+type Receipt struct {
+	Height uint64
+	TxHash string
+	Gas    uint64
+}
+
+// Writer writes to the chain.
+type Writer interface {
+	// Submit signs msgs as one transaction of account from, whose key the implementation holds, and waits until it is in a block.
+	// Either all messages take effect or none.
+	Submit(ctx context.Context, from types.Account, msgs ...Msg) (*Receipt, error)
+}
+
+// Ledger is both.
+type Ledger interface {
+	Reader
+	Writer
+}
