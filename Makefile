@@ -1,13 +1,58 @@
-# Cairn. `make up` and `make test` do all the set-up there is.
+# Cairn. `make up` and `make test` do all the set-up there is: a fresh Debian or Ubuntu with Go, Node.js and make is enough.
+
 export CGO_ENABLED := 0
+export CAIRN_HOME  ?= $(HOME)/.cairn
 
-.PHONY: build test generate
-build:
-	go build -o bin/ ./cmd/...
+GO      ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/cairn-network/cairn/internal/buildinfo.Version=$(VERSION)
 
-test:
-	go vet ./...
-	go test ./...
+.PHONY: help build up down clean-network test bench soak fuzz generate tools-check clients
 
-generate:
-	go generate ./...
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+tools-check:
+	@command -v $(GO) >/dev/null || { echo "go is missing: install Go 1.26 from https://go.dev/dl" >&2; exit 1; }
+
+build: tools-check ## build bin/cairn and bin/cairn-node
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cairn ./cmd/cairn-node
+
+up: build ## start a whole network on this machine, do a first round of real work, show the page's address
+	./bin/cairn up --home $(CAIRN_HOME)
+
+down: ## stop the network that `make up` started
+	@if [ -x bin/cairn ]; then ./bin/cairn down --home $(CAIRN_HOME); else echo "nothing was built, so nothing runs"; fi
+
+clean-network: down ## forget the network and everything it stored
+	rm -rf $(CAIRN_HOME)
+
+test: build clients ## everything CI runs
+	$(GO) vet ./...
+	$(GO) test -timeout 20m ./...
+
+bench: build ## each figure beside its limit or its peer, measured in the same run
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
+
+soak: build ## what takes too long for `make test`
+	$(GO) test -timeout 60m -tags soak ./...
+
+fuzz: ## ten seconds for every fuzz target
+	@for t in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$t/*_test.go | cut -c6-); do \
+			$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s $$t || exit 1; done; done
+
+generate: tools-check ## regenerate what is generated: protobuf, tables, vectors
+	$(GO) generate ./...
+
+# The clients that tests use and that others wrote.
+NPM_DIRS := $(patsubst %/package-lock.json,%,$(shell git ls-files '*package-lock.json'))
+APT      := $(foreach p,b3sum,$(if $(shell command -v $(p) 2>/dev/null),,$(p)))
+
+clients:
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20.19 or newer" >&2; exit 1; }
+	@if [ -n "$(APT)" ]; then \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq --no-install-recommends $(APT); \
+		elif command -v sudo >/dev/null; then sudo apt-get update -qq && sudo apt-get install -y -qq --no-install-recommends $(APT); \
+		else echo "missing test programs: install $(APT)" >&2; exit 1; fi; fi
+	@for d in $(NPM_DIRS); do [ $$d/node_modules -nt $$d/package-lock.json ] || (cd $$d && npm ci --no-audit --no-fund --silent && touch node_modules) || exit 1; done
