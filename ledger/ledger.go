@@ -41,7 +41,7 @@ type Epoch struct {
 	Rules      uint32     // version of the rules
 	MinOpening types.Credit
 	Params     []tally.Params   // ascending by category, as of the epoch's start
-	Verifiers  []tally.Verifier // ascending by key, with the power that counts in this epoch
+	Verifiers  []tally.Attester // ascending by key, with the power that counts in this epoch
 	Leaders    []types.Key      // of rounds 0 to 3 of this epoch's tally
 }
 

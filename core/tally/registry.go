@@ -33,8 +33,8 @@ type Grant struct {
 	Expiry  types.Epoch  // the last epoch in which it may
 }
 
-// Verifier is a validator's attestation key, which signs acks, headers, reports and notices.
-type Verifier struct {
+// Attester is a verifier as the chain lists it: a validator's attestation key, which signs acks, headers, reports and notices.
+type Attester struct {
 	_     struct{} `cbor:",toarray"`
 	Key   types.Key
 	VRF   types.Key // the public key of its ECVRF (RFC 9381)
@@ -49,12 +49,12 @@ type Change struct {
 	Remove   types.Key `cbor:"2,keyasint,omitzero"`  // a device that unbonds
 	Holder   *Holder   `cbor:"3,keyasint,omitempty"`
 	Grant    *Grant    `cbor:"4,keyasint,omitempty"`
-	Verifier *Verifier `cbor:"5,keyasint,omitempty"` // Power 0 removes it
+	Attester *Attester `cbor:"5,keyasint,omitempty"` // Power 0 removes it
 }
 
 // Registry is the registry view as a Verify sees it: read-only, as of the epoch's start.
 type Registry interface {
 	Device(types.Key) *Device // nil if there is none
 	Grant(types.Key) *Grant
-	Verifier(types.Key) *Verifier
+	Attester(types.Key) *Attester
 }
