@@ -1,0 +1,102 @@
+package command
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	dbm "github.com/cosmos/cosmos-db"
+	"github.com/cosmos/cosmos-sdk/client/pruning"
+	"github.com/cosmos/cosmos-sdk/client/snapshot"
+	"github.com/cosmos/cosmos-sdk/server"
+	serverconfig "github.com/cosmos/cosmos-sdk/server/config"
+	servertypes "github.com/cosmos/cosmos-sdk/server/types"
+	genutilcli "github.com/cosmos/cosmos-sdk/x/genutil/client/cli"
+	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-network/cairn/chain/app"
+
+	"cosmossdk.io/log/v2"
+)
+
+// addServer adds what runs a node or cares for its data.
+func addServer(root *cobra.Command, home string) {
+	server.AddCommandsWithStartCmdOptions(root, home, newApp, export, server.StartCmdOptions{})
+	root.AddCommand(
+		initCommand(home),
+		testnetCommand(),
+		server.StatusCommand(),
+		pruning.Cmd(newApp, home),
+		snapshot.Cmd(newApp),
+	)
+	for _, c := range root.Commands() {
+		if c.Name() == "start" {
+			c.PreRunE = checkGenesis
+		}
+	}
+}
+
+// initCommand is the SDK's, with this chain's consensus parameters written over the SDK's in the genesis document.
+func initCommand(home string) *cobra.Command {
+	c := genutilcli.InitCmd(app.Basics(), home)
+	run := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := run(cmd, args); err != nil {
+			return err
+		}
+		path := server.GetServerContextFromCmd(cmd).Config.GenesisFile()
+		doc, err := genutiltypes.AppGenesisFromFile(path)
+		if err != nil {
+			return fmt.Errorf("read %s back: %w", path, err)
+		}
+		keys := doc.Consensus.Params.Validator
+		doc.Consensus.Params = app.ConsensusParams(21 * 24 * time.Hour)
+		doc.Consensus.Params.Validator = keys
+		return doc.SaveAs(path)
+	}
+	return c
+}
+
+// checkGenesis turns the most frequent mistake into a sentence.
+func checkGenesis(cmd *cobra.Command, _ []string) error {
+	path := server.GetServerContextFromCmd(cmd).Config.GenesisFile()
+	if _, err := os.Stat(path); os.IsNotExist(err) {
+		return fmt.Errorf("%s is missing: run `cairn init NAME` first, or `cairn up` for a whole network", path)
+	}
+	return nil
+}
+
+// writeServerConfig writes app.toml with this chain's defaults where none is.
+func writeServerConfig(home string) error {
+	path := filepath.Join(home, "config", "app.toml")
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		return err
+	}
+	if err := serverconfig.SetConfigTemplate(serverconfig.DefaultConfigTemplate); err != nil {
+		return fmt.Errorf("app.toml: %w", err)
+	}
+	if err := serverconfig.WriteConfigFile(path, app.ServerConfig()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+func newApp(logger log.Logger, db dbm.DB, opts servertypes.AppOptions) servertypes.Application {
+	return app.New(logger, db, true, opts, server.DefaultBaseappOptions(opts)...)
+}
+
+// export loads the state as of a height (-1: the last) and writes it as genesis.
+func export(logger log.Logger, db dbm.DB, height int64, zero bool, _ []string, opts servertypes.AppOptions, modules []string) (servertypes.ExportedApp, error) {
+	if zero {
+		return servertypes.ExportedApp{}, fmt.Errorf("a ledger of epochs cannot start again at height zero: export without --for-zero-height")
+	}
+	a := app.New(logger, db, height == -1, opts)
+	if height != -1 {
+		if err := a.LoadHeight(height); err != nil {
+			return servertypes.ExportedApp{}, fmt.Errorf("load block %d: %w", height, err)
+		}
+	}
+	return a.Export(modules)
+}

@@ -1,0 +1,92 @@
+package app
+
+import (
+	"time"
+
+	cmtcfg "github.com/cometbft/cometbft/config"
+	serverconfig "github.com/cosmos/cosmos-sdk/server/config"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
+)
+
+const (
+	// Name is the application's name, as nodes report it.
+	Name = "cairn"
+	// Prefix starts every account address: cairn1…, cairnvaloper1…, cairnvalcons1….
+	Prefix = "cairn"
+	// Denom is the base denomination; 10⁶ of it are one STONE.
+	Denom = "ustone"
+	// DisplayDenom is the denomination that people read.
+	DisplayDenom = "stone"
+	// DenomExponent is the power of ten between Denom and DisplayDenom.
+	DenomExponent = 6
+	// CoinType is the SLIP-44 number in derivation paths (ATOM's, which every Cosmos wallet offers).
+	CoinType = 118
+
+	// MaxBlockBytes is the size of a block at genesis.
+	MaxBlockBytes = 4 << 20
+	// MaxBlockGas is the gas of a block at genesis: about 3,000 bank sends.
+	MaxBlockGas = 300_000_000
+)
+
+// The SDK keeps the address prefixes in one process-wide setting that its own types read (AccAddress.String), so it is
+// set before anything else can print an address.
+func init() {
+	c := sdk.GetConfig()
+	c.SetBech32PrefixForAccount(Prefix, Prefix+"pub")
+	c.SetBech32PrefixForValidator(Prefix+"valoper", Prefix+"valoperpub")
+	c.SetBech32PrefixForConsensusNode(Prefix+"valcons", Prefix+"valconspub")
+	c.SetCoinType(CoinType)
+	sdk.DefaultBondDenom = Denom
+}
+
+// DenomMetadata describes STONE to wallets.
+func DenomMetadata() banktypes.Metadata {
+	return banktypes.Metadata{
+		Description: "The token of the Cairn network.",
+		Base:        Denom,
+		Display:     DisplayDenom,
+		Name:        "Stone",
+		Symbol:      "STONE",
+		DenomUnits: []*banktypes.DenomUnit{
+			{Denom: Denom, Exponent: 0, Aliases: []string{"microstone"}},
+			{Denom: DisplayDenom, Exponent: DenomExponent},
+		},
+	}
+}
+
+// ServerConfig is the default app.toml. Its minimum gas price is zero, which suits one machine and a test network; a
+// public validator sets its own.
+func ServerConfig() *serverconfig.Config {
+	c := serverconfig.DefaultConfig()
+	c.MinGasPrices = "0" + Denom
+	c.QueryGasLimit = 50_000_000
+	c.IAVLCacheSize = 100_000
+	c.Pruning = "custom"
+	c.PruningKeepRecent = "10000" // more than an appeal window of a test network; queries may look back as far
+	c.PruningInterval = "100"
+	c.StateSync.SnapshotInterval = 1000
+	c.StateSync.SnapshotKeepRecent = 2
+	c.API.Enable = true
+	c.API.Swagger = true
+	c.API.EnableUnsafeCORS = false
+	c.GRPC.Enable = true
+	c.GRPCWeb.Enable = true
+	c.Telemetry.Enabled = true
+	c.Telemetry.ServiceName = Name
+	c.Telemetry.PrometheusRetentionTime = 600
+	c.Mempool.MaxTxs = -1 // order and limits are CometBFT's; Lane adds what validators need
+	return c
+}
+
+// CometConfig is the default config.toml with blocks about every blockTime. The time goes into waiting for late votes
+// after a block; the rounds' own timeouts stay long enough for a slow machine.
+func CometConfig(blockTime time.Duration) *cmtcfg.Config {
+	c := cmtcfg.DefaultConfig()
+	c.Consensus.TimeoutCommit = blockTime
+	c.Consensus.TimeoutPropose = max(3*blockTime, 2*time.Second)
+	c.Mempool.MaxTxBytes = 512 << 10
+	c.Mempool.Size = 20_000
+	c.Mempool.MaxTxsBytes = 64 << 20
+	return c
+}

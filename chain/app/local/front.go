@@ -1,0 +1,121 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/cosmos/cosmos-sdk/baseapp"
+	"github.com/cosmos/cosmos-sdk/server"
+	"github.com/cosmos/cosmos-sdk/server/api"
+	serverconfig "github.com/cosmos/cosmos-sdk/server/config"
+	servergrpc "github.com/cosmos/cosmos-sdk/server/grpc"
+	servertypes "github.com/cosmos/cosmos-sdk/server/types"
+	"github.com/gorilla/handlers"
+	"github.com/improbable-eng/grpc-web/go/grpcweb"
+	"google.golang.org/grpc"
+
+	"cosmossdk.io/log/v2"
+)
+
+// front is the doors beside consensus: gRPC, and REST with gRPC-web behind one address.
+type front struct {
+	grpc *grpc.Server
+	rest *http.Server
+	wait sync.WaitGroup // the goroutines that serve
+}
+
+// serve opens the doors that the configuration names.
+func serve(n *Node, logger log.Logger, cfg serverconfig.Config) (*front, error) {
+	f := &front{}
+	var err error
+	if f.grpc, n.client, err = servergrpc.NewGRPCServerAndContext(n.client, n.app, cfg.GRPC, logger); err != nil {
+		return nil, fmt.Errorf("local: gRPC: %w", err)
+	}
+	if n.addresses.GRPC != "" {
+		l, err := net.Listen("tcp", n.addresses.GRPC)
+		if err != nil {
+			return nil, fmt.Errorf("local: gRPC: %w: %w", ErrPort, err)
+		}
+		f.wait.Go(func() { f.grpc.Serve(l) })
+	}
+	if n.addresses.REST == "" {
+		return f, nil
+	}
+	l, err := net.Listen("tcp", n.addresses.REST)
+	if err != nil {
+		f.close()
+		return nil, fmt.Errorf("local: REST: %w: %w", ErrPort, err)
+	}
+	f.rest = &http.Server{
+		Handler:           f.handler(n, logger, cfg),
+		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    64 << 10,
+	}
+	f.wait.Go(func() { f.rest.Serve(l) })
+	return f, nil
+}
+
+func (f *front) handler(n *Node, logger log.Logger, cfg serverconfig.Config) http.Handler {
+	srv := api.New(n.client, logger, f.grpc)
+	n.app.RegisterAPIRoutes(srv, cfg.API)
+	web := grpcweb.WrapServer(f.grpc, grpcweb.WithOriginFunc(func(string) bool { return cfg.API.EnableUnsafeCORS }))
+	srv.Router.PathPrefix("/").HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if cfg.GRPCWeb.Enable && web.IsGrpcWebRequest(r) {
+			web.ServeHTTP(w, r)
+			return
+		}
+		srv.GRPCGatewayRouter.ServeHTTP(w, r)
+	})
+	var h http.Handler = http.MaxBytesHandler(srv.Router, int64(cfg.API.RPCMaxBodyBytes))
+	if cfg.API.EnableUnsafeCORS {
+		h = handlers.CORS(handlers.AllowedHeaders([]string{"Content-Type"}))(h)
+	}
+	return h
+}
+
+// close ends all doors; requests under way get a second.
+func (f *front) close() error {
+	var err error
+	if f.rest != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err = f.rest.Shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
+			err = f.rest.Close()
+		}
+	}
+	if f.grpc != nil {
+		f.grpc.Stop()
+	}
+	f.wait.Wait()
+	return err
+}
+
+// free proves that every address can be listened on, before anything is started.
+func (a Addresses) free() error {
+	for name, address := range map[string]string{"RPC": a.RPC, "P2P": a.P2P, "gRPC": a.GRPC, "REST": a.REST} {
+		if address == "" {
+			continue
+		}
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("local: %s: %w %s cannot be listened on: %w", name, ErrPort, address, err)
+		}
+		l.Close()
+	}
+	return nil
+}
+
+// baseOptions are the SDK's, read from app.toml; what it panics on comes back as an error.
+func baseOptions(opts servertypes.AppOptions) (options []func(*baseapp.BaseApp), err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("local: settings: %v", r)
+		}
+	}()
+	return server.DefaultBaseappOptions(opts), nil
+}
