@@ -1,0 +1,28 @@
+package storage
+
+import "github.com/cairn-network/cairn/core/types"
+
+// The reasons that a device gives to customers, and a gateway to whoever stores and reads through it. They never stand in a
+// tally.
+const (
+	Full          types.Reason = "storage.full"
+	Unpaid        types.Reason = "storage.unpaid"
+	AskExpired    types.Reason = "storage.ask_expired"
+	RootMismatch  types.Reason = "storage.root_mismatch"
+	ShardMismatch types.Reason = "storage.shard_mismatch"
+	TooFewDevices types.Reason = "storage.too_few_devices"
+	ShardsLost    types.Reason = "storage.shards_lost"
+)
+
+// customerReasons are the rows of those reasons in the category's table.
+func customerReasons() []types.ReasonInfo {
+	return []types.ReasonInfo{
+		{Reason: Full, Sentence: "The device has no room for more shards, or its disk failed to take them.", Try: "Store on another device; the gateway does so by itself."},
+		{Reason: Unpaid, Sentence: "The customer has not signed for what the device already did.", Try: "Sign the receipts that are due; check the account's credits."},
+		{Reason: AskExpired, Sentence: "The ask that the session refers to has lapsed.", Try: "Fetch the device's current ask and open a session under it."},
+		{Reason: RootMismatch, Sentence: "Device and customer arrive at different holdings.", Try: "Both go back to the last co-signed revision and replay; the gateway does so by itself."},
+		{Reason: ShardMismatch, Sentence: "The bytes are not those that the shard's name stands for.", Try: "Read the shard from another device, or rebuild it."},
+		{Reason: TooFewDevices, Sentence: "Fewer devices than the profile demands took their shards.", Try: "Try again; add devices, or store with a smaller profile."},
+		{Reason: ShardsLost, Sentence: "Fewer shards than the profile needs could be read; the message names the segment and its slots.", Try: "Try again when devices are back; other ranges of the object can still be read."},
+	}
+}
