@@ -1,0 +1,175 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/minio/sio"
+)
+
+// Fetcher reads shards from the devices that hold them. Its methods are called from many goroutines at once. They must
+// return soon after ctx is done, and put their own limit on how long they wait for a device.
+type Fetcher interface {
+	// Order lists slots of segment number index, best first: where to ask. Nil means all in their order; slots left out are never
+	// asked.
+	Order(index int, seg Segment) []int
+	// Shard reads the whole shard in slot into dst, which has its length.
+	Shard(ctx context.Context, index int, seg Segment, slot int, dst []byte) error
+	// Slice returns length bytes from offset on of the shard in slot, with their proof: see storage.ExtractSlice.
+	Slice(ctx context.Context, index int, seg Segment, slot, offset, length int) ([]byte, error)
+}
+
+// ErrObject: the bytes are what the manifest names, yet the object does not open: the manifest is not its own.
+var ErrObject = errors.New("object does not authenticate")
+
+// Decode writes the object to w. It stops at the first segment that fewer than k devices can deliver, with a *LostError.
+// What was written until then is authentic.
+func (c *Coder) Decode(ctx context.Context, m *Manifest, bucket BucketKey, w io.Writer, f Fetcher) error {
+	return c.DecodeRange(ctx, m, bucket, 0, m.Size, w, f)
+}
+
+// DecodeRange writes length bytes of the object, from offset on, to w. It reads only the shards, and of those only the parts, that
+// hold them.
+func (c *Coder) DecodeRange(ctx context.Context, m *Manifest, bucket BucketKey, offset, length uint64, w io.Writer, f Fetcher) error {
+	if err := m.Check(); err != nil {
+		return err
+	}
+	if offset > m.Size || length > m.Size-offset {
+		return fmt.Errorf("pipeline: range %d+%d of an object of %d bytes: out of range", offset, length, m.Size)
+	}
+	key, err := bucket.unwrap(m.Key)
+	if err != nil {
+		return fmt.Errorf("pipeline: %w", err)
+	}
+	if length == 0 {
+		return nil
+	}
+	total, err := sio.EncryptedSize(m.Size)
+	if err != nil {
+		return fmt.Errorf("pipeline: %w", err)
+	}
+	first, last := offset/packagePlain, (offset+length-1)/packagePlain
+	in := c.stream(ctx, m, f, first*packageSealed, min(total, (last+1)*packageSealed))
+	defer in.close()
+	plain, err := sio.DecryptReader(in, seal(key, uint32(first), nil))
+	if err != nil {
+		return fmt.Errorf("pipeline: open: %w", err)
+	}
+	if _, err := io.CopyN(io.Discard, plain, int64(offset-first*packagePlain)); err != nil {
+		return opening(err)
+	}
+	copied, err := io.CopyBuffer(w, io.LimitReader(plain, int64(length)), make([]byte, 2*packagePlain))
+	if err != nil {
+		return opening(err)
+	}
+	if uint64(copied) != length {
+		return opening(io.ErrUnexpectedEOF)
+	}
+	if offset+length == m.Size { // the seal marks the end: an object that goes on or breaks off there is another one
+		if n, err := io.ReadFull(plain, make([]byte, 1)); n != 0 || err != io.EOF {
+			return opening(err)
+		}
+	}
+	return nil
+}
+
+// opening tells a seal that does not hold from shards that could not be read or a writer that failed.
+func opening(err error) error {
+	var broken sio.Error
+	if errors.As(err, &broken) || err == io.EOF || err == io.ErrUnexpectedEOF || err == nil {
+		return fmt.Errorf("pipeline: %w: %v", ErrObject, err)
+	}
+	return err
+}
+
+// stream is the sealed object from one offset to another, read ahead by segments. One goroutine reads it.
+type stream struct {
+	cancel context.CancelFunc
+	queue  chan chan part // in the order of the object; closed after the last
+	now    part
+	err    error
+}
+
+// part is what one segment holds of the stream.
+type part struct {
+	data [][]byte
+	mem  *slab // holds data; nil after an error
+	err  error
+}
+
+func (p part) release() {
+	if p.mem != nil {
+		p.mem.release()
+	}
+}
+
+// stream starts reading bytes from … to − 1 of the sealed object. Its queue and the segment in use make up InFlight.
+func (c *Coder) stream(ctx context.Context, m *Manifest, f Fetcher, from, to uint64) *stream {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &stream{cancel: cancel, queue: make(chan chan part, c.cfg.InFlight-1)}
+	full := uint64(m.K) * MaxShard
+	go func() {
+		defer close(s.queue)
+		for at := from; at < to; at = (at/full + 1) * full {
+			index := at / full
+			start, end := at-index*full, min(to-index*full, full)
+			done := make(chan part, 1)
+			select {
+			case s.queue <- done:
+			case <-ctx.Done():
+				return
+			}
+			r := c.reader(m, int(index), int(start), int(end), f)
+			mem, err := c.acquire(ctx, r.memory())
+			if err != nil {
+				done <- part{err: err}
+				return
+			}
+			go func() {
+				data, err := r.read(ctx, mem)
+				if err != nil {
+					mem.release()
+					mem = nil
+				}
+				done <- part{data, mem, err}
+			}()
+		}
+	}()
+	return s
+}
+
+// Read implements io.Reader. Its errors are never io.ErrUnexpectedEOF, which the sealing library would take for an end.
+func (s *stream) Read(p []byte) (int, error) {
+	for s.err == nil && len(s.now.data) == 0 {
+		s.now.release()
+		s.now = part{}
+		done, ok := <-s.queue
+		if !ok {
+			s.err = io.EOF
+			break
+		}
+		s.now = <-done
+		if s.now.err != nil {
+			s.err = s.now.err
+		}
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	n := copy(p, s.now.data[0])
+	if s.now.data[0] = s.now.data[0][n:]; len(s.now.data[0]) == 0 {
+		s.now.data = s.now.data[1:]
+	}
+	return n, nil
+}
+
+// close ends what is still being read and gives back its memory.
+func (s *stream) close() {
+	s.cancel()
+	s.now.release()
+	for done := range s.queue {
+		(<-done).release()
+	}
+}
