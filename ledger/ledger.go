@@ -28,7 +28,7 @@ type Block struct {
 	Epoch  types.Epoch
 }
 
-// Epoch is the chain's timetable of one epoch.
+// Epoch is the chain's timetable of one epoch. It exists from the epoch's first block on.
 type Epoch struct {
 	Epoch      types.Epoch
 	First      uint64     // its first block
@@ -42,16 +42,32 @@ type Epoch struct {
 	MinOpening types.Credit
 	Params     []tally.Params   // ascending by category, as of the epoch's start
 	Verifiers  []tally.Attester // ascending by key, with the power that counts in this epoch
-	Leaders    []types.Key      // of rounds 0 to 3 of this epoch's tally
+	Leaders    []types.Key      // of rounds 0 to 3 of this epoch's tally; the same key leads several where there are fewer verifiers
 }
 
-// RoundAt returns the round of e's tally that block height belongs to, or false outside the four rounds.
+// Rounds is how many rounds a tally has: one leader each, then the region skips.
+const Rounds = 4
+
+// Power returns all power that counts in the epoch.
+func (e *Epoch) Power() uint64 {
+	var sum uint64
+	for i := range e.Verifiers {
+		sum += e.Verifiers[i].Power
+	}
+	return sum
+}
+
+// Enough reports whether power is more than two thirds of all that counts in the epoch. Powers sum to less than 2⁶².
+func (e *Epoch) Enough(power uint64) bool { return 3*power > 2*e.Power() }
+
+// RoundAt returns the round of e's tally that block height belongs to, or false outside the four rounds. A transaction that is
+// sent now is in the next block at the earliest.
 func (e *Epoch) RoundAt(height uint64) (uint8, bool) {
 	if e.Round == 0 || height <= e.Cut {
 		return 0, false
 	}
 	r := (height - e.Cut - 1) / e.Round
-	return uint8(r), r < 4
+	return uint8(r), r < Rounds
 }
 
 // Status is where a header stands.
@@ -76,8 +92,19 @@ type Header struct {
 	Hash     types.Hash
 	Height   uint64      // of its acceptance
 	Signed   uint64      // power that signed
+	Bitmap   []byte      // who signed, as in Commit
 	FinalAt  uint64      // the block from which it can be final
 	Previous types.Epoch // epoch of the region's header before it; 0 for none
+	Voting   *Voting     // while Status is Appealed
+}
+
+// Voting is an open vote on a header. Once either side has more than two thirds of the power in Power it closes; at Until
+// without that it starts again, and who did not vote is jailed.
+type Voting struct {
+	Until   uint64 // its last block
+	Yes, No uint64 // power so far
+	Power   uint64 // that may vote
+	Voted   []types.Key
 }
 
 // Claim is what an owner shows to be paid: a leaf of a final header and its siblings.
@@ -106,7 +133,7 @@ type Supply struct {
 	Claimed  types.Ustone
 	Amount   types.Ustone // Σ amount over the newest final header of each region
 	Bought   types.Credit
-	Spent    types.Credit // Σ over the newest header of each region
+	Spent    types.Credit // Σ over the newest header of each region that was not voided
 	Supply   types.Ustone // bank's total
 	Balanced bool
 	Faults   []string // what does not balance, in words
@@ -183,7 +210,8 @@ type AddSignatures struct {
 	Signatures []types.Signature
 }
 
-// Claims pays out claims, to each device's current owner.
+// Claims pays out claims, to each device's current owner. A claim that has nothing left to pay is refused with already_claimed only
+// if all of them are so. A leaf of a header at least four epochs after the device began to unbond also frees its bond.
 type Claims struct{ Claims []Claim }
 
 // Appeal opens a vote on a header; its bond is taken from the sender.

@@ -83,6 +83,22 @@ const (
 	HomeBusy         Reason = "home_busy"
 	DiskFull         Reason = "disk_full"
 	InsufficientFund Reason = "insufficient_funds"
+
+	DeviceKnown      Reason = "device_known"
+	NotOwner         Reason = "not_owner"
+	StatementExpired Reason = "statement_expired"
+	KeyTaken         Reason = "key_taken"
+	UnknownVerifier  Reason = "unknown_verifier"
+	HeaderRound      Reason = "header_round"
+	HeaderKnown      Reason = "header_known"
+	HeaderLeader     Reason = "header_leader"
+	HeaderLink       Reason = "header_link"
+	HeaderTotals     Reason = "header_totals"
+	LowPower         Reason = "low_power"
+	AppealClosed     Reason = "appeal_closed"
+	AppealKnown      Reason = "appeal_known"
+	NoMisconduct     Reason = "no_misconduct"
+	Mismatch         Reason = "mismatch"
 )
 
 // Reasons returns the table of the protocol's own reasons, in the order of the docs.
@@ -135,5 +151,20 @@ func Reasons() []ReasonInfo {
 		{HomeBusy, "Another process runs a network in this home directory.", "Stop it first (`make down`)."},
 		{DiskFull, "The disk is full.", "Free some space; nothing that was acknowledged is lost."},
 		{InsufficientFund, "The account does not hold enough STONE.", "Fund the account."},
+		{DeviceKnown, "The device is registered already.", "Nothing to do; changing its owner needs both owners."},
+		{NotOwner, "The sender is not the owner that the device or its statement names.", "Send it from the owner's account."},
+		{StatementExpired, "The claim statement can no longer be used.", "Let the device make a new one."},
+		{KeyTaken, "The key serves another account already.", "A key serves one account, once: make a new one."},
+		{UnknownVerifier, "The key is not a verifier's in that epoch.", "Set the validator's attestation key and wait one appeal window."},
+		{HeaderRound, "The header is not of the round that the chain is in.", "A header is taken in its own round only; the next leader starts anew."},
+		{HeaderKnown, "The region has a header for that epoch, or has skipped it.", "Nothing: add signatures to the header that was accepted."},
+		{HeaderLeader, "The header is not by the leader drawn for its round, or its proof is wrong.", "Only the drawn leader's header is taken in a round."},
+		{HeaderLink, "The header does not follow from the region's last one.", "Start from the last header that was not voided."},
+		{HeaderTotals, "The header's totals break a rule of sums.", "Recompute the tally; totals never fall, and paid equals spent."},
+		{LowPower, "The signatures hold two thirds of power or less.", "Collect more signatures and commit again in the same round."},
+		{AppealClosed, "No vote is open on the header, or its appeal window is closed.", "Appeal while the window is open."},
+		{AppealKnown, "The header was appealed before.", "A header is voted on once."},
+		{NoMisconduct, "What was shown proves no misconduct.", "Two different headers for one epoch, region and round, both signed, do."},
+		{Mismatch, "The header is not what its inputs give.", "Appeal it, with a bond, while its window is open."},
 	}
 }
