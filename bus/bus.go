@@ -1,12 +1,19 @@
-// Package bus carries messages between devices, verifiers and gateways. Bus is the interface, NATS (embedded or a cluster) its
-// implementation, and Memory the twin that tests of engines use; both pass the suite in bustest.
+// Package bus carries messages between devices, verifiers and gateways. Bus is the interface; Dial reaches a NATS server or
+// cluster (package bus/server embeds one), and Memory is the twin that tests of engines use. Both pass the suite in bustest.
 //
-// A message is bytes under a subject: words separated by dots, matched by patterns in which `*` stands for one word and a closing `>` for the
-// rest. Delivery is at most once and in order per publisher; whoever needs more resends until acknowledged. Some subjects keep
-// their last message (PublishLast): whoever subscribes gets it first. The bus proves who logged on (a device's or session's or
-// verifier's key), and lets each publish only under its own subjects; what a message means is proved by its own signature.
+// A message is bytes under a subject: words separated by dots, matched by patterns in which `*` stands for one word and a
+// closing `>` for the rest, which is at least one. Delivery is at most once, and in order per publisher; whoever needs more
+// resends until acknowledged. Subjects whose first word is `last` keep their last message: whoever subscribes gets it first,
+// and gets it again after the connection was lost. So a reader of those may see one message twice, or an older one once more.
 //
-// The subjects, and the messages that engines exchange, are in subject.go and message.go.
+// The bus proves who logged on: a key signs the server's nonce, and an Authorizer says what the key may do. Everybody
+// publishes under subjects of their own only (Publishes) and listens to what concerns them (Subscribes). That keeps
+// strangers from flooding each other's subjects; it is not what a message is believed for: that is its own signature.
+//
+// The subjects are in subject.go. The messages (message.go, notice.go, query.go, held.go) are deterministic CBOR; those that
+// speak for somebody are Sealed, and Open refuses every other encoding, another chain and a wrong signature, each with its
+// reason. What is longer than a message travels in pieces by its hash: ServeBlobs, FetchBlob. Follower follows notices and
+// believes what more than two thirds of power signed.
 package bus
 
 import (
@@ -15,54 +22,57 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// MaxMessage bounds one message, in bytes. Longer things (batches, states) travel in chunks: see Fetch.
+// MaxMessage bounds one message, in bytes; longer ones are refused with oversize.
 const MaxMessage = 1 << 20
 
-// Message is what arrives.
+// Pending is how many messages wait for a slow handler; further ones are dropped and counted.
+const Pending = 1 << 14
+
+// Bounds of what one publisher keeps under `last`; beyond them its oldest kept messages go.
+const (
+	MaxKept      = 4096    // messages
+	MaxKeptBytes = 4 << 20 // of their data
+)
+
+// Message is what arrives. Its data is the reader's.
 type Message struct {
 	Subject string
 	Reply   string // where an answer is expected; "" for none
 	Data    []byte
 }
 
-// Bus sends and receives. All methods are safe for concurrent use.
+// Bus sends and receives for one key. All methods are safe for concurrent use. What cannot be sent because nobody can be
+// reached is refused with bus_unavailable; what the key may not do, with not_permitted.
 type Bus interface {
-	// Publish sends data once, to whoever listens now.
+	// Key is who logged on.
+	Key() types.Key
+	// Publish sends data once, to whoever listens now. The subject does not keep it.
 	Publish(ctx context.Context, subject string, data []byte) error
-	// PublishLast sends data and keeps it as the subject's last message.
+	// PublishLast sends data and keeps it as the last message of a subject below `last`. When it returns, the message is kept.
 	PublishLast(ctx context.Context, subject string, data []byte) error
-	// Subscribe calls handle for each message, one at a time, until ctx ends. Behind a slow handler at most Pending messages
-	// wait; further ones are dropped, counted in Dropped and logged.
+	// Subscribe returns when the subscription is in force; from then on, until ctx ends, handle is called for each message, one
+	// at a time, on a goroutine of the bus. It stays in force while the connection is lost and found again. Behind a slow
+	// handler at most Pending messages wait; further ones are dropped, counted in Dropped and logged.
 	Subscribe(ctx context.Context, pattern string, handle func(Message)) error
-	// SubscribeLast is Subscribe which starts with the kept last message of each matching subject.
+	// SubscribeLast is Subscribe which starts with the kept message of each subject that fits; when it returns, those have been
+	// handed over. The pattern is below `last`.
 	SubscribeLast(ctx context.Context, pattern string, handle func(Message)) error
 	// Request publishes data and returns the first answer; bus_unavailable if nobody listens.
 	Request(ctx context.Context, subject string, data []byte) ([]byte, error)
-	// Gather publishes data and calls handle for each answer until it returns false or ctx ends.
+	// Gather publishes data and calls handle for each answer, until handle returns false (nil) or ctx ends (its error).
 	Gather(ctx context.Context, subject string, data []byte, handle func([]byte) bool) error
 	// Respond answers m.
 	Respond(ctx context.Context, m Message, data []byte) error
+	// Connected reports whether the bus can be reached now.
+	Connected() bool
 	// Dropped is how many messages slow handlers missed.
 	Dropped() uint64
+	// Close logs off. Subscriptions end; nothing is delivered after it returns, but for a handler that is at work.
 	Close()
 }
 
-// Pending is how many messages wait for a slow handler.
-const Pending = 1 << 14
-
-// Role is what somebody is on the bus.
-type Role int
-
-// The roles.
-const (
-	Nobody Role = iota
-	RoleDevice
-	RolePayer
-	RoleVerifier
-	RoleGateway
-)
-
-// Authorizer says what a key may log on as. It is asked at each log-on and must answer within a second.
+// Authorizer says what a key may log on as, Nobody if it may not. It is asked at each log-on, and from time to time while
+// the key stays logged on; it must answer within a second.
 type Authorizer interface {
 	Authorize(ctx context.Context, key types.Key) (Role, error)
 }

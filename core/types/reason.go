@@ -78,6 +78,8 @@ const (
 	BadClaim         Reason = "bad_claim"
 	AlreadyClaimed   Reason = "already_claimed"
 	BusUnavailable   Reason = "bus_unavailable"
+	NotPermitted     Reason = "not_permitted"
+	UnknownBlob      Reason = "unknown_blob"
 	PortInUse        Reason = "port_in_use"
 	HomeUnwritable   Reason = "home_unwritable"
 	HomeBusy         Reason = "home_busy"
@@ -146,6 +148,8 @@ func Reasons() []ReasonInfo {
 		{BadClaim, "The leaf and its siblings do not lead to the header's devices root.", "Fetch the proof anew from a verifier."},
 		{AlreadyClaimed, "Everything that the leaf shows has been claimed.", "Nothing to do."},
 		{BusUnavailable, "The message bus cannot be reached.", "Messages are kept on disk and sent when it is back."},
+		{NotPermitted, "The key may not do this on the message bus.", "Register the key; publish under its own subjects only."},
+		{UnknownBlob, "Nobody who can be reached holds bytes of this hash.", "Ask again later; old batches are kept for the appeal window and a week."},
 		{PortInUse, "Another program listens on the port.", "Stop it, or choose another port."},
 		{HomeUnwritable, "The home directory cannot be written.", "Choose another with --home, or mend its permissions."},
 		{HomeBusy, "Another process runs a network in this home directory.", "Stop it first (`make down`)."},

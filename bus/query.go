@@ -1,0 +1,148 @@
+package bus
+
+import (
+	"slices"
+
+	"github.com/cairn-network/cairn/core/merkle"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// MaxPayers bounds how many payers one query names.
+const MaxPayers = 256
+
+// PayersQuery asks what payers can still pay.
+type PayersQuery struct {
+	_      struct{} `cbor:",toarray"`
+	Chain  string
+	Region types.Region
+	Payers []types.Key // ascending, at least one, at most MaxPayers
+}
+
+func (q *PayersQuery) chainID() string { return q.Chain }
+
+func (q *PayersQuery) check() error {
+	if n := len(q.Payers); n == 0 || n > MaxPayers {
+		return tooMany("payers", n, MaxPayers)
+	}
+	for i := range q.Payers[1:] {
+		if slices.Compare(q.Payers[i][:], q.Payers[i+1][:]) >= 0 {
+			return misplaced("payers")
+		}
+	}
+	return nil
+}
+
+// Payers is a verifier's sealed answer to a PayersQuery. Grants and purchases are as of the start of Epoch, what was spent as of
+// the tally of Tallied, so honest verifiers give the same line; a line counts once more than two thirds of power gave it.
+type Payers struct {
+	_       struct{} `cbor:",toarray"`
+	Chain   string
+	Region  types.Region
+	Epoch   types.Epoch
+	Tallied types.Epoch // of the region's newest accepted header; 0 for none
+	Lines   []PayerLine // one for each payer of the query, in its order
+}
+
+// PayerLine is what is known of one payer. Of a key that nobody granted only Key is set.
+type PayerLine struct {
+	_       struct{} `cbor:",toarray"`
+	Key     types.Key
+	Account types.Account
+	Limit   types.Credit // of the key, in total
+	Expiry  types.Epoch
+	Spent   types.Credit // by the key, in total
+	Balance types.Credit // B − S of the account in the region
+}
+
+func (p *Payers) domain() string  { return "payers" }
+func (p *Payers) chainID() string { return p.Chain }
+
+func (p *Payers) check() error {
+	if n := len(p.Lines); n > MaxPayers {
+		return tooMany("payers", n, MaxPayers)
+	}
+	return nil
+}
+
+// ProofQuery asks for a device's leaf of the newest final header, or of the newest accepted one.
+type ProofQuery struct {
+	_       struct{} `cbor:",toarray"`
+	Chain   string
+	Region  types.Region
+	Device  types.Key
+	Tallied bool // of the newest accepted header; else of the newest final one
+}
+
+func (q *ProofQuery) chainID() string { return q.Chain }
+func (q *ProofQuery) check() error    { return nil }
+
+// Proof answers a ProofQuery with what a claim needs (ledger.Claim). It carries no signature: Check compares it with a
+// root that is believed. A verifier that has no such leaf does not answer.
+type Proof struct {
+	_      struct{} `cbor:",toarray"`
+	Chain  string
+	Epoch  types.Epoch // of the header
+	Region types.Region
+	Leaf   tally.Leaf
+	Proof  merkle.SumProof
+}
+
+func (p *Proof) chainID() string { return p.Chain }
+func (p *Proof) check() error    { return nil }
+
+// Check refuses, with bad_claim, a leaf that is not the device's or does not lead to root.
+func (p *Proof) Check(device types.Key, root Root) error {
+	if p.Leaf.Device != device || p.Epoch != root.Epoch {
+		return types.Refuse(types.BadClaim, "bus: proof of %v in epoch %d, want %v in epoch %d", p.Leaf.Device, p.Epoch, device, root.Epoch)
+	}
+	if _, err := p.Proof.Verify(root.Devices, root.Count, p.Leaf.Node()); err != nil {
+		return types.Refuse(types.BadClaim, "bus: proof of %v in epoch %d: %v", device, p.Epoch, err)
+	}
+	return nil
+}
+
+// RefusalsQuery asks which of an author's items the tally of an epoch refused.
+type RefusalsQuery struct {
+	_      struct{} `cbor:",toarray"`
+	Chain  string
+	Region types.Region
+	Author types.Key
+	Epoch  types.Epoch // 0 for the newest accepted header's
+}
+
+func (q *RefusalsQuery) chainID() string { return q.Chain }
+func (q *RefusalsQuery) check() error    { return nil }
+
+// Refusals is a verifier's sealed answer to a RefusalsQuery.
+type Refusals struct {
+	_       struct{} `cbor:",toarray"`
+	Chain   string
+	Region  types.Region
+	Author  types.Key
+	Epoch   types.Epoch
+	Counted uint64    // items of the author that counted
+	Refused []Refusal // the first MaxItems, by item
+	More    uint64    // how many further ones there are
+	Quality []Quality // of a device, ascending by category
+}
+
+// Quality is a device's quality in one category, in basis points.
+type Quality struct {
+	_        struct{} `cbor:",toarray"`
+	Category types.Category
+	Bp       types.Bp
+}
+
+func (r *Refusals) domain() string  { return "refusals" }
+func (r *Refusals) chainID() string { return r.Chain }
+
+func (r *Refusals) check() error {
+	if n := len(r.Refused); n > MaxItems {
+		return tooMany("refusals", n, MaxItems)
+	}
+	if n := len(r.Quality); n > MaxCategories {
+		return tooMany("qualities", n, MaxCategories)
+	}
+	return checkRefusals(r.Refused)
+}

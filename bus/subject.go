@@ -1,0 +1,186 @@
+package bus
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Subjects. The first word says what a message is; the next is whose it is, which lets the bus keep everybody to their own: after
+// `last`, which marks subjects that keep their last message, both move one word to the right.
+//
+//	submit.<author>.<region>                    Submit: items for the batch
+//	ack.<verifier>.<author>                     Ack: what became of them
+//	query.<asker>.<region>.<what>               PayersQuery, ProofQuery, RefusalsQuery; verifiers answer
+//	find.<asker>                                Find: who has a blob; whoever has it answers
+//	blob.<asker>.<holder>                       Chunk: a piece of it
+//	last.notice.<verifier>.<region>             Notice
+//	last.ask.<device>.<category>.<class>        receipt.SignedAsk
+//	last.receipt.<publisher>.<payer>.<session>  receipt.Signed
+//	last.route.<publisher>.<kind>.<id>          a route
+//	last.held.<verifier>.<region>               Held
+//	last.handover.<verifier>.<region>           Handover
+//	last.proposal.<verifier>.<region>           Proposal
+//	last.signature.<verifier>.<region>          HeaderSignature
+//
+// A key is written as the multibase part of its did:key (z6Mk…). In a pattern, a zero key (or session, or class) is any.
+
+// Last is the first word of subjects that keep their last message.
+const Last = "last"
+
+// Word writes a key as one word of a subject; the zero key as `*`, any.
+func Word(k types.Key) string {
+	if k.IsZero() {
+		return "*"
+	}
+	return strings.TrimPrefix(k.String(), "did:key:")
+}
+
+// ParseWord reads what Word wrote.
+func ParseWord(word string) (types.Key, error) { return types.ParseKey("did:key:" + word) }
+
+func number[T ~uint16](n T) string { return strconv.FormatUint(uint64(n), 10) }
+
+// orAny writes 0 as `*`.
+func orAny[T ~uint16](n T) string {
+	if n == 0 {
+		return "*"
+	}
+	return number(n)
+}
+
+// SubmitSubject is where author hands in items for a region. Verifiers subscribe to it with the zero key.
+func SubmitSubject(author types.Key, region types.Region) string {
+	return "submit." + Word(author) + "." + number(region)
+}
+
+// AckSubject is where a verifier answers what author handed in. Authors subscribe to it with the zero verifier.
+func AckSubject(verifier, author types.Key) string { return "ack." + Word(verifier) + "." + Word(author) }
+
+// The kinds of queries.
+const (
+	QueryPayers   = "payers"
+	QueryProof    = "proof"
+	QueryRefusals = "refusals"
+)
+
+// QuerySubject is where asker asks the verifiers of a region.
+func QuerySubject(asker types.Key, region types.Region, what string) string {
+	return "query." + Word(asker) + "." + number(region) + "." + what
+}
+
+// FindSubject is where asker asks who holds a blob.
+func FindSubject(asker types.Key) string { return "find." + Word(asker) }
+
+// ChunkSubject is where asker asks holder for a piece of a blob.
+func ChunkSubject(asker, holder types.Key) string { return "blob." + Word(asker) + "." + Word(holder) }
+
+// AskSubject is where a device keeps its ask of a class.
+func AskSubject(device types.Key, category types.Category, class types.Class) string {
+	return "last.ask." + Word(device) + "." + orAny(category) + "." + orAny(class)
+}
+
+// ReceiptSubject is where publisher keeps the newest receipt of a payer's session. Devices subscribe to it with the zero
+// publisher and session, for each payer of theirs.
+func ReceiptSubject(publisher, payer types.Key, session types.SessionID) string {
+	id := "*"
+	if session != (types.SessionID{}) {
+		id = session.String()
+	}
+	return "last.receipt." + Word(publisher) + "." + Word(payer) + "." + id
+}
+
+// ReceiptOf is the subject of a receipt.
+func ReceiptOf(publisher types.Key, r *receipt.Receipt) string {
+	return ReceiptSubject(publisher, r.Payer, r.Session)
+}
+
+// RouteSubject is where publisher keeps a route of a kind; id is one word.
+func RouteSubject(publisher types.Key, kind, id string) string {
+	return "last.route." + Word(publisher) + "." + kind + "." + id
+}
+
+// NoticeSubject is where a verifier keeps its newest notice.
+func NoticeSubject(verifier types.Key, region types.Region) string {
+	return "last.notice." + Word(verifier) + "." + number(region)
+}
+
+// HeldSubject is where a verifier that leads a round says which items it holds.
+func HeldSubject(verifier types.Key, region types.Region) string {
+	return "last.held." + Word(verifier) + "." + number(region)
+}
+
+// HandoverSubject is where a verifier publishes what it acknowledged and the leader lacks.
+func HandoverSubject(verifier types.Key, region types.Region) string {
+	return "last.handover." + Word(verifier) + "." + number(region)
+}
+
+// ProposalSubject is where a leader publishes its header.
+func ProposalSubject(verifier types.Key, region types.Region) string {
+	return "last.proposal." + Word(verifier) + "." + number(region)
+}
+
+// SignatureSubject is where a verifier publishes its signature of a header.
+func SignatureSubject(verifier types.Key, region types.Region) string {
+	return "last.signature." + Word(verifier) + "." + number(region)
+}
+
+// maxSubject bounds a subject, in bytes.
+const maxSubject = 255
+
+// validSubject reports whether s is words separated by dots, without wildcards.
+func validSubject(s string) bool {
+	if s == "" || len(s) > maxSubject {
+		return false
+	}
+	for word := range strings.SplitSeq(s, ".") {
+		if word == "" || strings.ContainsAny(word, "*> \t\r\n\x00") {
+			return false
+		}
+	}
+	return true
+}
+
+// validPattern reports whether p is a subject in which words may be `*` and the last one `>`.
+func validPattern(p string) bool {
+	p, open := strings.CutSuffix(p, ">")
+	if open {
+		if p == "" {
+			return true
+		}
+		p, open = strings.CutSuffix(p, ".")
+		if !open {
+			return false
+		}
+	}
+	return validSubject(strings.ReplaceAll(p, "*", "_")) && !strings.ContainsAny(strings.ReplaceAll("."+p+".", ".*.", "._."), "*")
+}
+
+// Match reports whether subject fits pattern.
+func Match(pattern, subject string) bool {
+	for {
+		p, prest, pmore := strings.Cut(pattern, ".")
+		s, srest, smore := strings.Cut(subject, ".")
+		switch {
+		case p == ">" && !pmore:
+			return true
+		case p != "*" && p != s, pmore != smore:
+			return false
+		case !pmore:
+			return true
+		}
+		pattern, subject = prest, srest
+	}
+}
+
+// owner returns the word of subject that says whose it is.
+func owner(subject string) string {
+	first, rest, _ := strings.Cut(subject, ".")
+	if first == Last {
+		_, rest, _ = strings.Cut(rest, ".")
+	}
+	word, _, _ := strings.Cut(rest, ".")
+	return word
+}
