@@ -207,3 +207,33 @@ func decodeU128(b []byte) (U128, bool) {
 	}
 	return U128{Lo: x}, x >= least
 }
+
+// Sqrt returns ⌊√u⌋.
+func (u U128) Sqrt() uint64 {
+	const most = 1<<64 - 1
+	if u.Hi >= most-1 {
+		if u.Hi == most || u.Lo > 0 {
+			return most // most² = 2¹²⁸ − 2⁶⁵ + 1
+		}
+		return most - 1
+	}
+	if u.IsZero() {
+		return 0
+	}
+	// Newton's method falls to the root from any start that is not below it.
+	n := bits.Len64(u.Lo)
+	if u.Hi != 0 {
+		n = 64 + bits.Len64(u.Hi)
+	}
+	x := uint64(most)
+	if n <= 126 {
+		x = 1 << ((n + 1) / 2)
+	}
+	for {
+		q, _ := bits.Div64(u.Hi, u.Lo, x) // x ≥ ⌊√u⌋ > u.Hi, or u.Hi is 0
+		if q >= x {
+			return x
+		}
+		x = q + (x-q)/2
+	}
+}

@@ -67,6 +67,11 @@ func TestU128AgreesWithBig(t *testing.T) {
 			t.Fatalf("division by zero: %v", err)
 		}
 		check("mul64", Mul64(mul, div), nil, new(big.Int).Mul(new(big.Int).SetUint64(mul), new(big.Int).SetUint64(div)))
+		for _, x := range []U128{u, U64(u.Lo), Mul64(u.Hi, u.Hi), {u.Hi | 1<<63, u.Lo}} {
+			if got, want := x.Sqrt(), new(big.Int).Sqrt(x.big()); new(big.Int).SetUint64(got).Cmp(want) != 0 {
+				t.Fatalf("square root of %s: %d, want %s", x, got, want)
+			}
+		}
 		if got, want := u.Cmp(v), u.big().Cmp(v.big()); got != want {
 			t.Fatalf("%s cmp %s = %d, want %d", u, v, got, want)
 		}
