@@ -7,3 +7,113 @@
 //
 // The gateway speaks to devices and verifiers over the bus and to the chain through a ledger.Reader; it never writes to the chain.
 package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/buildinfo"
+	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// Config says where a gateway keeps its things.
+type Config struct {
+	Dir string // wallets and what categories keep; created where missing, readable by its owner only
+}
+
+// Gateway is the door.
+type Gateway struct {
+	market    *market
+	customers []role.Customer
+	handler   http.Handler
+}
+
+// New opens the gateway that speaks on the bus as key. The customers are mounted under their categories' names.
+func New(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, customers []role.Customer, log *slog.Logger) (*Gateway, error) {
+	m := newMarket(cfg, key, b, reader, log)
+	for _, dir := range append([]string{""}, names(customers)...) {
+		if err := os.MkdirAll(filepath.Join(cfg.Dir, dir), 0o700); err != nil {
+			return nil, types.Refuse(types.HomeUnwritable, "gateway: %v", err)
+		}
+	}
+	var err error
+	if m.store, err = openStore(filepath.Join(cfg.Dir, "wallets.db"), reader.Chain(), m.spendable); err != nil {
+		return nil, err
+	}
+	g := &Gateway{market: m, customers: customers}
+	if g.handler, err = g.mux(); err != nil {
+		m.store.db.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+func names(customers []role.Customer) []string {
+	out := make([]string, len(customers))
+	for i, c := range customers {
+		out[i] = c.Category().String()
+	}
+	return out
+}
+
+// mux mounts the gateway's own routes and each category's.
+func (g *Gateway) mux() (http.Handler, error) {
+	mux := http.NewServeMux()
+	routes := g.routes()
+	mount(mux, routes)
+	description, err := json.Marshal(openAPI(buildinfo.Version, routes))
+	if err != nil {
+		return nil, fmt.Errorf("gateway: describe the API: %w", err)
+	}
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Write(description)
+	})
+	for _, c := range g.customers {
+		name := c.Category().String()
+		h, err := c.Mount(&view{market: g.market, name: name})
+		if err != nil {
+			return nil, fmt.Errorf("gateway: mount %s: %w", name, err)
+		}
+		prefix := "/" + name + "/v1"
+		mux.Handle(prefix+"/", http.StripPrefix(prefix, h))
+	}
+	return mux, nil
+}
+
+// Handler serves the REST API.
+func (g *Gateway) Handler() http.Handler { return g.handler }
+
+// Run follows the network and runs the customers' background work until ctx ends.
+func (g *Gateway) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.market.run(ctx) })
+	for _, c := range g.customers {
+		group.Go(func() error {
+			if err := c.Run(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("gateway: %v: %w", c.Category(), err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// Close closes the wallets. Run must have returned.
+func (g *Gateway) Close() error {
+	if err := g.market.store.db.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("gateway: close wallets: %w", err)
+	}
+	return nil
+}

@@ -20,6 +20,8 @@ func Reasons() []types.ReasonInfo {
 		{Reason: NoKey, Sentence: "The request has no API key that this gateway knows.", Try: "Send `Authorization: Bearer cairn_…`; `cairn account create` makes a key."},
 		{Reason: BadRequest, Sentence: "The request is not what this path takes.", Try: "See /openapi.json."},
 		{Reason: NotFound, Sentence: "There is nothing under this name.", Try: "List what there is."},
+		{Reason: AskLapsed, Sentence: "The device's offer has lapsed.", Try: "Nothing: it counts again once the device renews it."},
+		{Reason: NotInService, Sentence: "The device does not provide this category.", Try: "Choose another."},
 		{Reason: Internal, Sentence: "The gateway could not do what it was asked.", Try: "Try again; its log says what failed."},
 	}
 }

@@ -91,7 +91,7 @@ func openStore(path, chain string, balance func(types.Key) types.Credit) (*store
 		return nil, fmt.Errorf("gateway: open wallets %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{walletBucket, apiBucket, secretBucket} {
+		for _, b := range [][]byte{walletBucket, apiBucket, secretBucket, promiseBucket} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}

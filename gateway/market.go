@@ -1,0 +1,289 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// maxAsks bounds how many live asks a gateway remembers; beyond it the ones that lapse first are dropped.
+const maxAsks = 200_000
+
+// Reasons for which an offer is passed over.
+const (
+	AskLapsed    types.Reason = "gateway.ask_lapsed"
+	NotInService types.Reason = "gateway.not_in_service"
+)
+
+// offer names an ask: one device has one for each class.
+type offer struct {
+	device   types.Key
+	category types.Category
+	class    types.Class
+}
+
+// market is what the gateway knows of the network, as its Customers see it.
+type market struct {
+	chain  string
+	dir    string
+	key    types.PrivateKey // who the gateway is on the bus
+	bus    bus.Bus
+	ledger ledger.Reader
+	store  *store
+	log    *slog.Logger
+
+	// mu guards what follows. Run and the bus's handler write, requests read.
+	mu       sync.RWMutex
+	notice   role.Notice
+	asks     map[offer]*receipt.SignedAsk
+	devices  map[types.Key]*tally.Device
+	quality  map[offer]types.Bp // class 0
+	payers   map[types.Key]bus.PayerLine
+	verifier map[types.Key]uint64 // power in the current epoch
+	granted  map[types.Key]bool   // wallets whose grant was seen on chain; at most maxWallets
+}
+
+func newMarket(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, log *slog.Logger) *market {
+	return &market{
+		chain: reader.Chain(), dir: cfg.Dir, key: key, bus: b, ledger: reader, log: log,
+		asks: map[offer]*receipt.SignedAsk{}, devices: map[types.Key]*tally.Device{}, quality: map[offer]types.Bp{},
+		payers: map[types.Key]bus.PayerLine{}, verifier: map[types.Key]uint64{},
+		granted: map[types.Key]bool{},
+	}
+}
+
+// view is the market as one category's customer sees it: with a directory and a log of its own.
+type view struct {
+	*market
+	name string
+}
+
+var _ role.Market = (*view)(nil)
+
+func (m *market) Chain() string { return m.chain }
+
+// Log returns the category's log.
+func (v *view) Log() *slog.Logger { return v.log.With("category", v.name) }
+
+// Dir returns the category's directory, which exists.
+func (v *view) Dir() string { return filepath.Join(v.dir, v.name) }
+
+func (m *market) Notice() role.Notice {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.notice
+}
+
+// Offers lists the live asks of a class, best quality first, and those that are passed over.
+func (m *market) Offers(_ context.Context, category types.Category, class types.Class) ([]role.Offer, []role.Passed, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var offers []role.Offer
+	var passed []role.Passed
+	for at, ask := range m.asks {
+		if at.category != category || at.class != class {
+			continue
+		}
+		device := m.devices[at.device]
+		switch {
+		case device == nil || !slices.Contains(device.Categories, category):
+			passed = append(passed, role.Passed{Device: at.device, Reason: types.UnknownAuthor})
+		case device.Suspended >= m.notice.Epoch:
+			passed = append(passed, role.Passed{Device: at.device, Reason: types.Suspended})
+		case ask.Ask.Until < m.notice.Epoch:
+			passed = append(passed, role.Passed{Device: at.device, Reason: AskLapsed})
+		default:
+			offers = append(offers, role.Offer{Ask: ask, Owner: device.Owner, Quality: m.quality[offer{at.device, category, 0}]})
+		}
+	}
+	slices.SortFunc(offers, func(a, b role.Offer) int {
+		return cmp.Or(cmp.Compare(b.Quality, a.Quality), cmp.Compare(a.Ask.Ask.Price, b.Ask.Ask.Price),
+			slices.Compare(a.Ask.Ask.Device[:], b.Ask.Ask.Device[:]))
+	})
+	slices.SortFunc(passed, func(a, b role.Passed) int { return slices.Compare(a.Device[:], b.Device[:]) })
+	return offers, passed, nil
+}
+
+// Wallet returns the wallet of a request's API key, once its account has granted the key on chain: naming an account in
+// POST /v1/keys gives nobody what the account stored.
+func (m *market) Wallet(r *http.Request) (role.Wallet, error) {
+	w, err := m.wallet(r)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.RLock()
+	known := m.granted[w.Payer()]
+	m.mu.RUnlock()
+	if known {
+		return w, nil
+	}
+	grant, err := m.ledger.Grant(r.Context(), w.Payer())
+	if errors.Is(err, ledger.ErrNotFound) || err == nil && grant.Account != w.account {
+		return nil, types.Refuse(types.UnknownKey, "gateway: account %v has not granted %v", w.account, w.Payer())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("gateway: grant of %v: %w", w.Payer(), err)
+	}
+	m.mu.Lock()
+	m.granted[w.Payer()] = true
+	m.mu.Unlock()
+	return w, nil
+}
+
+func (m *market) wallet(r *http.Request) (*Wallet, error) {
+	api, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return nil, types.Refuse(NoKey, "gateway: no API key")
+	}
+	return m.store.find(strings.TrimSpace(api))
+}
+
+// Wallets lists all wallets.
+func (m *market) Wallets() []role.Wallet {
+	all, err := m.store.all()
+	if err != nil {
+		m.log.Error("gateway: list wallets", "err", err)
+	}
+	out := make([]role.Wallet, len(all))
+	for i, w := range all {
+		out[i] = w
+	}
+	return out
+}
+
+// Publish notes what a receipt promises and puts it on the bus under its payer.
+func (m *market) Publish(ctx context.Context, signed *receipt.Signed) error {
+	if err := m.store.promise(&signed.Receipt); err != nil {
+		return err
+	}
+	subject := bus.ReceiptOf(m.key.Public(), &signed.Receipt)
+	if err := m.bus.PublishLast(ctx, subject, signed.Encode()); err != nil {
+		return fmt.Errorf("gateway: publish receipt of session %v: %w", signed.Receipt.Session, err)
+	}
+	return nil
+}
+
+// spendable is what a payer may still spend: the least of what its key and its account have left, less what it has promised since the
+// last tally.
+func (m *market) spendable(payer types.Key) types.Credit {
+	m.mu.RLock()
+	line, ok := m.payers[payer]
+	epoch := m.notice.Epoch
+	m.mu.RUnlock()
+	if !ok || line.Expiry < epoch || line.Limit <= line.Spent {
+		return 0
+	}
+	left := min(line.Limit-line.Spent, line.Balance)
+	promised, err := m.store.promised(payer)
+	if err != nil {
+		m.log.Error("gateway: promised", "payer", payer, "err", err)
+		return 0
+	}
+	if open := promised - min(promised, line.Spent); open < left {
+		return left - open
+	}
+	return 0
+}
+
+// run follows the network until ctx ends.
+func (m *market) run(ctx context.Context) error {
+	if err := m.bus.SubscribeLast(ctx, bus.AskSubject(types.Key{}, 0, 0), m.hear); err != nil {
+		return fmt.Errorf("gateway: subscribe to asks: %w", err)
+	}
+	for block := range m.ledger.Watch(ctx) {
+		if err := m.step(ctx, block); err != nil && ctx.Err() == nil {
+			m.log.Warn("gateway: follow the chain", "height", block.Height, "err", err)
+		}
+	}
+	return nil
+}
+
+// step takes in one block: the notice, at an epoch's start the registry, and what the payers have left.
+func (m *market) step(ctx context.Context, block ledger.Block) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	epoch, err := m.ledger.Epoch(ctx, block.Epoch)
+	if err != nil {
+		return fmt.Errorf("epoch %d: %w", block.Epoch, err)
+	}
+	headers, err := m.ledger.Headers(ctx, 0, 64)
+	if err != nil {
+		return fmt.Errorf("headers: %w", err)
+	}
+	n := role.Notice{Epoch: block.Epoch, Seed: epoch.Seed, Challenged: epoch.Challenged, Height: block.Height, Hash: block.Hash, Cut: epoch.Cut}
+	for _, h := range headers {
+		if h.Status == ledger.Final {
+			n.Final = max(n.Final, h.Epoch)
+		}
+	}
+	m.mu.Lock()
+	fresh := m.notice.Epoch != n.Epoch || len(m.devices) == 0
+	m.notice = n
+	clear(m.verifier)
+	for _, v := range epoch.Verifiers {
+		m.verifier[v.Key] = v.Power
+	}
+	m.mu.Unlock()
+	if fresh {
+		if err := m.registry(ctx); err != nil {
+			return err
+		}
+		go m.askQuality(context.WithoutCancel(ctx))
+	}
+	return m.askPayers(ctx)
+}
+
+// registry takes in the devices.
+func (m *market) registry(ctx context.Context) error {
+	devices, err := m.ledger.Devices(ctx)
+	if err != nil {
+		return fmt.Errorf("devices: %w", err)
+	}
+	fresh := make(map[types.Key]*tally.Device, len(devices))
+	for i := range devices {
+		fresh[devices[i].Key] = &devices[i]
+	}
+	m.mu.Lock()
+	m.devices = fresh
+	m.mu.Unlock()
+	return nil
+}
+
+// hear takes in an ask.
+func (m *market) hear(msg bus.Message) {
+	ask, err := receipt.DecodeAsk(msg.Data, m.chain)
+	if err != nil || !ask.Verify() {
+		m.log.Debug("gateway: ask", "subject", msg.Subject, "err", err)
+		return
+	}
+	a := &ask.Ask
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asks[offer{a.Device, a.Category, a.Class}] = ask
+	if len(m.asks) <= maxAsks {
+		return
+	}
+	var first offer
+	var until types.Epoch
+	for at, old := range m.asks {
+		if until == 0 || old.Ask.Until < until {
+			first, until = at, old.Ask.Until
+		}
+	}
+	delete(m.asks, first)
+}

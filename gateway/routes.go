@@ -1,0 +1,114 @@
+package gateway
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Status is where the network stands, as the gateway sees it.
+type Status struct {
+	ChainID string      `json:"chain_id"`
+	Height  uint64      `json:"height"`
+	Epoch   types.Epoch `json:"epoch"`
+	Cut     uint64      `json:"cut"`
+	Final   types.Epoch `json:"final"`
+	Devices int         `json:"devices"`
+	Asks    int         `json:"asks"`
+}
+
+// CreateKey asks for an API key.
+type CreateKey struct {
+	Account types.Account `json:"account"`
+	Label   string        `json:"label,omitempty"`
+}
+
+// Key is a new API key, which is shown once. The account grants Payer on chain, with Consent as the key's own signature, a spend limit and an
+// expiry; until then the key can spend nothing.
+type Key struct {
+	APIKey  string        `json:"api_key"`
+	Account types.Account `json:"account"`
+	Payer   types.Key     `json:"payer"`
+	Consent string        `json:"consent"` // hexadecimal
+}
+
+// Credit says what a key may spend and where it went.
+type Credit struct {
+	Account   types.Account `json:"account"`
+	Payer     types.Key     `json:"payer"`
+	Limit     types.Credit  `json:"limit,string"`     // of the key
+	Expiry    types.Epoch   `json:"expiry"`           // of the key: the last epoch
+	Spent     types.Credit  `json:"spent,string"`     // by the key, as of the last tally
+	Balance   types.Credit  `json:"balance,string"`   // of the account, as of the last tally
+	Spendable types.Credit  `json:"spendable,string"` // now, less what was promised since
+	Spending  []Spending    `json:"spending"`
+}
+
+// Spending is what a key has promised to one device in one category, in total.
+type Spending struct {
+	Category string       `json:"category"`
+	Device   types.Key    `json:"device"`
+	Amount   types.Credit `json:"amount,string"`
+}
+
+// routes is the gateway's own API.
+func (g *Gateway) routes() []route {
+	return []route{
+		{method: "GET", path: "/v1/status", summary: "Where the network stands", open: true, out: Status{},
+			handle: func(http.ResponseWriter, *http.Request) (any, error) { return g.status(), nil }},
+		{method: "POST", path: "/v1/keys", summary: "Make an API key of an account", open: true, in: CreateKey{}, out: Key{},
+			handle: func(_ http.ResponseWriter, r *http.Request) (any, error) { return g.createKey(r) }},
+		{method: "GET", path: "/v1/credit", summary: "What a key may spend, and where it went", out: Credit{},
+			handle: func(_ http.ResponseWriter, r *http.Request) (any, error) { return g.credit(r) }},
+	}
+}
+
+func (g *Gateway) status() Status {
+	n := g.market.Notice()
+	g.market.mu.RLock()
+	defer g.market.mu.RUnlock()
+	return Status{
+		ChainID: g.market.chain, Height: n.Height, Epoch: n.Epoch, Cut: n.Cut, Final: n.Final,
+		Devices: len(g.market.devices), Asks: len(g.market.asks),
+	}
+}
+
+// createKey needs no API key: whoever names an account gets a key that only that account can make worth anything.
+func (g *Gateway) createKey(r *http.Request) (*Key, error) {
+	var in CreateKey
+	if err := read(r, &in); err != nil {
+		return nil, err
+	}
+	if in.Account.IsZero() || len(in.Label) > 64 {
+		return nil, types.Refuse(BadRequest, "gateway: create key: an account, and a label of at most 64 bytes")
+	}
+	w, api, err := g.market.store.create(in.Account, in.Label, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &Key{APIKey: api, Account: w.account, Payer: w.Payer(), Consent: w.Consent().String()}, nil
+}
+
+func (g *Gateway) credit(r *http.Request) (*Credit, error) {
+	w, err := g.market.wallet(r)
+	if err != nil {
+		return nil, err
+	}
+	g.market.mu.RLock()
+	line := g.market.payers[w.Payer()]
+	g.market.mu.RUnlock()
+	c := &Credit{
+		Account: w.account, Payer: w.Payer(), Limit: line.Limit, Expiry: line.Expiry, Spent: line.Spent,
+		Balance: line.Balance, Spendable: w.Balance(), Spending: []Spending{},
+	}
+	err = g.market.store.promises(w.Payer(), func(p Promise) {
+		at := slices.IndexFunc(c.Spending, func(s Spending) bool { return s.Device == p.Device && s.Category == p.Category.String() })
+		if at < 0 {
+			c.Spending = append(c.Spending, Spending{Category: p.Category.String(), Device: p.Device})
+			at = len(c.Spending) - 1
+		}
+		c.Spending[at].Amount += p.Amount
+	})
+	return c, err
+}
