@@ -22,19 +22,21 @@ func CellAt(v Vector, res int) Cell {
 		return 0
 	}
 	h := homes[base]
+	last := h.place == atCorner && p.slot(faces[h.face][1]) < 0 && p.slot(faces[h.face][2]) >= 0
 	p, ok = p.toward(h)
 	if !ok {
 		return 0
 	}
 	z, _ = p.position(h.face)
-	if h.place == atCorner {
-		z = z.sub(eisenstein{2 * scale, 0})
-	} else {
-		z = z.sub(steps[h.place].times(scale))
+	if h.place != atCorner {
+		return digits(int(base), res, z.sub(steps[h.place].times(scale)))
 	}
+	// What lies in the direction that pentagons leave out, and on the last face of the ring what lies one further, is
+	// counted one sector to the left; Center turns it back.
+	z = z.sub(eisenstein{2 * scale, 0})
 	c := digits(int(base), res, z)
-	if h.place == atCorner && c.firstDigit() == digitK {
-		c = digits(int(base), res, z.mul(turnLeft)) // into direction ik, which Center turns back
+	if first := c.firstDigit(); first == digitK || last && first == digitIK {
+		c = digits(int(base), res, z.mul(turnLeft))
 	}
 	return c
 }

@@ -63,12 +63,12 @@ for (let n = 0; n < 400; n++) {
   const lat = Math.asin(2 * random() - 1) * 180 / Math.PI, lng = random() * 360 - 180
   points.push([lat, lng, h3.latLngToCell(lat, lng, n % 16)])
 }
-for (let n = 0; n < 400; n++) { // around pentagons, at a distance like their size
-  const res = n % 16
-  const [plat, plng] = h3.cellToLatLng(h3.getPentagons(res)[n % 12])
-  const size = 25 / Math.sqrt(7) ** res * random() ** 2, turn = 2 * Math.PI * random()
-  const lat = plat + size * Math.cos(turn)
-  const lng = plng + size * Math.sin(turn) / Math.cos(plat * Math.PI / 180)
+for (const p of pentagons) for (let turn = 0; turn < 360; turn += 4) { // around pentagons, at a distance like their size
+  const res = below(16)
+  const [plat, plng] = h3.cellToLatLng(h3.getPentagons(res).find(c => h3.getBaseCellNumber(c) === p))
+  const size = 25 / Math.sqrt(7) ** res * random(), angle = (turn + 4 * random()) * Math.PI / 180
+  const lat = plat + size * Math.cos(angle)
+  const lng = plng + size * Math.sin(angle) / Math.cos(plat * Math.PI / 180)
   if (Math.abs(lat) < 89.9) points.push([lat, lng, h3.latLngToCell(lat, lng, res)])
 }
 
