@@ -14,6 +14,7 @@ import (
 )
 
 //go:generate go run ./testdata/vertices
+//go:generate npm --prefix testdata/h3 ci --silent
 //go:generate node testdata/h3/golden.mjs
 
 // goldenCells is testdata/h3/cells.json, made by h3-js.

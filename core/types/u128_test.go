@@ -122,6 +122,23 @@ func TestU128Golden(t *testing.T) {
 	}
 }
 
+func TestU128SqrtEdges(t *testing.T) {
+	const most = 1<<64 - 1
+	square := Mul64(most, most)
+	below, _ := square.Sub(U64(1))
+	for _, c := range []struct {
+		u    U128
+		root uint64
+	}{
+		{U128{}, 0}, {U64(1), 1}, {U64(3), 1}, {U64(4), 2}, {U64(most), 1<<32 - 1}, {U128{Hi: 1}, 1 << 32}, {Mul64(1<<63, 1<<63), 1 << 63},
+		{below, most - 1}, {square, most}, {MaxU128, most}, {U128{most - 2, most}, most - 1}, {U128{most - 2, 0}, most - 1},
+	} {
+		if got := c.u.Sqrt(); got != c.root {
+			t.Errorf("square root of %s: %d, want %d", c.u, got, c.root)
+		}
+	}
+}
+
 func TestU128RefusesOtherForms(t *testing.T) {
 	for _, s := range []string{
 		"", "1817", "18", "1900ff", "190000", "1a0000ffff", "1b00000000ffffffff", "1b01", "0000", "20", "3903e7", "40", "f6", "f97c00",

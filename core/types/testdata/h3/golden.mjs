@@ -1,4 +1,4 @@
-// Writes cells.json: what h3-js says about random cells and points. Run `npm ci` here once, then `go generate` in core/types.
+// Writes cells.json: what h3-js says about random cells and points. `go generate` in core/types runs it.
 // The random numbers have a fixed seed, so the file changes only when this script or h3-js does.
 import { writeFileSync } from 'node:fs'
 import * as h3 from 'h3-js'
