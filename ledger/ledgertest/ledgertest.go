@@ -1,0 +1,331 @@
+// Package ledgertest is the suite that every ledger.Ledger passes: the twin in memory and the adapter to the real chain.
+//
+// It plays one network through: devices register, keys are granted, credits are bought, headers are committed, settled, made
+// final and claimed; then everything that must be refused, with its reason. After each step the supply must balance. The
+// headers are made by Books, a tally of sums without evidence: the chain cannot tell the difference, which is the point of
+// checking totals in O(1).
+package ledgertest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/cairn-network/cairn/core/beacon"
+	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/merkle"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+// Category is what the suite's devices provide. Its Params.Bond must not be zero.
+const Category = types.Storage
+
+// Verifier is a genesis validator with its attestation and VRF keys. All have equal power.
+type Verifier struct {
+	Owner    types.Account
+	Key, VRF types.PrivateKey
+}
+
+// NewVerifier makes the keys of validator n from fixed seeds.
+func NewVerifier(owner types.Account, n byte) Verifier {
+	return Verifier{Owner: owner, Key: types.NewPrivateKey([32]byte{1, n}), VRF: types.NewPrivateKey([32]byte{2, n})}
+}
+
+// Network is a fresh chain in epoch 1, with one region, epochs of at least 10 blocks and an appeal window of one epoch.
+type Network struct {
+	Ledger    ledger.Ledger
+	Verifiers []Verifier
+	Accounts  []types.Account // at least 3 besides the verifiers', each with 10,000 STONE or more, whose keys the ledger holds
+	// AdvanceTo returns once block height is committed: it makes the blocks, or waits for them.
+	AdvanceTo func(t *testing.T, height uint64)
+}
+
+// Open starts a network with that many verifiers, and stops it with the test.
+type Open func(t *testing.T, verifiers int) *Network
+
+// Run runs the suite.
+func Run(t *testing.T, open Open) {
+	t.Run("Life", func(t *testing.T) { testLife(t, open(t, 4)) })
+	t.Run("Membership", func(t *testing.T) { testMembership(t, open(t, 1)) })
+	t.Run("Commit", func(t *testing.T) { testCommit(t, open(t, 4)) })
+	t.Run("Skip", func(t *testing.T) { testSkip(t, open(t, 4)) })
+	t.Run("Void", func(t *testing.T) { testVoid(t, open(t, 4)) })
+	t.Run("Upheld", func(t *testing.T) { testUpheld(t, open(t, 4)) })
+	t.Run("Equivocation", func(t *testing.T) { testEquivocation(t, open(t, 4)) })
+}
+
+// rig is a network with what every test needs of it.
+type rig struct {
+	*Network
+	t   *testing.T
+	ctx context.Context
+}
+
+func newRig(t *testing.T, n *Network) *rig { return &rig{n, t, t.Context()} }
+
+// do submits and expects the reason, "" for success.
+func (r *rig) do(want types.Reason, from types.Account, msgs ...ledger.Msg) {
+	r.t.Helper()
+	_, err := r.Ledger.Submit(r.ctx, from, msgs...)
+	if got := types.ReasonOf(err); got != want || (err == nil) != (want == "") {
+		r.t.Fatalf("submit %T: got %v, want reason %q", msgs[0], err, want)
+	}
+	r.balanced()
+}
+
+func (r *rig) balanced() {
+	r.t.Helper()
+	s := must(r.Ledger.Supply(r.ctx))(r.t)
+	if !s.Balanced {
+		r.t.Fatalf("supply does not balance: %+v", s)
+	}
+}
+
+func must[T any](v T, err error) func(t *testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func (r *rig) epoch(e types.Epoch) *ledger.Epoch {
+	r.t.Helper()
+	return must(r.Ledger.Epoch(r.ctx, e))(r.t)
+}
+
+// toRound advances until the next block belongs to a round of e's tally.
+func (r *rig) toRound(e types.Epoch, round uint64) {
+	r.t.Helper()
+	n := r.epoch(1)
+	length := n.Cut - n.First + 1
+	r.AdvanceTo(r.t, uint64(e)*length+round*n.Round)
+	r.balanced()
+}
+
+// toEpoch advances to the first block of e.
+func (r *rig) toEpoch(e types.Epoch) {
+	r.t.Helper()
+	n := r.epoch(1)
+	r.AdvanceTo(r.t, uint64(e-1)*(n.Cut-n.First+1)+1)
+	r.balanced()
+}
+
+// deviceKey is the key of device n.
+func deviceKey(n byte) types.PrivateKey { return types.NewPrivateKey([32]byte{3, n}) }
+
+// register registers device n for owner.
+func (r *rig) statement(owner types.Account, n byte) evidence.Statement {
+	return evidence.Statement{
+		Chain: r.Ledger.Chain(), Device: deviceKey(n).Public(), Owner: owner, Nonce: [16]byte{n},
+		Categories: []types.Category{Category}, Cell: 0x8a1fb46622dffff, Expiry: 1000,
+	}
+}
+
+func (r *rig) bond() types.Ustone {
+	r.t.Helper()
+	for _, p := range r.epoch(1).Params {
+		if p.Category == Category {
+			return p.Bond
+		}
+	}
+	r.t.Fatalf("no parameters of %v", Category)
+	return 0
+}
+
+func (r *rig) register(owner types.Account, n byte) {
+	r.t.Helper()
+	r.do("", owner, ledger.Register{Statement: *r.statement(owner, n).Sign(deviceKey(n)), Bond: r.bond()})
+}
+
+// Books is a tally of sums: what it says was paid, it just says.
+type Books struct {
+	Lines    map[types.Key]*Line
+	Previous types.Hash
+	Last     types.Epoch
+	weight   types.U128 // of the epoch before
+}
+
+// Line is a device's.
+type Line struct {
+	Amount        types.Ustone
+	Paid, Settled types.Credit
+	Weight        types.U128
+	Penalty       types.Ustone
+}
+
+// NewBooks returns empty books.
+func NewBooks() *Books { return &Books{Lines: map[types.Key]*Line{}} }
+
+// Copy returns books of their own.
+func (b *Books) Copy() *Books {
+	c := *b
+	c.Lines = map[types.Key]*Line{}
+	for k, l := range b.Lines {
+		line := *l
+		c.Lines[k] = &line
+	}
+	return &c
+}
+
+// Line returns a device's line, which it makes.
+func (b *Books) Line(device types.Key) *Line {
+	if b.Lines[device] == nil {
+		b.Lines[device] = &Line{}
+	}
+	return b.Lines[device]
+}
+
+// Fold shares out the settlement of the last header.
+func (b *Books) Fold(s *tally.Settlement) error {
+	in := econ.Settlement{Owed: s.Owed, Settled: s.Settled, Payout: s.Supplier}
+	for _, e := range s.Emission {
+		in.Shares = append(in.Shares, econ.Share{Category: e.Category, Emitted: e.Amount, Weight: e.Weight})
+	}
+	f, err := econ.NewFold(in, []econ.Weight{{Category: Category, Weight: b.weight}})
+	if err != nil {
+		return err
+	}
+	for _, l := range b.Lines {
+		settled, amount, err := f.Device(l.Paid-l.Settled, []econ.Weight{{Category: Category, Weight: l.Weight}})
+		if err != nil {
+			return err
+		}
+		l.Settled += settled
+		l.Amount += amount
+		l.Weight = types.U128{}
+	}
+	return nil
+}
+
+// leaves returns the leaves of the devices tree, by key.
+func (b *Books) leaves() []tally.Leaf {
+	var out []tally.Leaf
+	for _, k := range sortedKeys(b.Lines) {
+		l := b.Lines[k]
+		out = append(out, tally.Leaf{Device: k, Amount: l.Amount, Penalty: l.Penalty, Rest: types.Sum(types.Encode([]any{l.Paid, l.Settled}))})
+	}
+	return out
+}
+
+func nodes(leaves []tally.Leaf) []merkle.Node {
+	out := make([]merkle.Node, len(leaves))
+	for i := range leaves {
+		out[i] = leaves[i].Node()
+	}
+	return out
+}
+
+// Header closes the books of an epoch: the header of the round's leader.
+func (b *Books) Header(chain string, ep *ledger.Epoch, round uint8, vrf types.PrivateKey) (*tally.Header, error) {
+	leaves := b.leaves()
+	root, err := merkle.SumRoot(nodes(leaves))
+	if err != nil {
+		return nil, err
+	}
+	h := &tally.Header{
+		Chain: chain, Epoch: ep.Epoch, Round: round, Rules: ep.Rules, Previous: b.Previous,
+		Devices: root, Count: uint64(len(leaves)), Leader: ep.Leaders[round], VRF: beacon.Prove(vrf, chain, ep.Seed, 0),
+	}
+	total := tally.CategoryTotal{Category: Category}
+	for _, l := range b.Lines {
+		h.Totals.Amount += l.Amount
+		h.Totals.Spent += l.Paid
+		h.Totals.Settled += l.Settled
+		h.Totals.Penalty += l.Penalty
+		total.Paid += l.Paid
+		if total.Weight, err = total.Weight.Add(l.Weight); err != nil {
+			return nil, err
+		}
+	}
+	h.Totals.Categories = []tally.CategoryTotal{total}
+	b.weight = total.Weight
+	b.Previous, b.Last = h.Hash(), ep.Epoch
+	return h, nil
+}
+
+// Claim returns the claim of a device against the header that the books closed last.
+func (b *Books) Claim(e types.Epoch, device types.Key) (ledger.Claim, error) {
+	leaves := b.leaves()
+	for i := range leaves {
+		if leaves[i].Device == device {
+			proof, err := merkle.SumProve(nodes(leaves), i)
+			return ledger.Claim{Epoch: e, Leaf: leaves[i], Proof: proof}, err
+		}
+	}
+	return ledger.Claim{}, ledger.ErrNotFound
+}
+
+// fold folds the settlement of the books' last header, if there is one.
+func (r *rig) fold(b *Books) {
+	r.t.Helper()
+	if b.Last == 0 {
+		return
+	}
+	s := must(r.Ledger.Settlement(r.ctx, b.Last))(r.t)
+	if err := b.Fold(s); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// vrf returns the VRF key of the leader of a round.
+func (r *rig) vrf(ep *ledger.Epoch, round uint8) types.PrivateKey {
+	for _, v := range r.Verifiers {
+		if v.Key.Public() == ep.Leaders[round] {
+			return v.VRF
+		}
+	}
+	r.t.Fatalf("leader %v is no verifier of the network", ep.Leaders[round])
+	return types.PrivateKey{}
+}
+
+// header closes b for round of e.
+func (r *rig) header(b *Books, e types.Epoch, round uint8) *tally.Header {
+	r.t.Helper()
+	ep := r.epoch(e)
+	return must(b.Header(r.Ledger.Chain(), ep, round, r.vrf(ep, round)))(r.t)
+}
+
+// signatures lets the verifiers that who selects sign h.
+func (r *rig) signatures(h *tally.Header, who ...int) ([]byte, []types.Signature) {
+	ep := r.epoch(h.Epoch)
+	bitmap := make([]byte, (len(ep.Verifiers)+7)/8)
+	hash := h.Hash()
+	var sigs []types.Signature
+	for i, seat := range ep.Verifiers {
+		for _, n := range who {
+			if v := r.Verifiers[n]; v.Key.Public() == seat.Key {
+				bitmap[i/8] |= 1 << (i % 8)
+				sigs = append(sigs, v.Key.Sign("header", r.Ledger.Chain(), hash[:]))
+			}
+		}
+	}
+	return bitmap, sigs
+}
+
+func (r *rig) commitMsg(h *tally.Header, who ...int) ledger.Commit {
+	bitmap, sigs := r.signatures(h, who...)
+	return ledger.Commit{Header: h.Encode(), Bitmap: bitmap, Signatures: sigs}
+}
+
+// commit closes b in round 0 of e and commits the header with three of four signatures.
+func (r *rig) commit(b *Books, e types.Epoch) *tally.Header {
+	r.t.Helper()
+	r.toRound(e, 0)
+	h := r.header(b, e, 0)
+	r.do("", r.Accounts[0], r.commitMsg(h, 0, 1, 2))
+	return h
+}
+
+func (r *rig) status(e types.Epoch, want ledger.Status) *ledger.Header {
+	r.t.Helper()
+	h := must(r.Ledger.Header(r.ctx, e, 0))(r.t)
+	if h.Status != want {
+		r.t.Fatalf("header of epoch %d is %s, want %s", e, h.Status, want)
+	}
+	return h
+}
