@@ -8,7 +8,8 @@ import (
 
 // Cell is a place: an H3 index (h3geo.org) of a hexagon, or of one of twelve pentagons, at resolution 0 (4 million km²) to 15
 // (0.9 m²). The zero Cell means none. It prints and parses as lower-case hexadecimal, as h3-js writes it, and is a plain
-// unsigned integer in CBOR, where any value decodes: whoever takes a cell from outside asks Valid. Parents come from its bits alone, so a place and its coarser cells cannot disagree.
+// unsigned integer in CBOR, where any value decodes: whoever takes a cell from outside asks Valid. Parents come from its
+// bits alone, so a place and its coarser cells cannot disagree.
 //
 // Bits, from the highest: 0, mode 1 (4 bits), reserved 0 (3), resolution (4), base cell 0…121 (7), then fifteen digits of 3
 // bits, one per resolution from 1: 0 is the middle child, 1…6 the six around it, 7 says unused.
