@@ -38,7 +38,7 @@ for (let res = 1; res <= 15; res++) {
 // Both levels of children of every pentagon: each of the five faces, and each border between them.
 for (const p of h3.getPentagons(0)) for (const c of h3.cellToChildren(p, 1)) cells.add(c)
 // Where the gap around a pentagon closes, cells of one child lie on both sides.
-for (const p of pentagons) for (let d = 0; d < 7; d++) for (const e of [1, 5]) cells.add(index(p, [4, e, d]))
+for (const p of pentagons) for (let d = 0; d < 7; d++) for (const e of [1, 5]) for (const zeros of [[], [0]]) cells.add(index(p, [...zeros, 4, e, d]))
 for (const c of h3.cellToChildren(h3.getPentagons(0)[3], 3)) if (random() < 0.4) cells.add(c)
 
 const valid = [...cells].map(c => {
