@@ -10,7 +10,8 @@ import (
 )
 
 // Fetcher reads shards from the devices that hold them. Its methods are called from many goroutines at once. They must
-// return soon after ctx is done, and put their own limit on how long they wait for a device.
+// return soon after ctx is done, and put their own limit on how long they wait for a device. A call whose answer is no longer
+// needed may end a little after the operation that made it.
 type Fetcher interface {
 	// Order lists slots of segment number index, best first: where to ask. Nil means all in their order; slots left out are never
 	// asked.
