@@ -26,6 +26,9 @@ type Notice struct {
 	Cut        uint64      // the epoch's last block
 	Final      types.Epoch // the newest epoch whose header is final in the device's region; 0 for none
 	Totals     []uint64    // of the provider's category in its region, as of the last tally
+	// Line is the category's state for this device as of the region's last tally before Epoch (tally.Output.State), checked by the
+	// host against that tally's header; nil for none. What Verify will judge the epoch by, a provider reads here.
+	Line []byte
 }
 
 // Payer is what a device knows of a payer: as of the last notice.
