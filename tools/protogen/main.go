@@ -45,7 +45,7 @@ var plugins = []plugin{
 	{"github.com/cosmos/gogoproto/protoc-gen-gocosmos", "protoc-gen-gocosmos",
 		"plugins=grpc,Mgoogle/protobuf/any.proto=github.com/cosmos/gogoproto/types/any", false, inModule, nil},
 	{"github.com/grpc-ecosystem/grpc-gateway/protoc-gen-grpc-gateway", "protoc-gen-grpc-gateway",
-		"logtostderr=true,allow_colon_final_segments=true", false, inModule, nil},
+		"logtostderr=true,allow_colon_final_segments=true", false, inModule, undocument},
 	{"github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-openapiv2", "protoc-gen-openapiv2",
 		"logtostderr=true,allow_merge=true,merge_file_name=cairn,json_names_for_fields=false,simple_operation_ids=false,openapi_naming_strategy=fqn",
 		true, func(string) string { return "chain/app/openapi/openapi.json" }, describe},
@@ -160,6 +160,16 @@ func order(files linker.Files) []*descriptorpb.FileDescriptorProto {
 		add(f)
 	}
 	return out
+}
+
+// undocument takes the package comment out of a generated file: each package has one of its own.
+func undocument(text string) (string, error) {
+	head, rest, found := strings.Cut(text, "/*\n")
+	_, rest, closed := strings.Cut(rest, "*/\n")
+	if !found || !closed {
+		return text, nil
+	}
+	return head + rest, nil
 }
 
 // describe gives the description of the REST interface a title, and each operation a name of its own: the plugin names
