@@ -156,6 +156,8 @@ type Reader interface {
 	// Settlement returns what the chain made of epoch e, or ErrNotFound until every region is in or has skipped.
 	Settlement(ctx context.Context, e types.Epoch) (*tally.Settlement, error)
 	Devices(ctx context.Context) ([]tally.Device, error)
+	// Device returns a device as it stands now, which the next epoch's view will show.
+	Device(ctx context.Context, key types.Key) (*tally.Device, error)
 	Grant(ctx context.Context, key types.Key) (*tally.Grant, error)
 	Account(ctx context.Context, account types.Account) (*Account, error)
 	// Claimed returns what has been paid out for a device, ever.

@@ -138,6 +138,18 @@ func (m *Memory) Devices(context.Context) ([]tally.Device, error) {
 	return out, nil
 }
 
+// Device implements Reader.
+func (m *Memory) Device(_ context.Context, key types.Key) (*tally.Device, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, ok := m.state.devices[key]
+	if !ok {
+		return nil, fmt.Errorf("device %v: %w", key, ErrNotFound)
+	}
+	out := d.Device
+	return &out, nil
+}
+
 // Grant implements Reader.
 func (m *Memory) Grant(_ context.Context, key types.Key) (*tally.Grant, error) {
 	m.mu.Lock()

@@ -155,6 +155,12 @@ func testMembership(t *testing.T, n *Network) {
 	r.do(types.BondLow, owner, ledger.Register{Statement: *good.Sign(deviceKey(1)), Bond: r.bond() / 4})
 	send("", owner, good, nil)
 	send(types.DeviceKnown, owner, good, nil)
+	if got := must(r.Ledger.Device(r.ctx, good.Device))(t); got.Owner != owner || got.Bond != r.bond() {
+		t.Fatalf("device: %+v", got)
+	}
+	if _, err := r.Ledger.Device(r.ctx, types.Key{7}); !errors.Is(err, ledger.ErrNotFound) {
+		t.Fatalf("unknown device: %v", err)
+	}
 
 	key := types.NewPrivateKey([32]byte{4, 9})
 	grant := ledger.GrantKey{Key: key.Public(), Limit: 5, Expiry: 9, Proof: key.Sign("grant", chain, evidence.GrantBytes(owner))}
