@@ -1,6 +1,9 @@
 package tally
 
 import (
+	"fmt"
+
+	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -20,7 +23,7 @@ type Frame struct {
 	PreviousEpoch types.Epoch
 	PreviousRound uint8
 	Fold          *Settlement  // of Previous, to fold; nil if there is none
-	Blocks        []BlockHash  // ascending: from 100 before the epoch's first block to the cut
+	Blocks        []BlockHash  // ascending: from 100 before the first block of epoch PreviousEpoch+1, at most maxFrame's worth, to the cut
 	Params        []Params     // ascending by category
 	MinOpening    types.Credit // what the first receipt of a session must be worth
 }
@@ -43,19 +46,26 @@ type Params struct {
 	Penalty   types.Ustone // what one proof of misconduct adds to a device's penalty
 }
 
-// Settlement is what the chain made of one epoch: totals only, no price (econ.Settlement, as the tally folds it).
-type Settlement struct {
-	_        struct{}     `cbor:",toarray"`
-	Owed     types.Credit // O: paid and not settled, over all regions
-	Settled  types.Credit // F: of that, what is settled now
-	Supplier types.Ustone // U: what F pays to devices
-	Emission []Emission   // ascending by category
-}
+// Settlement is what the chain made of one epoch: totals only, no price.
+type Settlement = econ.Settlement
 
 // Emission is what one category mints in an epoch, and the weight that shares it.
-type Emission struct {
-	_        struct{} `cbor:",toarray"`
-	Category types.Category
-	Amount   types.Ustone // E_c over all regions
-	Weight   types.U128   // W_c over all regions
+type Emission = econ.Share
+
+// maxFrame bounds an encoded frame, in bytes: the block hashes of about a hundred thousand blocks.
+const maxFrame = 4 << 20
+
+// Encode returns the encoding of f.
+func (f *Frame) Encode() []byte { return types.Encode(f) }
+
+// Hash is what the header shows of f.
+func (f *Frame) Hash() types.Hash { return types.Sum(f.Encode()) }
+
+// DecodeFrame reads a frame; every other encoding is refused.
+func DecodeFrame(raw []byte) (*Frame, error) {
+	f := new(Frame)
+	if err := types.DecodeLimit(raw, f, maxFrame); err != nil {
+		return nil, fmt.Errorf("tally: frame: %w", err)
+	}
+	return f, nil
 }

@@ -13,9 +13,11 @@ type Spec struct {
 	Classes  []Class
 	Kinds    []Kind
 	Quota    Quota  // of one device's evidence in one epoch; beyond it nothing is acknowledged
+	Witness  Quota  // of one attester's reports in one epoch; zero: as Quota
 	Params   Params // defaults; the chain's parameters replace them
 	Economy  Economy
-	// MaxState bounds a device's line of the category, in bytes; a longer one is a mistake of Verify and panics.
+	// MaxState bounds a device's line of the category, in bytes. A longer one is a mistake of Verify: what it found is dropped,
+	// and the device's items of the epoch are refused with econ_range.
 	MaxState int
 	// ProofDelay is how many epochs after the fact a proof of misconduct can still arrive; unbonding waits for it.
 	ProofDelay types.Epoch

@@ -47,6 +47,7 @@ const (
 	UnknownAuthor    Reason = "unknown_author"
 	UnknownCategory  Reason = "unknown_category"
 	UnknownKind      Reason = "unknown_kind"
+	UnknownClass     Reason = "unknown_class"
 	StaleSeq         Reason = "stale_seq"
 	Equivocation     Reason = "equivocation"
 	OverQuota        Reason = "over_quota"
@@ -57,6 +58,7 @@ const (
 	SessionExpired   Reason = "session_expired"
 	SessionOpening   Reason = "session_opening"
 	SessionMismatch  Reason = "session_mismatch"
+	SessionClosed    Reason = "session_closed"
 	FallingTotals    Reason = "falling_totals"
 	OverPrice        Reason = "over_price"
 	OverBudget       Reason = "over_budget"
@@ -117,6 +119,7 @@ func Reasons() []ReasonInfo {
 		{UnknownAuthor, "The author is not in the registry as of the epoch's start.", "Register the device, or wait for the next epoch."},
 		{UnknownCategory, "The device is not registered for this category.", "Register it for the category that it provides."},
 		{UnknownKind, "The category knows no evidence of this kind.", "Upgrade the older side."},
+		{UnknownClass, "The category has no class of this number.", "Upgrade the older side."},
 		{StaleSeq, "The author already sent a higher or the same sequence number.", "Never reuse a number; keep it on disk before sending."},
 		{Equivocation, "The author signed two different messages with one sequence number.", "Run one copy of a device's key only."},
 		{OverQuota, "The author sent more in this epoch than its category allows.", "Put more into one message, or wait for the next epoch."},
@@ -127,6 +130,7 @@ func Reasons() []ReasonInfo {
 		{SessionExpired, "The session has expired.", "Open a new session."},
 		{SessionOpening, "The session's first receipt is below the least that opens a session.", "Open with at least the least amount, or with an opening that both sides signed."},
 		{SessionMismatch, "The session belongs to another device, category or ask.", "Use a session for one device and one ask."},
+		{SessionClosed, "The session has been closed.", "Open a new session."},
 		{FallingTotals, "Units or amount are below what the session already counted.", "Totals are cumulative and never fall."},
 		{OverPrice, "The amount is above units times the ask's price.", "Sign amounts of at most units · price / scale, rounded down."},
 		{OverBudget, "The account has spent all credits it bought.", "Buy credits; the unpaid part can be handed in again."},

@@ -1,0 +1,63 @@
+package tally
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Rules are the rules of a tally: the version, and the categories that it knows.
+type Rules struct {
+	Version    uint32
+	categories []category // ascending
+}
+
+// category is a Verifier with what it says of itself.
+type category struct {
+	id       types.Category
+	spec     *Spec
+	verifier Verifier
+	crosser  Crosser  // nil if the category has no Cross
+	reporter Reporter // nil if it has no witnesses
+}
+
+// NewRules returns the rules of a version over categories, in any order. Two of one number are an error.
+func NewRules(version uint32, verifiers ...Verifier) (*Rules, error) {
+	r := &Rules{Version: version}
+	for _, v := range verifiers {
+		c := category{spec: v.Spec(), verifier: v}
+		c.id = c.spec.Category
+		c.crosser, _ = v.(Crosser)
+		c.reporter, _ = v.(Reporter)
+		r.categories = append(r.categories, c)
+	}
+	slices.SortFunc(r.categories, func(a, b category) int { return cmp.Compare(a.id, b.id) })
+	for i, c := range r.categories {
+		if c.id == 0 || i > 0 && c.id == r.categories[i-1].id {
+			return nil, fmt.Errorf("tally: rules: category %d (%s) twice, or without a number", c.id, c.spec.Name)
+		}
+	}
+	return r, nil
+}
+
+// find returns the place of a category, or −1.
+func (r *Rules) find(id types.Category) int {
+	for i := range r.categories {
+		if r.categories[i].id == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// class returns a class of the category, or nil.
+func (c *category) class(id types.Class) *Class {
+	for i := range c.spec.Classes {
+		if c.spec.Classes[i].Class == id {
+			return &c.spec.Classes[i]
+		}
+	}
+	return nil
+}
