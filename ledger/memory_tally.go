@@ -254,11 +254,7 @@ func (m *Memory) settle(s *state, e types.Epoch) {
 	s.books.security += emission.Security
 	s.books.pending += r.allot.Total()
 	s.books.dust += split.Drawn + split.Burn + split.Mint + emission.Total() - emission.Security - r.allot.Total()
-	out := tally.Settlement{Owed: total.Owed, Settled: total.Settled, Supplier: total.Payout}
-	for _, k := range total.Shares {
-		out.Emission = append(out.Emission, tally.Emission{Category: k.Category, Amount: k.Emitted, Weight: k.Weight})
-	}
-	s.settled[e] = out
+	s.settled[e] = total
 }
 
 // finalize makes headers final whose window is closed, oldest first: only then do burn, verifiers' and treasury's parts leave

@@ -50,7 +50,7 @@ func testLife(t *testing.T, n *Network) {
 	books.Line(a).Paid, books.Line(b).Paid = 1_000_001, 500_000
 	h2 := r.commit(books, 2)
 	s2 := must(r.Ledger.Settlement(r.ctx, 2))(t)
-	if s2.Owed != 1_500_001 || s2.Settled != 1_500_001 || s2.Supplier == 0 {
+	if s2.Owed != 1_500_001 || s2.Settled != 1_500_001 || s2.Payout == 0 {
 		t.Fatalf("settlement of epoch 2: %+v", s2)
 	}
 	claim := must(books.Claim(2, a))(t)
@@ -59,8 +59,8 @@ func testLife(t *testing.T, n *Network) {
 	r.toRound(3, 0)
 	r.fold(books)
 	h3 := r.commit(books, 3)
-	if h3.Totals.Amount != s2.Supplier-dust(s2, books) {
-		t.Fatalf("amount %d, supplier's part %d", h3.Totals.Amount, s2.Supplier)
+	if h3.Totals.Amount != s2.Payout-dust(s2, books) {
+		t.Fatalf("amount %d, supplier's part %d", h3.Totals.Amount, s2.Payout)
 	}
 	claims := []ledger.Claim{must(books.Claim(3, a))(t), must(books.Claim(3, b))(t)}
 
@@ -96,7 +96,7 @@ func testLife(t *testing.T, n *Network) {
 
 // dust is what rounding left of the suppliers' part.
 func dust(s *tally.Settlement, b *Books) types.Ustone {
-	left := s.Supplier
+	left := s.Payout
 	for _, l := range b.Lines {
 		left -= l.Amount
 	}

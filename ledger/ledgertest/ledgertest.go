@@ -182,11 +182,7 @@ func (b *Books) Line(device types.Key) *Line {
 
 // Fold shares out the settlement of the last header.
 func (b *Books) Fold(s *tally.Settlement) error {
-	in := econ.Settlement{Owed: s.Owed, Settled: s.Settled, Payout: s.Supplier}
-	for _, e := range s.Emission {
-		in.Shares = append(in.Shares, econ.Share{Category: e.Category, Emitted: e.Amount, Weight: e.Weight})
-	}
-	f, err := econ.NewFold(in, []econ.Weight{{Category: Category, Weight: b.weight}})
+	f, err := econ.NewFold(*s, []econ.Weight{{Category: Category, Weight: b.weight}})
 	if err != nil {
 		return err
 	}
