@@ -169,11 +169,8 @@ func (c *Coder) protect(buf []byte, seg *Segment, p Profile) ([][]byte, error) {
 	return shards, nil
 }
 
-// errTruncated stands in for io.ErrUnexpectedEOF of the customer's reader. The sealing library takes that error as the end of the
-// object, but it is how an HTTP body says that it was cut off.
-var errTruncated = errors.New("object ended early")
-
-// source counts what the customer sends, and keeps his reader's errors from being taken for an end.
+// source counts what the customer sends, and wraps his reader's errors. It must: the sealing library takes a bare
+// io.ErrUnexpectedEOF for the end of the object, but that is how an HTTP body says that it was cut off.
 type source struct {
 	r io.Reader
 	n uint64
@@ -183,10 +180,7 @@ func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.n += uint64(n)
 	if err != nil && err != io.EOF {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errTruncated
-		}
-		err = fmt.Errorf("after %d bytes: %w", s.n, err)
+		return n, fmt.Errorf("after %d bytes: %w", s.n, err)
 	}
 	return n, err
 }

@@ -80,12 +80,19 @@ func (r *segmentReader) memory() int {
 	if r.whole() {
 		return (ask + r.k) * r.each
 	}
-	sum, widest := 0, 0
+	sum := 0
 	for _, col := range r.columns() {
 		sum += col.to - col.from
-		widest = max(widest, align(col).to-align(col).from)
 	}
-	return sum + (ask+1)*widest
+	return sum + (ask+1)*r.widest()
+}
+
+// widest is the length of the longest column as it is asked for.
+func (r *segmentReader) widest() (width int) {
+	for _, col := range r.columns() {
+		width = max(width, align(col).to-align(col).from)
+	}
+	return width
 }
 
 // align widens a column to what the mask's cipher can start at.
@@ -131,7 +138,7 @@ func (r *segmentReader) order() ([]int, error) {
 
 func (r *segmentReader) readWhole(ctx context.Context, block cipher.Block, order []int, mem *slab) ([][]byte, error) {
 	pieces := newPieces(mem.buf, r.each)
-	shards, err := r.gather(ctx, order, mem, pieces, func(ctx context.Context, slot int, dst []byte) error {
+	shards, err := r.gather(ctx, order, r.each, mem, pieces, func(ctx context.Context, slot int, dst []byte) error {
 		return r.shard(ctx, block, slot, dst)
 	})
 	if err != nil {
@@ -200,6 +207,7 @@ func (r *segmentReader) readColumns(ctx context.Context, block cipher.Block, ord
 		})
 	}
 	wg.Wait()
+	pieces := newPieces(mem.buf[at:], r.widest())
 	for i, col := range cols {
 		if errs[i] == nil {
 			continue
@@ -207,7 +215,7 @@ func (r *segmentReader) readColumns(ctx context.Context, block cipher.Block, ord
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := r.computeColumn(ctx, block, order, col, errs[i], mem, mem.buf[at:], out[i]); err != nil {
+		if err := r.computeColumn(ctx, block, order, col, errs[i], mem, pieces, out[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -215,11 +223,11 @@ func (r *segmentReader) readColumns(ctx context.Context, block cipher.Block, ord
 }
 
 // computeColumn brings back a column whose device failed it.
-func (r *segmentReader) computeColumn(ctx context.Context, block cipher.Block, order []int, col column, failed error, mem *slab, scratch, dst []byte) error {
+func (r *segmentReader) computeColumn(ctx context.Context, block cipher.Block, order []int, col column, failed error, mem *slab, pieces *pieces, dst []byte) error {
 	a := align(col)
-	pieces := newPieces(scratch, a.to-a.from)
+	width := a.to - a.from
 	others := slices.DeleteFunc(slices.Clone(order), func(slot int) bool { return slot == col.slot })
-	shards, err := r.gather(ctx, others, mem, pieces, func(ctx context.Context, slot int, dst []byte) error {
+	shards, err := r.gather(ctx, others, width, mem, pieces, func(ctx context.Context, slot int, dst []byte) error {
 		return r.slice(ctx, block, column{slot, a.from, a.to}, dst)
 	})
 	if err != nil {
@@ -239,6 +247,11 @@ func (r *segmentReader) computeColumn(ctx context.Context, block cipher.Block, o
 		return fmt.Errorf("pipeline: segment %d: %w", r.index, err)
 	}
 	copy(dst, shards[col.slot][col.from-a.from:])
+	for _, buf := range shards {
+		if buf != nil {
+			pieces.give(buf)
+		}
+	}
 	return nil
 }
 
@@ -266,7 +279,7 @@ func (r *segmentReader) complete(shards [][]byte, pieces *pieces, end int) error
 }
 
 // pieces are equal buffers cut from a slab. take makes a new one where they run out, which needs several devices that neither
-// answer nor give up. One goroutine uses it.
+// answer nor give up. Nobody else writes to a piece that is free. One goroutine uses it.
 type pieces struct {
 	size int
 	free [][]byte
@@ -289,11 +302,12 @@ func (p *pieces) take() []byte {
 	return last
 }
 
-func (p *pieces) give(buf []byte) { p.free = append(p.free, buf) }
+func (p *pieces) give(buf []byte) { p.free = append(p.free, buf[:p.size]) }
 
-// gather asks for k + spare slots of order, and for one more whenever one fails or none answers for a while, until it has k. It
-// returns them by slot. Whoever is still being asked then is cancelled, and holds mem until it returns.
-func (r *segmentReader) gather(ctx context.Context, order []int, mem *slab, pieces *pieces, fetch func(ctx context.Context, slot int, dst []byte) error) ([][]byte, error) {
+// gather asks for width bytes of k + spare slots of order, and of one more whenever one fails or none answers for a while, until it
+// has k. It returns them by slot, each in a piece. Whoever is still being asked then is cancelled; it may yet write to its piece,
+// which is therefore not given back, and holds mem until it returns.
+func (r *segmentReader) gather(ctx context.Context, order []int, width int, mem *slab, pieces *pieces, fetch func(ctx context.Context, slot int, dst []byte) error) ([][]byte, error) {
 	type reply struct {
 		slot int
 		buf  []byte
@@ -307,7 +321,7 @@ func (r *segmentReader) gather(ctx context.Context, order []int, mem *slab, piec
 		if len(order) == 0 {
 			return
 		}
-		slot, buf := order[0], pieces.take()
+		slot, buf := order[0], pieces.take()[:width]
 		order = order[1:]
 		running++
 		mem.hold()

@@ -35,12 +35,14 @@ type devices struct {
 	down   map[int]bool  // slots that answer with an error
 	hang   map[int]bool  // slots that answer only when asked to stop
 	lie    map[int]bool  // slots that answer with other bytes
+	late   map[int]bool  // slots that answer a little after they were asked to stop
+	pace   time.Duration // that the others take
 	asked  atomic.Int64  // Shard and Slice calls
 	served atomic.Uint64 // bytes
 }
 
 func newDevices() *devices {
-	return &devices{shards: map[SegmentID]map[int][]byte{}, down: map[int]bool{}, hang: map[int]bool{}, lie: map[int]bool{}}
+	return &devices{shards: map[SegmentID]map[int][]byte{}, down: map[int]bool{}, hang: map[int]bool{}, lie: map[int]bool{}, late: map[int]bool{}}
 }
 
 func (d *devices) emit(ctx context.Context, index int, seg Segment, shards [][]byte) error {
@@ -75,9 +77,13 @@ func (d *devices) set(order []int, down ...int) {
 func (d *devices) get(ctx context.Context, seg Segment, slot int) ([]byte, error) {
 	d.asked.Add(1)
 	d.mu.Lock()
-	shard, hang, down, lie := d.shards[seg.ID][slot], d.hang[slot], d.down[slot], d.lie[slot]
+	shard, hang, down, lie, late := d.shards[seg.ID][slot], d.hang[slot], d.down[slot], d.lie[slot], d.late[slot]
 	d.mu.Unlock()
+	time.Sleep(d.pace)
 	switch {
+	case late:
+		<-ctx.Done()
+		time.Sleep(d.pace / 2)
 	case hang:
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -320,6 +326,21 @@ func TestRanges(t *testing.T) {
 	for _, r := range [][2]uint64{{m.Size + 1, 0}, {0, m.Size + 1}, {m.Size, 1}, {1 << 63, 1 << 63}} {
 		if err := c.DecodeRange(t.Context(), m, secret.Bucket("b"), r[0], r[1], io.Discard, d); err == nil {
 			t.Errorf("read %v", r)
+		}
+	}
+}
+
+// TestLateAnswers: what comes after it was needed does not disturb what is read next into the same memory.
+func TestLateAnswers(t *testing.T) {
+	c := New(Config{Stall: time.Second}, secret.Mask())
+	data := content(4 << 20)
+	m, d := store(t, c, Lab, data)
+	d.set([]int{2, 3, 4, 5, 6, 7, 0, 1}, 0, 1)
+	d.late, d.pace = map[int]bool{4: true, 6: true}, 2*time.Millisecond
+	for range 20 {
+		var out bytes.Buffer
+		if err := c.DecodeRange(t.Context(), m, secret.Bucket("b"), 100, 1_900_000, &out, d); err != nil || !bytes.Equal(out.Bytes(), data[100:1_900_100]) {
+			t.Fatalf("other bytes: %v", err)
 		}
 	}
 }

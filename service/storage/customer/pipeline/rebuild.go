@@ -45,7 +45,7 @@ func (r *segmentReader) rebuild(ctx context.Context, missing, order []int, mem *
 		return err
 	}
 	pieces := newPieces(mem.buf, r.each)
-	shards, err := r.gather(ctx, order, mem, pieces, func(ctx context.Context, slot int, dst []byte) error {
+	shards, err := r.gather(ctx, order, r.each, mem, pieces, func(ctx context.Context, slot int, dst []byte) error {
 		return r.shard(ctx, block, slot, dst)
 	})
 	var lost *LostError
