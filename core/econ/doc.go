@@ -29,12 +29,13 @@
 // # What must hold
 //
 // Settled credits never exceed what is owed. A settlement mints at most the vault's allowance, which accrues at two basis
-// points a day, plus an emission of at most Emission.Lid. A customer who pays itself through its own device, verifier and
-// treasury gets 96 % back. Splitting a device, an account or an operator never raises what it is paid. Targets (K_c) are blind to
-// spending, so no spending raises a cap.
+// points a day, and an emission at most Emission.Lid. A customer who pays itself through its own device, verifier and treasury
+// gets 96 % back, and the bonus of 2 % while the hour's spending is below its mean. Splitting a device, an account or an operator
+// never raises what it is paid. Targets (K_c) are blind to spending, so no spending raises a cap.
 //
 // # Buying, bonds, parameters
 //
-// Quote and Buy sell credits at a band of prices (Band), Bond
-// and its neighbours size stakes and penalties, and Params holds every number that governance may move.
+// Feed turns verifiers' reports into the Band of prices that everything else uses (Fixed stands in for it on one machine).
+// Quote and Buy sell credits. Bond and its neighbours size stakes and penalties. Params holds every number that governance
+// may move: Params.Validate knows the bounds, and History.Check the pace and the timelock.
 package econ
