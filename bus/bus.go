@@ -22,11 +22,17 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// MaxMessage bounds one message, in bytes; longer ones are refused with oversize.
-const MaxMessage = 1 << 20
+// Bounds of one message, in bytes; longer ones are refused with oversize.
+const (
+	MaxMessage = 1 << 20
+	MaxLast    = 256 << 10 // of one that is kept
+)
 
-// Pending is how many messages wait for a slow handler; further ones are dropped and counted.
-const Pending = 1 << 14
+// Bounds of what waits for a slow handler; further messages are dropped and counted.
+const (
+	Pending      = 1 << 14  // messages
+	PendingBytes = 64 << 20 // of their data
+)
 
 // Bounds of what one publisher keeps under `last`; beyond them its oldest kept messages go.
 const (
@@ -52,7 +58,7 @@ type Bus interface {
 	PublishLast(ctx context.Context, subject string, data []byte) error
 	// Subscribe returns when the subscription is in force; from then on, until ctx ends, handle is called for each message, one
 	// at a time, on a goroutine of the bus. It stays in force while the connection is lost and found again. Behind a slow
-	// handler at most Pending messages wait; further ones are dropped, counted in Dropped and logged.
+	// handler at most Pending messages of PendingBytes wait; further ones are dropped, counted in Dropped and logged.
 	Subscribe(ctx context.Context, pattern string, handle func(Message)) error
 	// SubscribeLast is Subscribe which starts with the kept message of each subject that fits; when it returns, those have been
 	// handed over. The pattern is below `last`.

@@ -8,7 +8,7 @@ import (
 
 // Blob names bytes that travel by hash.
 type Blob struct {
-	_    struct{} `cbor:",toarray"`
+	_    struct{}   `cbor:",toarray"`
 	Hash types.Hash // SHA-256
 	Size uint64     // in bytes
 }

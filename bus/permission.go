@@ -34,7 +34,7 @@ const inbox = "_INBOX"
 // Publishes returns the patterns that key may publish under as role: always its own.
 func Publishes(role Role, key types.Key) []string {
 	w := Word(key)
-	asks := []string{"query." + w + ".>", "find." + w, "blob." + w + ".*", "submit." + w + ".*"}
+	asks := []string{"query." + w + ".>", "find." + w, KeepSubject(key), "blob." + w + ".*", "submit." + w + ".*"}
 	switch role {
 	case RoleDevice:
 		return append(asks, "last.ask."+w+".*.*")

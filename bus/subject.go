@@ -57,7 +57,9 @@ func SubmitSubject(author types.Key, region types.Region) string {
 }
 
 // AckSubject is where a verifier answers what author handed in. Authors subscribe to it with the zero verifier.
-func AckSubject(verifier, author types.Key) string { return "ack." + Word(verifier) + "." + Word(author) }
+func AckSubject(verifier, author types.Key) string {
+	return "ack." + Word(verifier) + "." + Word(author)
+}
 
 // The kinds of queries.
 const (
@@ -145,17 +147,13 @@ func validSubject(s string) bool {
 
 // validPattern reports whether p is a subject in which words may be `*` and the last one `>`.
 func validPattern(p string) bool {
-	p, open := strings.CutSuffix(p, ">")
-	if open {
-		if p == "" {
-			return true
-		}
-		p, open = strings.CutSuffix(p, ".")
-		if !open {
-			return false
+	words := strings.Split(p, ".")
+	for i, word := range words {
+		if word == "*" || word == ">" && i == len(words)-1 {
+			words[i] = "_"
 		}
 	}
-	return validSubject(strings.ReplaceAll(p, "*", "_")) && !strings.ContainsAny(strings.ReplaceAll("."+p+".", ".*.", "._."), "*")
+	return validSubject(strings.Join(words, "."))
 }
 
 // Match reports whether subject fits pattern.

@@ -1,0 +1,433 @@
+package bus
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Config says where the bus is.
+type Config struct {
+	// URLs are the servers' addresses, nats://host:port or tls://host:port; any one of them leads to the whole cluster.
+	URLs []string
+	// TLS is used where a server demands it; nil takes the system's roots.
+	TLS *tls.Config
+	// Timeout bounds one attempt to connect, and an exchange whose context has no deadline. Default 5 s.
+	Timeout time.Duration
+	// Slowest is the longest wait between two attempts to connect again; the first ones come sooner. Default 15 s.
+	Slowest time.Duration
+	// InProcess connects without a socket, if it is set (a *server.Server of package nats-server).
+	InProcess nats.InProcessConnProvider
+}
+
+// nonceSize is the length of a NATS server's nonce: 11 random bytes in unpadded URL-safe base64.
+const nonceSize = 15
+
+// SignNonce signs what a NATS server asks to be signed at log-on, and nothing that is not shaped like its nonce. So a server
+// cannot have anything else signed: every other message of the protocol contains a zero byte or starts with 0x84.
+func SignNonce(key types.PrivateKey, nonce []byte) ([]byte, error) {
+	if len(nonce) != nonceSize {
+		return nil, types.Refuse(types.BadEncoding, "bus: a nonce of %d bytes, want %d", len(nonce), nonceSize)
+	}
+	for _, c := range nonce {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
+			return nil, types.Refuse(types.BadEncoding, "bus: %q is no nonce", nonce)
+		}
+	}
+	sig := key.SignMessage(nonce)
+	return sig[:], nil
+}
+
+// natsBus is a connection to NATS. Its subscriptions survive reconnections; those of kept messages fetch them anew.
+type natsBus struct {
+	key    types.Key
+	log    *slog.Logger
+	config Config
+	nc     *nats.Conn
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	live    map[*nats.Subscription]bool
+	dropped uint64                 // by subscriptions that have ended
+	last    map[*natsSub]bool      // subscriptions of kept messages, to be fetched anew
+	denied  map[string]func(error) // by subject: publications that wait for an answer
+}
+
+// natsSub is a subscription. handling serializes what arrives live with what was kept.
+type natsSub struct {
+	pattern  string
+	ctx      context.Context
+	handle   func(Message)
+	handling sync.Mutex
+}
+
+var _ Bus = (*natsBus)(nil)
+
+// Dial logs key on to a NATS server and stays connected until Close, through whatever happens to the server. It fails with
+// bus_unavailable if no server can be reached now, and with not_permitted if the server does not know the key.
+func Dial(ctx context.Context, config Config, key types.PrivateKey, log *slog.Logger) (Bus, error) {
+	if config.Timeout == 0 {
+		config.Timeout = 5 * time.Second
+	}
+	if config.Slowest == 0 {
+		config.Slowest = 15 * time.Second
+	}
+	public := key.Public()
+	nkey, err := nkeys.Encode(nkeys.PrefixByteUser, public[:])
+	if err != nil {
+		return nil, fmt.Errorf("bus: log on as %v: %w", public, err)
+	}
+	b := &natsBus{key: public, log: log, config: config, live: map[*nats.Subscription]bool{}, last: map[*natsSub]bool{}, denied: map[string]func(error){}}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	options := []nats.Option{
+		nats.Name(Word(public)),
+		nats.Nkey(string(nkey), func(nonce []byte) ([]byte, error) { return SignNonce(key, nonce) }),
+		nats.CustomInboxPrefix(inbox + "." + Word(public)),
+		nats.Timeout(config.Timeout),
+		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // a key may be registered again
+		nats.ReconnectBufSize(-1),   // what cannot be sent now is the sender's to keep
+		nats.CustomReconnectDelay(b.delay),
+		nats.PingInterval(20 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.ErrorHandler(b.failed),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if b.ctx.Err() == nil {
+				log.Warn("the bus is gone", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			log.Info("the bus is back")
+			b.refetch()
+		}),
+	}
+	if config.TLS != nil {
+		options = append(options, nats.Secure(config.TLS))
+	}
+	if config.InProcess != nil {
+		options = append(options, nats.InProcessServer(config.InProcess))
+	}
+	type dialled struct {
+		nc  *nats.Conn
+		err error
+	}
+	done := make(chan dialled, 1)
+	go func() {
+		nc, err := nats.Connect(strings.Join(config.URLs, ","), options...)
+		done <- dialled{nc, err}
+	}()
+	select {
+	case d := <-done:
+		if d.err != nil {
+			return nil, fmt.Errorf("bus: log on as %v: %w", public, natsError(d.err))
+		}
+		b.nc = d.nc
+		return b, nil
+	case <-ctx.Done():
+		go func() {
+			if d := <-done; d.nc != nil {
+				d.nc.Close()
+			}
+		}()
+		return nil, fmt.Errorf("bus: log on as %v: %w", public, ctx.Err())
+	}
+}
+
+// delay is how long to wait before the servers are tried again: doubling from 100 ms to Slowest, less up to a half at
+// random, so that a thousand devices do not come back in one moment.
+func (b *natsBus) delay(attempt int) time.Duration {
+	d := min(b.config.Slowest, 100*time.Millisecond<<min(max(attempt-1, 0), 16))
+	return d - rand.N(d/2)
+}
+
+// natsError adds our reason to an error of the client.
+func natsError(err error) error {
+	switch {
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrPermissionViolation):
+		return fmt.Errorf("%w: %w", err, types.NotPermitted)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("%w: %w", err, types.Oversize)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, types.BusUnavailable)
+}
+
+// failed is called by the client for what went wrong in the background.
+func (b *natsBus) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
+	if errors.Is(err, nats.ErrSlowConsumer) && sub != nil {
+		b.log.Warn("a slow reader misses messages", "pattern", sub.Subject)
+		return
+	}
+	if subject := deniedSubject(err, "Publish"); subject != "" {
+		b.mu.Lock()
+		tell := b.denied[subject]
+		b.mu.Unlock()
+		if tell != nil {
+			tell(err)
+			return
+		}
+	}
+	b.log.Warn("bus", "error", err)
+}
+
+var denial = regexp.MustCompile(`(Publish|Subscription) to "([^"]+)"`)
+
+// deniedSubject returns the subject that a server's refusal names, if it refuses what.
+func deniedSubject(err error, what string) string {
+	m := denial.FindStringSubmatch(err.Error())
+	if m == nil || m[1] != what || !errors.Is(err, nats.ErrPermissionViolation) {
+		return ""
+	}
+	return m[2]
+}
+
+func (b *natsBus) Key() types.Key  { return b.key }
+func (b *natsBus) Connected() bool { return b.nc.IsConnected() }
+
+func (b *natsBus) Dropped() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.dropped
+	for sub := range b.live {
+		if d, err := sub.Dropped(); err == nil {
+			n += uint64(d)
+		}
+	}
+	return n
+}
+
+func (b *natsBus) Close() {
+	b.cancel()
+	b.nc.Close()
+}
+
+func (b *natsBus) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, b.config.Timeout)
+}
+
+func (b *natsBus) Publish(_ context.Context, subject string, data []byte) error {
+	if err := checkPublish(b.key, subject, data, false); err != nil {
+		return err
+	}
+	if err := b.nc.Publish(subject, data); err != nil {
+		return fmt.Errorf("bus: publish %s: %w", subject, natsError(err))
+	}
+	return nil
+}
+
+func (b *natsBus) PublishLast(ctx context.Context, subject string, data []byte) error {
+	if err := checkPublish(b.key, subject, data, true); err != nil {
+		return err
+	}
+	ctx, cancel := b.deadline(ctx)
+	defer cancel()
+	ctx, refuse := context.WithCancelCause(ctx)
+	defer refuse(nil)
+	b.mu.Lock()
+	b.denied[subject] = refuse
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		delete(b.denied, subject)
+		b.mu.Unlock()
+	}()
+	answer, err := b.nc.RequestWithContext(ctx, subject, data)
+	switch {
+	case err != nil && context.Cause(ctx) != nil && errors.Is(context.Cause(ctx), nats.ErrPermissionViolation):
+		return fmt.Errorf("bus: publish %s: %w", subject, natsError(context.Cause(ctx)))
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("bus: publish %s: nobody keeps it: %w: %w", subject, err, types.BusUnavailable)
+	case err != nil:
+		return fmt.Errorf("bus: publish %s: %w", subject, natsError(err))
+	case len(answer.Data) > 0:
+		return types.Refuse(types.Reason(answer.Data), "bus: publish %s", subject)
+	}
+	return nil
+}
+
+func (b *natsBus) Subscribe(ctx context.Context, pattern string, handle func(Message)) error {
+	if err := checkPattern(pattern, false); err != nil {
+		return err
+	}
+	return b.subscribe(&natsSub{pattern: pattern, ctx: ctx, handle: handle})
+}
+
+func (b *natsBus) SubscribeLast(ctx context.Context, pattern string, handle func(Message)) error {
+	if err := checkPattern(pattern, true); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &natsSub{pattern: pattern, ctx: ctx, handle: handle}
+	s.handling.Lock() // what arrives live waits until what was kept has been handed over
+	defer s.handling.Unlock()
+	if err := b.subscribe(s); err != nil {
+		cancel()
+		return err
+	}
+	if err := b.fetch(ctx, s); err != nil {
+		cancel()
+		return err
+	}
+	b.mu.Lock()
+	b.last[s] = true
+	b.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		cancel()
+		b.mu.Lock()
+		delete(b.last, s)
+		b.mu.Unlock()
+	})
+	return nil
+}
+
+func (b *natsBus) subscribe(s *natsSub) error {
+	sub, err := b.nc.Subscribe(s.pattern, func(m *nats.Msg) {
+		s.handling.Lock()
+		defer s.handling.Unlock()
+		if s.ctx.Err() == nil && b.ctx.Err() == nil {
+			s.handle(Message{Subject: m.Subject, Reply: m.Reply, Data: m.Data})
+		}
+	})
+	if err == nil {
+		err = sub.SetPendingLimits(Pending, PendingBytes)
+	}
+	if err == nil {
+		err = b.nc.FlushTimeout(b.config.Timeout)
+	}
+	if err == nil {
+		if last := b.nc.LastError(); last != nil && deniedSubject(last, "Subscription") == s.pattern {
+			err = last
+		}
+	}
+	if err != nil {
+		if sub != nil {
+			_ = sub.Unsubscribe() // the connection is closed, or the server does not know it
+		}
+		return fmt.Errorf("bus: listen to %s: %w", s.pattern, natsError(err))
+	}
+	b.mu.Lock()
+	b.live[sub] = true
+	b.mu.Unlock()
+	context.AfterFunc(s.ctx, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if n, err := sub.Dropped(); err == nil {
+			b.dropped += uint64(n)
+		}
+		delete(b.live, sub)
+		_ = sub.Unsubscribe() // fails on a closed connection, which is as good
+	})
+	return nil
+}
+
+// fetch hands over the kept messages of s. The caller holds s.handling.
+func (b *natsBus) fetch(ctx context.Context, s *natsSub) error {
+	query := KeepQuery{Pattern: s.pattern}
+	for {
+		raw, err := b.Request(ctx, KeepSubject(b.key), types.Encode(&query))
+		if err != nil {
+			return fmt.Errorf("bus: kept messages of %s: %w", s.pattern, err)
+		}
+		var page KeepPage
+		if err := types.DecodeLimit(raw, &page, MaxMessage); err != nil {
+			return fmt.Errorf("bus: kept messages of %s: %w", s.pattern, err)
+		}
+		for _, k := range page.Kept {
+			if ctx.Err() != nil || b.ctx.Err() != nil {
+				return nil
+			}
+			if Match(s.pattern, k.Subject) {
+				s.handle(Message{Subject: k.Subject, Data: k.Data})
+			}
+			query.After = k.Subject
+		}
+		if !page.More || len(page.Kept) == 0 {
+			return nil
+		}
+	}
+}
+
+// refetch fetches what was kept while the connection was lost. If that fails, the messages are simply those that come.
+func (b *natsBus) refetch() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for s := range b.last {
+		go func() {
+			s.handling.Lock()
+			defer s.handling.Unlock()
+			if err := b.fetch(s.ctx, s); err != nil && s.ctx.Err() == nil && b.ctx.Err() == nil {
+				b.log.Warn("bus", "error", err)
+			}
+		}()
+	}
+}
+
+func (b *natsBus) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
+	if err := checkPublish(b.key, subject, data, false); err != nil {
+		return nil, err
+	}
+	ctx, cancel := b.deadline(ctx)
+	defer cancel()
+	m, err := b.nc.RequestWithContext(ctx, subject, data)
+	if err != nil {
+		return nil, fmt.Errorf("bus: request %s: %w", subject, natsError(err))
+	}
+	return m.Data, nil
+}
+
+func (b *natsBus) Gather(ctx context.Context, subject string, data []byte, handle func([]byte) bool) error {
+	if err := checkPublish(b.key, subject, data, false); err != nil {
+		return err
+	}
+	reply, answers := b.nc.NewInbox(), make(chan *nats.Msg, 1024)
+	sub, err := b.nc.ChanSubscribe(reply, answers)
+	if err != nil {
+		return fmt.Errorf("bus: gather %s: %w", subject, natsError(err))
+	}
+	defer sub.Unsubscribe()
+	if err := b.nc.PublishRequest(subject, reply, data); err != nil {
+		return fmt.Errorf("bus: gather %s: %w", subject, natsError(err))
+	}
+	for {
+		select {
+		case m := <-answers:
+			if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+				return fmt.Errorf("bus: gather %s: %w", subject, natsError(nats.ErrNoResponders))
+			}
+			if !handle(m.Data) {
+				return nil
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-b.ctx.Done():
+			return errDown("gather " + subject + ": closed")
+		}
+	}
+}
+
+func (b *natsBus) Respond(_ context.Context, to Message, data []byte) error {
+	if err := checkAnswer(to, data); err != nil {
+		return err
+	}
+	if err := b.nc.Publish(to.Reply, data); err != nil {
+		return fmt.Errorf("bus: answer %s: %w", to.Subject, natsError(err))
+	}
+	return nil
+}

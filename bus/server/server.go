@@ -1,0 +1,367 @@
+// Package server embeds the message bus: a NATS server (core NATS: no JetStream, no MQTT, no WebSocket) with Cairn's rules of
+// who may log on and who may say what, and a keeper of last messages.
+//
+// A client logs on by signing the server's nonce with its Ed25519 key (an nkey of type user). The server asks the Authorizer what
+// the key may do and gives it the permissions of package bus: to publish under its own subjects, and to listen to what
+// concerns it. From time to time it asks again, and disconnects whoever may no longer be there.
+//
+// The keeper is a client inside the process. It stores each message below `last` in a file (kept.db, bbolt) and hands out what it
+// has. It replaces JetStream, whose interface would let any client create streams, and whose bounds are per stream: there, one
+// publisher's flood drives out everybody else's messages. Here each publisher fills a shelf of its own. The file is not
+// synced at each write: what it holds is refreshed by its publishers; after a power cut a broken file is thrown away.
+//
+// Servers form a cluster (Config.Cluster); each has a keeper, which keeps what was published since it started. Clients
+// neither notice nor care.
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Config says where and how the bus listens.
+type Config struct {
+	Listen string      // host:port; port 0 takes a free one
+	Dir    string      // of the keeper's file; it is made if it does not exist
+	TLS    *tls.Config // nil serves without TLS
+	// MaxClients bounds how many are logged on at a time. Default 65,536.
+	MaxClients int
+	// KeepBytes bounds what the keeper holds in total; beyond it new subjects are refused with disk_full. Default 1 GiB.
+	KeepBytes int64
+	// KeepFor is how long a message is kept that nobody refreshes. Default 14 days.
+	KeepFor time.Duration
+	// Recheck is how often the Authorizer is asked about those who are logged on. Default 1 minute.
+	Recheck time.Duration
+	Cluster *Cluster // nil for one server
+}
+
+// Cluster joins servers into one bus.
+type Cluster struct {
+	Name   string
+	Listen string   // host:port for the other servers
+	Routes []string // nats://host:port of other servers
+	Secret string   // which all of them share
+}
+
+const (
+	authTimeout = time.Second
+	startup     = 10 * time.Second
+)
+
+// Server is a running bus.
+type Server struct {
+	config Config
+	auth   bus.Authorizer
+	log    *slog.Logger
+	nats   *server.Server
+	keeper *keeper
+	inside ed25519.PrivateKey // with which the keeper logs on
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu    sync.Mutex
+	roles map[types.Key]bus.Role // at log-on
+}
+
+// Serve starts a bus and returns when it takes connections. A port that is taken is port_in_use.
+func Serve(config Config, auth bus.Authorizer, log *slog.Logger) (*Server, error) {
+	defaults(&config)
+	s := &Server{config: config, auth: auth, log: log, roles: map[types.Key]bus.Role{}}
+	_, s.inside, _ = ed25519.GenerateKey(rand.Reader) // never fails
+	options, err := s.options()
+	if err != nil {
+		return nil, fmt.Errorf("bus: serve: %w", err)
+	}
+	if err := probe(config.Listen); err != nil {
+		return nil, err
+	}
+	if s.nats, err = server.NewServer(options); err != nil {
+		return nil, fmt.Errorf("bus: serve: %w", err)
+	}
+	fatal := make(chan error, 1)
+	s.nats.SetLoggerV2(&logger{log, fatal}, false, false, false)
+	s.nats.Start()
+	if err := s.ready(fatal); err != nil {
+		s.nats.Shutdown()
+		return nil, err
+	}
+	if s.keeper, err = newKeeper(s); err != nil {
+		s.nats.Shutdown()
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.done.Go(func() { s.recheck(ctx) })
+	s.done.Go(func() { s.keeper.run(ctx) })
+	return s, nil
+}
+
+func defaults(c *Config) {
+	if c.MaxClients == 0 {
+		c.MaxClients = 1 << 16
+	}
+	if c.KeepBytes == 0 {
+		c.KeepBytes = 1 << 30
+	}
+	if c.KeepFor == 0 {
+		c.KeepFor = 14 * 24 * time.Hour
+	}
+	if c.Recheck == 0 {
+		c.Recheck = time.Minute
+	}
+}
+
+func hostPort(listen string) (string, int, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", 0, fmt.Errorf("listen on %q: %w", listen, err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("listen on %q: %w", listen, err)
+	}
+	if n == 0 {
+		return host, server.RANDOM_PORT, nil
+	}
+	return host, int(n), nil
+}
+
+func (s *Server) options() (*server.Options, error) {
+	host, port, err := hostPort(s.config.Listen)
+	if err != nil {
+		return nil, err
+	}
+	o := &server.Options{
+		ServerName: "cairn-" + rand.Text()[:10],
+		Host:       host,
+		Port:       port,
+		NoSigs:     true, NoLog: true, NoSystemAccount: true,
+		MaxConn:       s.config.MaxClients,
+		MaxSubs:       256, // per client
+		MaxPayload:    bus.MaxMessage,
+		MaxPending:    32 << 20, // per client; one that reads more slowly is disconnected and comes back
+		WriteDeadline: 10 * time.Second,
+		PingInterval:  30 * time.Second, MaxPingsOut: 2,
+		AlwaysEnableNonce:          true,
+		AuthTimeout:                (authTimeout + time.Second).Seconds(),
+		CustomClientAuthentication: s,
+	}
+	if s.config.TLS != nil {
+		o.TLSConfig, o.TLS, o.TLSTimeout = s.config.TLS, true, 5
+	}
+	if c := s.config.Cluster; c != nil {
+		host, port, err := hostPort(c.Listen)
+		if err != nil {
+			return nil, err
+		}
+		o.Cluster = server.ClusterOpts{Name: c.Name, Host: host, Port: port, Username: "route", Password: c.Secret}
+		for _, r := range c.Routes {
+			u, err := url.Parse(r)
+			if err != nil {
+				return nil, fmt.Errorf("route %q: %w", r, err)
+			}
+			u.User = url.UserPassword("route", c.Secret)
+			o.Routes = append(o.Routes, u)
+		}
+	}
+	return o, nil
+}
+
+// probe finds out early whether the port is free, for a better error than the server's own.
+func probe(listen string) error {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return listenError(listen, err)
+	}
+	return l.Close()
+}
+
+func listenError(listen string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("bus: listen on %s: %w: %w", listen, err, types.PortInUse)
+	}
+	return fmt.Errorf("bus: listen on %s: %w", listen, err)
+}
+
+func (s *Server) ready(fatal <-chan error) error {
+	ready := make(chan bool, 1)
+	go func() { ready <- s.nats.ReadyForConnections(startup) }()
+	select {
+	case err := <-fatal:
+		return err
+	case ok := <-ready:
+		if !ok {
+			return types.Refuse(types.BusUnavailable, "bus: the server was not ready within %v", startup)
+		}
+		return nil
+	}
+}
+
+// URL is where clients reach the bus.
+func (s *Server) URL() string { return s.nats.ClientURL() }
+
+// NATS returns the server inside, for bus.Config.InProcess and for monitoring.
+func (s *Server) NATS() *server.Server { return s.nats }
+
+// Clients is how many are logged on, the keeper among them.
+func (s *Server) Clients() int { return s.nats.NumClients() }
+
+// Close disconnects everybody and stops.
+func (s *Server) Close() {
+	s.cancel()
+	s.done.Wait()
+	s.nats.Shutdown()
+	s.nats.WaitForShutdown()
+	s.keeper.close()
+}
+
+// Check implements server.Authentication: it lets a client in that signed the nonce with a key which may log on.
+func (s *Server) Check(c server.ClientAuthentication) bool {
+	if c.Kind() != server.CLIENT {
+		return false
+	}
+	key, ok := signer(c)
+	if !ok {
+		s.log.Debug("log-on refused: the nonce is not signed", "from", c.RemoteAddress())
+		return false
+	}
+	if key == types.Key(s.inside.Public().(ed25519.PublicKey)) {
+		c.RegisterUser(&server.User{Username: "keeper"})
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), authTimeout)
+	defer cancel()
+	role, err := s.auth.Authorize(ctx, key)
+	if err != nil || role == bus.Nobody {
+		s.log.Debug("log-on refused", "key", key, "from", c.RemoteAddress(), "error", err)
+		return false
+	}
+	s.mu.Lock()
+	s.roles[key] = role
+	s.mu.Unlock()
+	c.RegisterUser(&server.User{
+		Username: bus.Word(key),
+		Permissions: &server.Permissions{
+			Publish:   &server.SubjectPermission{Allow: bus.Publishes(role, key)},
+			Subscribe: &server.SubjectPermission{Allow: bus.Subscribes(role, key)},
+		},
+	})
+	return true
+}
+
+// signer returns the key that signed the nonce.
+func signer(c server.ClientAuthentication) (types.Key, bool) {
+	o, nonce := c.GetOpts(), c.GetNonce()
+	if o.Nkey == "" || len(nonce) == 0 {
+		return types.Key{}, false
+	}
+	key, ok := parseNkey(o.Nkey)
+	sig, err := base64.RawURLEncoding.DecodeString(o.Sig)
+	if !ok || err != nil || len(sig) != len(types.Signature{}) {
+		return types.Key{}, false
+	}
+	return key, key.VerifyMessage(nonce, types.Signature(sig))
+}
+
+func parseNkey(text string) (types.Key, bool) {
+	raw, err := nkeys.Decode(nkeys.PrefixByteUser, []byte(text))
+	if err != nil || len(raw) != len(types.Key{}) {
+		return types.Key{}, false
+	}
+	return types.Key(raw), true
+}
+
+// recheck asks again about everybody who is logged on, and disconnects whoever may no longer be what it logged on as.
+func (s *Server) recheck(ctx context.Context) {
+	tick := time.NewTicker(s.config.Recheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		here := map[types.Key]bool{}
+		for offset := 0; ; offset += 1024 {
+			page, err := s.nats.Connz(&server.ConnzOptions{Username: true, Offset: offset, Limit: 1024})
+			if err != nil || len(page.Conns) == 0 {
+				break
+			}
+			for _, c := range page.Conns {
+				key, ok := parseNkey(c.AuthorizedUser)
+				if !ok || c.AuthorizedUser == "" {
+					continue
+				}
+				here[key] = true
+				s.recheckOne(ctx, key, c.Cid)
+			}
+		}
+		s.mu.Lock()
+		for key := range s.roles {
+			if !here[key] {
+				delete(s.roles, key)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (s *Server) recheckOne(ctx context.Context, key types.Key, client uint64) {
+	s.mu.Lock()
+	was, known := s.roles[key]
+	s.mu.Unlock()
+	if !known {
+		return // the keeper, or one that has just come
+	}
+	ctx, cancel := context.WithTimeout(ctx, authTimeout)
+	defer cancel()
+	role, err := s.auth.Authorize(ctx, key)
+	if err != nil || role == was {
+		return // whoever cannot be asked about stays
+	}
+	s.log.Info("logged off", "key", key, "was", was, "is", role)
+	_ = s.nats.DisconnectClientByID(client) // it has gone already
+}
+
+// logger hands the server's log on, and what would end the process to fatal.
+type logger struct {
+	log   *slog.Logger
+	fatal chan<- error
+}
+
+func (l *logger) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
+func (l *logger) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
+func (l *logger) Errorf(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) } // mostly of clients' doing
+func (l *logger) Debugf(string, ...any)           {}
+func (l *logger) Tracef(string, ...any)           {}
+
+func (l *logger) Fatalf(format string, v ...any) {
+	err := fmt.Errorf("bus: serve: "+format, v...)
+	for _, a := range v {
+		if e, ok := a.(error); ok && errors.Is(e, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w: %w", err, types.PortInUse)
+		}
+	}
+	select {
+	case l.fatal <- err:
+	default:
+	}
+}
