@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -12,28 +13,58 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-network/cairn/chain/app/command"
+	"github.com/cairn-network/cairn/internal/buildinfo"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "cairn:", err)
-		os.Exit(1)
-	}
+	os.Exit(run(ctx, os.Args[1:]))
 }
 
-func run(ctx context.Context) error {
+// run executes one command line and returns its exit status: 0, 1 for what failed, 2 for what was not understood.
+func run(ctx context.Context, args []string) int {
+	root, err := newRoot()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cairn:", err)
+		return 1
+	}
+	root.SetArgs(args)
+	err = root.ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
+		fmt.Fprintf(os.Stderr, "%v\ntry: %s --help\n", err, usage.command)
+		return 2
+	}
+	report(os.Stderr, err)
+	return 1
+}
+
+func newRoot() (*cobra.Command, error) {
 	root := &cobra.Command{
 		Use:           "cairn",
 		Short:         "Physical infrastructure, owned by the people who run it",
+		Version:       buildinfo.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Example:       "  cairn up\n  cairn store put holiday.mp4\n  cairn device list",
 	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{c.CommandPath(), err} })
 	chain, err := command.NewCommands()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	root.AddCommand(chain...)
-	return root.ExecuteContext(ctx)
+	root.AddGroup(&cobra.Group{ID: "network", Title: "Network:"}, &cobra.Group{ID: "chain", Title: "Chain (as in other Cosmos SDK chains):"})
+	for _, c := range chain {
+		c.GroupID = "chain"
+		root.AddCommand(c)
+	}
+	for _, c := range verbs() {
+		c.GroupID = "network"
+		root.AddCommand(c)
+	}
+	return root, nil
 }

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/network"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// homeFlags gives a command --home and --json.
+func homeFlags(c *cobra.Command) *cobra.Command {
+	c.Flags().String("home", "", "the network's home (default $CAIRN_HOME, else ~/.cairn)")
+	c.Flags().Bool("json", false, "print JSON: stable names, amounts in base units")
+	return c
+}
+
+// homeOf returns the home that a command works on.
+func homeOf(c *cobra.Command) (string, error) {
+	if home, _ := c.Flags().GetString("home"); home != "" {
+		return filepath.Abs(home)
+	}
+	if home := os.Getenv("CAIRN_HOME"); home != "" {
+		return filepath.Abs(home)
+	}
+	user, err := os.UserHomeDir()
+	if err != nil {
+		return "", advice{fmt.Errorf("home: %w", err), "name one with --home"}
+	}
+	return filepath.Join(user, ".cairn"), nil
+}
+
+// api speaks to the gateway and the page of a running network.
+type api struct {
+	home string
+	at   *network.Addresses
+	key  string
+	http *http.Client
+}
+
+// openAPI finds the network that runs in a command's home. Without one it says how to start it.
+func openAPI(c *cobra.Command) (*api, error) {
+	home, err := homeOf(c)
+	if err != nil {
+		return nil, err
+	}
+	at, err := network.ReadAddresses(home)
+	if err != nil {
+		return nil, advice{err, "make up, or: cairn up --home " + home}
+	}
+	a := &api{home: home, at: at, http: &http.Client{Transport: &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		ResponseHeaderTimeout: 10 * time.Minute,
+	}}}
+	if customer, err := network.ReadCustomer(home); err == nil {
+		a.key = customer.APIKey
+	}
+	return a, nil
+}
+
+// do sends a request and returns the body of its answer; the caller closes it. What the gateway refuses carries its reason.
+func (a *api) do(ctx context.Context, method, path string, body io.Reader, size int64) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, a.at.API+path, body)
+	if err != nil {
+		return nil, err
+	}
+	if size > 0 {
+		req.ContentLength = size
+	}
+	if a.key != "" {
+		req.Header.Set("Authorization", "Bearer "+a.key)
+	}
+	res, err := a.http.Do(req)
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) && op.Op == "dial" {
+			return nil, advice{fmt.Errorf("%s %s: nothing answers at %s", method, path, a.at.API), "is the network still running? make up"}
+		}
+		return nil, err
+	}
+	if res.StatusCode < 300 {
+		return res, nil
+	}
+	defer res.Body.Close()
+	raw, _ := io.ReadAll(io.LimitReader(res.Body, 1<<16))
+	var p role.Problem
+	if json.Unmarshal(raw, &p) != nil || p.Message == "" {
+		return nil, fmt.Errorf("%s %s: %s: %s", method, path, res.Status, bytes.TrimSpace(raw))
+	}
+	return nil, advice{types.Refuse(p.Reason, "%s", p.Message), p.Try}
+}
+
+// get decodes the JSON at path into v.
+func (a *api) get(ctx context.Context, path string, v any) error {
+	return a.call(ctx, "GET", path, nil, v)
+}
+
+// call sends in as JSON, where it is not nil, and decodes the answer into out, where it is not nil.
+func (a *api) call(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		raw, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(raw)
+	}
+	res, err := a.do(ctx, method, path, body, 0)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+		return fmt.Errorf("%s %s: answer: %w", method, path, err)
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/explorer"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+func deviceCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "device", Short: "Devices: list them, register your own",
+		Example: "  cairn device list\n  cairn device register cairn-claim:hF… --from me",
+	}
+	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List devices with what they earned", Args: exactly(), RunE: deviceList,
+		Example: "  cairn device list\n  cairn device list --json"}
+	show := &cobra.Command{Use: "show DEVICE", Short: "Show one device: earnings, refusals and why", Args: exactly("DEVICE"), RunE: deviceShow,
+		Example: "  cairn device show did:key:z6Mk…"}
+	register := &cobra.Command{Use: "register CODE", Short: "Register the device that shows a claim code", Args: exactly("CODE"), RunE: deviceRegister,
+		Example: "  cairn device register cairn-claim:hF… --from me --bond 0"}
+	register.Flags().String("from", "customer", "account that owns and pays; the code names its address")
+	register.Flags().String("bond", "0", "STONE to bond, where the category asks for a bond")
+	c.AddCommand(homeFlags(list), homeFlags(show), homeFlags(register))
+	return c
+}
+
+func deviceList(c *cobra.Command, _ []string) error {
+	a, err := openAPI(c)
+	if err != nil {
+		return err
+	}
+	devices := []explorer.Device{}
+	for after := ""; ; {
+		var page []explorer.Device
+		if err := a.get(c.Context(), "/api/devices?limit=1000&after="+url.QueryEscape(after), &page); err != nil {
+			return fmt.Errorf("device list: %w", err)
+		}
+		devices = append(devices, page...)
+		if len(page) < 1000 {
+			break
+		}
+		after = page[len(page)-1].Device
+	}
+	return outputOf(c).print(devices, func(w io.Writer) {
+		rows := make([][]string, len(devices))
+		for i, d := range devices {
+			rows[i] = []string{d.Device, d.Category, d.Status, fmt.Sprintf("%.2f %%", float64(d.Quality)/100),
+				stone(d.Earned), stone(d.Claimed), strconv.FormatUint(d.Refused, 10)}
+		}
+		table(w, []string{"DEVICE", "PROVIDES", "STATUS", "QUALITY", "EARNED", "CLAIMED", "REFUSED"}, rows)
+	})
+}
+
+func deviceShow(c *cobra.Command, args []string) error {
+	a, err := openAPI(c)
+	if err != nil {
+		return err
+	}
+	var page explorer.DevicePage
+	if err := a.get(c.Context(), "/api/devices/"+url.PathEscape(args[0]), &page); err != nil {
+		return fmt.Errorf("device show: %w", err)
+	}
+	return outputOf(c).print(page, func(w io.Writer) {
+		for _, d := range page.Devices {
+			fmt.Fprintf(w, "%s\n  provides  %s\n  owner     %s\n  status    %s\n  quality   %.2f %%\n  earned    %s\n  claimed   %s\n",
+				d.Device, d.Category, d.Owner, d.Status, float64(d.Quality)/100, stone(d.Earned), stone(d.Claimed))
+		}
+		for _, r := range page.Refusals {
+			fmt.Fprintf(w, "  refused   %d × %s\n            try: %s\n", r.Count, r.Reason, tryOf(r.Reason))
+		}
+	})
+}
+
+func deviceRegister(c *cobra.Command, args []string) error {
+	l, err := openLedger(c)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	statement, err := evidence.ParseCode(args[0], l.Chain())
+	if err != nil {
+		return fmt.Errorf("device register: %w", err)
+	}
+	from, _ := c.Flags().GetString("from")
+	owner, err := l.Lookup(from)
+	if err != nil {
+		return err
+	}
+	if owner != statement.Statement.Owner {
+		return advice{fmt.Errorf("device register: the code names owner %v, account %s is %v", statement.Statement.Owner, from, owner),
+			"make the code with --owner " + owner.String()}
+	}
+	text, _ := c.Flags().GetString("bond")
+	bond, err := parseStone(text)
+	if err != nil {
+		return usageError{c.CommandPath(), err}
+	}
+	done, err := l.Submit(c.Context(), owner, ledger.Register{Statement: *statement, Bond: bond})
+	if err != nil {
+		return fmt.Errorf("device register: %w", err)
+	}
+	out := struct {
+		Device types.Key `json:"device"`
+		Height uint64    `json:"height"`
+		Tx     string    `json:"tx"`
+	}{statement.Statement.Device, done.Height, done.TxHash}
+	return outputOf(c).print(out, func(w io.Writer) {
+		fmt.Fprintf(w, "registered %v in block %d; it counts from the next epoch\n", out.Device, out.Height)
+	})
+}

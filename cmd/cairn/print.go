@@ -1,0 +1,141 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/gateway"
+	"github.com/cairn-network/cairn/service/all/spec"
+)
+
+// usageError says that a command line was not understood.
+type usageError struct {
+	command string
+	err     error
+}
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+// exactly takes as many arguments as names.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == len(names) {
+			return nil
+		}
+		return usageError{c.CommandPath(), fmt.Errorf("%s: want %d arguments (%s), have %d", c.CommandPath(), len(names), strings.Join(names, " "), len(args))}
+	}
+}
+
+// advice is an error with what to do about it.
+type advice struct {
+	error
+	try string
+}
+
+func (a advice) Unwrap() error { return a.error }
+
+// report prints an error as people read it: what failed, then what to do about it.
+func report(w io.Writer, err error) {
+	fmt.Fprintln(w, err)
+	if try := tryOf(err); try != "" {
+		fmt.Fprintln(w, "try:", try)
+	}
+}
+
+func tryOf(err error) string {
+	var a advice
+	if errors.As(err, &a) {
+		return a.try
+	}
+	reason := types.ReasonOf(err)
+	for _, table := range [][]types.ReasonInfo{types.Reasons(), gateway.Reasons(), spec.Reasons()} {
+		for _, info := range table {
+			if info.Reason == reason {
+				return info.Try
+			}
+		}
+	}
+	return ""
+}
+
+// output is where a command prints, as a table or as JSON.
+type output struct {
+	w    io.Writer
+	json bool
+}
+
+func outputOf(c *cobra.Command) output {
+	asJSON, _ := c.Flags().GetBool("json")
+	return output{c.OutOrStdout(), asJSON}
+}
+
+// print writes v as one line of JSON, or calls human.
+func (o output) print(v any, human func(io.Writer)) error {
+	if o.json {
+		return json.NewEncoder(o.w).Encode(v)
+	}
+	human(o.w)
+	return nil
+}
+
+// table writes rows under a head, aligned.
+func table(w io.Writer, head []string, rows [][]string) {
+	t := tabwriter.NewWriter(w, 2, 4, 2, ' ', 0)
+	fmt.Fprintln(t, strings.Join(head, "\t"))
+	for _, r := range rows {
+		fmt.Fprintln(t, strings.Join(r, "\t"))
+	}
+	t.Flush()
+}
+
+// stone prints ustone as STONE.
+func stone(u types.Ustone) string { return fmt.Sprintf("%d.%06d STONE", u/1e6, u%1e6) }
+
+// dollars prints micro-credits as dollars.
+func dollars(c types.Credit) string { return fmt.Sprintf("$%d.%06d", c/1e6, c%1e6) }
+
+// parseStone reads an amount of STONE with up to six decimals.
+func parseStone(s string) (types.Ustone, error) {
+	whole, part, _ := strings.Cut(strings.TrimSuffix(strings.TrimSpace(s), " STONE"), ".")
+	if len(part) > 6 || whole == "" {
+		return 0, fmt.Errorf("amount %q: want STONE with at most six decimals, like 5 or 0.25", s)
+	}
+	var u uint64
+	for _, c := range whole + part + strings.Repeat("0", 6-len(part)) {
+		if c < '0' || c > '9' || u > 1e17 {
+			return 0, fmt.Errorf("amount %q: want STONE with at most six decimals, like 5 or 0.25", s)
+		}
+		u = u*10 + uint64(c-'0')
+	}
+	return types.Ustone(u), nil
+}
+
+// bytesOf prints a size in binary units.
+func bytesOf(n uint64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	i, f := -1, float64(n)
+	for f >= 1024 && i < len(units)-1 {
+		f, i = f/1024, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", f, units[i])
+}
+
+// short abbreviates a key for tables.
+func short(s string) string {
+	s = strings.TrimPrefix(s, "did:key:")
+	if len(s) > 18 {
+		return s[:8] + "…" + s[len(s)-6:]
+	}
+	return s
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// object is what the gateway says of a stored object.
+type object struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Bytes   uint64    `json:"bytes"`
+	Shards  int       `json:"shards"`
+	Profile string    `json:"profile"`
+	Created time.Time `json:"created"`
+}
+
+func storeCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "store", Short: "Keep files on devices that prove every epoch that they still have them",
+		Example: "  cairn store put holiday.mp4\n  cairn store list\n  cairn store get 3f9c… copy.mp4",
+	}
+	put := &cobra.Command{
+		Use: "put FILE", Short: "Store a file (- reads standard input)", Args: exactly("FILE"), RunE: storePut,
+		Example: "  cairn store put holiday.mp4 --profile std\n  tar c photos | cairn store put - --name photos.tar",
+	}
+	put.Flags().String("profile", "lab", "redundancy: lab (any 4 of 8 devices restore it), std (10 of 20), deep (10 of 30)")
+	put.Flags().String("name", "", "name under which it is listed (default the file's)")
+	get := &cobra.Command{Use: "get ID OUT", Short: "Fetch a file back (- writes standard output)", Args: exactly("ID", "OUT"), RunE: storeGet,
+		Example: "  cairn store get 3f9c… copy.mp4"}
+	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List what is stored", Args: exactly(), RunE: storeList, Example: "  cairn store list"}
+	del := &cobra.Command{Use: "delete ID", Aliases: []string{"rm"}, Short: "Delete a file and stop paying for it", Args: exactly("ID"), RunE: storeDelete,
+		Example: "  cairn store delete 3f9c…"}
+	c.AddCommand(homeFlags(put), homeFlags(get), homeFlags(list), homeFlags(del))
+	return c
+}
+
+func storePut(c *cobra.Command, args []string) error {
+	a, err := openAPI(c)
+	if err != nil {
+		return err
+	}
+	in, size, name := io.Reader(os.Stdin), int64(0), "stdin"
+	if args[0] != "-" {
+		f, err := os.Open(args[0])
+		if err != nil {
+			return advice{fmt.Errorf("store put: %w", err), "check the file's name"}
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		if err != nil {
+			return fmt.Errorf("store put: %w", err)
+		}
+		if info.IsDir() {
+			return advice{fmt.Errorf("store put: %s is a folder", args[0]), "pack it: tar c " + args[0] + " | cairn store put - --name " + filepath.Base(args[0]) + ".tar"}
+		}
+		in, size, name = f, info.Size(), filepath.Base(args[0])
+	}
+	if n, _ := c.Flags().GetString("name"); n != "" {
+		name = n
+	}
+	profile, _ := c.Flags().GetString("profile")
+	query := url.Values{"name": {name}, "profile": {profile}}
+	progress := newProgress(c.ErrOrStderr(), "storing "+name, size)
+	res, err := a.do(c.Context(), "PUT", "/storage/v1/objects?"+query.Encode(), progress.reader(in), size)
+	progress.done()
+	if err != nil {
+		return fmt.Errorf("store put %s: %w", name, err)
+	}
+	defer res.Body.Close()
+	var o object
+	if err := decode(res.Body, &o); err != nil {
+		return err
+	}
+	return outputOf(c).print(o, func(w io.Writer) {
+		fmt.Fprintf(w, "stored %s (%s) in %d shards\nid %s\n", name, bytesOf(o.Bytes), o.Shards, o.ID)
+	})
+}
+
+func storeGet(c *cobra.Command, args []string) (err error) {
+	a, err := openAPI(c)
+	if err != nil {
+		return err
+	}
+	res, err := a.do(c.Context(), "GET", "/storage/v1/objects/"+url.PathEscape(args[0]), nil, 0)
+	if err != nil {
+		return fmt.Errorf("store get %s: %w", args[0], err)
+	}
+	defer res.Body.Close()
+	out, commit := io.Writer(c.OutOrStdout()), func() error { return nil }
+	if args[1] != "-" {
+		f, err := os.CreateTemp(filepath.Dir(args[1]), "."+filepath.Base(args[1])+"-*")
+		if err != nil {
+			return advice{fmt.Errorf("store get: %w", err), "choose a folder that can be written"}
+		}
+		defer os.Remove(f.Name())
+		defer f.Close()
+		out, commit = f, func() error { return errors.Join(f.Chmod(0o644), f.Close(), os.Rename(f.Name(), args[1])) }
+	}
+	progress := newProgress(c.ErrOrStderr(), "fetching "+args[0], res.ContentLength)
+	n, err := io.Copy(out, progress.reader(res.Body))
+	progress.done()
+	if err != nil {
+		// The gateway can only cut the answer short when shards are lost on the way; it says why when asked again.
+		if reason := res.Trailer.Get("Cairn-Error"); reason != "" {
+			return advice{fmt.Errorf("store get %s: after %s: %s", args[0], bytesOf(uint64(n)), reason), "what is left can be read with a range; see `cairn device list`"}
+		}
+		return fmt.Errorf("store get %s: after %s: %w", args[0], bytesOf(uint64(n)), err)
+	}
+	if err := commit(); err != nil {
+		return fmt.Errorf("store get %s: %w", args[0], err)
+	}
+	if args[1] == "-" {
+		return nil
+	}
+	return outputOf(c).print(map[string]any{"id": args[0], "bytes": n, "out": args[1]}, func(w io.Writer) {
+		fmt.Fprintf(w, "fetched %s to %s\n", bytesOf(uint64(n)), args[1])
+	})
+}
+
+func storeList(c *cobra.Command, _ []string) error {
+	a, err := openAPI(c)
+	if err != nil {
+		return err
+	}
+	var list []object
+	if err := a.get(c.Context(), "/storage/v1/objects", &list); err != nil {
+		return fmt.Errorf("store list: %w", err)
+	}
+	return outputOf(c).print(list, func(w io.Writer) {
+		rows := make([][]string, len(list))
+		for i, o := range list {
+			rows[i] = []string{o.ID, o.Name, bytesOf(o.Bytes), o.Profile, o.Created.Local().Format("2006-01-02 15:04")}
+		}
+		table(w, []string{"ID", "NAME", "SIZE", "PROFILE", "STORED"}, rows)
+	})
+}
+
+func storeDelete(c *cobra.Command, args []string) error {
+	a, err := openAPI(c)
+	if err != nil {
+		return err
+	}
+	if err := a.call(c.Context(), "DELETE", "/storage/v1/objects/"+url.PathEscape(args[0]), nil, nil); err != nil {
+		return fmt.Errorf("store delete %s: %w", args[0], err)
+	}
+	return outputOf(c).print(map[string]any{"id": args[0], "deleted": true}, func(w io.Writer) { fmt.Fprintf(w, "deleted %s\n", args[0]) })
+}

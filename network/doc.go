@@ -1,0 +1,18 @@
+// Package network is a whole network in one process: ledger nodes, the bus, verifiers, devices, a gateway and the page. `cairn up`
+// runs it, and so do the tests that need more than one engine; there is no second, simplified path.
+//
+// A home holds everything, so that a network goes on where it stopped, however it stopped:
+//
+//	network.json     where everything listens, while it runs
+//	customer.json    the API key of the home's own customer (secret)
+//	lock             who runs it
+//	chain/0 …        one home per validator, as `cairn start` would use it; chain/0 also has the keyring of this machine's accounts
+//	bus/             what the bus keeps
+//	verifier/0 …     what each verifier holds
+//	node/0 …         one home per device, as `cairn-node run` would use it
+//	gateway/         wallets, and what each category keeps for its customers
+//	explorer.db      the page's index
+//
+// Every device has its own owner, its own key, its own home and its own listener; on one machine they share the machine's address and
+// disk, which is why placement here spreads over owners only. With one verifier all randomness is predictable to that one.
+package network

@@ -1,0 +1,141 @@
+package network
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Addresses is what network.json says while a network runs: where everything is.
+type Addresses struct {
+	ChainID string `json:"chain_id"`
+	Page    string `json:"page"` // for people
+	API     string `json:"api"`  // gateway and explorer; /openapi.json describes it
+	RPC     string `json:"rpc"`  // CometBFT
+	REST    string `json:"rest"` // Cosmos SDK
+	GRPC    string `json:"grpc"`
+	Bus     string `json:"bus"` // NATS
+	PID     int    `json:"pid"`
+}
+
+// Customer is what customer.json holds: the API key that `cairn store` and the other customers' commands use. It is secret.
+type Customer struct {
+	Account types.Account `json:"account"`
+	Payer   types.Key     `json:"payer"`
+	APIKey  string        `json:"api_key"`
+}
+
+// The files of a home.
+const (
+	addressFile  = "network.json"
+	customerFile = "customer.json"
+	lockFile     = "lock"
+)
+
+// ErrNotRunning says that no network runs in a home.
+var ErrNotRunning = errors.New("no network runs here")
+
+// ReadAddresses reads network.json of a home.
+func ReadAddresses(home string) (*Addresses, error) {
+	a := new(Addresses)
+	if err := readJSON(filepath.Join(home, addressFile), a); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", home, ErrNotRunning)
+	} else if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// ReadCustomer reads customer.json of a home.
+func ReadCustomer(home string) (*Customer, error) {
+	c := new(Customer)
+	return c, readJSON(filepath.Join(home, customerFile), c)
+}
+
+func readJSON(path string, v any) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// writeJSON replaces a file as a whole: after a crash it is the old one or the new one.
+func writeJSON(path string, v any, mode fs.FileMode) error {
+	raw, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(path, append(raw, '\n'), mode)
+}
+
+func writeFile(path string, raw []byte, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(raw)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// lock takes a home for this process until release. A second process is refused with home_busy; the lock goes with the process,
+// however it ends.
+func lock(home string) (release func(), err error) {
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		return nil, types.Refuse(types.HomeUnwritable, "home: %v", err)
+	}
+	f, err := os.OpenFile(filepath.Join(home, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, types.Refuse(types.HomeUnwritable, "home: %v", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		pid := make([]byte, 20)
+		n, _ := f.Read(pid)
+		f.Close()
+		return nil, types.Refuse(types.HomeBusy, "home %s: process %s runs a network in it", home, strings.TrimSpace(string(pid[:n])))
+	}
+	err = errors.Join(f.Truncate(0), f.Sync())
+	if _, werr := f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0); err != nil || werr != nil {
+		f.Close()
+		return nil, types.Refuse(types.HomeUnwritable, "home: %v", errors.Join(err, werr))
+	}
+	return func() { f.Close() }, nil
+}
+
+// Running returns the process that runs a network in home, or ErrNotRunning.
+func Running(home string) (pid int, err error) {
+	f, err := os.OpenFile(filepath.Join(home, lockFile), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("%s: %w", home, ErrNotRunning)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("home: %w", err)
+	}
+	defer f.Close()
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		return 0, fmt.Errorf("%s: %w", home, ErrNotRunning)
+	}
+	text := make([]byte, 20)
+	n, _ := f.Read(text)
+	pid, err = strconv.Atoi(strings.TrimSpace(string(text[:n])))
+	if err != nil || pid <= 1 {
+		return 0, fmt.Errorf("home %s: it is in use, but its lock names no process", home)
+	}
+	return pid, nil
+}
