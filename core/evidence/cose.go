@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -87,16 +85,17 @@ func Decode(raw []byte, chain string) (*Envelope, error) {
 	}
 	e := &Envelope{Author: types.Key(raw[keyAt:]), Raw: raw, Hash: types.Sum(raw)}
 	head := raw[payloadAt : len(raw)-tail]
-	var payload []byte
-	if err := cbor.Unmarshal(head, &payload); err != nil || string(appendHead(nil, payload)) != string(head) {
+	r := &reader{b: head}
+	payload := r.take(r.head(bytesType))
+	if r.bad || len(r.b) != 0 {
 		return nil, types.Refuse(types.BadEncoding, "evidence: the payload is not one byte string")
 	}
 	if at := len(raw) - tail; raw[at] != 0x58 || raw[at+1] != 64 {
 		return nil, types.Refuse(types.BadEncoding, "evidence: the signature is not a byte string of 64")
 	}
 	e.Signature = types.Signature(raw[len(raw)-64:])
-	if err := types.Decode(payload, &e.Payload); err != nil {
-		return nil, fmt.Errorf("evidence: payload: %w", err)
+	if err := decodePayload(payload, &e.Payload); err != nil {
+		return nil, err
 	}
 	if len(e.Body) > MaxBody {
 		return nil, types.Refuse(types.Oversize, "evidence: a body of %d bytes, at most %d are taken", len(e.Body), MaxBody)

@@ -12,7 +12,7 @@ import (
 const MaxItem = 68 << 10
 
 var (
-	encMode = must(cbor.CoreDetEncOptions().EncMode())
+	encMode = must(encOptions().EncMode())
 	decMode = must(cbor.DecOptions{
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
 		IndefLength:       cbor.IndefLengthForbidden,
@@ -24,6 +24,13 @@ var (
 		MaxMapPairs:       1 << 16,
 	}.DecMode())
 )
+
+// encOptions are those of RFC 8949 §4.2.1; an empty list or string has one encoding, whether or not Go calls it nil.
+func encOptions() cbor.EncOptions {
+	o := cbor.CoreDetEncOptions()
+	o.NilContainers = cbor.NilContainerAsEmpty
+	return o
+}
 
 func must[T any](v T, err error) T {
 	if err != nil {
