@@ -12,7 +12,6 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/gateway"
-	"github.com/cairn-network/cairn/service/all/spec"
 )
 
 // usageError says that a command line was not understood.
@@ -56,7 +55,7 @@ func tryOf(err error) string {
 		return a.try
 	}
 	reason := types.ReasonOf(err)
-	for _, table := range [][]types.ReasonInfo{types.Reasons(), gateway.Reasons(), spec.Reasons()} {
+	for _, table := range [][]types.ReasonInfo{types.Reasons(), gateway.Reasons()} {
 		for _, info := range table {
 			if info.Reason == reason {
 				return info.Try

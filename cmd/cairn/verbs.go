@@ -1,0 +1,8 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// verbs lists Cairn's own commands.
+func verbs() []*cobra.Command {
+	return []*cobra.Command{storeCommand(), deviceCommand(), tallyCommand()}
+}
