@@ -70,4 +70,3 @@ func deviceShow(c *cobra.Command, args []string) error {
 		}
 	})
 }
-

@@ -40,4 +40,3 @@ func tallyList(c *cobra.Command, _ []string) error {
 		table(w, []string{"EPOCH", "REGION", "HEADER", "STATUS", "COUNTED", "REFUSED", "PAID", "AMOUNT"}, rows)
 	})
 }
-
