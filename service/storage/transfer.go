@@ -1,0 +1,113 @@
+package storage
+
+import (
+	"fmt"
+
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// The transfer protocol between a customer (or its gateway) and a device: HTTP/2 over TLS 1.3, both sides with a self-signed
+// certificate of their Ed25519 key. The customer pins the device's key, which its ask names; the device knows the payer by the
+// client's key, so no request carries a signature of its own. Bodies other than shards are deterministic CBOR; refusals are
+// role.Problem with a coded reason.
+//
+//	PUT  /v1/shard/{id}                 the masked bytes, length known; staged until a commit names them, two epochs at most
+//	GET  /v1/shard/{id}?session=S       the masked bytes; S is an egress session, and what was served counts against it
+//	GET  …&offset=O&length=L            a slice with its proof (ExtractSlice)
+//	POST /v1/commit                     Commit → Committed
+//	POST /v1/ladder                     Ladder → nothing
+//	POST /v1/receipt                    receipt.Signed of an egress session, with the ask → nothing
+//	GET  /v1/session/{S}                → SessionStatus
+const (
+	PathShard   = "/v1/shard/"
+	PathCommit  = "/v1/commit"
+	PathLadder  = "/v1/ladder"
+	PathReceipt = "/v1/receipt"
+	PathSession = "/v1/session/"
+)
+
+// Bounds of a commit.
+const (
+	MaxCommitOps = 8192
+	MaxJournal   = 1 << 20 // bytes of the journal shard that rides along
+	MaxCommit    = MaxJournal + 128*MaxCommitOps + 8192
+)
+
+// Commit asks a device to hold what its operations leave: staged shards appended, slots deleted. The device applies them, compares
+// the root with the holding's, makes everything durable, and only then countersigns. Sent again, it answers the same.
+type Commit struct {
+	_       struct{} `cbor:",toarray"`
+	Ask     *receipt.SignedAsk // the first time in a session; else nil
+	Ops     []Op               // at most MaxCommitOps; appends and deletes
+	Holding SignedHolding
+	Journal []byte // a journal shard to keep under the revision's number; may be empty
+}
+
+// Committed is the device's countersignature of the holding, in DomainHeld.
+type Committed struct {
+	_         struct{} `cbor:",toarray"`
+	Revision  uint64
+	Signature types.Signature
+}
+
+// SessionStatus is what a device says of a session: where it stands, for a customer that lost track.
+type SessionStatus struct {
+	_        struct{} `cbor:",toarray"`
+	Revision uint64   // the newest that it countersigned; 0 for an unknown session
+	Root     types.Hash
+	Shards   uint64
+	Bytes    uint64
+	Units    types.U128   // of the newest receipt that the device handed in
+	Amount   types.Credit // of it
+	Unused   uint64       // rungs of its ladders above what is payable now
+	Served   uint64       // bytes served in the session, ever (egress)
+	Promised types.U128   // units of the newest receipt that the device has (egress)
+}
+
+// Encode returns the encoding of c.
+func (c *Commit) Encode() []byte { return types.Encode(c) }
+
+// DecodeCommit reads a commit and checks its bounds, not its signatures.
+func DecodeCommit(raw []byte) (*Commit, error) {
+	c := new(Commit)
+	if err := types.DecodeLimit(raw, c, MaxCommit); err != nil {
+		return nil, fmt.Errorf("storage: commit: %w", err)
+	}
+	if len(c.Ops) > MaxCommitOps || len(c.Journal) > MaxJournal {
+		return nil, types.Refuse(types.Oversize, "storage: commit: %d operations and %d bytes of journal", len(c.Ops), len(c.Journal))
+	}
+	for _, op := range c.Ops {
+		if op.Kind != OpAppend && op.Kind != OpDelete {
+			return nil, types.Refuse(types.BadEncoding, "storage: commit: an operation of kind %d", op.Kind)
+		}
+	}
+	if err := c.Holding.Holding.check(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Encode returns the encoding of c.
+func (c *Committed) Encode() []byte { return types.Encode(c) }
+
+// DecodeCommitted reads a countersignature.
+func DecodeCommitted(raw []byte) (*Committed, error) {
+	c := new(Committed)
+	if err := types.Decode(raw, c); err != nil {
+		return nil, fmt.Errorf("storage: committed: %w", err)
+	}
+	return c, nil
+}
+
+// Encode returns the encoding of s.
+func (s *SessionStatus) Encode() []byte { return types.Encode(s) }
+
+// DecodeSessionStatus reads a session's status.
+func DecodeSessionStatus(raw []byte) (*SessionStatus, error) {
+	s := new(SessionStatus)
+	if err := types.Decode(raw, s); err != nil {
+		return nil, fmt.Errorf("storage: session status: %w", err)
+	}
+	return s, nil
+}
