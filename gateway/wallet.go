@@ -64,6 +64,9 @@ func (w *Wallet) Sign(kind string, payload []byte) types.Signature {
 	return w.key.Sign(kind, w.chain, payload)
 }
 
+// TLS returns the session key for its TLS certificate.
+func (w *Wallet) TLS() types.PrivateKey { return w.key }
+
 // Consent returns the session key's signature that it serves the account: what the account shows when it grants the key.
 func (w *Wallet) Consent() types.Signature {
 	return w.key.Sign("grant", w.chain, evidence.GrantBytes(w.account))

@@ -115,6 +115,7 @@ type Wallet interface {
 	// Payer returns the session key's public half; Sign signs in one of the payer's domains: "receipt", "order", "storage/…".
 	Payer() types.Key
 	Sign(kind string, payload []byte) types.Signature
+	TLS() types.PrivateKey // the session key, for its TLS certificate
 	// Secret derives a secret of the account's for a purpose (HKDF-SHA-256 over the account's secret).
 	Secret(purpose string) [32]byte
 	// Balance returns what the account may still spend, as of the last notice, less what was promised since.

@@ -37,7 +37,7 @@ const (
 // Commit asks a device to hold what its operations leave: staged shards appended, slots deleted. The device applies them, compares
 // the root with the holding's, makes everything durable, and only then countersigns. Sent again, it answers the same.
 type Commit struct {
-	_       struct{} `cbor:",toarray"`
+	_       struct{}           `cbor:",toarray"`
 	Ask     *receipt.SignedAsk // the first time in a session; else nil
 	Ops     []Op               // at most MaxCommitOps; appends and deletes
 	Holding SignedHolding
