@@ -103,6 +103,7 @@ const (
 	AppealKnown      Reason = "appeal_known"
 	NoMisconduct     Reason = "no_misconduct"
 	Mismatch         Reason = "mismatch"
+	UnknownModel     Reason = "unknown_model"
 )
 
 // Reasons returns the table of the protocol's own reasons, in the order of the docs.
@@ -173,6 +174,7 @@ func Reasons() []ReasonInfo {
 		{AppealClosed, "No vote is open on the header, or its appeal window is closed.", "Appeal while the window is open."},
 		{AppealKnown, "The header was appealed before.", "A header is voted on once."},
 		{NoMisconduct, "What was shown proves no misconduct.", "Two different headers for one epoch, region and round, both signed, do."},
+		{UnknownModel, "No maker registered the model, or the maker itself.", "Register the model first, or give none."},
 		{Mismatch, "The header is not what its inputs give.", "Appeal it, with a bond, while its window is open."},
 	}
 }
