@@ -16,7 +16,7 @@ const ChunkSize = 512 << 10
 const (
 	fetchWindow  = 4                // chunks asked for at a time
 	chunkTimeout = 10 * time.Second // for one of them
-	findTimeout  = 3 * time.Second  // for somebody to say that they hold a blob
+	findTimeout  = 2 * time.Second  // for somebody to say that they hold a blob
 )
 
 // Find asks who holds a blob; whoever does answers with Found.

@@ -1,0 +1,279 @@
+package bus_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/bus/bustest"
+	"github.com/cairn-network/cairn/core/merkle"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata")
+
+const chain = "cairn-test"
+
+func sum(s string) types.Hash { return types.Sum([]byte(s)) }
+
+func set(powers ...uint64) bus.Set {
+	var attesters []tally.Attester
+	for i, p := range powers {
+		attesters = append(attesters, tally.Attester{Key: bustest.Key(i).Public(), Power: p})
+	}
+	s := bus.SetOf(attesters)
+	for i := range s { // ascending by key
+		for j := i; j > 0 && bytes.Compare(s[j-1].Key[:], s[j].Key[:]) > 0; j-- {
+			s[j-1], s[j] = s[j], s[j-1]
+		}
+	}
+	return s
+}
+
+func notice(epoch types.Epoch, height uint64) *bus.Notice {
+	return &bus.Notice{
+		Chain: chain, Epoch: epoch, Height: height, Hash: sum("block"), Time: 1_800_000_000,
+		Blocks: []tally.BlockHash{{Height: height, Hash: sum("block")}}, First: 100, Cut: 119, Seed: sum("seed"), Challenged: true,
+		Final:   bus.Root{Epoch: epoch - 2, Header: sum("final"), Devices: merkle.SumLeaf(7, sum("device")), Count: 1},
+		Tallied: bus.Root{Epoch: epoch - 1, Header: sum("tallied"), Devices: merkle.SumLeaf(9, sum("device")), Count: 1},
+		Totals:  []bus.Totals{{Category: types.Storage, Sums: []uint64{8}}},
+		Params:  []tally.Params{{Category: types.Storage}}, MinOpening: 10_000, Set: set(1, 1, 1, 1),
+	}
+}
+
+// sealed and plain hold one example of each message.
+var key = bustest.Key(0)
+
+func messages() map[string][]byte {
+	leaf := tally.Leaf{Device: key.Public(), Amount: 7}
+	return map[string][]byte{
+		"submit":         bus.Encode(&bus.Submit{Chain: chain, Items: []bus.Item{{Type: bus.Evidence, Raw: []byte("e")}, {Type: bus.Ask, Raw: []byte("a")}}}),
+		"ack":            bus.Seal(key, &bus.Ack{Chain: chain, Epoch: 3, Accepted: []types.Hash{sum("1")}, Refused: []bus.Refusal{{Item: sum("2"), Reason: types.OverQuota}}}),
+		"notice":         bus.Seal(key, notice(3, 107)),
+		"payers query":   bus.Encode(&bus.PayersQuery{Chain: chain, Payers: []types.Key{key.Public()}}),
+		"payers":         bus.Seal(key, &bus.Payers{Chain: chain, Epoch: 3, Tallied: 2, Lines: []bus.PayerLine{{Key: key.Public(), Limit: 5, Expiry: 9, Spent: 1, Balance: 4}}}),
+		"proof query":    bus.Encode(&bus.ProofQuery{Chain: chain, Device: key.Public(), Tallied: true}),
+		"proof":          bus.Encode(&bus.Proof{Chain: chain, Epoch: 3, Leaf: leaf}),
+		"refusals query": bus.Encode(&bus.RefusalsQuery{Chain: chain, Author: key.Public(), Epoch: 3}),
+		"refusals":       bus.Seal(key, &bus.Refusals{Chain: chain, Author: key.Public(), Epoch: 3, Counted: 5, Refused: []bus.Refusal{{Item: sum("2"), Reason: types.OverQuota}}, Quality: []bus.Quality{{Category: 3, Bp: 9_500}}}),
+		"held":           bus.Seal(key, &bus.Held{Chain: chain, Epoch: 3, Round: 1, Items: bus.BlobOf([]byte("items")), Count: 5}),
+		"handover":       bus.Seal(key, &bus.Handover{Chain: chain, Epoch: 3, Round: 1, Leader: key.Public(), Missing: bus.BlobOf(nil), Items: bus.BlobOf(nil)}),
+		"proposal":       bus.Seal(key, &bus.Proposal{Chain: chain, Epoch: 3, Header: []byte("header"), Frame: bus.BlobOf([]byte("f")), Batch: bus.BlobOf([]byte("b")), Change: bus.BlobOf(nil)}),
+		"signature":      bus.Encode(bus.SignHeader(key, chain, 3, 0, 1, sum("header"))),
+	}
+}
+
+// open decodes a message of that name.
+func open(name string, raw []byte, chain string) (any, error) {
+	switch name {
+	case "submit":
+		return bus.Decode[bus.Submit](raw, chain)
+	case "ack":
+		v, _, err := bus.Open[bus.Ack](raw, chain)
+		return v, err
+	case "notice":
+		v, _, err := bus.Open[bus.Notice](raw, chain)
+		return v, err
+	case "payers query":
+		return bus.Decode[bus.PayersQuery](raw, chain)
+	case "payers":
+		v, _, err := bus.Open[bus.Payers](raw, chain)
+		return v, err
+	case "proof query":
+		return bus.Decode[bus.ProofQuery](raw, chain)
+	case "proof":
+		return bus.Decode[bus.Proof](raw, chain)
+	case "refusals query":
+		return bus.Decode[bus.RefusalsQuery](raw, chain)
+	case "refusals":
+		v, _, err := bus.Open[bus.Refusals](raw, chain)
+		return v, err
+	case "held":
+		v, _, err := bus.Open[bus.Held](raw, chain)
+		return v, err
+	case "handover":
+		v, _, err := bus.Open[bus.Handover](raw, chain)
+		return v, err
+	case "proposal":
+		v, _, err := bus.Open[bus.Proposal](raw, chain)
+		return v, err
+	case "signature":
+		return bus.Decode[bus.HeaderSignature](raw, chain)
+	}
+	panic("no message " + name)
+}
+
+var names = []string{"submit", "ack", "notice", "payers query", "payers", "proof query", "proof", "refusals query", "refusals", "held", "handover", "proposal", "signature"}
+
+func TestGolden(t *testing.T) {
+	var b strings.Builder
+	for _, name := range names {
+		fmt.Fprintf(&b, "%s\n%x\n\n", name, messages()[name])
+	}
+	path := filepath.Join("testdata", "messages.txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+		t.Errorf("the bytes of messages changed:\n%s", diff)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for _, name := range names {
+		raw := messages()[name]
+		if _, err := open(name, raw, chain); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := open(name, raw, "other"); types.ReasonOf(err) != types.WrongChain {
+			t.Errorf("%s of another chain: %v", name, err)
+		}
+		if _, err := open(name, append(bytes.Clone(raw), 0), chain); types.ReasonOf(err) != types.BadEncoding {
+			t.Errorf("%s with a trailing byte: %v", name, err)
+		}
+		for cut := range raw {
+			if _, err := open(name, raw[:cut], chain); err == nil {
+				t.Errorf("%s cut at %d is taken", name, cut)
+			}
+		}
+	}
+	// A signature of one kind is none of another.
+	ack := &bus.Ack{Chain: chain, Epoch: 3}
+	var sealed bus.Sealed
+	if err := types.Decode(bus.Seal(key, ack), &sealed); err != nil {
+		t.Fatal(err)
+	}
+	sealed.Signature = key.Sign("notice", chain, sealed.Body)
+	if _, _, err := bus.Open[bus.Ack](types.Encode(&sealed), chain); types.ReasonOf(err) != types.BadSignature {
+		t.Errorf("an ack signed as a notice: %v", err)
+	}
+	sealed.Signature, sealed.Signer = key.Sign("ack", chain, sealed.Body), bustest.Key(1).Public()
+	if _, _, err := bus.Open[bus.Ack](types.Encode(&sealed), chain); types.ReasonOf(err) != types.BadSignature {
+		t.Errorf("an ack under another's name: %v", err)
+	}
+}
+
+func TestBounds(t *testing.T) {
+	many := func(n, size int) []bus.Item {
+		items := make([]bus.Item, n)
+		for i := range items {
+			items[i] = bus.Item{Type: bus.Evidence, Raw: make([]byte, size)}
+		}
+		return items
+	}
+	unsorted := set(1, 2)
+	unsorted[0], unsorted[1] = unsorted[1], unsorted[0]
+	withSet := func(s bus.Set) *bus.Notice {
+		n := notice(3, 107)
+		n.Set = s
+		return n
+	}
+	for _, c := range []struct {
+		what   string
+		name   string
+		raw    []byte
+		reason types.Reason
+	}{
+		{"no items", "submit", bus.Encode(&bus.Submit{Chain: chain}), types.Oversize},
+		{"too many items", "submit", bus.Encode(&bus.Submit{Chain: chain, Items: many(bus.MaxItems+1, 1)}), types.Oversize},
+		{"as many as fit", "submit", bus.Encode(&bus.Submit{Chain: chain, Items: many(bus.MaxItems, bus.MaxSubmitBytes/bus.MaxItems)}), ""},
+		{"too many bytes", "submit", bus.Encode(&bus.Submit{Chain: chain, Items: many(16, 64<<10)}), types.Oversize},
+		{"a long item", "submit", bus.Encode(&bus.Submit{Chain: chain, Items: many(1, 66<<10)}), types.Oversize},
+		{"an empty item", "submit", bus.Encode(&bus.Submit{Chain: chain, Items: many(1, 0)}), types.Oversize},
+		{"a strange item", "submit", bus.Encode(&bus.Submit{Chain: chain, Items: []bus.Item{{Type: 9, Raw: []byte{1}}}}), types.BadEncoding},
+		{"no reason", "ack", bus.Seal(key, &bus.Ack{Chain: chain, Refused: []bus.Refusal{{}}}), types.BadEncoding},
+		{"too many refusals", "ack", bus.Seal(key, &bus.Ack{Chain: chain, Refused: make([]bus.Refusal, bus.MaxItems+1)}), types.Oversize},
+		{"no payers", "payers query", bus.Encode(&bus.PayersQuery{Chain: chain}), types.Oversize},
+		{"a payer twice", "payers query", bus.Encode(&bus.PayersQuery{Chain: chain, Payers: make([]types.Key, 2)}), types.BadEncoding},
+		{"too many blocks", "notice", bus.Seal(key, &bus.Notice{Chain: chain, Blocks: make([]tally.BlockHash, bus.MaxBlocks+1)}), types.Oversize},
+		{"too many verifiers", "notice", bus.Seal(key, withSet(make(bus.Set, bus.MaxMembers+1))), types.Oversize},
+		{"verifiers out of order", "notice", bus.Seal(key, withSet(unsorted)), types.BadEncoding},
+		{"power beyond 64 bits", "notice", bus.Seal(key, withSet(set(math.MaxUint64, 1))), types.BadEncoding},
+		{"no header", "proposal", bus.Seal(key, &bus.Proposal{Chain: chain}), types.Oversize},
+	} {
+		if _, err := open(c.name, c.raw, chain); types.ReasonOf(err) != c.reason || (err == nil) != (c.reason == "") {
+			t.Errorf("%s: %v, want %q", c.what, err, c.reason)
+		}
+	}
+}
+
+// FuzzOpen feeds every decoder: none may panic, and what one accepts encodes to the same bytes.
+func FuzzOpen(f *testing.F) {
+	for i, name := range names {
+		f.Add(uint8(i), messages()[name])
+	}
+	f.Fuzz(func(t *testing.T, which uint8, raw []byte) {
+		v, err := open(names[int(which)%len(names)], raw, chain)
+		if err != nil {
+			return
+		}
+		var sealed bus.Sealed
+		again := types.Encode(v)
+		if types.DecodeLimit(raw, &sealed, bus.MaxMessage) == nil {
+			raw = sealed.Body
+		}
+		if !bytes.Equal(again, raw) {
+			t.Fatalf("%x decodes to %+v, which encodes as %x", raw, v, again)
+		}
+	})
+}
+
+func FuzzLists(f *testing.F) {
+	f.Add(bus.Items([]bus.Item{{Type: bus.Receipt, Raw: []byte("r")}, {Type: bus.Order, Raw: make([]byte, 300)}}))
+	f.Add(bus.Hashes([]types.Hash{sum("a"), sum("b")}))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if items, err := bus.ParseItems(raw); err == nil && !bytes.Equal(bus.Items(items), raw) {
+			t.Fatalf("items: %x", raw)
+		}
+		if hashes, err := bus.ParseHashes(raw); err == nil && !bytes.Equal(bus.Hashes(hashes), raw) {
+			t.Fatalf("hashes: %x", raw)
+		}
+	})
+}
+
+func TestSubjects(t *testing.T) {
+	k := bustest.Key(1).Public()
+	word := bus.Word(k)
+	if back, err := bus.ParseWord(word); err != nil || back != k || !strings.HasPrefix(word, "z6Mk") {
+		t.Errorf("%s reads as %v, %v", word, back, err)
+	}
+	for _, subject := range []string{
+		bus.SubmitSubject(k, 65535), bus.AckSubject(k, k), bus.QuerySubject(k, 0, bus.QueryRefusals), bus.FindSubject(k),
+		bus.ChunkSubject(k, k), bus.AskSubject(k, 3, 1), bus.ReceiptSubject(k, k, types.SessionID{1}), bus.RouteSubject(k, "realm", "x"),
+		bus.NoticeSubject(k, 0), bus.HeldSubject(k, 0), bus.HandoverSubject(k, 0), bus.ProposalSubject(k, 0), bus.SignatureSubject(k, 0), bus.KeepSubject(k),
+	} {
+		if !bus.ValidSubject(subject) || bus.Owner(subject) != word {
+			t.Errorf("%s is owned by %s", subject, bus.Owner(subject))
+		}
+	}
+	if hex.EncodeToString(k[:]) == word {
+		t.Error("a key is not written in hexadecimal")
+	}
+	for _, c := range []struct {
+		pattern, subject string
+		want             bool
+	}{
+		{"a.b", "a.b", true}, {"a.b", "a.c", false}, {"a.*", "a.b", true}, {"a.*", "a.b.c", false}, {"a.*", "a", false},
+		{"a.>", "a.b.c", true}, {"a.>", "a", false}, {">", "a", true}, {"*.b", "a.b", true}, {"a.b.c", "a.b", false}, {"*.*", "a.b", true},
+	} {
+		if got := bus.Match(c.pattern, c.subject); got != c.want {
+			t.Errorf("%s fits %s: %v", c.subject, c.pattern, got)
+		}
+	}
+}
