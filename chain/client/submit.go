@@ -1,0 +1,248 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	abci "github.com/cometbft/cometbft/abci/types"
+	"github.com/cometbft/cometbft/mempool"
+	coretypes "github.com/cometbft/cometbft/rpc/core/types"
+	sdkclient "github.com/cosmos/cosmos-sdk/client"
+	cryptotypes "github.com/cosmos/cosmos-sdk/crypto/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	"github.com/cosmos/cosmos-sdk/types/tx/signing"
+	authsigning "github.com/cosmos/cosmos-sdk/x/auth/signing"
+	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+const (
+	gasMargin = 30_000 // what simulation does not count: the true signature, sizes that differ
+	attempts  = 5      // at a sequence that the chain did not expect, or a full mempool
+)
+
+// errStale: the chain expected another sequence, or cannot take the transaction now. Try again.
+var errStale = errors.New("sequence")
+
+// sender is one account that signs. Its lock is held from the look at the sequence until the mempool has the transaction.
+type sender struct {
+	mu       sync.Mutex
+	known    bool
+	number   uint64
+	sequence uint64 // of the next transaction
+}
+
+func (c *Client) sender(a types.Account) *sender {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, ok := c.senders[a]
+	if !ok {
+		s = new(sender)
+		c.senders[a] = s
+	}
+	return s
+}
+
+// Submit implements ledger.Writer.
+func (c *Client) Submit(ctx context.Context, from types.Account, msgs ...ledger.Msg) (*ledger.Receipt, error) {
+	if len(msgs) == 0 {
+		return nil, errors.New("client: a transaction without messages")
+	}
+	var out []sdk.Msg
+	for _, m := range msgs {
+		list, err := c.message(ctx, from, m)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, list...)
+	}
+	receipt, err := c.SubmitMsgs(ctx, from, out...)
+	if claims, ok := msgs[0].(ledger.Claims); ok && len(out) > 1 && len(msgs) == 1 && errors.Is(err, types.AlreadyClaimed) {
+		_ = claims // everything was claimed before: only the bonds are left to return
+		return c.SubmitMsgs(ctx, from, out[1:]...)
+	}
+	return receipt, err
+}
+
+// SubmitMsgs is Submit for messages of the SDK's form.
+func (c *Client) SubmitMsgs(ctx context.Context, from types.Account, msgs ...sdk.Msg) (*ledger.Receipt, error) {
+	if c.cfg.Keyring == nil {
+		return nil, fmt.Errorf("client: %w: none is open to sign for %v", ErrKeyring, from)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	what := sdk.MsgTypeURL(msgs[0])
+	for try := 0; ; try++ {
+		hash, err := c.send(ctx, from, what, msgs)
+		if err == nil {
+			return c.included(ctx, what, hash)
+		}
+		if !errors.Is(err, errStale) || try+1 == attempts {
+			return nil, err
+		}
+		c.log.Debug("trying again", "account", from, "message", what, "err", err)
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("client: %s: %w", what, ctx.Err())
+		case <-time.After(time.Duration(try+1) * 50 * time.Millisecond):
+		}
+	}
+}
+
+// send builds, simulates, signs and hands in one transaction.
+func (c *Client) send(ctx context.Context, from types.Account, what string, msgs []sdk.Msg) (hash []byte, err error) {
+	record, err := c.cfg.Keyring.KeyByAddress(sdk.AccAddress(from[:]))
+	if err != nil {
+		return nil, fmt.Errorf("client: %w: no key of %v: %w", ErrKeyring, from, err)
+	}
+	public, err := record.GetPubKey()
+	if err != nil {
+		return nil, fmt.Errorf("client: %w: key of %v: %w", ErrKeyring, from, err)
+	}
+	s := c.sender(from)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer func() {
+		if err != nil {
+			s.known = false
+		}
+	}()
+	if !s.known {
+		if err := c.load(ctx, from, s); err != nil {
+			return nil, err
+		}
+	}
+	b := c.enc.TxConfig.NewTxBuilder()
+	if err := b.SetMsgs(msgs...); err != nil {
+		return nil, fmt.Errorf("client: %s: %w", what, err)
+	}
+	gas, err := c.simulate(ctx, what, b, public, s.sequence)
+	if err != nil {
+		return nil, err
+	}
+	b.SetGasLimit(gas)
+	if c.cfg.GasPrice > 0 {
+		fee := types.Ustone((uint64(c.cfg.GasPrice)*gas + 999_999) / 1_000_000)
+		b.SetFeeAmount(sdk.NewCoins(coin(fee)))
+	}
+	if err := c.sign(ctx, record.Name, public, s, b); err != nil {
+		return nil, fmt.Errorf("client: %s: sign for %v: %w", what, from, err)
+	}
+	raw, err := c.enc.TxConfig.TxEncoder()(b.GetTx())
+	if err != nil {
+		return nil, fmt.Errorf("client: %s: %w", what, err)
+	}
+	res, err := c.rpc.BroadcastTxSync(ctx, raw)
+	if err != nil {
+		if strings.Contains(err.Error(), "mempool is full") {
+			return nil, fmt.Errorf("client: %s: %w: %w", what, errStale, err)
+		}
+		if errors.Is(err, mempool.ErrTxInCache) || strings.Contains(err.Error(), mempool.ErrTxInCache.Error()) {
+			return raw, nil // it is there already; not reached with sequences that only grow
+		}
+		return nil, fmt.Errorf("client: %s: hand in: %w", what, err)
+	}
+	if res.Code != abci.CodeTypeOK {
+		if stale(res.Codespace, res.Code) {
+			return nil, fmt.Errorf("client: %s: %w: %s", what, errStale, res.Log)
+		}
+		return nil, refused(what, res.Codespace, res.Code, res.Log)
+	}
+	s.sequence++
+	return res.Hash, nil
+}
+
+// load asks the chain for an account's number and sequence.
+func (c *Client) load(ctx context.Context, from types.Account, s *sender) error {
+	res, err := c.auth.AccountInfo(ctx, &authtypes.QueryAccountInfoRequest{Address: from.String()})
+	if err != nil {
+		if err := fault("account", err); errors.Is(err, ledger.ErrNotFound) {
+			return fmt.Errorf("client: account %v has never held anything: %w", from, types.InsufficientFund)
+		}
+		return fault("ask for the sequence of "+from.String(), err)
+	}
+	s.number, s.sequence, s.known = res.Info.AccountNumber, res.Info.Sequence, true
+	return nil
+}
+
+// simulate returns the gas that a transaction takes, or why it would be refused.
+func (c *Client) simulate(ctx context.Context, what string, b sdkclient.TxBuilder, public cryptotypes.PubKey, sequence uint64) (uint64, error) {
+	err := b.SetSignatures(signing.SignatureV2{
+		PubKey: public, Sequence: sequence,
+		Data: &signing.SingleSignatureData{SignMode: signing.SignMode_SIGN_MODE_DIRECT, Signature: bytes.Repeat([]byte{1}, 64)},
+	})
+	if err != nil {
+		return 0, fmt.Errorf("client: %s: %w", what, err)
+	}
+	raw, err := c.enc.TxConfig.TxEncoder()(b.GetTx())
+	if err != nil {
+		return 0, fmt.Errorf("client: %s: %w", what, err)
+	}
+	res, err := c.rpc.ABCIQuery(ctx, "/app/simulate", raw)
+	if err != nil {
+		return 0, fmt.Errorf("client: %s: simulate: %w", what, err)
+	}
+	if res.Response.Code != abci.CodeTypeOK {
+		if stale(res.Response.Codespace, res.Response.Code) {
+			return 0, fmt.Errorf("client: %s: %w: %s", what, errStale, res.Response.Log)
+		}
+		return 0, refused(what, res.Response.Codespace, res.Response.Code, res.Response.Log)
+	}
+	var sim sdk.SimulationResponse
+	if err := c.enc.Codec.UnmarshalJSON(res.Response.Value, &sim); err != nil {
+		return 0, fmt.Errorf("client: %s: result of simulation: %w", what, err)
+	}
+	return sim.GasUsed + sim.GasUsed/3 + gasMargin, nil
+}
+
+// sign puts the account's signature in b.
+func (c *Client) sign(ctx context.Context, name string, public cryptotypes.PubKey, s *sender, b sdkclient.TxBuilder) error {
+	mode := signing.SignMode_SIGN_MODE_DIRECT
+	sig := signing.SignatureV2{PubKey: public, Sequence: s.sequence, Data: &signing.SingleSignatureData{SignMode: mode}}
+	if err := b.SetSignatures(sig); err != nil {
+		return err
+	}
+	data := authsigning.SignerData{
+		Address: sdk.AccAddress(public.Address()).String(), ChainID: c.chain,
+		AccountNumber: s.number, Sequence: s.sequence, PubKey: public,
+	}
+	message, err := authsigning.GetSignBytesAdapter(ctx, c.enc.TxConfig.SignModeHandler(), mode, data, b.GetTx())
+	if err != nil {
+		return err
+	}
+	made, _, err := c.cfg.Keyring.Sign(name, message, mode)
+	if err != nil {
+		return err
+	}
+	sig.Data = &signing.SingleSignatureData{SignMode: mode, Signature: made}
+	return b.SetSignatures(sig)
+}
+
+// included waits until a transaction is in a block that the application has committed.
+func (c *Client) included(ctx context.Context, what string, hash []byte) (*ledger.Receipt, error) {
+	wait := min(c.cfg.Poll, 50*time.Millisecond)
+	for {
+		var res *coretypes.ResultTx
+		var err error
+		if res, err = c.rpc.Tx(ctx, hash, false); err == nil {
+			r := res.TxResult
+			if r.Code != abci.CodeTypeOK {
+				return nil, refused(what, r.Codespace, r.Code, r.Log)
+			}
+			return &ledger.Receipt{Height: uint64(res.Height), TxHash: res.Hash.String(), Gas: uint64(r.GasUsed)}, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("client: %s: transaction %X is in no block yet (%v): %w", what, hash, err, ctx.Err())
+		case <-time.After(wait):
+			wait = min(2*wait, c.cfg.Poll)
+		}
+	}
+}
