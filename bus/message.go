@@ -2,18 +2,19 @@ package bus
 
 import (
 	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 )
 
 // ItemType says what an item is.
-type ItemType uint8
+type ItemType = tally.ItemType
 
 // The types of items.
 const (
-	Evidence ItemType = 1 // an evidence.Envelope
-	Receipt  ItemType = 2 // a receipt.Signed, by both sides
-	Order    ItemType = 3 // a receipt.SignedOrder
-	Ask      ItemType = 4 // a receipt.SignedAsk that receipts name
+	Evidence = tally.Evidence // an evidence.Envelope
+	Receipt  = tally.Receipt  // a receipt.Signed, by both sides
+	Order    = tally.Order    // a receipt.SignedOrder
+	Ask      = tally.Ask      // a receipt.SignedAsk that receipts name
 )
 
 // Item is one thing that goes into a batch: its encoding, as it was signed.
@@ -32,7 +33,7 @@ const (
 	MaxSubmitBytes = MaxMessage - 32<<10 // of the items' encodings, together
 )
 
-// Submit hands in items of one author for a region. It carries no signature: each item has its own. Verifiers answer with
+// Submit hands in items of one author for a region: each receipt comes with the ask that it names. It carries no signature: each item has its own. Verifiers answer with
 // an Ack; the author resends what less than two thirds of power acknowledged.
 type Submit struct {
 	_     struct{} `cbor:",toarray"`

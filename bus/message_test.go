@@ -62,6 +62,8 @@ func messages() map[string][]byte {
 		"notice":         bus.Seal(key, notice(3, 107)),
 		"payers query":   bus.Encode(&bus.PayersQuery{Chain: chain, Payers: []types.Key{key.Public()}}),
 		"payers":         bus.Seal(key, &bus.Payers{Chain: chain, Epoch: 3, Tallied: 2, Lines: []bus.PayerLine{{Key: key.Public(), Limit: 5, Expiry: 9, Spent: 1, Balance: 4}}}),
+		"line query":     bus.Encode(&bus.LineQuery{Chain: chain, Device: key.Public(), Tallied: 2}),
+		"line":           bus.Seal(key, &bus.Line{Chain: chain, Device: key.Public(), Tallied: 2, Seq: 9, Last: sum("e"), Lines: []bus.CategoryLine{{Category: 3, Blob: bus.BlobOf([]byte("s")), State: []byte("s")}}}),
 		"proof query":    bus.Encode(&bus.ProofQuery{Chain: chain, Device: key.Public(), Tallied: true}),
 		"proof":          bus.Encode(&bus.Proof{Chain: chain, Epoch: 3, Leaf: leaf}),
 		"refusals query": bus.Encode(&bus.RefusalsQuery{Chain: chain, Author: key.Public(), Epoch: 3}),
@@ -89,6 +91,11 @@ func open(name string, raw []byte, chain string) (any, error) {
 	case "payers":
 		v, _, err := bus.Open[bus.Payers](raw, chain)
 		return v, err
+	case "line query":
+		return bus.Decode[bus.LineQuery](raw, chain)
+	case "line":
+		v, _, err := bus.Open[bus.Line](raw, chain)
+		return v, err
 	case "proof query":
 		return bus.Decode[bus.ProofQuery](raw, chain)
 	case "proof":
@@ -113,7 +120,7 @@ func open(name string, raw []byte, chain string) (any, error) {
 	panic("no message " + name)
 }
 
-var names = []string{"submit", "ack", "notice", "payers query", "payers", "proof query", "proof", "refusals query", "refusals", "held", "handover", "proposal", "signature"}
+var names = []string{"submit", "ack", "notice", "payers query", "payers", "line query", "line", "proof query", "proof", "refusals query", "refusals", "held", "handover", "proposal", "signature"}
 
 func TestGolden(t *testing.T) {
 	var b strings.Builder

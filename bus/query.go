@@ -65,6 +65,60 @@ func (p *Payers) check() error {
 	return nil
 }
 
+// LineQuery asks for a device's line in the state after the region's accepted header of epoch Tallied.
+type LineQuery struct {
+	_       struct{} `cbor:",toarray"`
+	Chain   string
+	Region  types.Region
+	Device  types.Key
+	Tallied types.Epoch
+}
+
+func (q *LineQuery) chainID() string { return q.Chain }
+func (q *LineQuery) check() error    { return nil }
+
+// MaxInline bounds a category's line that a Line carries itself, in bytes. Longer ones travel by hash (ServeBlobs).
+const MaxInline = 16 << 10
+
+// Line is a verifier's sealed answer to a LineQuery. All of it follows from the state, so honest verifiers give the same; it
+// counts once more than two thirds of power gave it. A device without a line has Seq 0 and no Lines.
+type Line struct {
+	_       struct{} `cbor:",toarray"`
+	Chain   string
+	Region  types.Region
+	Device  types.Key
+	Tallied types.Epoch
+	Seq     uint64         // of its newest evidence in the state
+	Last    types.Hash     // hash of that
+	Lines   []CategoryLine // ascending by category; only those that are not empty
+}
+
+// CategoryLine is a category's own line for the device (tally.Output.State).
+type CategoryLine struct {
+	_        struct{} `cbor:",toarray"`
+	Category types.Category
+	Blob     Blob
+	State    []byte // if it is at most MaxInline long; else empty
+}
+
+func (l *Line) domain() string  { return "line" }
+func (l *Line) chainID() string { return l.Chain }
+
+func (l *Line) check() error {
+	if n := len(l.Lines); n > MaxCategories {
+		return tooMany("lines", n, MaxCategories)
+	}
+	for i, c := range l.Lines {
+		if i > 0 && c.Category <= l.Lines[i-1].Category {
+			return misplaced("lines")
+		}
+		if c.Blob.Size <= MaxInline && BlobOf(c.State) != c.Blob || c.Blob.Size > MaxInline && len(c.State) > 0 {
+			return types.Refuse(types.BadEncoding, "a line of %d bytes carries %d", c.Blob.Size, len(c.State))
+		}
+	}
+	return nil
+}
+
 // ProofQuery asks for a device's leaf of the newest final header, or of the newest accepted one.
 type ProofQuery struct {
 	_       struct{} `cbor:",toarray"`

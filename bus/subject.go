@@ -13,7 +13,7 @@ import (
 //
 //	submit.<author>.<region>                    Submit: items for the batch
 //	ack.<verifier>.<author>                     Ack: what became of them
-//	query.<asker>.<region>.<what>               PayersQuery, ProofQuery, RefusalsQuery; verifiers answer
+//	query.<asker>.<region>.<what>               PayersQuery, LineQuery, ProofQuery, RefusalsQuery; verifiers answer
 //	find.<asker>                                Find: who has a blob; whoever has it answers
 //	blob.<asker>.<holder>                       Chunk: a piece of it
 //	last.notice.<verifier>.<region>             Notice
@@ -64,6 +64,7 @@ func AckSubject(verifier, author types.Key) string {
 // The kinds of queries.
 const (
 	QueryPayers   = "payers"
+	QueryLine     = "line"
 	QueryProof    = "proof"
 	QueryRefusals = "refusals"
 )
