@@ -45,6 +45,9 @@ func TestMedians(t *testing.T) {
 	if spot, _, _ := medians([]Report{{1, 1, 2}, {2, 1, 4}}, 6); spot != 2 {
 		t.Errorf("two of six outweigh four: %d", spot)
 	}
+	if spot, _, _ := medians([]Report{{1, 1, 2}}, 3); spot != 0 {
+		t.Errorf("exactly two thirds report %d", spot)
+	}
 	if spot, _, err := medians(nil, 0); spot != 0 || err != nil {
 		t.Errorf("nobody reports %d, %v", spot, err)
 	}
