@@ -145,3 +145,20 @@ func TestSettlementBytes(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// BenchmarkFold is the cost of one device in the tally's first step.
+func BenchmarkFold(b *testing.B) {
+	region := []Weight{{types.Wireless, types.Mul64(1e18, 100)}}
+	s := Settlement{Owed: 1e12, Settled: 9e11, Payout: 2e12, Shares: []Share{{Category: types.Wireless, Emitted: 4e8, Weight: region[0].Weight}}}
+	f, err := NewFold(s, region)
+	if err != nil {
+		b.Fatal(err)
+	}
+	device := []Weight{{types.Wireless, types.U64(1e12)}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := f.Device(123_456_789, device); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
