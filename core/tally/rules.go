@@ -34,6 +34,9 @@ func NewRules(version uint32, verifiers ...Verifier) (*Rules, error) {
 		r.categories = append(r.categories, c)
 	}
 	slices.SortFunc(r.categories, func(a, b category) int { return cmp.Compare(a.id, b.id) })
+	if len(r.categories) > maxCategories {
+		return nil, fmt.Errorf("tally: rules: %d categories, at most %d are told apart", len(r.categories), maxCategories)
+	}
 	for i, c := range r.categories {
 		if c.id == 0 || i > 0 && c.id == r.categories[i-1].id {
 			return nil, fmt.Errorf("tally: rules: category %d (%s) twice, or without a number", c.id, c.spec.Name)

@@ -1,0 +1,245 @@
+package tally
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// keyGroup is the claims on one session key.
+type keyGroup struct {
+	key    types.Key
+	state  KeyState
+	claims []*claim
+}
+
+// budget is the first half of step 4: what Verify accepted is honoured within what each key, then each account may still
+// spend, pro rata and rounded down. The rest stays with the provider, who can hand the same receipt in again.
+func (r *run) budget() error {
+	r.deal(func(*claim) bool { return true })
+	errs := make([]error, len(r.buckets))
+	r.run(len(r.buckets), func(b int) { errs[b] = r.limitKeys(&r.buckets[b]) })
+	if err := first(errs); err != nil {
+		return err
+	}
+	accounts, err := r.limitAccounts()
+	if err != nil {
+		return err
+	}
+	r.run(len(r.buckets), func(b int) { r.settleSessions(&r.buckets[b]) })
+	sessions, keys := make([]edits, len(r.buckets)), make([]edits, len(r.buckets))
+	for b := range r.buckets {
+		sessions[b], keys[b] = r.buckets[b].edits, r.buckets[b].spent
+	}
+	t := &r.next.tables
+	t[sessionTable] = t[sessionTable].apply(r.Pool, sessionTable, sessions)
+	t[keyTable] = t[keyTable].apply(r.Pool, keyTable, keys)
+	t[accountTable] = t[accountTable].apply(r.Pool, accountTable, accounts)
+	return r.openings()
+}
+
+func first(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// limitKeys honours the claims of a bucket within their keys' limits.
+func (r *run) limitKeys(b *bucket) error {
+	for list := b.claims; len(list) > 0; {
+		n := 1
+		for n < len(list) && list[n].Receipt.Payer == list[0].Receipt.Payer {
+			n++
+		}
+		g := keyGroup{key: list[0].Receipt.Payer, claims: list[:n]}
+		raw := r.base.tables[keyTable].get(g.key[:])
+		if err := g.state.parse(raw); err != nil {
+			return fmt.Errorf("key %v: %w", g.key, err)
+		}
+		var left types.Credit
+		if g.state.Limit > g.state.Spent {
+			left = g.state.Limit - g.state.Spent
+		}
+		for _, c := range g.claims {
+			c.amount = c.asked()
+		}
+		share(g.claims, left, types.OverLimit)
+		b.keys = append(b.keys, g)
+		list = list[n:]
+	}
+	return nil
+}
+
+// share cuts the honoured amounts of claims to at most left in all, pro rata.
+func share(claims []*claim, left types.Credit, reason types.Reason) {
+	var sum types.U128 // of at most 2²⁴ amounts below 2⁶⁴
+	for _, c := range claims {
+		sum, _ = sum.Add(types.U64(uint64(c.amount)))
+	}
+	if sum.Cmp(types.U64(uint64(left))) <= 0 {
+		return
+	}
+	for _, c := range claims {
+		part, _ := econ.MulDivU128(types.U64(uint64(c.amount)), types.U64(uint64(left)), sum) // at most left
+		if types.Credit(part.Lo) != c.amount {
+			c.short = reason
+		}
+		c.amount = types.Credit(part.Lo)
+	}
+}
+
+// limitAccounts honours what the keys' limits left within what the accounts have bought, and returns the accounts' lines.
+func (r *run) limitAccounts() ([]edits, error) {
+	n := len(r.buckets)
+	dealt := make([][]*keyGroup, n)
+	for b := range r.buckets {
+		for i := range r.buckets[b].keys {
+			g := &r.buckets[b].keys[i]
+			k := int(g.state.Account[0]) * n >> 8
+			dealt[k] = append(dealt[k], g)
+		}
+	}
+	out, errs, spent := make([]edits, n), make([]error, n), make([]types.Credit, n)
+	r.run(n, func(b int) {
+		if b > 0 {
+			out[b].from = []byte{byte((b<<8 + n - 1) / n)}
+		}
+		out[b].buf, spent[b], errs[b] = r.limitBucket(dealt[b])
+	})
+	for _, s := range spent {
+		r.spent += s // at most what was bought, which fits
+	}
+	return out, first(errs)
+}
+
+// limitBucket does limitAccounts for the keys of one range of accounts.
+func (r *run) limitBucket(list []*keyGroup) (buf []byte, spent types.Credit, err error) {
+	slices.SortFunc(list, func(x, y *keyGroup) int {
+		if c := bytes.Compare(x.state.Account[:], y.state.Account[:]); c != 0 {
+			return c
+		}
+		return bytes.Compare(x.key[:], y.key[:])
+	})
+	var e edits
+	var claims []*claim
+	for len(list) > 0 {
+		account, n := list[0].state.Account, 0
+		claims = claims[:0]
+		for n < len(list) && list[n].state.Account == account {
+			claims = append(claims, list[n].claims...)
+			n++
+		}
+		balance := r.base.Balance(account)
+		left := balance.Bought - min(balance.Spent, balance.Bought)
+		share(claims, left, types.OverBudget)
+		var sum types.Credit // at most left
+		for _, c := range claims {
+			sum += c.amount
+		}
+		if sum > 0 {
+			balance.Spent += sum
+			spent += sum
+			e.set(account[:], balance.append(nil))
+		}
+		list = list[n:]
+	}
+	return e.buf, spent, nil
+}
+
+// settleSessions writes what was honoured into the lines of sessions and keys, and refuses claims of which nothing was.
+func (r *run) settleSessions(b *bucket) {
+	b.edits, b.spent = edits{from: b.from}, edits{from: b.from}
+	var key, val []byte
+	for i := range b.keys {
+		g := &b.keys[i]
+		before := g.state.Spent
+		for _, c := range g.claims {
+			if c.amount == 0 && c.short != "" {
+				c.dropped = true
+				r.refuse(c.item, c.short)
+				continue
+			}
+			c.units = units(c)
+			g.state.Spent += c.amount
+			total, _ := c.Units.Add(c.units) // at most the receipt's total
+			s := Session{
+				Device: c.Receipt.Device, Category: c.Receipt.Category, Terms: c.Receipt.Terms, Class: c.Class, Price: c.Price,
+				Units: total, Amount: c.Amount + c.amount, Seq: c.Receipt.Seq,
+			}
+			session := c.session()
+			key, val = sessionKey(key[:0], &session), s.append(val[:0])
+			b.edits.set(key, val)
+		}
+		if g.state.Spent != before {
+			val = g.state.append(val[:0])
+			b.spent.set(g.key[:], val)
+		}
+	}
+}
+
+// units returns the part of a claim's units that goes with the honoured part of its amount.
+func units(c *claim) types.U128 {
+	asked, err := c.Receipt.Units.Sub(c.Units)
+	if err != nil || c.amount == c.asked() {
+		return asked // totals never fall: receipts that do were refused
+	}
+	part, _ := asked.MulDiv(uint64(c.amount), uint64(c.asked())) // at most asked
+	return part
+}
+
+// openings opens and closes the sessions that categories name, where nothing stands against it: a receipt or an order that has
+// the session, a payer without a key, an expiry out of bounds. Of two openings the lower device's stands.
+func (r *run) openings() error {
+	var opens []opening
+	var closes []closing
+	for k := range r.parts {
+		opens = append(opens, r.parts[k].opens...)
+		closes = append(closes, r.parts[k].closes...)
+	}
+	var e edits
+	slices.SortStableFunc(opens, func(a, b opening) int { return a.Session.compare(&b.Session) })
+	t := &r.next.tables
+	for i := range opens {
+		o := &opens[i]
+		key := sessionKey(nil, &o.Session)
+		grant, expiry := r.base.Key(o.Session.Payer), o.Session.ID.Expiry()
+		switch {
+		case i > 0 && opens[i-1].Session == o.Session:
+		case t[sessionTable].get(key) != nil || t[orderTable].get(key) != nil:
+		case grant == nil || grant.Expiry < r.prev.meta.Before || expiry < r.prev.meta.Before || expiry > r.frame.Epoch+receipt.MaxExpiry:
+		default:
+			s := Session{Device: o.device, Category: r.rules.categories[o.at].id, Terms: o.Terms, Class: o.Class, Price: o.Price}
+			e.set(key, s.append(nil))
+		}
+	}
+	t[sessionTable] = t[sessionTable].apply(r.Pool, sessionTable, []edits{e})
+	e = edits{}
+	slices.SortStableFunc(closes, func(a, b closing) int { return a.session.compare(&b.session) })
+	for i := range closes {
+		c := &closes[i]
+		key := sessionKey(nil, &c.session)
+		s := r.next.Session(c.session)
+		if s == nil || s.Closed || s.Device != c.device || s.Category != c.category || i > 0 && closes[i-1] == *c {
+			continue
+		}
+		s.Closed = true
+		e.set(key, s.append(nil))
+	}
+	t[sessionTable] = t[sessionTable].apply(r.Pool, sessionTable, []edits{e})
+	return nil
+}
+
+// compare orders sessions by payer and id.
+func (s *SessionKey) compare(t *SessionKey) int {
+	if c := bytes.Compare(s.Payer[:], t.Payer[:]); c != 0 {
+		return c
+	}
+	return bytes.Compare(s.ID[:], t.ID[:])
+}

@@ -1,0 +1,290 @@
+package tally
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// fill is what an order pays a device.
+type fill struct {
+	device types.Key
+	at     int
+	amount types.Credit
+}
+
+// live is an order in force.
+type live struct {
+	LiveOrder
+	at   int
+	key  SessionKey
+	line OrderState
+	left types.Credit // of Reserved
+}
+
+// cross is the second half of step 4: each category's Cross over the region, with what orders have reserved.
+func (r *run) cross() error {
+	orders, err := r.reserve()
+	if err != nil {
+		return err
+	}
+	for at := range r.rules.categories {
+		if r.rules.categories[at].crosser != nil {
+			if err := r.compare(at, orders); err != nil {
+				return err
+			}
+		}
+	}
+	var e edits
+	for _, o := range orders {
+		if o.line.Amount != o.Amount || o.line.Units != o.Units {
+			e.set(sessionKey(nil, &o.key), o.line.append(nil))
+		}
+	}
+	t := &r.next.tables
+	t[orderTable] = t[orderTable].apply(r.Pool, orderTable, []edits{e})
+	slices.SortStableFunc(r.fills, func(a, b fill) int { return bytes.Compare(a.device[:], b.device[:]) })
+	return r.spend(orders)
+}
+
+// reserve returns the orders in force, ascending by payer and session. By account and session, each has reserved the least of
+// what its cap, its key and its account leave, after receipts and the orders before it.
+func (r *run) reserve() ([]*live, error) {
+	var orders []*live
+	for w := r.base.tables[orderTable].walk(nil, nil); w.next(); {
+		o := &live{key: parseSessionKey(w.key)}
+		if err := o.line.parse(w.val); err != nil {
+			return nil, err
+		}
+		order, err := o.line.order()
+		if err != nil {
+			return nil, err
+		}
+		key := r.next.Key(o.key.Payer)
+		o.at = r.rules.find(order.Category)
+		if o.at < 0 || !r.inForce(order, o.line.Amount, key) {
+			continue
+		}
+		o.LiveOrder = LiveOrder{Order: order, Account: key.Account, Units: o.line.Units, Amount: o.line.Amount}
+		orders = append(orders, o)
+	}
+	byAccount := slices.Clone(orders)
+	slices.SortStableFunc(byAccount, func(a, b *live) int { return bytes.Compare(a.Account[:], b.Account[:]) })
+	keys, accounts := map[types.Key]types.Credit{}, map[types.Account]types.Credit{} // reserved
+	for _, o := range byAccount {
+		key, balance := r.next.Key(o.key.Payer), r.next.Balance(o.Account)
+		o.Reserved = min(o.Order.Cap-o.Amount, less(key.Limit, key.Spent, keys[o.key.Payer]),
+			less(balance.Bought, balance.Spent, accounts[o.Account]))
+		o.left = o.Reserved
+		keys[o.key.Payer] += o.Reserved
+		accounts[o.Account] += o.Reserved
+	}
+	return orders, nil
+}
+
+// less returns a − b − c, at least 0.
+func less(a, b, c types.Credit) types.Credit {
+	a -= min(a, b)
+	return a - min(a, c)
+}
+
+// inForce reports whether an order that has bought so much acts in the epoch.
+func (r *run) inForce(o *receipt.Order, amount types.Credit, key *KeyState) bool {
+	e := r.frame.Epoch
+	return key != nil && key.Expiry >= e && o.Session.Expiry() >= e && o.First <= e && o.Cap > amount
+}
+
+// compare runs one category's Cross.
+func (r *run) compare(at int, orders []*live) error {
+	c := &r.rules.categories[at]
+	in := &CrossInput{
+		Chain: r.frame.Chain, Epoch: r.frame.Epoch, Region: r.frame.Region, Seed: r.frame.Seed, Time: r.frame.Time,
+		Params: r.params[at], Registry: r.base, Cells: r.base.Cells(c.id),
+	}
+	for k := range r.parts {
+		in.Summaries = append(in.Summaries, r.parts[k].summaries[at]...)
+	}
+	slices.SortStableFunc(in.Summaries, func(a, b Summary) int { return cmp.Compare(a.Device.Cell, b.Device.Cell) })
+	mine := map[SessionKey]*live{}
+	var sorted []*live
+	for _, o := range orders {
+		if o.at == at {
+			mine[o.key] = o
+			sorted = append(sorted, o)
+		}
+	}
+	slices.SortStableFunc(sorted, func(a, b *live) int { return bytes.Compare(a.Account[:], b.Account[:]) })
+	for _, o := range sorted {
+		in.Orders = append(in.Orders, &o.LiveOrder)
+	}
+	out := c.crosser.Cross(in)
+	if out == nil {
+		return nil
+	}
+	if err := r.crossed(c, out, mine); err != nil {
+		// A mistake of the category costs its own epoch, not the region's.
+		r.pushed = append(r.pushed, Rejection{Category: c.id, Reason: types.EconRange})
+		return nil
+	}
+	for _, f := range out.Fills {
+		o := mine[f.Session]
+		o.line.Amount += f.Amount
+		o.line.Units, _ = o.line.Units.Add(f.Units) // crossed has tried
+		r.fills = append(r.fills, fill{f.Device, at, f.Amount})
+	}
+	r.crossEfforts(at, out.Ordered)
+	r.keepCells(c.id, in.Cells, out.Cells)
+	for _, data := range out.Outputs {
+		r.result.Outputs = append(r.result.Outputs, OutputLeaf{Category: c.id, Data: data})
+	}
+	return nil
+}
+
+// maxOutputs bounds what one Cross puts into the outputs tree.
+const maxOutputs = 1 << 20
+
+// crossed checks what a Cross found.
+func (r *run) crossed(c *category, out *CrossOutput, orders map[SessionKey]*live) error {
+	units := map[SessionKey]types.U128{}
+	left := map[SessionKey]types.Credit{}
+	for _, f := range out.Fills {
+		o := orders[f.Session]
+		d := r.base.Device(f.Device)
+		if o == nil || d == nil || !slices.Contains(d.Categories, c.id) {
+			return fmt.Errorf("a fill of %x to %v", f.Session.ID, f.Device)
+		}
+		if _, ok := left[f.Session]; !ok {
+			left[f.Session], units[f.Session] = o.Reserved, o.Units
+		}
+		sum, err := units[f.Session].Add(f.Units)
+		if err != nil || f.Amount > left[f.Session] {
+			return fmt.Errorf("fills of %x exceed what it reserved", f.Session.ID)
+		}
+		left[f.Session] -= f.Amount
+		units[f.Session] = sum
+	}
+	for _, o := range out.Ordered {
+		if r.base.Device(o.Device) == nil || c.class(o.Class) == nil || o.Quality > econ.Bps {
+			return fmt.Errorf("ordered work of %v", o.Device)
+		}
+	}
+	for i, cell := range out.Cells {
+		if len(cell.State) > maxSummary || i > 0 && cell.Cell <= out.Cells[i-1].Cell {
+			return fmt.Errorf("line %d of cells", i)
+		}
+	}
+	for _, data := range out.Outputs {
+		if len(out.Outputs) > maxOutputs || len(data) > maxSummary {
+			return fmt.Errorf("%d outputs", len(out.Outputs))
+		}
+	}
+	return nil
+}
+
+// crossEfforts adds network-ordered work that only a comparison could establish, within what Verify left of each quota.
+func (r *run) crossEfforts(at int, ordered []CrossOrdered) {
+	slices.SortStableFunc(ordered, func(a, b CrossOrdered) int { return bytes.Compare(a.Device[:], b.Device[:]) })
+	for k := range r.parts {
+		p := &r.parts[k]
+		var fresh []effort
+		for len(ordered) > 0 && (p.to == nil || bytes.Compare(ordered[0].Device[:], p.to) < 0) {
+			device := ordered[0].Device
+			line := r.base.Line(device)
+			works := line != nil && r.works(line, p.marked(device))
+			left := r.params[at].Quota
+			for _, e := range p.effortsOf(device) {
+				if e.at == at {
+					left -= e.units.Lo
+				}
+			}
+			for ; len(ordered) > 0 && ordered[0].Device == device; ordered = ordered[1:] {
+				o := &ordered[0]
+				n, fits := o.Units.Uint64()
+				if !fits || n > left {
+					n = left
+				}
+				left -= n
+				if works && n > 0 && o.Quality > 0 {
+					fresh = append(fresh, effort{device: device, at: at, class: o.Class, units: types.U64(n),
+						quality: o.Quality, hex: r.hex(at, line.Cell)})
+				}
+			}
+		}
+		if len(fresh) > 0 {
+			p.efforts = append(p.efforts, fresh...)
+			slices.SortStableFunc(p.efforts, func(a, b effort) int { return bytes.Compare(a.device[:], b.device[:]) })
+		}
+	}
+}
+
+// effortsOf returns the efforts of one device.
+func (p *part) effortsOf(device types.Key) []effort {
+	find := func(e effort, k types.Key) int { return bytes.Compare(e.device[:], k[:]) }
+	lo, _ := slices.BinarySearchFunc(p.efforts, device, find)
+	hi := lo
+	for hi < len(p.efforts) && p.efforts[hi].device == device {
+		hi++
+	}
+	return p.efforts[lo:hi]
+}
+
+// keepCells replaces a category's lines of cells.
+func (r *run) keepCells(c types.Category, old, now []CellState) {
+	var e edits
+	for len(old)+len(now) > 0 {
+		switch {
+		case len(now) == 0 || len(old) > 0 && old[0].Cell < now[0].Cell:
+			e.remove(cellKey(nil, c, old[0].Cell))
+			old = old[1:]
+		default:
+			if len(old) > 0 && old[0].Cell == now[0].Cell {
+				old = old[1:]
+			}
+			e.set(cellKey(nil, c, now[0].Cell), now[0].State)
+			now = now[1:]
+		}
+	}
+	t := &r.next.tables
+	t[cellTable] = t[cellTable].apply(r.Pool, cellTable, []edits{e})
+}
+
+// spend adds what orders paid to their keys and accounts.
+func (r *run) spend(orders []*live) error {
+	var keys, accounts edits
+	paid := map[types.Account]types.Credit{}
+	var list []types.Account
+	for i := 0; i < len(orders); {
+		key := orders[i].key.Payer
+		var sum types.Credit
+		for ; i < len(orders) && orders[i].key.Payer == key; i++ {
+			sum += orders[i].line.Amount - orders[i].Amount
+			if paid[orders[i].Account] == 0 {
+				list = append(list, orders[i].Account)
+			}
+			paid[orders[i].Account] += orders[i].line.Amount - orders[i].Amount
+		}
+		if sum > 0 {
+			k := r.next.Key(key)
+			k.Spent += sum
+			keys.set(key[:], k.append(nil))
+			r.spent += sum
+		}
+	}
+	slices.SortFunc(list, func(a, b types.Account) int { return bytes.Compare(a[:], b[:]) })
+	for _, a := range slices.Compact(list) {
+		if paid[a] > 0 {
+			b := r.next.Balance(a)
+			b.Spent += paid[a]
+			accounts.set(a[:], b.append(nil))
+		}
+	}
+	t := &r.next.tables
+	t[keyTable] = t[keyTable].apply(r.Pool, keyTable, []edits{keys})
+	t[accountTable] = t[accountTable].apply(r.Pool, accountTable, []edits{accounts})
+	return nil
+}
