@@ -1,0 +1,286 @@
+package customer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/storage"
+)
+
+// ObjectID names an object: random bytes, 32 hexadecimal digits.
+type ObjectID [16]byte
+
+// String returns id in hexadecimal.
+func (id ObjectID) String() string { return fmt.Sprintf("%x", id[:]) }
+
+// object is what the books say of an object beside its manifest.
+type object struct {
+	_       struct{} `cbor:",toarray"`
+	Name    string
+	Profile string
+	Created uint64 // Unix seconds
+	Bytes   uint64
+	Payer   types.Key   // whose holdings have its shards
+	Devices []types.Key // by slot, the same for all segments
+	Absent  []byte      // a bit for each (segment, slot) whose shard no device holds
+}
+
+func (o *object) absent(segment, slot int) bool {
+	at := segment*len(o.Devices) + slot
+	return at/8 < len(o.Absent) && o.Absent[at/8]>>(at%8)&1 == 1
+}
+
+func (o *object) setAbsent(segment, slot int) {
+	at := segment*len(o.Devices) + slot
+	for len(o.Absent) <= at/8 {
+		o.Absent = append(o.Absent, 0)
+	}
+	o.Absent[at/8] |= 1 << (at % 8)
+}
+
+// session is what the books say of one holding.
+type session struct {
+	_       struct{} `cbor:",toarray"`
+	Ask     *receipt.SignedAsk
+	Holding storage.SignedHolding
+	Pending *pending // a commit whose outcome is not known
+	// What the device can have earned at most: Owed until Since, from then on Holding.Bytes per epoch.
+	Owed   types.U128
+	Since  types.Epoch
+	Egress egress
+}
+
+// pending is a commit that was sent.
+type pending struct {
+	_       struct{} `cbor:",toarray"`
+	Ops     []storage.Op
+	Holding storage.SignedHolding
+}
+
+// egress is a session for what is read.
+type egress struct {
+	_     struct{} `cbor:",toarray"`
+	ID    types.SessionID
+	Ask   *receipt.SignedAsk
+	Units types.U128 // bytes received, of which receipts may lag behind
+	Seq   uint64
+	First types.Epoch
+}
+
+var (
+	objectBucket   = []byte("objects")   // id → object
+	manifestBucket = []byte("manifests") // id → pipeline.Manifest
+	sessionBucket  = []byte("sessions")  // payer ‖ device → session
+	shardBucket    = []byte("shards")    // payer ‖ device ‖ u64 slot → Shard
+	dropBucket     = []byte("drops")     // payer ‖ device ‖ shard id: what the device has yet to be told to drop
+)
+
+// books are one account's, on disk.
+type books struct{ db *bbolt.DB }
+
+func openBooks(path string) (*books, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second, FreelistType: bbolt.FreelistMapType})
+	if errors.Is(err, bbolt.ErrTimeout) {
+		return nil, types.Refuse(types.HomeBusy, "storage: %s is in use", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("storage: open books %s: %w", path, err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		for _, b := range [][]byte{objectBucket, manifestBucket, sessionBucket, shardBucket, dropBucket} {
+			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		db.Close()
+		return nil, fmt.Errorf("storage: prepare books %s: %w", path, err)
+	}
+	return &books{db}, nil
+}
+
+// maxRecord bounds one record of the books, in bytes: the pending operations of a commit, or the absent slots of a large object.
+const maxRecord = 64 << 20
+
+func get[T any](b *books, bucket, key []byte) (*T, error) {
+	var v *T
+	err := b.db.View(func(tx *bbolt.Tx) error {
+		raw := tx.Bucket(bucket).Get(key)
+		if raw == nil {
+			return nil
+		}
+		v = new(T)
+		return types.DecodeLimit(raw, v, maxRecord)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("storage: books: %s %x: %w", bucket, key, err)
+	}
+	return v, nil
+}
+
+func (b *books) object(id ObjectID) (*object, error) { return get[object](b, objectBucket, id[:]) }
+
+func (b *books) manifest(id ObjectID) (raw []byte, err error) {
+	err = b.db.View(func(tx *bbolt.Tx) error {
+		raw = append(raw, tx.Bucket(manifestBucket).Get(id[:])...)
+		return nil
+	})
+	return raw, err
+}
+
+// putObject enters an object with its manifest.
+func (b *books) putObject(id ObjectID, o *object, manifest []byte) error {
+	err := b.db.Update(func(tx *bbolt.Tx) error {
+		if err := tx.Bucket(manifestBucket).Put(id[:], manifest); err != nil {
+			return err
+		}
+		return tx.Bucket(objectBucket).Put(id[:], types.Encode(o))
+	})
+	if err != nil {
+		return fmt.Errorf("storage: books: enter object %v: %w", id, err)
+	}
+	return nil
+}
+
+func (b *books) deleteObject(id ObjectID) error {
+	err := b.db.Update(func(tx *bbolt.Tx) error {
+		if err := tx.Bucket(manifestBucket).Delete(id[:]); err != nil {
+			return err
+		}
+		return tx.Bucket(objectBucket).Delete(id[:])
+	})
+	if err != nil {
+		return fmt.Errorf("storage: books: delete object %v: %w", id, err)
+	}
+	return nil
+}
+
+// objects visits all objects by id.
+func (b *books) objects(visit func(ObjectID, *object) error) error {
+	return b.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(objectBucket).ForEach(func(k, v []byte) error {
+			o := new(object)
+			if err := types.DecodeLimit(v, o, maxRecord); err != nil {
+				return fmt.Errorf("storage: books: object %x: %w", k, err)
+			}
+			return visit(ObjectID(k), o)
+		})
+	})
+}
+
+func sessionKey(payer, device types.Key) []byte { return append(payer[:], device[:]...) }
+
+// putSession enters a session, and the slots that its operations changed.
+func (b *books) putSession(payer, device types.Key, s *session, slots map[uint64]storage.Shard, length int) error {
+	key := sessionKey(payer, device)
+	err := b.db.Update(func(tx *bbolt.Tx) error {
+		shards := tx.Bucket(shardBucket)
+		for slot, shard := range slots {
+			at := binary.BigEndian.AppendUint64(append([]byte(nil), key...), slot)
+			if slot >= uint64(length) {
+				if err := shards.Delete(at); err != nil {
+					return err
+				}
+			} else if err := shards.Put(at, types.Encode(&shard)); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(sessionBucket).Put(key, types.Encode(s))
+	})
+	if err != nil {
+		return fmt.Errorf("storage: books: enter session with %v: %w", device, err)
+	}
+	return nil
+}
+
+// session returns a session and its shards in slot order; nil if there is none.
+func (b *books) session(payer, device types.Key) (*session, []storage.Shard, error) {
+	key := sessionKey(payer, device)
+	s, err := get[session](b, sessionBucket, key)
+	if err != nil || s == nil {
+		return nil, nil, err
+	}
+	list := make([]storage.Shard, 0, s.Holding.Holding.Shards)
+	err = b.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(shardBucket).Cursor()
+		for k, v := c.Seek(key); len(k) == len(key)+8 && string(k[:len(key)]) == string(key); k, v = c.Next() {
+			var shard storage.Shard
+			if err := types.Decode(v, &shard); err != nil {
+				return err
+			}
+			if binary.BigEndian.Uint64(k[len(key):]) != uint64(len(list)) {
+				return fmt.Errorf("slot %d is missing", len(list))
+			}
+			list = append(list, shard)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("storage: books: shards with %v: %w", device, err)
+	}
+	return s, list, nil
+}
+
+// sessions lists the devices that a payer has sessions with.
+func (b *books) sessions(payer types.Key) (devices []types.Key, err error) {
+	err = b.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(sessionBucket).Cursor()
+		for k, _ := c.Seek(payer[:]); len(k) == 64 && types.Key(k[:32]) == payer; k, _ = c.Next() {
+			devices = append(devices, types.Key(k[32:]))
+		}
+		return nil
+	})
+	return devices, err
+}
+
+// queueDrops notes shards that a device is to drop.
+func (b *books) queueDrops(payer, device types.Key, ids []types.Hash) error {
+	return b.drops(func(bucket *bbolt.Bucket) error {
+		for _, id := range ids {
+			if err := bucket.Put(append(sessionKey(payer, device), id[:]...), nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// dropped forgets what queueDrops noted.
+func (b *books) dropped(payer, device types.Key, ids []types.Hash) error {
+	return b.drops(func(bucket *bbolt.Bucket) error {
+		for _, id := range ids {
+			if err := bucket.Delete(append(sessionKey(payer, device), id[:]...)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (b *books) drops(change func(*bbolt.Bucket) error) error {
+	if err := b.db.Update(func(tx *bbolt.Tx) error { return change(tx.Bucket(dropBucket)) }); err != nil {
+		return fmt.Errorf("storage: books: drops: %w", err)
+	}
+	return nil
+}
+
+// toDrop lists at most limit shards that a device has yet to drop.
+func (b *books) toDrop(payer, device types.Key, limit int) (ids []types.Hash, err error) {
+	key := sessionKey(payer, device)
+	err = b.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(dropBucket).Cursor()
+		for k, _ := c.Seek(key); len(ids) < limit && len(k) == len(key)+32 && string(k[:len(key)]) == string(key); k, _ = c.Next() {
+			ids = append(ids, types.Hash(k[len(key):]))
+		}
+		return nil
+	})
+	return ids, err
+}

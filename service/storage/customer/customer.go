@@ -1,0 +1,238 @@
+package customer
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/storage"
+	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
+)
+
+// Config bounds a customer.
+type Config struct {
+	Memory int64 // of all transfers together, in bytes; default 64 MiB
+}
+
+// Customer is storage at a gateway, for all of its wallets.
+type Customer struct {
+	cfg    Config
+	pool   pool
+	market role.Market
+
+	// mu guards what follows.
+	mu       sync.Mutex
+	books    map[types.Account]*books
+	accounts map[types.Key]*account // by payer
+}
+
+var _ role.Customer = (*Customer)(nil)
+
+// New returns the customer's side of storage.
+func New(cfg Config) *Customer {
+	if cfg.Memory == 0 {
+		cfg.Memory = 64 << 20
+	}
+	return &Customer{cfg: cfg, books: map[types.Account]*books{}, accounts: map[types.Key]*account{}}
+}
+
+// Category is storage.
+func (c *Customer) Category() types.Category { return types.Storage }
+
+// Mount returns the handler of /storage/v1/.
+func (c *Customer) Mount(market role.Market) (http.Handler, error) {
+	c.market = market
+	return c.handler(), nil
+}
+
+// Run keeps devices paid until ctx ends, and then closes the books.
+func (c *Customer) Run(ctx context.Context) error {
+	var last types.Epoch
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return c.close()
+		case <-tick.C:
+		}
+		if now := c.market.Notice().Epoch; now != last {
+			last = now
+			c.tend(ctx)
+		}
+	}
+}
+
+// tend looks after every holding of every wallet, a few at once.
+func (c *Customer) tend(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	slots := make(chan struct{}, 8)
+	var group sync.WaitGroup
+	for _, w := range c.market.Wallets() {
+		a, err := c.account(w)
+		if err != nil {
+			c.market.Log().Error("storage: books", "account", w.Account(), "err", err)
+			continue
+		}
+		devices, err := a.books.sessions(w.Payer())
+		if err != nil {
+			c.market.Log().Error("storage: sessions", "account", w.Account(), "err", err)
+			continue
+		}
+		for _, key := range devices {
+			h, err := a.holder(key)
+			if err != nil {
+				a.log.Error("storage: holding", "device", key, "err", err)
+				continue
+			}
+			slots <- struct{}{}
+			group.Go(func() {
+				defer func() { <-slots }()
+				if err := h.tend(ctx); err != nil && ctx.Err() == nil {
+					a.log.Info("storage: tend", "device", key, "err", err)
+				}
+			})
+		}
+	}
+	group.Wait()
+}
+
+// close publishes what waits and closes the books.
+func (c *Customer) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.accounts {
+		for _, h := range a.holders {
+			h.flush()
+			h.pending.Wait()
+		}
+	}
+	var errs []error
+	for _, b := range c.books {
+		errs = append(errs, b.db.Close())
+	}
+	clear(c.books)
+	clear(c.accounts)
+	return errors.Join(errs...)
+}
+
+// account is one wallet's side: its keys, and its holders.
+type account struct {
+	wallet role.Wallet
+	market role.Market
+	books  *books
+	pool   *pool
+	coder  *pipeline.Coder
+	secret pipeline.Secret
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	holders map[types.Key]*holder
+}
+
+// account opens the books of a wallet's account.
+func (c *Customer) account(w role.Wallet) (*account, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a := c.accounts[w.Payer()]; a != nil {
+		return a, nil
+	}
+	b := c.books[w.Account()]
+	if b == nil {
+		var err error
+		if b, err = openBooks(filepath.Join(c.market.Dir(), w.Account().String()+".db")); err != nil {
+			return nil, err
+		}
+		c.books[w.Account()] = b
+	}
+	secret := pipeline.Secret(w.Secret("storage"))
+	a := &account{
+		wallet: w, market: c.market, books: b, pool: &c.pool, secret: secret, log: c.market.Log().With("account", w.Account()),
+		coder:   pipeline.New(pipeline.Config{Memory: c.cfg.Memory}, secret.Mask()),
+		holders: map[types.Key]*holder{},
+	}
+	c.accounts[w.Payer()] = a
+	return a, nil
+}
+
+// holder returns what this wallet has with a device.
+func (a *account) holder(key types.Key) (*holder, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if h := a.holders[key]; h != nil {
+		return h, nil
+	}
+	h, err := openHolder(a.wallet, a.market, a.books, a.pool, key)
+	if err != nil {
+		return nil, err
+	}
+	a.holders[key] = h
+	return h, nil
+}
+
+// place chooses a device for each slot of an object: distinct devices of distinct owners, best quality first.
+func (a *account) place(ctx context.Context, p pipeline.Profile) ([]*holder, error) {
+	if a.wallet.Balance() == 0 {
+		return nil, types.Refuse(types.OverBudget, "account %v has no credits to spend with this key", a.wallet.Account())
+	}
+	offers, passed, err := a.market.Offers(ctx, types.Storage, storage.Hold)
+	if err != nil {
+		return nil, err
+	}
+	owners := map[types.Account]bool{}
+	var chosen []*holder
+	for _, o := range offers {
+		if len(chosen) == p.N {
+			break
+		}
+		if owners[o.Owner] {
+			continue
+		}
+		h, err := a.holder(o.Ask.Ask.Device)
+		if err != nil {
+			return nil, err
+		}
+		owners[o.Owner] = true
+		chosen = append(chosen, h)
+	}
+	if len(chosen) < p.N {
+		return nil, types.Refuse(storage.TooFewDevices, "profile %s needs %d devices of distinct owners, %d offer storage (%d passed over)", p.Name, p.N, len(chosen), len(passed))
+	}
+	return chosen, nil
+}
+
+// find returns an object of the account, with the side of the wallet that stored it.
+func (c *Customer) find(w role.Wallet, text string) (a *account, id ObjectID, o *object, err error) {
+	if a, err = c.account(w); err != nil {
+		return nil, id, nil, err
+	}
+	raw, err := hex.DecodeString(text)
+	if err != nil || len(raw) != len(id) {
+		return nil, id, nil, types.Refuse(NoObject, "object %.64q", text)
+	}
+	id = ObjectID(raw)
+	if o, err = a.books.object(id); err != nil {
+		return nil, id, nil, err
+	}
+	if o == nil {
+		return nil, id, nil, types.Refuse(NoObject, "object %v", id)
+	}
+	if o.Payer == w.Payer() {
+		return a, id, o, nil
+	}
+	for _, other := range c.market.Wallets() {
+		if other.Payer() == o.Payer && other.Account() == w.Account() {
+			a, err = c.account(other)
+			return a, id, o, err
+		}
+	}
+	return a, id, o, nil
+}

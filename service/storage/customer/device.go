@@ -1,0 +1,190 @@
+package customer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/storage"
+)
+
+// Patience with a device: for a connection, and for the whole of one request.
+const (
+	dialTimeout    = 5 * time.Second
+	requestTimeout = 60 * time.Second
+)
+
+// device speaks the transfer protocol with one device for one payer. It is safe for concurrent use.
+type device struct {
+	key     types.Key
+	address string
+	http    *http.Client
+}
+
+// dial prepares the connection; nothing is sent before the first request.
+func dial(payer types.PrivateKey, ask *receipt.SignedAsk) (*device, error) {
+	terms, err := storage.DecodeTerms(ask.Ask.Terms)
+	if err != nil {
+		return nil, err
+	}
+	config, err := role.ClientTLS(payer, ask.Ask.Device)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:     config,
+		TLSHandshakeTimeout: dialTimeout,
+		ForceAttemptHTTP2:   true,
+		MaxConnsPerHost:     4,
+		IdleConnTimeout:     time.Minute,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second, MaxReadFrameSize: 1 << 20, MaxReceiveBufferPerStream: 4 << 20, MaxReceiveBufferPerConnection: 16 << 20},
+	}
+	return &device{key: ask.Ask.Device, address: terms.Address, http: &http.Client{Transport: transport, Timeout: requestTimeout}}, nil
+}
+
+// do sends a request and returns the answer's body, which the caller closes.
+func (d *device) do(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+d.address+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	res, err := d.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("device %v at %s: %w", d.key, d.address, err)
+	}
+	if res.StatusCode < 300 {
+		return res, nil
+	}
+	defer res.Body.Close()
+	raw, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	var p role.Problem
+	if json.Unmarshal(raw, &p) != nil {
+		return nil, fmt.Errorf("device %v: %s", d.key, res.Status)
+	}
+	return nil, types.Refuse(p.Reason, "device %v: %s", d.key, p.Message)
+}
+
+// call sends body and reads an answer of at most limit bytes.
+func (d *device) call(ctx context.Context, method, path string, body []byte, limit int64) ([]byte, error) {
+	res, err := d.do(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
+	if err == nil && int64(len(raw)) > limit {
+		err = types.Refuse(types.Oversize, "an answer of more than %d bytes", limit)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("device %v: %s %s: %w", d.key, method, path, err)
+	}
+	return raw, nil
+}
+
+// stage sends a shard.
+func (d *device) stage(ctx context.Context, id types.Hash, shard []byte) error {
+	_, err := d.call(ctx, "PUT", storage.PathShard+id.String(), shard, 4096)
+	return err
+}
+
+// read reads a whole shard into dst.
+func (d *device) read(ctx context.Context, session types.SessionID, id types.Hash, dst []byte) error {
+	res, err := d.do(ctx, "GET", storage.PathShard+id.String()+"?session="+session.String(), nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if _, err := io.ReadFull(res.Body, dst); err != nil {
+		return fmt.Errorf("device %v: shard %v: %w", d.key, id, err)
+	}
+	return nil
+}
+
+// slice reads a part of a shard with its proof.
+func (d *device) slice(ctx context.Context, session types.SessionID, id types.Hash, offset, length int) ([]byte, error) {
+	query := "?session=" + session.String() + "&offset=" + strconv.Itoa(offset) + "&length=" + strconv.Itoa(length)
+	return d.call(ctx, "GET", storage.PathShard+id.String()+query, nil, 4*storage.MaxShard)
+}
+
+func (d *device) commit(ctx context.Context, c *storage.Commit) (*storage.Committed, error) {
+	raw, err := d.call(ctx, "POST", storage.PathCommit, c.Encode(), 4096)
+	if err != nil {
+		return nil, err
+	}
+	return storage.DecodeCommitted(raw)
+}
+
+func (d *device) ladder(ctx context.Context, l *storage.Ladder) error {
+	_, err := d.call(ctx, "POST", storage.PathLadder, l.Encode(), 4096)
+	return err
+}
+
+func (d *device) receipt(ctx context.Context, s *receipt.Signed) error {
+	_, err := d.call(ctx, "POST", storage.PathReceipt, s.Encode(), 4096)
+	return err
+}
+
+func (d *device) session(ctx context.Context, id types.SessionID) (*storage.SessionStatus, error) {
+	raw, err := d.call(ctx, "GET", storage.PathSession+id.String(), nil, 4096)
+	if err != nil {
+		return nil, err
+	}
+	return storage.DecodeSessionStatus(raw)
+}
+
+// maxDevices bounds how many connections are kept; beyond it one that is not in use goes.
+const maxDevices = 4096
+
+// pool keeps the connections of all wallets.
+type pool struct {
+	mu   sync.Mutex
+	open map[poolKey]*device
+}
+
+type poolKey struct {
+	payer, device types.Key
+	terms         types.Hash // of the ask: a device that moves has a new one
+}
+
+var errNoAsk = errors.New("the device offers nothing now")
+
+// get returns the connection of a payer to the device of an ask.
+func (p *pool) get(w role.Wallet, ask *receipt.SignedAsk) (*device, error) {
+	if ask == nil {
+		return nil, errNoAsk
+	}
+	key := poolKey{w.Payer(), ask.Ask.Device, types.Sum(ask.Ask.Terms)}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d := p.open[key]; d != nil {
+		return d, nil
+	}
+	d, err := dial(w.TLS(), ask)
+	if err != nil {
+		return nil, err
+	}
+	if p.open == nil {
+		p.open = map[poolKey]*device{}
+	}
+	for k, old := range p.open {
+		if len(p.open) < maxDevices {
+			break
+		}
+		old.http.CloseIdleConnections()
+		delete(p.open, k)
+	}
+	p.open[key] = d
+	return d, nil
+}

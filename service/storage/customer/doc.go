@@ -1,0 +1,11 @@
+// Package customer is storage's door at the gateway: it keeps a customer's objects on devices of different owners.
+//
+// An object goes through package pipeline, which seals, codes and masks it, and its shards go to as many devices as the profile has
+// slots, each of another owner. Then every device is asked to commit: it makes its shards durable and countersigns the holding, the
+// statement of all that it keeps for this account. A PUT returns when enough devices have countersigned, and what it
+// returned for survives the loss of as many devices as the profile says.
+//
+// With each holding go a ladder of receipts, which pays the device epoch by epoch while the customer sleeps, and for what is read
+// a receipt per MiB. The account's own books (objects, where each shard is, what each device holds and was promised)
+// are in one bbolt file per account.
+package customer

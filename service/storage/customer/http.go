@@ -1,0 +1,323 @@
+package customer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/storage"
+	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
+)
+
+// The reasons that only the gateway gives.
+const (
+	NoObject  types.Reason = "storage.no_object"
+	NoProfile types.Reason = "storage.no_profile"
+	BadRange  types.Reason = "storage.bad_range"
+	Truncated types.Reason = "storage.truncated"
+)
+
+// Reasons returns the table of those reasons.
+func Reasons() []types.ReasonInfo {
+	return []types.ReasonInfo{
+		{Reason: NoObject, Sentence: "The account has stored no object of this id.", Try: "`cairn store list` shows what there is."},
+		{Reason: NoProfile, Sentence: "There is no profile of this name.", Try: "Use lab, std or deep."},
+		{Reason: BadRange, Sentence: "The range lies outside the object.", Try: "Ask for bytes below the object's size."},
+		{Reason: Truncated, Sentence: "The upload ended before all of it had come.", Try: "Send it again."},
+	}
+}
+
+// Object is what the REST API says of an object.
+type Object struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Bytes   uint64    `json:"bytes"`
+	Shards  int       `json:"shards"` // all that the devices hold of it
+	Profile string    `json:"profile"`
+	Created time.Time `json:"created"`
+}
+
+// Price is what storing and reading costs now, as the cheapest devices ask.
+type Price struct {
+	Profile string       `json:"profile"`
+	Bytes   uint64       `json:"bytes"`
+	Epoch   types.Credit `json:"per_epoch,string"` // micro-credits for each epoch that the object is held
+	Read    types.Credit `json:"per_read,string"`  // for each time it is read whole
+}
+
+// handler serves /storage/v1/.
+func (c *Customer) handler() http.Handler {
+	mux := http.NewServeMux()
+	on := func(pattern string, f func(http.ResponseWriter, *http.Request, role.Wallet) error) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			wallet, err := c.market.Wallet(r)
+			if err == nil {
+				err = f(w, r, wallet)
+			}
+			if err != nil {
+				role.WriteError(w, err, code(err), append(storage.New().Spec().Reasons, Reasons()...)...)
+			}
+		})
+	}
+	on("PUT /objects", c.servePut)
+	on("GET /objects", c.serveList)
+	on("GET /objects/{id}", c.serveGet)
+	on("DELETE /objects/{id}", c.serveDelete)
+	on("GET /objects/{id}/placement", c.servePlacement)
+	on("GET /price", c.servePrice)
+	return mux
+}
+
+// code maps an error to its HTTP status (RFC 9110).
+func code(err error) int {
+	switch types.ReasonOf(err) {
+	case NoObject:
+		return http.StatusNotFound
+	case NoProfile, Truncated:
+		return http.StatusBadRequest
+	case BadRange:
+		return http.StatusRequestedRangeNotSatisfiable
+	case types.OverBudget, types.UnknownKey, types.KeyExpired:
+		return http.StatusPaymentRequired
+	case storage.TooFewDevices, storage.ShardsLost:
+		return http.StatusServiceUnavailable
+	case "gateway.no_key":
+		return http.StatusUnauthorized
+	}
+	return http.StatusInternalServerError
+}
+
+func reply(w http.ResponseWriter, status int, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	return json.NewEncoder(w).Encode(v)
+}
+
+func (c *Customer) servePut(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
+	name := r.FormValue("profile")
+	p, ok := profiles[name]
+	if name == "" {
+		p, ok = pipeline.Lab, true
+	}
+	if !ok {
+		return types.Refuse(NoProfile, "profile %.40q", name)
+	}
+	a, err := c.account(wallet)
+	if err != nil {
+		return err
+	}
+	id, o, err := a.put(r.Context(), r.Body, r.FormValue("name"), p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return types.Refuse(Truncated, "%v", err)
+	}
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusCreated, c.describe(a, id, o))
+}
+
+// describe counts the shards that are held.
+func (c *Customer) describe(a *account, id ObjectID, o *object) Object {
+	shards := 0
+	if raw, err := a.books.manifest(id); err == nil {
+		if m, err := pipeline.DecodeManifest(raw); err == nil {
+			for i := range m.Segments {
+				for slot := range o.Devices {
+					if !o.absent(i, slot) {
+						shards++
+					}
+				}
+			}
+		}
+	}
+	return Object{ID: id.String(), Name: o.Name, Bytes: o.Bytes, Shards: shards, Profile: o.Profile, Created: time.Unix(int64(o.Created), 0).UTC()}
+}
+
+func (c *Customer) serveList(w http.ResponseWriter, _ *http.Request, wallet role.Wallet) error {
+	a, err := c.account(wallet)
+	if err != nil {
+		return err
+	}
+	list := []Object{}
+	err = a.books.objects(func(id ObjectID, o *object) error {
+		list = append(list, c.describe(a, id, o))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, list)
+}
+
+// serveGet streams an object, or the one range of it that is asked for. When shards turn out to be lost after the first byte was
+// sent, the answer ends early and the trailer Cairn-Error says why.
+func (c *Customer) serveGet(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
+	a, id, o, err := c.find(wallet, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	offset, length, ranged, err := parseRange(r.Header.Get("Range"), o.Bytes)
+	if err != nil {
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", o.Bytes))
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Accept-Ranges", "bytes")
+	h.Set("ETag", `"`+id.String()+`"`)
+	h.Set("Last-Modified", time.Unix(int64(o.Created), 0).UTC().Format(http.TimeFormat))
+	if o.Name != "" {
+		h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": o.Name}))
+	}
+	h.Set("Trailer", "Cairn-Error")
+	out := &lazy{w: w, status: http.StatusOK, length: int64(o.Bytes)}
+	if ranged {
+		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", offset, offset+length-1, o.Bytes))
+		out.status, out.length = http.StatusPartialContent, length
+		err = a.get(r.Context(), id, o, out, offset, length)
+	} else {
+		err = a.get(r.Context(), id, o, out, 0, -1)
+	}
+	if err == nil {
+		out.begin()
+		return nil
+	}
+	if !out.begun {
+		for _, name := range []string{"Content-Disposition", "Content-Range", "Trailer", "ETag", "Last-Modified"} {
+			h.Del(name)
+		}
+		return err
+	}
+	a.log.Warn("storage: get", "object", id, "err", err)
+	h.Set("Cairn-Error", strings.ReplaceAll(err.Error(), "\n", "; "))
+	panic(http.ErrAbortHandler) // the client must not take what it has for the whole
+}
+
+// lazy sends the status with the first byte, so that an error before it still has a status of its own.
+type lazy struct {
+	w      http.ResponseWriter
+	status int
+	length int64
+	begun  bool
+}
+
+func (l *lazy) begin() {
+	if !l.begun {
+		l.begun = true
+		l.w.Header().Set("Content-Length", strconv.FormatInt(l.length, 10))
+		l.w.WriteHeader(l.status)
+	}
+}
+
+func (l *lazy) Write(b []byte) (int, error) {
+	l.begin()
+	return l.w.Write(b)
+}
+
+// parseRange reads a Range header (RFC 9110 §14.1.2) of one range; several, or another unit, mean the whole object.
+func parseRange(header string, size uint64) (offset, length int64, ranged bool, err error) {
+	spec, ok := strings.CutPrefix(header, "bytes=")
+	if !ok || strings.Contains(spec, ",") {
+		return 0, 0, false, nil
+	}
+	from, to, ok := strings.Cut(strings.TrimSpace(spec), "-")
+	if !ok {
+		return 0, 0, false, nil
+	}
+	start, err1 := strconv.ParseInt(from, 10, 63)
+	end, err2 := strconv.ParseInt(to, 10, 63)
+	last := int64(size) - 1
+	switch {
+	case from == "" && err2 == nil && end > 0: // the last bytes
+		start, end = max(0, last+1-end), last
+	case err1 == nil && to == "":
+		end = last
+	case err1 != nil || err2 != nil || end < start:
+		return 0, 0, false, nil
+	}
+	end = min(end, last)
+	if start > last {
+		return 0, 0, true, types.Refuse(BadRange, "bytes %s of %d", spec, size)
+	}
+	return start, end - start + 1, true, nil
+}
+
+func (c *Customer) serveDelete(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
+	a, id, o, err := c.find(wallet, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if err := a.delete(r.Context(), id, o); err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, map[string]any{"id": id.String(), "deleted": true})
+}
+
+// Placement says which device has a slot of an object's segments.
+type Placement struct {
+	Slot   int       `json:"slot"`
+	Device types.Key `json:"device"`
+	Shards int       `json:"shards"`
+	Absent int       `json:"absent"`
+}
+
+func (c *Customer) servePlacement(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
+	a, id, o, err := c.find(wallet, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	raw, err := a.books.manifest(id)
+	if err != nil {
+		return err
+	}
+	m, err := pipeline.DecodeManifest(raw)
+	if err != nil {
+		return err
+	}
+	list := make([]Placement, len(o.Devices))
+	for slot, key := range o.Devices {
+		list[slot] = Placement{Slot: slot, Device: key}
+		for i := range m.Segments {
+			if o.absent(i, slot) {
+				list[slot].Absent++
+			} else {
+				list[slot].Shards++
+			}
+		}
+	}
+	return reply(w, http.StatusOK, list)
+}
+
+func (c *Customer) servePrice(w http.ResponseWriter, r *http.Request, _ role.Wallet) error {
+	p, ok := profiles[r.FormValue("profile")]
+	if !ok {
+		p = pipeline.Lab
+	}
+	size, _ := strconv.ParseUint(r.FormValue("bytes"), 10, 48)
+	price := Price{Profile: p.Name, Bytes: size}
+	for _, class := range []types.Class{storage.Hold, storage.Egress} {
+		offers, _, err := c.market.Offers(r.Context(), types.Storage, class)
+		if err != nil {
+			return err
+		}
+		bytes, into := size*uint64(p.N)/uint64(p.K), &price.Epoch
+		if class == storage.Egress {
+			bytes, into = size, &price.Read
+		}
+		for _, o := range offers {
+			amount, err := storage.Amount(types.U64(bytes), o.Ask.Ask.Price)
+			if err == nil {
+				*into = max(*into, amount)
+			}
+		}
+	}
+	return reply(w, http.StatusOK, price)
+}
