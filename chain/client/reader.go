@@ -432,4 +432,3 @@ func (c *Client) Verifiers(ctx context.Context) ([]tally.Attester, error) {
 	slices.SortFunc(out, func(a, b tally.Attester) int { return slices.Compare(a.Key[:], b.Key[:]) })
 	return out, nil
 }
-
