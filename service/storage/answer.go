@@ -73,7 +73,7 @@ func (p SumPath) proof(slot, count uint64) merkle.SumProof {
 }
 
 func (p SumPath) check() error {
-	if p == nil || len(p)%sumStep != 0 || len(p) > maxDepth*sumStep {
+	if len(p)%sumStep != 0 || len(p) > maxDepth*sumStep {
 		return types.Refuse(types.BadEncoding, "storage: a sum path of %d bytes, want at most %d steps of %d", len(p), maxDepth, sumStep)
 	}
 	return nil
@@ -106,7 +106,7 @@ func (p ChunkPath) siblings() []types.Hash {
 }
 
 func (p ChunkPath) check() error {
-	if p == nil || len(p)%chunkStep != 0 || len(p) > maxChunkDepth*chunkStep {
+	if len(p)%chunkStep != 0 || len(p) > maxChunkDepth*chunkStep {
 		return types.Refuse(types.BadEncoding, "storage: a chunk path of %d bytes, want at most %d steps of %d", len(p), maxChunkDepth, chunkStep)
 	}
 	return nil
@@ -126,7 +126,7 @@ func DecodeAnswer(body []byte) (Answer, error) {
 	}
 	for i := range a {
 		p := &a[i]
-		if p.Chunk == nil || len(p.Chunk) > ChunkSize {
+		if len(p.Chunk) > ChunkSize {
 			return nil, types.Refuse(types.BadEncoding, "storage: answer: proof %d: a chunk of %d bytes, want at most %d", i, len(p.Chunk), ChunkSize)
 		}
 		if err := p.Path.check(); err != nil {

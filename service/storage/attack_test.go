@@ -332,9 +332,12 @@ func TestInventedBytes(t *testing.T) {
 // TestTermsStay: a session keeps its payer, account, ask and price.
 func TestTermsStay(t *testing.T) {
 	s := newStage(t)
-	thief := s.world.customer("thief")
+	thief, second := s.world.customer("thief"), s.world.customer("second key")
+	second.account = s.customer.account
+	s.grants[second.key.Public()].Account = second.account
 	for name, bend := range map[string]func(x *deal){
 		"payer":   func(x *deal) { x.c = thief; x.holding.Payer, x.holding.Account = thief.key.Public(), thief.account },
+		"key":     func(x *deal) { x.c = second; x.holding.Payer = second.key.Public() },
 		"account": func(x *deal) { x.holding.Account[0] ^= 1 },
 		"ask":     func(x *deal) { x.holding.Ask[0] ^= 1 },
 		"price":   func(x *deal) { x.holding.Price++ },
@@ -348,6 +351,12 @@ func TestTermsStay(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, HoldingTerms)
 		}
 	}
+	x := *s.deal
+	x.holding.Revision++
+	signed := x.sign()
+	signed.Holding.Bytes++
+	at := s.cheat.submit(KindHolding, signed.Encode())
+	s.want(s.end(), at, HoldingSignature)
 }
 
 // TestReceiptBeyondProof: a customer's signature alone moves no money for bytes that are not proven.
@@ -430,16 +439,20 @@ func TestBentLoss(t *testing.T) {
 		reason types.Reason
 		bend   func(*Loss)
 	}{
-		"another session":     {SessionUnknown, func(l *Loss) { l.Session[0] ^= 1 }},
-		"lower revision":      {LossRevision, func(l *Loss) { l.Revision-- }},
-		"higher revision":     {LossRevision, func(l *Loss) { l.Revision++ }},
-		"fewer bytes":         {LossPath, func(l *Loss) { l.Slots[1].Shard.Bytes-- }},
-		"no bytes":            {LossPath, func(l *Loss) { l.Slots[1].Shard.Bytes = 0 }},
-		"another shard":       {LossPath, func(l *Loss) { l.Slots[1].Shard.ID[0] ^= 1 }},
-		"another slot":        {LossPath, func(l *Loss) { l.Slots[1].Slot ^= 1 }},
-		"stale path":          {LossPath, func(l *Loss) { l.Slots[0], l.Slots[1] = l.Slots[1], l.Slots[0] }},
-		"one slot twice":      {LossPath, func(l *Loss) { l.Slots[1] = l.Slots[0] }},
-		"a slot lost already": {LossPath, func(l *Loss) { l.Slots[1].Shard = Shard{} }},
+		"another session":         {SessionUnknown, func(l *Loss) { l.Session[0] ^= 1 }},
+		"lower revision":          {LossRevision, func(l *Loss) { l.Revision-- }},
+		"higher revision":         {LossRevision, func(l *Loss) { l.Revision++ }},
+		"fewer bytes":             {LossPath, func(l *Loss) { l.Slots[1].Shard.Bytes-- }},
+		"no bytes":                {LossPath, func(l *Loss) { l.Slots[1].Shard.Bytes = 0 }},
+		"another shard":           {LossPath, func(l *Loss) { l.Slots[1].Shard.ID[0] ^= 1 }},
+		"another slot":            {LossPath, func(l *Loss) { l.Slots[1].Slot ^= 1 }},
+		"stale path":              {LossPath, func(l *Loss) { l.Slots[0], l.Slots[1] = l.Slots[1], l.Slots[0] }},
+		"one slot twice":          {LossPath, func(l *Loss) { l.Slots[1] = l.Slots[0] }},
+		"not what is in the slot": {LossPath, func(l *Loss) { l.Slots[1].Shard = Shard{} }},
+		"a slot lost already": {LossPath, func(l *Loss) {
+			// A slot's own path does not change when the slot does, so this path is right.
+			l.Slots[1] = Lost{Slot: l.Slots[0].Slot, Path: l.Slots[0].Path}
+		}},
 	} {
 		s := newStage(t)
 		before := *s.cheat.session(s.deal.holding.Session)

@@ -222,7 +222,7 @@ func (j *judge) holding(signed *SignedHolding) types.Reason {
 		return j.open(signed)
 	}
 	switch {
-	case s.Payer != h.Payer || s.Account != h.Account || s.Ask != h.Ask || s.Price != h.Price:
+	case s.Payer != h.Payer || s.Ask != h.Ask || s.Price != h.Price: // and so the account: a key serves one, once
 		return HoldingTerms
 	case s.Ended:
 		return SessionClosed

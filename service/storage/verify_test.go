@@ -225,10 +225,11 @@ func TestLoss(t *testing.T) {
 func TestRelease(t *testing.T) {
 	leave := func(until types.Epoch, prepare func(*world, *device, *deal)) *Session {
 		w := newWorld(t)
+		w.epoch = 1000
 		d := w.device("device")
 		x := w.customer("c").deal(d, "s")
 		if until > 0 {
-			x.holding.Until = until
+			x.holding.Until = w.epoch + until
 		}
 		x.put(1, 1000)
 		w.run(d)
@@ -257,10 +258,10 @@ func TestRelease(t *testing.T) {
 		t.Errorf("early: %+v", s)
 	}
 	// After until: clean.
-	if s := leave(20, wait(10)); !s.Forfeit.IsZero() || s.Base != u(11000) {
+	if s := leave(10, wait(10)); !s.Forfeit.IsZero() || s.Base != u(11000) {
 		t.Errorf("after until: %+v", s)
 	}
-	if s := leave(21, wait(10)); s.Forfeit != u(1375) {
+	if s := leave(11, wait(10)); s.Forfeit != u(1375) {
 		t.Errorf("in the last epoch of until: %+v", s)
 	}
 	// Unpaid: what accepted receipts cover stays payable, the rest is given up.
