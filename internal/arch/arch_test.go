@@ -35,7 +35,7 @@ var rows = []*regexp.Regexp{
 	regexp.MustCompile(`^(ledger|bus)(?:/.*)?$`),
 	regexp.MustCompile(`^service/role$`),
 	regexp.MustCompile(`^(` + category + `/` + roles + `)(?:/.*)?$|^service/servicetest$`),
-	regexp.MustCompile(`^chain/refusal$`),
+	regexp.MustCompile(`^chain/(?:refusal|testbank)$`),
 	regexp.MustCompile(`^(chain/x/[a-z]+)(?:/.*)?$|^(node|verifier|gateway|explorer)(?:/.*)?$`),
 	regexp.MustCompile(`^service/all/[a-z]+$|^(chain/(?:app|client|proto))(?:/.*)?$`),
 	regexp.MustCompile(`^network$|^sim(?:/.*)?$`),

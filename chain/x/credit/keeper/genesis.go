@@ -11,10 +11,11 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// InitGenesis takes a state in. Where it brings no log of changes, the chain is new, and all accounts and keys belong to
-// the first epoch's view.
+// InitGenesis takes a state in. Where it names no supply at genesis, the chain is new: that is what the bank holds now, and
+// all accounts and keys belong to the first epoch's view.
 func (k Keeper) InitGenesis(ctx context.Context, g *types.GenesisState) error {
-	if g.GenesisSupply == 0 {
+	fresh := g.GenesisSupply == 0
+	if fresh {
 		g.GenesisSupply = uint64(k.Supply(ctx))
 	}
 	for _, set := range []error{
@@ -25,7 +26,7 @@ func (k Keeper) InitGenesis(ctx context.Context, g *types.GenesisState) error {
 		}
 	}
 	first := func(region uint32, subject []byte, c *tally.Change) error {
-		if len(g.Changes) > 0 {
+		if !fresh {
 			return nil
 		}
 		return k.changes.Set(ctx, collections.Join3(uint64(1), region, subject), core.Encode(c))
@@ -36,6 +37,13 @@ func (k Keeper) InitGenesis(ctx context.Context, g *types.GenesisState) error {
 			return err
 		}
 		if err := k.Holdings.Set(ctx, collections.Join(a[:], h.Region), h.Bought); err != nil {
+			return err
+		}
+		sold, err := k.Bought(ctx, core.Region(h.Region))
+		if err != nil {
+			return err
+		}
+		if err := k.sold.Set(ctx, h.Region, uint64(sold)+h.Bought); err != nil {
 			return err
 		}
 		if err := first(h.Region, accountSubject(a), &tally.Change{Holder: &tally.Holder{Account: a, Bought: core.Credit(h.Bought)}}); err != nil {

@@ -4,7 +4,7 @@
 // A customer turns STONE into credits at the low price, less a spread. The STONE stays in the vault until the credits are
 // spent and settled: once for each epoch, x/tally calls Settle, which turns what was spent into STONE at the high price and
 // moves it to x/tally's escrow, minting within an allowance where the vault falls short (core/econ has the arithmetic).
-// A voided header's part comes back through Return. Credits are never transferred and never turned back.
+// A voided header's part comes back through Void. Credits are never transferred and never turned back.
 //
 // What an account has spent stands in the tally. The chain knows what it bought (Holding), per region, and logs each
 // change for the next epoch's registry view, as it does for the session keys.
@@ -51,6 +51,7 @@ type Keeper struct {
 	Params   collections.Item[types.Params]
 	Vault    collections.Item[types.Vault]
 	Holdings collections.Map[collections.Pair[[]byte, uint32], uint64] // by account and region: bought
+	sold     collections.Map[uint32, uint64]                           // by region: Σ holdings
 	Grants   *collections.IndexedMap[[]byte, types.Grant, byAccount]   // by key
 	// live holds the keys that may still spend, and expired ones until their account grants again: account, expiry, key.
 	live      collections.KeySet[collections.Triple[[]byte, uint64, []byte]]
@@ -83,6 +84,7 @@ func New(cdc codec.BinaryCodec, kv store.KVStoreService, addresses address.Codec
 			collections.PairKeyCodec(collections.BytesKey, collections.Uint32Key), collections.Uint64Value),
 		Grants: collections.NewIndexedMap(sb, collections.NewPrefix(3), "grants", collections.BytesKey, codec.CollValue[types.Grant](cdc),
 			byAccount{indexes.NewMulti(sb, collections.NewPrefix(4), "grants_by_account", collections.BytesKey, collections.BytesKey, account)}),
+		sold: collections.NewMap(sb, collections.NewPrefix(10), "sold", collections.Uint32Key, collections.Uint64Value),
 		live: collections.NewKeySet(sb, collections.NewPrefix(5), "live",
 			collections.TripleKeyCodec(collections.BytesKey, collections.Uint64Key, collections.BytesKey)),
 		genesis:   collections.NewItem(sb, collections.NewPrefix(6), "genesis_supply", collections.Uint64Value),
@@ -118,23 +120,13 @@ func (k Keeper) MinOpening(ctx context.Context) (core.Credit, error) {
 	return core.Credit(p.MinOpening), err
 }
 
-// Bought returns Σ bought in a region, all accounts, which the headers' spending never exceeds. It reads every account;
-// Sold is the same over all regions, in one read.
+// Bought returns all credits that were ever sold to be spent in a region: what its headers' spending never exceeds.
 func (k Keeper) Bought(ctx context.Context, region core.Region) (core.Credit, error) {
-	var sum uint64
-	err := k.Holdings.Walk(ctx, nil, func(key collections.Pair[[]byte, uint32], bought uint64) (bool, error) {
-		if key.K2() == uint32(region) {
-			sum += bought
-		}
-		return false, nil
-	})
+	sum, err := k.sold.Get(ctx, uint32(region))
+	if errors.Is(err, collections.ErrNotFound) {
+		return 0, nil
+	}
 	return core.Credit(sum), err
-}
-
-// Sold returns what was ever bought.
-func (k Keeper) Sold(ctx context.Context) (core.Credit, error) {
-	v, err := k.Vault.Get(ctx)
-	return core.Credit(v.Bought), err
 }
 
 // Changes returns what the view of epoch e says differently of a region's accounts and session keys than the view before:
@@ -207,8 +199,18 @@ func (k Keeper) Audit(ctx context.Context) error {
 		return fmt.Errorf("credit: the vault records %d ustone, its account holds %s", v.Stone, balance)
 	}
 	var sum uint64
-	if err := k.Holdings.Walk(ctx, nil, func(_ collections.Pair[[]byte, uint32], bought uint64) (bool, error) {
+	regions := map[uint32]uint64{}
+	if err := k.Holdings.Walk(ctx, nil, func(key collections.Pair[[]byte, uint32], bought uint64) (bool, error) {
 		sum += bought
+		regions[key.K2()] += bought
+		return false, nil
+	}); err != nil {
+		return err
+	}
+	if err := k.sold.Walk(ctx, nil, func(region uint32, sold uint64) (bool, error) {
+		if regions[region] != sold {
+			return true, fmt.Errorf("credit: accounts bought %d micro-credits in region %d, where %d were sold", regions[region], region, sold)
+		}
 		return false, nil
 	}); err != nil {
 		return err

@@ -86,6 +86,13 @@ func (k Keeper) hold(ctx context.Context, a core.Account, region uint32, credits
 	if err := k.Holdings.Set(ctx, key, bought); err != nil {
 		return 0, err
 	}
+	sold, err := k.Bought(ctx, core.Region(region))
+	if err != nil {
+		return 0, err
+	}
+	if err := k.sold.Set(ctx, region, uint64(sold+credits)); err != nil {
+		return 0, err
+	}
 	return bought, k.log(ctx, region, accountSubject(a), &tally.Change{Holder: &tally.Holder{Account: a, Bought: core.Credit(bought)}})
 }
 

@@ -47,23 +47,28 @@ func (k Keeper) Settle(ctx context.Context, e core.Epoch, owed core.Credit, paid
 	return split, k.Vault.Set(ctx, types.VaultOf(after))
 }
 
-// Return takes back what a voided header's escrow held: its STONE goes to the vault, and its credits are owed again.
-func (k Keeper) Return(ctx context.Context, settled core.Credit, stone core.Ustone) error {
+// Void undoes what Settle did for one region whose header was voided: the vault takes its part back from the escrow, and
+// the credits are owed again. It returns what of the allotment stays in the escrow's account: it was emitted, and whoever
+// holds the escrow burns it.
+func (k Keeper) Void(ctx context.Context, a econ.Allotment) (core.Ustone, error) {
 	v, err := k.Vault.Get(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if uint64(settled) > v.Settled {
-		return core.Refuse(core.EconRange, "return %d of %d settled micro-credits", settled, v.Settled)
+	before := v.Econ()
+	if a.Settled > before.Settled {
+		return 0, core.Refuse(core.EconRange, "void %d of %d settled micro-credits", a.Settled, before.Settled)
 	}
-	if stone > 0 {
-		if err := k.bank.SendCoinsFromModuleToModule(ctx, k.escrow, types.ModuleName, coins(stone)); err != nil {
-			return fmt.Errorf("return a voided escrow: %w", err)
+	after, emitted, err := econ.Void(before, a)
+	if err != nil {
+		return 0, err
+	}
+	if back := after.Stone - before.Stone; back > 0 {
+		if err := k.bank.SendCoinsFromModuleToModule(ctx, k.escrow, types.ModuleName, coins(back)); err != nil {
+			return 0, fmt.Errorf("take back a voided escrow: %w", err)
 		}
 	}
-	v.Settled -= uint64(settled)
-	v.Stone += uint64(stone)
-	return k.Vault.Set(ctx, v)
+	return emitted, k.Vault.Set(ctx, types.VaultOf(after))
 }
 
 // burnExcess burns what the vault holds far beyond what is owed, once a day.

@@ -10,8 +10,7 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// InitGenesis takes a state in. Where it brings no log of changes, the chain is new, and all its devices belong to the
-// first epoch's view.
+// InitGenesis takes a state in. Where the chain is new, all its devices belong to the first epoch's view.
 func (k Keeper) InitGenesis(ctx context.Context, g *types.GenesisState) error {
 	if err := k.Params.Set(ctx, g.Params); err != nil {
 		return err
@@ -26,7 +25,7 @@ func (k Keeper) InitGenesis(ctx context.Context, g *types.GenesisState) error {
 			return err
 		}
 		locked += d.Bond
-		if len(g.Changes) > 0 || d.Status != types.Status_STATUS_ACTIVE {
+		if g.Running || d.Status != types.Status_STATUS_ACTIVE {
 			continue
 		}
 		c, err := k.change(d)
@@ -75,7 +74,7 @@ func (k Keeper) InitGenesis(ctx context.Context, g *types.GenesisState) error {
 
 // ExportGenesis writes the whole state.
 func (k Keeper) ExportGenesis(ctx context.Context) (*types.GenesisState, error) {
-	g := new(types.GenesisState)
+	g := &types.GenesisState{Running: true}
 	var err error
 	if g.Params, err = k.Params.Get(ctx); err != nil {
 		return nil, err
