@@ -42,7 +42,8 @@ func Amount(units types.U128, price uint64) (types.Credit, error) {
 //
 // A customer climbs from the units that the tally last accepted, and signs a new ladder when the bytes change. Ladders do not
 // replace each other: when bytes shrink, what is no longer retained can be more than the new, flatter ladder reaches, so a
-// device keeps the old one until its top is paid (Best).
+// device keeps the old one until its top is paid (Best). For the same reason every rung's Seq is 0: units order the receipts
+// of a held session, and a rung of the older ladder may follow one of the newer.
 type Ladder struct {
 	_          struct{}          `cbor:",toarray"`
 	From       receipt.Receipt   // rung 0, not signed: where the ladder stands
@@ -51,10 +52,11 @@ type Ladder struct {
 	Signatures []types.Signature // of rungs 1, 2, …, at most Rungs, by the payer
 }
 
-// NewLadder signs a full ladder above from, of which Amount is recomputed. sign signs in a domain of the payer's. A ladder whose
+// NewLadder signs a full ladder above from, of which Amount and Seq are set. sign signs in a domain of the payer's. A ladder whose
 // top does not fit is refused with UnitsOverflow.
 func NewLadder(from receipt.Receipt, step, price uint64, sign func(kind string, payload []byte) types.Signature) (*Ladder, error) {
 	l := &Ladder{From: from, Step: step, Price: price, Signatures: make([]types.Signature, Rungs)}
+	l.From.Seq = 0
 	var err error
 	if l.From.Amount, err = Amount(from.Units, price); err != nil {
 		return nil, err
@@ -74,12 +76,11 @@ func (l *Ladder) Units(rung int) types.U128 {
 	return plus(l.From.Units, types.Mul64(l.Step, uint64(rung)))
 }
 
-// receipt returns what a rung says. Its Seq follows From's.
+// receipt returns what a rung says.
 func (l *Ladder) receipt(rung int) receipt.Receipt {
 	r := l.From
 	r.Units = l.Units(rung)
 	r.Amount, _ = Amount(r.Units, l.Price) // fits: the top one does
-	r.Seq += uint64(rung)
 	return r
 }
 
@@ -155,8 +156,8 @@ func DecodeLadder(raw []byte, chain string) (*Ladder, error) {
 	if l.From.Chain != chain {
 		return nil, types.Refuse(types.WrongChain, "storage: ladder: chain %.50q, want %q", l.From.Chain, chain)
 	}
-	if n := len(l.Signatures); n == 0 || n > Rungs {
-		return nil, types.Refuse(types.BadEncoding, "storage: ladder: %d rungs, want 1 to %d", n, Rungs)
+	if n := len(l.Signatures); n == 0 || n > Rungs || l.From.Seq != 0 {
+		return nil, types.Refuse(types.BadEncoding, "storage: ladder: %d rungs, want 1 to %d; number %d, want 0", n, Rungs, l.From.Seq)
 	}
 	if amount, err := Amount(l.From.Units, l.Price); err != nil || amount != l.From.Amount {
 		return nil, types.Refuse(PriceMismatch, "storage: ladder: %s units at price %d are not %d", l.From.Units, l.Price, l.From.Amount)

@@ -72,7 +72,7 @@ func TestLadder(t *testing.T) {
 		t.Fatalf("%d rungs, signed: %t", l.Top(), l.Verify())
 	}
 	r := l.Rung(3)
-	if r.Receipt.Units != u(1300) || r.Receipt.Amount != 325 || r.Receipt.Seq != 44 || !r.VerifyPayer() {
+	if r.Receipt.Units != u(1300) || r.Receipt.Amount != 325 || r.Receipt.Seq != 0 || !r.VerifyPayer() {
 		t.Errorf("rung 3: %+v", r.Receipt)
 	}
 	for payable, want := range map[uint64]int{0: 0, 1000: 0, 1099: 0, 1100: 1, 1199: 1, 1200: 2, 17799: 167, 17800: 168, 1 << 60: 168} {
@@ -91,11 +91,16 @@ func TestLadder(t *testing.T) {
 	if again.Verify() {
 		t.Error("a bent signature passes")
 	}
+	again.From.Seq = 1
+	if _, err := DecodeLadder(again.Encode(), testChain); types.ReasonOf(err) != types.BadEncoding {
+		t.Errorf("a numbered ladder: %v", err)
+	}
 	// Bent heads are refused, each by its reason.
 	for reason, bend := range map[types.Reason]func(*Ladder){
 		types.WrongChain:  func(l *Ladder) { l.From.Chain = "other" },
 		types.BadEncoding: func(l *Ladder) { l.Signatures = nil },
 		PriceMismatch:     func(l *Ladder) { l.From.Amount++ },
+		types.Reason(""):  func(*Ladder) {},
 		UnitsOverflow:     func(l *Ladder) { l.Step = 1 << 63; l.Price = Scale - 1; l.From.Amount = 999 },
 		types.Oversize:    func(l *Ladder) { l.Signatures = make([]types.Signature, 2*Rungs) },
 	} {
