@@ -1,0 +1,5 @@
+//go:build !unix
+
+package node
+
+func isDiskFull(error) bool { return false }

@@ -1,0 +1,244 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// runner runs one provider and is its host.
+type runner struct {
+	node     *Node
+	provider role.Provider
+	dir      string
+	log      *slog.Logger
+
+	mu       sync.Mutex
+	ctx      context.Context // of the provider's present run
+	newest   *role.Notice
+	readers  map[chan role.Notice]bool
+	state    string // running, resting, stopped
+	err      error  // of its last run
+	restarts int
+}
+
+var _ role.Host = (*runner)(nil)
+
+func newRunner(n *Node, p role.Provider, dir string) *runner {
+	return &runner{node: n, provider: p, dir: dir, log: n.log.With("category", p.Category()), readers: map[chan role.Notice]bool{}, state: "stopped",
+		ctx: context.Background()}
+}
+
+// run runs the provider until ctx ends, and again whenever it fails: after a rest, which doubles up to a minute and is short
+// again after an hour without trouble.
+func (r *runner) run(ctx context.Context) {
+	rest := r.node.config.Backoff
+	for {
+		began := time.Now()
+		r.set("running", nil)
+		err := r.once(ctx)
+		if ctx.Err() != nil {
+			r.set("stopped", nil)
+			return
+		}
+		if err == nil {
+			err = fmt.Errorf("node: the provider of %s ended by itself", r.provider.Category())
+		}
+		r.log.Error("the provider failed and will run again", "error", err, "rest", rest)
+		r.set("resting", err)
+		if time.Since(began) > time.Hour {
+			rest = r.node.config.Backoff
+		}
+		select {
+		case <-ctx.Done():
+			r.set("stopped", nil)
+			return
+		case <-time.After(rest):
+		}
+		rest = min(2*rest, time.Minute)
+		r.mu.Lock()
+		r.restarts++
+		r.mu.Unlock()
+	}
+}
+
+func (r *runner) once(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r.mu.Lock()
+	r.ctx = ctx
+	r.mu.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("node: panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return r.provider.Run(ctx, r)
+}
+
+func (r *runner) set(state string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state = state
+	if err != nil {
+		r.err = err
+	}
+}
+
+// tell hands a notice to whoever reads notices; an unread one is replaced.
+func (r *runner) tell(n role.Notice) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.newest = &n
+	for c := range r.readers {
+		offerNotice(c, n)
+	}
+}
+
+// offerNotice puts n into c, which has room for one. Only the holder of mu writes to c.
+func offerNotice(c chan role.Notice, n role.Notice) {
+	select {
+	case <-c:
+	default:
+	}
+	c <- n
+}
+
+func (r *runner) Chain() string         { return r.node.chain }
+func (r *runner) Key() types.Key        { return r.node.key.Public() }
+func (r *runner) TLS() types.PrivateKey { return r.node.key }
+func (r *runner) Log() *slog.Logger     { return r.log }
+func (r *runner) Dir() string           { return r.dir }
+func (r *runner) own(kind string) bool {
+	return strings.HasPrefix(kind, r.provider.Category().String()+"/")
+}
+
+// Sign implements role.Host. It panics on a domain that is not the category's: a mistake of the provider.
+func (r *runner) Sign(kind string, payload []byte) types.Signature {
+	if kind != "ask" && kind != "countersignature" && !r.own(kind) {
+		panic(fmt.Sprintf("node: a provider of %s signs no %q", r.provider.Category(), kind))
+	}
+	return r.node.key.Sign(kind, r.node.chain, payload)
+}
+
+// Notices implements role.Host.
+func (r *runner) Notices(ctx context.Context) <-chan role.Notice {
+	c := make(chan role.Notice, 1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.readers[c] = true
+	if r.newest != nil {
+		c <- *r.newest
+	}
+	context.AfterFunc(ctx, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.readers, c)
+		close(c)
+	})
+	return c
+}
+
+// Submit implements role.Host. The outbox holds at most 8,192 items and 64 MiB; beyond that it refuses with over_quota, and
+// what it holds stays.
+func (r *runner) Submit(ctx context.Context, kind evidence.Kind, body []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	n := r.node.follower.Newest()
+	if n == nil {
+		return types.Refuse(types.BusUnavailable, "node: no notice yet: neither epoch nor block is known")
+	}
+	_, err := r.node.outbox.addEvidence(evidence.Payload{
+		Category: r.provider.Category(), Kind: kind, Epoch: n.Epoch, Body: body,
+		Anchor: evidence.Anchor{Height: n.Height, Hash: [16]byte(n.Hash[:16])},
+	})
+	if err != nil {
+		return err
+	}
+	r.node.status.submitted()
+	poke(r.node.work)
+	return nil
+}
+
+// SubmitReceipt implements role.Host.
+func (r *runner) SubmitReceipt(ctx context.Context, signed *receipt.Signed) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s := *signed
+	switch {
+	case s.Receipt.Chain != r.node.chain:
+		return types.Refuse(types.WrongChain, "node: receipt of chain %.50q", s.Receipt.Chain)
+	case s.Receipt.Device != r.Key() || s.Receipt.Category != r.provider.Category():
+		return types.Refuse(types.SessionMismatch, "node: receipt for %s of %v", s.Receipt.Category, s.Receipt.Device)
+	case !s.VerifyPayer():
+		return types.Refuse(types.BadSignature, "node: receipt not signed by %v", s.Receipt.Payer)
+	}
+	s.DeviceSig = s.Receipt.Countersign(r.node.key)
+	if err := r.node.outbox.addReceipt(&s); err != nil {
+		return err
+	}
+	r.node.status.submitted()
+	poke(r.node.work)
+	return nil
+}
+
+// Offer implements role.Host. It fills in chain, device, category, and the node's cell where the ask names none. With the bus
+// away the ask is published when it is back.
+func (r *runner) Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk, error) {
+	ask.Chain, ask.Device, ask.Category = r.node.chain, r.Key(), r.provider.Category()
+	if ask.Cell == 0 {
+		ask.Cell = r.node.config.Cell
+	}
+	if len(ask.Terms) > receipt.MaxTerms {
+		return nil, types.Refuse(types.Oversize, "node: terms of %d bytes, at most %d are taken", len(ask.Terms), receipt.MaxTerms)
+	}
+	signed := ask.Sign(r.node.key)
+	if err := r.node.outbox.addAsk(signed); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	run := r.ctx
+	r.mu.Unlock()
+	o := offer{subject: bus.AskSubject(r.Key(), ask.Category, ask.Class), raw: signed.Encode(), ctx: run}
+	r.node.mu.Lock()
+	r.node.asks[o.subject] = o
+	r.node.mu.Unlock()
+	if b := r.node.connection(); b != nil {
+		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+		defer cancel()
+		if err := b.PublishLast(ctx, o.subject, o.raw); err != nil {
+			r.log.Warn("publish ask", "error", err) // the next epoch publishes it again
+		}
+	}
+	return signed, nil
+}
+
+// Payer implements role.Host. For a payer that is not known yet it asks, and waits a few seconds at most.
+func (r *runner) Payer(ctx context.Context, key types.Key) (role.Payer, error) {
+	p, known, err := r.node.payers.get(key)
+	if known || err != nil {
+		return p, err
+	}
+	n, b := r.node.follower.Newest(), r.node.connection()
+	if n == nil || b == nil {
+		return role.Payer{}, types.Refuse(types.BusUnavailable, "node: payer %v cannot be asked for", key)
+	}
+	r.node.askPayers(ctx, b, n.Set, []types.Key{key})
+	p, known, err = r.node.payers.get(key)
+	if !known {
+		return role.Payer{}, types.Refuse(types.BusUnavailable, "node: too few verifiers say what payer %v can pay", key)
+	}
+	return p, err
+}

@@ -1,0 +1,146 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// addressFile holds, while a node runs, where it serves its status: host:port.
+const addressFile = "node.address"
+
+// listen opens the status port, and returns what serves it.
+func (n *Node) listen() (serve func(context.Context), err error) {
+	if n.config.Listen == "" {
+		return func(context.Context) {}, nil
+	}
+	l, err := net.Listen("tcp", n.config.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("node: status on %s: %w: %w", n.config.Listen, err, types.PortInUse)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("node: status on %s: %w", n.config.Listen, err)
+	}
+	path := filepath.Join(n.config.Home, addressFile)
+	if err := replaceFile(path, []byte(l.Addr().String())); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("node: status: %w", err)
+	}
+	server := &http.Server{Handler: n.Handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
+	return func(ctx context.Context) {
+		defer os.Remove(path)
+		stop := context.AfterFunc(ctx, func() { server.Close() })
+		defer stop()
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			n.log.Error("status", "error", err)
+		}
+	}, nil
+}
+
+// StatusAddress returns where the node that runs in home serves its status.
+func StatusAddress(home string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(home, addressFile))
+	if err != nil {
+		return "", fmt.Errorf("node: no node runs in %s: %w", home, err)
+	}
+	return string(b), nil
+}
+
+// Handler serves GET /status (Status as JSON), /metrics (Prometheus) and /healthz (200 while the node follows the chain, else 503).
+func (n *Node) Handler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), metrics{n})
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(n.Status()) // the reader has gone
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		if s := n.Status(); !s.Online || s.Epoch == 0 {
+			http.Error(w, s.Next, http.StatusServiceUnavailable)
+		}
+	})
+	return mux
+}
+
+// metrics shows Status to Prometheus.
+type metrics struct{ n *Node }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("cairn_node_"+name, help, labels, nil)
+}
+
+var (
+	onlineDesc    = desc("online", "Whether the bus is reachable.")
+	epochDesc     = desc("epoch", "The current epoch.")
+	heightDesc    = desc("height", "The newest block that is believed.")
+	skewDesc      = desc("clock_skew_seconds", "How far this machine's clock is ahead of the chain's.")
+	totalDesc     = desc("earned_ustone", "What tallies have given the device, ever.")
+	finalDesc     = desc("earned_final_ustone", "Of which is final.")
+	pendingDesc   = desc("pending_items", "Items that wait to be acknowledged.")
+	bytesDesc     = desc("pending_bytes", "Bytes of items that wait to be acknowledged.")
+	submittedDesc = desc("submitted_total", "Items that providers handed in since the start.")
+	ackedDesc     = desc("acknowledged_total", "Items that more than two thirds of power acknowledged since the start.")
+	countedDesc   = desc("counted_total", "Items that tallies counted since the start.")
+	refusedDesc   = desc("refused_total", "Items refused since the start, by reason.", "reason")
+	ignoredDesc   = desc("notices_ignored_total", "Notices that were thrown away since the start.")
+	runningDesc   = desc("provider_running", "Whether a category's provider runs.", "category")
+	restartsDesc  = desc("provider_restarts_total", "How often a category's provider failed since the start.", "category")
+	qualityDesc   = desc("quality_basis_points", "Quality in the newest tally, by category.", "category")
+)
+
+// Describe implements prometheus.Collector.
+func (m metrics) Describe(c chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, c) }
+
+// Collect implements prometheus.Collector.
+func (m metrics) Collect(c chan<- prometheus.Metric) {
+	s := m.n.Status()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		c <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	flag := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	gauge(onlineDesc, flag(s.Online))
+	gauge(epochDesc, float64(s.Epoch))
+	gauge(heightDesc, float64(s.Height))
+	gauge(skewDesc, float64(s.Skew))
+	gauge(totalDesc, float64(s.Earned.Total))
+	gauge(finalDesc, float64(s.Earned.Final))
+	gauge(pendingDesc, float64(s.Pending))
+	gauge(bytesDesc, float64(s.Bytes))
+	counter(submittedDesc, float64(s.Submitted))
+	counter(ackedDesc, float64(s.Acked))
+	counter(countedDesc, float64(s.Counted))
+	counter(ignoredDesc, float64(m.n.status.discards()))
+	for _, r := range s.Refused {
+		counter(refusedDesc, float64(r.Count), string(r.Reason))
+	}
+	for _, p := range s.Providers {
+		gauge(runningDesc, flag(p.State == "running"), p.Category)
+		counter(restartsDesc, float64(p.Restarts), p.Category)
+		if p.Quality != nil {
+			gauge(qualityDesc, float64(*p.Quality), p.Category)
+		}
+	}
+}

@@ -1,0 +1,335 @@
+package node
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterr "go.etcd.io/bbolt/errors"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Bounds of the outbox. At them, Submit and SubmitReceipt refuse with over_quota, and nothing that is kept goes.
+const (
+	maxPending      = 8192
+	maxPendingBytes = 64 << 20
+	maxAsks         = 4096 // asks that receipts can name; beyond it the oldest go
+)
+
+// keepEpochs is how long an item is resent that verifiers neither take nor refuse.
+const keepEpochs = 48
+
+var (
+	metaBucket     = []byte("meta")     // seq, prev, and what the node remembers besides
+	evidenceBucket = []byte("evidence") // u64 seq (big endian) → envelope
+	receiptBucket  = []byte("receipt")  // payer, session → receipt.Signed
+	askBucket      = []byte("ask")      // hash → u64 until, receipt.SignedAsk
+
+	seqKey  = []byte("seq")  // of the newest envelope, u64 big endian
+	prevKey = []byte("prev") // its hash
+)
+
+// outbox keeps on disk, synced, what the device has signed and verifiers have not acknowledged yet. An envelope is stored
+// in one transaction with the number that it uses up, before anything can send it: so whatever happens to the process, no two
+// envelopes ever leave with one number. All methods are safe for concurrent use.
+type outbox struct {
+	db    *bbolt.DB
+	key   types.PrivateKey
+	chain string
+
+	mu    sync.Mutex
+	seq   uint64
+	prev  types.Hash
+	items map[types.Hash]*item // what is pending
+	bytes int                  // of it
+	open  map[string]*item     // pending receipts, by their keys
+	asks  map[types.Hash][]byte
+}
+
+// item is something to be acknowledged.
+type item struct {
+	bus.Item
+	hash    types.Hash
+	bucket  []byte
+	key     []byte
+	order   uint64      // seq of evidence; receipts come after all evidence
+	epoch   types.Epoch // of evidence: when it was made
+	expiry  types.Epoch // after which it is useless
+	ask     types.Hash  // of a receipt
+	verdict map[types.Key]types.Reason
+	sent    int // times
+	next    time.Time
+}
+
+func openOutbox(path string, key types.PrivateKey, chain string) (*outbox, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
+	switch {
+	case errors.Is(err, bolterr.ErrTimeout):
+		return nil, fmt.Errorf("node: %s: another process runs this device: %w", path, types.HomeBusy)
+	case errors.Is(err, os.ErrPermission):
+		return nil, fmt.Errorf("node: %w: %w", err, types.HomeUnwritable)
+	case err != nil:
+		return nil, fmt.Errorf("node: open %s: %w", path, err)
+	}
+	o := &outbox{db: db, key: key, chain: chain, items: map[types.Hash]*item{}, open: map[string]*item{}, asks: map[types.Hash][]byte{}}
+	if err := o.load(); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("node: load %s: %w", path, err)
+	}
+	return o, nil
+}
+
+func (o *outbox) load() error {
+	return o.db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{metaBucket, evidenceBucket, receiptBucket, askBucket} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		meta := tx.Bucket(metaBucket)
+		if v := meta.Get(seqKey); len(v) == 8 {
+			o.seq = binary.BigEndian.Uint64(v)
+		}
+		copy(o.prev[:], meta.Get(prevKey))
+		err := tx.Bucket(askBucket).ForEach(func(k, v []byte) error {
+			if len(k) == len(types.Hash{}) && len(v) > 8 {
+				o.asks[types.Hash(k)] = bytes.Clone(v[8:])
+			}
+			return nil
+		})
+		err = errors.Join(err, tx.Bucket(evidenceBucket).ForEach(func(_, v []byte) error {
+			e, err := evidence.Decode(bytes.Clone(v), o.chain)
+			if err == nil {
+				o.add(evidenceItem(e))
+			}
+			return err
+		}))
+		return errors.Join(err, tx.Bucket(receiptBucket).ForEach(func(_, v []byte) error {
+			r, err := receipt.Decode(v, o.chain)
+			if err == nil {
+				o.add(receiptItem(r))
+			}
+			return err
+		}))
+	})
+}
+
+func (o *outbox) close() error { return o.db.Close() }
+
+func evidenceItem(e *evidence.Envelope) *item {
+	return &item{Item: bus.Item{Type: bus.Evidence, Raw: e.Raw}, hash: e.Hash, bucket: evidenceBucket, key: binary.BigEndian.AppendUint64(nil, e.Seq),
+		order: e.Seq, epoch: e.Epoch, expiry: e.Epoch + keepEpochs, verdict: map[types.Key]types.Reason{}}
+}
+
+func receiptItem(s *receipt.Signed) *item {
+	raw := s.Encode()
+	return &item{Item: bus.Item{Type: bus.Receipt, Raw: raw}, hash: types.Sum(raw), bucket: receiptBucket, key: receiptKey(&s.Receipt),
+		order: ^uint64(0), expiry: s.Receipt.Session.Expiry() + 2, ask: s.Receipt.Terms, verdict: map[types.Key]types.Reason{}}
+}
+
+func receiptKey(r *receipt.Receipt) []byte { return slices.Concat(r.Payer[:], r.Session[:]) }
+
+func (o *outbox) add(i *item) {
+	o.items[i.hash] = i
+	o.bytes += len(i.Raw)
+	if i.Type == bus.Receipt {
+		o.open[string(i.key)] = i
+	}
+}
+
+func (o *outbox) drop(i *item) {
+	if o.items[i.hash] == i {
+		delete(o.items, i.hash)
+		o.bytes -= len(i.Raw)
+		if o.open[string(i.key)] == i {
+			delete(o.open, string(i.key))
+		}
+	}
+}
+
+func (o *outbox) room(n int) error {
+	if len(o.items) >= maxPending || o.bytes+n > maxPendingBytes {
+		return types.Refuse(types.OverQuota, "node: %d items of %d bytes wait to be acknowledged", len(o.items), o.bytes)
+	}
+	return nil
+}
+
+// addEvidence numbers, signs and stores an envelope. p lacks its number and its predecessor.
+func (o *outbox) addEvidence(p evidence.Payload) (types.Hash, error) {
+	if len(p.Body) > evidence.MaxBody {
+		return types.Hash{}, types.Refuse(types.Oversize, "node: a body of %d bytes, at most %d are taken", len(p.Body), evidence.MaxBody)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.room(len(p.Body)); err != nil {
+		return types.Hash{}, err
+	}
+	p.Chain, p.Seq, p.Prev = o.chain, o.seq+1, o.prev
+	e := evidence.Sign(o.key, p)
+	i := evidenceItem(e)
+	err := o.db.Update(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		return errors.Join(meta.Put(seqKey, i.key), meta.Put(prevKey, e.Hash[:]), tx.Bucket(evidenceBucket).Put(i.key, e.Raw))
+	})
+	if err != nil {
+		return types.Hash{}, fmt.Errorf("node: store evidence %d: %w", p.Seq, diskError(err))
+	}
+	o.seq, o.prev = p.Seq, e.Hash
+	o.add(i)
+	return e.Hash, nil
+}
+
+// raise makes numbers go on after seq, if they lag behind: the home was restored from a backup, and what this device signed
+// since then is in the tally.
+func (o *outbox) raise(seq uint64, last types.Hash) (bool, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if seq <= o.seq {
+		return false, nil
+	}
+	err := o.db.Update(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		return errors.Join(meta.Put(seqKey, binary.BigEndian.AppendUint64(nil, seq)), meta.Put(prevKey, last[:]))
+	})
+	if err != nil {
+		return false, fmt.Errorf("node: raise sequence to %d: %w", seq, diskError(err))
+	}
+	o.seq, o.prev = seq, last
+	return true, nil
+}
+
+// addReceipt stores a countersigned receipt in place of the session's earlier one. Its ask must be known.
+func (o *outbox) addReceipt(s *receipt.Signed) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	i := receiptItem(s)
+	if o.items[i.hash] != nil {
+		return nil
+	}
+	if o.asks[i.ask] == nil {
+		return types.Refuse(types.UnknownAsk, "node: receipt of session %s names ask %s", s.Receipt.Session, i.ask)
+	}
+	before, err := o.receiptBefore(i, &s.Receipt)
+	if err != nil {
+		return err
+	}
+	if before == nil {
+		if err := o.room(len(i.Raw)); err != nil {
+			return err
+		}
+	}
+	err = o.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(receiptBucket).Put(i.key, i.Raw) })
+	if err != nil {
+		return fmt.Errorf("node: store receipt of session %s: %w", s.Receipt.Session, diskError(err))
+	}
+	if before != nil {
+		o.drop(before)
+	}
+	o.add(i)
+	return nil
+}
+
+// receiptBefore returns the pending receipt that i replaces, and refuses totals that fall.
+func (o *outbox) receiptBefore(i *item, r *receipt.Receipt) (*item, error) {
+	before := o.open[string(i.key)]
+	if before == nil {
+		return nil, nil
+	}
+	s, err := receipt.Decode(before.Raw, o.chain)
+	if err != nil {
+		return nil, err
+	}
+	if r.Amount < s.Receipt.Amount || r.Units.Cmp(s.Receipt.Units) < 0 || r.Seq <= s.Receipt.Seq {
+		return nil, types.Refuse(types.FallingTotals, "node: receipt %d of session %s after %d", r.Seq, r.Session, s.Receipt.Seq)
+	}
+	return before, nil
+}
+
+// addAsk stores an ask, so that receipts can name it.
+func (o *outbox) addAsk(s *receipt.SignedAsk) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	hash, raw := s.Ask.Hash(), s.Encode()
+	if o.asks[hash] != nil {
+		return nil
+	}
+	var gone []types.Hash
+	err := o.db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(askBucket)
+		if len(o.asks) >= maxAsks {
+			var err error
+			if gone, err = oldestAsks(b, maxAsks/8); err != nil {
+				return err
+			}
+		}
+		for _, h := range gone {
+			if err := b.Delete(h[:]); err != nil {
+				return err
+			}
+		}
+		return b.Put(hash[:], append(binary.BigEndian.AppendUint64(nil, uint64(s.Ask.Until)), raw...))
+	})
+	if err != nil {
+		return fmt.Errorf("node: store ask: %w", diskError(err))
+	}
+	for _, h := range gone {
+		delete(o.asks, h)
+	}
+	o.asks[hash] = raw
+	return nil
+}
+
+// oldestAsks returns the n asks that lapsed or lapse first.
+func oldestAsks(b *bbolt.Bucket, n int) ([]types.Hash, error) {
+	type line struct {
+		until uint64
+		hash  types.Hash
+	}
+	var lines []line
+	err := b.ForEach(func(k, v []byte) error {
+		lines = append(lines, line{binary.BigEndian.Uint64(v), types.Hash(k)})
+		return nil
+	})
+	slices.SortFunc(lines, func(a, b line) int { return cmp.Compare(a.until, b.until) })
+	var out []types.Hash
+	for _, l := range lines[:min(n, len(lines))] {
+		out = append(out, l.hash)
+	}
+	return out, err
+}
+
+func diskError(err error) error {
+	if isDiskFull(err) {
+		return fmt.Errorf("%w: %w", err, types.DiskFull)
+	}
+	return err
+}
+
+// get and put are a small store for what the node remembers besides.
+func (o *outbox) get(name string) []byte {
+	var v []byte
+	_ = o.db.View(func(tx *bbolt.Tx) error { // fails only on a closed database
+		v = bytes.Clone(tx.Bucket(metaBucket).Get([]byte(name)))
+		return nil
+	})
+	return v
+}
+
+func (o *outbox) put(name string, v []byte) error {
+	err := o.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put([]byte(name), v) })
+	if err != nil {
+		return fmt.Errorf("node: store %s: %w", name, diskError(err))
+	}
+	return nil
+}
