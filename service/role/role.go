@@ -26,9 +26,13 @@ type Notice struct {
 	Cut        uint64      // the epoch's last block
 	Final      types.Epoch // the newest epoch whose header is final in the device's region; 0 for none
 	Totals     []uint64    // of the provider's category in its region, as of the last tally
-	// Line is the category's state for this device as of the region's last tally before Epoch (tally.Output.State), checked by the
-	// host against that tally's header; nil for none. What Verify will judge the epoch by, a provider reads here.
-	Line []byte
+	// Tallied is the epoch of the region's last tally before Epoch, 0 for none. It falls when a header is voided. What was handed in
+	// by then and does not show in Line did not count, and can be handed in again.
+	Tallied types.Epoch
+	// Line is the category's state for this device as of that tally (tally.Output.State), checked by the host against its header;
+	// nil for none. What Verify will judge the epoch by, a provider reads here.
+	Line       []byte
+	MinOpening types.Credit // the least that a receipt opens a session with
 }
 
 // Payer is what a device knows of a payer: as of the last notice.
