@@ -200,3 +200,28 @@ func (r *Refusals) check() error {
 	}
 	return checkRefusals(r.Refused)
 }
+
+// StateQuery asks for the state after a header.
+type StateQuery struct {
+	_      struct{} `cbor:",toarray"`
+	Chain  string
+	Region types.Region
+	Header types.Hash
+}
+
+func (q *StateQuery) chainID() string { return q.Chain }
+func (q *StateQuery) check() error    { return nil }
+
+// StateAt answers a StateQuery with the names of the state's pages, in order, as a Hashes list; the list and each page travel
+// by hash. It carries no signature: the Merkle root over the names is the header's State. A verifier that has no such
+// state does not answer.
+type StateAt struct {
+	_      struct{} `cbor:",toarray"`
+	Chain  string
+	Region types.Region
+	Header types.Hash
+	Pages  Blob
+}
+
+func (s *StateAt) chainID() string { return s.Chain }
+func (s *StateAt) check() error    { return nil }

@@ -67,6 +67,7 @@ const (
 	QueryLine     = "line"
 	QueryProof    = "proof"
 	QueryRefusals = "refusals"
+	QueryState    = "state"
 )
 
 // QuerySubject is where asker asks the verifiers of a region.

@@ -1,0 +1,279 @@
+package verifier
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// basket is what a verifier acknowledged in one epoch: a log on disk, and its index in memory, about 250 bytes for each item.
+//
+// The log is a sequence of records: u32 length and u32 CRC-32C (both big endian) of what follows, the item's type, and its
+// encoding. A record that is cut short or spoilt ends the log: it was being written when the process died, and nobody had an
+// acknowledgement of it.
+type basket struct {
+	epoch types.Epoch
+	path  string
+
+	mu      sync.RWMutex // guards all below
+	file    *os.File
+	size    int64
+	index   map[types.Hash]int32 // into entries
+	entries []entry
+	used    map[quotaKey]tally.Quota
+	failed  error // once writing failed, nothing more is taken
+}
+
+type entry struct {
+	tally.Name
+	offset  int64 // of the item's encoding
+	size    uint32
+	lasting bool // it counts in a later batch if the epoch has no header
+}
+
+// quotaKey is an account of quota: evidence, receipts, orders and asks of one author are counted apart.
+type quotaKey struct {
+	author   types.Key
+	category types.Category
+	kind     tally.ItemType
+}
+
+const recordHead = 8
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func basketPath(dir string, e types.Epoch) string {
+	return filepath.Join(dir, fmt.Sprintf("intake-%012d.log", e))
+}
+
+// openBasket opens the log of an epoch, or makes it, and reads what it holds.
+func openBasket(dir string, e types.Epoch, chain string, rules *ruleBook, log *slog.Logger) (*basket, error) {
+	b := &basket{epoch: e, path: basketPath(dir, e), index: map[types.Hash]int32{}, used: map[quotaKey]tally.Quota{}}
+	var err error
+	if b.file, err = os.OpenFile(b.path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return nil, fmt.Errorf("verifier: open the log of epoch %d: %w", e, err)
+	}
+	r := bufio.NewReaderSize(b.file, 1<<20)
+	var head [recordHead]byte
+	for {
+		if _, err = io.ReadFull(r, head[:]); err != nil {
+			break
+		}
+		n := binary.BigEndian.Uint32(head[:])
+		if n < 2 || n > types.MaxItem+1 {
+			err = errors.New("a length out of bounds")
+			break
+		}
+		body := make([]byte, n)
+		if _, err = io.ReadFull(r, body); err != nil {
+			break
+		}
+		if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(head[4:]) {
+			err = errors.New("a wrong checksum")
+			break
+		}
+		it, bad := open(tally.ItemType(body[0]), body[1:], chain)
+		if bad != nil {
+			err = bad
+			break
+		}
+		b.add(it, rules, b.size+recordHead+1)
+		b.size += recordHead + int64(n)
+	}
+	if end, _ := b.file.Seek(0, io.SeekEnd); end != b.size {
+		log.Warn("dropped the unfinished end of a log", "path", b.path, "bytes", end-b.size, "why", err)
+		if err := b.file.Truncate(b.size); err != nil {
+			b.file.Close()
+			return nil, fmt.Errorf("verifier: truncate the log of epoch %d: %w", e, err)
+		}
+	}
+	if _, err := b.file.Seek(b.size, io.SeekStart); err != nil {
+		b.file.Close()
+		return nil, fmt.Errorf("verifier: seek in the log of epoch %d: %w", e, err)
+	}
+	return b, nil
+}
+
+// add enters an item into the index.
+func (b *basket) add(it *item, rules *ruleBook, offset int64) {
+	b.index[it.Hash] = int32(len(b.entries))
+	b.entries = append(b.entries, entry{Name: it.Name, offset: offset, size: uint32(len(it.raw)), lasting: it.lasting(rules)})
+	key := quotaKey{it.Author, it.category, it.Type}
+	u := b.used[key]
+	u.Count++
+	u.Bytes += uint32(len(it.raw))
+	b.used[key] = u
+}
+
+func (b *basket) has(hash types.Hash) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	_, ok := b.index[hash]
+	return ok
+}
+
+func (b *basket) count() int {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return len(b.entries)
+}
+
+// quota returns what an author may hand in of an item's kind.
+func (r *ruleBook) quota(it *item, witness bool) tally.Quota {
+	const most = 1<<32 - 1
+	switch it.Type {
+	case tally.Order:
+		return tally.Quota{Count: tally.MaxNewOrder, Bytes: most}
+	case tally.Ask:
+		return tally.Quota{Count: tally.MaxAsks, Bytes: most}
+	case tally.Receipt:
+		return tally.Quota{Count: tally.MaxReceipts, Bytes: most}
+	}
+	spec := r.specs[it.category]
+	if spec == nil {
+		return tally.Quota{}
+	}
+	if witness && spec.Witness != (tally.Quota{}) {
+		return spec.Witness
+	}
+	return spec.Quota
+}
+
+// keep writes items that passed all checks, in their order, and says of each why it is not kept ("" if it is, or was before).
+// What it kept is not yet on disk: see sync.
+func (b *basket) keep(items []*item, witness func(*item) bool, rules *ruleBook) []types.Reason {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make([]types.Reason, len(items))
+	var buf []byte
+	mark := len(b.entries)
+	for i, it := range items {
+		if _, known := b.index[it.Hash]; known {
+			continue
+		}
+		limit, u := rules.quota(it, witness(it)), b.used[quotaKey{it.Author, it.category, it.Type}]
+		if u.Count+1 > limit.Count || uint64(u.Bytes)+uint64(len(it.raw)) > uint64(limit.Bytes) {
+			out[i] = types.OverQuota
+			continue
+		}
+		at := len(buf)
+		buf = binary.BigEndian.AppendUint32(buf, uint32(len(it.raw)+1))
+		buf = append(buf, 0, 0, 0, 0, byte(it.Type))
+		buf = append(buf, it.raw...)
+		binary.BigEndian.PutUint32(buf[at+4:], crc32.Checksum(buf[at+recordHead:], castagnoli))
+		b.add(it, rules, b.size+int64(at)+recordHead+1)
+	}
+	if len(buf) == 0 {
+		return out
+	}
+	if b.failed == nil {
+		_, b.failed = b.file.WriteAt(buf, b.size)
+	}
+	if b.failed != nil {
+		b.forget(mark)
+		for i := range out {
+			if _, known := b.index[items[i].Hash]; !known && out[i] == "" {
+				out[i] = reasonOfIO(b.failed)
+			}
+		}
+		return out
+	}
+	b.size += int64(len(buf))
+	return out
+}
+
+// forget takes entries from mark on out of the index: they are not on disk. Their quota stays used, which only a full disk costs.
+func (b *basket) forget(mark int) {
+	for _, e := range b.entries[mark:] {
+		delete(b.index, e.Hash)
+	}
+	b.entries = b.entries[:mark]
+}
+
+// reasonOfIO is what an author is told when the log cannot be written.
+func reasonOfIO(err error) types.Reason {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return types.DiskFull
+	}
+	return types.HomeUnwritable
+}
+
+// sync makes durable what was kept. After an error nothing more is taken: it is not known what is on disk.
+func (b *basket) sync() error {
+	b.mu.RLock()
+	file, failed := b.file, b.failed
+	b.mu.RUnlock()
+	if failed != nil {
+		return failed
+	}
+	if err := file.Sync(); err != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.failed = err
+		return fmt.Errorf("verifier: sync the log of epoch %d: %w", b.epoch, err)
+	}
+	return nil
+}
+
+// names returns the names of the items, all or only those that last.
+func (b *basket) names(lasting bool) []tally.Name {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	out := make([]tally.Name, 0, len(b.entries))
+	for i := range b.entries {
+		if e := &b.entries[i]; e.lasting || !lasting {
+			out = append(out, e.Name)
+		}
+	}
+	return out
+}
+
+// items reads items with their names, all or only those that last. It reads the log in one piece.
+func (b *basket) items(lasting bool) ([]tally.Item, []tally.Name, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if len(b.entries) == 0 {
+		return nil, nil, nil
+	}
+	raw := make([]byte, b.size)
+	if _, err := b.file.ReadAt(raw, 0); err != nil {
+		return nil, nil, fmt.Errorf("verifier: read the log of epoch %d: %w", b.epoch, err)
+	}
+	items := make([]tally.Item, 0, len(b.entries))
+	names := make([]tally.Name, 0, len(b.entries))
+	for i := range b.entries {
+		if e := &b.entries[i]; e.lasting || !lasting {
+			end := e.offset + int64(e.size)
+			items = append(items, tally.Item{Type: e.Type, Raw: raw[e.offset:end:end]})
+			names = append(names, e.Name)
+		}
+	}
+	return items, names, nil
+}
+
+// close closes the log.
+func (b *basket) close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.file.Close()
+}
+
+// remove closes the log and deletes it.
+func (b *basket) remove() error {
+	err := b.close()
+	if e := os.Remove(b.path); err == nil {
+		err = e
+	}
+	return err
+}

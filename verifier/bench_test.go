@@ -1,0 +1,204 @@
+package verifier
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+const benchChain = "bench-1"
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// everybody lets all keys log on: verifier for the first, devices for the rest.
+type everybody struct{ verifier types.Key }
+
+func (a everybody) Authorize(_ context.Context, key types.Key) (bus.Role, error) {
+	if key == a.verifier {
+		return bus.RoleVerifier, nil
+	}
+	return bus.RoleDevice, nil
+}
+
+// benchSpec is a category with one kind of evidence and no limits that matter.
+type benchSpec struct{ spec tally.Spec }
+
+func (b benchSpec) Spec() *tally.Spec                 { return &b.spec }
+func (b benchSpec) Verify(*tally.Input) *tally.Output { return &tally.Output{} }
+
+var bench = benchSpec{tally.Spec{
+	Category: 3, Name: "bench", Kinds: []tally.Kind{{Kind: 1, Name: "reading"}},
+	Quota: tally.Quota{Count: 1 << 30, Bytes: 1<<32 - 1},
+}}
+
+func benchMoment(devices []types.PrivateKey) *moment {
+	v := newView(tally.NewState(benchChain, 0), nil)
+	for _, d := range devices {
+		v.devices[d.Public()] = &tally.Device{Key: d.Public(), Categories: []types.Category{3}}
+	}
+	return &moment{
+		head: ledger.Block{Height: 1, Epoch: 1}, epoch: &ledger.Epoch{Epoch: 1, First: 1, Cut: 20},
+		blocks: []tally.BlockHash{{Height: 1}}, view: v,
+	}
+}
+
+// benchEnvelopes signs count envelopes of a storage answer's size, perDevice of each device.
+func benchEnvelopes(devices []types.PrivateKey, count int) []*evidence.Envelope {
+	out := make([]*evidence.Envelope, count)
+	for i := range out {
+		body := make([]byte, 160)
+		binary.BigEndian.PutUint64(body, uint64(i))
+		out[i] = evidence.Sign(devices[i*len(devices)/count], evidence.Payload{
+			Chain: benchChain, Category: 3, Kind: 1, Epoch: 1, Seq: uint64(i), Anchor: evidence.Anchor{Height: 1}, Body: body,
+		})
+	}
+	return out
+}
+
+func benchDevices(n int) []types.PrivateKey {
+	out := make([]types.PrivateKey, n)
+	for i := range out {
+		out[i] = types.NewPrivateKey([32]byte{9, byte(i), byte(i >> 8)})
+	}
+	return out
+}
+
+// rawRate is what the library does with batches of 1,024 distinct keys' signatures, per second and core.
+func rawRate(envelopes []*evidence.Envelope) float64 {
+	start, n := time.Now(), 0
+	for n == 0 || time.Since(start) < time.Second {
+		v := ed25519.NewBatchVerifierWithCapacity(BatchSize)
+		for i := range BatchSize {
+			e := envelopes[(n+i)%len(envelopes)]
+			v.AddWithOptions(e.Author[:], e.Message(), e.Signature[:], types.VerifyOptions)
+		}
+		if !v.VerifyBatchOnly(nil) {
+			panic("a wrong signature")
+		}
+		n += BatchSize
+	}
+	return float64(n) / time.Since(start).Seconds()
+}
+
+// BenchmarkVerify compares the verifying part of intake with the library alone. Target: ≥ 0.85.
+func BenchmarkVerify(b *testing.B) {
+	devices := benchDevices(1024)
+	envelopes := benchEnvelopes(devices, 16<<10)
+	raw := rawRate(envelopes)
+	items := make([]*item, len(envelopes))
+	for i, e := range envelopes {
+		items[i], _ = open(tally.Evidence, e.Raw, benchChain)
+	}
+	b.ResetTimer()
+	n := 0
+	for b.Loop() {
+		for from := 0; from < len(items); from += BatchSize {
+			for _, ok := range checkAll(items[from : from+BatchSize]) {
+				if !ok {
+					b.Fatal("refused")
+				}
+			}
+		}
+		n += len(items)
+	}
+	rate := float64(n) / b.Elapsed().Seconds()
+	b.ReportMetric(rate, "envelopes/s")
+	b.ReportMetric(raw, "raw/s")
+	b.ReportMetric(rate/raw, "ratio")
+}
+
+// BenchmarkIntake measures bus → decode → signature → kept → ack in one process, authors and acks included. Target: ≥ 0.5 of the raw
+// rate, per core.
+func BenchmarkIntake(b *testing.B) {
+	for _, per := range []int{1, 8, 32} {
+		b.Run(map[int]string{1: "Submit1", 8: "Submit8", 32: "Submit32"}[per], func(b *testing.B) { benchIntake(b, per) })
+	}
+}
+
+func benchIntake(b *testing.B, per int) {
+	devices := benchDevices(1024)
+	envelopes := benchEnvelopes(devices, 32<<10)
+	raw := rawRate(envelopes)
+	var submits [][]byte
+	var subjects []string
+	for from := 0; from < len(envelopes); from += per {
+		s := &bus.Submit{Chain: benchChain}
+		for _, e := range envelopes[from : from+per] {
+			s.Items = append(s.Items, bus.Item{Type: bus.Evidence, Raw: e.Raw})
+		}
+		submits = append(submits, bus.Encode(s))
+		subjects = append(subjects, bus.SubmitSubject(envelopes[from].Author, 0))
+	}
+	key := types.NewPrivateKey([32]byte{8})
+	n := 0
+	cores := runtime.GOMAXPROCS(0)
+	for b.Loop() {
+		b.StopTimer()
+		ctx, cancel := context.WithCancel(context.Background())
+		mem := bus.NewMemory(everybody{key.Public()}, quiet)
+		link, err := mem.Dial(ctx, key)
+		if err != nil {
+			b.Fatal(err)
+		}
+		rules := newRuleBook([]tally.Verifier{bench})
+		in := newIntake(benchChain, 0, key, link, rules, cores, quiet)
+		basket, err := openBasket(b.TempDir(), 1, benchChain, rules, quiet)
+		if err != nil {
+			b.Fatal(err)
+		}
+		in.roll(basket, nil)
+		in.now.Store(benchMoment(devices))
+		var acked atomic.Int64
+		if err := link.Subscribe(ctx, bus.AckSubject(types.Key{}, types.Key{}), func(bus.Message) { acked.Add(1) }); err != nil {
+			b.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() { in.run(ctx); close(done) }()
+		links := map[string]bus.Bus{}
+		for i, d := range devices {
+			if links[bus.SubmitSubject(d.Public(), 0)], err = mem.Dial(ctx, devices[i]); err != nil {
+				b.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+		b.StartTimer()
+		for i, s := range submits {
+			for int64(i)-acked.Load() > bus.Pending/2 {
+				time.Sleep(time.Millisecond)
+			}
+			if err := links[subjects[i]].Publish(ctx, subjects[i], s); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for deadline := time.Now().Add(20 * time.Second); acked.Load() < int64(len(submits)); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				b.Fatalf("%d of %d submissions acknowledged", acked.Load(), len(submits))
+			}
+		}
+		b.StopTimer()
+		if got := basket.count(); got != len(envelopes) {
+			b.Fatalf("kept %d of %d", got, len(envelopes))
+		}
+		n += len(envelopes)
+		cancel()
+		<-done
+		b.StartTimer()
+	}
+	rate := float64(n) / b.Elapsed().Seconds() / float64(cores)
+	b.ReportMetric(rate, "envelopes/s/core")
+	b.ReportMetric(raw, "raw/s")
+	b.ReportMetric(rate/raw, "ratio")
+}

@@ -1,0 +1,152 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+// maxFrameBlocks bounds the block hashes of a frame: after skips of that many blocks, older anchors are taken on the word of those
+// who acknowledged them.
+const maxFrameBlocks = 50_000
+
+// partsPerCore cuts the work finer than the cores, so that none waits long for the last part.
+const partsPerCore = 4
+
+// Parallel returns the Pool that spreads a tally over n goroutines; 0 stands for one per core.
+func Parallel(n int) tally.Pool {
+	if n <= 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	return tally.Pool{Parts: n * partsPerCore, Run: func(parts int, do func(int)) {
+		next := make(chan int, parts)
+		for i := range parts {
+			next <- i
+		}
+		close(next)
+		var wg sync.WaitGroup
+		for range min(n, parts) {
+			wg.Go(func() {
+				for i := range next {
+					do(i)
+				}
+			})
+		}
+		wg.Wait()
+	}}
+}
+
+// computed is a tally that this verifier computed.
+type computed struct {
+	hash    types.Hash // of the header
+	header  *tally.Header
+	state   *tally.State
+	result  *tally.Result
+	frame   *tally.Frame
+	changes []tally.Change
+	batch   *tally.Batch
+	raw     []byte // the batch's encoding
+	names   []tally.Name
+}
+
+// turn is what a header is made from besides state and batch: whose turn it was.
+type turn struct {
+	epoch  types.Epoch
+	region types.Region
+	round  uint8
+	leader types.Key
+	vrf    []byte
+}
+
+func turnOf(h *tally.Header) turn { return turn{h.Epoch, h.Region, h.Round, h.Leader, h.VRF} }
+
+// buildFrame reads from the chain what a tally takes in. prev is the region's header before, nil for none.
+func buildFrame(ctx context.Context, l ledger.Reader, t turn, prev *ledger.Header) (*tally.Frame, error) {
+	ep, err := l.Epoch(ctx, t.epoch)
+	if err != nil {
+		return nil, fmt.Errorf("verifier: frame of epoch %d: %w", t.epoch, err)
+	}
+	if ep.Seed.IsZero() {
+		return nil, fmt.Errorf("verifier: frame of epoch %d: its seed is not known yet", t.epoch)
+	}
+	f := &tally.Frame{
+		Chain: l.Chain(), Epoch: t.epoch, Region: t.region, Round: t.round, Leader: t.leader, VRF: t.vrf,
+		Seed: ep.Seed, Challenged: ep.Challenged, Time: uint64(ep.Time.Unix()), Params: ep.Params, MinOpening: ep.MinOpening,
+	}
+	first := types.Epoch(1)
+	if prev != nil {
+		before, err := tally.DecodeHeader(prev.Raw)
+		if err != nil {
+			return nil, err
+		}
+		f.Previous, f.PreviousEpoch, f.PreviousRound = prev.Hash, prev.Epoch, before.Round
+		if f.Fold, err = l.Settlement(ctx, prev.Epoch); err != nil {
+			return nil, fmt.Errorf("verifier: frame of epoch %d: settlement of epoch %d: %w", t.epoch, prev.Epoch, err)
+		}
+		first = prev.Epoch + 1
+	}
+	start, err := l.Epoch(ctx, first)
+	if err != nil {
+		return nil, fmt.Errorf("verifier: frame of epoch %d: %w", t.epoch, err)
+	}
+	from := uint64(1)
+	if start.First > evidence.MaxAnchorAge {
+		from = start.First - evidence.MaxAnchorAge
+	}
+	if ep.Cut-from >= maxFrameBlocks {
+		from = ep.Cut - maxFrameBlocks + 1
+	}
+	f.Blocks, err = blockRange(ctx, l, from, ep.Cut, nil)
+	return f, err
+}
+
+// compute applies a batch to the state after prev. signed are the verdicts on its signatures.
+func compute(ctx context.Context, l ledger.Reader, rules *tally.Rules, pool tally.Pool, base *tally.State, t turn, prev *ledger.Header, b *tally.Batch, signed []bool) (*computed, error) {
+	f, err := buildFrame(ctx, l, t, prev)
+	if err != nil {
+		return nil, err
+	}
+	c := &computed{frame: f, batch: b}
+	if c.changes, err = changesSince(ctx, l, base.Epoch(), t.epoch, t.region); err != nil {
+		return nil, err
+	}
+	if c.state, c.header, c.result, err = pool.Apply(rules, base, f, b, c.changes, signed); err != nil {
+		return nil, fmt.Errorf("verifier: %w", err)
+	}
+	c.hash = c.header.Hash()
+	return c, nil
+}
+
+// verdicts checks the signatures of a batch on n goroutines, except those of items that known knows, and returns the names too.
+func verdicts(b *tally.Batch, chain string, n int, known func(types.Hash) bool) ([]bool, []tally.Name) {
+	signed := make([]bool, len(b.Items))
+	names := make([]tally.Name, len(b.Items))
+	pool := Parallel(n)
+	parts := min(max(1, len(b.Items)/BatchSize), 4*pool.Parts)
+	pool.Run(parts, func(k int) {
+		lo, hi := len(b.Items)*k/parts, len(b.Items)*(k+1)/parts
+		var items []*item
+		var at []int
+		for i := lo; i < hi; i++ {
+			it, err := open(b.Items[i].Type, b.Items[i].Raw, chain)
+			names[i] = it.Name
+			switch {
+			case err != nil:
+			case known(it.Hash):
+				signed[i] = true
+			default:
+				items, at = append(items, it), append(at, i)
+			}
+		}
+		for i, ok := range checkAll(items) {
+			signed[at[i]] = ok
+		}
+	})
+	return signed, names
+}

@@ -1,0 +1,31 @@
+// Package verifier is the engine of a verifier: it takes in what devices and customers sign, agrees with the other verifiers on
+// one tally per epoch, and watches over the headers that the chain took.
+//
+// # Intake
+//
+// What authors hand in on the bus is decoded, checked against the registry view of the epoch, its signatures are checked
+// many at once, and what passes is written to a log and synced before it is acknowledged: killing the process at any moment
+// loses nothing that was. Each author has a quota per epoch; every queue is bounded, and what does not fit is not
+// acknowledged, so that the author sends it again. What is refused is refused with a coded reason.
+//
+// # Agreement
+//
+// After an epoch's cut the verifier closes its basket of that epoch and goes through the rounds that the chain's blocks mark.
+// When it leads, it says what it holds, takes in what others acknowledged and it lacks, computes the tally, and proposes the
+// header. Otherwise it hands over what the leader lacks, recomputes what the leader proposes, and signs only if its own
+// header is the same and everything that it acknowledged and handed over in time is in the batch. Whoever collects signatures of more than two
+// thirds of power commits. An epoch without a header in four rounds is skipped; its cumulative items count in the next.
+//
+// # Watching
+//
+// Every header that the chain took is recomputed from its batch. One that comes out differently, or whose batch nobody can
+// show while its window is open, is appealed if Config.Appeal allows it, and voted on in any case. Two headers that one
+// verifier signed for one round are reported.
+//
+// # Memory
+//
+// States, batches, frames and registry changes stay on disk, by hash, for the appeal window and Config.Keep epochs more, and
+// are served over the bus. A verifier that was away reads the headers that it missed from the chain, fetches their batches
+// and recomputes; a new one starts from the state of the last final header. Recompute does the same for one epoch on anybody's
+// machine, from a bundle that holds all of it.
+package verifier

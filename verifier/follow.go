@@ -1,0 +1,418 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+// maxBlob bounds what is fetched in one piece: a batch.
+const maxBlob = 1 << 30
+
+// fetchTimeout bounds one fetch of a batch or a state.
+const fetchTimeout = time.Minute
+
+// followed is what Follow remembers between blocks; it owns it.
+type followed struct {
+	height  uint64
+	pruned  types.Epoch
+	missing map[types.Hash]uint64 // headers whose inputs nobody had, since which block
+}
+
+// follow recomputes what the chain took, votes, appeals, signs late, and forgets what is out of its time.
+func (v *Verifier) follow(ctx context.Context, _ ledger.Block) {
+	head, err := v.ledger.Head(ctx)
+	if err != nil {
+		return
+	}
+	p, err := readPath(ctx, v.ledger, v.cfg.Region, head.Epoch)
+	if err != nil {
+		v.log.Error("the region's headers cannot be read", "error", err)
+		return
+	}
+	if err := v.catchUp(ctx, p, head); err != nil && ctx.Err() == nil {
+		v.log.Error("cannot follow the chain", "height", head.Height, "error", err)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	v.vote(ctx, p, head)
+	v.appeal(ctx, p, head)
+	v.signLate(ctx, p, head)
+	v.reportEquivocation(ctx, p)
+	if p.final != nil && p.final.Epoch > v.seen.pruned {
+		if err := v.prune(p); err != nil {
+			v.log.Error("old data stays on disk", "error", err)
+		} else {
+			v.seen.pruned = p.final.Epoch
+		}
+	}
+}
+
+// start loads the newest states that are on disk, so that intake does not wait for the network after a restart.
+func (v *Verifier) start(ctx context.Context) error {
+	head, err := v.ledger.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("verifier: %w", err)
+	}
+	p, err := readPath(ctx, v.ledger, v.cfg.Region, head.Epoch)
+	if err != nil {
+		return err
+	}
+	v.seen.missing = map[types.Hash]uint64{}
+	for _, h := range p.headers {
+		if v.stateOf(h) != nil {
+			break
+		}
+	}
+	v.tick(ctx, head)
+	return nil
+}
+
+// stateOf returns the state after a header, nil if this verifier does not have it. A nil header asks for the state before
+// the first.
+func (v *Verifier) stateOf(h *ledger.Header) *tally.State {
+	var hash types.Hash
+	if h != nil {
+		hash = h.Hash
+	}
+	v.mu.Lock()
+	st := v.states[hash]
+	v.mu.Unlock()
+	if st != nil || h == nil {
+		return st
+	}
+	header, err := tally.DecodeHeader(h.Raw)
+	if err != nil {
+		return nil
+	}
+	if st, err = v.store.state(h.Hash, header.State); err != nil {
+		return nil
+	}
+	v.mu.Lock()
+	v.states[hash] = st
+	v.mu.Unlock()
+	return st
+}
+
+// catchUp makes sure of the state after the tip: it adopts all headers after the newest one whose state is known.
+func (v *Verifier) catchUp(ctx context.Context, p *path, head ledger.Block) error {
+	var todo []*ledger.Header
+	known := p.complete
+	for _, h := range p.headers {
+		if v.stateOf(h) != nil {
+			known = true
+			break
+		}
+		todo = append(todo, h)
+	}
+	if !known {
+		if err := v.fetchState(ctx, p.final); err != nil {
+			return err
+		}
+		for len(todo) > 0 && todo[len(todo)-1].Epoch <= p.final.Epoch {
+			todo = todo[:len(todo)-1]
+		}
+	}
+	for _, h := range slices.Backward(todo) {
+		if err := v.adopt(ctx, p, h, head); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adopt takes over the state after a header that the chain took, if the header is what its inputs give.
+func (v *Verifier) adopt(ctx context.Context, p *path, h *ledger.Header, head ledger.Block) error {
+	v.mu.Lock()
+	c, fault := v.computed[h.Hash], v.faults[h.Hash]
+	v.mu.Unlock()
+	if fault != nil {
+		return nil // nothing can be built on it; see appeal
+	}
+	if c == nil {
+		var err error
+		if c, err = v.recompute(ctx, p, h); err != nil {
+			if types.ReasonOf(err) == types.Mismatch {
+				v.log.Error("the chain took a header that is not what its inputs give", "epoch", h.Epoch, "error", err)
+				v.mu.Lock()
+				v.faults[h.Hash] = err
+				v.mu.Unlock()
+				return nil
+			}
+			if _, ok := v.seen.missing[h.Hash]; !ok {
+				v.seen.missing[h.Hash] = head.Height
+			}
+			return fmt.Errorf("header of epoch %d: %w", h.Epoch, err)
+		}
+	}
+	delete(v.seen.missing, h.Hash)
+	if err := v.save(c); err != nil {
+		return err
+	}
+	if err := v.store.putState(h.Hash, c.state); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.states[h.Hash] = c.state
+	for hash, o := range v.computed {
+		if o.header.Epoch <= h.Epoch {
+			delete(v.computed, hash)
+		}
+	}
+	v.log.Info("adopted a header", "epoch", h.Epoch, "round", c.header.Round, "items", len(c.batch.Items), "refused", c.header.Totals.Refused)
+	v.talk.wake()
+	return nil
+}
+
+// save keeps what a header was made from and what became of its items.
+func (v *Verifier) save(c *computed) error {
+	t := &tallied{Header: c.header.Encode()}
+	for _, part := range []struct {
+		to  *types.Hash
+		raw []byte
+	}{
+		{&t.Frame, c.frame.Encode()},
+		{&t.Changes, tally.EncodeChanges(c.changes)},
+		{&t.Batch, c.raw},
+		{&t.Result, types.Encode(newReport(c))},
+	} {
+		name, err := v.store.blobs.put(c.header.Epoch, part.raw)
+		if err != nil {
+			return err
+		}
+		*part.to = name.Hash
+	}
+	return v.store.putTally(c.hash, t)
+}
+
+// recompute computes a header that the chain took, from its batch. The reason is mismatch if it comes out differently, and
+// another if the inputs could not be had.
+func (v *Verifier) recompute(ctx context.Context, p *path, h *ledger.Header) (*computed, error) {
+	header, err := tally.DecodeHeader(h.Raw)
+	if err != nil {
+		return nil, err
+	}
+	if header.Rules != v.cfg.Version {
+		return nil, fmt.Errorf("verifier: rules %d are not known to this program, which computes %d", header.Rules, v.cfg.Version)
+	}
+	prev, err := p.before(ctx, v.ledger, h)
+	if err != nil {
+		return nil, err
+	}
+	base := v.stateOf(prev)
+	if base == nil {
+		return nil, errors.New("verifier: the state before it is not known")
+	}
+	raw, err := v.batch(ctx, header.Batch)
+	if err != nil {
+		return nil, err
+	}
+	c, err := v.tally(ctx, base, turnOf(header), prev, raw)
+	if errors.Is(err, tally.ErrInput) {
+		return nil, fmt.Errorf("%w: %w", types.Mismatch, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.hash != h.Hash {
+		return nil, types.Refuse(types.Mismatch, "verifier: epoch %d: %s", h.Epoch, difference(c.header, header))
+	}
+	return c, nil
+}
+
+// batch returns the encoding of a batch, from disk or from whoever has it.
+func (v *Verifier) batch(ctx context.Context, hash types.Hash) ([]byte, error) {
+	if raw, err := v.store.blobs.get(hash); err == nil {
+		return raw, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	return bus.FetchBlob(ctx, v.bus, hash, maxBlob)
+}
+
+// tally computes the header of a turn over a batch.
+func (v *Verifier) tally(ctx context.Context, base *tally.State, t turn, prev *ledger.Header, raw []byte) (*computed, error) {
+	b, err := tally.DecodeBatch(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", tally.ErrInput, err)
+	}
+	signed, names := verdicts(b, v.chain, v.cfg.Workers, v.acknowledged)
+	c, err := compute(ctx, v.ledger, v.rules, v.pool, base, t, prev, b, signed)
+	if err != nil {
+		return nil, err
+	}
+	c.raw, c.names = raw, names
+	return c, nil
+}
+
+// acknowledged reports whether this verifier acknowledged an item, and so checked its signatures.
+func (v *Verifier) acknowledged(hash types.Hash) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, b := range v.baskets {
+		if b.has(hash) {
+			return true
+		}
+	}
+	return false
+}
+
+// difference says in which part two headers differ first.
+func difference(got, want *tally.Header) string {
+	switch {
+	case got.Frame != want.Frame:
+		return "another frame"
+	case got.Registry != want.Registry:
+		return "other registry changes"
+	case got.Previous != want.Previous:
+		return "another header before"
+	case got.Totals.Spent != want.Totals.Spent || got.Totals.Amount != want.Totals.Amount:
+		return fmt.Sprintf("amount %d and spent %d, computed %d and %d", want.Totals.Amount, want.Totals.Spent, got.Totals.Amount, got.Totals.Spent)
+	case got.State != want.State:
+		return "another state"
+	}
+	return "another header"
+}
+
+// vote votes on each appealed header, once: yes if it is what was computed. A header whose inputs cannot be had is a no, in
+// the last blocks of the vote.
+func (v *Verifier) vote(ctx context.Context, p *path, head ledger.Block) {
+	const patience = 2 // blocks before the end
+	for _, h := range p.headers {
+		if h.Voting == nil || slices.Contains(h.Voting.Voted, v.key) {
+			continue
+		}
+		v.mu.Lock()
+		yes, fault := v.states[h.Hash] != nil, v.faults[h.Hash]
+		v.mu.Unlock()
+		if !yes && fault == nil && h.Voting.Until > head.Height+patience {
+			continue
+		}
+		sig := v.cfg.Key.Sign("vote", v.chain, evidence.VoteBytes(h.Hash, yes))
+		v.submit(ctx, h.Epoch, fmt.Sprintf("vote on epoch %d until block %d", h.Epoch, h.Voting.Until),
+			ledger.Vote{Epoch: h.Epoch, Region: v.cfg.Region, Yes: yes, Key: v.key, Sig: sig})
+	}
+}
+
+// appeal appeals headers that are wrong, and those whose inputs nobody had for half of their window.
+func (v *Verifier) appeal(ctx context.Context, p *path, head ledger.Block) {
+	for _, h := range p.headers {
+		if h.Status != ledger.Accepted || !v.cfg.Appeal {
+			continue
+		}
+		v.mu.Lock()
+		fault := v.faults[h.Hash]
+		v.mu.Unlock()
+		if since, ok := v.seen.missing[h.Hash]; ok && fault == nil && head.Height-since > (h.FinalAt-h.Height)/2 {
+			fault = fmt.Errorf("nobody has shown its batch since block %d", since)
+		}
+		if fault != nil {
+			v.log.Warn("appealing a header", "epoch", h.Epoch, "why", fault)
+			v.submit(ctx, h.Epoch, fmt.Sprintf("appeal against epoch %d", h.Epoch), ledger.Appeal{Epoch: h.Epoch, Region: v.cfg.Region})
+		}
+	}
+}
+
+// signLate adds this verifier's signature to accepted headers that it computed alike but did not sign in time.
+func (v *Verifier) signLate(ctx context.Context, p *path, head ledger.Block) {
+	for _, h := range p.headers {
+		if h.Status != ledger.Accepted || head.Height <= h.Height {
+			continue
+		}
+		ep, err := v.epoch(ctx, h.Epoch)
+		if err != nil || head.Height >= ep.Cut+(ep.Cut-ep.First+1) {
+			return // older ones take no more signatures either
+		}
+		seat := slices.IndexFunc(ep.Verifiers, func(a tally.Attester) bool { return a.Key == v.key })
+		if seat < 0 || ep.Verifiers[seat].Power == 0 || ledger.Signed(h.Bitmap, seat) {
+			continue
+		}
+		header, err := tally.DecodeHeader(h.Raw)
+		v.mu.Lock()
+		agreed := v.states[h.Hash] != nil
+		v.mu.Unlock()
+		if err != nil || !agreed {
+			continue
+		}
+		if before, err := v.store.sign(header); before != nil || err != nil {
+			continue // it signed another one in that round
+		}
+		bitmap := make([]byte, (len(ep.Verifiers)+7)/8)
+		bitmap[seat/8] |= 1 << (seat % 8)
+		v.submit(ctx, h.Epoch, fmt.Sprintf("late signature of epoch %d", h.Epoch), ledger.AddSignatures{
+			Epoch: h.Epoch, Region: v.cfg.Region, Bitmap: bitmap, Signatures: []types.Signature{v.cfg.Key.Sign("header", v.chain, h.Hash[:])},
+		})
+	}
+}
+
+// reportEquivocation reports verifiers that signed two headers of one round.
+func (v *Verifier) reportEquivocation(ctx context.Context, p *path) {
+	known := func(hash types.Hash) *tally.Header {
+		for _, h := range p.all {
+			if h.Hash == hash && h.Raw != nil {
+				if header, err := tally.DecodeHeader(h.Raw); err == nil {
+					return header
+				}
+			}
+		}
+		return nil
+	}
+	for _, d := range v.talk.equivocations(known) {
+		if d.who == v.key {
+			continue
+		}
+		v.submit(ctx, d.a.Epoch, fmt.Sprintf("equivocation of %v", d.who), ledger.Equivocation{
+			Verifier: d.who, A: d.a.Encode(), B: d.b.Encode(), SigA: d.sigA, SigB: d.sigB,
+		})
+	}
+}
+
+// prune forgets what is out of its time: states but those from the newest final one on, logs that no later batch needs, and on
+// disk what is older than Config.Keep epochs before finality.
+func (v *Verifier) prune(p *path) error {
+	keep := map[types.Hash]bool{{}: true}
+	for _, h := range p.headers {
+		keep[h.Hash] = true
+		if h == p.final {
+			break
+		}
+	}
+	v.mu.Lock()
+	for hash := range v.states {
+		if !keep[hash] {
+			delete(v.states, hash)
+			delete(v.trees, hash)
+		}
+	}
+	for hash := range v.faults {
+		if !keep[hash] && len(v.faults) > pathStep {
+			delete(v.faults, hash)
+		}
+	}
+	var old []*basket
+	for e, b := range v.baskets {
+		if e+1 < p.final.Epoch { // one more, for authors who did not hear their acks
+			old = append(old, b)
+			delete(v.baskets, e)
+		}
+	}
+	v.mu.Unlock()
+	var errs []error
+	for _, b := range old {
+		errs = append(errs, b.remove())
+	}
+	if p.final.Epoch > v.cfg.Keep {
+		errs = append(errs, v.store.prune(p.final.Epoch-v.cfg.Keep, keep))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,359 @@
+package verifier
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Bounds of intake. Behind them the bus waits, and then drops: authors send again what nobody acknowledged.
+const (
+	queued      = 1024     // submissions between two steps
+	queuedBytes = 64 << 20 // of their items, over all steps
+)
+
+// intake takes submissions through four steps: decode and check (workers), keep (one keeper, which alone writes the basket),
+// acknowledge (workers).
+type intake struct {
+	chain   string
+	region  types.Region
+	key     types.PrivateKey
+	bus     bus.Bus
+	rules   *ruleBook
+	log     *slog.Logger
+	workers int
+
+	now atomic.Pointer[moment] // set by the verifier's main loop; nil until it has caught up
+
+	mu   sync.Mutex // guards the two baskets: held by the keeper while it writes, and by roll
+	open *basket    // of the current epoch
+	prev *basket    // of the epoch before; nil at first
+
+	arrived chan *submission
+	checked chan []*submission
+	kept    chan []*submission
+
+	room     sync.Mutex // guards waiting
+	notFull  *sync.Cond
+	waiting  int
+	stopping bool
+
+	// Counters, for telemetry.
+	items, accepted, refused, forged atomic.Uint64
+}
+
+// submission is one Submit on its way.
+type submission struct {
+	author types.Key // whose subject it came under, and who gets the ack
+	items  []bus.Item
+	bytes  int
+
+	hashes   []types.Hash
+	verdicts []types.Reason // "": accepted in epochs[i]
+	epochs   []types.Epoch
+	open     []*item // what is to be kept; nil for what was refused or known
+}
+
+func newIntake(chain string, region types.Region, key types.PrivateKey, b bus.Bus, rules *ruleBook, workers int, log *slog.Logger) *intake {
+	in := &intake{
+		chain: chain, region: region, key: key, bus: b, rules: rules, log: log, workers: workers,
+		arrived: make(chan *submission, queued), checked: make(chan []*submission, workers), kept: make(chan []*submission, workers),
+	}
+	in.notFull = sync.NewCond(&in.room)
+	return in
+}
+
+// run works until ctx ends. It subscribes first, and returns an error only if it cannot.
+func (in *intake) run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for range in.workers {
+		wg.Go(func() { in.check(ctx) })
+		wg.Go(func() { in.acknowledge(ctx) })
+	}
+	wg.Go(func() { in.keep(ctx) })
+	stop := context.AfterFunc(ctx, func() {
+		in.room.Lock()
+		in.stopping = true
+		in.room.Unlock()
+		in.notFull.Broadcast()
+	})
+	defer stop()
+	err := in.bus.Subscribe(ctx, bus.SubmitSubject(types.Key{}, in.region), func(m bus.Message) { in.arrive(ctx, m) })
+	wg.Wait()
+	return err
+}
+
+// arrive takes a message from the bus, and waits while there is no room.
+func (in *intake) arrive(ctx context.Context, m bus.Message) {
+	s, err := bus.Decode[bus.Submit](m.Data, in.chain)
+	author, bad := bus.ParseWord(bus.Owner(m.Subject))
+	if err != nil || bad != nil {
+		in.forged.Add(1)
+		in.log.Debug("dropped a submission", "subject", m.Subject, "error", err)
+		return
+	}
+	sub := &submission{author: author, items: s.Items, bytes: len(m.Data)}
+	in.room.Lock()
+	for in.waiting > 0 && in.waiting+sub.bytes > queuedBytes && !in.stopping {
+		in.notFull.Wait()
+	}
+	in.waiting += sub.bytes
+	in.room.Unlock()
+	select {
+	case in.arrived <- sub:
+	case <-ctx.Done():
+	}
+}
+
+func (in *intake) done(subs []*submission) {
+	in.room.Lock()
+	for _, s := range subs {
+		in.waiting -= s.bytes
+	}
+	in.room.Unlock()
+	in.notFull.Broadcast()
+}
+
+// gather returns submissions of up to BatchSize items: the first one that comes, and what waits behind it.
+func gather(ctx context.Context, from <-chan *submission) []*submission {
+	var out []*submission
+	n := 0
+	select {
+	case s := <-from:
+		out, n = append(out, s), len(s.items)
+	case <-ctx.Done():
+		return nil
+	}
+	for n < BatchSize {
+		select {
+		case s := <-from:
+			out, n = append(out, s), n+len(s.items)
+		default:
+			return out
+		}
+	}
+	return out
+}
+
+// check decodes and judges submissions, and checks their signatures together.
+func (in *intake) check(ctx context.Context) {
+	for {
+		subs := gather(ctx, in.arrived)
+		if subs == nil {
+			return
+		}
+		if now := in.now.Load(); now != nil {
+			in.judge(now, subs)
+		} else {
+			for _, s := range subs {
+				s.postpone(in)
+			}
+		}
+		select {
+		case in.checked <- subs:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// postpone leaves all items of s undecided.
+func (s *submission) postpone(in *intake) {
+	s.grow()
+	for i := range s.items {
+		s.hashes[i], s.verdicts[i] = s.items[i].Hash(), later
+	}
+}
+
+func (s *submission) grow() {
+	n := len(s.items)
+	s.hashes, s.verdicts, s.epochs, s.open = make([]types.Hash, n), make([]types.Reason, n), make([]types.Epoch, n), make([]*item, n)
+}
+
+func (in *intake) judge(now *moment, subs []*submission) {
+	current, before := in.baskets()
+	var pending []*item
+	for _, s := range subs {
+		s.grow()
+		for i := range s.items {
+			it, err := open(tally.ItemType(s.items[i].Type), s.items[i].Raw, in.chain)
+			s.hashes[i] = it.Hash
+			switch {
+			case err != nil:
+				s.verdicts[i] = reasonOf(err)
+			case current != nil && current.has(it.Hash):
+				s.epochs[i] = current.epoch
+			case it.Type == tally.Evidence && before != nil && before.has(it.Hash):
+				s.epochs[i] = before.epoch // the author did not hear the ack; receipts and asks it may mean anew
+			default:
+				if s.verdicts[i] = now.check(it, in.rules); s.verdicts[i] == "" {
+					s.open[i] = it
+					pending = append(pending, it)
+				}
+			}
+		}
+	}
+	ok := checkAll(pending)
+	at := 0
+	for _, s := range subs {
+		for i := range s.open {
+			if s.open[i] == nil {
+				continue
+			}
+			if !ok[at] {
+				s.open[i], s.verdicts[i] = nil, types.BadSignature
+			}
+			at++
+		}
+	}
+}
+
+// reasonOf is the reason of a decoding error.
+func reasonOf(err error) types.Reason {
+	if r := types.ReasonOf(err); r != "" {
+		return r
+	}
+	return types.BadEncoding
+}
+
+func (in *intake) baskets() (current, before *basket) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.open, in.prev
+}
+
+// roll makes next the basket that is written, and before the one whose items are acknowledged again. When it returns, nothing more
+// enters any other basket.
+func (in *intake) roll(next, before *basket) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.prev, in.open = before, next
+}
+
+// keep writes what passed, syncs, and hands on to the acknowledgers. Whatever waits is written in one go.
+func (in *intake) keep(ctx context.Context) {
+	for {
+		var subs []*submission
+		select {
+		case subs = <-in.checked:
+		case <-ctx.Done():
+			return
+		}
+		for more := true; more && len(subs) < queued; {
+			select {
+			case s := <-in.checked:
+				subs = append(subs, s...)
+			default:
+				more = false
+			}
+		}
+		in.write(subs)
+		select {
+		case in.kept <- subs:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// write keeps the items of subs, lowest sequence numbers first, and syncs.
+func (in *intake) write(subs []*submission) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	type place struct{ sub, item int }
+	var items []*item
+	var places []place
+	now := in.now.Load()
+	for k, s := range subs {
+		for i, it := range s.open {
+			if it == nil {
+				continue
+			}
+			// The epoch may have turned since the item was judged.
+			if now == nil || in.open == nil || in.open.epoch != now.epoch.Epoch {
+				s.verdicts[i] = later
+			} else if s.verdicts[i] = now.check(it, in.rules); s.verdicts[i] == "" {
+				items, places = append(items, it), append(places, place{k, i})
+			}
+		}
+	}
+	if len(items) == 0 {
+		return
+	}
+	order := make([]int, len(items))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return items[a].Name.Compare(&items[b].Name) })
+	sorted := make([]*item, len(items))
+	for i, at := range order {
+		sorted[i] = items[at]
+	}
+	verdicts := in.open.keep(sorted, now.witness, in.rules)
+	err := in.open.sync()
+	if err != nil {
+		in.log.Error("the intake log cannot be written: nothing is acknowledged", "error", err)
+	}
+	for i, at := range order {
+		s, n := subs[places[at].sub], places[at].item
+		s.verdicts[n], s.epochs[n] = verdicts[i], in.open.epoch
+		if err != nil && verdicts[i] == "" {
+			s.verdicts[n] = reasonOfIO(err)
+		}
+	}
+}
+
+// acknowledge answers.
+func (in *intake) acknowledge(ctx context.Context) {
+	for {
+		select {
+		case subs := <-in.kept:
+			for _, s := range subs {
+				in.answer(ctx, s)
+			}
+			in.done(subs)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// answer sends the acks of a submission: one for each epoch in whose batch its items will be.
+func (in *intake) answer(ctx context.Context, s *submission) {
+	acks := map[types.Epoch]*bus.Ack{}
+	var current types.Epoch
+	if now := in.now.Load(); now != nil {
+		current = now.epoch.Epoch
+	}
+	of := func(e types.Epoch) *bus.Ack {
+		if acks[e] == nil {
+			acks[e] = &bus.Ack{Chain: in.chain, Epoch: e, Region: in.region}
+		}
+		return acks[e]
+	}
+	for i, v := range s.verdicts {
+		in.items.Add(1)
+		switch v {
+		case "":
+			in.accepted.Add(1)
+			a := of(s.epochs[i])
+			a.Accepted = append(a.Accepted, s.hashes[i])
+		case later:
+		default:
+			in.refused.Add(1)
+			a := of(current)
+			a.Refused = append(a.Refused, bus.Refusal{Item: s.hashes[i], Reason: v})
+		}
+	}
+	for _, a := range acks {
+		if err := in.bus.Publish(ctx, bus.AckSubject(in.key.Public(), s.author), bus.Seal(in.key, a)); err != nil && ctx.Err() == nil {
+			in.log.Debug("an ack was not sent", "author", s.author, "error", err)
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+// view is the registry view of an epoch: that of an earlier state, and what changed since. It never changes once made.
+type view struct {
+	base     *tally.State
+	devices  map[types.Key]*tally.Device // nil: removed
+	grants   map[types.Key]*tally.Grant
+	holders  map[types.Account]types.Credit
+	attester map[types.Key]*tally.Attester // nil: removed
+}
+
+var _ tally.Registry = (*view)(nil)
+
+// newView returns base with changes made, in order.
+func newView(base *tally.State, changes []tally.Change) *view {
+	v := &view{
+		base: base, devices: map[types.Key]*tally.Device{}, grants: map[types.Key]*tally.Grant{},
+		holders: map[types.Account]types.Credit{}, attester: map[types.Key]*tally.Attester{},
+	}
+	for _, c := range changes {
+		switch {
+		case c.Device != nil:
+			v.devices[c.Device.Key] = c.Device
+		case !c.Remove.IsZero():
+			v.devices[c.Remove] = nil
+		case c.Grant != nil:
+			v.grants[c.Grant.Key] = c.Grant
+		case c.Holder != nil:
+			v.holders[c.Holder.Account] = c.Holder.Bought
+		case c.Attester != nil:
+			v.attester[c.Attester.Key] = c.Attester
+			if c.Attester.Power == 0 {
+				v.attester[c.Attester.Key] = nil
+			}
+		}
+	}
+	return v
+}
+
+// Device implements tally.Registry.
+func (v *view) Device(key types.Key) *tally.Device {
+	if d, ok := v.devices[key]; ok {
+		return d
+	}
+	return v.base.Device(key)
+}
+
+// Grant implements tally.Registry.
+func (v *view) Grant(key types.Key) *tally.Grant {
+	if g, ok := v.grants[key]; ok {
+		return g
+	}
+	return v.base.Grant(key)
+}
+
+// Attester implements tally.Registry.
+func (v *view) Attester(key types.Key) *tally.Attester {
+	if a, ok := v.attester[key]; ok {
+		return a
+	}
+	return v.base.Attester(key)
+}
+
+// bought returns what an account has bought, as of the view.
+func (v *view) bought(a types.Account) types.Credit {
+	if c, ok := v.holders[a]; ok {
+		return c
+	}
+	return v.base.Balance(a).Bought
+}
+
+// moment is what intake goes by: the newest block and what follows from it. It never changes once made.
+type moment struct {
+	head   ledger.Block
+	epoch  *ledger.Epoch
+	last   types.Epoch       // of the region's newest header that was not voided
+	blocks []tally.BlockHash // the newest MaxAnchorAge+1, ascending
+	view   *view
+}
+
+// later is the verdict on what may become good with the next block: it is neither accepted nor refused.
+const later types.Reason = "later"
+
+// check judges all of an item but its signatures and its author's quota.
+func (m *moment) check(it *item, rules *ruleBook) types.Reason {
+	if why := checkAuthor(it, m.view, rules, m.epoch.Epoch); why != "" {
+		return why
+	}
+	if it.Type == tally.Evidence {
+		return m.checkEvidence(it, m.view.Device(it.Author) != nil, rules)
+	}
+	return ""
+}
+
+func (m *moment) checkEvidence(it *item, device bool, rules *ruleBook) types.Reason {
+	kind := rules.kind(it.category, it.kind)
+	switch {
+	case kind == nil:
+		return types.UnknownKind
+	case !device && !kind.Witness:
+		return types.UnknownAuthor // a verifier speaks about devices, never as one
+	case it.epoch > m.epoch.Epoch+1:
+		return types.WrongEpoch
+	case it.epoch == m.epoch.Epoch+1:
+		return later // the author saw the epoch's first block before this verifier did
+	case it.epoch < m.epoch.Epoch && (!kind.Cumulative || it.epoch <= m.last):
+		return types.WrongEpoch
+	}
+	return m.checkAnchor(it.anchor)
+}
+
+// checkAnchor judges the block that an envelope names.
+func (m *moment) checkAnchor(a evidence.Anchor) types.Reason {
+	if a.Height > m.head.Height {
+		if a.Height > m.head.Height+evidence.MaxAnchorAge {
+			return types.BadAnchor
+		}
+		return later
+	}
+	first := m.blocks[0].Height
+	if a.Height < first || m.head.Height-a.Height > evidence.MaxAnchorAge {
+		return types.BadAnchor
+	}
+	if b := m.blocks[a.Height-first]; [16]byte(b.Hash[:16]) != a.Hash {
+		return types.BadAnchor
+	}
+	return ""
+}
+
+// witness reports whether an item is a report by a verifier: those have a quota of their own.
+func (m *moment) witness(it *item) bool {
+	return it.Type == tally.Evidence && m.view.Device(it.Author) == nil
+}
+
+// changesSince returns the registry changes that lead from the view of epoch from to that of epoch to.
+func changesSince(ctx context.Context, l ledger.Reader, from, to types.Epoch, region types.Region) ([]tally.Change, error) {
+	var out []tally.Change
+	for e := from + 1; e <= to; e++ {
+		c, err := l.Changes(ctx, e, region)
+		if err != nil {
+			return nil, fmt.Errorf("verifier: registry changes of epoch %d: %w", e, err)
+		}
+		out = append(out, c...)
+	}
+	return out, nil
+}
+
+// recentBlocks returns the newest n blocks up to head, ascending. known are blocks that need not be asked for again.
+func recentBlocks(ctx context.Context, l ledger.Reader, head ledger.Block, n uint64, known []tally.BlockHash) ([]tally.BlockHash, error) {
+	from := uint64(1)
+	if head.Height > n {
+		from = head.Height - n + 1
+	}
+	return blockRange(ctx, l, from, head.Height, known)
+}
+
+// blockRange returns the hashes of blocks from to to.
+func blockRange(ctx context.Context, l ledger.Reader, from, to uint64, known []tally.BlockHash) ([]tally.BlockHash, error) {
+	out := make([]tally.BlockHash, 0, to-from+1)
+	for h := from; h <= to; h++ {
+		if len(known) > 0 && h >= known[0].Height && h <= known[len(known)-1].Height {
+			out = append(out, known[h-known[0].Height])
+			continue
+		}
+		b, err := l.Block(ctx, h)
+		if err != nil {
+			return nil, fmt.Errorf("verifier: hash of block %d: %w", h, err)
+		}
+		out = append(out, tally.BlockHash{Height: h, Hash: b.Hash})
+	}
+	return out, nil
+}
+
+// notFound reports whether the chain does not have something yet.
+func notFound(err error) bool { return errors.Is(err, ledger.ErrNotFound) }

@@ -1,0 +1,483 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/beacon"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+// Bounds of what one verifier hands over to a leader.
+const (
+	maxList     = 512 << 20 // bytes of a list of hashes
+	maxHandover = 256 << 20 // bytes of the items
+)
+
+// maxTries is how often a proposal is judged whose batch cannot be had.
+const maxTries = 3
+
+// roundFetch bounds one fetch inside a round: a peer that is slower counts as silent.
+const roundFetch = 5 * time.Second
+
+// round is this verifier's part in one round of one epoch's tally. Rounds owns it.
+type round struct {
+	epoch  types.Epoch
+	number uint8
+	ep     *ledger.Epoch
+	leader types.Key
+	start  uint64         // the block from which on the round's leader acts
+	prev   *ledger.Header // what the header is built on; nil for the region's first
+	base   *tally.State
+	view   *view
+
+	// What this verifier acknowledged and the batch must hold.
+	items []tally.Item
+	names []tally.Name
+
+	// Beside a leader.
+	answered bool
+	required map[types.Hash]bool // of its own items, those that must be in; nil: all
+	judged   map[types.Hash]int  // proposals, by header: how often they were tried
+
+	// As the leader.
+	announced bool
+	union     map[types.Hash]bool
+	heard     map[types.Key]bool // whose handover is in the union
+	proposed  bool
+
+	enough uint64 // the block at which more than two thirds had signed; 0 before
+}
+
+// step does what can be done now in the tally of the epoch that was cut last.
+func (v *Verifier) step(ctx context.Context) {
+	if err := v.takePart(ctx); err != nil && ctx.Err() == nil {
+		v.log.Warn("no part in the round", "error", err)
+	}
+}
+
+func (v *Verifier) takePart(ctx context.Context) error {
+	head, err := v.ledger.Head(ctx)
+	if err != nil {
+		return err
+	}
+	now := v.intake.now.Load()
+	if now == nil || head.Epoch < 2 || now.epoch.Epoch < head.Epoch {
+		return nil // intake still fills the basket
+	}
+	e := head.Epoch - 1
+	ep, err := v.epoch(ctx, e)
+	if err != nil {
+		return err
+	}
+	number, ok := ep.RoundAt(head.Height + 1)
+	if !ok || int(number) >= len(ep.Leaders) || ep.Rules != v.cfg.Version {
+		return nil
+	}
+	status, err := v.ledger.Header(ctx, e, v.cfg.Region)
+	if err != nil || status.Status != ledger.Open {
+		return err
+	}
+	r, err := v.enter(ctx, ep, number)
+	if r == nil || err != nil {
+		return err
+	}
+	if r.leader == v.key {
+		err = v.lead(ctx, r, head)
+	} else {
+		err = v.assist(ctx, r, head)
+	}
+	v.collect(ctx, r, head)
+	return err
+}
+
+// enter returns the round that is on, which it prepares; nil while the state before is not known.
+func (v *Verifier) enter(ctx context.Context, ep *ledger.Epoch, number uint8) (*round, error) {
+	p, err := readPath(ctx, v.ledger, v.cfg.Region, ep.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	old := v.round
+	if old != nil && old.epoch == ep.Epoch && old.number == number && sameHeader(old.prev, p.tip) {
+		return old, nil
+	}
+	r := &round{
+		epoch: ep.Epoch, number: number, ep: ep, leader: ep.Leaders[number], prev: p.tip, start: ep.Cut + uint64(number)*ep.Round,
+		judged: map[types.Hash]int{}, heard: map[types.Key]bool{},
+	}
+	if number == 0 {
+		r.start++
+	}
+	if r.base = v.stateOf(p.tip); r.base == nil {
+		return nil, nil // Follow is at it, or the tip is wrong
+	}
+	changes, err := changesSince(ctx, v.ledger, r.base.Epoch(), r.epoch, v.cfg.Region)
+	if err != nil {
+		return nil, err
+	}
+	r.view = newView(r.base, changes)
+	if old != nil && old.epoch == r.epoch && sameHeader(old.prev, r.prev) && len(old.union) == 0 {
+		r.items, r.names = old.items, old.names
+	} else if r.items, r.names, err = v.own(r.base.Epoch(), r.epoch); err != nil {
+		return nil, err
+	}
+	v.round = r
+	return r, nil
+}
+
+func sameHeader(a, b *ledger.Header) bool {
+	return a == nil && b == nil || a != nil && b != nil && a.Hash == b.Hash
+}
+
+// own returns what this verifier acknowledged for the batch of epoch e: all of that epoch, and what lasts of the epochs since
+// the region's last header, which had none that stands.
+func (v *Verifier) own(last, e types.Epoch) (items []tally.Item, names []tally.Name, err error) {
+	for k := last + 1; k <= e; k++ {
+		b, err := v.basket(k, false)
+		if err != nil {
+			return nil, nil, err
+		}
+		if b == nil {
+			continue
+		}
+		is, ns, err := b.items(k < e)
+		if err != nil {
+			return nil, nil, err
+		}
+		items, names = append(items, is...), append(names, ns...)
+	}
+	return items, names, nil
+}
+
+// lead announces, waits for the others' handovers, and proposes.
+func (v *Verifier) lead(ctx context.Context, r *round, head ledger.Block) error {
+	if r.proposed {
+		return nil
+	}
+	if h := v.store.signed(r.epoch, v.cfg.Region, r.number); h != nil {
+		return v.resume(ctx, r, h)
+	}
+	if !r.announced {
+		r.union = map[types.Hash]bool{}
+		list := make([]types.Hash, 0, len(r.names))
+		for i := range r.names {
+			if h := r.names[i].Hash; !r.union[h] {
+				r.union[h] = true
+				list = append(list, h)
+			}
+		}
+		name, err := v.store.blobs.put(r.epoch, bus.Hashes(list))
+		if err != nil {
+			return err
+		}
+		held := &bus.Held{Chain: v.chain, Epoch: r.epoch, Region: v.cfg.Region, Round: r.number, Items: name, Count: uint64(len(list))}
+		if err := v.bus.PublishLast(ctx, bus.HeldSubject(v.key, v.cfg.Region), bus.Seal(v.cfg.Key, held)); err != nil {
+			return err
+		}
+		r.announced = true
+	}
+	for who, m := range v.talk.handoversTo(r.epoch, r.number, v.key) {
+		if r.heard[who] || who == v.key {
+			continue
+		}
+		r.heard[who] = true // also if it cannot be had: once is enough
+		if err := v.takeIn(ctx, r, m); err != nil {
+			v.log.Warn("a handover was not taken", "from", who, "error", err)
+		}
+	}
+	for _, a := range r.ep.Verifiers {
+		if a.Power > 0 && a.Key != v.key && !r.heard[a.Key] && head.Height < r.start+r.ep.Grace {
+			return nil // there is still time
+		}
+	}
+	return v.propose(ctx, r)
+}
+
+// takeIn adds what another verifier acknowledged to the union: what is well formed, signed and from a registered author.
+func (v *Verifier) takeIn(ctx context.Context, r *round, m *bus.Handover) error {
+	if m.Count == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, roundFetch)
+	defer cancel()
+	raw, err := bus.FetchBlob(ctx, v.bus, m.Items.Hash, maxHandover)
+	if err != nil {
+		return err
+	}
+	list, err := bus.ParseItems(raw)
+	if err != nil {
+		return err
+	}
+	b := &tally.Batch{}
+	for _, it := range list {
+		if hash := it.Hash(); !r.union[hash] && v.admissible(r, it) {
+			b.Items = append(b.Items, tally.Item{Type: tally.ItemType(it.Type), Raw: it.Raw})
+		}
+	}
+	signed, names := verdicts(b, v.chain, v.cfg.Workers, v.acknowledged)
+	for i := range b.Items {
+		if signed[i] && !r.union[names[i].Hash] {
+			r.union[names[i].Hash] = true
+			r.items, r.names = append(r.items, b.Items[i]), append(r.names, names[i])
+		}
+	}
+	return nil
+}
+
+// admissible reports whether an item that another verifier acknowledged may be in the batch at all.
+func (v *Verifier) admissible(r *round, raw bus.Item) bool {
+	it, err := open(tally.ItemType(raw.Type), raw.Raw, v.chain)
+	return err == nil && checkAuthor(it, r.view, v.book, r.epoch) == ""
+}
+
+// propose computes the header over the union, signs it, and publishes both.
+func (v *Verifier) propose(ctx context.Context, r *round) error {
+	batch := tally.Arrange(r.items, r.names)
+	began := time.Now()
+	c, err := v.tally(ctx, r.base, turn{
+		epoch: r.epoch, region: v.cfg.Region, round: r.number, leader: v.key,
+		vrf: beacon.Prove(v.cfg.VRF, v.chain, r.ep.Seed, v.cfg.Region),
+	}, r.prev, batch.Encode())
+	if err != nil {
+		return err
+	}
+	if err := v.save(c); err != nil {
+		return err
+	}
+	if before, err := v.store.sign(c.header); err != nil || before != nil {
+		return fmt.Errorf("verifier: epoch %d, round %d was signed before: %w", r.epoch, r.number, err)
+	}
+	v.log.Info("proposing a header", "epoch", r.epoch, "round", r.number, "items", len(batch.Items), "took", time.Since(began))
+	v.mu.Lock()
+	v.computed[c.hash] = c
+	v.mu.Unlock()
+	return v.publish(ctx, r, c.header)
+}
+
+// resume publishes again what was proposed before a restart: another header would cost the stake.
+func (v *Verifier) resume(ctx context.Context, r *round, h *tally.Header) error {
+	return v.publish(ctx, r, h)
+}
+
+func (v *Verifier) publish(ctx context.Context, r *round, h *tally.Header) error {
+	t := v.store.tally(h.Hash())
+	if t == nil {
+		return fmt.Errorf("verifier: the tally of header %s is not on disk", h.Hash())
+	}
+	m := &bus.Proposal{Chain: v.chain, Epoch: h.Epoch, Region: h.Region, Round: h.Round, Header: t.Header}
+	for hash, to := range map[types.Hash]*bus.Blob{t.Frame: &m.Frame, t.Batch: &m.Batch, t.Changes: &m.Change} {
+		_, size, _ := v.store.blobs.ReadBlob(hash, nil, 0)
+		*to = bus.Blob{Hash: hash, Size: uint64(size)}
+	}
+	if t.Changes == t.Batch { // both empty: one key in the map
+		m.Change = m.Batch
+	}
+	if err := v.bus.PublishLast(ctx, bus.ProposalSubject(v.key, v.cfg.Region), bus.Seal(v.cfg.Key, m)); err != nil {
+		return err
+	}
+	r.proposed = true
+	return v.publishSignature(ctx, h)
+}
+
+func (v *Verifier) publishSignature(ctx context.Context, h *tally.Header) error {
+	s := bus.SignHeader(v.cfg.Key, v.chain, h.Epoch, h.Region, h.Round, h.Hash())
+	return v.bus.PublishLast(ctx, bus.SignatureSubject(v.key, v.cfg.Region), bus.Encode(s))
+}
+
+// assist hands over what the leader lacks, and judges what it proposes.
+func (v *Verifier) assist(ctx context.Context, r *round, head ledger.Block) error {
+	if held, ok := v.talk.heldBy(r.epoch, r.number, r.leader); ok && !r.answered {
+		if err := v.handOver(ctx, r, held, head); err != nil {
+			return err
+		}
+	}
+	for _, m := range v.talk.proposalsBy(r.epoch, r.number, r.leader) {
+		h, err := tally.DecodeHeader(m.Header)
+		if err != nil || r.judged[h.Hash()] >= maxTries {
+			continue
+		}
+		r.judged[h.Hash()]++
+		err = v.judge(ctx, r, h)
+		if why := types.ReasonOf(err); why != types.UnknownBlob && why != types.BusUnavailable {
+			r.judged[h.Hash()] = maxTries // signed, or wrong
+		}
+		if err != nil {
+			v.log.Warn("a proposal is not signed", "epoch", r.epoch, "round", r.number, "leader", r.leader, "why", err)
+		}
+	}
+	return nil
+}
+
+// handOver publishes what this verifier acknowledged and the leader lacks.
+func (v *Verifier) handOver(ctx context.Context, r *round, held heldAt, head ledger.Block) error {
+	fetch, cancel := context.WithTimeout(ctx, roundFetch)
+	defer cancel()
+	var theirs []types.Hash
+	if held.Count > 0 {
+		raw, err := bus.FetchBlob(fetch, v.bus, held.Items.Hash, maxList)
+		if err != nil {
+			return fmt.Errorf("verifier: what the leader holds: %w", err)
+		}
+		if theirs, err = bus.ParseHashes(raw); err != nil {
+			r.answered = true // it will not get better; all must be in
+			return err
+		}
+	}
+	has := make(map[types.Hash]bool, len(theirs))
+	for _, h := range theirs {
+		has[h] = true
+	}
+	var missing []types.Hash
+	var items []bus.Item
+	for i := range r.names {
+		if h := r.names[i].Hash; !has[h] {
+			has[h] = true
+			missing = append(missing, h)
+			items = append(items, bus.Item{Type: bus.ItemType(r.items[i].Type), Raw: r.items[i].Raw})
+		}
+	}
+	m := &bus.Handover{Chain: v.chain, Epoch: r.epoch, Region: v.cfg.Region, Round: r.number, Leader: r.leader, Count: uint64(len(items))}
+	var err error
+	if m.Missing, err = v.store.blobs.put(r.epoch, bus.Hashes(missing)); err != nil {
+		return err
+	}
+	if m.Items, err = v.store.blobs.put(r.epoch, bus.Items(items)); err != nil {
+		return err
+	}
+	if err := v.bus.PublishLast(ctx, bus.HandoverSubject(v.key, v.cfg.Region), bus.Seal(v.cfg.Key, m)); err != nil {
+		return err
+	}
+	r.answered = true
+	if head.Height > max(r.start, held.height)+r.ep.Grace {
+		// Too late: the leader need not have waited. Only what it said it holds must be in.
+		r.required = map[types.Hash]bool{}
+		late := map[types.Hash]bool{}
+		for _, h := range missing {
+			late[h] = true
+		}
+		for i := range r.names {
+			if h := r.names[i].Hash; !late[h] {
+				r.required[h] = true
+			}
+		}
+	}
+	return nil
+}
+
+// judge recomputes a proposed header and signs it if it is the same.
+func (v *Verifier) judge(ctx context.Context, r *round, h *tally.Header) error {
+	for _, a := range r.ep.Verifiers {
+		if a.Key == r.leader {
+			if _, err := beacon.Output(a.VRF, v.chain, r.ep.Seed, v.cfg.Region, h.VRF); err != nil {
+				return err
+			}
+		}
+	}
+	raw := tally.Arrange(r.items, r.names).Encode()
+	if types.Sum(raw) != h.Batch { // the leader holds more, or less
+		var err error
+		if raw, err = v.batch(ctx, h.Batch); err != nil {
+			return err
+		}
+	}
+	c, err := v.tally(ctx, r.base, turnOf(h), r.prev, raw)
+	if err != nil {
+		return err
+	}
+	in := make(map[types.Hash]bool, len(c.names))
+	for i := range c.names {
+		in[c.names[i].Hash] = true
+	}
+	for i := range r.names {
+		if hash := r.names[i].Hash; !in[hash] && (r.required == nil || r.required[hash]) {
+			return fmt.Errorf("it leaves out %s of %v, which was acknowledged", hash, r.names[i].Author)
+		}
+	}
+	if c.hash != h.Hash() {
+		return types.Refuse(types.Mismatch, "%s", difference(c.header, h))
+	}
+	if err := v.save(c); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	v.computed[c.hash] = c
+	v.mu.Unlock()
+	if before, err := v.store.sign(c.header); err != nil || before != nil {
+		return fmt.Errorf("another header of the round was signed before: %w", err)
+	}
+	return v.publishSignature(ctx, h)
+}
+
+// collect commits a header that more than two thirds of power signed: the leader as soon as all signed or a block has passed,
+// everybody else one block later.
+func (v *Verifier) collect(ctx context.Context, r *round, head ledger.Block) {
+	h := v.store.signed(r.epoch, v.cfg.Region, r.number)
+	if h == nil {
+		return // what this verifier did not compute alike it does not commit
+	}
+	hash := h.Hash()
+	sigs := v.talk.signaturesOf(r.epoch, r.number, hash)
+	sigs[v.key] = v.cfg.Key.Sign("header", v.chain, hash[:])
+	msg := ledger.Commit{Header: h.Encode(), Bitmap: make([]byte, (len(r.ep.Verifiers)+7)/8)}
+	var power uint64
+	for i, a := range r.ep.Verifiers {
+		if sig, ok := sigs[a.Key]; ok && a.Power > 0 {
+			power += a.Power
+			msg.Bitmap[i/8] |= 1 << (i % 8)
+			msg.Signatures = append(msg.Signatures, sig)
+		}
+	}
+	if !r.ep.Enough(power) {
+		return
+	}
+	if r.enough == 0 {
+		r.enough = head.Height
+	}
+	next, ok := r.ep.RoundAt(head.Height + 2)
+	last := !ok || next != r.number // the next block is the round's last
+	switch waited := head.Height - r.enough; {
+	case r.leader == v.key && (power == r.ep.Power() || waited >= 1 || last):
+	case r.leader != v.key && (waited >= 2 || last && waited >= 1):
+	default:
+		return
+	}
+	v.submit(ctx, r.epoch, fmt.Sprintf("header of epoch %d, round %d", r.epoch, r.number), msg)
+}
+
+// Leads reports whether this verifier leads a round of an epoch, for tests and pages.
+func (v *Verifier) Leads(ctx context.Context, e types.Epoch, number uint8) bool {
+	ep, err := v.epoch(ctx, e)
+	return err == nil && int(number) < len(ep.Leaders) && ep.Leaders[number] == v.key
+}
+
+// checkAuthor judges whether an item's author may hand in such items in an epoch.
+func checkAuthor(it *item, view *view, rules *ruleBook, e types.Epoch) types.Reason {
+	if rules.specs[it.category] == nil {
+		return types.UnknownCategory
+	}
+	if it.Type == tally.Order {
+		if view.Grant(it.Author) == nil {
+			return types.UnknownKey
+		}
+		return ""
+	}
+	d := view.Device(it.Author)
+	if d == nil {
+		if it.Type != tally.Evidence || view.Attester(it.Author) == nil {
+			return types.UnknownAuthor
+		}
+		return ""
+	}
+	if d.Suspended >= e {
+		return types.Suspended
+	}
+	if !slices.Contains(d.Categories, it.category) {
+		return types.UnknownCategory
+	}
+	return ""
+}
