@@ -34,6 +34,7 @@ func (r *run) budget() error {
 	sessions, keys := make([]edits, len(r.buckets)), make([]edits, len(r.buckets))
 	for b := range r.buckets {
 		sessions[b], keys[b] = r.buckets[b].edits, r.buckets[b].spent
+		r.buckets[b].edits, r.buckets[b].spent = edits{}, edits{}
 	}
 	t := &r.next.tables
 	t[sessionTable] = t[sessionTable].apply(r.Pool, sessionTable, sessions)
@@ -156,6 +157,8 @@ func (r *run) limitBucket(list []*keyGroup) (buf []byte, spent types.Credit, err
 // settleSessions writes what was honoured into the lines of sessions and keys, and refuses claims of which nothing was.
 func (r *run) settleSessions(b *bucket) {
 	b.edits, b.spent = edits{from: b.from}, edits{from: b.from}
+	b.edits.grow(len(b.claims) * 160) // about what their lines take
+	b.spent.grow(len(b.keys) * 80)
 	var key, val []byte
 	for i := range b.keys {
 		g := &b.keys[i]

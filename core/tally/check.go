@@ -33,6 +33,13 @@ type mark struct {
 // check is step 2: every item by itself and beside its author's others. An item that nothing is found against stands.
 func (r *run) check() error {
 	err := r.each(func(p *part) error {
+		n := 0
+		for i := p.lo; i < p.hi; i++ {
+			if r.items[i].Type == Receipt {
+				n++
+			}
+		}
+		p.claims = make([]claim, 0, n)
 		for lo := p.lo; lo < p.hi; {
 			hi := lo + 1
 			for hi < p.hi && r.items[hi].Author == r.items[lo].Author {

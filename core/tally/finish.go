@@ -33,6 +33,7 @@ func (r *run) finish() error {
 	devices, lines := make([]edits, len(r.parts)), make([]edits, len(r.parts))
 	for k := range r.parts {
 		devices[k], lines[k] = r.parts[k].devices, r.parts[k].lines
+		r.parts[k].devices, r.parts[k].lines = edits{}, edits{}
 	}
 	t[deviceTable] = t[deviceTable].apply(r.Pool, deviceTable, devices)
 	t[lineTable] = t[lineTable].apply(r.Pool, lineTable, lines)

@@ -3,6 +3,7 @@ package tally
 import (
 	"bytes"
 	"crypto/sha256"
+	"slices"
 	"sort"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -11,8 +12,8 @@ import (
 // maxPage is the length in bytes beyond which a page takes no further record. A record that is longer has a page of its own.
 const maxPage = 64 << 10
 
-// pageBits says how rarely a key begins a page of itself: one in 2⁶.
-const pageBits = 6
+// pageBits says how rarely a key begins a page of itself: one in 2⁵.
+const pageBits = 5
 
 // page is a range of a table's records, in the order of their keys. raw is the number of the table and then, for each
 // record, key and value as byte strings: a CBOR sequence (RFC 8742). Pages are immutable and shared between states.
@@ -22,7 +23,7 @@ type page struct {
 	hash  types.Hash // SHA-256 of raw
 }
 
-// begins reports whether a key begins a page, whatever stands before it: FNV-1a (64 bits) of the key has its bits 32 to 37
+// begins reports whether a key begins a page, whatever stands before it: FNV-1a (64 bits) of the key has its bits 32 to 36
 // clear. So where pages are cut follows from what the table holds, not from how it came to hold it, and a record that is
 // added or removed moves no cut but those next to it.
 func begins(key []byte) bool {
@@ -129,20 +130,29 @@ func (t table) at(key []byte) int {
 	return max(i-1, 0)
 }
 
-// get returns the value of key, or nil. It shares the page's memory.
+// get returns the value of key, or nil. It shares the page's memory. All keys of a table have one length, so a record starts
+// with as many bytes as key does.
 func (t table) get(key []byte) []byte {
 	if len(t) == 0 {
 		return nil
 	}
+	head := 1
+	if len(key) >= 24 {
+		head = 2
+	}
 	for rest := t[t.at(key)].raw[1:]; len(rest) > 0; {
-		var k, v []byte
-		k, rest = field(rest)
-		v, rest = field(rest)
-		if c := bytes.Compare(k, key); c >= 0 {
-			if c == 0 {
-				return v
-			}
+		at := head + len(key)
+		switch bytes.Compare(rest[head:at], key) {
+		case 0:
+			val, _ := field(rest[at:])
+			return val
+		case 1:
 			return nil
+		}
+		if rest[at] == majorBytes|24 { // most values are of 24 to 255 bytes
+			rest = rest[at+2+int(rest[at+1]):]
+		} else {
+			_, rest = field(rest[at:])
 		}
 	}
 	return nil
@@ -201,10 +211,13 @@ type edits struct {
 	buf  []byte
 }
 
+// grow makes room for so many bytes.
+func (e *edits) grow(n int) { e.buf = slices.Grow(e.buf, n) }
+
 func (e *edits) set(key, val []byte) { e.buf = appendBytes(appendBytes(e.buf, key), val) }
 func (e *edits) remove(key []byte)   { e.buf = append(appendBytes(e.buf, key), cborNull) }
 
-// apply returns t with all parts of edits made, which follow each other.
+// apply returns t with all parts of edits made, which follow each other. It lets go of the edits.
 func (t table) apply(p Pool, id tableID, parts []edits) table {
 	empty := true
 	for i := range parts {
@@ -220,6 +233,7 @@ func (t table) apply(p Pool, id tableID, parts []edits) table {
 			to = parts[i+1].from
 		}
 		done[i] = t.merge(id, parts[i], to)
+		parts[i].buf = nil
 	})
 	c := chunker{table: id, out: done[0]}
 	for _, pages := range done[1:] {

@@ -12,18 +12,10 @@ import (
 // hex returns the cell in which a device's density is counted: its cell's parent at the category's resolution, or the cell
 // itself if that is no finer.
 func (r *run) hex(at int, cell types.Cell) types.Cell {
-	if res := r.params[at].Hex; int(res) < resolution(cell) {
-		return parent(cell, int(res))
+	if res := int(r.params[at].Hex); res < cell.Resolution() {
+		return cell.Parent(res)
 	}
 	return cell
-}
-
-// An H3 index has its resolution in bits 52 to 55, and below them three bits for each resolution from 1 to 15; those that are
-// not used are 7.
-func resolution(c types.Cell) int { return int(c >> 52 & 15) }
-
-func parent(c types.Cell, res int) types.Cell {
-	return c&^(15<<52)&^(1<<(3*(15-res))-1) | types.Cell(res)<<52 | (1<<(3*(15-res)) - 1)
 }
 
 // weigh turns network-ordered work into weight: of one category, class and hex together, by the rule of density.
