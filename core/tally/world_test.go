@@ -23,16 +23,17 @@ type tester interface {
 
 // world is a region with everybody in it, run epoch by epoch.
 type world struct {
-	t       tester
-	rules   *Rules
-	state   *State
-	header  *Header
-	result  *Result
-	epoch   types.Epoch // the epoch being collected
-	changes []Change
-	items   []Item
-	fold    *Settlement
-	params  []Params
+	t          tester
+	rules      *Rules
+	state      *State
+	header     *Header
+	result     *Result
+	epoch      types.Epoch // the epoch being collected
+	changes    []Change
+	items      []Item
+	fold       *Settlement
+	params     []Params
+	minOpening types.Credit
 }
 
 func testRules(t tester) *Rules {
@@ -44,7 +45,7 @@ func testRules(t tester) *Rules {
 }
 
 func newWorld(t tester) *world {
-	return &world{t: t, rules: testRules(t), state: NewState(testChain, 0), epoch: 1}
+	return &world{t: t, rules: testRules(t), state: NewState(testChain, 0), epoch: 1, minOpening: 100}
 }
 
 // key makes a private key from a number.
@@ -166,7 +167,7 @@ func (p *payer) pay(d *device, a *receipt.Ask, id types.SessionID, units uint64,
 func (w *world) frame() *Frame {
 	f := &Frame{Chain: testChain, Epoch: w.epoch, Leader: key("verifier", 0).Public(), VRF: make([]byte, 80),
 		Seed: types.Sum([]byte("seed"), binary.BigEndian.AppendUint64(nil, uint64(w.epoch))), Challenged: true,
-		Time: uint64(w.epoch) * 3600, PreviousEpoch: w.state.Epoch(), Fold: w.fold, Params: w.params, MinOpening: 100}
+		Time: uint64(w.epoch) * 3600, PreviousEpoch: w.state.Epoch(), Fold: w.fold, Params: w.params, MinOpening: w.minOpening}
 	if w.header != nil {
 		f.Previous = w.header.Hash()
 	}
