@@ -1,0 +1,273 @@
+package servicetest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service"
+)
+
+// MeterCategory is Meter's number, out of the protocol's own range.
+const MeterCategory types.Category = 60
+
+// Class and kinds of Meter.
+const (
+	MeterTicks types.Class = 1 // unit tick
+
+	MeterReading evidence.Kind = 1 // MeterRegister of the device's own
+	MeterEcho    evidence.Kind = 2 // MeterChallenge
+	MeterSighted evidence.Kind = 3 // MeterRegister, by a witness
+)
+
+// Figures of Meter's rules.
+const (
+	MeterScale  = 1000    // prices are micro-credits per 1,000 ticks
+	MeterPrice  = 5000    // of what orders buy, per MeterScale
+	MeterMost   = 1 << 20 // ticks of a device in one epoch
+	MeterPanel  = 3       // witnesses that make a verdict
+	MeterLeeway = 100     // ticks that a register may be above what witnesses saw
+	meterStep   = 500     // basis points of quality that one echo is worth
+	meterState  = 8 + 4
+)
+
+// Meter's reasons.
+const (
+	MeterFalls      types.Reason = "meter.register_falls"
+	MeterFast       types.Reason = "meter.too_fast"
+	MeterOverstated types.Reason = "meter.overstated"
+	MeterEchoWrong  types.Reason = "meter.echo_wrong"
+	MeterBeyond     types.Reason = "meter.units_beyond_register"
+)
+
+// MeterRegister is the body of a reading: what the register shows, in ticks since the meter was made.
+type MeterRegister struct {
+	_        struct{} `cbor:",toarray"`
+	Device   types.Key
+	Register uint64
+}
+
+// Encode returns the body.
+func (m *MeterRegister) Encode() []byte { return types.Encode(m) }
+
+// MeterChallenge is the body of an echo: what every device has to answer in an epoch whose challenges bind.
+func MeterChallenge(seed types.Hash, device types.Key) []byte {
+	h := types.Sum([]byte("cairn/meter"), seed[:], device[:])
+	return h[:]
+}
+
+// Meter is a category for tests. A device counts ticks and reads its register out once an epoch. What it adds is network-ordered
+// work, of which its quality says how much weight it has. A right echo of the seed raises quality by 5 %, a wrong or missing one
+// lowers it. Three witnesses or more who see less than the register claims prove it a lie. A customer pays for ticks up to the
+// register, by receipt; or orders ticks of the next epochs, which Cross sells at MeterPrice in the order of accounts. Each cell
+// counts what was sold in it, and each sale is an output.
+type Meter struct{}
+
+var (
+	_ service.Verifier = Meter{}
+	_ service.Crosser  = Meter{}
+	_ service.Reporter = Meter{}
+)
+
+// Spec returns what Meter declares.
+func (Meter) Spec() *service.Spec {
+	return &service.Spec{
+		Category: MeterCategory,
+		Name:     "meter",
+		Classes:  []tally.Class{{Class: MeterTicks, Name: "ticks", Unit: "tick", Scale: MeterScale}},
+		Kinds: []tally.Kind{
+			{Kind: MeterReading, Name: "reading", Cumulative: true},
+			{Kind: MeterEcho, Name: "echo"},
+			{Kind: MeterSighted, Name: "sighted", Witness: true},
+		},
+		Quota:      tally.Quota{Count: 16, Bytes: 16 << 10},
+		Params:     tally.Params{Category: MeterCategory, Quota: MeterMost, Threshold: 5 * MeterMost * 10000, Hex: 9, Bond: 1000000, Penalty: 500000},
+		Economy:    tally.Economy{Reference: 5000, PriceUnit: MeterScale},
+		MaxState:   meterState,
+		ProofDelay: 2,
+		Reasons: []types.ReasonInfo{
+			{Reason: MeterFalls, Sentence: "The register is below the last reading.", Try: "Registers only count up."},
+			{Reason: MeterFast, Sentence: "The register moved further than a meter can in one epoch.", Try: "Read it out every epoch."},
+			{Reason: MeterOverstated, Sentence: "Witnesses saw less than the register claims.", Try: "Report what the register shows."},
+			{Reason: MeterEchoWrong, Sentence: "The echo is not that of the epoch's seed, or not the first.", Try: "Answer this epoch's challenge, once."},
+			{Reason: MeterBeyond, Sentence: "The receipt shows more units than the register.", Try: "Hand it in when the register has got there."},
+		},
+	}
+}
+
+// Subject returns the device that a witness's report names.
+func (Meter) Subject(e *evidence.Envelope) (types.Key, error) {
+	var m MeterRegister
+	err := types.Decode(e.Body, &m)
+	return m.Device, err
+}
+
+// MeterState is what Meter keeps of a device: the register, and quality in basis points.
+func MeterState(line []byte) (register uint64, quality types.Bp) {
+	if len(line) != meterState {
+		return 0, 5000
+	}
+	return binary.BigEndian.Uint64(line), types.Bp(binary.BigEndian.Uint32(line[8:]))
+}
+
+// Verify judges one device's epoch.
+func (Meter) Verify(in *service.Input) *service.Output {
+	register, quality := MeterState(in.State)
+	out := &service.Output{
+		Evidence: make([]service.Verdict, len(in.Evidence)),
+		Reports:  make([]service.Verdict, len(in.Reports)),
+		Receipts: make([]types.Reason, len(in.Receipts)),
+	}
+	seen, panel := sighted(in, out)
+	start, echoed := register, false
+	for i, e := range in.Evidence {
+		switch e.Kind {
+		case MeterReading:
+			out.Evidence[i] = read(in, e, &register, start, seen, panel)
+		case MeterEcho:
+			if echoed || !in.Challenged || !bytes.Equal(e.Body, MeterChallenge(in.Seed, in.Device.Key)) {
+				out.Evidence[i].Reason = MeterEchoWrong
+			} else {
+				echoed = true
+			}
+		default:
+			out.Evidence[i].Reason = types.UnknownKind
+		}
+	}
+	if in.Challenged && echoed {
+		quality = min(quality+meterStep, 10000)
+	} else if in.Challenged {
+		quality -= min(quality, meterStep)
+	}
+	for i, item := range in.Receipts {
+		if item.Receipt.Units.Cmp(types.U64(register)) > 0 {
+			out.Receipts[i] = MeterBeyond
+		}
+	}
+	ticks := register - start
+	out.Quality, out.Totals = quality, []uint64{1, ticks}
+	out.State = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, register), uint32(quality))
+	if ticks > 0 {
+		out.Ordered = []tally.Ordered{{Class: MeterTicks, Units: types.U64(ticks)}}
+		out.Summary = binary.BigEndian.AppendUint64(nil, ticks)
+	}
+	return out
+}
+
+// sighted returns the median of what witnesses saw, and whether there are enough of them. One author counts once.
+func sighted(in *service.Input, out *service.Output) (median uint64, enough bool) {
+	var all []uint64
+	authors := map[types.Key]bool{}
+	for i, e := range in.Reports {
+		var m MeterRegister
+		switch err := types.Decode(e.Body, &m); {
+		case e.Kind != MeterSighted:
+			out.Reports[i].Reason = types.UnknownKind
+		case err != nil:
+			out.Reports[i].Reason = types.ReasonOf(err)
+		case m.Device != in.Device.Key || authors[e.Author]:
+			out.Reports[i].Reason = types.BadEncoding
+		default:
+			authors[e.Author] = true
+			all = append(all, m.Register)
+		}
+	}
+	if len(all) < MeterPanel {
+		return 0, false
+	}
+	slices.Sort(all)
+	return all[len(all)/2], true
+}
+
+// read moves the register, or says why not.
+func read(in *service.Input, e *evidence.Envelope, register *uint64, start, seen uint64, panel bool) service.Verdict {
+	var m MeterRegister
+	switch err := types.Decode(e.Body, &m); {
+	case err != nil:
+		return service.Verdict{Reason: types.ReasonOf(err)}
+	case m.Device != in.Device.Key:
+		return service.Verdict{Reason: types.UnknownAuthor}
+	case m.Register < *register:
+		return service.Verdict{Reason: MeterFalls}
+	case m.Register-start > MeterMost:
+		return service.Verdict{Reason: MeterFast}
+	case panel && m.Register > seen && m.Register-seen > MeterLeeway:
+		return service.Verdict{Reason: MeterOverstated, Proof: true}
+	}
+	*register = m.Register
+	return service.Verdict{}
+}
+
+// MeterSale is an output: ticks that a device sold to orders in one epoch.
+type MeterSale struct {
+	_      struct{} `cbor:",toarray"`
+	Device types.Key
+	Ticks  uint64
+}
+
+// Cross sells the epoch's ticks to orders, both sides in the order given.
+func (Meter) Cross(in *tally.CrossInput) *tally.CrossOutput {
+	out := &tally.CrossOutput{}
+	sold := make([]uint64, len(in.Summaries))
+	next := 0 // the first device that has something left
+	for _, o := range in.Orders {
+		if o.Order.Limit < MeterPrice {
+			continue
+		}
+		want := uint64(o.Reserved) / MeterPrice * MeterScale // whole thousands, so that every fill is exact
+		if most, ok := o.Order.Most.Uint64(); ok {
+			want = min(want, most/MeterScale*MeterScale)
+		}
+		for want > 0 && next < len(in.Summaries) {
+			have := ticks(in.Summaries[next].Summary)/MeterScale*MeterScale - sold[next]
+			n := min(want, have)
+			if n == 0 {
+				next++
+				continue
+			}
+			sold[next] += n
+			want -= n
+			out.Fills = append(out.Fills, tally.Fill{
+				Session: tally.SessionKey{Payer: o.Order.Payer, ID: o.Order.Session}, Device: in.Summaries[next].Device.Key,
+				Units: types.U64(n), Amount: types.Credit(n / MeterScale * MeterPrice),
+			})
+		}
+	}
+	out.Cells = count(in, sold)
+	for i, n := range sold {
+		if n > 0 {
+			out.Outputs = append(out.Outputs, types.Encode(&MeterSale{Device: in.Summaries[i].Device.Key, Ticks: n}))
+		}
+	}
+	return out
+}
+
+// ticks reads a summary.
+func ticks(summary []byte) uint64 { return binary.BigEndian.Uint64(summary) }
+
+// count adds what was sold to the cells' lines.
+func count(in *tally.CrossInput, sold []uint64) []tally.CellState {
+	cells := slices.Clone(in.Cells)
+	for i, n := range sold {
+		if n == 0 {
+			continue
+		}
+		cell := in.Summaries[i].Device.Cell
+		at, ok := slices.BinarySearchFunc(cells, cell, func(c tally.CellState, cell types.Cell) int {
+			if c.Cell < cell {
+				return -1
+			} else if c.Cell > cell {
+				return 1
+			}
+			return 0
+		})
+		if !ok {
+			cells = slices.Insert(cells, at, tally.CellState{Cell: cell, State: make([]byte, 8)})
+		}
+		cells[at].State = binary.BigEndian.AppendUint64(nil, ticks(cells[at].State)+n)
+	}
+	return cells
+}

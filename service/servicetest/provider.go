@@ -1,0 +1,53 @@
+package servicetest
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// MeterProvider is Meter's role on a device: it adds Step to its register in every epoch, reads it out, and answers the challenge
+// as soon as the epoch's seed is known. It goes on from the register in the last tally.
+type MeterProvider struct {
+	Step uint64 // ticks per epoch
+	// Lie is added to the register when it is read out: what witnesses will not see.
+	Lie uint64
+}
+
+var _ role.Provider = MeterProvider{}
+
+// Category returns MeterCategory.
+func (MeterProvider) Category() types.Category { return MeterCategory }
+
+// Run provides ticks until ctx ends.
+func (p MeterProvider) Run(ctx context.Context, host role.Host) error {
+	var read, echoed types.Epoch
+	notices := host.Notices(ctx)
+	for {
+		var n role.Notice
+		select {
+		case <-ctx.Done():
+			return nil
+		case n = <-notices:
+		}
+		if n.Epoch == 0 || ctx.Err() != nil {
+			return nil // the channel is closed
+		}
+		if n.Epoch > read {
+			register, _ := MeterState(n.Line)
+			m := MeterRegister{Device: host.Key(), Register: register + p.Step + p.Lie}
+			if err := host.Submit(ctx, MeterReading, m.Encode()); err != nil {
+				return fmt.Errorf("meter: read out epoch %d: %w", n.Epoch, err)
+			}
+			read = n.Epoch
+		}
+		if n.Epoch > echoed && n.Challenged && !n.Seed.IsZero() {
+			if err := host.Submit(ctx, MeterEcho, MeterChallenge(n.Seed, host.Key())); err != nil {
+				return fmt.Errorf("meter: echo epoch %d: %w", n.Epoch, err)
+			}
+			echoed = n.Epoch
+		}
+	}
+}
