@@ -28,6 +28,8 @@ import (
 	"github.com/cosmos/gogoproto/proto"
 	"github.com/spf13/cast"
 
+	"github.com/cairn-network/cairn/chain/app/openapi"
+
 	autocliv1 "cosmossdk.io/api/cosmos/autocli/v1"
 	reflectionv1 "cosmossdk.io/api/cosmos/reflection/v1"
 	"cosmossdk.io/log/v2"
@@ -81,6 +83,7 @@ func New(logger log.Logger, db dbm.DB, loadLatest bool, appOpts servertypes.AppO
 	a.SetBeginBlocker(func(ctx sdk.Context) (sdk.BeginBlock, error) { return a.manager.BeginBlock(ctx) })
 	a.SetEndBlocker(func(ctx sdk.Context) (sdk.EndBlock, error) { return a.manager.EndBlock(ctx) })
 	a.setAnteHandler()
+	a.setLane()
 
 	if loadLatest {
 		if err := a.LoadLatestVersion(); err != nil {
@@ -168,6 +171,7 @@ func (a *App) RegisterAPIRoutes(srv *api.Server, cfg serverconfig.APIConfig) {
 	cmtservice.RegisterGRPCGatewayRoutes(ctx, srv.GRPCGatewayRouter)
 	node.RegisterGRPCGatewayRoutes(ctx, srv.GRPCGatewayRouter)
 	Basics().RegisterGRPCGatewayRoutes(ctx, srv.GRPCGatewayRouter)
+	srv.Router.HandleFunc(openapi.Path, openapi.ServeHTTP)
 	if err := server.RegisterSwaggerAPI(ctx, srv.Router, cfg.Swagger); err != nil {
 		a.Logger().Error("the SDK's REST description is not served", "err", err)
 	}

@@ -29,6 +29,14 @@ import (
 	upgradekeeper "github.com/cosmos/cosmos-sdk/x/upgrade/keeper"
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
 
+	creditkeeper "github.com/cairn-network/cairn/chain/x/credit/keeper"
+	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
+	devicekeeper "github.com/cairn-network/cairn/chain/x/device/keeper"
+	devicetypes "github.com/cairn-network/cairn/chain/x/device/types"
+	rewardkeeper "github.com/cairn-network/cairn/chain/x/reward/keeper"
+	rewardtypes "github.com/cairn-network/cairn/chain/x/reward/types"
+	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
+
 	"cosmossdk.io/core/address"
 	"cosmossdk.io/core/store"
 	"cosmossdk.io/log/v2"
@@ -38,7 +46,7 @@ import (
 // block may write through them.
 type Keepers struct {
 	AccountKeeper      authkeeper.AccountKeeper
-	BankKeeper         bankkeeper.BaseKeeper
+	BankKeeper         Bank
 	StakingKeeper      *stakingkeeper.Keeper
 	SlashingKeeper     slashingkeeper.Keeper
 	DistributionKeeper distrkeeper.Keeper
@@ -48,6 +56,9 @@ type Keepers struct {
 	EvidenceKeeper     evidencekeeper.Keeper
 	UpgradeKeeper      *upgradekeeper.Keeper
 	ConsensusKeeper    consensuskeeper.Keeper
+	DeviceKeeper       devicekeeper.Keeper
+	CreditKeeper       creditkeeper.Keeper
+	RewardKeeper       rewardkeeper.Keeper
 }
 
 // Authority is the account in whose name governance changes parameters.
@@ -67,7 +78,9 @@ func (a *App) newKeepers(logger log.Logger, keys map[string]*storetypes.KVStoreK
 	a.SetParamStore(a.ConsensusKeeper.ParamsStore)
 	a.AccountKeeper = authkeeper.NewAccountKeeper(a.cdc, kv(authtypes.StoreKey), authtypes.ProtoBaseAccount,
 		moduleAccounts, accounts, Prefix, authority)
-	a.BankKeeper = bankkeeper.NewBaseKeeper(a.cdc, kv(banktypes.StoreKey), a.AccountKeeper, blockedAddresses(), authority, logger)
+	a.BankKeeper = Bank{
+		bankkeeper.NewBaseKeeper(a.cdc, kv(banktypes.StoreKey), a.AccountKeeper, blockedAddresses(), authority, logger), new(ledger),
+	}
 	a.StakingKeeper = stakingkeeper.NewKeeper(a.cdc, kv(stakingtypes.StoreKey), a.AccountKeeper, a.BankKeeper, authority, validators, consensus)
 	a.DistributionKeeper = distrkeeper.NewKeeper(a.cdc, kv(distrtypes.StoreKey), a.AccountKeeper, a.BankKeeper, a.StakingKeeper,
 		authtypes.FeeCollectorName, authority)
@@ -79,6 +92,27 @@ func (a *App) newKeepers(logger log.Logger, keys map[string]*storetypes.KVStoreK
 		accounts, runtime.ProvideCometInfoService())
 	a.GovKeeper = a.newGovKeeper(kv(govtypes.StoreKey), a.MsgServiceRouter(), authority)
 	a.StakingKeeper.SetHooks(stakingtypes.NewMultiStakingHooks(a.DistributionKeeper.Hooks(), a.SlashingKeeper.Hooks()))
+	a.newEconomy(kv, accounts, authority)
+}
+
+// newEconomy makes this chain's own keepers. x/tally comes last and tells the others of epochs.
+func (a *App) newEconomy(kv func(string) store.KVStoreService, accounts address.Codec, authority string) {
+	var err error
+	if a.RewardKeeper, err = rewardkeeper.New(a.cdc, kv(rewardtypes.StoreKey), authority, tallytypes.ModuleName, a.BankKeeper); err != nil {
+		panic(err)
+	}
+	if a.CreditKeeper, err = creditkeeper.New(a.cdc, kv(credittypes.StoreKey), accounts, authority, tallytypes.ModuleName,
+		a.BankKeeper, a.RewardKeeper); err != nil {
+		panic(err)
+	}
+	if a.DeviceKeeper, err = devicekeeper.New(a.cdc, kv(devicetypes.StoreKey), accounts, authority,
+		a.BankKeeper, a.RewardKeeper, a.CreditKeeper); err != nil {
+		panic(err)
+	}
+	a.BankKeeper.ledger.recorder = a.CreditKeeper
+	a.RewardKeeper.SetClock(clock{})
+	a.CreditKeeper.SetClock(clock{})
+	a.DeviceKeeper.SetTally(clock{}, clock{})
 }
 
 func (a *App) newGovKeeper(kv store.KVStoreService, router baseapp.MessageRouter, authority string) *govkeeper.Keeper {

@@ -28,6 +28,14 @@ import (
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 	"github.com/cosmos/cosmos-sdk/x/upgrade"
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
+
+	"github.com/cairn-network/cairn/chain/x/credit"
+	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
+	"github.com/cairn-network/cairn/chain/x/device"
+	devicetypes "github.com/cairn-network/cairn/chain/x/device/types"
+	"github.com/cairn-network/cairn/chain/x/reward"
+	rewardtypes "github.com/cairn-network/cairn/chain/x/reward/types"
+	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
 )
 
 // Basics lists what each module offers without its keeper: codecs, default genesis, REST routes.
@@ -46,6 +54,9 @@ func Basics() module.BasicManager {
 		upgrade.AppModuleBasic{},
 		consensus.AppModuleBasic{},
 		genutil.NewAppModuleBasic(genutiltypes.DefaultMessageValidator),
+		device.AppModuleBasic{},
+		credit.AppModuleBasic{},
+		reward.AppModuleBasic{},
 	)
 }
 
@@ -53,7 +64,7 @@ func Basics() module.BasicManager {
 var storeKeys = []string{
 	authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, slashingtypes.StoreKey, distrtypes.StoreKey,
 	govtypes.StoreKey, feegrant.StoreKey, authz.ModuleName, evidencetypes.StoreKey, upgradetypes.StoreKey,
-	consensustypes.StoreKey,
+	consensustypes.StoreKey, devicetypes.StoreKey, credittypes.StoreKey, rewardtypes.StoreKey,
 }
 
 // moduleAccounts are the accounts that modules own, with what each may do to the supply.
@@ -63,10 +74,15 @@ var moduleAccounts = map[string][]string{
 	stakingtypes.BondedPoolName:    {authtypes.Burner, authtypes.Staking},
 	stakingtypes.NotBondedPoolName: {authtypes.Burner, authtypes.Staking},
 	govtypes.ModuleName:            {authtypes.Burner},
+	devicetypes.ModuleName:         {authtypes.Burner},                   // bonds
+	credittypes.ModuleName:         {authtypes.Minter, authtypes.Burner}, // the vault
+	rewardtypes.ModuleName:         {authtypes.Minter},                   // on its way to devices and validators
+	tallytypes.ModuleName:          {authtypes.Burner},                   // escrows and appeals' bonds
 }
 
 // Orders in which modules act. Distribution comes before slashing so that a slash finds nothing left in the fee pool;
-// slashing before evidence, which jails through it; genutil after staking, whose pools its transactions fill.
+// slashing before evidence, which jails through it; genutil after staking, whose pools its transactions fill; this chain's
+// own modules after all that moves coins at genesis, and before staking at a block's end, which tells CometBFT of jailed ones.
 var (
 	preBlockers   = []string{upgradetypes.ModuleName, authtypes.ModuleName}
 	beginBlockers = []string{
@@ -74,13 +90,15 @@ var (
 		genutiltypes.ModuleName, authz.ModuleName,
 	}
 	endBlockers = []string{
-		banktypes.ModuleName, govtypes.ModuleName, stakingtypes.ModuleName, genutiltypes.ModuleName, feegrant.ModuleName,
+		banktypes.ModuleName, govtypes.ModuleName, credittypes.ModuleName, rewardtypes.ModuleName, devicetypes.ModuleName,
+		stakingtypes.ModuleName, genutiltypes.ModuleName, feegrant.ModuleName,
 	}
 	initGenesis = []string{
 		consensustypes.ModuleName, authtypes.ModuleName, banktypes.ModuleName, distrtypes.ModuleName,
 		stakingtypes.ModuleName, slashingtypes.ModuleName, govtypes.ModuleName,
 		genutiltypes.ModuleName, evidencetypes.ModuleName, authz.ModuleName, feegrant.ModuleName,
 		upgradetypes.ModuleName, vestingtypes.ModuleName,
+		rewardtypes.ModuleName, credittypes.ModuleName, devicetypes.ModuleName,
 	}
 )
 
@@ -89,7 +107,7 @@ func (a *App) newModuleManager() *module.Manager {
 		genutil.NewAppModule(a.AccountKeeper, a.StakingKeeper, a, a.encoding.TxConfig),
 		auth.NewAppModule(a.cdc, a.AccountKeeper, nil, nil),
 		vesting.NewAppModule(a.AccountKeeper, a.BankKeeper),
-		bank.NewAppModule(a.cdc, a.BankKeeper, a.AccountKeeper, nil),
+		bank.NewAppModule(a.cdc, a.BankKeeper.BaseKeeper, a.AccountKeeper, nil),
 		staking.NewAppModule(a.cdc, a.StakingKeeper, a.AccountKeeper, a.BankKeeper, nil),
 		slashing.NewAppModule(a.cdc, a.SlashingKeeper, a.AccountKeeper, a.BankKeeper, a.StakingKeeper, nil, a.encoding.InterfaceRegistry),
 		distribution.NewAppModule(a.cdc, a.DistributionKeeper, a.AccountKeeper, a.BankKeeper, a.StakingKeeper, nil),
@@ -99,6 +117,9 @@ func (a *App) newModuleManager() *module.Manager {
 		evidence.NewAppModule(a.EvidenceKeeper),
 		upgrade.NewAppModule(a.UpgradeKeeper, a.AccountKeeper.AddressCodec()),
 		consensus.NewAppModule(a.cdc, a.ConsensusKeeper),
+		reward.NewAppModule(a.RewardKeeper),
+		credit.NewAppModule(a.CreditKeeper),
+		device.NewAppModule(a.DeviceKeeper),
 	)
 	m.SetOrderPreBlockers(preBlockers...)
 	m.SetOrderBeginBlockers(beginBlockers...)

@@ -19,6 +19,8 @@ import (
 	"github.com/improbable-eng/grpc-web/go/grpcweb"
 	"google.golang.org/grpc"
 
+	"github.com/cairn-network/cairn/core/types"
+
 	"cosmossdk.io/log/v2"
 )
 
@@ -39,7 +41,7 @@ func serve(n *Node, logger log.Logger, cfg serverconfig.Config) (*front, error) 
 	if n.addresses.GRPC != "" {
 		l, err := net.Listen("tcp", n.addresses.GRPC)
 		if err != nil {
-			return nil, fmt.Errorf("local: gRPC: %w: %w", ErrPort, err)
+			return nil, types.Refuse(types.PortInUse, "local: gRPC: %v", err)
 		}
 		f.wait.Go(func() { f.grpc.Serve(l) })
 	}
@@ -49,7 +51,7 @@ func serve(n *Node, logger log.Logger, cfg serverconfig.Config) (*front, error) 
 	l, err := net.Listen("tcp", n.addresses.REST)
 	if err != nil {
 		f.close()
-		return nil, fmt.Errorf("local: REST: %w: %w", ErrPort, err)
+		return nil, types.Refuse(types.PortInUse, "local: REST: %v", err)
 	}
 	f.rest = &http.Server{
 		Handler:           f.handler(n, logger, cfg),
@@ -103,7 +105,7 @@ func (a Addresses) free() error {
 		}
 		l, err := net.Listen("tcp", address)
 		if err != nil {
-			return fmt.Errorf("local: %s: %w %s cannot be listened on: %w", name, ErrPort, address, err)
+			return types.Refuse(types.PortInUse, "local: %s at %s: %v", name, address, err)
 		}
 		l.Close()
 	}

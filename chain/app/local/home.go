@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cairn-network/cairn/chain/app"
 	cmtcfg "github.com/cometbft/cometbft/config"
 	"github.com/cosmos/cosmos-sdk/client/tx"
 	"github.com/cosmos/cosmos-sdk/codec"
@@ -26,13 +25,16 @@ import (
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
+	"github.com/cairn-network/cairn/chain/app"
+	"github.com/cairn-network/cairn/core/types"
+
 	"cosmossdk.io/math"
 )
 
 // KeyName is the validator's own account in its home's keyring.
 const KeyName = "validator"
 
-// ErrHome says that a home cannot be used: not writable, or already holding a chain.
+// ErrHome says that a home holds no chain, or holds one already where none should be.
 var ErrHome = errors.New("home")
 
 // Genesis describes a chain to be made.
@@ -258,6 +260,7 @@ func configs(v Validator, blockTime time.Duration) (*cmtcfg.Config, *serverconfi
 	comet.P2P.ListenAddress = "tcp://" + v.Addresses.P2P
 	comet.P2P.AddrBookStrict = false // peers share one address
 	comet.P2P.AllowDuplicateIP = true
+	comet.P2P.PexReactor = false // every peer is named; nothing is written after Stop
 	server := app.ServerConfig()
 	server.GRPC.Address = v.Addresses.GRPC
 	server.API.Address = "tcp://" + v.Addresses.REST
@@ -304,15 +307,15 @@ func Keyring(home string, cdc codec.Codec) (keyring.Keyring, error) {
 // consensus engine panic or exit on an unwritable folder.
 func Writable(home string) error {
 	if home == "" {
-		return fmt.Errorf("local: %w: none given", ErrHome)
+		return types.Refuse(types.HomeUnwritable, "local: no home is given")
 	}
 	for _, dir := range []string{home, filepath.Join(home, "config"), filepath.Join(home, "data")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("local: %w: %s cannot be made: %w", ErrHome, dir, err)
+			return types.Refuse(types.HomeUnwritable, "local: make %s: %v", dir, err)
 		}
 		f, err := os.CreateTemp(dir, ".writable-*")
 		if err != nil {
-			return fmt.Errorf("local: %w: %s cannot be written: %w", ErrHome, dir, err)
+			return types.Refuse(types.HomeUnwritable, "local: write in %s: %v", dir, err)
 		}
 		f.Close()
 		os.Remove(f.Name())

@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cairn-network/cairn/chain/app"
-	cmtdb "github.com/cometbft/cometbft-db"
 	cmtcfg "github.com/cometbft/cometbft/config"
 	"github.com/cometbft/cometbft/node"
 	"github.com/cometbft/cometbft/p2p"
@@ -30,12 +28,11 @@ import (
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 	"github.com/spf13/viper"
 
+	"github.com/cairn-network/cairn/chain/app"
+
 	"cosmossdk.io/log/v2"
 	sdkslog "cosmossdk.io/log/v2/slog"
 )
-
-// ErrPort says that an address is in use by another program, or may not be listened on.
-var ErrPort = errors.New("address")
 
 // Config says which node to start. Everything else comes from config.toml and app.toml in its home.
 type Config struct {
@@ -64,7 +61,8 @@ type Node struct {
 }
 
 // Start runs the node whose home cfg names, until Stop or until ctx ends. It returns when all servers listen. An address
-// in use gives ErrPort, a home that cannot be used ErrHome.
+// in use is refused with types.PortInUse, a home with types.HomeUnwritable or, while another node runs there,
+// types.HomeBusy; a home without a chain gives ErrHome.
 func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err := Writable(cfg.Home); err != nil {
 		return nil, err
@@ -153,7 +151,7 @@ func (n *Node) openApp(logger log.Logger, opts *viper.Viper, srv *serverconfig.C
 	home := opts.GetString(flags.FlagHome)
 	db, err := dbm.NewDB("application", server.GetAppDBBackend(opts), filepath.Join(home, "data"))
 	if err != nil {
-		return fmt.Errorf("local: open the state in %s: %w", home, err)
+		return busy(err, "open the state in "+home)
 	}
 	n.appClose = db.Close
 	options, err := baseOptions(opts)
@@ -274,28 +272,6 @@ func (n *Node) WaitHeight(ctx context.Context, h int64) error {
 		}
 	}
 	return nil
-}
-
-// database is one that closes once: who of CometBFT's parts closes which differs by version.
-type database struct {
-	cmtdb.DB
-	once sync.Once
-	err  error
-}
-
-func (d *database) Close() error {
-	d.once.Do(func() { d.err = d.DB.Close() })
-	return d.err
-}
-
-func (n *Node) openDB(ctx *cmtcfg.DBContext) (cmtdb.DB, error) {
-	db, err := cmtcfg.DefaultDBProvider(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("local: open %s in %s (is another node running there?): %w", ctx.ID, ctx.Config.DBDir(), err)
-	}
-	d := &database{DB: db}
-	n.dbs = append(n.dbs, d)
-	return d, nil
 }
 
 func listening(comet *cmtcfg.Config, srv *serverconfig.Config) Addresses {

@@ -16,6 +16,8 @@ import (
 	serverconfig "github.com/cosmos/cosmos-sdk/server/config"
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 
+	"github.com/cairn-network/cairn/core/types"
+
 	"cosmossdk.io/math"
 )
 
@@ -112,7 +114,7 @@ func TestPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if _, err := Start(t.Context(), Config{Home: v.Home}); !errors.Is(err, ErrPort) {
+	if _, err := Start(t.Context(), Config{Home: v.Home}); !errors.Is(err, types.PortInUse) {
 		t.Fatalf("Start on a port in use: %v", err)
 	}
 	l.Close()
@@ -130,9 +132,11 @@ func TestSecondNodeInOneHome(t *testing.T) {
 		}
 		c.RPC.ListenAddress, c.P2P.ListenAddress, s.GRPC.Address, s.API.Address = "tcp://"+a.RPC, "tcp://"+a.P2P, a.GRPC, "tcp://"+a.REST
 	}
-	if m, err := Start(t.Context(), Config{Home: v.Home, Configure: other}); err == nil {
-		m.Stop()
-		t.Fatal("two nodes share a home")
+	if m, err := Start(t.Context(), Config{Home: v.Home, Configure: other}); !errors.Is(err, types.HomeBusy) {
+		if err == nil {
+			m.Stop()
+		}
+		t.Fatalf("a second node in one home: %v", err)
 	}
 	reach(t, n, n.App().LastBlockHeight()+2)
 }
@@ -146,7 +150,7 @@ func TestHome(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Start(t.Context(), Config{Home: filepath.Join(file, "home")}); !errors.Is(err, ErrHome) {
+	if _, err := Start(t.Context(), Config{Home: filepath.Join(file, "home")}); !errors.Is(err, types.HomeUnwritable) {
 		t.Errorf("Start in a home that cannot be made: %v", err)
 	}
 	if _, err := Start(t.Context(), Config{Home: t.TempDir()}); !errors.Is(err, ErrHome) {
