@@ -217,6 +217,10 @@ func (v *Verifier) recompute(ctx context.Context, p *path, h *ledger.Header) (*c
 	if err != nil {
 		return nil, err
 	}
+	// Whatever it turns out to be: as long as the header can be voted on, others may ask for its batch.
+	if _, err := v.store.blobs.put(header.Epoch, raw); err != nil {
+		return nil, err
+	}
 	c, err := v.tally(ctx, base, turnOf(header), prev, raw)
 	if errors.Is(err, tally.ErrInput) {
 		return nil, fmt.Errorf("%w: %w", types.Mismatch, err)

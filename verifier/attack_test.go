@@ -1,0 +1,433 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+// generous is a liar's rule: it counts every unit twice.
+type generous struct{ work }
+
+func (g generous) Verify(in *tally.Input) *tally.Output {
+	out := g.work.Verify(in)
+	out.Ordered[0].Units = types.U64(2 * out.Ordered[0].Units.Lo)
+	return out
+}
+
+// sendAll lets each device hand in one reading and a receipt.
+func (n *network) sendAll() (items int) {
+	for _, d := range n.device {
+		d.send(append(d.receipt(1000), evidenceItem(d.envelope(reading, nil)))...)
+		items += 3
+	}
+	return items
+}
+
+func (n *network) weight(h *tally.Header) uint64 {
+	if len(h.Totals.Categories) == 0 {
+		return 0
+	}
+	return h.Totals.Categories[0].Weight.Lo / 10_000
+}
+
+// TestThreeOfFour: headers come with one verifier missing, and not with two.
+func TestThreeOfFour(t *testing.T) {
+	testNetwork(t, 4, 2, func(n *network) {
+		away := n.leader(2, 3)
+		if away == n.leader(2, 0) {
+			t.Fatal("leaders of one epoch repeat")
+		}
+		n.stop(away)
+		items := n.sendAll()
+		if h := n.accepted(2); h.Round != 0 || h.Totals.Counted != uint64(items) {
+			t.Fatalf("header: %+v", h)
+		}
+		n.start(away)
+		n.block()
+		n.block()
+		n.block()
+		ep, _ := n.chain.Epoch(n.ctx, 2)
+		if got := n.header(2).Signed; got != ep.Power() {
+			t.Fatalf("the verifier that came back did not add its signature: %d of %d", got, ep.Power())
+		}
+	})
+}
+
+// TestLeaderDown: the next leader starts anew.
+func TestLeaderDown(t *testing.T) {
+	testNetwork(t, 4, 2, func(n *network) {
+		n.stop(n.leader(2, 0))
+		items := n.sendAll()
+		if h := n.accepted(2); h.Round != 1 || h.Totals.Counted != uint64(items) {
+			t.Fatalf("round %d, counted %d of %d", h.Round, h.Totals.Counted, items)
+		}
+		if ep, _ := n.chain.Epoch(n.ctx, 3); !ep.Challenged {
+			t.Fatal("the seed was known in round 1, but challenges do not bind")
+		}
+	})
+}
+
+// TestWrongHeader: a leader that computes by other rules gets no signature but its own, and its round lapses.
+func TestWrongHeader(t *testing.T) {
+	testNetwork(t, 4, 2, func(n *network) {
+		liar := n.leader(2, 0)
+		n.stop(liar)
+		n.peers[liar].rules = []tally.Verifier{generous{}}
+		n.start(liar)
+		n.sendAll()
+		h := n.accepted(2)
+		if h.Round != 1 || n.weight(h) != 2 {
+			t.Fatalf("round %d, weight %d", h.Round, n.weight(h))
+		}
+		// To the liar the honest header is the wrong one: it appeals, alone, and loses the bond.
+		n.block()
+		n.block()
+		if at := n.header(2); at.Status != ledger.Accepted {
+			t.Fatalf("the honest header is %s", at.Status)
+		}
+		if a, _ := n.chain.Account(n.ctx, n.peers[liar].cfg.Account); a.Balance >= 1_000_000_000_000 {
+			t.Fatalf("the liar still has %d", a.Balance)
+		}
+	})
+}
+
+// deaf is a bus on which some subjects cannot be heard.
+type deaf struct {
+	bus.Bus
+	prefix string
+}
+
+func (d deaf) SubscribeLast(ctx context.Context, pattern string, handle func(bus.Message)) error {
+	return d.Bus.SubscribeLast(ctx, pattern, func(m bus.Message) {
+		if !strings.HasPrefix(m.Subject, d.prefix) {
+			handle(m)
+		}
+	})
+}
+
+// TestHandover: what only one verifier acknowledged comes into the batch, and a leader that will not hear of it gets no
+// signatures.
+func TestHandover(t *testing.T) {
+	for _, hears := range []bool{true, false} {
+		testNetwork(t, 4, 2, func(n *network) {
+			leader := n.leader(2, 0)
+			if !hears {
+				n.stop(leader)
+				n.peers[leader].wrap = func(b bus.Bus) bus.Bus { return deaf{b, "last.handover."} }
+				n.start(leader)
+			}
+			// Two others acknowledge: with three of four needed, their refusal decides.
+			var who []int
+			for i := range n.peers {
+				if i != leader && len(who) < 2 {
+					who = append(who, i)
+				}
+			}
+			e := n.device[0].envelope(reading, nil)
+			n.device[0].sendTo(who, evidenceItem(e))
+			if got, _ := n.device[0].verdict(e.Hash); got != 2 {
+				t.Fatalf("%d verifiers accepted", got)
+			}
+			h := n.accepted(2)
+			if want := map[bool]uint8{true: 0, false: 1}[hears]; h.Round != want || h.Totals.Counted != 1 {
+				t.Fatalf("leader hears: %v, round %d, counted %d", hears, h.Round, h.Totals.Counted)
+			}
+		})
+	}
+}
+
+// TestEquivocator: two signatures for one round are reported, and cost the seat.
+func TestEquivocator(t *testing.T) {
+	testNetwork(t, 4, 2, func(n *network) {
+		n.sendAll()
+		h := n.accepted(2)
+		liar := n.leader(2, int(h.Round))
+		p := n.peers[liar]
+		other := *h
+		other.State[0] ^= 1
+		proposal := &bus.Proposal{Chain: testChain, Epoch: 2, Round: h.Round, Header: other.Encode()}
+		if err := p.link.PublishLast(n.ctx, bus.ProposalSubject(p.v.Key(), 0), bus.Seal(p.cfg.Key, proposal)); err != nil {
+			t.Fatal(err)
+		}
+		sig := bus.SignHeader(p.cfg.Key, testChain, 2, 0, h.Round, other.Hash())
+		if err := p.link.PublishLast(n.ctx, bus.SignatureSubject(p.v.Key(), 0), bus.Encode(sig)); err != nil {
+			t.Fatal(err)
+		}
+		n.block()
+		n.block()
+		if _, out := n.chain.Jailed(p.v.Key()); !out {
+			t.Fatal("the equivocator was not reported")
+		}
+		n.balanced()
+		n.accepted(3)
+		n.accepted(4) // the other three go on
+	})
+}
+
+// TestNoSecondSignature: a verifier that restarts in its own round proposes the same header again, whatever came meanwhile.
+func TestNoSecondSignature(t *testing.T) {
+	testNetwork(t, 4, 1, func(n *network) {
+		leader := n.leader(2, 0)
+		for i := range n.peers {
+			if i != leader {
+				n.stop(i)
+			}
+		}
+		n.sendAll()
+		n.toEpoch(3)
+		n.block() // the grace is over: it proposes alone
+		n.block()
+		first := n.peers[leader].v.store.signed(2, 0, 0)
+		if first == nil {
+			t.Fatal("the leader did not propose")
+		}
+		n.stop(leader)
+		for i := range n.peers {
+			n.start(i)
+		}
+		n.block()
+		if again := n.peers[leader].v.store.signed(2, 0, 0); again == nil || again.Hash() != first.Hash() {
+			t.Fatal("the leader signed another header")
+		}
+		h := n.accepted(2)
+		if h.Round == 0 && h.Hash() != first.Hash() {
+			t.Fatal("another header of round 0 was accepted")
+		}
+		for _, p := range n.peers {
+			if _, out := n.chain.Jailed(p.v.Key()); out {
+				t.Fatal("somebody equivocated")
+			}
+		}
+	})
+}
+
+// TestRefusals: everything that intake refuses, with its reason; none of it is counted.
+func TestRefusals(t *testing.T) {
+	testNetwork(t, 1, 2, func(n *network) {
+		d, stranger := n.device[0], &device{n: n, key: types.NewPrivateKey([32]byte{3, 99})}
+		n.toHeight(25)
+		cases := []struct {
+			want types.Reason
+			item func() bus.Item
+		}{
+			{types.WrongChain, func() bus.Item {
+				return evidenceItem(d.envelope(reading, func(p *evidence.Payload) { p.Chain = "other-1" }))
+			}},
+			{types.WrongEpoch, func() bus.Item { return evidenceItem(d.envelope(reading, func(p *evidence.Payload) { p.Epoch = 1 })) }},
+			{types.WrongEpoch, func() bus.Item { return evidenceItem(d.envelope(reading, func(p *evidence.Payload) { p.Epoch = 9 })) }},
+			{types.WrongEpoch, func() bus.Item { return evidenceItem(d.envelope(lasting, func(p *evidence.Payload) { p.Epoch = 1 })) }},
+			{types.BadAnchor, func() bus.Item {
+				return evidenceItem(d.envelope(reading, func(p *evidence.Payload) { p.Anchor.Hash[0] ^= 1 }))
+			}},
+			{types.BadAnchor, func() bus.Item {
+				return evidenceItem(d.envelope(reading, func(p *evidence.Payload) { p.Anchor.Height = 9999 }))
+			}},
+			{types.BadAnchor, func() bus.Item {
+				return evidenceItem(d.envelope(reading, func(p *evidence.Payload) { p.Anchor.Height = 0 }))
+			}},
+			{types.UnknownCategory, func() bus.Item {
+				return evidenceItem(d.envelope(reading, func(p *evidence.Payload) { p.Category = 9 }))
+			}},
+			{types.UnknownKind, func() bus.Item { return evidenceItem(d.envelope(77, nil)) }},
+			{types.UnknownAuthor, func() bus.Item { return evidenceItem(stranger.envelope(reading, nil)) }},
+			{types.BadSignature, func() bus.Item {
+				raw := slices.Clone(d.envelope(reading, nil).Raw)
+				raw[len(raw)-1] ^= 1
+				return bus.Item{Type: bus.Evidence, Raw: raw}
+			}},
+			{types.BadEncoding, func() bus.Item {
+				raw := d.envelope(reading, nil).Raw
+				return bus.Item{Type: bus.Evidence, Raw: raw[:len(raw)-1]}
+			}},
+			{types.BadSignature, func() bus.Item { // the device's countersignature is missing
+				item := d.receipt(1)[1]
+				raw := slices.Clone(item.Raw)
+				raw[len(raw)-3] ^= 1
+				return bus.Item{Type: bus.Receipt, Raw: raw}
+			}},
+		}
+		for i, c := range cases {
+			item := c.item()
+			d.send(item)
+			if ok, got := d.verdict(item.Hash()); ok != 0 || got != c.want {
+				t.Errorf("case %d: accepted by %d, reason %q, want %q", i, ok, got, c.want)
+			}
+		}
+		if h := n.accepted(2); h.Totals.Counted != 0 || h.Totals.Refused != 0 {
+			t.Fatalf("counted %d, refused %d", h.Totals.Counted, h.Totals.Refused)
+		}
+	})
+}
+
+// TestOneBadApple: a wrong signature among many good ones spoils none of them.
+func TestOneBadApple(t *testing.T) {
+	testNetwork(t, 1, 1, func(n *network) {
+		d := n.device[0]
+		var items []bus.Item
+		var good []types.Hash
+		for i := range 6 {
+			e := d.envelope(reading, nil)
+			if i == 3 {
+				e.Raw = slices.Clone(e.Raw)
+				e.Raw[len(e.Raw)-1] ^= 1
+			} else {
+				good = append(good, e.Hash)
+			}
+			items = append(items, evidenceItem(e))
+		}
+		d.send(items...)
+		for _, h := range good {
+			if ok, why := d.verdict(h); ok != 1 {
+				t.Fatalf("a good envelope: %q", why)
+			}
+		}
+		if ok, why := d.verdict(items[3].Hash()); ok != 0 || why != types.BadSignature {
+			t.Fatalf("the wrong one: accepted by %d, %q", ok, why)
+		}
+	})
+}
+
+// TestQuota: beyond the quota nothing is acknowledged, lowest numbers first; what was acknowledged stays so when it is sent
+// again, and counts once.
+func TestQuota(t *testing.T) {
+	testNetwork(t, 2, 1, func(n *network) {
+		d := n.device[0]
+		var items []bus.Item
+		for range workSpec.Quota.Count + 3 {
+			items = append(items, evidenceItem(d.envelope(reading, nil)))
+		}
+		slices.Reverse(items) // the quota goes to the lowest all the same
+		for range 3 {
+			d.send(items...)
+		}
+		for i, item := range items {
+			ok, why := d.verdict(item.Hash())
+			if over := i < 3; over && (ok != 0 || why != types.OverQuota) || !over && ok != 2 {
+				t.Fatalf("item %d of %d: accepted by %d, reason %q", i, len(items), ok, why)
+			}
+		}
+		if h := n.accepted(2); h.Totals.Counted != uint64(workSpec.Quota.Count) || h.Totals.Refused != 0 {
+			t.Fatalf("counted %d, refused %d", h.Totals.Counted, h.Totals.Refused)
+		}
+		// A replay in the next epoch changes nothing.
+		n.toEpoch(4)
+		d.send(items[3:]...)
+		if ok, why := d.verdict(items[5].Hash()); why != types.WrongEpoch {
+			t.Fatalf("a replay: accepted by %d, %q", ok, why)
+		}
+		if h := n.accepted(4); h.Totals.Counted != 0 {
+			t.Fatalf("a replay counted: %d", h.Totals.Counted)
+		}
+	})
+}
+
+// TestSplitDevice: a device that shows one number twice, to different verifiers, loses what it handed in and its bond.
+func TestSplitDevice(t *testing.T) {
+	testNetwork(t, 4, 2, func(n *network) {
+		d := n.device[0]
+		seq := d.seq
+		a := d.envelope(reading, nil)
+		d.seq = seq
+		b := d.envelope(reading, func(p *evidence.Payload) { p.Body = []byte("other") })
+		d.sendTo([]int{0, 1}, evidenceItem(a))
+		d.sendTo([]int{2, 3}, evidenceItem(b))
+		n.device[1].send(evidenceItem(n.device[1].envelope(reading, nil)))
+		h := n.accepted(2)
+		if h.Totals.Counted != 1 || h.Totals.Refused != 2 || h.Totals.Penalty != workSpec.Params.Bond {
+			t.Fatalf("counted %d, refused %d, penalty %d", h.Totals.Counted, h.Totals.Refused, h.Totals.Penalty)
+		}
+	})
+}
+
+// TestVoid: three of four sign a wrong header; the fourth appeals, all others recompute and vote it down, and the region
+// goes on from before it without losing what customers signed.
+func TestVoid(t *testing.T) {
+	testNetwork(t, 4, 2, func(n *network) {
+		honest := n.leader(2, 3)
+		for i := range n.peers {
+			if i != honest {
+				n.stop(i)
+				n.peers[i].rules = []tally.Verifier{generous{}}
+				n.start(i)
+			}
+		}
+		n.sendAll()
+		h := n.accepted(2)
+		if n.weight(h) != 4 {
+			t.Fatalf("weight %d: the liars did not get their header", n.weight(h))
+		}
+		// The liars repent: from here on all compute by the rules, from what they acknowledged.
+		for i := range n.peers {
+			if i != honest {
+				n.stop(i)
+				n.peers[i].rules = []tally.Verifier{work{}}
+				for _, name := range []string{"verifier.db", "blobs"} {
+					if err := os.RemoveAll(filepath.Join(n.peers[i].cfg.Dir, name)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				n.start(i)
+			}
+		}
+		for range 4 {
+			n.block()
+		}
+		if got := n.header(2); got.Status != ledger.Voided {
+			t.Fatalf("the wrong header is %s", got.Status)
+		}
+		n.balanced()
+		n.device[0].send(evidenceItem(n.device[0].envelope(reading, nil)))
+		h3 := n.accepted(3)
+		if h3.Totals.Spent != 2000 || n.weight(h3) != 1 || h3.Totals.Refused != 0 {
+			t.Fatalf("after the void: spent %d, weight %d, refused %d", h3.Totals.Spent, n.weight(h3), h3.Totals.Refused)
+		}
+		if h4 := n.accepted(4); h4.Totals.Spent != 2000 || h4.Totals.Amount == 0 {
+			t.Fatalf("the epoch after: %+v", h4.Totals)
+		}
+		n.toEpoch(7)
+		if got := n.header(4); got.Status != ledger.Final {
+			t.Fatalf("epoch 4 is %s", got.Status)
+		}
+		n.balanced()
+	})
+}
+
+// TestArrival: the order in which things arrive changes no byte.
+func TestArrival(t *testing.T) {
+	var headers []string
+	for shuffle := range 3 {
+		testNetwork(t, 2, 4, func(n *network) {
+			type sending struct {
+				d     *device
+				items []bus.Item
+			}
+			var all []sending
+			for _, d := range n.device {
+				all = append(all, sending{d, d.receipt(500)}, sending{d, []bus.Item{evidenceItem(d.envelope(reading, nil)), evidenceItem(d.envelope(lasting, nil))}})
+			}
+			for i := range all {
+				s := all[(i*[]int{1, 3, 5}[shuffle]+shuffle)%len(all)]
+				if shuffle == 2 {
+					s.d.sendTo([]int{i % 2}, s.items...)
+				} else {
+					s.d.send(s.items...)
+				}
+			}
+			headers = append(headers, fmt.Sprintf("%x", n.accepted(2).Encode()))
+		})
+	}
+	if headers[0] != headers[1] || headers[0] != headers[2] {
+		t.Fatalf("headers differ:\n%s\n%s\n%s", headers[0], headers[1], headers[2])
+	}
+}
