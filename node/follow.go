@@ -132,7 +132,8 @@ func (n *Node) begin(ctx context.Context, b bus.Bus, notice *bus.Notice) {
 		n.log.Error("outbox", "error", err)
 	}
 	n.giveUp(given)
-	n.publishAsks(ctx, b)
+	n.hideAsks()
+	poke(n.work)
 	if keys := n.payers.keys(); len(keys) > 0 {
 		n.askPayers(ctx, b, notice.Set, keys)
 	}

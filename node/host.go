@@ -211,15 +211,13 @@ func (r *runner) Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk
 	r.mu.Lock()
 	run := r.ctx
 	r.mu.Unlock()
-	o := offer{subject: bus.AskSubject(r.Key(), ask.Category, ask.Class), raw: signed.Encode(), ctx: run}
+	o := &offer{subject: bus.AskSubject(r.Key(), ask.Category, ask.Class), raw: signed.Encode(), ctx: run}
 	r.node.mu.Lock()
 	r.node.asks[o.subject] = o
 	r.node.mu.Unlock()
 	if b := r.node.connection(); b != nil {
-		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-		defer cancel()
-		if err := b.PublishLast(ctx, o.subject, o.raw); err != nil {
-			r.log.Warn("publish ask", "error", err) // the next epoch publishes it again
+		if err := r.node.show(ctx, b, o); err != nil {
+			r.log.Debug("publish ask", "error", err) // the sender tries again
 		}
 	}
 	return signed, nil

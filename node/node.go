@@ -70,8 +70,8 @@ type Node struct {
 	work      chan struct{} // something is due
 
 	mu   sync.Mutex
-	bus  bus.Bus // nil until logged on
-	asks map[string]offer
+	bus  bus.Bus           // nil until logged on
+	asks map[string]*offer // by subject
 }
 
 // offer is an ask that is kept published.
@@ -79,6 +79,7 @@ type offer struct {
 	subject string
 	raw     []byte
 	ctx     context.Context // of the provider
+	shown   bool            // since it was made, or the bus was last away
 }
 
 // New opens a home that has a key. Providers run once Run does.
@@ -97,7 +98,7 @@ func New(config Config, providers []role.Provider, log *slog.Logger) (*Node, err
 		return nil, err
 	}
 	n := &Node{config: config, chain: config.Pin.Chain, key: key, log: log, payers: payers{known: map[types.Key]*payer{}},
-		asks: map[string]offer{}, news: make(chan struct{}, 1), work: make(chan struct{}, 1), chore: make(chan struct{}, 1), status: newStatus()}
+		asks: map[string]*offer{}, news: make(chan struct{}, 1), work: make(chan struct{}, 1), chore: make(chan struct{}, 1), status: newStatus()}
 	for _, p := range providers {
 		dir := filepath.Join(config.Home, "providers", p.Category().String())
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -266,8 +267,9 @@ func (n *Node) send(ctx context.Context) {
 		if away {
 			away = false
 			n.outbox.soon()
-			n.publishAsks(ctx, b)
+			n.hideAsks()
 		}
+		n.showAsks(ctx, b)
 		submits := n.outbox.due(time.Now(), n.config.Resend)
 		for _, s := range submits {
 			if err := b.Publish(ctx, bus.SubmitSubject(b.Key(), n.config.Region), bus.Encode(s)); err != nil {
@@ -282,23 +284,43 @@ func (n *Node) send(ctx context.Context) {
 	}
 }
 
-// publishAsks puts all asks of running providers on the bus.
-func (n *Node) publishAsks(ctx context.Context, b bus.Bus) {
+// hideAsks has all asks published again.
+func (n *Node) hideAsks() {
 	n.mu.Lock()
-	asks := make([]offer, 0, len(n.asks))
+	defer n.mu.Unlock()
+	for _, a := range n.asks {
+		a.shown = false
+	}
+}
+
+// showAsks puts those asks of running providers on the bus that are not there yet.
+func (n *Node) showAsks(ctx context.Context, b bus.Bus) {
+	var hidden []*offer
+	n.mu.Lock()
 	for subject, a := range n.asks {
 		if a.ctx.Err() != nil {
 			delete(n.asks, subject)
-			continue
+		} else if !a.shown {
+			hidden = append(hidden, a)
 		}
-		asks = append(asks, a)
 	}
 	n.mu.Unlock()
-	for _, a := range asks {
-		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-		if err := b.PublishLast(ctx, a.subject, a.raw); err != nil {
-			n.log.Warn("publish ask", "error", err)
+	for _, a := range hidden {
+		if err := n.show(ctx, b, a); err != nil {
+			n.log.Debug("publish ask", "error", err) // the next turn tries again
+			return
 		}
-		cancel()
 	}
+}
+
+func (n *Node) show(ctx context.Context, b bus.Bus, a *offer) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	if err := b.PublishLast(ctx, a.subject, a.raw); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	a.shown = true
+	return nil
 }
