@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -47,6 +48,10 @@ type Digest struct {
 type Tallies interface {
 	// Digest returns ledger.ErrNotFound for a tally that is not kept (any more).
 	Digest(ctx context.Context, epoch types.Epoch, region types.Region) (*Digest, error)
+	// Claim returns a device's leaf of the newest final header with its proof, or an error with reason not_final.
+	Claim(ctx context.Context, device types.Key) (*ledger.Claim, error)
+	// Bundle writes all that a tally was made from, for whoever recomputes it.
+	Bundle(ctx context.Context, epoch types.Epoch, region types.Region, w io.Writer) error
 }
 
 // Config says where the index lives.

@@ -3,6 +3,7 @@ package explorer
 import (
 	"context"
 	"embed"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +47,9 @@ func (x *Explorer) Handler() http.Handler {
 	api("/devices/{device}", func(r *http.Request) (any, error) { return x.device(r) })
 	api("/tallies", func(r *http.Request) (any, error) { return x.index.tallies(r.Context(), number(r, "limit")) })
 	api("/tallies/{epoch}/{region}", func(r *http.Request) (any, error) { return x.tally(r) })
+	api("/proof/{device}", func(r *http.Request) (any, error) { return x.proof(r) })
+	api("/claim/{device}", func(r *http.Request) (any, error) { return x.claim(r) })
+	mux.HandleFunc("GET /api/tallies/{epoch}/{region}/bundle", x.bundle)
 	api("/refusals", func(r *http.Request) (any, error) {
 		return x.index.refusals(r.Context(), r.FormValue("device"), types.Epoch(number(r, "epoch")), number(r, "limit"))
 	})
@@ -65,15 +69,18 @@ func (x *Explorer) answer(w http.ResponseWriter, r *http.Request, f func(*http.R
 	w.Header().Set("Access-Control-Allow-Origin", "*") // public data
 	if err != nil {
 		w.WriteHeader(x.code(err))
-		out = map[string]string{"message": err.Error(), "reason": string(types.ReasonOf(err))}
+		out = map[string]any{"message": err.Error(), "reason": types.ReasonOf(err)}
 	}
 	json.NewEncoder(w).Encode(out)
 }
 
 // code maps an error to its HTTP status, and logs what nobody asked for.
 func (x *Explorer) code(err error) int {
-	if errors.Is(err, errNotFound) || errors.Is(err, ledger.ErrNotFound) {
+	switch {
+	case errors.Is(err, errNotFound), errors.Is(err, ledger.ErrNotFound), types.ReasonOf(err) == types.UnknownBlob:
 		return http.StatusNotFound
+	case types.ReasonOf(err) == types.NotFinal, types.ReasonOf(err) == types.UnknownAuthor:
+		return http.StatusConflict
 	}
 	x.log.Error("explorer: request", "err", err)
 	return http.StatusInternalServerError
@@ -141,6 +148,48 @@ func (x *Explorer) tally(r *http.Request) (*TallyPage, error) {
 	p := &TallyPage{Tally: *t}
 	p.Refusals, err = x.index.refusals(r.Context(), "", t.Epoch, 100)
 	return p, err
+}
+
+// proof returns a device's leaf and its proof, as Go programs read it.
+func (x *Explorer) proof(r *http.Request) (*ledger.Claim, error) {
+	device, err := types.ParseKey(r.PathValue("device"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, errNotFound)
+	}
+	return x.tallies.Claim(r.Context(), device)
+}
+
+// Claim is a claim as cairn.tally.v1.Claim writes it in JSON: what a wallet puts into MsgClaim.
+type Claim struct {
+	Epoch    types.Epoch  `json:"epoch,string"`
+	Region   types.Region `json:"region"`
+	Leaf     []byte       `json:"leaf"`
+	Index    uint64       `json:"index,string"`
+	Siblings []byte       `json:"siblings"`
+}
+
+func (x *Explorer) claim(r *http.Request) (*Claim, error) {
+	c, err := x.proof(r)
+	if err != nil {
+		return nil, err
+	}
+	out := &Claim{Epoch: c.Epoch, Region: c.Region, Leaf: types.Encode(&c.Leaf), Index: c.Proof.Index}
+	for _, s := range c.Proof.Siblings {
+		out.Siblings = append(binary.BigEndian.AppendUint64(out.Siblings, s.Sum), s.Hash[:]...)
+	}
+	return out, nil
+}
+
+// bundle streams all that a tally was made from.
+func (x *Explorer) bundle(w http.ResponseWriter, r *http.Request) {
+	page, err := x.tally(r)
+	if err == nil {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		err = x.tallies.Bundle(r.Context(), page.Tally.Epoch, page.Tally.Region, w)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), x.code(err))
+	}
 }
 
 // front is what the first page shows.

@@ -95,6 +95,9 @@ func (g *Gateway) mux() (http.Handler, error) {
 // Handler serves the REST API.
 func (g *Gateway) Handler() http.Handler { return g.handler }
 
+// Wallet returns the wallet of an API key.
+func (g *Gateway) Wallet(api string) (*Wallet, error) { return g.market.store.find(api) }
+
 // Run follows the network and runs the customers' background work until ctx ends.
 func (g *Gateway) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)

@@ -8,7 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
+	"github.com/cairn-network/cairn/ledger"
 )
 
 func deviceCommand() *cobra.Command {
@@ -20,7 +23,10 @@ func deviceCommand() *cobra.Command {
 		Example: "  cairn device list\n  cairn device list --json"}
 	show := &cobra.Command{Use: "show DEVICE", Short: "Show one device: earnings, refusals and why", Args: exactly("DEVICE"), RunE: deviceShow,
 		Example: "  cairn device show did:key:z6Mk…"}
-	c.AddCommand(homeFlags(list), homeFlags(show))
+	register := &cobra.Command{Use: "register CODE", Short: "Register the device that shows a claim code", Args: exactly("CODE"), RunE: deviceRegister,
+		Example: "  cairn device register cairn-claim:hF… --from me --bond 0"}
+	register.Flags().String("bond", "0", "STONE to bond, where the category asks for a bond")
+	c.AddCommand(homeFlags(list), homeFlags(show), homeFlags(fromFlag(register)))
 	return c
 }
 
@@ -68,5 +74,42 @@ func deviceShow(c *cobra.Command, args []string) error {
 		for _, r := range page.Refusals {
 			fmt.Fprintf(w, "  refused   %d × %s\n            try: %s\n", r.Count, r.Reason, tryOf(r.Reason))
 		}
+	})
+}
+func deviceRegister(c *cobra.Command, args []string) error {
+	l, err := openLedger(c)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	statement, err := evidence.ParseCode(args[0], l.Chain())
+	if err != nil {
+		return fmt.Errorf("device register: %w", err)
+	}
+	from, _ := c.Flags().GetString("from")
+	owner, err := l.Lookup(from)
+	if err != nil {
+		return err
+	}
+	if owner != statement.Statement.Owner {
+		return advice{fmt.Errorf("device register: the code names owner %v, account %s is %v", statement.Statement.Owner, from, owner),
+			"make the code with --owner " + owner.String()}
+	}
+	text, _ := c.Flags().GetString("bond")
+	bond, err := parseStone(text)
+	if err != nil {
+		return usageError{c.CommandPath(), err}
+	}
+	done, err := l.Submit(c.Context(), owner, ledger.Register{Statement: *statement, Bond: bond})
+	if err != nil {
+		return fmt.Errorf("device register: %w", err)
+	}
+	out := struct {
+		Device types.Key `json:"device"`
+		Height uint64    `json:"height"`
+		Tx     string    `json:"tx"`
+	}{statement.Statement.Device, done.Height, done.TxHash}
+	return outputOf(c).print(out, func(w io.Writer) {
+		fmt.Fprintf(w, "registered %v in block %d; it counts from the next epoch\n", out.Device, out.Height)
 	})
 }

@@ -83,6 +83,11 @@ type Customer interface {
 	Run(ctx context.Context) error
 }
 
+// Starter is a Customer that does something real in the first round of a network: what it did is one line for people.
+type Starter interface {
+	FirstRound(ctx context.Context, wallet Wallet) (did string, err error)
+}
+
 // Offer is an ask that was found, with what is known of its device.
 type Offer struct {
 	Ask     *receipt.SignedAsk

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/gateway"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+func creditCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "credit", Short: "Prepaid dollars: buy them, see where they went",
+		Example: "  cairn credit buy 5\n  cairn credit show",
+	}
+	buy := &cobra.Command{Use: "buy STONE", Short: "Buy credits for STONE", Args: exactly("STONE"), RunE: creditBuy,
+		Example: "  cairn credit buy 5\n  cairn credit buy 250 --from customer"}
+	show := &cobra.Command{Use: "show", Short: "Show what is left and where each credit went", Args: exactly(), RunE: creditShow,
+		Example: "  cairn credit show"}
+	c.AddCommand(homeFlags(fromFlag(buy)), homeFlags(show))
+	return c
+}
+
+func creditBuy(c *cobra.Command, args []string) error {
+	amount, err := parseStone(args[0])
+	if err != nil {
+		return usageError{c.CommandPath(), err}
+	}
+	l, err := openLedger(c)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	name, _ := c.Flags().GetString("from")
+	from, err := l.Lookup(name)
+	if err != nil {
+		return fmt.Errorf("credit buy: %w", err)
+	}
+	quote, err := l.Quote(c.Context(), amount)
+	if err != nil {
+		return fmt.Errorf("credit buy %s: %w", stone(amount), err)
+	}
+	if !outputOf(c).json {
+		fmt.Fprintf(c.ErrOrStderr(), "%s buys %s now\n", stone(amount), dollars(quote))
+	}
+	done, err := l.Submit(c.Context(), from, ledger.Buy{Amount: amount, Min: quote - quote/100})
+	if err != nil {
+		return fmt.Errorf("credit buy %s: %w", stone(amount), err)
+	}
+	after, err := l.Account(c.Context(), from)
+	if err != nil {
+		return fmt.Errorf("credit buy: %w", err)
+	}
+	out := struct {
+		Account types.Account `json:"account"`
+		Paid    types.Ustone  `json:"paid_ustone,string"`
+		Credits types.Credit  `json:"credits,string"`
+		Bought  types.Credit  `json:"bought,string"`
+		Height  uint64        `json:"height"`
+		Tx      string        `json:"tx"`
+	}{from, amount, quote, after.Bought, done.Height, done.TxHash}
+	return outputOf(c).print(out, func(w io.Writer) {
+		fmt.Fprintf(w, "bought %s for %s; they can be spent from the next epoch\n", dollars(out.Credits), stone(amount))
+	})
+}
+
+func creditShow(c *cobra.Command, _ []string) error {
+	a, err := openAPI(c)
+	if err != nil {
+		return err
+	}
+	var credit gateway.Credit
+	if err := a.get(c.Context(), "/v1/credit", &credit); err != nil {
+		return fmt.Errorf("credit show: %w", err)
+	}
+	return outputOf(c).print(credit, func(w io.Writer) {
+		fmt.Fprintf(w, "account    %s\nbalance    %s\nspendable  %s with this key (limit %s, until epoch %d)\n\n",
+			credit.Account, dollars(credit.Balance), dollars(credit.Spendable), dollars(credit.Limit), credit.Expiry)
+		rows := make([][]string, len(credit.Spending))
+		for i, s := range credit.Spending {
+			rows[i] = []string{s.Category, s.Device.String(), dollars(s.Amount)}
+		}
+		table(w, []string{"FOR", "TO", "SIGNED FOR"}, rows)
+	})
+}
+
+func supplyCommand() *cobra.Command {
+	return homeFlags(&cobra.Command{
+		Use: "supply", Short: "Show where all the money is, and whether it balances", Args: exactly(), RunE: supply, Example: "  cairn supply",
+	})
+}
+
+// Supply is what `cairn supply --json` prints; ustone, and micro-credits for credits.
+type Supply struct {
+	Genesis       types.Ustone `json:"genesis,string"`
+	Minted        types.Ustone `json:"minted,string"`
+	Burned        types.Ustone `json:"burned,string"`
+	Vault         types.Ustone `json:"vault,string"`
+	Escrow        types.Ustone `json:"escrow,string"`
+	Bonds         types.Ustone `json:"bonds,string"`
+	Claimed       types.Ustone `json:"claimed,string"`
+	Unclaimed     types.Ustone `json:"unclaimed,string"`
+	CreditsBought types.Credit `json:"credits_bought,string"`
+	CreditsSpent  types.Credit `json:"credits_spent,string"`
+	Balanced      bool         `json:"balanced"`
+	Faults        []string     `json:"faults,omitempty"`
+}
+
+func supply(c *cobra.Command, _ []string) error {
+	l, err := openLedger(c)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	s, err := l.Supply(c.Context())
+	if err != nil {
+		return fmt.Errorf("supply: %w", err)
+	}
+	out := Supply{
+		Genesis: s.Genesis, Minted: s.Minted, Burned: s.Burned, Vault: s.Vault, Escrow: s.Escrow, Bonds: s.Bonds,
+		Claimed: s.Claimed, Unclaimed: s.Amount - s.Claimed, CreditsBought: s.Bought, CreditsSpent: s.Spent,
+		Balanced: s.Balanced, Faults: s.Faults,
+	}
+	err = outputOf(c).print(out, func(w io.Writer) {
+		table(w, []string{"", ""}, [][]string{
+			{"genesis", stone(out.Genesis)}, {"+ minted", stone(out.Minted)}, {"− burned", stone(out.Burned)}, {"= supply", stone(s.Supply)},
+			{"in the vault", stone(out.Vault)}, {"in escrow", stone(out.Escrow)}, {"in bonds", stone(out.Bonds)},
+			{"claimed", stone(out.Claimed)}, {"unclaimed", stone(out.Unclaimed)},
+			{"credits bought", dollars(out.CreditsBought)}, {"credits spent", dollars(out.CreditsSpent)},
+		})
+		if out.Balanced {
+			fmt.Fprintln(w, "balanced")
+		}
+	})
+	if err == nil && !out.Balanced {
+		err = fmt.Errorf("supply: the ledger does not balance: %v", s.Faults)
+	}
+	return err
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/cairn-network/cairn/chain/app/local"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/network"
+)
+
+func upCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "up", Short: "Start a whole network on this machine and do a first round of real work", Args: exactly(), RunE: up,
+		Long: `up starts a chain, verifiers, independent devices, a gateway and a page in one process, has a customer use them, and has
+the devices' owners paid. It keeps everything in its home and goes on there the next time. Keys are in an unencrypted
+keyring that only you can read: this is a network to try things on, not one to keep money in.`,
+		Example: "  cairn up\n  cairn up --home /tmp/cairn --once --json\n  cairn up --validators 4 --nodes 12",
+	}
+	c.Flags().Int("validators", 0, "validators, each with a verifier (default 1; fixed once the home exists)")
+	c.Flags().Int("nodes", 0, "devices (default 8; may grow)")
+	c.Flags().String("listen", "", "where page and API listen (default 127.0.0.1:8420, or the port before)")
+	c.Flags().Duration("block-time", 0, "time between blocks of a new network (default 400ms)")
+	c.Flags().Bool("once", false, "stop after the first round")
+	c.Flags().String("log", "", "write a log to this file (default HOME/cairn.log)")
+	return homeFlags(c)
+}
+
+func up(c *cobra.Command, _ []string) error {
+	home, err := homeOf(c)
+	if err != nil {
+		return err
+	}
+	log, closeLog, err := logOf(c, home)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	show := newSteps(c.ErrOrStderr())
+	cfg := network.Config{Home: home, Log: log, Progress: show.step}
+	cfg.Validators, _ = c.Flags().GetInt("validators")
+	cfg.Nodes, _ = c.Flags().GetInt("nodes")
+	cfg.Listen, _ = c.Flags().GetString("listen")
+	cfg.BlockTime, _ = c.Flags().GetDuration("block-time")
+	if cfg.Validators < 0 || cfg.Validators > 16 || cfg.Nodes < 0 || cfg.Nodes > 256 {
+		return usageError{c.CommandPath(), errors.New("up: 1 to 16 validators, and 1 to 256 nodes, fit one machine")}
+	}
+	fmt.Fprintf(c.ErrOrStderr(), "Cairn in %s (test keyring: unencrypted, for this machine only)\n", home)
+	n, err := network.Start(c.Context(), cfg)
+	if err != nil {
+		return explain(err)
+	}
+	defer n.Stop()
+	ctx, cancel := context.WithCancelCause(c.Context())
+	defer cancel(nil)
+	go func() {
+		select {
+		case err := <-n.Failed():
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	summary, err := n.FirstRound(ctx)
+	show.end()
+	if err != nil {
+		return explain(cmpCause(ctx, err))
+	}
+	out := outputOf(c)
+	if once, _ := c.Flags().GetBool("once"); once {
+		return out.print(summary, func(w io.Writer) { fmt.Fprintf(w, "done; `cairn up` goes on from here\n") })
+	}
+	err = out.print(summary, func(w io.Writer) { welcome(w, summary, home) })
+	if err != nil {
+		return err
+	}
+	live(ctx, c.ErrOrStderr(), n)
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return explain(err)
+	}
+	fmt.Fprintln(c.ErrOrStderr(), "stopping; a second `cairn up` goes on from here")
+	return nil
+}
+
+// cmpCause prefers why ctx ended to what failed because of it.
+func cmpCause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// explain turns what the parts below say of ports and homes into the reasons that people can look up.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, local.ErrPort) && types.ReasonOf(err) == "":
+		return fmt.Errorf("%w: %w", err, types.PortInUse)
+	case errors.Is(err, local.ErrHome) && types.ReasonOf(err) == "":
+		return fmt.Errorf("%w: %w", err, types.HomeUnwritable)
+	}
+	return err
+}
+
+func welcome(w io.Writer, s *network.Summary, home string) {
+	flag := ""
+	if user, err := os.UserHomeDir(); err != nil || home != filepath.Join(user, ".cairn") {
+		flag = " --home " + home
+	}
+	fmt.Fprintf(w, `
+  page  %s
+
+  try   cairn%[2]s store put FILE
+        cairn%[2]s store list
+        cairn%[2]s device list
+        cairn%[2]s credit show
+        cairn%[2]s tally list
+
+  Ctrl-C stops it.
+
+`, s.Page, "")
+	if flag != "" {
+		fmt.Fprintf(w, "  (add%s, or: export CAIRN_HOME=%s)\n\n", flag, home)
+	}
+}
+
+// live shows where the network stands until ctx ends.
+func live(ctx context.Context, w io.Writer, n *network.Network) {
+	f, ok := w.(*os.File)
+	moves := ok && term.IsTerminal(int(f.Fd()))
+	var last types.Epoch
+	for block := range n.Ledger().Watch(ctx) {
+		if moves {
+			fmt.Fprintf(w, "\r\x1b[Kblock %d · epoch %d", block.Height, block.Epoch)
+		} else if block.Epoch != last {
+			fmt.Fprintf(w, "block %d · epoch %d\n", block.Height, block.Epoch)
+		}
+		last = block.Epoch
+	}
+	if moves {
+		fmt.Fprintln(w)
+	}
+}
+
+// logOf opens the log.
+func logOf(c *cobra.Command, home string) (*slog.Logger, func(), error) {
+	path, _ := c.Flags().GetString("log")
+	if path == "" {
+		if err := local.Writable(home); err != nil {
+			return nil, nil, explain(err)
+		}
+		path = filepath.Join(home, "cairn.log")
+	}
+	// One log of the run before is kept, so that it cannot grow without end.
+	if info, err := os.Stat(path); err == nil && info.Size() > 64<<20 {
+		os.Rename(path, path+".old")
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, nil, fmt.Errorf("log: %w: %w", err, types.HomeUnwritable)
+	}
+	return slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: slog.LevelInfo})), func() { f.Close() }, nil
+}
+
+// steps prints a line for each step: with a moving sign while it takes, on a terminal.
+type steps struct {
+	w     io.Writer
+	moves bool
+	stop  func()
+}
+
+func newSteps(w io.Writer) *steps {
+	f, ok := w.(*os.File)
+	return &steps{w: w, moves: ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == ""}
+}
+
+func (s *steps) step(st network.Step) {
+	s.end()
+	if st.Done {
+		fmt.Fprintf(s.w, "✓ %s\n", st.Text)
+		return
+	}
+	if !s.moves {
+		fmt.Fprintf(s.w, "… %s\n", st.Text)
+		return
+	}
+	done, quit := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			fmt.Fprintf(s.w, "\r\x1b[K%c %s", []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")[i%10], st.Text)
+			select {
+			case <-quit:
+				fmt.Fprint(s.w, "\r\x1b[K")
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}()
+	s.stop = func() {
+		close(quit)
+		<-done
+		s.stop = nil
+	}
+}
+
+// end takes the moving sign away.
+func (s *steps) end() {
+	if s.stop != nil {
+		s.stop()
+	}
+}
+
+func downCommand() *cobra.Command {
+	return homeFlags(&cobra.Command{
+		Use: "down", Short: "Stop the network that runs in a home", Args: exactly(), RunE: down, Example: "  cairn down",
+	})
+}
+
+func down(c *cobra.Command, _ []string) error {
+	home, err := homeOf(c)
+	if err != nil {
+		return err
+	}
+	pid, err := network.Running(home)
+	if errors.Is(err, network.ErrNotRunning) {
+		return outputOf(c).print(map[string]any{"stopped": false}, func(w io.Writer) { fmt.Fprintf(w, "no network runs in %s\n", home) })
+	}
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stop process %d: %w", pid, err)
+	}
+	for range 300 {
+		if _, err := network.Running(home); errors.Is(err, network.ErrNotRunning) {
+			return outputOf(c).print(map[string]any{"stopped": true}, func(w io.Writer) { fmt.Fprintf(w, "stopped; `cairn up` goes on from here\n") })
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return advice{fmt.Errorf("process %d does not stop", pid), fmt.Sprintf("kill -9 %d: nothing that was acknowledged is lost", pid)}
+}

@@ -1,0 +1,230 @@
+package network
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"cosmossdk.io/math"
+	"github.com/cosmos/cosmos-sdk/codec"
+	"github.com/cosmos/cosmos-sdk/crypto/hd"
+	"github.com/cosmos/cosmos-sdk/crypto/keyring"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	"github.com/cosmos/gogoproto/proto"
+
+	"github.com/cairn-network/cairn/chain/app"
+	"github.com/cairn-network/cairn/chain/app/local"
+	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
+	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
+	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Names of the accounts in a home's keyring.
+const (
+	CustomerName  = "customer"
+	communityName = "community"
+)
+
+// KeyringDir is where a home's keyring lies.
+const KeyringDir = "chain/0"
+
+func ownerName(i int) string { return fmt.Sprintf("owner-%d", i) }
+
+// What accounts of a network on one machine start with, in ustone. The community account holds the rest of the genesis supply.
+const (
+	stoneUnit       = 1_000_000
+	validatorStake  = 1_000_000 * stoneUnit
+	validatorFunds  = 10_000 * stoneUnit
+	customerFunds   = 100_000 * stoneUnit
+	ownerFunds      = 1_000 * stoneUnit
+	localMinOpening = 1 // micro-credits; a real network asks for 10,000
+)
+
+// layout is what a home was made with.
+type layout struct {
+	ChainID    string    `json:"chain_id"`
+	Validators int       `json:"validators"`
+	Nodes      int       `json:"nodes"` // may grow
+	Bus        string    `json:"bus"`   // host:port, kept so that a restart disturbs nobody
+	Created    time.Time `json:"created"`
+}
+
+const layoutFile = "layout.json"
+
+func (n *Network) path(parts ...string) string {
+	return filepath.Join(append([]string{n.cfg.Home}, parts...)...)
+}
+
+func (n *Network) chainHome(i int) string { return n.path("chain", fmt.Sprint(i)) }
+
+// prepare reads the home's layout, or makes the home. A home whose making was cut short is made anew: nothing has happened in it.
+func (n *Network) prepare() error {
+	err := readJSON(n.path(layoutFile), &n.layout)
+	if err == nil {
+		if n.cfg.Validators != 0 && n.cfg.Validators != n.layout.Validators {
+			return fmt.Errorf("network: this home has %d validators, not %d: choose another with --home, or `make clean-network`", n.layout.Validators, n.cfg.Validators)
+		}
+		if n.cfg.Nodes > n.layout.Nodes {
+			return n.addOwners(n.layout.Nodes, n.cfg.Nodes)
+		}
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("network: %w", err)
+	}
+	for _, dir := range []string{"chain", "verifier", "node", "bus", "gateway"} {
+		if err := os.RemoveAll(n.path(dir)); err != nil {
+			return types.Refuse(types.HomeUnwritable, "network: %v", err)
+		}
+	}
+	n.layout = layout{ChainID: n.cfg.ChainID, Validators: max(n.cfg.Validators, 1), Nodes: n.cfg.Nodes, Created: time.Now().UTC()}
+	if n.layout.Nodes == 0 {
+		n.layout.Nodes = defaultNodes
+	}
+	if n.layout.ChainID == "" {
+		var b [3]byte
+		rand.Read(b[:])
+		n.layout.ChainID = fmt.Sprintf("cairn-local-%x", b)
+	}
+	if err := n.genesis(); err != nil {
+		return fmt.Errorf("network: make genesis: %w", err)
+	}
+	return writeJSON(n.path(layoutFile), &n.layout, 0o600)
+}
+
+// account makes a key of that name in a keyring, or finds it.
+func account(keys keyring.Keyring, name string) (sdk.AccAddress, error) {
+	record, err := keys.Key(name)
+	if err != nil {
+		record, _, err = keys.NewMnemonic(name, keyring.English, sdk.GetConfig().GetFullBIP44Path(), keyring.DefaultBIP39Passphrase, hd.Secp256k1)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", name, err)
+	}
+	return record.GetAddress()
+}
+
+// genesis writes the validators' homes, the keyring, and one genesis document.
+func (n *Network) genesis() error {
+	codec := app.NewEncoding().Codec
+	keys, err := local.Keyring(n.path(KeyringDir), codec)
+	if err != nil {
+		return err
+	}
+	var accounts []local.Account
+	rest := math.NewIntFromUint64(uint64(econ.GenesisSupply)).SubRaw(int64(n.layout.Validators) * (validatorStake + validatorFunds))
+	fund := func(name string, amount math.Int) error {
+		address, err := account(keys, name)
+		accounts = append(accounts, local.Account{Address: address, Amount: amount})
+		rest = rest.Sub(amount)
+		return err
+	}
+	if err := fund(CustomerName, math.NewInt(customerFunds)); err != nil {
+		return err
+	}
+	for i := range n.layout.Nodes {
+		if err := fund(ownerName(i), math.NewInt(ownerFunds)); err != nil {
+			return err
+		}
+	}
+	if err := fund(communityName, rest); err != nil {
+		return err
+	}
+	homes := make([]string, n.layout.Validators)
+	for i := range homes {
+		homes[i] = n.chainHome(i)
+		if err := n.makeSecret(i); err != nil {
+			return err
+		}
+	}
+	_, err = local.Init(local.Genesis{
+		ChainID: n.layout.ChainID, Homes: homes, Accounts: accounts, BlockTime: n.cfg.BlockTime,
+		Stake: math.NewInt(validatorStake), Balance: math.NewInt(validatorFunds), Edit: n.edit,
+	})
+	return err
+}
+
+// edit sets what differs from a chain across machines: short epochs, a fixed price, small sessions, and the verifiers' keys, which
+// count from the first epoch on.
+func (n *Network) edit(cdc codec.Codec, state app.State, validators []local.Validator) error {
+	err := editState(cdc, state, "credit", new(credittypes.GenesisState), func(g *credittypes.GenesisState) {
+		g.Params.MinOpening = localMinOpening
+	})
+	if err != nil {
+		return err
+	}
+	var verifiers []tallytypes.Verifier
+	for i, v := range validators {
+		key, vrf, err := n.secret(i)
+		if err != nil {
+			return err
+		}
+		verifiers = append(verifiers, tallytypes.Verifier{
+			Owner: v.Account.String(), Key: key.Public().String(), Vrf: vrf.Public().String(),
+		})
+	}
+	slices.SortFunc(verifiers, func(a, b tallytypes.Verifier) int { return slices.Compare([]byte(a.Key), []byte(b.Key)) })
+	return editState(cdc, state, "tally", new(tallytypes.GenesisState), func(g *tallytypes.GenesisState) {
+		g.Params.EpochBlocks, g.Params.AppealWindow, g.Params.Regions = n.cfg.EpochBlocks, 1, 1
+		g.Verifiers = verifiers
+	})
+}
+
+func editState[T proto.Message](cdc codec.Codec, state app.State, module string, g T, change func(T)) error {
+	if err := cdc.UnmarshalJSON(state[module], g); err != nil {
+		return fmt.Errorf("genesis of %s: %w", module, err)
+	}
+	change(g)
+	raw, err := cdc.MarshalJSON(g)
+	if err != nil {
+		return fmt.Errorf("genesis of %s: %w", module, err)
+	}
+	state[module] = json.RawMessage(raw)
+	return nil
+}
+
+// makeSecret makes a verifier's keys.
+func (n *Network) makeSecret(i int) error {
+	dir := n.path("verifier", fmt.Sprint(i))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return types.Refuse(types.HomeUnwritable, "%v", err)
+	}
+	var seeds [64]byte
+	rand.Read(seeds[:])
+	return writeFile(filepath.Join(dir, "keys"), fmt.Appendf(nil, "%x\n", seeds), 0o600)
+}
+
+// secret reads a verifier's attestation key and VRF key.
+func (n *Network) secret(i int) (key, vrf types.PrivateKey, err error) {
+	raw, err := os.ReadFile(n.path("verifier", fmt.Sprint(i), "keys"))
+	if err != nil {
+		return key, vrf, err
+	}
+	var seeds []byte
+	if _, err := fmt.Sscanf(string(raw), "%x", &seeds); err != nil || len(seeds) != 64 {
+		return key, vrf, fmt.Errorf("verifier %d: its file of keys is damaged", i)
+	}
+	return types.NewPrivateKey([32]byte(seeds[:32])), types.NewPrivateKey([32]byte(seeds[32:])), nil
+}
+
+// addOwners makes accounts for further nodes; they are funded once the chain runs.
+func (n *Network) addOwners(from, to int) error {
+	keys, err := local.Keyring(n.path(KeyringDir), app.NewEncoding().Codec)
+	if err != nil {
+		return err
+	}
+	for i := from; i < to; i++ {
+		if _, err := account(keys, ownerName(i)); err != nil {
+			return err
+		}
+	}
+	n.layout.Nodes = to
+	return writeJSON(n.path(layoutFile), &n.layout, 0o600)
+}

@@ -1,0 +1,458 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/bus/server"
+	"github.com/cairn-network/cairn/chain/app"
+	"github.com/cairn-network/cairn/chain/app/local"
+	"github.com/cairn-network/cairn/chain/client"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/explorer"
+	"github.com/cairn-network/cairn/gateway"
+	"github.com/cairn-network/cairn/node"
+	"github.com/cairn-network/cairn/service/all/customer"
+	"github.com/cairn-network/cairn/service/all/spec"
+	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/verifier"
+)
+
+const (
+	defaultNodes = 8
+	// startTimeout bounds how long the chain may take to produce its first block, and each part to come up.
+	startTimeout = 60 * time.Second
+)
+
+// Config says what kind of network to run. Zero values take the defaults that are named; of a home that exists, what it was
+// made with.
+type Config struct {
+	Home        string
+	ChainID     string        // of a new home; default cairn-local-<random>
+	Validators  int           // default 1
+	Nodes       int           // default 8; may grow at a later start
+	BlockTime   time.Duration // default 400 ms
+	EpochBlocks uint64        // default 20
+	Listen      string        // host:port of page and API; default 127.0.0.1:8420; port 0 takes a free one
+	// Rules, Customers and Providers replace the lists of service/all: for tests of engines.
+	Rules     []spec.Verifier
+	Customers []role.Customer
+	Providers func(node int) []role.Provider
+	Log       *slog.Logger // nil: silent
+	// Progress hears what has been done, in order; nil: nobody.
+	Progress func(Step)
+}
+
+// Step is something that a start, or a first round, has done.
+type Step struct {
+	Text string // for people: one line
+	Done bool   // false: it has begun and takes a while
+}
+
+// Network is a running network. Its parts can be stopped and started one by one, for tests of what fails.
+type Network struct {
+	cfg     Config
+	layout  layout
+	log     *slog.Logger
+	release func() // the home's lock
+
+	ctx    context.Context // of everything that runs
+	cancel context.CancelFunc
+	failed chan error // the first part that ended by itself
+
+	chains    []*local.Node
+	ledgers   []*client.Client
+	bus       *server.Server
+	verifiers []*part[*verifier.Verifier]
+	nodes     []*part[*node.Node]
+	gateway   *gateway.Gateway
+	explorer  *explorer.Explorer
+	http      *http.Server
+	page      net.Listener
+	tasks     sync.WaitGroup // gateway, explorer, pages
+}
+
+// part is an engine that can be stopped and started again.
+type part[E any] struct {
+	mu     sync.Mutex
+	engine E
+	stop   func() // waits until it has stopped; nil while it is stopped
+}
+
+// Start brings a network up, making its home where there is none, and returns once everything runs. What of an earlier start was cut short
+// goes on where it stopped.
+func Start(ctx context.Context, cfg Config) (*Network, error) {
+	if cfg.BlockTime == 0 {
+		cfg.BlockTime = 400 * time.Millisecond
+	}
+	if cfg.EpochBlocks == 0 {
+		cfg.EpochBlocks = 20
+	}
+	if cfg.Listen == "" {
+		cfg.Listen = "127.0.0.1:8420"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Progress == nil {
+		cfg.Progress = func(Step) {}
+	}
+	if cfg.Rules == nil {
+		cfg.Rules = spec.Categories()
+	}
+	if cfg.Customers == nil {
+		cfg.Customers = customer.Customers()
+	}
+	if cfg.Providers == nil {
+		cfg.Providers = providers
+	}
+	n := &Network{cfg: cfg, log: cfg.Log, failed: make(chan error, 1)}
+	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := n.start(ctx); err != nil {
+		n.Stop()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Network) start(ctx context.Context) error {
+	var err error
+	if n.release, err = lock(n.cfg.Home); err != nil {
+		return err
+	}
+	if n.page, err = listen(n.cfg.Listen); err != nil {
+		return err
+	}
+	if err := n.prepare(); err != nil {
+		return err
+	}
+	for _, stage := range []func(context.Context) error{
+		n.startChain, n.startBus, n.startVerifiers, n.startGateway, n.startNodes, n.openDoors,
+	} {
+		if err := stage(ctx); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// listen listens, and says it plainly if somebody else does.
+func listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, types.Refuse(types.PortInUse, "network: listen on %s", address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("network: listen on %s: %w", address, err)
+	}
+	return l, nil
+}
+
+// fail notes that a part ended by itself: the network is not whole any more.
+func (n *Network) fail(what string, err error) {
+	if n.ctx.Err() != nil {
+		return
+	}
+	if err == nil {
+		err = errors.New("it ended")
+	}
+	select {
+	case n.failed <- fmt.Errorf("network: %s: %w", what, err):
+	default:
+	}
+}
+
+// Failed delivers the error of the first part that ended by itself.
+func (n *Network) Failed() <-chan error { return n.failed }
+
+// startChain starts all validators at once and waits for a block.
+func (n *Network) startChain(ctx context.Context) error {
+	n.chains = make([]*local.Node, n.layout.Validators)
+	var group errgroup.Group
+	for i := range n.chains {
+		group.Go(func() (err error) {
+			n.chains[i], err = local.Start(n.ctx, local.Config{Home: n.chainHome(i), Logger: n.log.With("chain", i)})
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("network: start the chain: %w", err)
+	}
+	for i, chain := range n.chains {
+		keys, err := local.Keyring(n.chainHome(i), app.NewEncoding().Codec)
+		if err != nil {
+			return err
+		}
+		l, err := client.New(ctx, client.Config{RPC: chain.Client().Client, Keyring: keys, Log: n.log})
+		if err != nil {
+			return fmt.Errorf("network: ledger of validator %d: %w", i, err)
+		}
+		n.ledgers = append(n.ledgers, l)
+		go func() {
+			<-chain.Done()
+			n.fail(fmt.Sprintf("validator %d", i), nil)
+		}()
+	}
+	wait, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for block := range n.Ledger().Watch(wait) {
+		if block.Height >= 1 {
+			n.cfg.Progress(Step{Text: fmt.Sprintf("chain %s produces blocks: %d validators, one every %v", n.layout.ChainID, n.layout.Validators, n.cfg.BlockTime), Done: true})
+			return nil
+		}
+	}
+	return fmt.Errorf("network: the chain produced no block within %v", startTimeout)
+}
+
+// Ledger returns the ledger as validator 0 sees it, with the keys of this home's accounts.
+func (n *Network) Ledger() *client.Client { return n.ledgers[0] }
+
+// ChainID names the chain.
+func (n *Network) ChainID() string { return n.layout.ChainID }
+
+// startBus serves the message bus on the port that it had before.
+func (n *Network) startBus(context.Context) error {
+	gatewayKey, err := n.gatewayKey()
+	if err != nil {
+		return err
+	}
+	address := n.layout.Bus
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	n.bus, err = server.Serve(server.Config{Listen: address, Dir: n.path("bus")}, verifier.NewAuthorizer(n.Ledger(), gatewayKey.Public()), n.log.With("part", "bus"))
+	if err != nil {
+		return fmt.Errorf("network: start the bus: %w", err)
+	}
+	if n.layout.Bus == "" {
+		n.layout.Bus = n.bus.NATS().Addr().String()
+		return writeJSON(n.path(layoutFile), &n.layout, 0o600)
+	}
+	return nil
+}
+
+// dial logs on to the bus as key.
+func (n *Network) dial(ctx context.Context, key types.PrivateKey) (bus.Bus, error) {
+	return bus.Dial(ctx, bus.Config{URLs: []string{n.bus.URL()}}, key, n.log.With("part", "bus client"))
+}
+
+// gatewayKey reads the key under which the gateway logs on, or makes it.
+func (n *Network) gatewayKey() (types.PrivateKey, error) {
+	home := n.path("gateway")
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		return types.PrivateKey{}, types.Refuse(types.HomeUnwritable, "network: %v", err)
+	}
+	key, err := node.LoadKey(home)
+	if errors.Is(err, os.ErrNotExist) {
+		key, err = node.CreateKey(home)
+	}
+	if err != nil {
+		return key, fmt.Errorf("network: the gateway's key: %w", err)
+	}
+	return key, nil
+}
+
+// startVerifiers starts one verifier beside each validator.
+func (n *Network) startVerifiers(ctx context.Context) error {
+	for i := range n.layout.Validators {
+		n.verifiers = append(n.verifiers, new(part[*verifier.Verifier]))
+		if err := n.StartVerifier(ctx, i); err != nil {
+			return err
+		}
+	}
+	text := fmt.Sprintf("%d verifiers are up; a header needs more than two thirds of them", n.layout.Validators)
+	if n.layout.Validators == 1 {
+		text = "1 verifier is up (alone, it could foresee every draw: a real network has many)"
+	}
+	n.cfg.Progress(Step{Text: text, Done: true})
+	return nil
+}
+
+// StartVerifier starts verifier i, which is stopped.
+func (n *Network) StartVerifier(ctx context.Context, i int) error {
+	p := n.verifiers[i]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key, vrf, err := n.secret(i)
+	if err != nil {
+		return fmt.Errorf("network: verifier %d: %w", i, err)
+	}
+	link, err := n.dial(ctx, key)
+	if err != nil {
+		return fmt.Errorf("network: verifier %d: %w", i, err)
+	}
+	account, err := n.ledgers[i].Lookup(local.KeyName)
+	if err != nil {
+		return fmt.Errorf("network: verifier %d: %w", i, err)
+	}
+	v, err := verifier.New(verifier.Config{
+		Dir: n.path("verifier", fmt.Sprint(i)), Key: key, VRF: vrf, Account: account, Appeal: true, Log: n.log.With("part", "verifier"),
+	}, n.ledgers[i], link, n.cfg.Rules)
+	if err != nil {
+		link.Close()
+		return fmt.Errorf("network: verifier %d: %w", i, err)
+	}
+	p.engine = v
+	p.stop = n.run(fmt.Sprintf("verifier %d", i), v.Run, func() {
+		v.Close()
+		link.Close()
+	})
+	return nil
+}
+
+// run runs a part until the returned function is called, which waits for its end and cleans up.
+func (n *Network) run(what string, run func(context.Context) error, clean func()) (stop func()) {
+	ctx, cancel := context.WithCancel(n.ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := run(ctx); err != nil || ctx.Err() == nil {
+			n.fail(what, err)
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+		if clean != nil {
+			clean()
+		}
+	}
+}
+
+// halt stops a part if it runs.
+func (p *part[E]) halt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stop != nil {
+		p.stop()
+		p.stop = nil
+	}
+}
+
+// Verifier returns verifier i.
+func (n *Network) Verifier(i int) *verifier.Verifier { return n.verifiers[i].engine }
+
+// StopVerifier stops verifier i.
+func (n *Network) StopVerifier(i int) { n.verifiers[i].halt() }
+
+// startGateway opens the gateway and the page.
+func (n *Network) startGateway(ctx context.Context) error {
+	key, err := n.gatewayKey()
+	if err != nil {
+		return err
+	}
+	link, err := n.dial(ctx, key)
+	if err != nil {
+		return fmt.Errorf("network: gateway: %w", err)
+	}
+	n.gateway, err = gateway.New(gateway.Config{Dir: n.path("gateway")}, key, link, n.Ledger(), n.cfg.Customers, n.log.With("part", "gateway"))
+	if err != nil {
+		link.Close()
+		return err
+	}
+	n.explorer, err = explorer.New(explorer.Config{Path: n.path("explorer.db")}, n.Ledger(), &tallies{n}, n.log.With("part", "explorer"))
+	if err != nil {
+		return err
+	}
+	n.tasks.Go(func() {
+		defer link.Close()
+		if err := n.gateway.Run(n.ctx); err != nil {
+			n.fail("gateway", err)
+		}
+	})
+	n.tasks.Go(func() {
+		if err := n.explorer.Run(n.ctx); err != nil {
+			n.fail("explorer", err)
+		}
+	})
+	return nil
+}
+
+// openDoors serves page and API, and writes network.json.
+func (n *Network) openDoors(context.Context) error {
+	mux := http.NewServeMux()
+	api := n.gateway.Handler()
+	for _, c := range n.cfg.Customers {
+		mux.Handle("/"+c.Category().String()+"/", api)
+	}
+	mux.Handle("/v1/", api)
+	mux.Handle("/openapi.json", api)
+	mux.Handle("/", n.explorer.Handler())
+	n.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
+	n.tasks.Go(func() {
+		if err := n.http.Serve(n.page); !errors.Is(err, http.ErrServerClosed) {
+			n.fail("page", err)
+		}
+	})
+	return writeJSON(n.path(addressFile), n.Addresses(), 0o644)
+}
+
+// Addresses says where everything listens.
+func (n *Network) Addresses() *Addresses {
+	chain := n.chains[0].Addresses()
+	page := "http://" + n.page.Addr().String()
+	return &Addresses{
+		ChainID: n.layout.ChainID, Page: page + "/", API: page, RPC: "http://" + chain.RPC, REST: "http://" + chain.REST,
+		GRPC: chain.GRPC, Bus: n.bus.URL(), PID: os.Getpid(),
+	}
+}
+
+// Stop stops everything, devices first and the chain last, and leaves the home to the next start.
+func (n *Network) Stop() {
+	os.Remove(n.path(addressFile))
+	if n.http != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		if n.http.Shutdown(ctx) != nil {
+			n.http.Close()
+		}
+		cancel()
+	} else if n.page != nil {
+		n.page.Close()
+	}
+	for _, p := range n.nodes {
+		p.halt()
+	}
+	for _, p := range n.verifiers {
+		p.halt()
+	}
+	n.cancel()
+	n.tasks.Wait()
+	if n.gateway != nil {
+		n.gateway.Close()
+	}
+	if n.explorer != nil {
+		n.explorer.Close()
+	}
+	if n.bus != nil {
+		n.bus.Close()
+	}
+	for _, l := range n.ledgers {
+		l.Close()
+	}
+	for _, c := range n.chains {
+		if c != nil {
+			c.Stop()
+		}
+	}
+	if n.release != nil {
+		n.release()
+	}
+}
+
+// nodeHome is a device's home.
+func (n *Network) nodeHome(i int) string { return filepath.Join(n.cfg.Home, "node", fmt.Sprint(i)) }

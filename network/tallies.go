@@ -1,0 +1,74 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/explorer"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+// tallies lets the page read what verifier 0 keeps, or the next one that runs.
+type tallies struct{ n *Network }
+
+var _ explorer.Tallies = (*tallies)(nil)
+
+// Digest implements explorer.Tallies.
+func (t *tallies) Digest(ctx context.Context, e types.Epoch, region types.Region) (*explorer.Digest, error) {
+	h, err := t.n.Ledger().Header(ctx, e, region)
+	if err != nil {
+		return nil, err
+	}
+	report, err := t.n.Verifier(0).Report(h.Hash)
+	if types.ReasonOf(err) == types.UnknownBlob {
+		return nil, fmt.Errorf("%w: %w", ledger.ErrNotFound, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d := new(explorer.Digest)
+	for _, line := range report.Devices {
+		d.Lines = append(d.Lines, explorer.Line{Device: line.Device, Category: line.Category, Quality: line.Quality, Paid: line.Paid})
+	}
+	type count struct {
+		device types.Key
+		reason types.Reason
+	}
+	at := map[count]int{}
+	for _, r := range report.Refused {
+		key := count{r.Device, r.Reason}
+		i, ok := at[key]
+		if !ok {
+			i = len(d.Refusals)
+			at[key] = i
+			d.Refusals = append(d.Refusals, explorer.Refusal{Device: r.Device, Reason: r.Reason})
+		}
+		d.Refusals[i].Count++
+	}
+	for i := range d.Lines {
+		claim, err := t.n.Verifier(0).ProofAt(ctx, d.Lines[i].Device, h.Hash)
+		if err != nil {
+			return nil, fmt.Errorf("amount of %v: %w", d.Lines[i].Device, err)
+		}
+		d.Lines[i].Amount = claim.Leaf.Amount
+	}
+	return d, nil
+}
+
+// Claim implements explorer.Tallies.
+func (t *tallies) Claim(ctx context.Context, device types.Key) (*ledger.Claim, error) {
+	c, err := t.n.Verifier(0).Proof(ctx, device, false)
+	return &c, err
+}
+
+// Bundle implements explorer.Tallies.
+func (t *tallies) Bundle(ctx context.Context, e types.Epoch, region types.Region, w io.Writer) error {
+	b, err := t.n.Verifier(0).Bundle(ctx, e, region)
+	if err != nil {
+		return err
+	}
+	_, err = b.WriteTo(w)
+	return err
+}
