@@ -24,6 +24,7 @@ import (
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/gateway"
 	"github.com/cairn-network/cairn/node"
+	"github.com/cairn-network/cairn/service"
 	"github.com/cairn-network/cairn/service/all/customer"
 	"github.com/cairn-network/cairn/service/all/spec"
 	"github.com/cairn-network/cairn/service/role"
@@ -47,7 +48,7 @@ type Config struct {
 	EpochBlocks uint64        // default 20
 	Listen      string        // host:port of page and API; default 127.0.0.1:8420; port 0 takes a free one
 	// Rules, Customers and Providers replace the lists of service/all: for tests of engines.
-	Rules     []spec.Verifier
+	Rules     []service.Verifier
 	Customers []role.Customer
 	Providers func(node int) []role.Provider
 	Log       *slog.Logger // nil: silent

@@ -48,7 +48,7 @@ func (t *tallies) Digest(ctx context.Context, e types.Epoch, region types.Region
 		d.Refusals[i].Count++
 	}
 	for i := range d.Lines {
-		claim, err := t.n.Verifier(0).ProofAt(ctx, d.Lines[i].Device, h.Hash)
+		claim, err := t.n.Verifier(0).ProofOf(d.Lines[i].Device, h)
 		if err != nil {
 			return nil, fmt.Errorf("amount of %v: %w", d.Lines[i].Device, err)
 		}
@@ -64,8 +64,8 @@ func (t *tallies) Claim(ctx context.Context, device types.Key) (*ledger.Claim, e
 }
 
 // Bundle implements explorer.Tallies.
-func (t *tallies) Bundle(ctx context.Context, e types.Epoch, region types.Region, w io.Writer) error {
-	b, err := t.n.Verifier(0).Bundle(ctx, e, region)
+func (t *tallies) Bundle(ctx context.Context, e types.Epoch, _ types.Region, w io.Writer) error {
+	b, err := t.n.Verifier(0).Bundle(ctx, e)
 	if err != nil {
 		return err
 	}

@@ -100,6 +100,11 @@ func (v *Verifier) Proof(ctx context.Context, device types.Key, accepted bool) (
 	if h == nil {
 		return ledger.Claim{}, types.Refuse(types.NotFinal, "verifier: region %d has no such header", v.cfg.Region)
 	}
+	return v.ProofOf(device, h)
+}
+
+// ProofOf is Proof by a header of the caller's choice, whose state this verifier still keeps.
+func (v *Verifier) ProofOf(device types.Key, h *ledger.Header) (ledger.Claim, error) {
 	tree, err := v.tree(h)
 	if err != nil {
 		return ledger.Claim{}, err

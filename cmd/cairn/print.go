@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/gateway"
+	"github.com/cairn-network/cairn/service/all/spec"
 )
 
 // usageError says that a command line was not understood.
@@ -55,7 +56,7 @@ func tryOf(err error) string {
 		return a.try
 	}
 	reason := types.ReasonOf(err)
-	for _, table := range [][]types.ReasonInfo{types.Reasons(), gateway.Reasons()} {
+	for _, table := range [][]types.ReasonInfo{types.Reasons(), gateway.Reasons(), spec.Reasons()} {
 		for _, info := range table {
 			if info.Reason == reason {
 				return info.Try

@@ -5,6 +5,7 @@
 package spec
 
 import (
+	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service"
 	"github.com/cairn-network/cairn/service/storage"
 )
@@ -16,4 +17,13 @@ func Categories() []service.Verifier {
 	return []service.Verifier{
 		storage.New(),
 	}
+}
+
+// Reasons returns the reasons of all categories.
+func Reasons() []types.ReasonInfo {
+	var all []types.ReasonInfo
+	for _, c := range Categories() {
+		all = append(all, c.Spec().Reasons...)
+	}
+	return all
 }

@@ -1,0 +1,14 @@
+// Package customer lists what customers can use at a gateway.
+package customer
+
+import (
+	"github.com/cairn-network/cairn/service/role"
+	storage "github.com/cairn-network/cairn/service/storage/customer"
+)
+
+// Customers returns one of each category, with its defaults.
+func Customers() []role.Customer {
+	return []role.Customer{
+		storage.New(storage.Config{}),
+	}
+}
