@@ -58,7 +58,7 @@ func up(c *cobra.Command, _ []string) error {
 	fmt.Fprintf(c.ErrOrStderr(), "Cairn in %s (test keyring: unencrypted, for this machine only)\n", home)
 	n, err := network.Start(c.Context(), cfg)
 	if err != nil {
-		return explain(err)
+		return err
 	}
 	defer n.Stop()
 	ctx, cancel := context.WithCancelCause(c.Context())
@@ -73,7 +73,7 @@ func up(c *cobra.Command, _ []string) error {
 	summary, err := n.FirstRound(ctx)
 	show.end()
 	if err != nil {
-		return explain(cmpCause(ctx, err))
+		return cmpCause(ctx, err)
 	}
 	out := outputOf(c)
 	if once, _ := c.Flags().GetBool("once"); once {
@@ -85,7 +85,7 @@ func up(c *cobra.Command, _ []string) error {
 	}
 	live(ctx, c.ErrOrStderr(), n)
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return explain(err)
+		return err
 	}
 	fmt.Fprintln(c.ErrOrStderr(), "stopping; a second `cairn up` goes on from here")
 	return nil
@@ -95,17 +95,6 @@ func up(c *cobra.Command, _ []string) error {
 func cmpCause(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
-	}
-	return err
-}
-
-// explain turns what the parts below say of ports and homes into the reasons that people can look up.
-func explain(err error) error {
-	switch {
-	case errors.Is(err, local.ErrPort) && types.ReasonOf(err) == "":
-		return fmt.Errorf("%w: %w", err, types.PortInUse)
-	case errors.Is(err, local.ErrHome) && types.ReasonOf(err) == "":
-		return fmt.Errorf("%w: %w", err, types.HomeUnwritable)
 	}
 	return err
 }
@@ -155,7 +144,7 @@ func logOf(c *cobra.Command, home string) (*slog.Logger, func(), error) {
 	path, _ := c.Flags().GetString("log")
 	if path == "" {
 		if err := local.Writable(home); err != nil {
-			return nil, nil, explain(err)
+			return nil, nil, err
 		}
 		path = filepath.Join(home, "cairn.log")
 	}

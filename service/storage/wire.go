@@ -12,6 +12,10 @@ const (
 	ShardMismatch types.Reason = "storage.shard_mismatch"
 	TooFewDevices types.Reason = "storage.too_few_devices"
 	ShardsLost    types.Reason = "storage.shards_lost"
+	NoObject      types.Reason = "storage.no_object"
+	NoProfile     types.Reason = "storage.no_profile"
+	BadRange      types.Reason = "storage.bad_range"
+	Truncated     types.Reason = "storage.truncated"
 )
 
 // customerReasons are the rows of those reasons in the category's table.
@@ -24,5 +28,9 @@ func customerReasons() []types.ReasonInfo {
 		{Reason: ShardMismatch, Sentence: "The bytes are not those that the shard's name stands for.", Try: "Read the shard from another device, or rebuild it."},
 		{Reason: TooFewDevices, Sentence: "Fewer devices than the profile demands took their shards.", Try: "Try again; add devices, or store with a smaller profile."},
 		{Reason: ShardsLost, Sentence: "Fewer shards than the profile needs could be read; the message names the segment and its slots.", Try: "Try again when devices are back; other ranges of the object can still be read."},
+		{Reason: NoObject, Sentence: "The account has stored no object of this id.", Try: "List what there is: `cairn store list`."},
+		{Reason: NoProfile, Sentence: "There is no profile of this name.", Try: "Use lab, std or deep."},
+		{Reason: BadRange, Sentence: "The range lies outside the object.", Try: "Ask for bytes below the object's size."},
+		{Reason: Truncated, Sentence: "The upload ended before all of it had come.", Try: "Send it again."},
 	}
 }

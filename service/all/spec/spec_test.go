@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/gateway"
 	"github.com/cairn-network/cairn/service"
 	"github.com/cairn-network/cairn/service/servicetest"
 )
@@ -49,6 +50,7 @@ and what the page shows. Names without a dot are the protocol's own; the others 
 
 `)
 	table(&b, "The protocol", types.Reasons())
+	table(&b, "The gateway", gateway.Reasons())
 	for _, v := range all {
 		s := v.Spec()
 		table(&b, fmt.Sprintf("Category %d: %s", s.Category, s.Name), s.Reasons)

@@ -216,14 +216,14 @@ func (c *Customer) find(w role.Wallet, text string) (a *account, id ObjectID, o 
 	}
 	raw, err := hex.DecodeString(text)
 	if err != nil || len(raw) != len(id) {
-		return nil, id, nil, types.Refuse(NoObject, "object %.64q", text)
+		return nil, id, nil, types.Refuse(storage.NoObject, "object %.64q", text)
 	}
 	id = ObjectID(raw)
 	if o, err = a.books.object(id); err != nil {
 		return nil, id, nil, err
 	}
 	if o == nil {
-		return nil, id, nil, types.Refuse(NoObject, "object %v", id)
+		return nil, id, nil, types.Refuse(storage.NoObject, "object %v", id)
 	}
 	if o.Payer == w.Payer() {
 		return a, id, o, nil

@@ -17,24 +17,6 @@ import (
 	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
 
-// The reasons that only the gateway gives.
-const (
-	NoObject  types.Reason = "storage.no_object"
-	NoProfile types.Reason = "storage.no_profile"
-	BadRange  types.Reason = "storage.bad_range"
-	Truncated types.Reason = "storage.truncated"
-)
-
-// Reasons returns the table of those reasons.
-func Reasons() []types.ReasonInfo {
-	return []types.ReasonInfo{
-		{Reason: NoObject, Sentence: "The account has stored no object of this id.", Try: "`cairn store list` shows what there is."},
-		{Reason: NoProfile, Sentence: "There is no profile of this name.", Try: "Use lab, std or deep."},
-		{Reason: BadRange, Sentence: "The range lies outside the object.", Try: "Ask for bytes below the object's size."},
-		{Reason: Truncated, Sentence: "The upload ended before all of it had come.", Try: "Send it again."},
-	}
-}
-
 // Object is what the REST API says of an object.
 type Object struct {
 	ID      string    `json:"id"`
@@ -63,7 +45,7 @@ func (c *Customer) handler() http.Handler {
 				err = f(w, r, wallet)
 			}
 			if err != nil {
-				role.WriteError(w, err, code(err), append(storage.New().Spec().Reasons, Reasons()...)...)
+				role.WriteError(w, err, code(err), storage.New().Spec().Reasons...)
 			}
 		})
 	}
@@ -79,11 +61,11 @@ func (c *Customer) handler() http.Handler {
 // code maps an error to its HTTP status (RFC 9110).
 func code(err error) int {
 	switch types.ReasonOf(err) {
-	case NoObject:
+	case storage.NoObject:
 		return http.StatusNotFound
-	case NoProfile, Truncated:
+	case storage.NoProfile, storage.Truncated:
 		return http.StatusBadRequest
-	case BadRange:
+	case storage.BadRange:
 		return http.StatusRequestedRangeNotSatisfiable
 	case types.OverBudget, types.UnknownKey, types.KeyExpired:
 		return http.StatusPaymentRequired
@@ -108,7 +90,7 @@ func (c *Customer) servePut(w http.ResponseWriter, r *http.Request, wallet role.
 		p, ok = pipeline.Lab, true
 	}
 	if !ok {
-		return types.Refuse(NoProfile, "profile %.40q", name)
+		return types.Refuse(storage.NoProfile, "profile %.40q", name)
 	}
 	a, err := c.account(wallet)
 	if err != nil {
@@ -116,7 +98,7 @@ func (c *Customer) servePut(w http.ResponseWriter, r *http.Request, wallet role.
 	}
 	id, o, err := a.put(r.Context(), r.Body, r.FormValue("name"), p)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return types.Refuse(Truncated, "%v", err)
+		return types.Refuse(storage.Truncated, "%v", err)
 	}
 	if err != nil {
 		return err
@@ -245,7 +227,7 @@ func parseRange(header string, size uint64) (offset, length int64, ranged bool, 
 	}
 	end = min(end, last)
 	if start > last {
-		return 0, 0, true, types.Refuse(BadRange, "bytes %s of %d", spec, size)
+		return 0, 0, true, types.Refuse(storage.BadRange, "bytes %s of %d", spec, size)
 	}
 	return start, end - start + 1, true, nil
 }
