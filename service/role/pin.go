@@ -29,8 +29,9 @@ func ServerTLS(key types.PrivateKey) (*tls.Config, error) {
 	}
 	return &tls.Config{
 		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"},
-		ClientAuth:            tls.RequireAnyClientCert,
-		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error { _, err := keyOf(raw); return err },
+		ClientAuth: tls.RequireAnyClientCert,
+		// VerifyConnection, unlike VerifyPeerCertificate, is asked about resumed connections too.
+		VerifyConnection: func(state tls.ConnectionState) error { _, err := PeerKey(&state); return err },
 	}, nil
 }
 
@@ -43,8 +44,8 @@ func ClientTLS(key types.PrivateKey, peer types.Key) (*tls.Config, error) {
 	return &tls.Config{
 		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"},
 		InsecureSkipVerify: true, // names and authorities mean nothing here: the key is checked below
-		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
-			got, err := keyOf(raw)
+		VerifyConnection: func(state tls.ConnectionState) error {
+			got, err := PeerKey(&state)
 			if err == nil && got != peer {
 				err = fmt.Errorf("tls: %v answers, want %v: %w", got, peer, ErrPeer)
 			}
@@ -53,23 +54,16 @@ func ClientTLS(key types.PrivateKey, peer types.Key) (*tls.Config, error) {
 	}, nil
 }
 
-// PeerKey returns the key of the other side of a connection.
+// PeerKey returns the key of the other side of a connection, from its self-signed certificate; TLS itself has the other side prove
+// that it holds it.
 func PeerKey(state *tls.ConnectionState) (types.Key, error) {
 	if state == nil || len(state.PeerCertificates) == 0 {
 		return types.Key{}, fmt.Errorf("tls: no certificate: %w", ErrPeer)
 	}
-	return keyOf([][]byte{state.PeerCertificates[0].Raw})
-}
-
-// keyOf returns the key of a self-signed certificate; TLS itself has the other side prove that it holds it.
-func keyOf(raw [][]byte) (types.Key, error) {
-	if len(raw) != 1 {
-		return types.Key{}, fmt.Errorf("tls: %d certificates, want one: %w", len(raw), ErrPeer)
+	if n := len(state.PeerCertificates); n != 1 {
+		return types.Key{}, fmt.Errorf("tls: %d certificates, want one: %w", n, ErrPeer)
 	}
-	cert, err := x509.ParseCertificate(raw[0])
-	if err != nil {
-		return types.Key{}, fmt.Errorf("tls: certificate: %w", err)
-	}
+	cert := state.PeerCertificates[0]
 	pub, ok := cert.PublicKey.(ed25519.PublicKey)
 	if !ok {
 		return types.Key{}, fmt.Errorf("tls: a certificate of %v, want Ed25519: %w", cert.PublicKeyAlgorithm, ErrPeer)

@@ -1,7 +1,6 @@
 package customer
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,9 +55,15 @@ func dial(payer types.PrivateKey, ask *receipt.SignedAsk) (*device, error) {
 
 // do sends a request and returns the answer's body, which the caller closes.
 func (d *device) do(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "https://"+d.address+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+d.address+path, nil)
 	if err != nil {
 		return nil, err
+	}
+	if len(body) > 0 {
+		l := &lent{data: body}
+		defer l.takeBack()
+		req.Body, req.ContentLength = l.open(), int64(len(body))
+		req.GetBody = func() (io.ReadCloser, error) { return l.open(), nil }
 	}
 	res, err := d.http.Do(req)
 	if err != nil {
@@ -75,6 +80,45 @@ func (d *device) do(ctx context.Context, method, path string, body []byte) (*htt
 	}
 	return nil, types.Refuse(p.Reason, "device %v: %s", d.key, p.Message)
 }
+
+// lent is a request's body that belongs to somebody else: a cancelled request's transport may read on for a while after Do has
+// returned, but then the pipeline has new bytes in there.
+type lent struct {
+	mu   sync.Mutex
+	data []byte
+	gone bool
+}
+
+// takeBack makes every further read fail. When it returns, none is under way.
+func (l *lent) takeBack() {
+	l.mu.Lock()
+	l.data, l.gone = nil, true
+	l.mu.Unlock()
+}
+
+func (l *lent) open() io.ReadCloser { return io.NopCloser(&lentReader{lent: l}) }
+
+// lentReader reads a lent body once from its start; the transport opens another where it sends a request again.
+type lentReader struct {
+	*lent
+	at int
+}
+
+func (r *lentReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone {
+		return 0, errTakenBack
+	}
+	if r.at == len(r.data) {
+		return 0, io.EOF
+	}
+	n := copy(p, r.data[r.at:])
+	r.at += n
+	return n, nil
+}
+
+var errTakenBack = errors.New("the request is over")
 
 // call sends body and reads an answer of at most limit bytes.
 func (d *device) call(ctx context.Context, method, path string, body []byte, limit int64) ([]byte, error) {
