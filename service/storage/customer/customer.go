@@ -23,7 +23,7 @@ type Config struct {
 
 // Customer is storage at a gateway, for all of its wallets.
 type Customer struct {
-	cfg    Config
+	coder  *pipeline.Coder // whose memory all accounts share
 	pool   pool
 	market role.Market
 
@@ -40,7 +40,8 @@ func New(cfg Config) *Customer {
 	if cfg.Memory == 0 {
 		cfg.Memory = 64 << 20
 	}
-	return &Customer{cfg: cfg, books: map[types.Account]*books{}, accounts: map[types.Key]*account{}}
+	coder := pipeline.New(pipeline.Config{Memory: cfg.Memory}, pipeline.MaskKey{})
+	return &Customer{coder: coder, books: map[types.Account]*books{}, accounts: map[types.Key]*account{}}
 }
 
 // Category is storage.
@@ -156,7 +157,7 @@ func (c *Customer) account(w role.Wallet) (*account, error) {
 	secret := pipeline.Secret(w.Secret("storage"))
 	a := &account{
 		wallet: w, market: c.market, books: b, pool: &c.pool, secret: secret, log: c.market.Log().With("account", w.Account()),
-		coder:   pipeline.New(pipeline.Config{Memory: c.cfg.Memory}, secret.Mask()),
+		coder:   c.coder.For(secret.Mask()),
 		holders: map[types.Key]*holder{},
 	}
 	c.accounts[w.Payer()] = a

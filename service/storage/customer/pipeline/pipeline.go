@@ -22,8 +22,8 @@
 //
 // # Memory and concurrency
 //
-// A Coder is shared by all operations of a gateway. Together their buffers stay below Config.Memory; who comes later waits. One
-// operation works on at most Config.InFlight segments at once, so that sealing, coding, hashing and the network overlap.
+// The operations of a Coder, and of those made from it for other accounts ([Coder.For]), have their buffers in Config.Memory
+// together; who comes later waits. One operation works on at most Config.InFlight segments at once, so that sealing, coding, hashing and the network overlap.
 //
 // # Trust
 //
@@ -132,8 +132,13 @@ func (c Config) withDefaults() Config {
 
 // Coder encodes and decodes under one mask key. It is safe for concurrent use.
 type Coder struct {
-	cfg    Config
-	mask   MaskKey
+	cfg  Config
+	mask MaskKey
+	*shared
+}
+
+// shared is what the Coders of several accounts have in common.
+type shared struct {
 	memory *semaphore.Weighted
 
 	mu    sync.Mutex
@@ -144,11 +149,13 @@ type Coder struct {
 // New returns a Coder for the shards that mask covers.
 func New(cfg Config, mask MaskKey) *Coder {
 	cfg = cfg.withDefaults()
-	return &Coder{
-		cfg: cfg, mask: mask, memory: semaphore.NewWeighted(cfg.Memory),
-		codes: map[[2]int]reedsolomon.Encoder{}, slabs: map[int]*sync.Pool{},
-	}
+	return &Coder{cfg: cfg, mask: mask, shared: &shared{
+		memory: semaphore.NewWeighted(cfg.Memory), codes: map[[2]int]reedsolomon.Encoder{}, slabs: map[int]*sync.Pool{},
+	}}
 }
+
+// For returns a Coder for the shards of another account, within the same bounds: Config.Memory is for both together.
+func (c *Coder) For(mask MaskKey) *Coder { return &Coder{cfg: c.cfg, mask: mask, shared: c.shared} }
 
 // code returns the Reed–Solomon code k of n. Its goroutines are off, since shards are worked on in parallel above it, and so is
 // its cache of inverted matrices, which would grow with every new set of lost shards.

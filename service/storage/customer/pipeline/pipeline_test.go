@@ -384,6 +384,38 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// TestFor: Coders of several accounts share one bound.
+func TestFor(t *testing.T) {
+	c := New(Config{Memory: 8 << 20}, secret.Mask())
+	other := c.For(Secret{9}.Mask())
+	busy, stop := make(chan bool, 1), make(chan bool)
+	done := make(chan error)
+	go func() {
+		_, err := c.Encode(t.Context(), bytes.NewReader(content(4<<20)), Lab, secret.Bucket("b"), func(context.Context, int, Segment, [][]byte) error {
+			busy <- true
+			<-stop
+			return nil
+		})
+		done <- err
+	}()
+	<-busy
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := other.Encode(ctx, bytes.NewReader(content(1000)), Lab, secret.Bucket("b"), newDevices().emit); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("worked beyond the bound: %v", err)
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	data := content(1000)
+	m, d := store(t, other, Lab, data)
+	var out bytes.Buffer
+	if err := other.Decode(t.Context(), m, secret.Bucket("b"), &out, d); err != nil || !bytes.Equal(out.Bytes(), data) {
+		t.Error(err)
+	}
+}
+
 // TestMaskHidesCode: without the mask any k shards make the others; with it they do not.
 func TestMaskHidesCode(t *testing.T) {
 	c := New(Config{}, secret.Mask())
