@@ -82,9 +82,10 @@ func (s *Session) Proven(passes uint64) types.U128 {
 	return plus(s.Base, types.Mul64(s.Bytes, passes-s.Mark))
 }
 
-// Retained returns min((proven − forfeit)/8, Retain·bytes): what is withheld while the device goes on, and lost if it does not.
+// Retained returns min(⌈(proven − forfeit)/8⌉, Retain·bytes): what is withheld while the device goes on, and lost if it does
+// not. It rounds up, so that a session split into many is never payable sooner.
 func (s *Session) Retained(passes uint64) types.U128 {
-	net := minus(s.Proven(passes), s.Forfeit)
+	net := plus(minus(s.Proven(passes), s.Forfeit), types.U64(7))
 	eighth := types.U128{Hi: net.Hi >> 3, Lo: net.Hi<<61 | net.Lo>>3}
 	return least(eighth, types.Mul64(Retain, s.Bytes))
 }

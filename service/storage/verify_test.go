@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
@@ -104,6 +105,9 @@ func TestRetained(t *testing.T) {
 			t.Errorf("%d passes: payable %s, want %d", passes, got, passes*1000-want)
 		}
 	}
+	if odd := (&Session{Bytes: 3}); odd.Retained(3) != u(2) || odd.Payable(3) != u(7) {
+		t.Errorf("9 units: retained %s, want ⌈9/8⌉", odd.Retained(3))
+	}
 	s.Forfeit = u(5000)
 	if got := s.Retained(8); got != u(375) {
 		t.Errorf("after a forfeit: retained %s, want (8,000 − 5,000)/8", got)
@@ -111,6 +115,34 @@ func TestRetained(t *testing.T) {
 	if got := s.Payable(3); !got.IsZero() {
 		t.Errorf("forfeit above what is proven: payable %s", got)
 	}
+}
+
+// TestSplit: bytes split over many sessions or devices are never payable sooner, nor for more.
+func TestSplit(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		parts := rapid.SliceOfN(rapid.Uint64Range(1, 1<<40), 1, 10).Draw(t, "bytes")
+		passes, price := rapid.Uint64Max(1<<20).Draw(t, "passes"), rapid.Uint64Max(MaxPrice-1).Draw(t, "price")
+		whole, sum, credits := Session{}, types.U128{}, types.Credit(0)
+		for _, b := range parts {
+			whole.Bytes += b
+			part := Session{Bytes: b}
+			payable := part.Payable(passes)
+			sum = plus(sum, payable)
+			amount, err := Amount(payable, price)
+			if err != nil {
+				t.Skip("out of range")
+			}
+			credits += amount
+		}
+		payable := whole.Payable(passes)
+		amount, err := Amount(payable, price)
+		if err != nil {
+			t.Skip("out of range")
+		}
+		if sum.Cmp(payable) > 0 || credits > amount {
+			t.Fatalf("%d parts: %s units, %d micro-credits; whole: %s, %d", len(parts), sum, credits, payable, amount)
+		}
+	})
 }
 
 // TestQuality: 64 epochs' memory, and neither end is left.

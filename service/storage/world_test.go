@@ -113,6 +113,7 @@ func (d *device) submit(kind evidence.Kind, body []byte) int {
 type deal struct {
 	c       *customer
 	d       *device
+	ask     receipt.Ask
 	holding Holding
 	list    *Shards // the customer's own
 }
@@ -123,7 +124,7 @@ func (c *customer) deal(d *device, name string) *deal {
 	theirs, _ := NewShards(0, nil)
 	d.shards[id] = theirs
 	ask := receipt.Ask{Chain: testChain, Device: d.key.Public(), Category: types.Storage, Class: Hold, Price: testPrice, Until: c.w.epoch + 100}
-	return &deal{c: c, d: d, list: list, holding: Holding{
+	return &deal{c: c, d: d, ask: ask, list: list, holding: Holding{
 		Device: d.key.Public(), Session: id, Account: c.account, Payer: c.key.Public(), Ask: ask.Hash(), Price: testPrice, Until: c.w.epoch + 4000,
 	}}
 }
