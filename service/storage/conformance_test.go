@@ -18,7 +18,7 @@ func TestConformance(t *testing.T) {
 		var deals []*deal
 		for i := range rapid.IntRange(0, 3).Draw(r, "sessions") {
 			x := c.deal(d, string(rune('0'+i)))
-			x.put(rapid.IntRange(1, 3).Draw(r, "shards"), rapid.IntRange(1, 2500).Draw(r, "size"))
+			x.put(rapid.IntRange(1, 3).Draw(r, "shards"), rapid.IntRange(16, 2500).Draw(r, "size"))
 			deals = append(deals, x)
 		}
 		for range rapid.IntRange(1, 5).Draw(r, "past") {
