@@ -110,7 +110,8 @@ func (n *Node) tell(notice *bus.Notice, line *bus.Line) {
 }
 
 func roleNotice(n *bus.Notice, line *bus.Line, c types.Category) role.Notice {
-	out := role.Notice{Epoch: n.Epoch, Seed: n.Seed, Challenged: n.Challenged, Height: n.Height, Hash: n.Hash, Cut: n.Cut, Final: n.Final.Epoch}
+	out := role.Notice{Epoch: n.Epoch, Seed: n.Seed, Challenged: n.Challenged, Height: n.Height, Hash: n.Hash, Cut: n.Cut, Final: n.Final.Epoch,
+		Tallied: n.Tallied.Epoch, MinOpening: n.MinOpening}
 	for _, t := range n.Totals {
 		if t.Category == c {
 			out.Totals = t.Sums

@@ -250,7 +250,7 @@ func (o *outbox) receiptBefore(i *item, r *receipt.Receipt) (*item, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Amount < s.Receipt.Amount || r.Units.Cmp(s.Receipt.Units) < 0 || r.Seq <= s.Receipt.Seq {
+	if r.Amount < s.Receipt.Amount || r.Units.Cmp(s.Receipt.Units) < 0 || r.Seq < s.Receipt.Seq {
 		return nil, types.Refuse(types.FallingTotals, "node: receipt %d of session %s after %d", r.Seq, r.Session, s.Receipt.Seq)
 	}
 	return before, nil
