@@ -82,11 +82,11 @@ func ServerConfig() *serverconfig.Config {
 }
 
 // CometConfig is the default config.toml with blocks about every blockTime. The time goes into waiting for late votes
-// after a block; the rounds' own timeouts stay long enough for a slow machine.
+// after a block; a proposer is waited for long enough on a slow machine.
 func CometConfig(blockTime time.Duration) *cmtcfg.Config {
 	c := cmtcfg.DefaultConfig()
 	c.Consensus.TimeoutCommit = blockTime
-	c.Consensus.TimeoutPropose = max(3*blockTime, 2*time.Second)
+	c.Consensus.TimeoutPropose = min(max(5*blockTime, time.Second), 3*time.Second)
 	c.Mempool.MaxTxBytes = 512 << 10
 	c.Mempool.Size = 20_000
 	c.Mempool.MaxTxsBytes = 64 << 20

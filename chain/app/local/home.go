@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -91,6 +92,7 @@ func Init(g Genesis) ([]Validator, error) {
 	if g.BlockTime == 0 {
 		g.BlockTime = 5 * time.Second
 	}
+	taken := map[int]bool{}
 	var (
 		validators []Validator
 		comets     []*cmtcfg.Config
@@ -98,7 +100,7 @@ func Init(g Genesis) ([]Validator, error) {
 		gentxs     []json.RawMessage
 	)
 	for i := range g.Homes {
-		v, comet, server, gentx, err := g.validator(i, enc)
+		v, comet, server, gentx, err := g.validator(i, enc, taken)
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +125,7 @@ func Init(g Genesis) ([]Validator, error) {
 }
 
 // validator makes one home's keys and its transaction that bonds the stake.
-func (g Genesis) validator(i int, enc app.Encoding) (v Validator, comet *cmtcfg.Config, server *serverconfig.Config, gentx []byte, err error) {
+func (g Genesis) validator(i int, enc app.Encoding, taken map[int]bool) (v Validator, comet *cmtcfg.Config, server *serverconfig.Config, gentx []byte, err error) {
 	v = Validator{Home: g.Homes[i], Name: fmt.Sprintf("validator-%d", i)}
 	if i < len(g.Names) {
 		v.Name = g.Names[i]
@@ -131,7 +133,7 @@ func (g Genesis) validator(i int, enc app.Encoding) (v Validator, comet *cmtcfg.
 	if i < len(g.Addresses) {
 		v.Addresses = g.Addresses[i]
 	}
-	if err = v.Addresses.fill(); err != nil {
+	if err = v.Addresses.fill(taken); err != nil {
 		return
 	}
 	if err = Writable(v.Home); err != nil {
@@ -277,18 +279,28 @@ func peers(validators []Validator, self int) string {
 	return strings.Join(list, ",")
 }
 
-// fill puts a free port of this machine where no address is given.
-func (a *Addresses) fill() error {
+// Ports given out by fill lie below those that systems use for outgoing connections, one of which could otherwise take a
+// port between its choice and its use.
+const firstPort, ports = 20_000, 12_000
+
+// fill puts a free port of this machine where no address is given, and none twice.
+func (a *Addresses) fill(taken map[int]bool) error {
 	for _, p := range []*string{&a.RPC, &a.P2P, &a.GRPC, &a.REST} {
-		if *p != "" {
-			continue
+		for tries := 0; *p == ""; tries++ {
+			if tries == 1000 {
+				return types.Refuse(types.PortInUse, "local: no free port was found")
+			}
+			port := firstPort + rand.IntN(ports)
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err != nil {
+				continue
+			}
+			l.Close()
+			if !taken[port] {
+				taken[port] = true
+				*p = l.Addr().String()
+			}
 		}
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return fmt.Errorf("local: find a free port: %w", err)
-		}
-		*p = l.Addr().String()
-		l.Close()
 	}
 	return nil
 }

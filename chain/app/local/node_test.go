@@ -21,17 +21,13 @@ import (
 	"cosmossdk.io/math"
 )
 
-func fast(_ int, c *cmtcfg.Config, _ *serverconfig.Config) {
-	c.Consensus.TimeoutCommit = 50 * time.Millisecond
-}
-
 func initHomes(t *testing.T, n int) []Validator {
 	t.Helper()
 	var homes []string
 	for range n {
 		homes = append(homes, t.TempDir())
 	}
-	v, err := Init(Genesis{ChainID: "cairn-test", Homes: homes, Stake: math.NewInt(1_000_000_000), Configure: fast})
+	v, err := Init(Genesis{ChainID: "cairn-test", Homes: homes, Stake: math.NewInt(1_000_000_000), BlockTime: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +123,7 @@ func TestSecondNodeInOneHome(t *testing.T) {
 	reach(t, n, 1)
 	other := func(c *cmtcfg.Config, s *serverconfig.Config) {
 		var a Addresses
-		if err := a.fill(); err != nil {
+		if err := a.fill(map[int]bool{}); err != nil {
 			t.Fatal(err)
 		}
 		c.RPC.ListenAddress, c.P2P.ListenAddress, s.GRPC.Address, s.API.Address = "tcp://"+a.RPC, "tcp://"+a.P2P, a.GRPC, "tcp://"+a.REST
