@@ -20,15 +20,7 @@ import (
 func reach(t *testing.T, handler http.HandlerFunc) *device {
 	t.Helper()
 	key := types.NewPrivateKey([32]byte{1})
-	config, err := role.ServerTLS(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewUnstartedServer(handler)
-	server.EnableHTTP2, server.TLS = true, config
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	terms := storage.Terms{Address: strings.TrimPrefix(server.URL, "https://")}
+	terms := storage.Terms{Address: serve(t, key, handler)}
 	ask := receipt.Ask{Device: key.Public(), Terms: terms.Encode()}
 	d, err := dial(types.NewPrivateKey([32]byte{2}), ask.Sign(key))
 	if err != nil {
@@ -36,6 +28,20 @@ func reach(t *testing.T, handler http.HandlerFunc) *device {
 	}
 	t.Cleanup(d.http.CloseIdleConnections)
 	return d
+}
+
+// serve returns the address of a device that answers with handler.
+func serve(t *testing.T, key types.PrivateKey, handler http.HandlerFunc) string {
+	t.Helper()
+	config, err := role.ServerTLS(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(handler)
+	server.EnableHTTP2, server.TLS = true, config
+	server.StartTLS()
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
+	return strings.TrimPrefix(server.URL, "https://")
 }
 
 func TestStage(t *testing.T) {

@@ -30,7 +30,7 @@ func (a *account) put(ctx context.Context, src io.Reader, name string, p pipelin
 	if err != nil {
 		return id, nil, err
 	}
-	up := &upload{account: a, profile: p, holders: place, held: make([][]storage.Shard, p.N), failed: make([]error, p.N), missing: map[[2]int]bool{}}
+	up := &upload{account: a, profile: p, holders: place, held: make([][]storage.Shard, p.N), failed: make([]error, p.N), late: make([]int, p.N), missing: map[[2]int]bool{}}
 	manifest, err := a.coder.Encode(ctx, src, p, a.secret.Bucket(bucket), up.segment)
 	if err != nil {
 		return id, nil, fmt.Errorf("storage: put %s: %w", name, err)
@@ -61,6 +61,7 @@ type upload struct {
 	mu      sync.Mutex
 	held    [][]storage.Shard // by slot: what the device has staged
 	failed  []error           // by slot: why it takes no more
+	late    []int             // by slot: segments that others had to wait for it
 	missing map[[2]int]bool   // (segment, slot) that was not staged, or not committed
 }
 
@@ -86,7 +87,11 @@ func (u *upload) segment(ctx context.Context, index int, seg pipeline.Segment, s
 			u.held[r.slot] = append(u.held[r.slot], storage.Shard{ID: seg.Shards[r.slot], Bytes: uint64(len(shards[r.slot]))})
 		} else {
 			u.missing[[2]int{index, r.slot}] = true
-			if u.failed[r.slot] == nil && ctx.Err() == nil {
+			cut := ctx.Err() != nil
+			if cut {
+				u.late[r.slot]++
+			}
+			if u.failed[r.slot] == nil && (!cut || u.late[r.slot] >= patience) {
 				u.failed[r.slot] = r.err
 			}
 		}
@@ -101,8 +106,11 @@ func (u *upload) segment(ctx context.Context, index int, seg pipeline.Segment, s
 	return nil
 }
 
-// grace is what the slowest devices get after enough have answered.
-const grace = 2 * time.Second
+// The slowest devices get grace after enough have answered; who needed more that often is left out of the rest of the object.
+const (
+	grace    = 2 * time.Second
+	patience = 3
+)
 
 func (u *upload) stage(ctx context.Context, slot int, id types.Hash, shard []byte) error {
 	u.mu.Lock()
@@ -232,7 +240,7 @@ func (d *download) timed(slot int, f func() error) error {
 	start := time.Now()
 	err := f()
 	took := time.Since(start)
-	if err != nil {
+	if err != nil && !errors.Is(err, context.Canceled) { // of whose answer was not needed any more, only the time counts
 		took = max(10*took, time.Minute)
 	}
 	d.mu.Lock()
