@@ -80,7 +80,7 @@ func TestStateForm(t *testing.T) {
 	two.Sessions = append(two.Sessions, two.Sessions[0])
 	two.Sessions[1].ID[15]++
 	for name, bent := range map[string][]byte{
-		"empty":               {},
+		"one byte":            {1},
 		"of another version":  append([]byte{2}, line[1:]...),
 		"short":               line[:len(line)-1],
 		"long":                append(bytes.Clone(line), 0),
@@ -96,6 +96,9 @@ func TestStateForm(t *testing.T) {
 		if s, err := DecodeState(bent); types.ReasonOf(err) != types.BadEncoding {
 			t.Errorf("%s: %+v, %v", name, s, err)
 		}
+	}
+	if s, err := DecodeState([]byte{}); err != nil || s.Encode() != nil {
+		t.Errorf("an empty line: %+v, %v", s, err)
 	}
 	if s, err := DecodeState(nil); err != nil || s.Encode() != nil || s.Quality != FirstQuality {
 		t.Errorf("no line: %+v, %v", s, err)

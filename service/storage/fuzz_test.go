@@ -51,9 +51,6 @@ var decoders = []struct {
 		return l.Encode(), nil
 	}},
 	{"state", func(b []byte) ([]byte, error) {
-		if b == nil {
-			b = []byte{} // nil stands for a device that has not begun
-		}
 		s, err := DecodeState(b)
 		if err != nil {
 			return nil, err

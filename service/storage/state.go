@@ -204,9 +204,9 @@ func (s *Session) append(b []byte) []byte {
 	return append(b, 0)
 }
 
-// DecodeState reads a line as Encode writes it, and nothing else; nil is the state of a device that has not begun.
+// DecodeState reads a line as Encode writes it, and nothing else; no bytes are the state of a device that has not begun.
 func DecodeState(b []byte) (*State, error) {
-	if b == nil {
+	if len(b) == 0 {
 		return &State{Quality: FirstQuality}, nil
 	}
 	if len(b) < headSize || (len(b)-headSize)%recordSize != 0 || len(b) > maxState || b[0] != stateVersion {
