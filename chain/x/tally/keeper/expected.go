@@ -25,13 +25,13 @@ type Registry interface {
 
 // Credits sells credits and settles them. x/credit is it.
 type Credits interface {
-	// Settle turns what is owed at the end of an epoch into STONE (econ.Settle at the epoch's price): Drawn and Burn of the
-	// vault, and Mint, are in x/tally's account when it returns. paid is sorted by category.
+	// Settle turns what is owed at the end of an epoch into STONE: Drawn and Burn of the vault, and Mint, are in x/tally's account
+	// when it returns. paid is sorted by category.
 	Settle(ctx context.Context, e types.Epoch, owed types.Credit, paid []econ.Paid) (econ.Split, error)
-	// Void undoes what Settle did for one region (econ.Void): the vault takes its part back from x/tally's account. It returns
-	// what is left of the allotment there, which was minted and which x/tally burns.
-	Void(context.Context, econ.Allotment) (types.Ustone, error)
-	// Bought returns all credits that were ever sold to be spent in a region.
+	// Return takes back what a voided header's escrow held of the vault's, and owes its credits again.
+	Return(ctx context.Context, settled types.Credit, stone types.Ustone) error
+	// Sold returns all credits ever sold, and Bought those for one region, which takes longer.
+	Sold(context.Context) (types.Credit, error)
 	Bought(context.Context, types.Region) (types.Credit, error)
 	// Band returns the price now.
 	Band(context.Context) (econ.Band, error)
@@ -46,8 +46,11 @@ type Credits interface {
 type Rewards interface {
 	// Economy returns the parameters in force.
 	Economy(context.Context) (econ.Params, error)
-	// Emit mints for an epoch: Security goes to the consensus validators, everything else into x/tally's account.
-	Emit(context.Context, econ.Work) (econ.Emission, error)
+	// Hex returns the H3 resolution at which a category counts density.
+	Hex(context.Context, types.Category) (uint8, error)
+	// Emit mints for an epoch. The bonus and all categories' amounts are in x/tally's account when it returns. supply is the bank's
+	// before anything of the epoch was minted.
+	Emit(ctx context.Context, w econ.Work, supply types.Ustone) (econ.Emission, error)
 	// Begin tells that an epoch begins: parameters that waited for it take force.
 	Begin(context.Context, types.Epoch) error
 }
@@ -75,6 +78,7 @@ type Pool interface {
 
 // Bank moves coins. x/bank is it.
 type Bank interface {
+	GetSupply(context.Context, string) sdk.Coin
 	GetBalance(context.Context, sdk.AccAddress, string) sdk.Coin
 	SendCoinsFromAccountToModule(context.Context, sdk.AccAddress, string, sdk.Coins) error
 	SendCoinsFromModuleToAccount(context.Context, string, sdk.AccAddress, sdk.Coins) error

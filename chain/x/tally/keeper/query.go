@@ -1,0 +1,315 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+
+	"cosmossdk.io/collections"
+	"github.com/cosmos/cosmos-sdk/types/query"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/cairn-network/cairn/chain/x/tally/types"
+	"github.com/cairn-network/cairn/core/tally"
+	core "github.com/cairn-network/cairn/core/types"
+)
+
+// maxPage bounds a page of a list.
+const maxPage = 1000
+
+type querier struct{ Keeper }
+
+// NewQueryServer returns what answers the module's queries.
+func NewQueryServer(k Keeper) types.QueryServer { return querier{k} }
+
+// found turns what a map does not hold into an error that says so to who asked.
+func found[T any](v T, err error) func(format string, args ...any) (T, error) {
+	return func(format string, args ...any) (T, error) {
+		if errors.Is(err, collections.ErrNotFound) {
+			return v, status.Errorf(codes.NotFound, format, args...)
+		}
+		return v, err
+	}
+}
+
+func bounded(p *query.PageRequest) *query.PageRequest {
+	if p != nil && p.Limit > maxPage {
+		p.Limit = maxPage
+	}
+	return p
+}
+
+// Params returns the parameters.
+func (q querier) Params(ctx context.Context, _ *types.QueryParamsRequest) (*types.QueryParamsResponse, error) {
+	p, err := q.Keeper.Params.Get(ctx)
+	return &types.QueryParamsResponse{Params: p}, err
+}
+
+// Epoch returns an epoch's timetable; 0 for the current one.
+func (q querier) Epoch(ctx context.Context, req *types.QueryEpochRequest) (*types.QueryEpochResponse, error) {
+	if req.Epoch == 0 {
+		now, err := q.Now.Get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		req.Epoch = now
+	}
+	e, err := found(q.Epochs.Get(ctx, req.Epoch))("epoch %d", req.Epoch)
+	e.View = nil
+	return &types.QueryEpochResponse{Epoch: e}, err
+}
+
+// Next returns what a region's verifiers sign next.
+func (q querier) Next(ctx context.Context, req *types.QueryNextRequest) (*types.QueryNextResponse, error) {
+	now, err := q.Now.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res := new(types.QueryNextResponse)
+	tip, last, err := q.tip(ctx, core.Region(req.Region))
+	if err != nil {
+		return nil, err
+	}
+	if tip != nil {
+		res.Previous, res.PreviousEpoch, res.PreviousRound = tip.Hash, tip.Epoch, uint32(last.Round)
+		if s, err := q.Settlements.Get(ctx, tip.Epoch); err == nil {
+			res.Fold = &s
+		}
+	}
+	if now < 2 {
+		return res, nil
+	}
+	open, err := q.open.Has(ctx, collections.Join(now-1, req.Region))
+	if err != nil || !open {
+		return res, err
+	}
+	e, err := q.Epochs.Get(ctx, now-1)
+	if err != nil {
+		return nil, err
+	}
+	res.Epoch, res.Cut = e.Epoch, e.Cut
+	round, ok := roundAt(&e, height(ctx)+1)
+	if !ok {
+		return res, nil
+	}
+	res.Round, res.Until = uint32(round), e.Cut+(round+1)*e.RoundBlocks
+	for _, l := range e.Leaders {
+		if l.Region == req.Region && int(round) < len(l.Keys) {
+			res.Leader = l.Keys[round]
+		}
+	}
+	return res, nil
+}
+
+// Header returns what is kept of an epoch in a region; one that has begun and has no header is open.
+func (q querier) Header(ctx context.Context, req *types.QueryHeaderRequest) (*types.QueryHeaderResponse, error) {
+	h, err := q.Keeper.Headers.Get(ctx, collections.Join(req.Region, req.Epoch))
+	if errors.Is(err, collections.ErrNotFound) {
+		open, err := q.open.Has(ctx, collections.Join(req.Epoch, req.Region))
+		if err != nil {
+			return nil, err
+		}
+		e, err := get(ctx, q.Epochs, req.Epoch)
+		if err != nil || !open || e.Time == 0 {
+			return nil, status.Errorf(codes.NotFound, "header of epoch %d, region %d", req.Epoch, req.Region)
+		}
+		h = types.Header{Epoch: req.Epoch, Region: req.Region, Status: types.Status_STATUS_OPEN}
+		return &types.QueryHeaderResponse{Header: h}, nil
+	}
+	return &types.QueryHeaderResponse{Header: h}, err
+}
+
+// Headers lists a region's headers, newest first.
+func (q querier) Headers(ctx context.Context, req *types.QueryHeadersRequest) (*types.QueryHeadersResponse, error) {
+	page := bounded(req.Pagination)
+	if page == nil {
+		page = new(query.PageRequest)
+	}
+	page.Reverse = true
+	list, next, err := query.CollectionPaginate(ctx, q.Keeper.Headers, page, func(_ at, h types.Header) (types.Header, error) { return h, nil },
+		query.WithCollectionPaginationPairPrefix[uint32, uint64](req.Region))
+	return &types.QueryHeadersResponse{Headers: list, Pagination: next}, err
+}
+
+// Settlement returns what the chain made of an epoch.
+func (q querier) Settlement(ctx context.Context, req *types.QuerySettlementRequest) (*types.QuerySettlementResponse, error) {
+	s, err := found(q.Settlements.Get(ctx, req.Epoch))("settlement of epoch %d", req.Epoch)
+	return &types.QuerySettlementResponse{Settlement: s}, err
+}
+
+// Verifier returns one verifier, by its attestation key, as it stands now.
+func (q querier) Verifier(ctx context.Context, req *types.QueryVerifierRequest) (*types.QueryVerifierResponse, error) {
+	key, err := core.ParseKey(req.Key)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	taken, err := found(q.Keys.Get(ctx, key[:]))("verifier %s", req.Key)
+	if err != nil {
+		return nil, err
+	}
+	owner, err := q.addresses.StringToBytes(taken.Owner)
+	if err != nil {
+		return nil, err
+	}
+	v, err := found(q.Keeper.Verifiers.Get(ctx, owner))("verifier %s", req.Key)
+	if err != nil {
+		return nil, err
+	}
+	if v.Key != req.Key {
+		return nil, status.Errorf(codes.NotFound, "verifier %s", req.Key)
+	}
+	v.Power, err = q.powerOf(ctx, v.Owner)
+	return &types.QueryVerifierResponse{Verifier: v}, err
+}
+
+// Verifiers lists all verifiers, by owner, as they stand now.
+func (q querier) Verifiers(ctx context.Context, req *types.QueryVerifiersRequest) (*types.QueryVerifiersResponse, error) {
+	list, page, err := query.CollectionPaginate(ctx, q.Keeper.Verifiers, bounded(req.Pagination),
+		func(_ []byte, v types.Verifier) (types.Verifier, error) {
+			var err error
+			v.Power, err = q.powerOf(ctx, v.Owner)
+			return v, err
+		})
+	return &types.QueryVerifiersResponse{Verifiers: list, Pagination: page}, err
+}
+
+// Escrow returns what waits for one region of one epoch.
+func (q querier) Escrow(ctx context.Context, req *types.QueryEscrowRequest) (*types.QueryEscrowResponse, error) {
+	e, err := found(q.Escrows.Get(ctx, collections.Join(req.Region, req.Epoch)))("escrow of epoch %d, region %d", req.Epoch, req.Region)
+	return &types.QueryEscrowResponse{Escrow: e}, err
+}
+
+// Ledgers lists what each region has taken in and paid out, ever; a region without a header yet has zeros.
+func (q querier) Ledgers(ctx context.Context, _ *types.QueryLedgersRequest) (*types.QueryLedgersResponse, error) {
+	p, err := q.Keeper.Params.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res := new(types.QueryLedgersResponse)
+	for r := range p.Regions {
+		l, err := get(ctx, q.Keeper.Ledgers, r)
+		if err != nil {
+			return nil, err
+		}
+		l.Region = r
+		res.Ledgers = append(res.Ledgers, l)
+	}
+	sums, err := q.expected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res.Balance = q.bank.GetBalance(ctx, moduleAddress, denom).Amount.Uint64()
+	res.Expected, res.Bonds, res.Dust = sums.total(), sums.bonds, sums.dust
+	return res, nil
+}
+
+// Claimed returns what a device has been paid, ever.
+func (q querier) Claimed(ctx context.Context, req *types.QueryClaimedRequest) (*types.QueryClaimedResponse, error) {
+	key, err := core.ParseKey(req.Device)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	amount, err := get(ctx, q.Claims, key[:])
+	return &types.QueryClaimedResponse{Amount: amount}, err
+}
+
+// Appeal returns a vote under way, with the power on either side now.
+func (q querier) Appeal(ctx context.Context, req *types.QueryAppealRequest) (*types.QueryAppealResponse, error) {
+	a, err := found(q.Keeper.Appeals.Get(ctx, collections.Join(req.Region, req.Epoch)))("vote on epoch %d, region %d", req.Epoch, req.Region)
+	if err != nil {
+		return nil, err
+	}
+	voters, err := q.electorate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res := &types.QueryAppealResponse{Appeal: a}
+	res.Yes, res.No, res.Power = count(&a, voters)
+	return res, nil
+}
+
+// Appeals lists the votes under way.
+func (q querier) Appeals(ctx context.Context, req *types.QueryAppealsRequest) (*types.QueryAppealsResponse, error) {
+	list, page, err := query.CollectionPaginate(ctx, q.Keeper.Appeals, bounded(req.Pagination),
+		func(_ at, a types.Appeal) (types.Appeal, error) { return a, nil })
+	return &types.QueryAppealsResponse{Appeals: list, Pagination: page}, err
+}
+
+// Changes returns all by which a region's registry view in an epoch differs from the one before.
+func (q querier) Changes(ctx context.Context, req *types.QueryChangesRequest) (*types.QueryChangesResponse, error) {
+	list, err := q.Keeper.Changes(ctx, core.Epoch(req.Epoch), core.Region(req.Region))
+	if err != nil {
+		return nil, err
+	}
+	res := &types.QueryChangesResponse{Epoch: req.Epoch, Hash: core.Sum(core.Encode(list)).String()}
+	for i := range list {
+		res.Changes = append(res.Changes, core.Encode(&list[i]))
+	}
+	return res, nil
+}
+
+// Changes returns the registry changes that lead from the view of e−1 to that of e: devices, accounts, session keys, verifiers, each
+// by key.
+func (k Keeper) Changes(ctx context.Context, e core.Epoch, r core.Region) ([]tally.Change, error) {
+	p, err := k.Params.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := get(ctx, k.Epochs, uint64(e))
+	if err != nil {
+		return nil, err
+	}
+	if rec.Time == 0 || uint32(r) >= p.Regions {
+		return nil, status.Errorf(codes.NotFound, "registry changes of epoch %d, region %d", e, r)
+	}
+	out, err := k.late.registry.Changes(ctx, e, r)
+	if err != nil {
+		return nil, err
+	}
+	more, err := k.late.credits.Changes(ctx, e, r)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, more...)
+	var before []types.Verifier
+	if e > 1 {
+		last, err := found(k.Epochs.Get(ctx, uint64(e)-1))("view of epoch %d", e-1)
+		if err != nil {
+			return nil, err
+		}
+		before = last.View
+	}
+	attesters, err := diff(before, rec.View)
+	return append(out, attesters...), err
+}
+
+// diff returns what leads from one view of verifiers to another, by key: power 0 removes.
+func diff(before, after []types.Verifier) ([]tally.Change, error) {
+	old := map[string]types.Verifier{}
+	for _, v := range before {
+		old[v.Key] = v
+	}
+	var list []types.Verifier
+	for _, v := range after {
+		if was, ok := old[v.Key]; !ok || was.Power != v.Power || was.Vrf != v.Vrf || was.Owner != v.Owner {
+			list = append(list, v)
+		}
+		delete(old, v.Key)
+	}
+	for _, v := range old {
+		v.Power = 0
+		list = append(list, v)
+	}
+	if err := sortByKey(list); err != nil {
+		return nil, err
+	}
+	var out []tally.Change
+	for i := range list {
+		a, err := list[i].Attester()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, tally.Change{Attester: &a})
+	}
+	return out, nil
+}
