@@ -166,13 +166,12 @@ func (n *Network) edit(cdc codec.Codec, state app.State, validators []local.Vali
 		if err != nil {
 			return err
 		}
-		verifiers = append(verifiers, tallytypes.Verifier{
-			Owner: v.Account.String(), Key: key.Public().String(), Vrf: vrf.Public().String(),
-		})
+		verifiers = append(verifiers, tallytypes.NewVerifier(n.layout.ChainID, types.Account(v.Account), key, vrf))
 	}
 	slices.SortFunc(verifiers, func(a, b tallytypes.Verifier) int { return slices.Compare([]byte(a.Key), []byte(b.Key)) })
 	return editState(cdc, state, "tally", new(tallytypes.GenesisState), func(g *tallytypes.GenesisState) {
 		g.Params.EpochBlocks, g.Params.AppealWindow, g.Params.Regions = n.cfg.EpochBlocks, 1, 1
+		g.Params.VoteBlocks = max(1, n.cfg.EpochBlocks/2)
 		g.Verifiers = verifiers
 	})
 }

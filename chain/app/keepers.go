@@ -35,6 +35,7 @@ import (
 	devicetypes "github.com/cairn-network/cairn/chain/x/device/types"
 	rewardkeeper "github.com/cairn-network/cairn/chain/x/reward/keeper"
 	rewardtypes "github.com/cairn-network/cairn/chain/x/reward/types"
+	tallykeeper "github.com/cairn-network/cairn/chain/x/tally/keeper"
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
 
 	"cosmossdk.io/core/address"
@@ -59,6 +60,7 @@ type Keepers struct {
 	DeviceKeeper       devicekeeper.Keeper
 	CreditKeeper       creditkeeper.Keeper
 	RewardKeeper       rewardkeeper.Keeper
+	TallyKeeper        tallykeeper.Keeper
 }
 
 // Authority is the account in whose name governance changes parameters.
@@ -110,9 +112,14 @@ func (a *App) newEconomy(kv func(string) store.KVStoreService, accounts address.
 		panic(err)
 	}
 	a.BankKeeper.ledger.recorder = a.CreditKeeper
-	a.RewardKeeper.SetClock(clock{})
-	a.CreditKeeper.SetClock(clock{})
-	a.DeviceKeeper.SetTally(clock{}, clock{})
+	if a.TallyKeeper, err = tallykeeper.New(a.cdc, kv(tallytypes.StoreKey), accounts, authority,
+		a.BankKeeper, a.DistributionKeeper, a.StakingKeeper, a.SlashingKeeper); err != nil {
+		panic(err)
+	}
+	a.TallyKeeper.Connect(a.DeviceKeeper, a.CreditKeeper, a.RewardKeeper)
+	a.RewardKeeper.SetClock(a.TallyKeeper)
+	a.CreditKeeper.SetClock(a.TallyKeeper)
+	a.DeviceKeeper.SetTally(a.TallyKeeper, a.TallyKeeper)
 }
 
 func (a *App) newGovKeeper(kv store.KVStoreService, router baseapp.MessageRouter, authority string) *govkeeper.Keeper {

@@ -35,6 +35,7 @@ import (
 	devicetypes "github.com/cairn-network/cairn/chain/x/device/types"
 	"github.com/cairn-network/cairn/chain/x/reward"
 	rewardtypes "github.com/cairn-network/cairn/chain/x/reward/types"
+	"github.com/cairn-network/cairn/chain/x/tally"
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
 )
 
@@ -57,6 +58,7 @@ func Basics() module.BasicManager {
 		device.AppModuleBasic{},
 		credit.AppModuleBasic{},
 		reward.AppModuleBasic{},
+		tally.AppModuleBasic{},
 	)
 }
 
@@ -65,6 +67,7 @@ var storeKeys = []string{
 	authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, slashingtypes.StoreKey, distrtypes.StoreKey,
 	govtypes.StoreKey, feegrant.StoreKey, authz.ModuleName, evidencetypes.StoreKey, upgradetypes.StoreKey,
 	consensustypes.StoreKey, devicetypes.StoreKey, credittypes.StoreKey, rewardtypes.StoreKey,
+	tallytypes.StoreKey,
 }
 
 // moduleAccounts are the accounts that modules own, with what each may do to the supply.
@@ -77,7 +80,7 @@ var moduleAccounts = map[string][]string{
 	devicetypes.ModuleName:         {authtypes.Burner},                   // bonds
 	credittypes.ModuleName:         {authtypes.Minter, authtypes.Burner}, // the vault
 	rewardtypes.ModuleName:         {authtypes.Minter},                   // on its way to devices and validators
-	tallytypes.ModuleName:          {authtypes.Burner},                   // escrows and appeals' bonds
+	tallytypes.ModuleName:          {authtypes.Minter, authtypes.Burner}, // escrows and appeals' bonds
 }
 
 // Orders in which modules act. Distribution comes before slashing so that a slash finds nothing left in the fee pool;
@@ -87,10 +90,10 @@ var (
 	preBlockers   = []string{upgradetypes.ModuleName, authtypes.ModuleName}
 	beginBlockers = []string{
 		distrtypes.ModuleName, slashingtypes.ModuleName, evidencetypes.ModuleName, stakingtypes.ModuleName,
-		genutiltypes.ModuleName, authz.ModuleName,
+		genutiltypes.ModuleName, authz.ModuleName, tallytypes.ModuleName,
 	}
 	endBlockers = []string{
-		banktypes.ModuleName, govtypes.ModuleName, credittypes.ModuleName, rewardtypes.ModuleName, devicetypes.ModuleName,
+		banktypes.ModuleName, govtypes.ModuleName, tallytypes.ModuleName, credittypes.ModuleName, rewardtypes.ModuleName, devicetypes.ModuleName,
 		stakingtypes.ModuleName, genutiltypes.ModuleName, feegrant.ModuleName,
 	}
 	initGenesis = []string{
@@ -98,7 +101,7 @@ var (
 		stakingtypes.ModuleName, slashingtypes.ModuleName, govtypes.ModuleName,
 		genutiltypes.ModuleName, evidencetypes.ModuleName, authz.ModuleName, feegrant.ModuleName,
 		upgradetypes.ModuleName, vestingtypes.ModuleName,
-		rewardtypes.ModuleName, credittypes.ModuleName, devicetypes.ModuleName,
+		rewardtypes.ModuleName, credittypes.ModuleName, devicetypes.ModuleName, tallytypes.ModuleName,
 	}
 )
 
@@ -120,6 +123,7 @@ func (a *App) newModuleManager() *module.Manager {
 		reward.NewAppModule(a.RewardKeeper),
 		credit.NewAppModule(a.CreditKeeper),
 		device.NewAppModule(a.DeviceKeeper),
+		tally.NewAppModule(a.TallyKeeper),
 	)
 	m.SetOrderPreBlockers(preBlockers...)
 	m.SetOrderBeginBlockers(beginBlockers...)

@@ -10,7 +10,6 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
 	"github.com/cairn-network/cairn/chain/x/tally/types"
-	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/evidence"
 	core "github.com/cairn-network/cairn/core/types"
 )
@@ -283,7 +282,7 @@ func (k Keeper) undo(ctx sdk.Context, h *types.Header) (core.Ustone, error) {
 		return 0, err
 	}
 	allot := escrow.Allotment()
-	back, minted, err := econ.Void(econ.Vault{Settled: allot.Settled}, allot)
+	minted, err := k.late.credits.Void(ctx, allot)
 	if err != nil {
 		return 0, err
 	}
@@ -295,7 +294,6 @@ func (k Keeper) undo(ctx sdk.Context, h *types.Header) (core.Ustone, error) {
 	l.Allotted -= min(l.Allotted, uint64(allot.Devices()))
 	h.Status = types.Status_STATUS_VOIDED
 	if err := errors.Join(
-		k.late.credits.Return(ctx, allot.Settled, back.Stone),
 		k.burn(ctx, minted),
 		k.Ledgers.Set(ctx, h.Region, l),
 		k.Escrows.Remove(ctx, key),

@@ -48,7 +48,7 @@ func (s server) CommitTally(ctx context.Context, msg *types.MsgCommitTally) (*ty
 	if err := checkLeader(c, &e, h, tip); err != nil {
 		return nil, err
 	}
-	if err := s.checkTotals(ctx, &p, h, last); err != nil {
+	if err := s.checkTotals(ctx, h, last); err != nil {
 		return nil, err
 	}
 	hash := h.Hash()
@@ -158,7 +158,7 @@ func output(ctx sdk.Context, e *types.Epoch, h *tally.Header) (out [64]byte, err
 }
 
 // checkTotals holds a header against the region's last one (nil for none) and what that one was allotted.
-func (k Keeper) checkTotals(ctx context.Context, p *types.Params, h, last *tally.Header) error {
+func (k Keeper) checkTotals(ctx context.Context, h, last *tally.Header) error {
 	refuse := func(what string, got, want uint64) error {
 		return core.Refuse(core.HeaderTotals, "header of epoch %d: %s: %d, limit %d", h.Epoch, what, got, want)
 	}
@@ -187,7 +187,7 @@ func (k Keeper) checkTotals(ctx context.Context, p *types.Params, h, last *tally
 	if paid != t.Spent {
 		return refuse("paid and spent", uint64(paid), uint64(t.Spent))
 	}
-	bought, err := k.bought(ctx, p, h.Region)
+	bought, err := k.late.credits.Bought(ctx, h.Region)
 	if err != nil {
 		return err
 	}
@@ -213,14 +213,6 @@ func (k Keeper) checkTotals(ctx context.Context, p *types.Params, h, last *tally
 		return refuse("settled grew beyond the settlement", uint64(t.Settled-before.Settled), uint64(allot.Settled))
 	}
 	return nil
-}
-
-// bought returns the credits sold for a region.
-func (k Keeper) bought(ctx context.Context, p *types.Params, r core.Region) (core.Credit, error) {
-	if p.Regions == 1 {
-		return k.late.credits.Sold(ctx)
-	}
-	return k.late.credits.Bought(ctx, r)
 }
 
 func paidOf(t *tally.Totals, k core.Category) core.Credit {

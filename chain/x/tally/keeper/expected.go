@@ -28,10 +28,10 @@ type Credits interface {
 	// Settle turns what is owed at the end of an epoch into STONE: Drawn and Burn of the vault, and Mint, are in x/tally's account
 	// when it returns. paid is sorted by category.
 	Settle(ctx context.Context, e types.Epoch, owed types.Credit, paid []econ.Paid) (econ.Split, error)
-	// Return takes back what a voided header's escrow held of the vault's, and owes its credits again.
-	Return(ctx context.Context, settled types.Credit, stone types.Ustone) error
-	// Sold returns all credits ever sold, and Bought those for one region, which takes longer.
-	Sold(context.Context) (types.Credit, error)
+	// Void undoes what Settle did for one region: the vault takes its part back from x/tally's account, and its credits are owed
+	// again. It returns what is left of the allotment there, which was minted and which x/tally burns.
+	Void(context.Context, econ.Allotment) (types.Ustone, error)
+	// Bought returns all credits that were ever sold to be spent in a region.
 	Bought(context.Context, types.Region) (types.Credit, error)
 	// Band returns the price now.
 	Band(context.Context) (econ.Band, error)
