@@ -1,7 +1,7 @@
 package bus
 
 import (
-	"fmt"
+	"errors"
 	"sync"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -125,7 +125,7 @@ func (f *Follower) believe(n *Notice) {
 // Check refuses a pin that nothing can be believed from.
 func (p Pin) Check() error {
 	if p.Chain == "" || p.Set.Total() == 0 {
-		return fmt.Errorf("bus: pin: no chain or no verifiers: %w", types.BadEncoding)
+		return errors.New("bus: pin: it names no chain or no verifiers")
 	}
 	return p.Set.Check()
 }

@@ -1,0 +1,177 @@
+package command_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/bus/bustest"
+	"github.com/cairn-network/cairn/bus/server"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/node"
+	"github.com/cairn-network/cairn/node/command"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// disk provides nothing, from settings.
+type disk struct {
+	Bytes uint64 `json:"bytes"`
+}
+
+func (disk) Category() types.Category { return types.Storage }
+
+func (disk) Find(context.Context, string) (json.RawMessage, string, error) {
+	return json.RawMessage(`{"bytes":1000}`), "1000 bytes free", nil
+}
+
+func (disk) New(offer json.RawMessage) (role.Provider, error) {
+	var d disk
+	if err := json.Unmarshal(offer, &d); err != nil {
+		return nil, err
+	}
+	if d.Bytes == 0 {
+		return nil, errors.New("no bytes are offered")
+	}
+	return d, nil
+}
+
+func (disk) Run(ctx context.Context, _ role.Host) error {
+	<-ctx.Done()
+	return nil
+}
+
+// gpu is something this machine does not have.
+type gpu struct{ disk }
+
+func (gpu) Category() types.Category { return types.Compute }
+func (gpu) Find(context.Context, string) (json.RawMessage, string, error) {
+	return nil, "no GPU", nil
+}
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"cairn-node": func() {
+		root := command.New([]role.Maker{gpu{}, disk{}})
+		root.Use = "cairn-node"
+		os.Exit(command.Run(context.Background(), root, os.Args[1:], os.Stderr))
+	}})
+}
+
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			join, err := json.Marshal(node.Join{Bus: []string{"nats://127.0.0.1:1"}, Pin: pin()})
+			if err != nil {
+				return err
+			}
+			env.Setenv("OWNER", types.Account{7}.String())
+			env.Setenv("CAIRN_NODE_HOME", filepath.Join(env.WorkDir, "home"))
+			return os.WriteFile(filepath.Join(env.WorkDir, "join.json"), join, 0o600)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			// await COMMAND PATTERN repeats a command until its output holds a text.
+			"await": func(ts *testscript.TestScript, _ bool, args []string) {
+				for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+					err := ts.Exec(args[1], args[2:]...)
+					if err == nil && strings.Contains(ts.ReadFile("stdout"), args[0]) {
+						return
+					}
+					if time.Now().After(end) {
+						ts.Fatalf("never: %s (%v)", args[0], err)
+					}
+				}
+			},
+		},
+	})
+}
+
+var verifier = bustest.Key(1)
+
+func pin() bus.Pin {
+	return bus.Pin{Chain: "cairn-test", Epoch: 1, Set: bus.Set{{Key: verifier.Public(), Power: 1}}}
+}
+
+// TestRun takes a device from init over the claim code to work, with a real bus.
+func TestRun(t *testing.T) {
+	roles := new(bustest.Roles)
+	s, err := server.Serve(server.Config{Listen: "127.0.0.1:0", Dir: t.TempDir()}, roles, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	home := filepath.Join(t.TempDir(), "home")
+	join, err := json.Marshal(node.Join{Bus: []string{s.URL()}, Pin: pin()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cairn := func(ctx context.Context, stdin string, args ...string) (int, string, string) {
+		root := command.New([]role.Maker{disk{}})
+		var stdout, stderr strings.Builder
+		root.SetIn(strings.NewReader(stdin))
+		root.SetOut(&stdout)
+		root.SetErr(&stderr)
+		code := command.Run(ctx, root, append(args, "--home", home), &stderr)
+		return code, stdout.String(), stderr.String()
+	}
+	code, out, errs := cairn(t.Context(), string(join), "init", "--join", "-", "--owner", types.Account{7}.String(), "--yes", "--listen", "127.0.0.1:0", "--json")
+	if code != 0 {
+		t.Fatalf("init: %s", errs)
+	}
+	var claim struct {
+		Device types.Key `json:"device"`
+	}
+	if err := json.Unmarshal([]byte(out), &claim); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan string, 1)
+	go func() {
+		code, _, errs := cairn(ctx, "", "run")
+		done <- fmt.Sprint(code, errs)
+	}()
+	await := func(what string, ok func(node.Status) bool) {
+		t.Helper()
+		for end := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			var status node.Status
+			if code, out, _ := cairn(t.Context(), "", "status", "--json"); code == 0 && json.Unmarshal([]byte(out), &status) == nil && ok(status) {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("never: %s", what)
+			}
+		}
+	}
+	await("it asks to be registered", func(s node.Status) bool { return strings.Contains(s.Next, "claim code") })
+	roles.Set(claim.Device, bus.RoleDevice)
+	roles.Set(verifier.Public(), bus.RoleVerifier)
+	v, err := bus.Dial(t.Context(), bus.Config{URLs: []string{s.URL()}}, verifier, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	notice := &bus.Notice{Chain: "cairn-test", Epoch: 7, Height: 140, Time: uint64(time.Now().Unix()), Set: pin().Set}
+	if err := v.PublishLast(t.Context(), bus.NoticeSubject(v.Key(), 0), bus.Seal(verifier, notice)); err != nil {
+		t.Fatal(err)
+	}
+	await("it follows", func(s node.Status) bool {
+		return s.Online && s.Epoch == 7 && s.Height == 140 && len(s.Providers) == 1 && s.Providers[0].State == "running"
+	})
+	code, out, _ = cairn(t.Context(), "", "status")
+	if code != 0 || !strings.Contains(out, "online, epoch 7, block 140") || !strings.Contains(out, "storage: running") || !strings.Contains(out, "Nothing needs to be done") {
+		t.Errorf("status %d:\n%s", code, out)
+	}
+	cancel()
+	if end := <-done; !strings.HasPrefix(end, "0") {
+		t.Errorf("run ended with %s", end)
+	}
+}

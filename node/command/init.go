@@ -1,0 +1,272 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/skip2/go-qrcode"
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/node"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// claimEpochs is for how many epochs a claim code can be used, from the one the device was set up in: a year of hours.
+const claimEpochs = 8760
+
+// defaultListen is where status and metrics are served unless the owner says otherwise.
+const defaultListen = "127.0.0.1:9464"
+
+func initCommand(makers []role.Maker) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "init --join FILE --owner ADDRESS --cell CELL",
+		Short: "Set this device up and print its claim code",
+		Long: `Looks at what this machine can provide, shows it, asks what to share, makes the device's key, and prints
+the claim code that the owner registers the device with. Run again, it keeps the key and replaces the settings.
+
+The join file comes from the network (cairn up writes join.json into its home). It names the bus and the
+verifiers that the device believes at first, so take it from somebody you trust.`,
+		Example: "  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff\n" +
+			"  cairn-node init --join join.json --owner cairn1… --offer storage='{\"bytes\":\"500GiB\"}' --yes",
+	}
+	f := c.Flags()
+	f.String("join", "", "the network's join file, - for standard input")
+	f.String("owner", "", "the account that owns the device and is paid: cairn1…")
+	f.String("cell", "0", "where the device is: an H3 cell of resolution 3 or finer, 0 for nowhere")
+	f.Uint16("region", 0, "the region of that cell")
+	f.Uint64("model", 0, "the device's registered model, 0 for none")
+	f.StringArray("offer", nil, "provide CATEGORY, or CATEGORY=JSON with other settings than proposed (repeatable; default: ask)")
+	f.Bool("yes", false, "offer everything that was found, without asking")
+	f.String("listen", defaultListen, "where status and metrics are served, \"\" for nowhere")
+	jsonFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error { return runInit(c, makers) }
+	return c
+}
+
+func runInit(c *cobra.Command, makers []role.Maker) error {
+	home, err := homeOf(c)
+	if err != nil {
+		return err
+	}
+	s, err := settingsOf(c)
+	if err != nil {
+		return err
+	}
+	if s.Offers, err = offersOf(c, makers, home); err != nil {
+		return err
+	}
+	if len(s.Offers) == 0 {
+		return advice{errors.New("init: nothing is offered"), "say yes to something, or name it with --offer"}
+	}
+	if old, err := node.LoadSettings(home); err == nil {
+		s.Nonce = old.Nonce // an unchanged device keeps its claim code
+	}
+	if err := node.Init(home, *s); err != nil {
+		return err
+	}
+	return printCode(c, home)
+}
+
+func settingsOf(c *cobra.Command) (*node.Settings, error) {
+	f := c.Flags()
+	s := &node.Settings{}
+	path, _ := f.GetString("join")
+	owner, _ := f.GetString("owner")
+	cell, _ := f.GetString("cell")
+	region, _ := f.GetUint16("region")
+	s.Model, _ = f.GetUint64("model")
+	s.Listen, _ = f.GetString("listen")
+	s.Region = types.Region(region)
+	switch "" {
+	case path:
+		return nil, usage{c.CommandPath(), fmt.Errorf("%s: --join is missing", c.CommandPath())}
+	case owner:
+		return nil, usage{c.CommandPath(), fmt.Errorf("%s: --owner is missing", c.CommandPath())}
+	}
+	var err error
+	if s.Join, err = readJoin(c.InOrStdin(), path); err != nil {
+		return nil, err
+	}
+	s.Expiry = s.Join.Pin.Epoch + claimEpochs
+	if s.Owner, err = types.ParseAccount(owner); err != nil {
+		return nil, advice{fmt.Errorf("init: owner: %w", err), "cairn account list shows your address"}
+	}
+	if err := s.Cell.UnmarshalText([]byte(cell)); err != nil {
+		return nil, advice{fmt.Errorf("init: cell: %w", err), "find the cell of a place at https://h3geo.org"}
+	}
+	return s, nil
+}
+
+// maxJoin bounds a join file, in bytes.
+const maxJoin = 1 << 20
+
+func readJoin(stdin io.Reader, path string) (node.Join, error) {
+	var join node.Join
+	in := stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return join, advice{fmt.Errorf("init: join file %s does not exist", path), "cairn up writes join.json into its home; other networks publish theirs"}
+		}
+		if err != nil {
+			return join, fmt.Errorf("init: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	d := json.NewDecoder(io.LimitReader(in, maxJoin))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&join); err != nil {
+		return join, fmt.Errorf("init: join file: %w", err)
+	}
+	if err := join.Pin.Check(); err != nil {
+		return join, fmt.Errorf("init: join file: %w", err)
+	}
+	if len(join.Bus) == 0 {
+		return join, errors.New("init: join file: it names no bus")
+	}
+	return join, nil
+}
+
+// offersOf finds what the machine has and lets the owner choose.
+func offersOf(c *cobra.Command, makers []role.Maker, home string) (map[string]node.Offers, error) {
+	named, err := namedOffers(c, makers)
+	if err != nil {
+		return nil, err
+	}
+	yes, _ := c.Flags().GetBool("yes")
+	asks := c.ErrOrStderr() // keeps standard output for the code
+	answers := bufio.NewReader(c.InOrStdin())
+	offers := map[string]node.Offers{}
+	for _, m := range makers {
+		name := m.Category().String()
+		given, wanted := named[name]
+		if len(named) > 0 && !wanted {
+			continue
+		}
+		found, line, err := m.Find(c.Context(), filepath.Join(home, "providers", name))
+		if err != nil {
+			return nil, fmt.Errorf("init: look for %s: %w", name, err)
+		}
+		fmt.Fprintf(asks, "%-10s %s\n", name, line)
+		if given != nil {
+			found = given
+		}
+		switch {
+		case found == nil && wanted:
+			return nil, fmt.Errorf("init: this machine cannot provide %s: %s", name, line)
+		case found == nil:
+			continue
+		case !wanted && !yes && !confirm(c.Context(), asks, answers, "           share it? [Y/n] "):
+			continue
+		}
+		if _, err := m.New(found); err != nil {
+			return nil, fmt.Errorf("init: %s: %w", name, err)
+		}
+		offers[name] = found
+	}
+	return offers, nil
+}
+
+// namedOffers reads the --offer flags. An offer without settings is nil.
+func namedOffers(c *cobra.Command, makers []role.Maker) (map[string]node.Offers, error) {
+	list, _ := c.Flags().GetStringArray("offer")
+	named := map[string]node.Offers{}
+	for _, text := range list {
+		name, settings, has := strings.Cut(text, "=")
+		if !slices.ContainsFunc(makers, func(m role.Maker) bool { return m.Category().String() == name }) {
+			return nil, usage{c.CommandPath(), fmt.Errorf("%s: this program provides no %q", c.CommandPath(), name)}
+		}
+		named[name] = nil
+		if has {
+			if !json.Valid([]byte(settings)) {
+				return nil, usage{c.CommandPath(), fmt.Errorf("%s: the settings of %s are not JSON", c.CommandPath(), name)}
+			}
+			named[name] = node.Offers(settings)
+		}
+	}
+	return named, nil
+}
+
+func confirm(ctx context.Context, out io.Writer, in *bufio.Reader, question string) bool {
+	fmt.Fprint(out, question)
+	answer, err := in.ReadString('\n')
+	if err != nil && answer == "" || ctx.Err() != nil {
+		fmt.Fprintln(out)
+		return false
+	}
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "" || answer == "y" || answer == "yes"
+}
+
+func codeCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "code",
+		Short:   "Print the claim code that the owner registers the device with",
+		Example: "  cairn-node code\n  cairn device register \"$(cairn-node code --qr=false)\"",
+	}
+	jsonFlag(c)
+	c.Flags().Bool("qr", true, "print it as a QR code too")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		home, err := homeOf(c)
+		if err != nil {
+			return err
+		}
+		return printCode(c, home)
+	}
+	return c
+}
+
+func printCode(c *cobra.Command, home string) error {
+	s, err := load(home)
+	if err != nil {
+		return err
+	}
+	claim, err := s.Claim(home)
+	if err != nil {
+		return err
+	}
+	code := claim.Code()
+	picture := ""
+	if qr, err := c.Flags().GetBool("qr"); err != nil || qr {
+		q, err := qrcode.New(code, qrcode.Low)
+		if err != nil {
+			return fmt.Errorf("code: %w", err)
+		}
+		picture = q.ToSmallString(false)
+	}
+	type line struct {
+		Device types.Key     `json:"device"`
+		Owner  types.Account `json:"owner"`
+		Chain  string        `json:"chain"`
+		Code   string        `json:"code"`
+		Expiry types.Epoch   `json:"expiry_epoch"`
+	}
+	return output(c, line{claim.Statement.Device, s.Owner, claim.Statement.Chain, code, s.Expiry}, func(w io.Writer) {
+		if picture == "" {
+			fmt.Fprintln(w, code)
+			return
+		}
+		fmt.Fprintf(w, "device  %v\nowner   %v\n\n%s\n%s\n\nThe owner scans it, or runs: cairn device register CODE\nThen, here: cairn-node run\n",
+			claim.Statement.Device, s.Owner, picture, code)
+	})
+}
+
+// load reads a home's settings, and says what to do without any.
+func load(home string) (*node.Settings, error) {
+	s, err := node.LoadSettings(home)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, advice{fmt.Errorf("no device is set up in %s", home), "cairn-node init --join FILE --owner cairn1…"}
+	}
+	return s, err
+}

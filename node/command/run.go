@@ -1,0 +1,179 @@
+package command
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/node"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+func runCommand(makers []role.Maker) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "run",
+		Short:   "Provide, until interrupted",
+		Example: "  cairn-node run\n  cairn-node run --log debug",
+	}
+	c.Flags().String("log", "info", "what to log: debug, info, warn or error")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		home, err := homeOf(c)
+		if err != nil {
+			return err
+		}
+		text, _ := c.Flags().GetString("log")
+		var level slog.Level
+		if err := level.UnmarshalText([]byte(text)); err != nil {
+			return usage{c.CommandPath(), fmt.Errorf("%s: no log level %q", c.CommandPath(), text)}
+		}
+		log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+		n, err := build(home, makers, log)
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		log.Info("running", "device", n.Key(), "home", home)
+		return n.Run(ctx)
+	}
+	return c
+}
+
+// build makes the node of a home.
+func build(home string, makers []role.Maker, log *slog.Logger) (*node.Node, error) {
+	s, err := load(home)
+	if err != nil {
+		return nil, err
+	}
+	var providers []role.Provider
+	offers := len(s.Offers)
+	for _, m := range makers {
+		offer, ok := s.Offers[m.Category().String()]
+		if !ok {
+			continue
+		}
+		offers--
+		p, err := m.New(offer)
+		if err != nil {
+			return nil, fmt.Errorf("run: %s: %w", m.Category(), err)
+		}
+		providers = append(providers, p)
+	}
+	if offers != 0 {
+		return nil, advice{errors.New("run: node.json offers a category that this program does not provide"), "upgrade it, or run init again"}
+	}
+	dial, err := dialer(s.Join, log)
+	if err != nil {
+		return nil, err
+	}
+	return node.New(node.Config{Home: home, Region: s.Region, Owner: s.Owner, Cell: s.Cell, Pin: s.Join.Pin, Dial: dial, Listen: s.Listen}, providers, log)
+}
+
+func dialer(j node.Join, log *slog.Logger) (func(context.Context, types.PrivateKey) (bus.Bus, error), error) {
+	config := bus.Config{URLs: j.Bus}
+	if j.CA != "" {
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM([]byte(j.CA)) {
+			return nil, errors.New("run: node.json: the bus's CA is not PEM")
+		}
+		config.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
+	}
+	return func(ctx context.Context, key types.PrivateKey) (bus.Bus, error) {
+		return bus.Dial(ctx, config, key, log)
+	}, nil
+}
+
+func statusCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "status",
+		Short:   "Say what the device provides, what it earned, what was refused and why, and what to do next",
+		Example: "  cairn-node status\n  cairn-node status --json",
+	}
+	jsonFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		home, err := homeOf(c)
+		if err != nil {
+			return err
+		}
+		if _, err := load(home); err != nil {
+			return err
+		}
+		s, err := fetchStatus(c.Context(), home)
+		if err != nil {
+			return err
+		}
+		return output(c, s, func(w io.Writer) { printStatus(w, s) })
+	}
+	return c
+}
+
+// fetchStatus asks the node that runs in home.
+func fetchStatus(ctx context.Context, home string) (*node.Status, error) {
+	address, err := node.StatusAddress(home)
+	if err != nil {
+		return nil, advice{fmt.Errorf("status: no node runs in %s", home), "cairn-node run"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+address+"/status", nil)
+	if err != nil {
+		return nil, fmt.Errorf("status: %w", err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, advice{fmt.Errorf("status: nothing answers at %s", address), "cairn-node run"}
+	}
+	defer res.Body.Close()
+	s := new(node.Status)
+	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(s); err != nil {
+		return nil, fmt.Errorf("status: %w", err)
+	}
+	return s, nil
+}
+
+func printStatus(out io.Writer, s *node.Status) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	state := "online"
+	if !s.Online {
+		state = "offline"
+	}
+	fmt.Fprintf(w, "device\t%v\nowner\t%v\nnetwork\t%s, region %d, %s, epoch %d, block %d\n", s.Device, s.Owner, s.Chain, s.Region, state, s.Epoch, s.Height)
+	if s.Problem != "" {
+		fmt.Fprintf(w, "problem\t%s\n", s.Problem)
+	}
+	for _, p := range s.Providers {
+		line := p.State
+		if p.Quality != nil {
+			line += fmt.Sprintf(", quality %d.%02d %%", *p.Quality/100, *p.Quality%100)
+		}
+		if p.Restarts > 0 {
+			line += fmt.Sprintf(", failed %d times", p.Restarts)
+		}
+		fmt.Fprintf(w, "provides\t%s: %s\n", p.Category, line)
+	}
+	fmt.Fprintf(w, "earned\ttoday %s, in total %s, of which final %s\n", stone(s.Earned.Today), stone(s.Earned.Total), stone(s.Earned.Final))
+	fmt.Fprintf(w, "evidence\t%d handed in, %d acknowledged, %d counted, %d waiting\n", s.Submitted, s.Acked, s.Counted, s.Pending)
+	for _, r := range s.Refused {
+		fmt.Fprintf(w, "refused\t%d × %s: %s\n", r.Count, r.Reason, r.What)
+	}
+	fmt.Fprintf(w, "next\t%s\n", s.Next)
+	w.Flush() // like all printing here, to a terminal or a pipe that may have gone
+}
+
+// stone writes an amount in STONE.
+func stone(a types.Ustone) string { return fmt.Sprintf("%d.%06d STONE", a/1_000_000, a%1_000_000) }

@@ -1,0 +1,19 @@
+package role
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Maker makes a category's provider out of what the machine has and what its owner wants.
+type Maker interface {
+	Category() types.Category
+	// Find looks at what the machine could provide, keeping data below dir, and proposes how: a JSON object of the category's own
+	// with every setting written out, and a line that a person reads ("340 GiB of 500 GiB free on /"). Of what the machine does not
+	// have at all, the object is nil and the line says what is missing.
+	Find(ctx context.Context, dir string) (offer json.RawMessage, found string, err error)
+	// New returns the provider that an offer describes. It refuses unknown fields and what cannot be provided.
+	New(offer json.RawMessage) (Provider, error)
+}
