@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -155,7 +156,11 @@ func (v *Verifier) adopt(ctx context.Context, p *path, h *ledger.Header, head le
 		}
 	}
 	delete(v.seen.missing, h.Hash)
-	if err := v.save(c); err != nil {
+	result, err := v.store.blobs.put(h.Epoch, types.Encode(newReport(c)))
+	if err != nil {
+		return err
+	}
+	if err := v.save(c, result.Hash); err != nil {
 		return err
 	}
 	if err := v.store.putState(h.Hash, c.state); err != nil {
@@ -174,9 +179,9 @@ func (v *Verifier) adopt(ctx context.Context, p *path, h *ledger.Header, head le
 	return nil
 }
 
-// save keeps what a header was made from and what became of its items.
-func (v *Verifier) save(c *computed) error {
-	t := &tallied{Header: c.header.Encode()}
+// save keeps what a header was made from, and the name of its report, which is zero until the chain took it.
+func (v *Verifier) save(c *computed, result types.Hash) error {
+	t := &tallied{Header: c.header.Encode(), Result: result}
 	for _, part := range []struct {
 		to  *types.Hash
 		raw []byte
@@ -184,7 +189,6 @@ func (v *Verifier) save(c *computed) error {
 		{&t.Frame, c.frame.Encode()},
 		{&t.Changes, tally.EncodeChanges(c.changes)},
 		{&t.Batch, c.raw},
-		{&t.Result, types.Encode(newReport(c))},
 	} {
 		name, err := v.store.blobs.put(c.header.Epoch, part.raw)
 		if err != nil {
@@ -250,7 +254,7 @@ func (v *Verifier) tally(ctx context.Context, base *tally.State, t turn, prev *l
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", tally.ErrInput, err)
 	}
-	signed, names := verdicts(b, v.chain, v.cfg.Workers, v.acknowledged)
+	signed, names := verdicts(b, v.chain, v.cfg.Workers, v.acknowledged())
 	c, err := compute(ctx, v.ledger, v.rules, v.pool, base, t, prev, b, signed)
 	if err != nil {
 		return nil, err
@@ -259,16 +263,14 @@ func (v *Verifier) tally(ctx context.Context, base *tally.State, t turn, prev *l
 	return c, nil
 }
 
-// acknowledged reports whether this verifier acknowledged an item, and so checked its signatures.
-func (v *Verifier) acknowledged(hash types.Hash) bool {
+// acknowledged returns what reports whether this verifier acknowledged an item, and so checked its signatures.
+func (v *Verifier) acknowledged() func(types.Hash) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, b := range v.baskets {
-		if b.has(hash) {
-			return true
-		}
+	baskets := slices.Collect(maps.Values(v.baskets))
+	return func(hash types.Hash) bool {
+		return slices.ContainsFunc(baskets, func(b *basket) bool { return b.has(hash) })
 	}
-	return false
 }
 
 // difference says in which part two headers differ first.
@@ -343,7 +345,7 @@ func (v *Verifier) signLate(ctx context.Context, p *path, head ledger.Block) {
 		}
 		header, err := tally.DecodeHeader(h.Raw)
 		v.mu.Lock()
-		agreed := v.states[h.Hash] != nil
+		agreed := v.states[h.Hash] != nil && !v.declined[h.Hash]
 		v.mu.Unlock()
 		if err != nil || !agreed {
 			continue
@@ -397,6 +399,9 @@ func (v *Verifier) prune(p *path) error {
 			delete(v.states, hash)
 			delete(v.trees, hash)
 		}
+	}
+	if len(v.declined) > pathStep {
+		clear(v.declined) // they take no more signatures
 	}
 	for hash := range v.faults {
 		if !keep[hash] && len(v.faults) > pathStep {

@@ -314,9 +314,7 @@ func (in *intake) acknowledge(ctx context.Context) {
 	for {
 		select {
 		case subs := <-in.kept:
-			for _, s := range subs {
-				in.answer(ctx, s)
-			}
+			in.answer(ctx, subs)
 			in.done(subs)
 		case <-ctx.Done():
 			return
@@ -324,36 +322,57 @@ func (in *intake) acknowledge(ctx context.Context) {
 	}
 }
 
-// answer sends the acks of a submission: one for each epoch in whose batch its items will be.
-func (in *intake) answer(ctx context.Context, s *submission) {
-	acks := map[types.Epoch]*bus.Ack{}
+// ackKey is for whom an ack is, and in whose batch what it accepts will be.
+type ackKey struct {
+	author types.Key
+	epoch  types.Epoch
+}
+
+// answer sends the acks of submissions that were kept together: one for each author and epoch, as signing them costs more than
+// anything else once signatures are checked many at a time.
+func (in *intake) answer(ctx context.Context, subs []*submission) {
+	acks := map[ackKey]*bus.Ack{}
 	var current types.Epoch
 	if now := in.now.Load(); now != nil {
 		current = now.epoch.Epoch
 	}
-	of := func(e types.Epoch) *bus.Ack {
-		if acks[e] == nil {
-			acks[e] = &bus.Ack{Chain: in.chain, Epoch: e, Region: in.region}
+	of := func(author types.Key, e types.Epoch) *bus.Ack {
+		key := ackKey{author, e}
+		a := acks[key]
+		if a != nil && len(a.Accepted)+len(a.Refused) == bus.MaxItems {
+			in.send(ctx, author, a)
+			a = nil
 		}
-		return acks[e]
+		if a == nil {
+			a = &bus.Ack{Chain: in.chain, Epoch: e, Region: in.region}
+			acks[key] = a
+		}
+		return a
 	}
-	for i, v := range s.verdicts {
-		in.items.Add(1)
-		switch v {
-		case "":
-			in.accepted.Add(1)
-			a := of(s.epochs[i])
-			a.Accepted = append(a.Accepted, s.hashes[i])
-		case later:
-		default:
-			in.refused.Add(1)
-			a := of(current)
-			a.Refused = append(a.Refused, bus.Refusal{Item: s.hashes[i], Reason: v})
+	for _, s := range subs {
+		for i, v := range s.verdicts {
+			in.items.Add(1)
+			switch v {
+			case "":
+				in.accepted.Add(1)
+				a := of(s.author, s.epochs[i])
+				a.Accepted = append(a.Accepted, s.hashes[i])
+			case later:
+			default:
+				in.refused.Add(1)
+				a := of(s.author, current)
+				a.Refused = append(a.Refused, bus.Refusal{Item: s.hashes[i], Reason: v})
+			}
 		}
 	}
-	for _, a := range acks {
-		if err := in.bus.Publish(ctx, bus.AckSubject(in.key.Public(), s.author), bus.Seal(in.key, a)); err != nil && ctx.Err() == nil {
-			in.log.Debug("an ack was not sent", "author", s.author, "error", err)
-		}
+	for key, a := range acks {
+		in.send(ctx, key.author, a)
+	}
+}
+
+// send seals an ack and publishes it. One that is lost is asked for by sending the items again.
+func (in *intake) send(ctx context.Context, author types.Key, a *bus.Ack) {
+	if err := in.bus.Publish(ctx, bus.AckSubject(in.key.Public(), author), bus.Seal(in.key, a)); err != nil && ctx.Err() == nil {
+		in.log.Debug("an ack was not sent", "author", author, "error", err)
 	}
 }

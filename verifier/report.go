@@ -113,7 +113,7 @@ func (v *Verifier) Report(header types.Hash) (*Report, error) {
 		return r, nil
 	}
 	t := v.store.tally(header)
-	if t == nil {
+	if t == nil || t.Result.IsZero() {
 		return nil, types.Refuse(types.UnknownBlob, "verifier: the tally of header %s", header)
 	}
 	raw, err := v.store.blobs.get(t.Result)

@@ -71,7 +71,7 @@ func (v *Verifier) takePart(ctx context.Context) error {
 		return nil // intake still fills the basket
 	}
 	e := head.Epoch - 1
-	ep, err := v.epoch(ctx, e)
+	ep, err := v.ledger.Epoch(ctx, e) // not v.epoch: somebody may have been jailed since
 	if err != nil {
 		return err
 	}
@@ -81,6 +81,7 @@ func (v *Verifier) takePart(ctx context.Context) error {
 	}
 	status, err := v.ledger.Header(ctx, e, v.cfg.Region)
 	if err != nil || status.Status != ledger.Open {
+		v.round = nil // and with it the items
 		return err
 	}
 	r, err := v.enter(ctx, ep, number)
@@ -219,7 +220,7 @@ func (v *Verifier) takeIn(ctx context.Context, r *round, m *bus.Handover) error 
 			b.Items = append(b.Items, tally.Item{Type: tally.ItemType(it.Type), Raw: it.Raw})
 		}
 	}
-	signed, names := verdicts(b, v.chain, v.cfg.Workers, v.acknowledged)
+	signed, names := verdicts(b, v.chain, v.cfg.Workers, v.acknowledged())
 	for i := range b.Items {
 		if signed[i] && !r.union[names[i].Hash] {
 			r.union[names[i].Hash] = true
@@ -246,7 +247,7 @@ func (v *Verifier) propose(ctx context.Context, r *round) error {
 	if err != nil {
 		return err
 	}
-	if err := v.save(c); err != nil {
+	if err := v.save(c, types.Hash{}); err != nil {
 		return err
 	}
 	if before, err := v.store.sign(c.header); err != nil || before != nil {
@@ -395,13 +396,16 @@ func (v *Verifier) judge(ctx context.Context, r *round, h *tally.Header) error {
 	}
 	for i := range r.names {
 		if hash := r.names[i].Hash; !in[hash] && (r.required == nil || r.required[hash]) {
+			v.mu.Lock()
+			v.declined[h.Hash()] = true
+			v.mu.Unlock()
 			return fmt.Errorf("it leaves out %s of %v, which was acknowledged", hash, r.names[i].Author)
 		}
 	}
 	if c.hash != h.Hash() {
 		return types.Refuse(types.Mismatch, "%s", difference(c.header, h))
 	}
-	if err := v.save(c); err != nil {
+	if err := v.save(c, types.Hash{}); err != nil {
 		return err
 	}
 	v.mu.Lock()

@@ -62,6 +62,7 @@ type Verifier struct {
 	states   map[types.Hash]*tally.State // by header; the zero hash is the state before the first
 	computed map[types.Hash]*computed    // not adopted yet, by header
 	faults   map[types.Hash]error        // headers that are not what their inputs give, or whose inputs nobody has
+	declined map[types.Hash]bool         // proposals that left out what was acknowledged; they are not signed late either
 	sets     map[types.Epoch]*ledger.Epoch
 	results  map[types.Hash]*Report // newest few
 	trees    map[types.Hash]*tally.Tree
@@ -100,7 +101,7 @@ func New(cfg Config, l ledger.Ledger, link bus.Bus, categories []tally.Verifier)
 		cfg: cfg, key: cfg.Key.Public(), chain: l.Chain(), ledger: l, bus: link, log: cfg.Log.With("verifier", cfg.Key.Public().String()[8:16]),
 		rules: rules, book: newRuleBook(categories), pool: Parallel(cfg.Workers), store: st, news: make(chan struct{}, 1),
 		baskets: map[types.Epoch]*basket{}, states: map[types.Hash]*tally.State{{}: tally.NewState(l.Chain(), cfg.Region)},
-		computed: map[types.Hash]*computed{}, faults: map[types.Hash]error{}, sets: map[types.Epoch]*ledger.Epoch{},
+		computed: map[types.Hash]*computed{}, faults: map[types.Hash]error{}, declined: map[types.Hash]bool{}, sets: map[types.Epoch]*ledger.Epoch{},
 		results: map[types.Hash]*Report{}, trees: map[types.Hash]*tally.Tree{}, pending: map[string]types.Epoch{},
 	}
 	v.intake = newIntake(v.chain, cfg.Region, cfg.Key, link, v.book, cfg.Workers, v.log)
