@@ -41,7 +41,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// Key names a stored shard: the same bytes that two sessions pay for are stored twice.
+// Key names a stored shard. The same bytes under two session ids are stored twice; what the id stands for is the caller's affair:
+// a session, or any other 16 bytes that keep one customer's shards apart from another's.
 type Key struct {
 	Shard   types.Hash
 	Session types.SessionID
