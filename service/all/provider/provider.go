@@ -1,11 +1,28 @@
 // Package provider lists what a device can provide: one line per category in each list.
 package provider
 
-import "github.com/cairn-network/cairn/service/role"
+import (
+	"github.com/cairn-network/cairn/service/role"
+	storage "github.com/cairn-network/cairn/service/storage/provider"
+)
+
+// Config has a part for each category. One whose part is nil is not provided.
+type Config struct {
+	Storage *storage.Config
+}
+
+// Providers returns the categories that cfg names.
+func Providers(cfg Config) []role.Provider {
+	var list []role.Provider
+	if cfg.Storage != nil {
+		list = append(list, storage.New(*cfg.Storage))
+	}
+	return list
+}
 
 // Local returns one of each category for a device on this machine: on a free port of the loopback address, with the defaults.
 func Local() []role.Provider {
-	return nil
+	return Providers(Config{Storage: &storage.Config{Listen: "127.0.0.1:0"}})
 }
 
 // Makers returns the categories' makers, for a device that its owner sets up.

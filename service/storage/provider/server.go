@@ -1,0 +1,238 @@
+package provider
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/netutil"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/storage"
+)
+
+// A connection gets headerTime for the handshake and for each request's head, and for a body patience plus what it takes at
+// slowest bytes a second. One that is slower is cut off.
+const (
+	headerTime = 10 * time.Second
+	patience   = 15 * time.Second
+	slowest    = 64 << 10
+	idleTime   = 2 * time.Minute
+	maxStreams = 64  // requests at once on one connection
+	maxWaiting = 256 // requests of payers that are not known yet
+)
+
+// server is the transfer protocol.
+type server struct {
+	d       *device
+	http    *http.Server
+	listen  net.Listener
+	memory  *semaphore.Weighted // bytes of buffers in use
+	waiting *semaphore.Weighted
+	buffers sync.Pool // of *[storage.MaxShard]byte
+	reasons []types.ReasonInfo
+}
+
+// listen opens the port, so that a taken one ends Run at once.
+func (d *device) listen() (*server, error) {
+	config, err := role.ServerTLS(d.host.TLS())
+	if err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	l, err := net.Listen("tcp", d.cfg.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, types.Refuse(types.PortInUse, "storage: %s: %v", d.cfg.Listen, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("storage: listen on %s: %w", d.cfg.Listen, err)
+	}
+	if d.address = d.cfg.Address; d.address == "" {
+		d.address = l.Addr().String()
+	}
+	s := &server{
+		d: d, listen: tls.NewListener(netutil.LimitListener(l, d.cfg.Connections), config), memory: semaphore.NewWeighted(max(d.cfg.Memory, 2*storage.MaxShard)),
+		waiting: semaphore.NewWeighted(maxWaiting), reasons: storage.New().Spec().Reasons,
+	}
+	s.buffers.New = func() any { return new([storage.MaxShard]byte) }
+	s.http = &http.Server{
+		Handler: s.routes(), ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: 8 << 10,
+		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug), Protocols: new(http.Protocols),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 256 << 10, MaxReceiveBufferPerConnection: 4 << 20, MaxReceiveBufferPerStream: 1 << 20,
+			SendPingTimeout: 30 * time.Second, PingTimeout: 10 * time.Second, WriteByteTimeout: patience,
+		},
+	}
+	s.http.Protocols.SetHTTP2(true)
+	return s, nil
+}
+
+// run serves until ctx ends, then lets requests end for a moment.
+func (s *server) run(ctx context.Context) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(s.listen) }()
+	s.d.log.Info("storage: serving", "listen", s.listen.Addr(), "address", s.d.address)
+	select {
+	case err := <-failed:
+		return fmt.Errorf("storage: serve: %w", err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := s.http.Shutdown(stop); err != nil {
+		err = s.http.Close()
+		if err != nil {
+			s.d.log.Debug("storage: close", "err", err)
+		}
+	}
+	<-failed
+	return nil
+}
+
+// peer is who asks.
+type peer struct {
+	role.Payer
+	key types.Key
+}
+
+func (s *server) routes() http.Handler {
+	mux := http.NewServeMux()
+	on := func(pattern string, f func(http.ResponseWriter, *http.Request, *peer) error) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			p, err := s.peer(r)
+			if err == nil {
+				err = f(w, r, p)
+			}
+			if err != nil {
+				role.WriteError(w, err, status(err), s.reasons...)
+			}
+		})
+	}
+	on("PUT "+storage.PathShard+"{id}", s.putShard)
+	on("GET "+storage.PathShard+"{id}", s.getShard)
+	on("POST "+storage.PathCommit, s.postCommit)
+	on("POST "+storage.PathLadder, s.postLadder)
+	on("POST "+storage.PathReceipt, s.postReceipt)
+	on("GET "+storage.PathSession+"{id}", s.getSession)
+	return mux
+}
+
+// status maps a refusal to its HTTP status (RFC 9110).
+func status(err error) int {
+	switch types.ReasonOf(err) {
+	case storage.Full, types.DiskFull:
+		return http.StatusInsufficientStorage
+	case storage.Unpaid, types.OverBudget, types.UnknownKey, types.KeyExpired:
+		return http.StatusPaymentRequired
+	case storage.NoShard, storage.SessionUnknown:
+		return http.StatusNotFound
+	case storage.RootMismatch, storage.AskExpired, storage.SessionClosed, storage.HoldingStale, storage.HoldingTerms, types.FallingTotals, types.SessionMismatch:
+		return http.StatusConflict
+	case types.Oversize:
+		return http.StatusRequestEntityTooLarge
+	case "":
+		return http.StatusInternalServerError
+	}
+	return http.StatusUnprocessableEntity
+}
+
+// errStarting: the device has not heard of the network yet.
+var errStarting = errors.New("the device has not heard of the network yet")
+
+// peer returns who asks. A payer that is not known yet is asked for; the request waits for a moment.
+func (s *server) peer(r *http.Request) (*peer, error) {
+	key, err := role.PeerKey(r.TLS)
+	if err != nil {
+		return nil, err
+	}
+	until := time.Now().Add(payerWait)
+	waits := false
+	for {
+		known, err := s.d.host.Payer(r.Context(), key)
+		v := s.d.view.Load()
+		switch {
+		case err == nil && !known.Account.IsZero() && v != nil && known.Expiry < v.Epoch:
+			return nil, types.Refuse(types.KeyExpired, "storage: payer %v", key)
+		case err == nil && !known.Account.IsZero() && v != nil:
+			return &peer{known, key}, nil
+		case time.Now().After(until) && v == nil:
+			return nil, errStarting
+		case time.Now().After(until):
+			return nil, types.Refuse(types.UnknownKey, "storage: payer %v", key)
+		}
+		if !waits {
+			if !s.waiting.TryAcquire(1) {
+				return nil, types.Refuse(types.UnknownKey, "storage: payer %v, and too many others", key)
+			}
+			defer s.waiting.Release(1)
+			waits = true
+		}
+		if err := sleep(r.Context(), 100*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// body reads a request's body of at most limit bytes into buf, which it makes longer if need be. Its sender has to keep up.
+func body(w http.ResponseWriter, r *http.Request, buf []byte, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, types.Refuse(types.Oversize, "storage: a body of %d bytes, at most %d are taken", r.ContentLength, limit)
+	}
+	if err := allow(w, limit, (*http.ResponseController).SetReadDeadline); err != nil {
+		return nil, err
+	}
+	in := http.MaxBytesReader(w, r.Body, limit)
+	n := 0
+	for {
+		if n == len(buf) {
+			buf = append(buf, 0)
+			buf = buf[:cap(buf)]
+		}
+		m, err := in.Read(buf[n:])
+		n += m
+		var over *http.MaxBytesError
+		switch {
+		case errors.Is(err, io.EOF):
+			return buf[:n], nil
+		case errors.As(err, &over):
+			return nil, types.Refuse(types.Oversize, "storage: a body of more than %d bytes", limit)
+		case err != nil:
+			return nil, fmt.Errorf("storage: read request: %w", err)
+		}
+	}
+}
+
+// allow sets a deadline that leaves time for n bytes.
+func allow(w http.ResponseWriter, n int64, set func(*http.ResponseController, time.Time) error) error {
+	return set(http.NewResponseController(w), time.Now().Add(patience+time.Duration(n)*time.Second/slowest))
+}
+
+// buffer waits for memory and returns a shard's worth of it, which goes back with the function.
+func (s *server) buffer(ctx context.Context) (*[storage.MaxShard]byte, func(), error) {
+	if err := s.memory.Acquire(ctx, storage.MaxShard); err != nil {
+		return nil, nil, err
+	}
+	buf := s.buffers.Get().(*[storage.MaxShard]byte)
+	return buf, func() {
+		s.buffers.Put(buf)
+		s.memory.Release(storage.MaxShard)
+	}, nil
+}
+
+func sessionID(text string) (id types.SessionID, err error) {
+	raw, err := hex.DecodeString(text)
+	if err != nil || len(raw) != len(id) {
+		return id, types.Refuse(types.BadEncoding, "storage: session %.64q", text)
+	}
+	return types.SessionID(raw), nil
+}
