@@ -61,6 +61,7 @@ func (n *Node) follow(ctx context.Context) {
 			}
 			line = fetched
 			n.takeLine(line)
+			n.ready.Store(true)
 		}
 		n.tell(notice, line)
 		poke(n.chore)

@@ -156,7 +156,7 @@ func (r *runner) Submit(ctx context.Context, kind evidence.Kind, body []byte) er
 		return err
 	}
 	n := r.node.follower.Newest()
-	if n == nil {
+	if n == nil || !r.node.ready.Load() {
 		return types.Refuse(types.BusUnavailable, "node: no notice yet: neither epoch nor block is known")
 	}
 	_, err := r.node.outbox.addEvidence(evidence.Payload{

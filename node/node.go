@@ -29,6 +29,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairn-network/cairn/bus"
@@ -65,9 +66,12 @@ type Node struct {
 	payers    payers
 	providers []*runner
 	status    *status
-	news      chan struct{} // a notice was believed
-	chore     chan struct{} // an epoch or a tally may be new
-	work      chan struct{} // something is due
+	news      chan struct{}   // a notice was believed
+	chore     chan struct{}   // an epoch or a tally may be new
+	work      chan struct{}   // something is due
+	ready     atomic.Bool     // the tally has been asked which numbers are used up
+	life      context.Context // ends with Run
+	end       context.CancelFunc
 
 	mu   sync.Mutex
 	bus  bus.Bus           // nil until logged on
@@ -110,6 +114,7 @@ func New(config Config, providers []role.Provider, log *slog.Logger) (*Node, err
 		return nil, err
 	}
 	n.follower = bus.NewFollower(n.loadPin())
+	n.life, n.end = context.WithCancel(context.Background())
 	return n, nil
 }
 
@@ -119,6 +124,7 @@ func (n *Node) Key() types.Key { return n.key.Public() }
 // Run provides until ctx ends. It returns an error only if it cannot begin.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.outbox.close()
+	defer n.end()
 	serve, err := n.listen()
 	if err != nil {
 		return err

@@ -587,6 +587,47 @@ func TestReceipts(t *testing.T) {
 	}
 }
 
+// TestPromised shows that a provider sees what a payer owes elsewhere, and that nobody else can put it there.
+func TestPromised(t *testing.T) {
+	w := newWorld(t, 4)
+	w.announce(5, 100, nil)
+	payer, gatewayKey := bustest.Key(7), bustest.Key(8)
+	for _, v := range w.verifiers {
+		v.do(func() {
+			v.payers[payer.Public()] = bus.PayerLine{Account: types.Account{1}, Limit: 1000, Balance: 900, Spent: 100}
+		})
+	}
+	w.roles.Set(gatewayKey.Public(), bus.RoleGateway)
+	gateway, err := w.memory.Dial(w.ctx, gatewayKey)
+	ok(t, err)
+	publish := func(device, session byte, amount types.Credit, signer types.PrivateKey) {
+		t.Helper()
+		r := receipt.Receipt{Chain: chain, Category: types.Storage, Session: types.NewSessionID(60, [12]byte{session}), Payer: payer.Public(),
+			Device: types.Key{device}, Units: types.U64(1), Amount: amount}
+		s := &receipt.Signed{Receipt: r, PayerSig: r.Sign(signer)}
+		ok(t, gateway.PublishLast(w.ctx, bus.ReceiptOf(gateway.Key(), &r), s.Encode()))
+	}
+	publish(1, 1, 70, payer) // before anybody follows the payer
+	_, host := w.begin(w.home())
+	want := func(promised types.Credit) {
+		t.Helper()
+		w.until("the receipts are added up", func() bool {
+			p, err := host.Payer(t.Context(), payer.Public())
+			ok(t, err)
+			return p.Promised == promised
+		})
+	}
+	want(0) // 70 of 100 spent
+	publish(2, 2, 50, payer)
+	want(20)
+	publish(2, 2, 60, payer)
+	want(30)
+	publish(2, 2, 55, payer)       // late
+	publish(3, 3, 500, gatewayKey) // forged
+	publish(1, 1, 80, payer)
+	want(40)
+}
+
 func TestAsksStayPublished(t *testing.T) {
 	w := newWorld(t, 1)
 	w.announce(5, 100, nil)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
@@ -14,7 +15,8 @@ import (
 
 const (
 	queryTimeout = 3 * time.Second
-	maxPayers    = 4096 // that providers follow; beyond it those go that nobody asked for longest
+	maxPayers    = 1024 // that providers follow; beyond it those go that nobody asked for longest
+	maxSessions  = 4096 // of one payer, whose receipts are added up; further ones are not
 	maxLine      = 8 << 20
 )
 
@@ -125,14 +127,27 @@ type payers struct {
 }
 
 type payer struct {
-	line    bus.PayerLine
-	fresh   bool // more than two thirds of power said so
-	used    time.Time
-	tallied types.Epoch
+	line  bus.PayerLine
+	fresh bool // more than two thirds of power said so
+	used  time.Time
+	stop  context.CancelFunc // ends listening to its receipts; nil while nobody listens
+	owes  map[session]uint64 // what its newest receipt says
+	total uint64             // of that
 }
 
-// get returns what is known of key, and remembers that somebody wants to know.
-func (p *payers) get(key types.Key) (role.Payer, bool, error) {
+// session is one of a payer's sessions, at any device.
+type session struct {
+	device types.Key
+	id     types.SessionID
+}
+
+// promised is what the payer's receipts say beyond what the tally has counted.
+func (p *payer) promised() types.Credit {
+	return types.Credit(p.total - min(p.total, uint64(p.line.Spent)))
+}
+
+// get returns what is known of key, and remembers that somebody wants to know. known is false until verifiers have said.
+func (p *payers) get(key types.Key) (out role.Payer, known bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e := p.known[key]
@@ -140,7 +155,7 @@ func (p *payers) get(key types.Key) (role.Payer, bool, error) {
 		if len(p.known) >= maxPayers {
 			p.forget()
 		}
-		e = &payer{}
+		e = &payer{owes: map[session]uint64{}}
 		p.known[key] = e
 	}
 	e.used = time.Now()
@@ -151,7 +166,7 @@ func (p *payers) get(key types.Key) (role.Payer, bool, error) {
 		return role.Payer{}, true, types.Refuse(types.UnknownKey, "node: payer %v", key)
 	}
 	l := e.line
-	return role.Payer{Account: l.Account, Limit: l.Limit, Expiry: l.Expiry, Spent: l.Spent, Balance: l.Balance}, true, nil
+	return role.Payer{Account: l.Account, Limit: l.Limit, Expiry: l.Expiry, Spent: l.Spent, Balance: l.Balance, Promised: e.promised()}, true, nil
 }
 
 // forget drops the payer that nobody asked for longest. The caller holds mu.
@@ -161,6 +176,9 @@ func (p *payers) forget() {
 		if o := p.known[oldest]; o == nil || e.used.Before(o.used) {
 			oldest = key
 		}
+	}
+	if e := p.known[oldest]; e != nil && e.stop != nil {
+		e.stop()
 	}
 	delete(p.known, oldest)
 }
@@ -177,16 +195,69 @@ func (p *payers) keys() []types.Key {
 	return out
 }
 
-func (p *payers) set(line bus.PayerLine, tallied types.Epoch) {
+func (p *payers) set(line bus.PayerLine) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e := p.known[line.Key]; e != nil {
-		e.line, e.fresh, e.tallied = line, true, tallied
+		e.line, e.fresh = line, true
+	}
+}
+
+// listened notes what ends listening to key's receipts, and reports whether somebody was to listen at all.
+func (p *payers) listened(key types.Key, stop context.CancelFunc) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.known[key]
+	if e == nil || e.stop != nil && stop != nil {
+		return false
+	}
+	e.stop = stop
+	return true
+}
+
+// receipt takes in a receipt that its payer, or somebody for it, put on the bus.
+func (p *payers) receipt(s *receipt.Signed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.known[s.Receipt.Payer]
+	if e == nil {
+		return
+	}
+	key := session{s.Receipt.Device, s.Receipt.Session}
+	before, ok := e.owes[key]
+	amount := uint64(s.Receipt.Amount)
+	if !ok && len(e.owes) >= maxSessions || amount <= before || e.total+(amount-before) < e.total {
+		return
+	}
+	e.owes[key] = amount
+	e.total += amount - before
+}
+
+// watch listens to a payer's receipts on the bus, wherever they are for, once.
+func (n *Node) watch(b bus.Bus, key types.Key) {
+	ctx, cancel := context.WithCancel(n.life)
+	if !n.payers.listened(key, cancel) {
+		cancel()
+		return
+	}
+	err := b.SubscribeLast(ctx, bus.ReceiptSubject(types.Key{}, key, types.SessionID{}), func(m bus.Message) {
+		s, err := receipt.Decode(m.Data, n.chain)
+		if err == nil && s.Receipt.Payer == key && s.VerifyPayer() {
+			n.payers.receipt(s)
+		}
+	})
+	if err != nil {
+		cancel()
+		n.payers.listened(key, nil) // the next question tries again
+		n.log.Debug("a payer's receipts are not to be had", "payer", key, "error", err)
 	}
 }
 
 // askPayers asks verifiers for keys, ascending, and stores each line that more than two thirds of power give.
 func (n *Node) askPayers(ctx context.Context, b bus.Bus, set bus.Set, keys []types.Key) {
+	for _, key := range keys {
+		n.watch(b, key)
+	}
 	for part := range slices.Chunk(keys, bus.MaxPayers) {
 		n.askSome(ctx, b, set, part)
 	}
@@ -217,7 +288,7 @@ func (n *Node) askSome(ctx context.Context, b bus.Bus, set bus.Set, keys []types
 				continue
 			}
 			if v.add(&said{Epoch: answer.Epoch, Tallied: answer.Tallied, Line: line}, power) {
-				n.payers.set(line, answer.Tallied)
+				n.payers.set(line)
 				done[i] = true
 				missing--
 			}

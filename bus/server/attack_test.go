@@ -200,6 +200,28 @@ func TestRevocation(t *testing.T) {
 	await(true)
 }
 
+// TestPerKey shows that one key does not take all connections.
+func TestPerKey(t *testing.T) {
+	roles := new(bustest.Roles)
+	n := &network{t: t, auth: roles, config: server.Config{Listen: "127.0.0.1:0", Dir: t.TempDir(), Recheck: 50 * time.Millisecond, PerKey: 3}}
+	n.Start()
+	t.Cleanup(n.Stop)
+	key := bustest.Key(1)
+	roles.Set(key.Public(), bus.RoleDevice)
+	for range 10 {
+		raw(t, n.url, key)
+	}
+	for end := time.Now().Add(10 * time.Second); n.server.Clients() > 3+1; time.Sleep(5 * time.Millisecond) { // the keeper is one
+		if time.Now().After(end) {
+			t.Fatalf("%d clients", n.server.Clients())
+		}
+	}
+	time.Sleep(200 * time.Millisecond)
+	if got := n.server.Clients(); got != 3+1 {
+		t.Fatalf("%d clients, want 3 and the keeper", got)
+	}
+}
+
 func TestPortInUse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

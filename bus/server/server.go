@@ -48,8 +48,10 @@ type Config struct {
 	KeepBytes int64
 	// KeepFor is how long a message is kept that nobody refreshes. Default 14 days.
 	KeepFor time.Duration
-	// Recheck is how often the Authorizer is asked about those who are logged on. Default 1 minute.
+	// Recheck is how often the Authorizer is asked about those who are logged on. Default 1 minute. Then, too, whoever is logged
+	// on more than PerKey times with one key loses what is beyond that. Default 8.
 	Recheck time.Duration
+	PerKey  int
 	Cluster *Cluster // nil for one server
 }
 
@@ -127,6 +129,9 @@ func defaults(c *Config) {
 	if c.Recheck == 0 {
 		c.Recheck = time.Minute
 	}
+	if c.PerKey == 0 {
+		c.PerKey = 8
+	}
 }
 
 func hostPort(listen string) (string, int, error) {
@@ -155,7 +160,7 @@ func (s *Server) options() (*server.Options, error) {
 		Port:       port,
 		NoSigs:     true, NoLog: true, NoSystemAccount: true,
 		MaxConn:       s.config.MaxClients,
-		MaxSubs:       256, // per client
+		MaxSubs:       2048, // per client
 		MaxPayload:    bus.MaxMessage,
 		MaxPending:    32 << 20, // per client; one that reads more slowly is disconnected and comes back
 		WriteDeadline: 10 * time.Second,
@@ -299,7 +304,7 @@ func (s *Server) recheck(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		here := map[types.Key]bool{}
+		here := map[types.Key]int{}
 		for offset := 0; ; offset += 1024 {
 			page, err := s.nats.Connz(&server.ConnzOptions{Username: true, Offset: offset, Limit: 1024})
 			if err != nil || len(page.Conns) == 0 {
@@ -310,13 +315,17 @@ func (s *Server) recheck(ctx context.Context) {
 				if !ok || c.AuthorizedUser == "" {
 					continue
 				}
-				here[key] = true
+				if here[key]++; here[key] > s.config.PerKey {
+					s.log.Info("logged off: too many connections", "key", key)
+					_ = s.nats.DisconnectClientByID(c.Cid) // it has gone already
+					continue
+				}
 				s.recheckOne(ctx, key, c.Cid)
 			}
 		}
 		s.mu.Lock()
 		for key := range s.roles {
-			if !here[key] {
+			if here[key] == 0 {
 				delete(s.roles, key)
 			}
 		}

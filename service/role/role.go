@@ -42,6 +42,9 @@ type Payer struct {
 	Expiry  types.Epoch
 	Spent   types.Credit // of the key
 	Balance types.Credit // B − S of the account
+	// Promised is what the key's receipts on the bus, to all devices, say beyond Spent. A provider stops when Balance − Promised is
+	// less than what it lets run up. Sessions that the bus has forgotten are not in it.
+	Promised types.Credit
 }
 
 // Provider runs a category on a device.
