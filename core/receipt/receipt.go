@@ -11,7 +11,7 @@
 package receipt
 
 import (
-	"fmt"
+	"unicode/utf8"
 
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -39,7 +39,38 @@ type Receipt struct {
 }
 
 // Bytes returns the encoding that both sides sign.
-func (r *Receipt) Bytes() []byte { return types.Encode(r) }
+func (r *Receipt) Bytes() []byte { return r.append(make([]byte, 0, 256)) }
+
+// fields are the elements of a receipt's array.
+const fields = 10
+
+// append and read are Encode and Decode by hand: there are as many receipts as devices.
+func (r *Receipt) append(b []byte) []byte {
+	b = types.AppendText(append(b, types.MajorArray|fields), r.Chain)
+	b = types.AppendUint(b, r.Category)
+	b = types.AppendBytes(b, r.Session[:])
+	b = types.AppendBytes(b, r.Payer[:])
+	b = types.AppendBytes(b, r.Device[:])
+	b = types.AppendBytes(b, r.Terms[:])
+	b = types.AppendU128(b, r.Units)
+	return types.AppendUint(types.AppendUint(types.AppendUint(b, r.Amount), r.Seq), r.First)
+}
+
+// read reads a receipt but for its chain, which it returns.
+func (r *Receipt) read(c *types.Cursor) (chain []byte) {
+	if c.Array(fields) != fields {
+		c.Fail()
+	}
+	chain = c.Text(MaxSigned)
+	r.Category = types.Category(c.Uint(1<<16 - 1))
+	c.Fixed(r.Session[:])
+	c.Fixed(r.Payer[:])
+	c.Fixed(r.Device[:])
+	c.Fixed(r.Terms[:])
+	r.Units = c.U128()
+	r.Amount, r.Seq, r.First = types.Credit(c.U64()), c.U64(), types.Epoch(c.U64())
+	return chain
+}
 
 // Sign returns the payer's signature.
 func (r *Receipt) Sign(payer types.PrivateKey) types.Signature {
@@ -63,17 +94,31 @@ type Signed struct {
 const MaxSigned = 512
 
 // Encode returns the encoding of s.
-func (s *Signed) Encode() []byte { return types.Encode(s) }
+func (s *Signed) Encode() []byte {
+	b := s.Receipt.append(append(make([]byte, 0, MaxSigned), types.MajorArray|3))
+	return types.AppendBytes(types.AppendBytes(b, s.PayerSig[:]), s.DeviceSig[:])
+}
 
 // Decode reads a Signed of chain. It checks form, not signatures.
 func Decode(raw []byte, chain string) (*Signed, error) {
+	if len(raw) > MaxSigned {
+		return nil, types.Refuse(types.Oversize, "receipt: %d bytes, at most %d are taken", len(raw), MaxSigned)
+	}
 	s := new(Signed)
-	if err := types.DecodeLimit(raw, s, MaxSigned); err != nil {
-		return nil, fmt.Errorf("receipt: %w", err)
+	c := types.NewCursor(raw)
+	if c.Array(3) != 3 {
+		c.Fail()
 	}
-	if s.Receipt.Chain != chain {
-		return nil, types.Refuse(types.WrongChain, "receipt: chain %.50q, want %q", s.Receipt.Chain, chain)
+	of := s.Receipt.read(&c)
+	c.Fixed(s.PayerSig[:])
+	c.Fixed(s.DeviceSig[:])
+	if err := c.End(); err != nil || !utf8.Valid(of) {
+		return nil, types.Refuse(types.BadEncoding, "receipt: %v", types.ErrEncoding)
 	}
+	if string(of) != chain {
+		return nil, types.Refuse(types.WrongChain, "receipt: chain %.50q, want %q", of, chain)
+	}
+	s.Receipt.Chain = chain
 	return s, nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
 
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -155,6 +156,25 @@ func FuzzDecode(f *testing.F) {
 		}
 		if o, err := DecodeOrder(raw, chain); err == nil && !bytes.Equal(o.Encode(), raw) {
 			t.Errorf("two encodings of one order: %x", raw)
+		}
+	})
+}
+
+// TestByHand: receipts are written by hand to the bytes of types.Encode.
+func TestByHand(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		word := func() uint64 { return rapid.Uint64().Draw(t, "word") >> rapid.IntRange(0, 63).Draw(t, "shift") }
+		s := &Signed{Receipt: Receipt{Chain: rapid.StringN(0, 20, 50).Draw(t, "chain"), Category: types.Category(word()),
+			Units: types.U128{Hi: word() * uint64(rapid.IntRange(0, 1).Draw(t, "high")), Lo: word()}, Amount: types.Credit(word()),
+			Seq: word(), First: types.Epoch(word())}}
+		copy(s.Receipt.Payer[:], rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "payer"))
+		copy(s.DeviceSig[:], rapid.SliceOfN(rapid.Byte(), 64, 64).Draw(t, "signature"))
+		raw := s.Encode()
+		if !bytes.Equal(raw, types.Encode(s)) || !bytes.Equal(s.Receipt.Bytes(), types.Encode(&s.Receipt)) {
+			t.Fatalf("%x, want %x", raw, types.Encode(s))
+		}
+		if back, err := Decode(raw, s.Receipt.Chain); err != nil || *back != *s {
+			t.Fatalf("%x reads as %+v, %v", raw, back, err)
 		}
 	})
 }

@@ -119,7 +119,7 @@ func Arrange(items []Item, names []Name) *Batch {
 
 // WriteTo writes the encoding of b: a CBOR array of items, each an array of its type and its bytes.
 func (b *Batch) WriteTo(w io.Writer) (int64, error) {
-	buf := appendHead(make([]byte, 0, 64<<10), majorArray, uint64(len(b.Items)))
+	buf := types.AppendHead(make([]byte, 0, 64<<10), types.MajorArray, uint64(len(b.Items)))
 	var written int64
 	flush := func() error {
 		n, err := w.Write(buf)
@@ -134,8 +134,8 @@ func (b *Batch) WriteTo(w io.Writer) (int64, error) {
 				return written, fmt.Errorf("tally: write batch: %w", err)
 			}
 		}
-		buf = appendUint(append(buf, majorArray|2), it.Type)
-		buf = appendBytes(buf, it.Raw)
+		buf = types.AppendUint(append(buf, types.MajorArray|2), it.Type)
+		buf = types.AppendBytes(buf, it.Raw)
 	}
 	if err := flush(); err != nil {
 		return written, fmt.Errorf("tally: write batch: %w", err)
@@ -167,20 +167,20 @@ func DecodeBatch(raw []byte) (*Batch, error) {
 	if len(raw) > MaxBatchBytes {
 		return nil, types.Refuse(types.Oversize, "tally: batch of %d bytes", len(raw))
 	}
-	c := cursor{b: raw}
-	n := c.array(MaxBatchItems)
+	c := types.NewCursor(raw)
+	n := c.Array(MaxBatchItems)
 	if n > len(raw)/3 {
-		c.fail()
+		c.Fail()
 		n = 0
 	}
 	b := &Batch{Items: make([]Item, 0, n)}
 	for i := range n {
-		if c.array(2) != 2 {
-			c.fail()
+		if c.Array(2) != 2 {
+			c.Fail()
 		}
-		it := Item{Type: ItemType(c.uint(uint64(Ask)))}
-		it.Raw = c.bytes()
-		if c.err != nil || it.Type == 0 {
+		it := Item{Type: ItemType(c.Uint(uint64(Ask)))}
+		it.Raw = c.Bytes()
+		if c.Err() != nil || it.Type == 0 {
 			return nil, types.Refuse(types.BadEncoding, "tally: batch: item %d", i)
 		}
 		if len(it.Raw) > it.Type.max() {
@@ -188,7 +188,7 @@ func DecodeBatch(raw []byte) (*Batch, error) {
 		}
 		b.Items = append(b.Items, it)
 	}
-	if c.end() != nil {
+	if c.End() != nil {
 		return nil, types.Refuse(types.BadEncoding, "tally: batch of %d bytes", len(raw))
 	}
 	return b, nil
@@ -198,15 +198,15 @@ func DecodeBatch(raw []byte) (*Batch, error) {
 // has seen.
 func ReadBatch(r io.Reader) (*Batch, error) {
 	in := &stream{r: bufio.NewReaderSize(r, 64<<10)}
-	n := in.head(majorArray, MaxBatchItems)
+	n := in.head(types.MajorArray, MaxBatchItems)
 	b := &Batch{Items: make([]Item, 0, min(n, 1<<16))}
 	var total uint64
 	for i := uint64(0); i < n && in.err == nil; i++ {
-		if in.head(majorArray, 2) != 2 {
+		if in.head(types.MajorArray, 2) != 2 {
 			in.fail()
 		}
-		t := ItemType(in.head(majorUint, uint64(Ask)))
-		size := in.head(majorBytes, uint64(t.max()))
+		t := ItemType(in.head(types.MajorUint, uint64(Ask)))
+		size := in.head(types.MajorBytes, uint64(t.max()))
 		if total += size; t == 0 || total > MaxBatchBytes {
 			in.fail()
 		}
@@ -255,9 +255,9 @@ func (s *stream) head(major byte, max uint64) uint64 {
 	if _, s.err = io.ReadFull(s.r, b[1:1+size]); s.err != nil {
 		return 0
 	}
-	c := cursor{b: b[:1+size]}
-	n := c.head(major)
-	if c.end() != nil || n > max {
+	c := types.NewCursor(b[:1+size])
+	n := c.Head(major)
+	if c.End() != nil || n > max {
 		s.fail()
 		return 0
 	}

@@ -38,7 +38,7 @@ func begins(key []byte) bool {
 func field(b []byte) (s, rest []byte) {
 	n, at := int(b[0]&31), 1
 	switch {
-	case b[0] == cborNull:
+	case b[0] == types.CBORNull:
 		return nil, b[1:]
 	case n == 24:
 		n, at = int(b[1]), 2
@@ -72,7 +72,7 @@ func (c *chunker) add(key, val []byte) {
 		c.cur = append(c.cur, byte(c.table))
 		c.first = len(key)
 	}
-	c.cur = appendBytes(appendBytes(c.cur, key), val)
+	c.cur = types.AppendBytes(types.AppendBytes(c.cur, key), val)
 }
 
 // reopen takes back the last page: what follows does not begin one of itself.
@@ -149,7 +149,7 @@ func (t table) get(key []byte) []byte {
 		case 1:
 			return nil
 		}
-		if rest[at] == majorBytes|24 { // most values are of 24 to 255 bytes
+		if rest[at] == types.MajorBytes|24 { // most values are of 24 to 255 bytes
 			rest = rest[at+2+int(rest[at+1]):]
 		} else {
 			_, rest = field(rest[at:])
@@ -214,8 +214,8 @@ type edits struct {
 // grow makes room for so many bytes.
 func (e *edits) grow(n int) { e.buf = slices.Grow(e.buf, n) }
 
-func (e *edits) set(key, val []byte) { e.buf = appendBytes(appendBytes(e.buf, key), val) }
-func (e *edits) remove(key []byte)   { e.buf = append(appendBytes(e.buf, key), cborNull) }
+func (e *edits) set(key, val []byte) { e.buf = types.AppendBytes(types.AppendBytes(e.buf, key), val) }
+func (e *edits) remove(key []byte)   { e.buf = append(types.AppendBytes(e.buf, key), types.CBORNull) }
 
 // apply returns t with all parts of edits made, which follow each other. It lets go of the edits.
 func (t table) apply(p Pool, id tableID, parts []edits) table {

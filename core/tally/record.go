@@ -52,16 +52,16 @@ type Balance struct {
 }
 
 func (a *Balance) append(b []byte) []byte {
-	return appendUint(appendUint(append(b, majorArray|2), a.Bought), a.Spent)
+	return types.AppendUint(types.AppendUint(append(b, types.MajorArray|2), a.Bought), a.Spent)
 }
 
 func (a *Balance) parse(b []byte) error {
-	c := cursor{b: b}
-	if c.array(2) != 2 {
-		c.fail()
+	c := types.NewCursor(b)
+	if c.Array(2) != 2 {
+		c.Fail()
 	}
-	a.Bought, a.Spent = types.Credit(c.u64()), types.Credit(c.u64())
-	return c.end()
+	a.Bought, a.Spent = types.Credit(c.U64()), types.Credit(c.U64())
+	return c.End()
 }
 
 // KeyState is a session key: its grant, and what it has spent.
@@ -74,18 +74,18 @@ type KeyState struct {
 }
 
 func (k *KeyState) append(b []byte) []byte {
-	b = appendBytes(append(b, majorArray|4), k.Account[:])
-	return appendUint(appendUint(appendUint(b, k.Limit), k.Expiry), k.Spent)
+	b = types.AppendBytes(append(b, types.MajorArray|4), k.Account[:])
+	return types.AppendUint(types.AppendUint(types.AppendUint(b, k.Limit), k.Expiry), k.Spent)
 }
 
 func (k *KeyState) parse(b []byte) error {
-	c := cursor{b: b}
-	if c.array(4) != 4 {
-		c.fail()
+	c := types.NewCursor(b)
+	if c.Array(4) != 4 {
+		c.Fail()
 	}
-	c.fixed(k.Account[:])
-	k.Limit, k.Expiry, k.Spent = types.Credit(c.u64()), types.Epoch(c.u64()), types.Credit(c.u64())
-	return c.end()
+	c.Fixed(k.Account[:])
+	k.Limit, k.Expiry, k.Spent = types.Credit(c.U64()), types.Epoch(c.U64()), types.Credit(c.U64())
+	return c.End()
 }
 
 // attester is an attestation key. Power 0 stands for one that the registry no longer lists; its number must not be forgotten.
@@ -99,21 +99,21 @@ type attester struct {
 }
 
 func (a *attester) append(b []byte) []byte {
-	b = appendBytes(append(b, majorArray|5), a.VRF[:])
-	b = appendBytes(b, a.Owner[:])
-	return appendBytes(appendUint(appendUint(b, a.Power), a.Seq), a.Last[:])
+	b = types.AppendBytes(append(b, types.MajorArray|5), a.VRF[:])
+	b = types.AppendBytes(b, a.Owner[:])
+	return types.AppendBytes(types.AppendUint(types.AppendUint(b, a.Power), a.Seq), a.Last[:])
 }
 
 func (a *attester) parse(b []byte) error {
-	c := cursor{b: b}
-	if c.array(5) != 5 {
-		c.fail()
+	c := types.NewCursor(b)
+	if c.Array(5) != 5 {
+		c.Fail()
 	}
-	c.fixed(a.VRF[:])
-	c.fixed(a.Owner[:])
-	a.Power, a.Seq = c.u64(), c.u64()
-	c.fixed(a.Last[:])
-	return c.end()
+	c.Fixed(a.VRF[:])
+	c.Fixed(a.Owner[:])
+	a.Power, a.Seq = c.U64(), c.U64()
+	c.Fixed(a.Last[:])
+	return c.End()
 }
 
 // Line is a device's line in the state. A device keeps its line after it has left the registry, as long as it has an amount.
@@ -177,32 +177,32 @@ func (l *Line) registered(key types.Key) Device {
 const lineFields = 14
 
 func (l *Line) append(b []byte) []byte {
-	b = appendUint(appendUint(append(b, majorArray|lineFields), l.Amount), l.Penalty)
+	b = types.AppendUint(types.AppendUint(append(b, types.MajorArray|lineFields), l.Amount), l.Penalty)
 	return l.appendRest(b)
 }
 
 // appendRest appends all elements but the first two.
 func (l *Line) appendRest(b []byte) []byte {
-	b = appendBytes(b, l.Owner[:])
-	b = appendHead(b, majorArray, uint64(len(l.Categories)))
+	b = types.AppendBytes(b, l.Owner[:])
+	b = types.AppendHead(b, types.MajorArray, uint64(len(l.Categories)))
 	for _, c := range l.Categories {
-		b = appendUint(b, c)
+		b = types.AppendUint(b, c)
 	}
-	b = appendUint(appendUint(b, l.Cell), l.Model)
-	b = appendUint(appendUint(appendUint(b, l.Bond), l.Slashed), l.Suspended)
-	b = appendUint(appendUint(appendUint(b, l.Removed), l.Settled), l.Seq)
-	b = appendBytes(b, l.Last[:])
+	b = types.AppendUint(types.AppendUint(b, l.Cell), l.Model)
+	b = types.AppendUint(types.AppendUint(types.AppendUint(b, l.Bond), l.Slashed), l.Suspended)
+	b = types.AppendUint(types.AppendUint(types.AppendUint(b, l.Removed), l.Settled), l.Seq)
+	b = types.AppendBytes(b, l.Last[:])
 	n := 0
 	for i := range l.Shares {
 		if l.Shares[i].some() {
 			n++
 		}
 	}
-	b = appendHead(b, majorArray, uint64(n))
+	b = types.AppendHead(b, types.MajorArray, uint64(n))
 	for i := range l.Shares {
 		if s := &l.Shares[i]; s.some() {
-			b = appendUint(appendUint(append(b, majorArray|3), s.Category), s.Paid)
-			b = appendU128(b, s.Weight)
+			b = types.AppendUint(types.AppendUint(append(b, types.MajorArray|3), s.Category), s.Paid)
+			b = types.AppendU128(b, s.Weight)
 		}
 	}
 	return b
@@ -212,37 +212,37 @@ func (s *LineShare) some() bool { return s.Paid != 0 || !s.Weight.IsZero() }
 
 // parse reads a line; it uses the slices that l has.
 func (l *Line) parse(b []byte) error {
-	c := cursor{b: b}
-	if c.array(lineFields) != lineFields {
-		c.fail()
+	c := types.NewCursor(b)
+	if c.Array(lineFields) != lineFields {
+		c.Fail()
 	}
-	l.Amount, l.Penalty = types.Ustone(c.u64()), types.Ustone(c.u64())
-	c.fixed(l.Owner[:])
+	l.Amount, l.Penalty = types.Ustone(c.U64()), types.Ustone(c.U64())
+	c.Fixed(l.Owner[:])
 	l.Categories = l.Categories[:0]
-	for range c.array(maxCategories) {
-		l.Categories = append(l.Categories, types.Category(c.uint(1<<16-1)))
+	for range c.Array(maxCategories) {
+		l.Categories = append(l.Categories, types.Category(c.Uint(1<<16-1)))
 	}
-	l.Cell, l.Model = types.Cell(c.u64()), c.u64()
-	l.Bond, l.Slashed, l.Suspended = types.Ustone(c.u64()), types.Ustone(c.u64()), types.Epoch(c.u64())
-	l.Removed, l.Settled, l.Seq = types.Epoch(c.u64()), types.Credit(c.u64()), c.u64()
-	c.fixed(l.Last[:])
+	l.Cell, l.Model = types.Cell(c.U64()), c.U64()
+	l.Bond, l.Slashed, l.Suspended = types.Ustone(c.U64()), types.Ustone(c.U64()), types.Epoch(c.U64())
+	l.Removed, l.Settled, l.Seq = types.Epoch(c.U64()), types.Credit(c.U64()), c.U64()
+	c.Fixed(l.Last[:])
 	l.Shares = l.Shares[:0]
-	for range c.array(maxCategories) {
-		if c.array(3) != 3 {
-			c.fail()
+	for range c.Array(maxCategories) {
+		if c.Array(3) != 3 {
+			c.Fail()
 		}
-		s := LineShare{Category: types.Category(c.uint(1<<16 - 1)), Paid: types.Credit(c.u64()), Weight: c.u128()}
+		s := LineShare{Category: types.Category(c.Uint(1<<16 - 1)), Paid: types.Credit(c.U64()), Weight: c.U128()}
 		if n := len(l.Shares); !s.some() || n > 0 && s.Category <= l.Shares[n-1].Category {
-			c.fail()
+			c.Fail()
 		}
 		l.Shares = append(l.Shares, s)
 	}
 	for i := range l.Categories {
 		if i > 0 && l.Categories[i] <= l.Categories[i-1] {
-			c.fail()
+			c.Fail()
 		}
 	}
-	return c.end()
+	return c.End()
 }
 
 // Session is a session that receipts pay, without its key.
@@ -260,23 +260,23 @@ type Session struct {
 }
 
 func (s *Session) append(b []byte) []byte {
-	b = appendBytes(append(b, majorArray|9), s.Device[:])
-	b = appendBytes(appendUint(b, s.Category), s.Terms[:])
-	b = appendU128(appendUint(appendUint(b, s.Class), s.Price), s.Units)
-	return appendBool(appendUint(appendUint(b, s.Amount), s.Seq), s.Closed)
+	b = types.AppendBytes(append(b, types.MajorArray|9), s.Device[:])
+	b = types.AppendBytes(types.AppendUint(b, s.Category), s.Terms[:])
+	b = types.AppendU128(types.AppendUint(types.AppendUint(b, s.Class), s.Price), s.Units)
+	return types.AppendBool(types.AppendUint(types.AppendUint(b, s.Amount), s.Seq), s.Closed)
 }
 
 func (s *Session) parse(b []byte) error {
-	c := cursor{b: b}
-	if c.array(9) != 9 {
-		c.fail()
+	c := types.NewCursor(b)
+	if c.Array(9) != 9 {
+		c.Fail()
 	}
-	c.fixed(s.Device[:])
-	s.Category = types.Category(c.uint(1<<16 - 1))
-	c.fixed(s.Terms[:])
-	s.Class, s.Price, s.Units = types.Class(c.uint(1<<16-1)), c.u64(), c.u128()
-	s.Amount, s.Seq, s.Closed = types.Credit(c.u64()), c.u64(), c.bool()
-	return c.end()
+	c.Fixed(s.Device[:])
+	s.Category = types.Category(c.Uint(1<<16 - 1))
+	c.Fixed(s.Terms[:])
+	s.Class, s.Price, s.Units = types.Class(c.Uint(1<<16-1)), c.U64(), c.U128()
+	s.Amount, s.Seq, s.Closed = types.Credit(c.U64()), c.U64(), c.Bool()
+	return c.End()
 }
 
 // OrderState is an order with what it has bought, without its key.
@@ -288,18 +288,18 @@ type OrderState struct {
 }
 
 func (o *OrderState) append(b []byte) []byte {
-	b = appendBytes(append(b, majorArray|3), o.Raw)
-	return appendUint(appendU128(b, o.Units), o.Amount)
+	b = types.AppendBytes(append(b, types.MajorArray|3), o.Raw)
+	return types.AppendUint(types.AppendU128(b, o.Units), o.Amount)
 }
 
 func (o *OrderState) parse(b []byte) error {
-	c := cursor{b: b}
-	if c.array(3) != 3 {
-		c.fail()
+	c := types.NewCursor(b)
+	if c.Array(3) != 3 {
+		c.Fail()
 	}
-	o.Raw = c.bytes()
-	o.Units, o.Amount = c.u128(), types.Credit(c.u64())
-	return c.end()
+	o.Raw = c.Bytes()
+	o.Units, o.Amount = c.U128(), types.Credit(c.U64())
+	return c.End()
 }
 
 // order decodes the order itself.
@@ -310,20 +310,20 @@ func (o *OrderState) order() (*receipt.Order, error) {
 
 // appendTotals appends a category's sums.
 func appendTotals(b []byte, sums []uint64) []byte {
-	b = appendHead(b, majorArray, uint64(len(sums)))
+	b = types.AppendHead(b, types.MajorArray, uint64(len(sums)))
 	for _, n := range sums {
-		b = appendUint(b, n)
+		b = types.AppendUint(b, n)
 	}
 	return b
 }
 
 func parseTotals(b []byte) ([]uint64, error) {
-	c := cursor{b: b}
-	sums := make([]uint64, c.array(maxTotals))
+	c := types.NewCursor(b)
+	sums := make([]uint64, c.Array(maxTotals))
 	for i := range sums {
-		sums[i] = c.u64()
+		sums[i] = c.U64()
 	}
-	return sums, c.end()
+	return sums, c.End()
 }
 
 // Keys of records.

@@ -119,18 +119,18 @@ func DecodeState(hash types.Hash, pages [][]byte) (*State, error) {
 
 // checkPage checks the form of a page and returns its last key; last is the key before the page, nil for none.
 func checkPage(id tableID, raw, last []byte) ([]byte, error) {
-	c := cursor{b: raw[1:]}
-	for n := 0; len(c.b) > 0; n++ {
-		key, val := c.bytes(), c.bytes()
+	c := types.NewCursor(raw[1:])
+	for n := 0; c.Len() > 0; n++ {
+		key, val := c.Bytes(), c.Bytes()
 		switch {
-		case c.err != nil || !checkRecord(id, key, val):
+		case c.Err() != nil || !checkRecord(id, key, val):
 			return nil, types.Refuse(types.BadEncoding, "record %d of table %d", n, id)
 		case last != nil && bytes.Compare(key, last) <= 0:
 			return nil, types.Refuse(types.BadEncoding, "record %d of table %d is out of order", n, id)
 		}
 		last = key
 	}
-	if c.err != nil {
+	if c.Err() != nil {
 		return nil, types.Refuse(types.BadEncoding, "table %d", id)
 	}
 	return last, nil

@@ -50,7 +50,7 @@ func (t *Tree) Proof(device types.Key) (Leaf, merkle.SumProof, bool) {
 
 // Rest returns the part of a device's line that its leaf holds by hash: the line's array without the first two elements, as
 // an array.
-func (l *Line) Rest() []byte { return l.appendRest([]byte{majorArray | lineFields - 2}) }
+func (l *Line) Rest() []byte { return l.appendRest([]byte{types.MajorArray | lineFields - 2}) }
 
 // Leaf returns the leaf of a device's line.
 func (l *Line) Leaf(device types.Key) Leaf {
@@ -59,10 +59,10 @@ func (l *Line) Leaf(device types.Key) Leaf {
 
 // leafNode returns Leaf(device).Node(), without reflection; buf is scratch space.
 func leafNode(device *types.Key, l *Line, buf []byte) merkle.Node {
-	buf = l.appendRest(append(buf[:0], majorArray|lineFields-2))
+	buf = l.appendRest(append(buf[:0], types.MajorArray|lineFields-2))
 	rest := types.Sum(buf)
-	buf = appendBytes(append(buf[:0], majorArray|4), device[:])
-	buf = appendUint(appendUint(buf, l.Amount), l.Penalty)
-	buf = appendBytes(buf, rest[:])
+	buf = types.AppendBytes(append(buf[:0], types.MajorArray|4), device[:])
+	buf = types.AppendUint(types.AppendUint(buf, l.Amount), l.Penalty)
+	buf = types.AppendBytes(buf, rest[:])
 	return merkle.SumLeaf(uint64(l.Amount), types.Sum(buf))
 }

@@ -15,7 +15,7 @@ func HashChanges(changes []Change) types.Hash { return types.Sum(EncodeChanges(c
 func EncodeChanges(changes []Change) []byte {
 	b := make([]byte, 0, 128*len(changes))
 	for i := range changes {
-		b = appendBytes(b, types.Encode(&changes[i]))
+		b = types.AppendBytes(b, types.Encode(&changes[i]))
 	}
 	return b
 }
@@ -26,9 +26,9 @@ const maxChange = 1024
 // DecodeChanges reads what EncodeChanges wrote.
 func DecodeChanges(raw []byte) ([]Change, error) {
 	var out []Change
-	for c := (cursor{b: raw}); len(c.b) > 0; {
-		one := c.bytes()
-		if c.err != nil {
+	for c := types.NewCursor(raw); c.Len() > 0; {
+		one := c.Bytes()
+		if c.Err() != nil {
 			return nil, types.Refuse(types.BadEncoding, "tally: change %d", len(out))
 		}
 		var change Change
