@@ -151,7 +151,8 @@ type Reader interface {
 	// Changes returns the registry changes that lead from the view of e−1 to that of e, for one region, in order.
 	Changes(ctx context.Context, e types.Epoch, region types.Region) ([]tally.Change, error)
 	Header(ctx context.Context, e types.Epoch, region types.Region) (*Header, error)
-	// Headers returns the newest headers of a region, newest first, at most limit (≤ 1,000).
+	// Headers returns the newest headers of a region, newest first, at most limit (≤ 1,000): skipped and voided ones too, with
+	// their status, but none that is still open.
 	Headers(ctx context.Context, region types.Region, limit int) ([]*Header, error)
 	// Settlement returns what the chain made of epoch e, or ErrNotFound until every region is in or has skipped.
 	Settlement(ctx context.Context, e types.Epoch) (*tally.Settlement, error)

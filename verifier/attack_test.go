@@ -43,7 +43,7 @@ func (n *network) weight(h *tally.Header) uint64 {
 
 // TestThreeOfFour: headers come with one verifier missing, and not with two.
 func TestThreeOfFour(t *testing.T) {
-	testNetwork(t, 4, 2, func(n *network) {
+	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		away := n.leader(2, 3)
 		if away == n.leader(2, 0) {
 			t.Fatal("leaders of one epoch repeat")
@@ -66,7 +66,7 @@ func TestThreeOfFour(t *testing.T) {
 
 // TestLeaderDown: the next leader starts anew.
 func TestLeaderDown(t *testing.T) {
-	testNetwork(t, 4, 2, func(n *network) {
+	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		n.stop(n.leader(2, 0))
 		items := n.sendAll()
 		if h := n.accepted(2); h.Round != 1 || h.Totals.Counted != uint64(items) {
@@ -80,7 +80,7 @@ func TestLeaderDown(t *testing.T) {
 
 // TestWrongHeader: a leader that computes by other rules gets no signature but its own, and its round lapses.
 func TestWrongHeader(t *testing.T) {
-	testNetwork(t, 4, 2, func(n *network) {
+	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		liar := n.leader(2, 0)
 		n.stop(liar)
 		n.peers[liar].rules = []tally.Verifier{generous{}}
@@ -120,7 +120,7 @@ func (d deaf) SubscribeLast(ctx context.Context, pattern string, handle func(bus
 // signatures.
 func TestHandover(t *testing.T) {
 	for _, hears := range []bool{true, false} {
-		testNetwork(t, 4, 2, func(n *network) {
+		testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 			leader := n.leader(2, 0)
 			if !hears {
 				n.stop(leader)
@@ -149,7 +149,7 @@ func TestHandover(t *testing.T) {
 
 // TestEquivocator: two signatures for one round are reported, and cost the seat.
 func TestEquivocator(t *testing.T) {
-	testNetwork(t, 4, 2, func(n *network) {
+	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		n.sendAll()
 		h := n.accepted(2)
 		liar := n.leader(2, int(h.Round))
@@ -177,7 +177,7 @@ func TestEquivocator(t *testing.T) {
 
 // TestNoSecondSignature: a verifier that restarts in its own round proposes the same header again, whatever came meanwhile.
 func TestNoSecondSignature(t *testing.T) {
-	testNetwork(t, 4, 1, func(n *network) {
+	testNetwork(t, 4, 1, func(t *testing.T, n *network) {
 		leader := n.leader(2, 0)
 		for i := range n.peers {
 			if i != leader {
@@ -209,7 +209,7 @@ func TestNoSecondSignature(t *testing.T) {
 
 // TestRefusals: everything that intake refuses, with its reason; none of it is counted.
 func TestRefusals(t *testing.T) {
-	testNetwork(t, 1, 2, func(n *network) {
+	testNetwork(t, 1, 2, func(t *testing.T, n *network) {
 		d, stranger := n.device[0], &device{n: n, key: types.NewPrivateKey([32]byte{3, 99})}
 		n.toHeight(25)
 		cases := []struct {
@@ -267,7 +267,7 @@ func TestRefusals(t *testing.T) {
 
 // TestOneBadApple: a wrong signature among many good ones spoils none of them.
 func TestOneBadApple(t *testing.T) {
-	testNetwork(t, 1, 1, func(n *network) {
+	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
 		d := n.device[0]
 		var items []bus.Item
 		var good []types.Hash
@@ -296,7 +296,7 @@ func TestOneBadApple(t *testing.T) {
 // TestQuota: beyond the quota nothing is acknowledged, lowest numbers first; what was acknowledged stays so when it is sent
 // again, and counts once.
 func TestQuota(t *testing.T) {
-	testNetwork(t, 2, 1, func(n *network) {
+	testNetwork(t, 2, 1, func(t *testing.T, n *network) {
 		d := n.device[0]
 		var items []bus.Item
 		for range workSpec.Quota.Count + 3 {
@@ -329,7 +329,7 @@ func TestQuota(t *testing.T) {
 
 // TestSplitDevice: a device that shows one number twice, to different verifiers, loses what it handed in and its bond.
 func TestSplitDevice(t *testing.T) {
-	testNetwork(t, 4, 2, func(n *network) {
+	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		d := n.device[0]
 		seq := d.seq
 		a := d.envelope(reading, nil)
@@ -348,7 +348,7 @@ func TestSplitDevice(t *testing.T) {
 // TestVoid: three of four sign a wrong header; the fourth appeals, all others recompute and vote it down, and the region
 // goes on from before it without losing what customers signed.
 func TestVoid(t *testing.T) {
-	testNetwork(t, 4, 2, func(n *network) {
+	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		honest := n.leader(2, 3)
 		for i := range n.peers {
 			if i != honest {
@@ -402,7 +402,7 @@ func TestVoid(t *testing.T) {
 func TestArrival(t *testing.T) {
 	var headers []string
 	for shuffle := range 3 {
-		testNetwork(t, 2, 4, func(n *network) {
+		testNetwork(t, 2, 4, func(t *testing.T, n *network) {
 			type sending struct {
 				d     *device
 				items []bus.Item

@@ -91,7 +91,7 @@ type device struct {
 	acks map[types.Hash]map[types.Key]types.Reason // by item and verifier; "" is accepted
 }
 
-func testNetwork(t *testing.T, verifiers, devices int, test func(n *network)) {
+func testNetwork(t *testing.T, verifiers, devices int, test func(t *testing.T, n *network)) {
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -125,7 +125,7 @@ func testNetwork(t *testing.T, verifiers, devices int, test func(n *network)) {
 			n.start(i)
 		}
 		n.toEpoch(2) // registrations are in force
-		test(n)
+		test(t, n)
 		for i := range n.peers {
 			n.stop(i)
 		}

@@ -21,7 +21,7 @@ import (
 
 // TestLateAck: an author who did not hear the ack before the cut gets it afterwards, and the item counts once.
 func TestLateAck(t *testing.T) {
-	testNetwork(t, 2, 1, func(n *network) {
+	testNetwork(t, 2, 1, func(t *testing.T, n *network) {
 		d := n.device[0]
 		e := d.envelope(reading, nil)
 		d.send(evidenceItem(e))
@@ -229,7 +229,7 @@ func TestBasketFull(t *testing.T) {
 
 // TestRecompute: a bundle in another folder gives the same header, and no byte of it can be flipped.
 func TestRecompute(t *testing.T) {
-	testNetwork(t, 2, 2, func(n *network) {
+	testNetwork(t, 2, 2, func(t *testing.T, n *network) {
 		n.sendAll()
 		n.accepted(2)
 		n.toEpoch(3)
@@ -284,7 +284,7 @@ func TestRecompute(t *testing.T) {
 
 // TestAuthorizer: who may log on, and as what.
 func TestAuthorizer(t *testing.T) {
-	testNetwork(t, 1, 1, func(n *network) {
+	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
 		gateway := types.NewPrivateKey([32]byte{5}).Public()
 		a := NewAuthorizer(n.chain, gateway)
 		for key, want := range map[types.Key]bus.Role{

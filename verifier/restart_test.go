@@ -1,17 +1,23 @@
 package verifier
 
 import (
+	"context"
+	"errors"
 	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 )
 
 // TestSkip: with two of four away the epoch is skipped; what lasts of it counts in the next, what does not is lost.
 func TestSkip(t *testing.T) {
-	testNetwork(t, 4, 2, func(n *network) {
+	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		d := n.device[0]
 		d.send(append(d.receipt(1000), evidenceItem(d.envelope(reading, nil)), evidenceItem(d.envelope(lasting, nil)))...)
 		n.stop(0)
@@ -42,7 +48,7 @@ func TestSkip(t *testing.T) {
 func TestKill(t *testing.T) {
 	for _, verifiers := range []int{1, 4} {
 		for at := range 7 {
-			testNetwork(t, verifiers, 2, func(n *network) {
+			testNetwork(t, verifiers, 2, func(t *testing.T, n *network) {
 				victim := n.leader(2, 0)
 				items := n.sendAll()
 				n.toHeight(uint64(38 + at))
@@ -67,7 +73,7 @@ func TestKill(t *testing.T) {
 
 // TestTornLog: a log whose last record was cut short loses that one only, of which nobody had an ack.
 func TestTornLog(t *testing.T) {
-	testNetwork(t, 1, 2, func(n *network) {
+	testNetwork(t, 1, 2, func(t *testing.T, n *network) {
 		items := n.sendAll()
 		p := n.peers[0]
 		n.stop(0)
@@ -92,7 +98,7 @@ func TestTornLog(t *testing.T) {
 // TestCatchUp: a verifier that was away for epochs recomputes them; one that lost its disk starts from the last final state.
 func TestCatchUp(t *testing.T) {
 	for _, lost := range []bool{false, true} {
-		testNetwork(t, 4, 2, func(n *network) {
+		testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 			n.sendAll()
 			n.accepted(2)
 			away := 3
@@ -130,7 +136,7 @@ func TestCatchUp(t *testing.T) {
 
 // TestSlowPeer: a verifier whose rounds stand still delays nobody, and adds its signature later.
 func TestSlowPeer(t *testing.T) {
-	testNetwork(t, 4, 2, func(n *network) {
+	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		slow := n.leader(2, 3)
 		n.peers[slow].v.Rounds.Pause()
 		items := n.sendAll()
@@ -150,7 +156,7 @@ func TestSlowPeer(t *testing.T) {
 
 // TestQueries: notices are believed, and what devices ask is answered.
 func TestQueries(t *testing.T) {
-	testNetwork(t, 4, 2, func(n *network) {
+	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		d := n.device[0]
 		ep, _ := n.chain.Epoch(n.ctx, 2)
 		follower := bus.NewFollower(bus.Pin{Chain: testChain, Epoch: 1, Set: bus.SetOf(ep.Verifiers)})
@@ -202,6 +208,141 @@ func TestQueries(t *testing.T) {
 		refusals, _, err := bus.Open[bus.Refusals](raw, testChain)
 		if err != nil || len(refusals.Refused) == 0 || len(refusals.Quality) != 1 || refusals.Quality[0].Bp != 10_000 {
 			t.Fatalf("refusals: %+v, %v", refusals, err)
+		}
+	})
+}
+
+// trap is a link that dies at the first message of a kind: right before it is sent, or right after.
+type trap struct {
+	bus.Bus
+	prefix string
+	after  bool
+	dead   *atomic.Bool
+}
+
+var errDead = errors.New("killed")
+
+func (b trap) PublishLast(ctx context.Context, subject string, data []byte) error {
+	if b.dead.Load() {
+		return errDead
+	}
+	if strings.HasPrefix(subject, b.prefix) {
+		b.dead.Store(true)
+		if !b.after {
+			return errDead
+		}
+		if err := b.Bus.PublishLast(ctx, subject, data); err != nil {
+			return err
+		}
+		return errDead
+	}
+	return b.Bus.PublishLast(ctx, subject, data)
+}
+
+// TestKillAtMessage kills a verifier right before and right after each message of the agreement, the leader and a follower, and
+// starts it again: what was acknowledged counts once, and nobody signs twice.
+func TestKillAtMessage(t *testing.T) {
+	for _, kind := range []string{"last.held.", "last.handover.", "last.proposal.", "last.signature."} {
+		for _, after := range []bool{false, true} {
+			for _, role := range []int{0, 3} { // who leads round 0, and who leads the last
+				if leads := kind == "last.held." || kind == "last.proposal."; leads != (role == 0) && kind != "last.signature." {
+					continue
+				}
+				testNetwork(t, 4, 2, func(t *testing.T, n *network) {
+					victim := n.leader(2, role)
+					if role == 3 && victim == n.leader(2, 0) {
+						t.Fatal("one verifier leads two rounds")
+					}
+					n.stop(victim)
+					dead := new(atomic.Bool)
+					n.peers[victim].wrap = func(b bus.Bus) bus.Bus { return trap{b, kind, after, dead} }
+					n.start(victim)
+					items := n.sendAll()
+					for n.toEpoch(3); !dead.Load(); n.block() {
+						if n.height() > 46 {
+							t.Fatalf("%s was never sent", kind)
+						}
+					}
+					n.stop(victim)
+					n.peers[victim].wrap = nil
+					n.start(victim)
+					if h := n.accepted(2); h.Totals.Counted != uint64(items) || h.Totals.Spent != 2000 {
+						t.Fatalf("%s, after: %v: round %d, counted %d of %d", kind, after, h.Round, h.Totals.Counted, items)
+					}
+					n.sendAll()
+					if h := n.accepted(3); h.Totals.Spent != 4000 || h.Round != 0 {
+						t.Fatalf("%s, after: %v: the next header: round %d, %+v", kind, after, h.Round, h.Totals)
+					}
+					for _, p := range n.peers {
+						if _, out := n.chain.Jailed(p.v.Key()); out {
+							t.Fatalf("%s, after: %v: somebody equivocated", kind, after)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestPrune: disk does not grow with epochs, and what is left is enough to start again.
+func TestPrune(t *testing.T) {
+	testNetwork(t, 1, 2, func(t *testing.T, n *network) {
+		p := n.peers[0]
+		n.stop(0)
+		p.cfg.Keep = 1
+		n.start(0)
+		for e := types.Epoch(2); e <= 10; e++ {
+			n.toEpoch(e)
+			n.sendAll()
+			n.accepted(e)
+		}
+		n.toEpoch(12)
+		count := func(pattern string) int {
+			list, err := filepath.Glob(filepath.Join(p.cfg.Dir, pattern))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(list)
+		}
+		if logs, folders := count("intake-*.log"), count("blobs/*"); logs > 6 || folders > 6 {
+			t.Fatalf("%d logs, %d folders of blobs", logs, folders)
+		}
+		if _, err := p.v.Report(n.header(3).Hash); types.ReasonOf(err) != types.UnknownBlob {
+			t.Fatalf("an old report: %v", err)
+		}
+		if r, err := p.v.Report(n.header(10).Hash); err != nil || len(r.Authors) != 2 || len(r.Devices) != 2 {
+			t.Fatalf("the newest report: %+v, %v", r, err)
+		}
+		n.stop(0)
+		n.start(0)
+		n.sendAll()
+		if h := n.accepted(12); h.Totals.Spent != 20_000 {
+			t.Fatalf("after a restart: %+v", h.Totals)
+		}
+	})
+}
+
+// TestJoin: a new validator's verifier starts from the last final state, and signs once its power counts.
+func TestJoin(t *testing.T) {
+	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
+		n.sendAll()
+		n.accepted(2)
+		cfg := n.peers[0].cfg
+		cfg.Dir, cfg.Account = filepath.Join(t.TempDir(), "new"), types.Account{0xb, 99}
+		cfg.Key, cfg.VRF = types.NewPrivateKey([32]byte{1, 99}), types.NewPrivateKey([32]byte{2, 99})
+		n.chain.AddVerifier(tally.Attester{Key: cfg.Key.Public(), VRF: cfg.VRF.Public(), Owner: cfg.Account, Power: 1000})
+		n.toEpoch(6)
+		n.peers = append(n.peers, &peer{cfg: cfg, ledger: n.chain, rules: []tally.Verifier{work{}}})
+		n.start(4)
+		n.toEpoch(7)
+		items := n.sendAll()
+		if h := n.accepted(7); h.Totals.Counted != uint64(items) {
+			t.Fatalf("counted %d of %d", h.Totals.Counted, items)
+		}
+		n.toHeight(n.height() + 4)
+		ep, _ := n.chain.Epoch(n.ctx, 7)
+		if got := n.header(7); len(ep.Verifiers) != 5 || ep.Power() != 5000 || got.Signed != 5000 {
+			t.Fatalf("%d of %d signed", got.Signed, ep.Power())
 		}
 	})
 }

@@ -10,7 +10,7 @@ import (
 // TestLife runs networks of one, two and four verifiers from evidence to claim.
 func TestLife(t *testing.T) {
 	for _, verifiers := range []int{1, 2, 4} {
-		testNetwork(t, verifiers, 3, func(n *network) {
+		testNetwork(t, verifiers, 3, func(t *testing.T, n *network) {
 			var last types.Epoch
 			for e := types.Epoch(2); e <= 4; e++ {
 				n.toEpoch(e)

@@ -331,6 +331,13 @@ func testSkip(t *testing.T, n *Network) {
 	if got := r.status(3, ledger.Accepted); got.Previous != 1 {
 		t.Fatalf("header of epoch 3 follows epoch %d", got.Previous)
 	}
+	list := must(r.Ledger.Headers(r.ctx, 0, 10))(t)
+	if len(list) != 3 || list[0].Status != ledger.Accepted || list[0].Epoch != 3 || list[1].Status != ledger.Skipped || list[2].Hash != h1.Hash() {
+		t.Fatalf("headers: %+v", list)
+	}
+	if list := must(r.Ledger.Headers(r.ctx, 0, 1))(t); len(list) != 1 || list[0].Epoch != 3 {
+		t.Fatalf("the newest header: %+v", list)
+	}
 	r.toEpoch(6)
 	r.status(3, ledger.Final)
 }
