@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"cosmossdk.io/collections"
 	govtypes "github.com/cosmos/cosmos-sdk/x/gov/types"
 
 	"github.com/cairn-network/cairn/chain/x/device/types"
@@ -58,8 +59,8 @@ func (s server) AddBond(ctx context.Context, msg *types.MsgAddBond) (*types.MsgA
 	return &types.MsgAddBondResponse{Bond: d.Bond}, nil
 }
 
-// UnbondDevice takes a device out of the next epoch's view. In the epoch of its registration it cannot leave yet: no tally
-// has a line of it that could complete the unbonding.
+// UnbondDevice takes a device out of the next epoch's view. One that was registered in this epoch never was in a view, so no tally
+// will have a line of it: its bond goes back at once.
 func (s server) UnbondDevice(ctx context.Context, msg *types.MsgUnbondDevice) (*types.MsgUnbondDeviceResponse, error) {
 	d, key, err := s.owned(ctx, msg.Device, msg.Owner)
 	if err != nil {
@@ -73,8 +74,14 @@ func (s server) UnbondDevice(ctx context.Context, msg *types.MsgUnbondDevice) (*
 	if err != nil {
 		return nil, err
 	}
-	if d.Status != types.Status_STATUS_ACTIVE || d.Registered >= uint64(e) {
-		return nil, core.Refuse(core.WrongEpoch, "device %s is leaving already, or was registered in this epoch", key)
+	if d.Status != types.Status_STATUS_ACTIVE {
+		return nil, core.Refuse(core.WrongEpoch, "device %s is leaving already", key)
+	}
+	if d.Registered >= uint64(e) {
+		if err := s.changes.Remove(ctx, collections.Join3(uint64(e)+1, d.Region, key[:])); err != nil {
+			return nil, err
+		}
+		return &types.MsgUnbondDeviceResponse{Completes: uint64(e)}, s.remove(ctx, d, core.Ustone(d.Bond))
 	}
 	d.Status, d.Unbonding = types.Status_STATUS_UNBONDING, uint64(e)
 	if err := s.put(ctx, d); err != nil {
@@ -116,25 +123,30 @@ func (s server) CompleteUnbond(ctx context.Context, msg *types.MsgCompleteUnbond
 		return nil, err
 	}
 	rest := d.Bond - uint64(burned)
+	d.Slashed += uint64(burned)
+	return &types.MsgCompleteUnbondResponse{Returned: rest, Burned: uint64(burned)}, s.remove(ctx, d, core.Ustone(rest))
+}
+
+// remove ends a device, and returns what is left of its bond.
+func (s server) remove(ctx context.Context, d types.Device, rest core.Ustone) error {
 	owner, err := s.addresses.StringToBytes(d.Owner)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if rest > 0 {
-		if err := s.unlock(ctx, core.Ustone(rest)); err != nil {
-			return nil, err
+		if err := s.unlock(ctx, rest); err != nil {
+			return err
 		}
-		if err := s.bank.SendCoinsFromModuleToAccount(ctx, types.ModuleName, owner, coins(core.Ustone(rest))); err != nil {
-			return nil, fmt.Errorf("return the bond of device %s: %w", key, err)
+		if err := s.bank.SendCoinsFromModuleToAccount(ctx, types.ModuleName, owner, coins(rest)); err != nil {
+			return fmt.Errorf("return the bond of device %s: %w", d.Device, err)
 		}
 	}
-	d.Slashed += uint64(burned)
 	d.Bond, d.Status = 0, types.Status_STATUS_REMOVED
 	if err := s.put(ctx, d); err != nil {
-		return nil, err
+		return err
 	}
-	emit(ctx, "device_removed", d, "returned", fmt.Sprint(rest))
-	return &types.MsgCompleteUnbondResponse{Returned: rest, Burned: uint64(burned)}, nil
+	emit(ctx, "device_removed", d, "returned", fmt.Sprint(uint64(rest)))
+	return nil
 }
 
 // leaf checks the device's line in a final header.

@@ -143,7 +143,7 @@ func TestRegister(t *testing.T) {
 func TestRegisterRefused(t *testing.T) {
 	f := setup(t)
 	owner, thief := f.account(t, 1, 100_000_000), f.account(t, 2, 100_000_000)
-	if err := f.register(f.ctx, owner, statement(9, owner, nil), 0); err != nil {
+	if err := f.register(f.ctx, owner, statement(9, owner, nil), 20_000_000); err != nil {
 		t.Fatal(err)
 	}
 	flip := func(raw []byte) []byte { raw[len(raw)-1] ^= 1; return raw }
@@ -163,6 +163,7 @@ func TestRegisterRefused(t *testing.T) {
 		{"an unknown model", owner, statement(1, owner, func(s *evidence.Statement) { s.Model = 3 }), 0, core.UnknownModel},
 		{"no cell", owner, statement(1, owner, func(s *evidence.Statement) { s.Cell = 0 }), 0, core.BadEncoding},
 		{"a cell too coarse", owner, statement(1, owner, func(s *evidence.Statement) { s.Cell = munich.Parent(2) }), 0, core.BadEncoding},
+		{"a bond too small", owner, statement(1, owner, nil), 6_719_999, core.BondLow},
 		{"a bond beyond the balance", owner, statement(1, owner, nil), 1_000_000_000, core.InsufficientFund},
 	} {
 		cached, _ := f.ctx.CacheContext()
@@ -177,7 +178,7 @@ func TestRegisterRefused(t *testing.T) {
 func TestTransferAndSuspend(t *testing.T) {
 	f := setup(t)
 	owner, next := f.account(t, 1, 100_000_000), f.account(t, 2, 0)
-	if err := f.register(f.ctx, owner, statement(1, owner, nil), 0); err != nil {
+	if err := f.register(f.ctx, owner, statement(1, owner, nil), 20_000_000); err != nil {
 		t.Fatal(err)
 	}
 	key := device(1).Public()
@@ -239,6 +240,28 @@ func (f *fixture) header(e core.Epoch, sender core.Account, penalty core.Ustone)
 	return msg
 }
 
+// TestUnbondAtOnce: a device that no view has seen leaves with its bond, and the view never sees it.
+func TestUnbondAtOnce(t *testing.T) {
+	f := setup(t)
+	owner := f.account(t, 1, 100_000_000)
+	if err := f.register(f.ctx, owner, statement(1, owner, nil), 50_000_000); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.msg.UnbondDevice(f.ctx, &types.MsgUnbondDevice{Owner: owner.String(), Device: device(1).Public().String()}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.bank.Balance(f.ctx, owner[:]); got != 100_000_000-fee {
+		t.Errorf("the owner holds %d", got)
+	}
+	if changes, err := f.keeper.Changes(f.ctx, 6, 0); err != nil || len(changes) != 0 {
+		t.Errorf("the next view shows %v, %v", changes, err)
+	}
+	wantReason(t, "registered again", f.register(f.ctx, owner, statement(1, owner, nil), 50_000_000), core.DeviceKnown)
+	if err := f.keeper.Audit(f.ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestUnbond(t *testing.T) {
 	f := setup(t)
 	owner, stranger := f.account(t, 1, 100_000_000), f.account(t, 2, 0)
@@ -258,7 +281,6 @@ func TestUnbond(t *testing.T) {
 		}
 		return err
 	}
-	wantReason(t, "in the epoch of registration", unbond(owner), core.WrongEpoch)
 	f.epoch = 8
 	wantReason(t, "completed before it began", complete(f.header(12, owner, 0)), core.AlreadyClaimed)
 	wantReason(t, "by a stranger", unbond(stranger), core.NotOwner)
@@ -301,7 +323,7 @@ func TestUnbond(t *testing.T) {
 		t.Errorf("the owner holds %d", got)
 	}
 	wantReason(t, "completed twice", complete(msg), core.AlreadyClaimed)
-	wantReason(t, "the key again", f.register(f.ctx, owner, statement(1, owner, nil), 0), core.DeviceKnown)
+	wantReason(t, "the key again", f.register(f.ctx, owner, statement(1, owner, nil), 20_000_000), core.DeviceKnown)
 	if got, err := f.keeper.Owner(f.ctx, key); err != nil || string(got) != string(owner[:]) {
 		t.Errorf("what it earned cannot be claimed any more: %s, %v", got, err)
 	}
@@ -333,7 +355,7 @@ func TestMakers(t *testing.T) {
 		return statement(1, other, func(s *evidence.Statement) { s.Model, s.Categories = 1, []core.Category{c} })
 	}
 	wantReason(t, "a category the model is not made for", f.register(f.ctx, other, model(core.Storage), 0), core.UnknownCategory)
-	if err := f.register(f.ctx, other, model(core.Wireless), 0); err != nil {
+	if err := f.register(f.ctx, other, model(core.Wireless), 20_000_000); err != nil {
 		t.Error(err)
 	}
 }

@@ -41,6 +41,17 @@ func (s server) RegisterDevice(ctx context.Context, msg *types.MsgRegisterDevice
 	if err := s.offers(ctx, &p, st); err != nil {
 		return nil, err
 	}
+	var categories []uint32
+	for _, c := range st.Categories {
+		categories = append(categories, uint32(c))
+	}
+	need, err := s.required(ctx, &p, categories)
+	if err != nil {
+		return nil, err
+	}
+	if bond < need {
+		return nil, core.Refuse(core.BondLow, "register device %s: %d ustone, %d are required", st.Device, bond, need)
+	}
 	fee, err := s.fee(ctx, owner, p.DeviceFee)
 	if err != nil {
 		return nil, err
@@ -64,10 +75,7 @@ func (s server) RegisterDevice(ctx context.Context, msg *types.MsgRegisterDevice
 	d := types.Device{
 		Device: st.Device.String(), Owner: msg.Owner, Cell: st.Cell.String(), Model: st.Model,
 		Region: uint32(types.RegionOf(st.Cell, regions)), Bond: uint64(bond),
-		Status: types.Status_STATUS_ACTIVE, Registered: uint64(e),
-	}
-	for _, c := range st.Categories {
-		d.Categories = append(d.Categories, uint32(c))
+		Status: types.Status_STATUS_ACTIVE, Registered: uint64(e), Categories: categories,
 	}
 	if err := s.put(ctx, d); err != nil {
 		return nil, err
