@@ -244,7 +244,7 @@ func (d *device) scrub(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		d.log.Info("storage: scrub", "shards", shards, "took", time.Since(start).Round(time.Second), "err", err)
+		d.log.Debug("storage: scrub", "shards", shards, "took", time.Since(start).Round(time.Second), "err", err)
 		if err := sleep(ctx, max(time.Minute, min(time.Hour, d.cfg.Scrub-time.Since(start)))); err != nil {
 			return nil
 		}
