@@ -31,6 +31,7 @@ func (AppModule) AutoCLIOptions() *autocliv1.ModuleOptions {
 			RpcCommandOptions: []*autocliv1.RpcCommandOptions{
 				{RpcMethod: "SetVerifier", Use: "set-verifier [did:key] [vrf did:key] [key-proof] [vrf-proof]", Short: "Name a validator's attestation and VRF keys", PositionalArgs: args("key", "vrf", "key_proof", "vrf_proof")},
 				{RpcMethod: "Appeal", Use: "appeal [region] [epoch] [bond]", Short: "Open a vote on a header", PositionalArgs: args("region", "epoch", "bond")},
+				{RpcMethod: "VoteAppeal", Use: "vote-appeal [region] [epoch] [did:key] [yes] [signature]", Short: "Hand in a verifier's vote", PositionalArgs: args("region", "epoch", "key", "yes", "signature")},
 				{RpcMethod: "UpdateParams", Use: "update-params-proposal [params]", Short: "Propose other parameters", PositionalArgs: args("params"), GovProposal: true},
 			},
 		},
