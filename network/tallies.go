@@ -49,6 +49,9 @@ func (t *tallies) Digest(ctx context.Context, e types.Epoch, region types.Region
 	}
 	for i := range d.Lines {
 		claim, err := t.n.Verifier(0).ProofOf(d.Lines[i].Device, h)
+		if types.ReasonOf(err) == types.UnknownBlob {
+			return nil, fmt.Errorf("%w: %w", ledger.ErrNotFound, err) // not adopted yet: the page asks again
+		}
 		if err != nil {
 			return nil, fmt.Errorf("amount of %v: %w", d.Lines[i].Device, err)
 		}

@@ -20,9 +20,13 @@ func Providers(cfg Config) []role.Provider {
 	return list
 }
 
-// Local returns one of each category for a device on this machine: on a free port of the loopback address, with the defaults.
+// localPrice is what a device of a network on one machine asks, in micro-credits per TiB and epoch of seconds: at the default,
+// which is for epochs of an hour, a few megabytes would earn nothing that a person sees.
+const localPrice = 10_000_000
+
+// Local returns one of each category for a device on this machine: on a free port of the loopback address.
 func Local() []role.Provider {
-	return Providers(Config{Storage: &storage.Config{Listen: "127.0.0.1:0"}})
+	return Providers(Config{Storage: &storage.Config{Listen: "127.0.0.1:0", Price: localPrice}})
 }
 
 // Makers returns the categories' makers, for a device that its owner sets up.

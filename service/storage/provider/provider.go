@@ -294,13 +294,12 @@ func (d *device) offer(ctx context.Context, v *view) error {
 	} {
 		ask.Chain, ask.Device, ask.Category, ask.Cell = d.chain, d.key, types.Storage, d.cfg.Cell
 		ask.Terms, ask.Until = terms.Encode(), until
-		// It is known here before anybody else can know it.
-		hash := ask.Hash()
-		d.reads.addAsk(hash, ask)
 		signed, err := d.host.Offer(ctx, ask)
 		if err != nil {
 			return fmt.Errorf("storage: offer class %d: %w", ask.Class, err)
 		}
+		hash := signed.Ask.Hash() // the host fills in what the ask leaves open
+		d.reads.addAsk(hash, signed.Ask)
 		if err := d.books.update(func(tx *bbolt.Tx) error { return put(tx, askBucket, hash[:], signed) }); err != nil {
 			return err
 		}
