@@ -117,15 +117,12 @@ func TestAnswerOfAnother(t *testing.T) {
 	}
 	s.fails(theirs, AnswerPosition)
 	// A session of the device's own, but not the one drawn.
-	s.customer.deal(s.cheat, "second").put(1, 10)
+	second := s.customer.deal(s.cheat, "second")
+	second.put(1, 10)
 	s.end()
 	answer := s.cheat.prove()
 	i := slices.IndexFunc(answer, func(p Proof) bool { return p.Session == s.deal.holding.Session })
-	for id := range s.cheat.shards {
-		if id != answer[i].Session {
-			answer[i].Session = id
-		}
-	}
+	answer[i].Session = second.holding.Session
 	s.fails(answer, AnswerPosition)
 }
 
