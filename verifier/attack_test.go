@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
@@ -425,4 +426,60 @@ func TestArrival(t *testing.T) {
 	if headers[0] != headers[1] || headers[0] != headers[2] {
 		t.Fatalf("headers differ:\n%s\n%s\n%s", headers[0], headers[1], headers[2])
 	}
+}
+
+// silent is a link on which nobody is served blobs.
+type silent struct{ bus.Bus }
+
+func (s silent) Subscribe(ctx context.Context, pattern string, handle func(bus.Message)) error {
+	if strings.HasPrefix(pattern, "find.") {
+		return nil
+	}
+	return s.Bus.Subscribe(ctx, pattern, handle)
+}
+
+// TestHiddenBatch: a header whose batch its signers show to nobody else is appealed by whoever lacks it, while the window is
+// open; once the batch is shown, everybody follows again.
+func TestHiddenBatch(t *testing.T) {
+	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
+		left := n.leader(2, 3)
+		var three []int
+		for i := range n.peers {
+			if i != left {
+				three = append(three, i)
+				n.stop(i)
+				n.peers[i].wrap = func(b bus.Bus) bus.Bus { return silent{b} }
+			}
+		}
+		for _, i := range three {
+			n.start(i)
+		}
+		n.device[0].sendTo(three, evidenceItem(n.device[0].envelope(reading, nil)))
+		if h := n.accepted(2); h.Totals.Counted != 1 {
+			t.Fatalf("counted %d", h.Totals.Counted)
+		}
+		balance, _ := n.chain.Account(n.ctx, n.peers[left].cfg.Account)
+		n.toHeight(n.header(2).FinalAt - 6)
+		if after, _ := n.chain.Account(n.ctx, n.peers[left].cfg.Account); after.Balance != balance.Balance-econ.AppealBond {
+			t.Fatalf("the verifier without the batch did not appeal: %d, before %d", after.Balance, balance.Balance)
+		}
+		if n.peers[left].v.stateOf(n.header(2)) != nil {
+			t.Fatal("it knows the state all the same")
+		}
+		for _, i := range three { // they have it, and so vote for it
+			n.stop(i)
+			n.peers[i].wrap = nil
+			n.start(i)
+		}
+		n.toHeight(n.height() + 12)
+		if at := n.header(2); at.Status == ledger.Voided || n.peers[left].v.stateOf(at) == nil {
+			t.Fatalf("the header is %s; followed: %v", at.Status, n.peers[left].v.stateOf(at) != nil)
+		}
+		items := n.sendAll()
+		h := n.accepted(4)
+		n.toHeight(n.height() + 3)
+		if at := n.header(4); h.Totals.Counted == 0 || items == 0 || at.Signed != 4000 {
+			t.Fatalf("epoch 4: counted %d, %d signed", h.Totals.Counted, at.Signed)
+		}
+	})
 }

@@ -21,20 +21,9 @@ const maxBlob = 1 << 30
 // fetchTimeout bounds one fetch of a batch or a state.
 const fetchTimeout = time.Minute
 
-// followed is what Follow remembers between blocks; it owns it.
-type followed struct {
-	height  uint64
-	pruned  types.Epoch
-	missing map[types.Hash]uint64 // headers whose inputs nobody had, since which block
-}
-
-// follow recomputes what the chain took, votes, appeals, signs late, and forgets what is out of its time.
+// follow adopts what the chain took. A batch that nobody shows can keep it waiting, so Guard is a loop of its own.
 func (v *Verifier) follow(ctx context.Context, _ ledger.Block) {
-	head, err := v.ledger.Head(ctx)
-	if err != nil {
-		return
-	}
-	p, err := readPath(ctx, v.ledger, v.cfg.Region, head.Epoch)
+	head, p, err := v.now(ctx)
 	if err != nil {
 		v.log.Error("the region's headers cannot be read", "error", err)
 		return
@@ -42,33 +31,43 @@ func (v *Verifier) follow(ctx context.Context, _ ledger.Block) {
 	if err := v.catchUp(ctx, p, head); err != nil && ctx.Err() == nil {
 		v.log.Error("cannot follow the chain", "height", head.Height, "error", err)
 	}
-	if ctx.Err() != nil {
-		return
+}
+
+// guard votes, appeals, signs late, reports, and forgets what is out of its time.
+func (v *Verifier) guard(ctx context.Context, _ ledger.Block) {
+	head, p, err := v.now(ctx)
+	if err != nil {
+		return // Follow says so
 	}
 	v.vote(ctx, p, head)
 	v.appeal(ctx, p, head)
 	v.signLate(ctx, p, head)
 	v.reportEquivocation(ctx, p)
-	if p.final != nil && p.final.Epoch > v.seen.pruned {
+	if p.final != nil && p.final.Epoch > v.pruned {
 		if err := v.prune(p); err != nil {
 			v.log.Error("old data stays on disk", "error", err)
 		} else {
-			v.seen.pruned = p.final.Epoch
+			v.pruned = p.final.Epoch
 		}
 	}
 }
 
+// now returns the newest block and the region's path.
+func (v *Verifier) now(ctx context.Context) (ledger.Block, *path, error) {
+	head, err := v.ledger.Head(ctx)
+	if err != nil {
+		return head, nil, err
+	}
+	p, err := readPath(ctx, v.ledger, v.cfg.Region, head.Epoch)
+	return head, p, err
+}
+
 // start loads the newest states that are on disk, so that intake does not wait for the network after a restart.
 func (v *Verifier) start(ctx context.Context) error {
-	head, err := v.ledger.Head(ctx)
+	head, p, err := v.now(ctx)
 	if err != nil {
 		return fmt.Errorf("verifier: %w", err)
 	}
-	p, err := readPath(ctx, v.ledger, v.cfg.Region, head.Epoch)
-	if err != nil {
-		return err
-	}
-	v.seen.missing = map[types.Hash]uint64{}
 	for _, h := range p.headers {
 		if v.stateOf(h) != nil {
 			break
@@ -149,13 +148,14 @@ func (v *Verifier) adopt(ctx context.Context, p *path, h *ledger.Header, head le
 				v.mu.Unlock()
 				return nil
 			}
-			if _, ok := v.seen.missing[h.Hash]; !ok {
-				v.seen.missing[h.Hash] = head.Height
+			v.mu.Lock()
+			if _, ok := v.missing[h.Hash]; !ok {
+				v.missing[h.Hash] = head.Height
 			}
+			v.mu.Unlock()
 			return fmt.Errorf("header of epoch %d: %w", h.Epoch, err)
 		}
 	}
-	delete(v.seen.missing, h.Hash)
 	result, err := v.store.blobs.put(h.Epoch, types.Encode(newReport(c)))
 	if err != nil {
 		return err
@@ -169,6 +169,7 @@ func (v *Verifier) adopt(ctx context.Context, p *path, h *ledger.Header, head le
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.states[h.Hash] = c.state
+	delete(v.missing, h.Hash)
 	for hash, o := range v.computed {
 		if o.header.Epoch <= h.Epoch {
 			delete(v.computed, hash)
@@ -318,8 +319,9 @@ func (v *Verifier) appeal(ctx context.Context, p *path, head ledger.Block) {
 		}
 		v.mu.Lock()
 		fault := v.faults[h.Hash]
+		since, ok := v.missing[h.Hash]
 		v.mu.Unlock()
-		if since, ok := v.seen.missing[h.Hash]; ok && fault == nil && head.Height-since > (h.FinalAt-h.Height)/2 {
+		if ok && fault == nil && head.Height-since > (h.FinalAt-h.Height)/2 {
 			fault = fmt.Errorf("nobody has shown its batch since block %d", since)
 		}
 		if fault != nil {
@@ -402,6 +404,9 @@ func (v *Verifier) prune(p *path) error {
 	}
 	if len(v.declined) > pathStep {
 		clear(v.declined) // they take no more signatures
+	}
+	if len(v.missing) > pathStep {
+		clear(v.missing)
 	}
 	for hash := range v.faults {
 		if !keep[hash] && len(v.faults) > pathStep {

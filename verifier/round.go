@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -22,8 +23,12 @@ const (
 // maxTries is how often a proposal is judged whose batch cannot be had.
 const maxTries = 3
 
-// roundFetch bounds one fetch inside a round: a peer that is slower counts as silent.
-const roundFetch = 5 * time.Second
+// Bounds of the time in which something must be fetched inside a round, of which it is a quarter: a peer that is slower counts as
+// silent, or the round would be over before this verifier has done its part.
+const (
+	shortFetch = 100 * time.Millisecond
+	longFetch  = 5 * time.Minute
+)
 
 // round is this verifier's part in one round of one epoch's tally. Rounds owns it.
 type round struct {
@@ -50,6 +55,8 @@ type round struct {
 	union     map[types.Hash]bool
 	heard     map[types.Key]bool // whose handover is in the union
 	proposed  bool
+
+	patience time.Duration // for one fetch
 
 	enough uint64 // the block at which more than two thirds had signed; 0 before
 }
@@ -88,6 +95,7 @@ func (v *Verifier) takePart(ctx context.Context) error {
 	if r == nil || err != nil {
 		return err
 	}
+	r.patience = patience(ep, head)
 	if r.leader == v.key {
 		err = v.lead(ctx, r, head)
 	} else {
@@ -95,6 +103,15 @@ func (v *Verifier) takePart(ctx context.Context) error {
 	}
 	v.collect(ctx, r, head)
 	return err
+}
+
+// patience returns a quarter of a round's length, going by how long the blocks since the epoch's first took.
+func patience(ep *ledger.Epoch, head ledger.Block) time.Duration {
+	if head.Height <= ep.First {
+		return shortFetch
+	}
+	block := head.Time.Sub(ep.Time) / time.Duration(head.Height-ep.First)
+	return min(max(block*time.Duration(ep.Round)/4, shortFetch), longFetch)
 }
 
 // enter returns the round that is on, which it prepares; nil while the state before is not known.
@@ -204,7 +221,7 @@ func (v *Verifier) takeIn(ctx context.Context, r *round, m *bus.Handover) error 
 	if m.Count == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, roundFetch)
+	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	raw, err := bus.FetchBlob(ctx, v.bus, m.Items.Hash, maxHandover)
 	if err != nil {
@@ -294,7 +311,8 @@ func (v *Verifier) publishSignature(ctx context.Context, h *tally.Header) error 
 func (v *Verifier) assist(ctx context.Context, r *round, head ledger.Block) error {
 	if held, ok := v.talk.heldBy(r.epoch, r.number, r.leader); ok && !r.answered {
 		if err := v.handOver(ctx, r, held, head); err != nil {
-			return err
+			// Not said, so all that it acknowledged must be in the batch.
+			v.log.Warn("nothing handed over", "epoch", r.epoch, "round", r.number, "leader", r.leader, "why", err)
 		}
 	}
 	for _, m := range v.talk.proposalsBy(r.epoch, r.number, r.leader) {
@@ -304,7 +322,7 @@ func (v *Verifier) assist(ctx context.Context, r *round, head ledger.Block) erro
 		}
 		r.judged[h.Hash()]++
 		err = v.judge(ctx, r, h)
-		if why := types.ReasonOf(err); why != types.UnknownBlob && why != types.BusUnavailable {
+		if why := types.ReasonOf(err); why != types.UnknownBlob && why != types.BusUnavailable && !errors.Is(err, context.DeadlineExceeded) {
 			r.judged[h.Hash()] = maxTries // signed, or wrong
 		}
 		if err != nil {
@@ -316,7 +334,7 @@ func (v *Verifier) assist(ctx context.Context, r *round, head ledger.Block) erro
 
 // handOver publishes what this verifier acknowledged and the leader lacks.
 func (v *Verifier) handOver(ctx context.Context, r *round, held heldAt, head ledger.Block) error {
-	fetch, cancel := context.WithTimeout(ctx, roundFetch)
+	fetch, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	var theirs []types.Hash
 	if held.Count > 0 {
@@ -382,7 +400,9 @@ func (v *Verifier) judge(ctx context.Context, r *round, h *tally.Header) error {
 	raw := tally.Arrange(r.items, r.names).Encode()
 	if types.Sum(raw) != h.Batch { // the leader holds more, or less
 		var err error
-		if raw, err = v.batch(ctx, h.Batch); err != nil {
+		fetch, cancel := context.WithTimeout(ctx, r.patience)
+		defer cancel()
+		if raw, err = v.batch(fetch, h.Batch); err != nil {
 			return err
 		}
 	}

@@ -39,8 +39,9 @@ type Config struct {
 
 // Verifier is the engine. Its loops can be paused and stepped by tests.
 type Verifier struct {
-	// Clock moves intake on with each block, Rounds leads and signs, Follow recomputes what the chain took, Notices tells devices.
-	Clock, Rounds, Follow, Notices Cycle
+	// Clock moves intake on with each block, Rounds leads and signs, Follow recomputes what the chain took, Guard votes and appeals,
+	// Notices tells devices.
+	Clock, Rounds, Follow, Guard, Notices Cycle
 
 	cfg    Config
 	key    types.Key
@@ -62,6 +63,7 @@ type Verifier struct {
 	states   map[types.Hash]*tally.State // by header; the zero hash is the state before the first
 	computed map[types.Hash]*computed    // not adopted yet, by header
 	faults   map[types.Hash]error        // headers that are not what their inputs give, or whose inputs nobody has
+	missing  map[types.Hash]uint64       // headers whose inputs nobody had, since which block
 	declined map[types.Hash]bool         // proposals that left out what was acknowledged; they are not signed late either
 	sets     map[types.Epoch]*ledger.Epoch
 	results  map[types.Hash]*Report // newest few
@@ -70,8 +72,8 @@ type Verifier struct {
 
 	sending sync.WaitGroup // transactions on their way
 
-	round *round // owned by Rounds
-	seen  followed
+	round  *round      // owned by Rounds
+	pruned types.Epoch // owned by Guard
 }
 
 // New opens a verifier's folder and reads its logs. categories are the rules of all categories of the network. The verifier
@@ -101,7 +103,7 @@ func New(cfg Config, l ledger.Ledger, link bus.Bus, categories []tally.Verifier)
 		cfg: cfg, key: cfg.Key.Public(), chain: l.Chain(), ledger: l, bus: link, log: cfg.Log.With("verifier", cfg.Key.Public().String()[8:16]),
 		rules: rules, book: newRuleBook(categories), pool: Parallel(cfg.Workers), store: st, news: make(chan struct{}, 1),
 		baskets: map[types.Epoch]*basket{}, states: map[types.Hash]*tally.State{{}: tally.NewState(l.Chain(), cfg.Region)},
-		computed: map[types.Hash]*computed{}, faults: map[types.Hash]error{}, declined: map[types.Hash]bool{}, sets: map[types.Epoch]*ledger.Epoch{},
+		computed: map[types.Hash]*computed{}, faults: map[types.Hash]error{}, declined: map[types.Hash]bool{}, missing: map[types.Hash]uint64{}, sets: map[types.Epoch]*ledger.Epoch{},
 		results: map[types.Hash]*Report{}, trees: map[types.Hash]*tally.Tree{}, pending: map[string]types.Epoch{},
 	}
 	v.intake = newIntake(v.chain, cfg.Region, cfg.Key, link, v.book, cfg.Workers, v.log)
@@ -159,6 +161,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { run(ctx, &v.Clock, v.ledger.Watch(ctx), v.tick) })
 	wg.Go(func() { run(ctx, &v.Follow, v.ledger.Watch(ctx), v.follow) })
+	wg.Go(func() { run(ctx, &v.Guard, v.ledger.Watch(ctx), v.guard) })
 	wg.Go(func() { run(ctx, &v.Notices, v.ledger.Watch(ctx), v.notify) })
 	wg.Go(func() { run(ctx, &v.Rounds, v.roundEvents(ctx), func(ctx context.Context, _ struct{}) { v.step(ctx) }) })
 	err := v.intake.run(ctx)

@@ -407,9 +407,12 @@ func testUpheld(t *testing.T, n *Network) {
 	books := NewBooks()
 	h := r.commit(books, 1)
 	r.do(types.WrongEpoch, r.Accounts[2], ledger.Appeal{Epoch: 7})
+	closes := r.status(1, ledger.Accepted).FinalAt
+	r.AdvanceTo(t, closes-3)
 	r.do("", r.Accounts[2], ledger.Appeal{Epoch: 1})
 	r.vote(h, true, "", 0, 1)
-	until := r.status(1, ledger.Appealed).Voting.Until
+	r.AdvanceTo(t, closes+1)
+	until := r.status(1, ledger.Appealed).Voting.Until // an open vote keeps it from becoming final
 	r.AdvanceTo(t, until+1)
 	again := r.status(1, ledger.Appealed).Voting
 	if again.Until <= until || len(again.Voted) != 0 {
@@ -417,11 +420,12 @@ func testUpheld(t *testing.T, n *Network) {
 	}
 	before := must(r.Ledger.Supply(r.ctx))(t)
 	r.vote(h, true, "", 0, 1) // now all power that is not jailed
-	r.status(1, ledger.Accepted)
+	r.AdvanceTo(t, again.Until+1)
+	r.status(1, ledger.Final)
 	if after := must(r.Ledger.Supply(r.ctx))(t); after.Burned <= before.Burned {
 		t.Fatal("the bond of a lost appeal was not burned")
 	}
-	r.do(types.AppealKnown, r.Accounts[2], ledger.Appeal{Epoch: 1})
+	r.do(types.AppealKnown, r.Accounts[2], ledger.Appeal{Epoch: 1}) // once per header
 }
 
 // testEquivocation: two headers of one round cost stake and the seat.
