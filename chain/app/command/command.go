@@ -15,6 +15,7 @@ import (
 	servercmd "github.com/cosmos/cosmos-sdk/server/cmd"
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 
 	"github.com/cairn-network/cairn/chain/app"
@@ -70,13 +71,18 @@ func NewCommands() ([]*cobra.Command, error) {
 
 // mount gives c the flags and the preparation that a root command of its own would bring.
 func mount(c *cobra.Command, ctx client.Context, home string) {
-	f := c.PersistentFlags()
+	f := pflag.NewFlagSet(c.Name(), pflag.ContinueOnError)
 	f.String(flags.FlagHome, home, "folder of the node's configuration and data")
 	f.String(flags.FlagLogLevel, "info", "trace, debug, info, warn, error, none, or a list of module:level")
 	f.String(flags.FlagLogFormat, "plain", "plain or json")
 	f.Bool(flags.FlagLogNoColor, false, "no colours in logs")
 	f.Bool("trace", false, "print a stack trace with errors")
 	f.String(flags.FlagChainID, "", "the chain's id")
+	f.VisitAll(func(flag *pflag.Flag) { // a command's own flag of that name stays
+		if c.Flags().Lookup(flag.Name) == nil {
+			c.PersistentFlags().AddFlag(flag)
+		}
+	})
 	own := c.PersistentPreRunE
 	c.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
 		if own != nil {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	cmtcfg "github.com/cometbft/cometbft/config"
 	dbm "github.com/cosmos/cosmos-db"
 	"github.com/cosmos/cosmos-sdk/client/pruning"
 	"github.com/cosmos/cosmos-sdk/client/snapshot"
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-network/cairn/chain/app"
+	"github.com/cairn-network/cairn/chain/app/local"
 
 	"cosmossdk.io/log/v2"
 )
@@ -34,7 +36,33 @@ func addServer(root *cobra.Command, home string) {
 	for _, c := range root.Commands() {
 		if c.Name() == "start" {
 			c.PreRunE = checkGenesis
+			start(c)
 		}
+	}
+}
+
+// start has the SDK's command run the node through package local, which ends in order where CometBFT's own end may panic
+// with peers connected. What only the SDK offers (no consensus in the process, a CPU profile) stays the SDK's.
+func start(c *cobra.Command) {
+	run := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		s := server.GetServerContextFromCmd(cmd)
+		if !s.Viper.GetBool("with-comet") || s.Viper.GetBool("grpc-only") || s.Viper.GetString("cpu-profile") != "" {
+			return run(cmd, args)
+		}
+		options := map[string]any{}
+		for _, key := range s.Viper.AllKeys() {
+			options[key] = s.Viper.Get(key)
+		}
+		n, err := local.Start(cmd.Context(), local.Config{
+			Home: s.Config.RootDir, SDK: s.Logger, Alone: true, Options: options,
+			Configure: func(comet *cmtcfg.Config, _ *serverconfig.Config) { *comet = *s.Config },
+		})
+		if err != nil {
+			return err
+		}
+		<-n.Done()
+		return n.Stop()
 	}
 }
 

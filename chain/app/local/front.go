@@ -15,6 +15,7 @@ import (
 	serverconfig "github.com/cosmos/cosmos-sdk/server/config"
 	servergrpc "github.com/cosmos/cosmos-sdk/server/grpc"
 	servertypes "github.com/cosmos/cosmos-sdk/server/types"
+	"github.com/cosmos/cosmos-sdk/telemetry"
 	"github.com/gorilla/handlers"
 	"github.com/improbable-eng/grpc-web/go/grpcweb"
 	"google.golang.org/grpc"
@@ -53,8 +54,14 @@ func serve(n *Node, logger log.Logger, cfg serverconfig.Config) (*front, error) 
 		f.close()
 		return nil, types.Refuse(types.PortInUse, "local: REST: %v", err)
 	}
+	handler, err := f.handler(n, logger, cfg)
+	if err != nil {
+		l.Close()
+		f.close()
+		return nil, err
+	}
 	f.rest = &http.Server{
-		Handler:           f.handler(n, logger, cfg),
+		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		MaxHeaderBytes:    64 << 10,
 	}
@@ -62,8 +69,15 @@ func serve(n *Node, logger log.Logger, cfg serverconfig.Config) (*front, error) 
 	return f, nil
 }
 
-func (f *front) handler(n *Node, logger log.Logger, cfg serverconfig.Config) http.Handler {
+func (f *front) handler(n *Node, logger log.Logger, cfg serverconfig.Config) (http.Handler, error) {
 	srv := api.New(n.client, logger, f.grpc)
+	if cfg.Telemetry.Enabled {
+		metrics, err := telemetry.New(cfg.Telemetry) //nolint:staticcheck // what app.toml configures
+		if err != nil {
+			return nil, fmt.Errorf("local: telemetry: %w", err)
+		}
+		srv.SetTelemetry(metrics)
+	}
 	n.app.RegisterAPIRoutes(srv, cfg.API)
 	web := grpcweb.WrapServer(f.grpc, grpcweb.WithOriginFunc(func(string) bool { return cfg.API.EnableUnsafeCORS }))
 	srv.Router.PathPrefix("/").HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -77,7 +91,7 @@ func (f *front) handler(n *Node, logger log.Logger, cfg serverconfig.Config) htt
 	if cfg.API.EnableUnsafeCORS {
 		h = handlers.CORS(handlers.AllowedHeaders([]string{"Content-Type"}))(h)
 	}
-	return h
+	return h, nil
 }
 
 // close ends all doors; requests under way get a second.

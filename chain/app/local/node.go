@@ -38,6 +38,10 @@ import (
 type Config struct {
 	Home   string
 	Logger *slog.Logger // nil: silent
+	SDK    log.Logger   // in Logger's place, for a caller that has the SDK's
+	// Alone says that the process runs no other node: then metrics (CometBFT's and, at /metrics of the REST server, the
+	// application's) and profiles are served as configured. Several nodes in one process would collide.
+	Alone bool
 	// Options override app.toml, by the names it uses ("pruning", "state-sync.snapshot-interval" …).
 	Options map[string]any
 	// Configure changes the configuration that was read, for this run only; nil: nothing.
@@ -88,6 +92,9 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	if cfg.Logger != nil {
 		logger = sdkslog.NewCustomLogger(cfg.Logger)
 	}
+	if cfg.SDK != nil {
+		logger = cfg.SDK
+	}
 	if err := n.openApp(logger, opts, srv); err != nil {
 		return n, err
 	}
@@ -135,9 +142,11 @@ func read(cfg Config) (*cmtcfg.Config, *serverconfig.Config, *viper.Viper, error
 	if cfg.Configure != nil {
 		cfg.Configure(comet, &srv)
 	}
-	// Metrics and profiles of several nodes would collide in one process.
-	comet.Instrumentation.Prometheus = false
-	comet.RPC.PprofListenAddress = ""
+	if !cfg.Alone {
+		comet.Instrumentation.Prometheus = false
+		comet.RPC.PprofListenAddress = ""
+		srv.Telemetry.Enabled = false
+	}
 	if err := comet.ValidateBasic(); err != nil {
 		return nil, nil, nil, fmt.Errorf("local: config.toml of %s: %w", cfg.Home, err)
 	}
