@@ -92,8 +92,7 @@ func TestWrongHeader(t *testing.T) {
 			t.Fatalf("round %d, weight %d", h.Round, n.weight(h))
 		}
 		// To the liar the honest header is the wrong one: it appeals, alone, and loses the bond.
-		n.block()
-		n.block()
+		n.toHeight(n.height() + 6)
 		if at := n.header(2); at.Status != ledger.Accepted {
 			t.Fatalf("the honest header is %s", at.Status)
 		}

@@ -64,6 +64,10 @@ func openBasket(dir string, e types.Epoch, chain string, rules *ruleBook, log *s
 	if b.file, err = os.OpenFile(b.path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, fmt.Errorf("verifier: open the log of epoch %d: %w", e, err)
 	}
+	if err := syncDir(dir); err != nil { // or a power cut could take the file away, whatever is synced into it
+		b.file.Close()
+		return nil, fmt.Errorf("verifier: open the log of epoch %d: %w", e, err)
+	}
 	r := bufio.NewReaderSize(b.file, 1<<20)
 	var head [recordHead]byte
 	for {

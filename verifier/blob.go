@@ -71,6 +71,9 @@ func (b *blobs) put(e types.Epoch, data []byte) (bus.Blob, error) {
 	if err := os.MkdirAll(b.folder(e), 0o700); err != nil {
 		return name, fmt.Errorf("verifier: keep blob %s: %w", name.Hash, err)
 	}
+	if err := syncDir(b.dir); err != nil {
+		return name, fmt.Errorf("verifier: keep blob %s: %w", name.Hash, err)
+	}
 	var out, tail []byte
 	for rest := data; len(rest) > 0; {
 		n := min(len(rest), bus.ChunkSize)
@@ -92,6 +95,19 @@ func (b *blobs) put(e types.Epoch, data []byte) (bus.Blob, error) {
 	return name, nil
 }
 
+// syncDir makes durable which files a folder holds.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if e := d.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
 // writeFile writes a file that is either whole or absent after a crash.
 func writeFile(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
@@ -108,6 +124,9 @@ func writeFile(path string, data []byte) error {
 	}
 	if err == nil {
 		err = os.Rename(f.Name(), path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
 	}
 	return err
 }
