@@ -101,10 +101,18 @@ func (s *Signed) Encode() []byte {
 
 // Decode reads a Signed of chain. It checks form, not signatures.
 func Decode(raw []byte, chain string) (*Signed, error) {
-	if len(raw) > MaxSigned {
-		return nil, types.Refuse(types.Oversize, "receipt: %d bytes, at most %d are taken", len(raw), MaxSigned)
-	}
 	s := new(Signed)
+	if err := s.Decode(raw, chain); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Decode is the function Decode, into s. After an error s is undefined.
+func (s *Signed) Decode(raw []byte, chain string) error {
+	if len(raw) > MaxSigned {
+		return types.Refuse(types.Oversize, "receipt: %d bytes, at most %d are taken", len(raw), MaxSigned)
+	}
 	c := types.NewCursor(raw)
 	if c.Array(3) != 3 {
 		c.Fail()
@@ -113,13 +121,13 @@ func Decode(raw []byte, chain string) (*Signed, error) {
 	c.Fixed(s.PayerSig[:])
 	c.Fixed(s.DeviceSig[:])
 	if err := c.End(); err != nil || !utf8.Valid(of) {
-		return nil, types.Refuse(types.BadEncoding, "receipt: %v", types.ErrEncoding)
+		return types.Refuse(types.BadEncoding, "receipt: %v", types.ErrEncoding)
 	}
 	if string(of) != chain {
-		return nil, types.Refuse(types.WrongChain, "receipt: chain %.50q, want %q", of, chain)
+		return types.Refuse(types.WrongChain, "receipt: chain %.50q, want %q", of, chain)
 	}
 	s.Receipt.Chain = chain
-	return s, nil
+	return nil
 }
 
 // VerifyPayer reports whether the payer signed.

@@ -56,7 +56,7 @@ func (p Pool) Apply(rules *Rules, prev *State, frame *Frame, batch *Batch, chang
 		r.view,       // the registry view of the epoch
 		r.decode,     // items, in canonical order
 		r.check,      // step 2, author by author
-		r.contest,    // sessions that two devices claim
+		r.attach,     // step 2, session by session
 		r.judge,      // step 3, device by device
 		r.budget,     // step 4: receipts within what their payers have
 		r.cross,      // step 4: comparisons within the region
@@ -184,8 +184,9 @@ func (r *run) decode() error {
 	r.run(cuts, func(k int) {
 		bad[k] = -1
 		lo, hi := n*k/cuts, n*(k+1)/cuts
+		var receipts slab
 		for i := lo; i < hi; i++ {
-			r.items[i] = open(&r.batch.Items[i], r.frame.Chain)
+			r.items[i] = open(&r.batch.Items[i], r.frame.Chain, &receipts)
 			if i > lo && r.items[i-1].Compare(&r.items[i].Name) >= 0 && bad[k] < 0 {
 				bad[k] = i
 			}

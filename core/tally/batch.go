@@ -94,7 +94,7 @@ type Batch struct {
 func NewBatch(chain string, items []Item) *Batch {
 	names := make([]Name, len(items))
 	for i := range items {
-		names[i] = open(&items[i], chain).Name
+		names[i] = open(&items[i], chain, new(slab)).Name
 	}
 	return Arrange(items, names)
 }

@@ -20,12 +20,7 @@ type keyGroup struct {
 // budget is the first half of step 4: what Verify accepted is honoured within what each key, then each account may still
 // spend, pro rata and rounded down. The rest stays with the provider, who can hand the same receipt in again.
 func (r *run) budget() error {
-	r.deal(func(*claim) bool { return true })
-	errs := make([]error, len(r.buckets))
-	r.run(len(r.buckets), func(b int) { errs[b] = r.limitKeys(&r.buckets[b]) })
-	if err := first(errs); err != nil {
-		return err
-	}
+	r.run(len(r.buckets), func(b int) { limitKeys(&r.buckets[b]) })
 	accounts, err := r.limitAccounts()
 	if err != nil {
 		return err
@@ -52,30 +47,17 @@ func first(errs []error) error {
 	return nil
 }
 
-// limitKeys honours the claims of a bucket within their keys' limits.
-func (r *run) limitKeys(b *bucket) error {
-	for list := b.claims; len(list) > 0; {
-		n := 1
-		for n < len(list) && list[n].Receipt.Payer == list[0].Receipt.Payer {
-			n++
-		}
-		g := keyGroup{key: list[0].Receipt.Payer, claims: list[:n]}
-		raw := r.base.tables[keyTable].get(g.key[:])
-		if err := g.state.parse(raw); err != nil {
-			return fmt.Errorf("key %v: %w", g.key, err)
-		}
-		var left types.Credit
-		if g.state.Limit > g.state.Spent {
-			left = g.state.Limit - g.state.Spent
-		}
+// limitKeys honours the claims of a bucket that still stand within their keys' limits.
+func limitKeys(b *bucket) {
+	for i := range b.keys {
+		g := &b.keys[i]
+		g.claims = slices.DeleteFunc(g.claims, func(c *claim) bool { return c.dropped })
 		for _, c := range g.claims {
 			c.amount = c.asked()
 		}
-		share(g.claims, left, types.OverLimit)
-		b.keys = append(b.keys, g)
-		list = list[n:]
+		share(g.claims, less(g.state.Limit, g.state.Spent, 0), types.OverLimit)
 	}
-	return nil
+	b.keys = slices.DeleteFunc(b.keys, func(g keyGroup) bool { return len(g.claims) == 0 })
 }
 
 // share cuts the honoured amounts of claims to at most left in all, pro rata.
@@ -112,7 +94,7 @@ func (r *run) limitAccounts() ([]edits, error) {
 		if b > 0 {
 			out[b].from = []byte{byte((b<<8 + n - 1) / n)}
 		}
-		out[b].buf, spent[b], errs[b] = r.limitBucket(dealt[b])
+		out[b].buf, spent[b], errs[b] = r.limitBucket(dealt[b], out[b].from)
 	})
 	for _, s := range spent {
 		r.spent += s // at most what was bought, which fits
@@ -121,15 +103,18 @@ func (r *run) limitAccounts() ([]edits, error) {
 }
 
 // limitBucket does limitAccounts for the keys of one range of accounts.
-func (r *run) limitBucket(list []*keyGroup) (buf []byte, spent types.Credit, err error) {
+func (r *run) limitBucket(list []*keyGroup, from []byte) (buf []byte, spent types.Credit, err error) {
 	slices.SortFunc(list, func(x, y *keyGroup) int {
 		if c := bytes.Compare(x.state.Account[:], y.state.Account[:]); c != 0 {
 			return c
 		}
 		return bytes.Compare(x.key[:], y.key[:])
 	})
+	accounts := r.base.tables[accountTable].walk(from, nil)
 	var e edits
+	e.grow(len(list) * 36) // about what their lines take
 	var claims []*claim
+	var val []byte
 	for len(list) > 0 {
 		account, n := list[0].state.Account, 0
 		claims = claims[:0]
@@ -137,9 +122,13 @@ func (r *run) limitBucket(list []*keyGroup) (buf []byte, spent types.Credit, err
 			claims = append(claims, list[n].claims...)
 			n++
 		}
-		balance := r.base.Balance(account)
-		left := balance.Bought - min(balance.Spent, balance.Bought)
-		share(claims, left, types.OverBudget)
+		var balance Balance
+		if accounts.find(account[:]) {
+			if err := balance.parse(accounts.val); err != nil {
+				return nil, 0, fmt.Errorf("account %v: %w", account, err)
+			}
+		}
+		share(claims, less(balance.Bought, balance.Spent, 0), types.OverBudget)
 		var sum types.Credit // at most left
 		for _, c := range claims {
 			sum += c.amount
@@ -147,7 +136,8 @@ func (r *run) limitBucket(list []*keyGroup) (buf []byte, spent types.Credit, err
 		if sum > 0 {
 			balance.Spent += sum
 			spent += sum
-			e.set(account[:], balance.append(nil))
+			val = balance.append(val[:0])
+			e.set(account[:], val)
 		}
 		list = list[n:]
 	}

@@ -40,12 +40,20 @@ func (r *run) check() error {
 			}
 		}
 		p.claims = make([]claim, 0, n)
+		devices := r.base.tables[deviceTable].walk(p.from, p.to)
+		var line Line
 		for lo := p.lo; lo < p.hi; {
 			hi := lo + 1
 			for hi < p.hi && r.items[hi].Author == r.items[lo].Author {
 				hi++
 			}
-			r.author(p, lo, hi)
+			var known *Line
+			if devices.find(r.items[lo].Author[:]) {
+				if known = &line; line.parse(devices.val) != nil || line.Removed != 0 {
+					known = nil
+				}
+			}
+			r.author(p, lo, hi, known)
 			lo = hi
 		}
 		return nil
@@ -63,8 +71,8 @@ func (r *run) check() error {
 	return err
 }
 
-// author checks one author's items, lo to hi.
-func (r *run) author(p *part, lo, hi int) {
+// author checks one author's items, lo to hi. line is nil if the author is no registered device.
+func (r *run) author(p *part, lo, hi int, line *Line) {
 	for i := lo; i < hi; i++ {
 		if r.items[i].reason != "" {
 			r.refuse(i, r.items[i].reason)
@@ -74,10 +82,6 @@ func (r *run) author(p *part, lo, hi int) {
 	}
 	key := r.items[lo].Author
 	g := group{author: key, lo: lo, hi: hi, claims: len(p.claims)}
-	line := r.base.Line(key)
-	if line != nil && line.Removed != 0 {
-		line = nil
-	}
 	var att *attester
 	if line == nil {
 		att = r.base.attester(key)

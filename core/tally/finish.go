@@ -158,7 +158,7 @@ func (l *liner) group(g *group, rows []Summarized) {
 	}
 	for i := g.claims; i < g.toClaim; i++ {
 		if c := &l.claims[i]; !c.dropped {
-			l.pay(c.at, c.amount, rows)
+			l.pay(int(c.at), c.amount, rows)
 		}
 	}
 	for i := g.lo; i < g.hi; i++ {

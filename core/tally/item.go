@@ -15,8 +15,19 @@ type opened struct {
 	body   any          // *evidence.Envelope, *receipt.Receipt, *receipt.Order or *receipt.Ask
 }
 
+// slab holds receipts side by side: a million of them apart would keep the garbage collector busy.
+type slab []receipt.Receipt
+
+func (s *slab) next() *receipt.Receipt {
+	if len(*s) == cap(*s) {
+		*s = make(slab, 0, 1024)
+	}
+	*s = append(*s, receipt.Receipt{})
+	return &(*s)[len(*s)-1]
+}
+
 // open decodes an item. The strings of what it returns share chain, so that a million receipts keep one copy of it.
-func open(it *Item, chain string) opened {
+func open(it *Item, chain string, receipts *slab) opened {
 	o := opened{Name: Name{Type: it.Type}}
 	var err error
 	switch it.Type {
@@ -28,11 +39,11 @@ func open(it *Item, chain string) opened {
 			return o
 		}
 	case Receipt:
-		var s *receipt.Signed
-		if s, err = receipt.Decode(it.Raw, chain); err == nil {
-			r := s.Receipt
-			r.Chain = chain
-			o.Author, o.Seq, o.body = r.Device, r.Seq, &r
+		var s receipt.Signed
+		if err = s.Decode(it.Raw, chain); err == nil {
+			r := receipts.next()
+			*r = s.Receipt
+			o.Author, o.Seq, o.body = r.Device, r.Seq, r
 		}
 	case Order:
 		var s *receipt.SignedOrder
@@ -62,7 +73,7 @@ func open(it *Item, chain string) opened {
 // NameOf returns the name of an item of chain. An item that does not decode still has one (see Name), and an error that
 // carries its reason.
 func NameOf(it *Item, chain string) (Name, error) {
-	o := open(it, chain)
+	o := open(it, chain, new(slab))
 	if o.reason != "" {
 		return o.Name, fmt.Errorf("tally: %s %s: %w", it.Type, o.Hash, o.reason)
 	}

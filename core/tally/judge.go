@@ -193,7 +193,7 @@ func (j *judge) category(at int, old []byte) {
 			}
 		}
 		for i := g.claims; i < g.toClaim; i++ {
-			if cl := &j.part.claims[i]; cl.at == at && !cl.dropped {
+			if cl := &j.part.claims[i]; int(cl.at) == at && !cl.dropped {
 				in.Receipts = append(in.Receipts, &cl.ReceiptItem)
 				j.claims = append(j.claims, cl)
 			}

@@ -204,6 +204,27 @@ func (w *walk) next() bool {
 	return true
 }
 
+// find moves on to key and reports whether it is there; keys must be asked for in ascending order, and next not be used beside
+// it. It skips whole pages.
+func (w *walk) find(key []byte) bool {
+	if w.key != nil && bytes.Compare(w.key, key) >= 0 {
+		return bytes.Equal(w.key, key)
+	}
+	if w.i+1 < len(w.pages) && bytes.Compare(w.pages[w.i+1].first, key) <= 0 {
+		if w.i++; w.i+1 < len(w.pages) && bytes.Compare(w.pages[w.i+1].first, key) <= 0 {
+			w.i += w.pages[w.i:].at(key)
+		}
+		w.rest = w.pages[w.i].raw[1:]
+	}
+	for w.next() {
+		if c := bytes.Compare(w.key, key); c >= 0 {
+			return c == 0
+		}
+	}
+	w.key = nil
+	return false
+}
+
 // edits are changes to a range of a table: records ascending by key, where the value null removes. from is where the range
 // starts; it ends where that of the next edits starts.
 type edits struct {

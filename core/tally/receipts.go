@@ -3,6 +3,7 @@ package tally
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/cairn-network/cairn/core/receipt"
@@ -13,12 +14,13 @@ import (
 type claim struct {
 	ReceiptItem
 	item    int
-	at      int // its category's place in the rules
+	at      int16 // its category's place in the rules
 	dropped bool
-
-	units  types.U128   // honoured now
-	amount types.Credit // honoured now
-	short  types.Reason // why amount is less than what is asked; "" if it is not
+	ask     *askItem     // the ask that it names, if the device handed it in
+	until   types.Epoch  // the device is suspended up to and including this epoch
+	units   types.U128   // honoured now
+	amount  types.Credit // honoured now
+	short   types.Reason // why amount is less than what is asked; "" if it is not
 }
 
 func (c *claim) session() SessionKey {
@@ -36,7 +38,7 @@ func (c *claim) compareSession(d *claim) int {
 	return bytes.Compare(c.Receipt.Session[:], d.Receipt.Session[:])
 }
 
-// receipts checks the receipts that a device countersigned. Of one session the largest amount counts.
+// receipts checks the receipts that a device countersigned, as far as that can be done beside the device.
 func (r *run) receipts(p *part, g *group, line *Line) {
 	var used [maxCategories]int
 	start := len(p.claims)
@@ -44,63 +46,128 @@ func (r *run) receipts(p *part, g *group, line *Line) {
 		if r.items[i].Type != Receipt || !r.stands(i) {
 			continue
 		}
-		c := claim{item: i}
+		c := claim{item: i, until: line.Suspended}
 		c.Receipt = r.items[i].body.(*receipt.Receipt)
-		reason := r.receipt(&c, g, line)
-		if reason == "" {
-			if used[c.at]++; used[c.at] > MaxReceipts {
-				reason = types.OverQuota
-			}
-		}
-		if reason != "" {
-			r.refuse(i, reason)
+		at := r.rules.find(c.Receipt.Category)
+		switch {
+		case at < 0 || !line.serves(c.Receipt.Category):
+			r.refuse(i, types.UnknownCategory)
 			continue
+		case c.Receipt.First > r.frame.Epoch:
+			r.refuse(i, types.WrongEpoch)
+			continue
+		}
+		if used[at]++; used[at] > MaxReceipts {
+			r.refuse(i, types.OverQuota)
+			continue
+		}
+		c.at = int16(at)
+		terms := &c.Receipt.Terms
+		if k, ok := slices.BinarySearchFunc(g.asks, terms, func(a *askItem, h *types.Hash) int { return bytes.Compare(a.hash[:], h[:]) }); ok {
+			c.ask = g.asks[k]
 		}
 		p.claims = append(p.claims, c)
 	}
-	mine := p.claims[start:]
-	slices.SortFunc(mine, func(a, b claim) int {
-		if n := cmp.Compare(a.at, b.at); n != 0 {
-			return n
-		}
-		if n := a.compareSession(&b); n != 0 {
-			return n
-		}
-		return cmp.Or(cmp.Compare(b.Receipt.Amount, a.Receipt.Amount), b.Receipt.Units.Cmp(a.Receipt.Units), a.item-b.item)
+	slices.SortFunc(p.claims[start:], func(a, b claim) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), a.compareSession(&b), a.item-b.item)
 	})
-	kept := mine[:0]
-	for i := range mine {
-		if n := len(kept); n > 0 && kept[n-1].at == mine[i].at && kept[n-1].compareSession(&mine[i]) == 0 {
-			r.refuse(mine[i].item, types.Superseded)
-			continue
-		}
-		kept = append(kept, mine[i])
-	}
-	p.claims = p.claims[:start+len(kept)]
 }
 
-// receipt returns what is wrong with a receipt by itself, or "" and the claim filled in.
-func (r *run) receipt(c *claim, g *group, line *Line) types.Reason {
+// attach finds each receipt's key and session, payer by payer: beside the tables of keys and sessions, which are sorted alike.
+// Of one session the largest amount counts.
+func (r *run) attach() error {
+	r.deal()
+	errs := make([]error, len(r.buckets))
+	r.run(len(r.buckets), func(b int) { errs[b] = r.attachBucket(&r.buckets[b]) })
+	return first(errs)
+}
+
+func (r *run) attachBucket(b *bucket) error {
+	keys := r.base.tables[keyTable].walk(b.from, b.to)
+	sessions := r.base.tables[sessionTable].walk(b.from, b.to)
+	orders := r.base.tables[orderTable].walk(b.from, b.to)
+	var id [48]byte
+	for list := b.claims; len(list) > 0; {
+		n := 1
+		for n < len(list) && list[n].Receipt.Payer == list[0].Receipt.Payer {
+			n++
+		}
+		g := keyGroup{key: list[0].Receipt.Payer, claims: list[:n]}
+		known := keys.find(g.key[:])
+		if known {
+			if err := g.state.parse(keys.val); err != nil {
+				return fmt.Errorf("key %v: %w", g.key, err)
+			}
+		}
+		for mine := g.claims; len(mine) > 0; {
+			n := 1
+			for n < len(mine) && mine[n].Receipt.Session == mine[0].Receipt.Session {
+				n++
+			}
+			session := mine[0].session()
+			key := sessionKey(id[:0], &session)
+			var s *Session
+			if sessions.find(key) {
+				s = &b.session
+				if err := s.parse(sessions.val); err != nil {
+					return fmt.Errorf("session %x: %w", key, err)
+				}
+			}
+			ordered := orders.find(key)
+			for _, c := range mine[:n] {
+				reason := types.UnknownKey
+				if known {
+					reason = r.receipt(c, &g.state, s, ordered)
+				}
+				if reason != "" {
+					c.dropped = true
+					r.refuse(c.item, reason)
+				}
+			}
+			r.contest(mine[:n])
+			mine = mine[n:]
+		}
+		if known {
+			b.keys = append(b.keys, g)
+		}
+		list = list[n:]
+	}
+	return nil
+}
+
+// receipt returns what is wrong with a receipt of a key and, if it is known, a session, or "" and the claim filled in.
+func (r *run) receipt(c *claim, key *KeyState, s *Session, ordered bool) types.Reason {
 	rc := c.Receipt
-	c.at = r.rules.find(rc.Category)
-	if c.at < 0 || !line.serves(rc.Category) {
-		return types.UnknownCategory
-	}
-	if rc.First > r.frame.Epoch {
-		return types.WrongEpoch
-	}
-	key := r.base.Key(rc.Payer)
 	switch {
-	case key == nil:
-		return types.UnknownKey
 	case key.Expiry < r.prev.meta.Before:
 		return types.KeyExpired
 	case rc.Session.Expiry() < r.prev.meta.Before:
 		return types.SessionExpired
 	}
 	c.Account = key.Account
-	if reason := r.attach(c, g, line); reason != "" {
-		return reason
+	switch {
+	case s == nil && ordered:
+		return types.SessionMismatch
+	case s == nil && c.until >= r.frame.Epoch:
+		return types.Suspended
+	case s == nil && (rc.Amount < r.frame.MinOpening || rc.Amount == 0):
+		return types.SessionOpening
+	case s == nil && rc.Session.Expiry() > r.frame.Epoch+receipt.MaxExpiry:
+		return types.WrongEpoch
+	case s == nil && (c.ask == nil || c.ask.ask.Category != rc.Category || rc.First > c.ask.ask.Until):
+		return types.UnknownAsk
+	case s == nil:
+		c.Class, c.Price = c.ask.ask.Class, c.ask.ask.Price
+	case s.Device != rc.Device || s.Category != rc.Category || s.Terms != rc.Terms:
+		return types.SessionMismatch
+	case s.Closed:
+		return types.SessionClosed
+	case rc.Amount < s.Amount || rc.Units.Cmp(s.Units) < 0:
+		return types.FallingTotals
+	case rc.Seq < s.Seq || rc.Amount == s.Amount && rc.Units == s.Units:
+		return types.StaleSeq
+	default:
+		c.Class, c.Price, c.Units, c.Amount, c.Opened = s.Class, s.Price, s.Units, s.Amount, true
 	}
 	class := r.rules.categories[c.at].class(c.Class)
 	if class == nil {
@@ -113,113 +180,70 @@ func (r *run) receipt(c *claim, g *group, line *Line) types.Reason {
 	return ""
 }
 
-// attach finds the receipt's session, or the ask under which it opens one.
-func (r *run) attach(c *claim, g *group, line *Line) types.Reason {
-	rc := c.Receipt
-	var buf [48]byte
-	session := c.session()
-	key := sessionKey(buf[:0], &session)
-	if raw := r.base.tables[sessionTable].get(key); raw != nil {
-		var s Session
-		if err := s.parse(raw); err != nil {
-			return types.EconRange // not reached: states are checked when they are read
+// contest leaves one claim of a session: the largest amount has it, then the most units, then the first in the batch. What
+// the same device handed in beside it is superseded; another device cannot open the session, too.
+func (r *run) contest(claims []*claim) {
+	var best *claim
+	for _, c := range claims {
+		if !c.dropped && (best == nil || cmp.Or(cmp.Compare(c.Receipt.Amount, best.Receipt.Amount), c.Receipt.Units.Cmp(best.Receipt.Units)) > 0) {
+			best = c
 		}
-		switch {
-		case s.Device != rc.Device || s.Category != rc.Category || s.Terms != rc.Terms:
-			return types.SessionMismatch
-		case s.Closed:
-			return types.SessionClosed
-		case rc.Amount < s.Amount || rc.Units.Cmp(s.Units) < 0:
-			return types.FallingTotals
-		case rc.Seq < s.Seq || rc.Amount == s.Amount && rc.Units == s.Units:
-			return types.StaleSeq
+	}
+	for _, c := range claims {
+		if c.dropped || c == best {
+			continue
 		}
-		c.Class, c.Price, c.Units, c.Amount, c.Opened = s.Class, s.Price, s.Units, s.Amount, true
-		return ""
-	}
-	if r.base.tables[orderTable].get(key) != nil {
-		return types.SessionMismatch
-	}
-	i, ok := slices.BinarySearchFunc(g.asks, rc.Terms, func(a *askItem, h types.Hash) int { return bytes.Compare(a.hash[:], h[:]) })
-	switch {
-	case line.Suspended >= r.frame.Epoch:
-		return types.Suspended
-	case rc.Amount < r.frame.MinOpening || rc.Amount == 0:
-		return types.SessionOpening
-	case rc.Session.Expiry() > r.frame.Epoch+receipt.MaxExpiry:
-		return types.WrongEpoch
-	case !ok || g.asks[i].ask.Category != rc.Category || rc.First > g.asks[i].ask.Until:
-		return types.UnknownAsk
-	}
-	c.Class, c.Price = g.asks[i].ask.Class, g.asks[i].ask.Price
-	return ""
-}
-
-// contest settles sessions that receipts of several devices would open: the largest amount has it, then the lowest device.
-func (r *run) contest() error {
-	if len(r.parts) == 0 {
-		return nil
-	}
-	r.deal(func(c *claim) bool { return !c.Opened })
-	r.run(len(r.buckets), func(k int) {
-		list := r.buckets[k].claims
-		for i := 0; i < len(list); {
-			best, j := list[i], i+1
-			for ; j < len(list) && list[j].compareSession(list[i]) == 0; j++ {
-				if list[j].Receipt.Amount > best.Receipt.Amount {
-					best = list[j] // of equal amounts the first: items are sorted by device
-				}
-			}
-			for ; i < j; i++ {
-				if list[i] != best {
-					list[i].dropped = true
-					r.refuse(list[i].item, types.SessionMismatch)
-				}
-			}
+		c.dropped = true
+		if c.Receipt.Device == best.Receipt.Device && c.Receipt.Category == best.Receipt.Category {
+			r.refuse(c.item, types.Superseded)
+		} else {
+			r.refuse(c.item, types.SessionMismatch)
 		}
-	})
-	return nil
+	}
 }
 
 // bucket is a range of payers, with the claims on them by payer, session and item.
 type bucket struct {
-	from   []byte
-	claims []*claim
-	keys   []keyGroup
-	edits  edits // of sessions
-	spent  edits // of keys
+	from, to []byte // keys; nil for the ends
+	claims   []*claim
+	keys     []keyGroup
+	session  Session // scratch
+	edits    edits   // of sessions
+	spent    edits   // of keys
 }
 
-// deal sorts the claims that stand and pass keep into buckets by payer.
-func (r *run) deal(keep func(*claim) bool) {
+// deal sorts the claims into buckets by payer.
+func (r *run) deal() {
 	n := len(r.parts)
 	of := func(c *claim) int { return (int(c.Receipt.Payer[0])<<8 | int(c.Receipt.Payer[1])) * n >> 16 }
 	dealt := make([][][]*claim, n)
 	r.run(n, func(k int) {
 		dealt[k] = make([][]*claim, n)
 		p := &r.parts[k]
+		for b := range dealt[k] {
+			dealt[k][b] = make([]*claim, 0, len(p.claims)/n+len(p.claims)/n/4)
+		}
 		for i := range p.claims {
-			if c := &p.claims[i]; !c.dropped && keep(c) {
-				dealt[k][of(c)] = append(dealt[k][of(c)], c)
-			}
+			c := &p.claims[i]
+			dealt[k][of(c)] = append(dealt[k][of(c)], c)
 		}
 	})
 	r.buckets = make([]bucket, n)
+	for b := 1; b < n; b++ {
+		x := (b<<16 + n - 1) / n // the first payer of the bucket: the least x with x·n >> 16 = b
+		r.buckets[b].from = []byte{byte(x >> 8), byte(x)}
+		r.buckets[b-1].to = r.buckets[b].from
+	}
 	r.run(n, func(b int) {
 		bk := &r.buckets[b]
-		if b > 0 {
-			// The first payer of the bucket: the least x with x·n >> 16 = b.
-			x := (b<<16 + n - 1) / n
-			bk.from = []byte{byte(x >> 8), byte(x)}
+		size := 0
+		for k := range dealt {
+			size += len(dealt[k][b])
 		}
+		bk.claims = make([]*claim, 0, size)
 		for k := range dealt {
 			bk.claims = append(bk.claims, dealt[k][b]...)
 		}
-		slices.SortFunc(bk.claims, func(x, y *claim) int {
-			if c := x.compareSession(y); c != 0 {
-				return c
-			}
-			return x.item - y.item
-		})
+		slices.SortFunc(bk.claims, func(x, y *claim) int { return cmp.Or(x.compareSession(y), x.item-y.item) })
 	})
 }
