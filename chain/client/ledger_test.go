@@ -1,12 +1,12 @@
 package client_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
 
 	cmtcfg "github.com/cometbft/cometbft/config"
+	sdkclient "github.com/cosmos/cosmos-sdk/client"
 	"github.com/cosmos/cosmos-sdk/codec"
 	"github.com/cosmos/cosmos-sdk/crypto/hd"
 	"github.com/cosmos/cosmos-sdk/crypto/keyring"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/app/local"
+	"github.com/cairn-network/cairn/chain/app/solo"
 	"github.com/cairn-network/cairn/chain/client"
 	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
 	rewardtypes "github.com/cairn-network/cairn/chain/x/reward/types"
@@ -29,20 +30,20 @@ const (
 	chainID   = "cairn-ledger-1"
 	stone     = 1_000_000
 	stake     = 1_000_000 * stone
-	blockTime = 60 * time.Millisecond
+	blockTime = 60 * time.Millisecond // of real nodes
 )
 
 // chain is a network of validators in this process.
 type chain struct {
-	nodes      []*local.Node
+	nodes      []*local.Node   // if it was started
 	keys       keyring.Keyring // of all accounts: the validators' and three more
 	verifiers  []ledgertest.Verifier
 	accounts   []types.Account
 	validators []local.Validator
 }
 
-// start runs a chain whose epochs have that many blocks.
-func start(t testing.TB, validators int, epoch uint64) *chain {
+// made returns a chain whose epochs have that many blocks, not started.
+func made(t testing.TB, validators int, epoch uint64) *chain {
 	t.Helper()
 	c := &chain{keys: keyring.NewInMemory(app.NewEncoding().Codec)}
 	g := local.Genesis{ChainID: chainID, Stake: math.NewInt(stake), Balance: math.NewInt(10_000 * stone), BlockTime: blockTime}
@@ -71,15 +72,6 @@ func start(t testing.TB, validators int, epoch uint64) *chain {
 	if c.validators, err = local.Init(g); err != nil {
 		t.Fatal(err)
 	}
-	for _, v := range c.validators {
-		n, err := local.Start(t.Context(), local.Config{Home: v.Home})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { n.Stop() })
-		c.nodes = append(c.nodes, n)
-	}
-	c.advance(t, 1)
 	return c
 }
 
@@ -113,35 +105,39 @@ func (c *chain) edit(cdc codec.Codec, s app.State, list []local.Validator, epoch
 	return nil
 }
 
-func (c *chain) advance(t testing.TB, height uint64) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	if err := c.nodes[0].WaitHeight(ctx, int64(height)); err != nil {
-		t.Fatal(err)
-	}
+// TestLedger plays the suite that the twin in memory passes, on blocks made by hand.
+func TestLedger(t *testing.T) {
+	ledgertest.Run(t, func(t *testing.T, verifiers int) *ledgertest.Network {
+		c := made(t, verifiers, 100)
+		s := c.solo(t)
+		return &ledgertest.Network{
+			Ledger: c.open(t, s), Verifiers: c.verifiers, Accounts: c.accounts,
+			AdvanceTo: func(t *testing.T, height uint64) {
+				if err := s.AdvanceTo(height); err != nil {
+					t.Fatal(err)
+				}
+			},
+		}
+	})
 }
 
-func (c *chain) client(t testing.TB) *client.Client {
+// solo starts the chain without consensus.
+func (c *chain) solo(t testing.TB) *solo.Chain {
 	t.Helper()
-	l, err := client.New(t.Context(), client.Config{RPC: c.nodes[0].Client().Client, Keyring: c.keys})
+	s, err := solo.New(c.validators[0].Home, 400*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func (c *chain) open(t testing.TB, rpc sdkclient.CometRPC) *client.Client {
+	t.Helper()
+	l, err := client.New(t.Context(), client.Config{RPC: rpc, Keyring: c.keys})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
 	return l
-}
-
-// TestLedger plays the suite that the twin in memory passes on a real chain, in real time.
-func TestLedger(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs chains for minutes")
-	}
-	ledgertest.Run(t, func(t *testing.T, verifiers int) *ledgertest.Network {
-		c := start(t, verifiers, 80)
-		return &ledgertest.Network{
-			Ledger: c.client(t), Verifiers: c.verifiers, Accounts: c.accounts,
-			AdvanceTo: func(t *testing.T, height uint64) { c.advance(t, height) },
-		}
-	})
 }
