@@ -408,7 +408,8 @@ func testUpheld(t *testing.T, n *Network) {
 	h := r.commit(books, 1)
 	r.do(types.WrongEpoch, r.Accounts[2], ledger.Appeal{Epoch: 7})
 	closes := r.status(1, ledger.Accepted).FinalAt
-	r.AdvanceTo(t, closes-3)
+	first := r.epoch(1)
+	r.AdvanceTo(t, closes-(first.Cut-first.First+1)/8) // late, so that the vote outlasts the window
 	r.do("", r.Accounts[2], ledger.Appeal{Epoch: 1})
 	r.vote(h, true, "", 0, 1)
 	r.AdvanceTo(t, closes+1)
