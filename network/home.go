@@ -37,6 +37,7 @@ type Customer struct {
 const (
 	addressFile  = "network.json"
 	customerFile = "customer.json"
+	joinFile     = "join.json" // node.Join
 	lockFile     = "lock"
 )
 

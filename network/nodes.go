@@ -27,6 +27,9 @@ func providers(int) []role.Provider { return provider.Local() }
 // startNodes makes the homes of devices that have none, registers those that the chain does not know, each by its own owner, and starts them
 // all.
 func (n *Network) startNodes(ctx context.Context) error {
+	if _, err := n.invite(ctx); err != nil {
+		return fmt.Errorf("network: tell devices how to join: %w", err)
+	}
 	for i := range n.layout.Nodes {
 		if err := n.join(ctx, i); err != nil {
 			return fmt.Errorf("network: node %d: %w", i, err)
@@ -94,21 +97,32 @@ func (n *Network) fundOwner(ctx context.Context, owner types.Account) error {
 	return err
 }
 
-// settle chooses the settings of a new device.
-func (n *Network) settle(ctx context.Context, owner types.Account) (*node.Settings, error) {
+// invite writes join.json: what a device elsewhere needs to take part (cairn-node init --join).
+func (n *Network) invite(ctx context.Context) (node.Join, error) {
+	var join node.Join
 	head, err := n.Ledger().Head(ctx)
 	if err != nil {
-		return nil, err
+		return join, err
 	}
 	epoch, err := n.Ledger().Epoch(ctx, head.Epoch)
+	if err != nil {
+		return join, err
+	}
+	join = node.Join{Bus: []string{n.bus.URL()}, Pin: bus.Pin{Chain: n.layout.ChainID, Epoch: epoch.Epoch, Set: bus.SetOf(epoch.Verifiers)}}
+	return join, writeJSON(n.path(joinFile), &join, 0o644)
+}
+
+// settle chooses the settings of a new device.
+func (n *Network) settle(ctx context.Context, owner types.Account) (*node.Settings, error) {
+	join, err := n.invite(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s := &node.Settings{
-		Join:   node.Join{Bus: []string{n.bus.URL()}, Pin: bus.Pin{Chain: n.layout.ChainID, Epoch: epoch.Epoch, Set: bus.SetOf(epoch.Verifiers)}},
+		Join:   join,
 		Owner:  owner,
 		Cell:   cell,
-		Expiry: head.Epoch + claimEpochs,
+		Expiry: join.Pin.Epoch + claimEpochs,
 		Offers: map[string]node.Offers{},
 	}
 	for _, p := range n.cfg.Providers(0) {
