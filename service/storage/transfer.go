@@ -19,12 +19,14 @@ import (
 //	POST /v1/ladder                     Ladder → nothing
 //	POST /v1/receipt                    receipt.Signed of an egress session, with the ask → nothing
 //	GET  /v1/session/{S}                → SessionStatus
+//	GET  /v1/session/{S}/losses?after=R → Losses
 const (
 	PathShard   = "/v1/shard/"
 	PathCommit  = "/v1/commit"
 	PathLadder  = "/v1/ladder"
 	PathReceipt = "/v1/receipt"
 	PathSession = "/v1/session/"
+	PathLosses  = "/losses" // below a session's path
 )
 
 // Bounds of a commit.
@@ -63,6 +65,46 @@ type SessionStatus struct {
 	Unused   uint64       // rungs of its ladders above what is payable now
 	Served   uint64       // bytes served in the session, ever (egress)
 	Promised types.U128   // units of the newest receipt that the device has (egress)
+}
+
+// Losses are what a device declared lost in a session after a revision that the customer knows, in the order of revisions, at most
+// MaxLosses of them; whoever got that many asks again. The customer has to apply them to its own list before it can commit
+// again, since the tally has done so.
+type Losses []Revision
+
+// Revision is one revision that a device's loss made.
+type Revision struct {
+	_        struct{} `cbor:",toarray"`
+	Revision uint64
+	Ops      []Op // OpLose, at most MaxLost
+}
+
+// MaxLosses is how many revisions Losses lists.
+const MaxLosses = 256
+
+// Encode returns the encoding of l.
+func (l Losses) Encode() []byte { return types.Encode(l) }
+
+// DecodeLosses reads a list of losses, and checks that there is nothing else in it.
+func DecodeLosses(raw []byte) (Losses, error) {
+	var l Losses
+	if err := types.DecodeLimit(raw, &l, 128*MaxLosses*MaxLost); err != nil {
+		return nil, fmt.Errorf("storage: losses: %w", err)
+	}
+	if len(l) > MaxLosses {
+		return nil, types.Refuse(types.Oversize, "storage: losses: %d revisions", len(l))
+	}
+	for _, r := range l {
+		if len(r.Ops) == 0 || len(r.Ops) > MaxLost {
+			return nil, types.Refuse(types.BadEncoding, "storage: losses: revision %d has %d slots", r.Revision, len(r.Ops))
+		}
+		for _, op := range r.Ops {
+			if op.Kind != OpLose {
+				return nil, types.Refuse(types.BadEncoding, "storage: losses: revision %d has an operation of kind %d", r.Revision, op.Kind)
+			}
+		}
+	}
+	return l, nil
 }
 
 // Encode returns the encoding of c.

@@ -59,6 +59,17 @@ type World struct {
 	known   map[types.Key]bool // payers that a device asked for
 }
 
+// First returns a World.Drop that loses the first count envelopes of a kind.
+func First(kind evidence.Kind, count int) func(types.Key, tally.ItemType, evidence.Kind) bool {
+	return func(_ types.Key, item tally.ItemType, k evidence.Kind) bool {
+		if item != tally.Evidence || k != kind || count == 0 {
+			return false
+		}
+		count--
+		return true
+	}
+}
+
 // Refusal is something that the tally did not count.
 type Refusal struct {
 	Epoch  types.Epoch

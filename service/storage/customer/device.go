@@ -188,6 +188,15 @@ func (d *device) session(ctx context.Context, id types.SessionID) (*storage.Sess
 	return storage.DecodeSessionStatus(raw)
 }
 
+func (d *device) losses(ctx context.Context, id types.SessionID, after uint64) (storage.Losses, error) {
+	path := storage.PathSession + id.String() + storage.PathLosses + "?after=" + strconv.FormatUint(after, 10)
+	raw, err := d.call(ctx, "GET", path, nil, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	return storage.DecodeLosses(raw)
+}
+
 // maxDevices bounds how many connections are kept; beyond it one that is not in use goes.
 const maxDevices = 4096
 

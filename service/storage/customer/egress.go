@@ -12,6 +12,9 @@ import (
 // payEvery is how many bytes are read from a device before the next receipt.
 const payEvery = 1 << 20
 
+// maxTrust bounds what is signed for on a device's word alone, in bytes, once after a start: what Terms.Unpaid usually is.
+const maxTrust = 4 << 20
+
 // read takes n bytes from the device under its egress session and pays for them.
 func (h *holder) read(ctx context.Context, n uint64, take func(*device, types.SessionID) error) error {
 	select {
@@ -28,10 +31,16 @@ func (h *holder) read(ctx context.Context, n uint64, take func(*device, types.Se
 	if err != nil {
 		return err
 	}
-	if err := take(d, id); err != nil {
-		if types.ReasonOf(err) == storage.Unpaid {
-			h.pay(ctx, d, 0, true) // it may have missed a receipt: show it the newest
+	h.request(n)
+	err = take(d, id)
+	if types.ReasonOf(err) == storage.Unpaid {
+		// It counts what it sent and nobody waited for, or a receipt was lost: agree on that, and try again.
+		if err := h.agree(ctx, d, id); err != nil {
+			return err
 		}
+		err = take(d, id)
+	}
+	if err != nil {
 		return err
 	}
 	return h.pay(ctx, d, n, false)
@@ -51,8 +60,41 @@ func (h *holder) egress(ctx context.Context) (types.SessionID, error) {
 		return types.SessionID{}, err
 	}
 	*e = egress{ID: newSession(now + lifetime), Ask: ask, First: now}
-	h.unpaid = 0
+	h.unpaid, h.requested = 0, types.U128{}
 	return e.ID, nil
+}
+
+// request notes that n bytes are asked for: more than that, and what a device serves on trust, is never signed for.
+func (h *holder) request(n uint64) {
+	h.reading.Lock()
+	defer h.reading.Unlock()
+	if e := &h.state.Egress; h.requested.IsZero() {
+		trust := uint64(0)
+		if terms, err := storage.DecodeTerms(e.Ask.Ask.Terms); err == nil {
+			trust = min(terms.Unpaid, maxTrust)
+		}
+		h.requested, _ = e.Units.Add(types.U64(trust)) // what was asked for before a restart is not known exactly
+	}
+	h.requested, _ = h.requested.Add(types.U64(n))
+}
+
+// agree signs for what the device says it has served, as far as it was asked for. It serves reads that were given up in favour of
+// faster devices, and they cost it as much.
+func (h *holder) agree(ctx context.Context, d *device, id types.SessionID) error {
+	status, err := d.session(ctx, id)
+	if err != nil {
+		return err
+	}
+	h.reading.Lock()
+	served := types.U64(status.Served)
+	if served.Cmp(h.requested) > 0 {
+		served = h.requested
+	}
+	if h.state.Egress.ID == id && h.state.Egress.Units.Cmp(served) < 0 {
+		h.state.Egress.Units = served
+	}
+	h.reading.Unlock()
+	return h.pay(ctx, d, 0, true)
 }
 
 // pay counts n bytes as received, and signs for all that was received once it is worth a receipt, or at once.

@@ -31,11 +31,13 @@ type holder struct {
 	state  *session
 	shards *storage.Shards
 
-	reading sync.Mutex      // guards what follows and state.Egress; taken after mu
-	unpaid  uint64          // bytes received since the last receipt
-	newest  *receipt.Signed // waits to be published
-	pending sync.WaitGroup  // flushes that are under way
-	reads   chan struct{}
+	reading sync.Mutex // guards what follows and state.Egress; taken after mu
+	unpaid  uint64     // bytes received since the last receipt
+	// Bytes asked for in the egress session; zero before the first.
+	requested types.U128
+	newest    *receipt.Signed // waits to be published
+	pending   sync.WaitGroup  // flushes that are under way
+	reads     chan struct{}
 }
 
 // maxReads is how many shards are read from one device at once: what is unpaid stays below what it serves on trust.
@@ -99,7 +101,14 @@ func (h *holder) commit(ctx context.Context, appends []storage.Shard, deletes []
 	}
 	for len(appends)+len(deletes) > 0 {
 		a, r := min(len(appends), storage.MaxCommitOps/2), min(len(deletes), storage.MaxCommitOps/2)
-		if err := h.step(ctx, d, operations(h.shards, appends[:a], deletes[:r])); err != nil {
+		err := h.step(ctx, d, operations(h.shards, appends[:a], deletes[:r]))
+		if types.ReasonOf(err) == storage.RootMismatch {
+			// The device has declared losses meanwhile: apply them, and try on top of that.
+			if err = h.settle(ctx, d); err == nil {
+				err = h.step(ctx, d, operations(h.shards, appends[:a], deletes[:r]))
+			}
+		}
+		if err != nil {
 			return err
 		}
 		appends, deletes = appends[a:], deletes[r:]
@@ -110,7 +119,7 @@ func (h *holder) commit(ctx context.Context, appends []storage.Shard, deletes []
 // open begins a session under the device's ask, where there is none or the old one ends soon. Shards of an old session stay where
 // they are until renew moves them.
 func (h *holder) open(ctx context.Context) error {
-	if h.state.Ask != nil {
+	if h.state.Ask != nil && h.state.Holding.Holding.Revision > 0 {
 		return nil
 	}
 	ask, err := h.ask(ctx, storage.Hold, nil)
@@ -224,9 +233,9 @@ func (h *holder) done(now types.Epoch) error {
 	return h.books.putSession(h.wallet.Payer(), h.key, h.state, touched, h.shards.Len())
 }
 
-// settle finds out what became of a commit whose answer was lost.
+// settle finds out what became of a commit whose answer was lost, and applies what the device has declared lost.
 func (h *holder) settle(ctx context.Context, d *device) error {
-	p := h.state.Pending
+	p, held := h.state.Pending, &h.state.Holding.Holding
 	if p == nil {
 		return nil
 	}
@@ -234,16 +243,75 @@ func (h *holder) settle(ctx context.Context, d *device) error {
 	if err != nil {
 		return err
 	}
-	switch status.Revision {
-	case p.Holding.Holding.Revision:
-		if status.Root == p.Holding.Holding.Root {
-			return h.done(h.market.Notice().Epoch)
-		}
-	case h.state.Holding.Holding.Revision:
-		h.state.Pending = nil
-		return nil
+	if status.Revision == p.Holding.Holding.Revision && status.Root == p.Holding.Holding.Root {
+		return h.done(h.market.Notice().Epoch)
 	}
-	return types.Refuse(storage.RootMismatch, "storage: %v stands at revision %d, want %d or %d", h.key, status.Revision, h.state.Holding.Holding.Revision, p.Holding.Holding.Revision)
+	if status.Revision > held.Revision {
+		list, err := d.losses(ctx, held.Session, held.Revision)
+		if err != nil {
+			return err
+		}
+		if len(list) > 0 && list[0].Revision == p.Holding.Holding.Revision+1 {
+			if err := h.done(h.market.Notice().Epoch); err != nil { // it was held, and then something of it was lost
+				return err
+			}
+		}
+		return h.lose(ctx, d, status)
+	}
+	if status.Revision != held.Revision || held.Revision > 0 && status.Root != held.Root {
+		return types.Refuse(storage.RootMismatch, "storage: %v stands at revision %d with root %s, want %d with %s", h.key, status.Revision, status.Root, held.Revision, held.Root)
+	}
+	h.state.Pending = nil
+	return nil
+}
+
+// lose applies the losses that the device has declared since the newest holding. What it shows has to lead to where it says it stands. That
+// the tally knows of them too, nothing shows here: a device that hides its losses from the tally fails its challenges.
+func (h *holder) lose(ctx context.Context, d *device, status *storage.SessionStatus) error {
+	held := h.state.Holding.Holding
+	touched := map[uint64]storage.Shard{}
+	var err error
+	for err == nil && held.Revision < status.Revision {
+		var list storage.Losses
+		if list, err = d.losses(ctx, held.Session, held.Revision); err != nil {
+			break
+		}
+		if len(list) == 0 {
+			err = types.Refuse(storage.RootMismatch, "storage: %v stands at revision %d and shows nothing after %d", h.key, status.Revision, held.Revision)
+		}
+		for _, loss := range list {
+			if err = h.shards.Commit(loss.Revision, loss.Ops); err != nil {
+				err = fmt.Errorf("%w: %w", err, storage.RootMismatch)
+				break
+			}
+			held.Revision = loss.Revision
+			for _, op := range loss.Ops {
+				touched[op.Slot] = storage.Shard{}
+				h.log.Warn("storage: a device has lost a shard", "device", h.key, "shard", op.Shard.ID)
+			}
+		}
+	}
+	root := h.shards.Root()
+	if err == nil && (held.Revision != status.Revision || root.Hash != status.Root) {
+		err = types.Refuse(storage.RootMismatch, "storage: %v: its losses lead to root %s at revision %d, it stands at %s", h.key, root.Hash, held.Revision, status.Root)
+	}
+	if err != nil {
+		for h.shards.Revision() > h.state.Holding.Holding.Revision && err != nil {
+			if undo := h.shards.Undo(); undo != nil {
+				return undo
+			}
+		}
+		return err
+	}
+	now := h.market.Notice().Epoch
+	h.state.Owed, _ = h.state.Owed.Add(types.Mul64(held.Bytes, uint64(now-min(now, h.state.Since))))
+	h.state.Since = now
+	h.shards.Forget(held.Revision)
+	held.Root, held.Bytes = root.Hash, root.Sum
+	// The device's own step: no holding of the payer's says so until the next one.
+	h.state.Holding = storage.SignedHolding{Holding: held}
+	h.state.Pending = nil
+	return h.books.putSession(h.wallet.Payer(), h.key, h.state, touched, h.shards.Len())
 }
 
 // climb gives the device a fresh ladder.
@@ -260,7 +328,7 @@ func (h *holder) climb(ctx context.Context, d *device) error {
 	most, _ := h.state.Owed.Add(types.Mul64(held.Bytes, uint64(now+1-min(now, h.state.Since))))
 	from := receipt.Receipt{
 		Chain: h.market.Chain(), Category: types.Storage, Session: held.Session, Payer: held.Payer, Device: h.key,
-		Terms: held.Ask, Units: status.Units, Seq: uint64(now) << 16, First: h.state.Since,
+		Terms: held.Ask, Units: status.Units, Seq: uint64(now)<<20 | held.Revision%(1<<12)<<8, First: h.state.Since,
 	}
 	if from.Units.Cmp(most) > 0 {
 		from.Units = most // more than it can have earned is not believed
@@ -290,8 +358,16 @@ func (h *holder) tend(ctx context.Context) error {
 		return err
 	}
 	status, err := d.session(ctx, h.state.Holding.Holding.Session)
-	if err != nil || status.Unused >= storage.Rungs/2 {
+	if err != nil {
 		return err
+	}
+	if h.state.Holding.Holding.Revision > 0 && status.Revision > h.state.Holding.Holding.Revision {
+		if err := h.lose(ctx, d, status); err != nil {
+			return err
+		}
+	}
+	if status.Unused >= storage.Rungs/2 {
+		return nil
 	}
 	return h.climb(ctx, d)
 }

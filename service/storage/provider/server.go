@@ -124,6 +124,7 @@ func (s *server) routes() http.Handler {
 	on("POST "+storage.PathLadder, s.postLadder)
 	on("POST "+storage.PathReceipt, s.postReceipt)
 	on("GET "+storage.PathSession+"{id}", s.getSession)
+	on("GET "+storage.PathSession+"{id}"+storage.PathLosses, s.getLosses)
 	return mux
 }
 

@@ -240,6 +240,35 @@ func (s *server) getSession(w http.ResponseWriter, r *http.Request, p *peer) err
 	return err
 }
 
+// getLosses lists what was declared lost in a session and no holding covers yet.
+func (s *server) getLosses(w http.ResponseWriter, r *http.Request, p *peer) error {
+	id, err := sessionID(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	after, err := strconv.ParseUint(r.URL.Query().Get("after"), 10, 64)
+	if err != nil {
+		return types.Refuse(types.BadEncoding, "storage: losses after %.20q", r.URL.Query().Get("after"))
+	}
+	list := storage.Losses{}
+	if session := s.d.session(id); session != nil {
+		session.mu.Lock()
+		mine := session.record.Holding.Holding.Account == p.Account
+		session.mu.Unlock()
+		if mine {
+			steps, err := s.d.books.losses(id, after, storage.MaxLosses)
+			if err != nil {
+				return err
+			}
+			for _, st := range steps {
+				list = append(list, storage.Revision{Revision: st.Revision, Ops: st.Ops})
+			}
+		}
+	}
+	_, err = w.Write(list.Encode())
+	return err
+}
+
 func (d *device) statusOf(id types.SessionID, p *peer) (*storage.SessionStatus, error) {
 	st := new(storage.SessionStatus)
 	d.reads.mu.Lock()

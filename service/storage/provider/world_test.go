@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"testing"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -109,4 +111,54 @@ func random(seed uint64, size int) []byte {
 		b[i] = byte(r.Uint32())
 	}
 	return b
+}
+
+// paid is what the tally has honoured of a device's receipts.
+func (n *net) paid(i int) types.Credit {
+	if line := n.State().Line(n.devices[i].Key()); line != nil {
+		return line.Paid()
+	}
+	return 0
+}
+
+// restart stops a device's provider and starts another on the same disk.
+func (n *net) restart(i int) {
+	n.t.Helper()
+	if err := n.devices[i].Stop(); err != nil {
+		n.t.Fatal(err)
+	}
+	n.devices[i].Start(provider.New(config()))
+}
+
+// used is how many bytes of shards are on a device's disk. It stops the device for a moment.
+func (n *net) used(i int) uint64 {
+	n.t.Helper()
+	n.devices[i].Stop()
+	defer n.devices[i].Start(provider.New(config()))
+	s, err := shardlog.Open(shardlog.Config{Dir: filepath.Join(n.devices[i].Dir(), "shards")}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer s.Close()
+	return s.Stats().Used
+}
+
+// damage removes the first shards from the disk of a device that does not run.
+func (n *net) damage(i, count int) {
+	n.t.Helper()
+	s, err := shardlog.Open(shardlog.Config{Dir: filepath.Join(n.devices[i].Dir(), "shards")}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer s.Close()
+	var keys []shardlog.Key
+	s.Each(n.t.Context(), func(k shardlog.Key, _ shardlog.Info) error {
+		keys = append(keys, k)
+		return nil
+	})
+	for _, k := range keys[:count] {
+		if err := s.Delete(k); err != nil {
+			n.t.Fatal(err)
+		}
+	}
 }
