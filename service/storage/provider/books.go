@@ -22,14 +22,29 @@ type record struct {
 	_        struct{}              `cbor:",toarray"`
 	Holding  storage.SignedHolding // the newest that was countersigned
 	Opened   types.Epoch
-	Revision uint64      // the newest, losses included
-	Base     uint64      // revision of the list in slotBucket; steps lead from there to Revision
-	Slots    uint64      // length of that list
+	Revision uint64 // the newest, losses included
+	Base     uint64 // revision of the list in slotBucket; steps lead from there to Revision
+	Slots    uint64 // length of that list
+	Over     bool   // it has ended and holds nothing any more; what it is owed can still be collected
+}
+
+// progress is how far a session has come in the tally. Only follow changes it.
+type progress struct {
+	_        struct{}    `cbor:",toarray"`
 	Handed   uint64      // newest revision that was handed in as evidence
 	HandedIn types.Epoch // when
+	Late     types.Epoch // when it was last handed in for the second time in one epoch
 	Paid     paid
 	Leaving  types.Epoch // when the release was handed in; 0: not
-	Over     bool        // it has ended and holds nothing any more; what it is owed can still be collected
+	Seen     []sighting  // ascending
+}
+
+// sighting says which revision a tally had. When that tally is final, nothing older is needed.
+type sighting struct {
+	_        struct{} `cbor:",toarray"`
+	Epoch    types.Epoch
+	Revision uint64
+	Ended    bool
 }
 
 // paid is the newest receipt of a session that was handed in.
@@ -70,16 +85,17 @@ type trust struct {
 }
 
 var (
-	sessionBucket = []byte("sessions") // session → record
-	slotBucket    = []byte("slots")    // session ‖ u32 slot → shard id ‖ u32 bytes
-	stepBucket    = []byte("steps")    // session ‖ u64 revision → step
-	lossBucket    = []byte("losses")   // session ‖ u64 revision → step: losses that no later holding covers yet
-	refBucket     = []byte("refs")     // account ‖ shard id ‖ session → u32 count: the list has it, or a step that is not final
-	ladderBucket  = []byte("ladders")  // session ‖ u64 seq → storage.Ladder
-	readBucket    = []byte("reads")    // payer ‖ session → reading
-	trustBucket   = []byte("trust")    // account → trust
-	askBucket     = []byte("asks")     // hash → receipt.SignedAsk
-	metaBucket    = []byte("meta")     // answered → u64 epoch
+	sessionBucket  = []byte("sessions") // session → record
+	progressBucket = []byte("progress") // session → progress
+	slotBucket     = []byte("slots")    // session ‖ u32 slot → shard id ‖ u32 bytes
+	stepBucket     = []byte("steps")    // session ‖ u64 revision → step
+	lossBucket     = []byte("losses")   // session ‖ u64 revision → step: losses that no later holding covers yet
+	refBucket      = []byte("refs")     // account ‖ shard id ‖ session → u32 count: the list has it, or a step that is not final
+	ladderBucket   = []byte("ladders")  // session ‖ u64 seq → storage.Ladder
+	readBucket     = []byte("reads")    // payer ‖ session → reading
+	trustBucket    = []byte("trust")    // account → trust
+	askBucket      = []byte("asks")     // hash → receipt.SignedAsk
+	metaBucket     = []byte("meta")     // answered → u64 epoch
 )
 
 // maxRecord bounds one record, in bytes: the operations of one commit.
@@ -99,7 +115,7 @@ func openBooks(path string) (*books, error) {
 		return nil, fmt.Errorf("storage: open books: %w", err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{sessionBucket, slotBucket, stepBucket, lossBucket, refBucket, ladderBucket, readBucket, trustBucket, askBucket, metaBucket} {
+		for _, name := range [][]byte{sessionBucket, progressBucket, slotBucket, stepBucket, lossBucket, refBucket, ladderBucket, readBucket, trustBucket, askBucket, metaBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}

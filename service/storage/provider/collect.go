@@ -54,55 +54,54 @@ func (d *device) collect(ctx context.Context, v *view) error {
 		first := int(uint64(v.Epoch) * allReceipts % uint64(n))
 		sessions = slices.Concat(sessions[first:], sessions[:first])
 	}
+	var receipts []*receipt.Signed
+	var paying []*session
 	var errs []error
-	count := 0
 	for _, s := range sessions {
-		if count == allReceipts {
+		if len(receipts) == allReceipts {
 			break
 		}
 		s.mu.Lock()
-		done, err := d.collectOne(ctx, v, s, passes)
+		best, err := d.toCollect(v, s, passes)
 		s.mu.Unlock()
-		if done {
-			count++
+		if best != nil {
+			receipts, paying = append(receipts, best), append(paying, s)
 		}
 		errs = append(errs, err)
+	}
+	if err := d.keepProgress(paying); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for _, r := range receipts {
+		errs = append(errs, d.host.SubmitReceipt(ctx, r)) // one that fails is made up for by the next epoch's
 	}
 	return errors.Join(errs...)
 }
 
-func (d *device) collectOne(ctx context.Context, v *view, s *session, passes uint64) (done bool, err error) {
+// toCollect returns the receipt that a session is to hand in now, if any, and notes it as handed in. mu is held.
+func (d *device) toCollect(v *view, s *session, passes uint64) (*receipt.Signed, error) {
 	line := v.state.Find(s.id)
-	if line == nil {
-		return false, nil
+	if line == nil || s.Paid.Epoch == v.Epoch {
+		return nil, nil
 	}
-	before := s.record.Paid
+	before := s.Paid
 	if v.Tallied >= before.Epoch && line.Units.Cmp(before.Units) < 0 {
 		// It did not count. Of what did, the number is not known: any will do, as receipts of one ladder only rise.
 		amount, err := storage.Amount(line.Units, line.Price)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		before = paid{Units: line.Units, Amount: amount, Seq: 0, Epoch: before.Epoch}
+		before = paid{Units: line.Units, Amount: amount}
 	}
 	ladders, err := d.books.ladders(s.id)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	best := pick(ladders, line.Payable(passes), &before)
-	if best == nil {
-		return false, nil
+	if best != nil {
+		s.Paid = paid{Units: best.Receipt.Units, Amount: best.Receipt.Amount, Seq: best.Receipt.Seq, Epoch: v.Epoch}
 	}
-	old := s.record.Paid
-	s.record.Paid = paid{Units: best.Receipt.Units, Amount: best.Receipt.Amount, Seq: best.Receipt.Seq, Epoch: v.Epoch}
-	if err := d.save(s); err != nil {
-		return false, err
-	}
-	if err := d.host.SubmitReceipt(ctx, best); err != nil {
-		s.record.Paid = old
-		return false, errors.Join(err, d.save(s))
-	}
-	return true, nil
+	return best, nil
 }
 
 // pick returns the receipt to hand in after before, or nil. It is the highest that is payable, except that a ladder signed earlier comes
@@ -199,7 +198,11 @@ func (d *device) climb(s *session, l *storage.Ladder) error {
 	}
 	v := d.view.Load()
 	payable := v.payable(s.id, v.state.Passes)
-	if most, err := payable.Add(types.Mul64(max(h.Bytes, l.Step), grace)); l.Step == 0 || err == nil && l.From.Units.Cmp(most) > 0 {
+	most, err := payable.Add(types.Mul64(max(h.Bytes, l.Step), grace))
+	if s.Paid.Units.Cmp(most) > 0 {
+		most = s.Paid.Units // handed in when the session had more bytes than now
+	}
+	if l.Step == 0 || err == nil && l.From.Units.Cmp(most) > 0 {
 		return types.Refuse(storage.HoldingTerms, "storage: ladder from %s units by %d: %s are payable", l.From.Units, l.Step, payable)
 	}
 	return d.books.update(func(tx *bbolt.Tx) error {
@@ -212,7 +215,7 @@ func (d *device) climb(s *session, l *storage.Ladder) error {
 			return err
 		}
 		b := tx.Bucket(ladderBucket)
-		for _, old := range displaced(list, l, payable, s.record.Paid.Seq) {
+		for _, old := range displaced(list, l, payable, s.Paid.Seq) {
 			if err := b.Delete(ladderKey(old)); err != nil {
 				return err
 			}

@@ -67,7 +67,9 @@ func (d *device) follow(ctx context.Context) error {
 		case <-d.changed:
 			if v := d.view.Load(); v != nil {
 				d.declareBad()
-				d.handIn(ctx, v)
+				if err := d.handIn(ctx, v); err != nil && ctx.Err() == nil {
+					d.log.Warn("storage: hand in", "epoch", v.Epoch, "err", err)
+				}
 			}
 		}
 	}
@@ -75,16 +77,17 @@ func (d *device) follow(ctx context.Context) error {
 
 // live does what a notice calls for. Each part reports its own errors: none keeps the others from being done.
 func (d *device) live(ctx context.Context, v *view) {
-	fresh := d.begin(v)
 	report := func(what string, err error) {
 		if err != nil && ctx.Err() == nil {
 			d.log.Warn("storage: "+what, "epoch", v.Epoch, "err", err)
 		}
 	}
+	fresh, err := d.begin(v)
+	report("note what the tally has", err)
 	report("offer", d.offer(ctx, v))
 	report("answer", d.answer(ctx, v))
 	d.declareBad()
-	d.handIn(ctx, v)
+	report("hand in", d.handIn(ctx, v))
 	if d.provider.leaving.Load() {
 		report("leave", d.release(ctx, v))
 	}
@@ -97,7 +100,7 @@ func (d *device) live(ctx context.Context, v *view) {
 }
 
 // begin turns to a new epoch, and reports whether something is new enough to look through all sessions.
-func (d *device) begin(v *view) (fresh bool) {
+func (d *device) begin(v *view) (fresh bool, err error) {
 	t := &d.turn
 	if v.Epoch != t.epoch {
 		switch {
@@ -110,45 +113,45 @@ func (d *device) begin(v *view) (fresh bool) {
 		t.answered = d.books.answered() == v.Epoch
 		fresh = true
 	}
-	if v.Tallied < t.tallied {
-		d.revert()
-	}
+	voided := v.Tallied < t.tallied
 	fresh = fresh || v.Tallied != t.tallied
 	t.tallied = v.Tallied
-	d.sight(v)
-	return fresh
+	return fresh, d.sight(v, voided)
 }
 
-// revert forgets what tallies showed: a header was voided, and what it counted has to be handed in again.
-func (d *device) revert() {
+// sight notes what the tally has of each session, to be settled once that tally is final. When a header was voided, what earlier
+// ones showed is forgotten.
+func (d *device) sight(v *view, voided bool) error {
+	var changed []*session
 	for _, s := range d.allSessions() {
+		line := v.state.Find(s.id)
 		s.mu.Lock()
-		s.seen = nil
+		if voided && len(s.Seen) > 0 {
+			s.Seen = nil
+			changed = append(changed, s)
+		}
+		if line != nil && !s.record.Over && s.see(sighting{Epoch: v.Tallied, Revision: line.Revision, Ended: line.Ended}) {
+			changed = append(changed, s)
+		}
 		s.mu.Unlock()
 	}
+	return d.keepProgress(changed)
 }
 
-// sight notes what the tally has of each session, to be settled once that tally is final.
-func (d *device) sight(v *view) {
-	for i := range v.state.Sessions {
-		line := &v.state.Sessions[i]
-		s := d.session(line.ID)
-		if s == nil {
-			continue
-		}
-		s.mu.Lock()
-		now := sighting{v.Tallied, line.Revision, line.Ended}
-		n := len(s.seen)
-		switch {
-		case s.record.Over || n > 0 && s.seen[n-1].revision == now.revision && s.seen[n-1].ended == now.ended:
-		case n == 0 && line.Revision <= s.record.Base && !line.Ended:
-		case n == maxSeen:
-			s.seen[n-1] = now
-		default:
-			s.seen = append(s.seen, now)
-		}
-		s.mu.Unlock()
+// see adds a sighting if it says something new. mu is held.
+func (s *session) see(now sighting) bool {
+	n := len(s.Seen)
+	switch {
+	case n > 0 && s.Seen[n-1].Revision == now.Revision && s.Seen[n-1].Ended == now.Ended:
+		return false
+	case n == 0 && now.Revision <= s.record.Base && !now.Ended:
+		return false
+	case n == maxSeen:
+		s.Seen[n-1] = now
+	default:
+		s.Seen = append(s.Seen, now)
 	}
+	return true
 }
 
 // finalize drops what no challenge can ask for any more.
@@ -168,15 +171,16 @@ func (d *device) finalize(v *view) error {
 }
 
 func (d *device) finalizeOne(v *view, s *session) error {
-	for len(s.seen) > 0 && s.seen[0].epoch <= v.Final {
-		at := s.seen[0]
-		s.seen = s.seen[1:]
-		if at.ended {
-			return d.finish(s)
-		}
-		if err := d.settle(s, at.revision); err != nil {
+	for len(s.Seen) > 0 && s.Seen[0].Epoch <= v.Final {
+		at := s.Seen[0]
+		if at.Ended {
+			if err := d.finish(s); err != nil {
+				return err
+			}
+		} else if err := d.settle(s, at.Revision); err != nil {
 			return err
 		}
+		s.Seen = s.Seen[1:]
 	}
 	// A session that no tally ever had, and none can have any more.
 	if v.state.Find(s.id) == nil && s.id.Expiry()+grace < v.Epoch {
@@ -306,78 +310,104 @@ func (d *device) declareOne(key shardlog.Key) error {
 	return d.store.Delete(key)
 }
 
+// handing is what one session hands in.
+type handing struct {
+	s       *session
+	before  progress
+	holding []byte // nil: none
+	losses  []step // on top of it
+}
+
 // handIn hands in what the tally lacks of each session: its newest holding, and losses after that. In the course of an epoch a
 // session is handed in at once the first time, and a second time in its last quarter, so that many small changes make little
 // evidence. Losses do not wait.
-func (d *device) handIn(ctx context.Context, v *view) {
+func (d *device) handIn(ctx context.Context, v *view) error {
+	var list []handing
+	var sessions []*session
+	var errs []error
 	late := d.turn.late(v)
 	for _, s := range d.allSessions() {
 		s.mu.Lock()
-		err := d.handInOne(ctx, v, s, late)
+		h, err := d.toHandIn(v, s, late)
 		s.mu.Unlock()
-		if err != nil && ctx.Err() == nil {
-			d.log.Warn("storage: hand in", "session", s.id, "err", err)
+		if h != nil {
+			list, sessions = append(list, *h), append(sessions, s)
+		}
+		errs = append(errs, err)
+	}
+	// Noted before it is handed in: a crash between the two costs an epoch, the other way round a refusal.
+	err := d.keepProgress(sessions)
+	for i := range list {
+		if err == nil {
+			err = d.submit(ctx, &list[i])
+		}
+		if err != nil {
+			s := list[i].s
+			s.mu.Lock()
+			s.progress = list[i].before
+			s.mu.Unlock()
+			errs = append(errs, fmt.Errorf("session %s: %w", s.id, err))
+			err = nil
 		}
 	}
+	return errors.Join(errs...)
 }
 
-func (d *device) handInOne(ctx context.Context, v *view, s *session, late bool) error {
+// toHandIn returns what a session is to hand in now, and notes it as handed in. mu is held.
+func (d *device) toHandIn(v *view, s *session, late bool) (*handing, error) {
 	r, known := &s.record, uint64(0)
 	if line := v.state.Find(s.id); line != nil {
 		if line.Ended {
-			return nil
+			return nil, nil
 		}
 		known = line.Revision
 	}
 	if known == 0 && (r.Holding.Holding.Bytes == 0 || s.id.Expiry() < v.Epoch) {
-		return nil // nothing opens with no bytes
+		return nil, nil // nothing opens with no bytes
 	}
-	from := max(known, r.Handed)
-	if v.Tallied >= r.HandedIn && known < r.Handed {
+	from := max(known, s.Handed)
+	if v.Tallied >= s.HandedIn && known < s.Handed {
 		from = known // what was handed in did not count
 	}
 	if r.Over || r.Revision <= from {
-		return nil
+		return nil, nil
 	}
-	t, holding := &d.turn, r.Holding.Holding.Revision > from
-	losses, err := d.books.losses(s.id, max(from, r.Holding.Holding.Revision), allLosses-t.losses+storage.MaxLost)
+	t := &d.turn
+	losses, err := d.books.losses(s.id, max(from, r.Holding.Holding.Revision), allLosses)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	again := r.HandedIn == v.Epoch
+	again := s.HandedIn == v.Epoch
 	switch {
 	case len(losses) > 0: // at once
-	case again && (!late || s.late == v.Epoch):
-		return nil
+	case again && (!late || s.Late == v.Epoch):
+		return nil, nil
 	case t.holdings >= allHoldings, !late && t.holdings >= earlyHoldings:
-		return nil
+		return nil, nil
+	}
+	h := &handing{s: s, before: s.progress, losses: losses}
+	if r.Holding.Holding.Revision > from {
+		h.holding = r.Holding.Encode()
+		t.holdings++
 	}
 	if again {
-		s.late = v.Epoch
+		s.Late = v.Epoch
 	}
-	// Noted before it is handed in: a crash between the two costs an epoch, the other way round a refusal.
-	before := *r
-	r.Handed, r.HandedIn = r.Revision, v.Epoch
-	if err := d.save(s); err != nil {
-		return err
+	s.Handed, s.HandedIn = r.Holding.Holding.Revision, v.Epoch
+	if n := len(losses); n > 0 {
+		s.Handed = losses[n-1].Revision
 	}
-	err = d.submitAll(ctx, s, holding, losses)
-	if err != nil {
-		r.Handed, r.HandedIn = before.Handed, before.HandedIn
-		return errors.Join(err, d.save(s))
-	}
-	return nil
+	return h, nil
 }
 
-// submitAll hands in a session's holding and the losses on top of it.
-func (d *device) submitAll(ctx context.Context, s *session, holding bool, losses []step) error {
-	if holding {
-		if err := d.host.Submit(ctx, storage.KindHolding, s.record.Holding.Encode()); err != nil {
+// submit hands in a session's holding and the losses on top of it.
+func (d *device) submit(ctx context.Context, h *handing) error {
+	if h.holding != nil {
+		if err := d.host.Submit(ctx, storage.KindHolding, h.holding); err != nil {
 			return err
 		}
-		d.turn.holdings++
 	}
-	for _, l := range losses {
+	for _, l := range h.losses {
 		if err := d.host.Submit(ctx, storage.KindLoss, l.Loss); err != nil {
 			return err
 		}
@@ -387,25 +417,23 @@ func (d *device) submitAll(ctx context.Context, s *session, holding bool, losses
 
 // release ends sessions at the operator's wish.
 func (d *device) release(ctx context.Context, v *view) error {
+	var list []*session
 	for _, s := range d.allSessions() {
-		s.mu.Lock()
 		line := v.state.Find(s.id)
+		s.mu.Lock()
 		// One that was handed in and did not end the session did not count.
-		due := line != nil && !line.Ended && d.turn.releases < allHoldings && (s.record.Leaving == 0 || v.Tallied >= s.record.Leaving)
-		var err error
-		if due {
-			s.record.Leaving = v.Epoch
-			if err = d.save(s); err == nil {
-				err = d.host.Submit(ctx, storage.KindRelease, (&storage.Release{Session: s.id}).Encode())
-			}
+		if line != nil && !line.Ended && d.turn.releases < allHoldings && (s.Leaving == 0 || v.Tallied >= s.Leaving) {
+			s.Leaving = v.Epoch
 			d.turn.releases++
+			list = append(list, s)
 		}
 		s.mu.Unlock()
-		if err != nil {
-			return err
-		}
 	}
-	return nil
+	err := d.keepProgress(list)
+	for _, s := range list {
+		err = errors.Join(err, d.host.Submit(ctx, storage.KindRelease, (&storage.Release{Session: s.id}).Encode()))
+	}
+	return err
 }
 
 var answeredKey = []byte("answered")

@@ -137,8 +137,13 @@ func (d *device) load() error {
 	d.reads.init()
 	return d.books.db.View(func(tx *bbolt.Tx) error {
 		err := all(tx, sessionBucket, nil, func(k []byte, r *record) error {
-			d.enroll(&session{id: types.SessionID(k), record: *r})
-			return nil
+			s := &session{id: types.SessionID(k), record: *r}
+			d.enroll(s)
+			p, err := decode[progress](tx.Bucket(progressBucket).Get(k))
+			if p != nil {
+				s.progress = *p
+			}
+			return err
 		})
 		if err != nil {
 			return err

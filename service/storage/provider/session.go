@@ -19,22 +19,14 @@ type session struct {
 	mu     sync.Mutex
 	dead   bool // its first commit failed: it is in no map any more
 	record record
+	progress
 	shards *storage.Shards // nil while it is not in memory
 	used   uint64          // when the list was last used: device.uses
-	late   types.Epoch     // when it was last handed in for the second time in one epoch
 	bare   types.Epoch     // since when its ladders reach too short; 0: they do not
-	seen   []sighting      // ascending
-}
-
-// sighting says which revision a tally had. When that tally is final, nothing older is needed.
-type sighting struct {
-	epoch    types.Epoch
-	revision uint64
-	ended    bool
 }
 
 // maxSeen is how many sightings wait for finality; beyond it the newest gives way to a newer one.
-const maxSeen = 64
+const maxSeen = 32
 
 // maxLoaded is how many shards the lists in memory have together; beyond it those not used for longest go. About 200 bytes each.
 const maxLoaded = 1 << 20
@@ -102,13 +94,26 @@ func (d *device) lapse(s *session) {
 	}
 }
 
-// save writes the record. mu is held.
-func (d *device) save(s *session) error {
-	err := d.books.update(func(tx *bbolt.Tx) error { return put(tx, sessionBucket, s.id[:], &s.record) })
-	if err != nil {
-		d.lapse(s)
+// keepProgress writes down how far sessions have come, all at once. follow alone calls it, so that it never takes back a newer one.
+func (d *device) keepProgress(list []*session) error {
+	if len(list) == 0 {
+		return nil
 	}
-	return err
+	lines := make([][]byte, len(list))
+	for i, s := range list {
+		s.mu.Lock()
+		lines[i] = types.Encode(&s.progress)
+		s.mu.Unlock()
+	}
+	return d.books.update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(progressBucket)
+		for i, s := range list {
+			if err := b.Put(s.id[:], lines[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // errDead: the session was removed from the maps while somebody waited for it.

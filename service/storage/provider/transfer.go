@@ -295,7 +295,7 @@ func (d *device) statusOf(id types.SessionID, p *peer) (*storage.SessionStatus, 
 	}
 	root := list.Root()
 	st.Revision, st.Root, st.Shards, st.Bytes = r.Revision, root.Hash, uint64(list.Len()), root.Sum
-	st.Units, st.Amount = r.Paid.Units, r.Paid.Amount
+	st.Units, st.Amount = s.Paid.Units, s.Paid.Amount
 	st.Unused, err = d.reachOf(s)
 	return st, err
 }
