@@ -206,3 +206,25 @@ func TestInputs(t *testing.T) {
 func holder(bought types.Credit) Change {
 	return Change{Holder: &Holder{Account: account(1), Bought: bought}}
 }
+
+// TestInRound: another round's header needs no other tally.
+func TestInRound(t *testing.T) {
+	w := newWorld(t)
+	w.device(1).say(thing, kindNote, 1)
+	f, batch, changes := w.frame(), NewBatch(testChain, w.items), w.changes
+	old := w.state
+	w.tally()
+	f.Round, f.Leader, f.VRF = 2, key("verifier", 2).Public(), bytes.Repeat([]byte{1}, 80)
+	_, want, _, err := Apply(w.rules, old, f, batch, changes, CheckSignatures(batch, testChain))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := w.header.InRound(f)
+	if err != nil || got.Hash() != want.Hash() {
+		t.Fatalf("header %+v, %v, want %+v", got, err, want)
+	}
+	f.Seed[0] ^= 1
+	if _, err := w.header.InRound(f); !errors.Is(err, ErrInput) {
+		t.Fatalf("%v", err)
+	}
+}

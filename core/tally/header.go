@@ -58,6 +58,19 @@ func (h *Header) Encode() []byte { return types.Encode(h) }
 // Hash is what verifiers sign, in the domain "header".
 func (h *Header) Hash() types.Hash { return types.Sum(h.Encode()) }
 
+// InRound returns the header that the same tally has in another round, whose frame differs in Round, Leader and VRF only: a
+// verifier that took in the same batch need not compute it again. Other differences are ErrInput.
+func (h *Header) InRound(f *Frame) (*Header, error) {
+	same := *f
+	same.Round, same.Leader, same.VRF = h.Round, h.Leader, h.VRF
+	if same.Hash() != h.Frame {
+		return nil, fmt.Errorf("%w: the frame of round %d is of another tally than header %s", ErrInput, f.Round, h.Hash())
+	}
+	other := *h
+	other.Round, other.Leader, other.VRF, other.Frame = f.Round, f.Leader, f.VRF, f.Hash()
+	return &other, nil
+}
+
 // DecodeHeader reads a header; every other encoding is refused.
 func DecodeHeader(raw []byte) (*Header, error) {
 	h := new(Header)

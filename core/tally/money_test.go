@@ -242,6 +242,28 @@ func TestOrder(t *testing.T) {
 	spent(900)
 }
 
+// TestOrdersShare: orders of one account reserve after each other, so that together they spend no more than it has; of two orders
+// with one number the lower hash counts.
+func TestOrdersShare(t *testing.T) {
+	w := newWorld(t)
+	d := w.device(1)
+	p, q := w.payer(1, 1, 1000, 900, 100), w.payer(1, 2, 1000, 900, 100)
+	one, two := p.order(session(50, 1), 500, 1), p.order(session(50, 1), 600, 1)
+	p.order(session(50, 2), 700, 2)
+	q.order(session(50, 3), 700, 1)
+	w.tally()
+	if h, k := types.Sum(one.Raw), types.Sum(two.Raw); bytes.Compare(h[:], k[:]) > 0 {
+		one, two = two, one
+	}
+	w.want(one, "")
+	w.want(two, types.Superseded)
+	d.say(thing, kindWork, workBody{Class: 1, Units: types.U64(7), Quality: 10_000})
+	w.tally()
+	if s := w.state.Totals().Spent; s != 1000 || w.state.Key(p.id).Spent > 900 {
+		t.Fatalf("spent %d, by one key %d", s, w.state.Key(p.id).Spent)
+	}
+}
+
 // TestOrderLimit: at most 64 orders of an account are live.
 func TestOrderLimit(t *testing.T) {
 	w := newWorld(t)

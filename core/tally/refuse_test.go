@@ -260,7 +260,7 @@ func TestEquivocation(t *testing.T) {
 	w.changes = append(w.changes, Change{Device: &Device{Key: d.id, Categories: []types.Category{thing, other}, Bond: 9000}})
 	w.items = append(w.items, first, second)
 	again := one
-	again.Epoch = w.epoch
+	again.Epoch, again.Seq = w.epoch, 2 // the highest number of the batch that equivocated
 	late := Item{Evidence, evidence.Sign(d.key, again).Raw}
 	w.items = append(w.items, late)
 	paid = p.pay(d, a, session(50, 1), 2000, 1000, 1)

@@ -42,8 +42,9 @@ type Attester struct {
 	Power uint64 // bonded consensus stake; 0 while jailed
 }
 
-// Change is one step from the registry view of an epoch to that of the next. Exactly one field is set. Removed devices,
-// holders and grants never come back under the same key.
+// Change is one step from the registry view of an epoch to that of the next. Exactly one field is set. What an account bought
+// never falls, a key never changes its account, and a device that was removed never comes back. A grant may be extended while it
+// lasts and for receipt.MaxExpiry epochs after; then the tally has forgotten what its key spent.
 type Change struct {
 	Device   *Device   `cbor:"1,keyasint,omitempty"` // added or changed
 	Remove   types.Key `cbor:"2,keyasint,omitzero"`  // a device that unbonds

@@ -56,12 +56,16 @@ type Economy struct {
 // between calls, and must not depend on the order of devices. Everything handed to it is read-only.
 type Verifier interface {
 	Spec() *Spec
-	// Verify judges one device's items of one epoch. It never fails: what is wrong is refused with a reason.
+	// Verify judges one device's items of one epoch. It never fails: what is wrong is refused with a reason. It is called for
+	// every device that is registered for the category and has a line (Input.State) or items; for a device that left the registry
+	// only where a report names it, and then only verdicts and state count. An output that breaks its bounds (MaxState,
+	// Quality, numbers of verdicts, unknown classes) is dropped, and the device's items are refused with econ_range.
 	Verify(*Input) *Output
 }
 
 // Crosser is implemented by categories that must compare devices (neighbours, clearing). Cross runs once per region after
-// all Verify calls and after receipts were budgeted.
+// all Verify calls and after receipts were budgeted. An output that breaks its bounds (a fill beyond what its order reserved, a
+// device that is not registered) is dropped as a whole, and recorded with econ_range.
 type Crosser interface {
 	Cross(*CrossInput) *CrossOutput
 }
@@ -111,7 +115,9 @@ type Output struct {
 	Reports  []Verdict
 	// Receipts holds one reason for each of the input's: "" is accepted. nil accepts all.
 	Receipts []types.Reason
-	// Open lists sessions that co-signed evidence opens, close those it ends.
+	// Open lists sessions that co-signed evidence opens, Close those it ends. An opening does nothing where the session is open
+	// or closed already, the payer has no grant, or the id expires more than receipt.MaxExpiry epochs ahead. What a Close names takes
+	// no more receipts; it is remembered until it expires.
 	Open  []Opening
 	Close []SessionKey
 	// Ordered are units that the network ordered, not a customer: they earn weight.

@@ -1,0 +1,95 @@
+package tally
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var mutants = flag.Bool("mutants", false, "break each rule on purpose and see a test fail (minutes)")
+
+// broken are rules broken on purpose: in each file one text is replaced by another, and the tests that hold the rule must fail.
+var broken = []struct{ rule, file, old, new, tests string }{
+	// 1: the same bytes, however the work is split and the items arrive.
+	{"part seams are put right", "page.go", "if len(c.out)+len(c.cur) == 0 || begins(p.first) {", "if true {", "Machine"},
+	{"kept pages are whole runs", "page.go", "c.reopen()\n", "", "Machine"},
+	{"the batch has one order", "apply.go", "return fmt.Errorf(\"item %d of the batch is out of order\", bad[k])", "", "Inputs"},
+	{"orders have one order", "orders.go", "r.items[old].Seq >= o.Seq", "r.items[old].Seq > o.Seq", "Machine|Order"},
+	// 2: what is paid is spent, nothing twice, nothing without accepted input.
+	{"a session's total is kept", "budget.go", "Amount: c.Amount + c.amount, Seq", "Amount: c.Amount, Seq", "Machine"},
+	{"accounts pay what devices get", "budget.go", "balance.Spent += sum", "balance.Spent += sum / 2", "Machine"},
+	{"refused claims are not paid", "budget.go", "bool { return c.dropped }", "bool { return false }", "Machine|Receipt"},
+	{"a fold happens once", "finish.go", "l.line.Settled += settled // at most what was paid", "", "Machine"},
+	{"weights serve one fold", "finish.go", "l.line.Shares[i].Weight = types.U128{}", "_ = i", "Machine"},
+	{"a key's limit binds", "budget.go", "share(g.claims, less(g.state.Limit, g.state.Spent, 0), types.OverLimit)", "", "Machine|Budget"},
+	{"an account's credits bind", "budget.go", "share(claims, less(balance.Bought, balance.Spent, 0), types.OverBudget)", "", "Machine|Budget"},
+	{"orders reserve after each other", "cross.go", "accounts[o.Account] += o.Reserved", "", "Machine|Order"},
+	{"an order's purchases are kept", "cross.go", "o.line.Amount += f.Amount", "", "Machine|Order"},
+	{"closed sessions stay closed", "receipts.go", "case s.Closed:", "case false:", "OpenClose"},
+	{"forgotten sessions have ended", "orders.go", "last := r.prev.meta.Epoch", "last := r.frame.Epoch + 1", "Forget|Machine"},
+	// 3: splitting pays no more.
+	{"density is per hex", "weigh.go", "list[n].hex == list[0].hex && ", "list[n].device == list[0].device && ", "Split|Worked"},
+	{"shares are rounded down", "budget.go", "c.amount = types.Credit(part.Lo)", "c.amount = types.Credit(part.Lo) + 1", "Split|Budget|Machine"},
+	// 4: replayed, reordered, truncated, re-signed, moved: no amount changes.
+	{"signatures count", "check.go", "} else if !r.signed[i] {", "} else if false {", "Receipt|Evidence"},
+	{"envelopes are of the epoch", "check.go", "e.Epoch < r.frame.Epoch && !kind.Cumulative", "false", "Skip|Evidence"},
+	{"envelopes are of an epoch without a header", "check.go", ", e.Epoch <= r.frame.PreviousEpoch:", ":", "Evidence"},
+	{"numbers rise", "check.go", "case e.Seq < g.seq, ", "case false, ", "Evidence"},
+	{"anchors name blocks", "check.go", "case !r.anchored(e):", "case false:", "Evidence"},
+	{"equivocation costs", "check.go", "p.marks = append(p.marks, mark{key, amount})", "_ = amount", "Equivocation"},
+	{"equivocation costs once", "check.go", "types.Hash{}\n}", "r.items[last].Hash\n}", "Equivocation"},
+	{"totals never fall", "receipts.go", "case rc.Amount < s.Amount || rc.Units.Cmp(s.Units) < 0:", "case false:", "Receipt"},
+	{"a session is one device's", "receipts.go", "s.Device != rc.Device || s.Category != rc.Category || s.Terms != rc.Terms", "false", "Receipt|Machine"},
+	{"a session is contested once", "receipts.go", "\t\tc.dropped = true\n\t\tif c.Receipt.Device", "\t\tif c.Receipt.Device", "Contest|Machine"},
+	{"ended keys pay no more", "receipts.go", "case key.Expiry < r.prev.meta.Before:", "case false:", "Receipt"},
+	{"ended sessions are paid no more", "receipts.go", "case rc.Session.Expiry() < r.prev.meta.Before:", "case false:", "Receipt|Forget"},
+	{"price binds", "receipts.go", "return types.OverPrice", "", "Receipt"},
+	// The bond.
+	{"half a bond is needed", "judge.go", "return econ.Bonded(", "return true || econ.Bonded(", "Witness"},
+	{"suspension stops weight", "judge.go", "l.Suspended >= r.frame.Epoch", "false", "Suspended"},
+	{"bounds of Verify", "judge.go", "out == nil || !c.sound(in, out)", "out == nil", "Bounds"},
+	{"quotas bind", "check.go", "u.Count+1 > quota.Count", "false", "Quota"},
+}
+
+// TestMutants breaks each rule in a copy of its file and sees the tests that hold it fail. A rule whose breaking nobody
+// notices has no test.
+func TestMutants(t *testing.T) {
+	if !*mutants {
+		t.Skip("takes minutes: run with -mutants")
+	}
+	dir, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range broken {
+		t.Run(m.rule, func(t *testing.T) {
+			src, err := os.ReadFile(m.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(string(src), m.old); n != 1 {
+				t.Fatalf("%s holds %q %d times", m.file, m.old, n)
+			}
+			copied := filepath.Join(t.TempDir(), fmt.Sprintf("mutant%d.go", i))
+			if err := os.WriteFile(copied, []byte(strings.Replace(string(src), m.old, m.new, 1)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			overlay, _ := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(dir, m.file): copied}})
+			config := filepath.Join(t.TempDir(), "overlay.json")
+			if err := os.WriteFile(config, overlay, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command("go", "test", "-vet=off", "-overlay", config, "-run", m.tests, ".", "-args", "-rapid.checks=300", "-rapid.nofailfile", "-rapid.shrinktime=1ms").CombinedOutput()
+			if err == nil {
+				t.Errorf("nobody notices")
+			} else if !strings.Contains(string(out), "--- FAIL") && !strings.Contains(string(out), "panic:") {
+				t.Errorf("not a failing test: %.1000s", out)
+			}
+		})
+	}
+}
