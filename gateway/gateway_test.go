@@ -1,0 +1,322 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+const chain = "cairn-test-1"
+
+func key(n byte) types.PrivateKey { return types.NewPrivateKey([32]byte{n}) }
+
+var (
+	alice   = types.Account{1}
+	mallory = types.Account{2}
+)
+
+type anybody struct{}
+
+func (anybody) Authorize(_ context.Context, k types.Key) (bus.Role, error) {
+	switch k {
+	case key(9).Public():
+		return bus.RoleGateway, nil
+	case key(8).Public():
+		return bus.RoleVerifier, nil
+	}
+	return bus.RoleDevice, nil
+}
+
+// fixture is a gateway between twins.
+type fixture struct {
+	*Gateway
+	ledger *ledger.Memory
+	bus    *bus.Memory
+	server *httptest.Server
+	dir    string
+}
+
+// secretive is a category that tells each account its secret: what must not leak.
+type secretive struct{ market role.Market }
+
+func (s *secretive) Category() types.Category      { return types.IoT }
+func (s *secretive) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (s *secretive) Mount(m role.Market) (http.Handler, error) {
+	s.market = m
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /secret", func(w http.ResponseWriter, r *http.Request) {
+		wallet, err := m.Wallet(r)
+		if err != nil {
+			role.WriteError(w, err, status(types.ReasonOf(err)), Reasons()...)
+			return
+		}
+		secret := wallet.Secret("test")
+		w.Write([]byte(hex.EncodeToString(secret[:])))
+	})
+	return mux, nil
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{dir: t.TempDir(), bus: bus.NewMemory(anybody{}, slog.New(slog.DiscardHandler))}
+	f.ledger = ledger.New(ledger.Config{
+		Chain: chain, Balances: map[types.Account]types.Ustone{alice: 1e12, mallory: 1e12},
+		Verifiers: []tally.Attester{{Key: key(8).Public(), VRF: key(7).Public(), Power: 100}},
+	})
+	f.ledger.Advance(1)
+	f.open(t)
+	return f
+}
+
+func (f *fixture) open(t *testing.T) {
+	t.Helper()
+	link, err := f.bus.Dial(t.Context(), key(9))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Gateway, err = New(Config{Dir: f.dir}, key(9), link, f.ledger, []role.Customer{&secretive{}}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.server = httptest.NewServer(f.Handler())
+	t.Cleanup(func() { f.server.Close(); f.Close() })
+}
+
+func (f *fixture) do(t *testing.T, method, path, api, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, f.server.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if api != "" {
+		req.Header.Set("Authorization", "Bearer "+api)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var out bytes.Buffer
+	out.ReadFrom(res.Body)
+	return res.StatusCode, out.String()
+}
+
+func (f *fixture) create(t *testing.T, account types.Account) Key {
+	t.Helper()
+	code, body := f.do(t, "POST", "/v1/keys", "", `{"account":"`+account.String()+`"}`)
+	var k Key
+	if err := json.Unmarshal([]byte(body), &k); code != 200 || err != nil {
+		t.Fatalf("%d %s: %v", code, body, err)
+	}
+	return k
+}
+
+// grant has the account grant a key on chain, as its wallet would.
+func (f *fixture) grant(t *testing.T, from types.Account, k Key) {
+	t.Helper()
+	consent, err := hex.DecodeString(k.Consent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := f.ledger.Submit(t.Context(), from, ledger.GrantKey{Key: k.Payer, Limit: 1000, Expiry: 100, Proof: types.Signature(consent)})
+		done <- err
+	}()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		case <-time.After(time.Millisecond):
+			f.ledger.Advance(1)
+		}
+	}
+}
+
+// TestNamingAnAccountGivesNothing: a key of somebody else's account opens nothing until that account grants it.
+func TestNamingAnAccountGivesNothing(t *testing.T) {
+	f := newFixture(t)
+	mine := f.create(t, alice)
+	if code, body := f.do(t, "GET", "/iot/v1/secret", mine.APIKey, ""); code != 402 || !strings.Contains(body, string(types.UnknownKey)) {
+		t.Fatalf("before the grant: %d %s", code, body)
+	}
+	f.grant(t, alice, mine)
+	code, secret := f.do(t, "GET", "/iot/v1/secret", mine.APIKey, "")
+	if code != 200 || len(secret) != 64 {
+		t.Fatalf("after the grant: %d %s", code, secret)
+	}
+	theirs := f.create(t, alice) // mallory names alice's account
+	if code, body := f.do(t, "GET", "/iot/v1/secret", theirs.APIKey, ""); code != 402 {
+		t.Fatalf("another's key reads the account's secret: %d %s", code, body)
+	}
+	// Mallory grants it for an account of its own: the key's consent is for alice's, so the chain refuses; and if it were granted, the
+	// gateway would see another account.
+	consent, _ := hex.DecodeString(theirs.Consent)
+	if types.Key(theirs.Payer).Verify("grant", chain, evidence.GrantBytes(mallory), types.Signature(consent)) {
+		t.Fatal("the consent serves any account")
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	f := newFixture(t)
+	for name, c := range map[string]struct {
+		method, path, api, body string
+		code                    int
+		reason                  types.Reason
+	}{
+		"no key":          {"GET", "/v1/credit", "", "", 401, NoKey},
+		"unknown key":     {"GET", "/v1/credit", "cairn_nonsense", "", 401, NoKey},
+		"no account":      {"POST", "/v1/keys", "", `{}`, 400, BadRequest},
+		"bad account":     {"POST", "/v1/keys", "", `{"account":"cosmos1xyz"}`, 400, BadRequest},
+		"unknown field":   {"POST", "/v1/keys", "", `{"account":"` + alice.String() + `","admin":true}`, 400, BadRequest},
+		"not JSON":        {"POST", "/v1/keys", "", `account`, 400, BadRequest},
+		"oversize":        {"POST", "/v1/keys", "", `{"label":"` + strings.Repeat("x", maxBody) + `"}`, 413, types.Oversize},
+		"too long a name": {"POST", "/v1/keys", "", `{"account":"` + alice.String() + `","label":"` + strings.Repeat("x", 65) + `"}`, 400, BadRequest},
+	} {
+		code, body := f.do(t, c.method, c.path, c.api, c.body)
+		var p role.Problem
+		if err := json.Unmarshal([]byte(body), &p); err != nil || code != c.code || p.Reason != c.reason {
+			t.Errorf("%s: %d %s, want %d %s", name, code, body, c.code, c.reason)
+		}
+	}
+}
+
+// TestKeysSurviveARestart: an API key is known after the gateway was killed, and its secret is the same.
+func TestKeysSurviveARestart(t *testing.T) {
+	f := newFixture(t)
+	k := f.create(t, alice)
+	f.grant(t, alice, k)
+	_, before := f.do(t, "GET", "/iot/v1/secret", k.APIKey, "")
+	f.server.Close()
+	f.Close()
+	f.open(t)
+	if code, after := f.do(t, "GET", "/iot/v1/secret", k.APIKey, ""); code != 200 || after != before {
+		t.Errorf("%d %s, was %s", code, after, before)
+	}
+}
+
+// TestOpenAPI holds the description against the routes: everything that is served is described.
+func TestOpenAPI(t *testing.T) {
+	f := newFixture(t)
+	_, body := f.do(t, "GET", "/openapi.json", "", "")
+	var doc struct {
+		OpenAPI string
+		Paths   map[string]map[string]struct {
+			Summary   string
+			Responses map[string]any
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") {
+		t.Fatalf("%v\n%s", err, body)
+	}
+	n := 0
+	for path, ops := range doc.Paths {
+		for method, op := range ops {
+			n++
+			if op.Summary == "" || op.Responses["200"] == nil {
+				t.Errorf("%s %s: %+v", method, path, op)
+			}
+			if code, _ := f.do(t, strings.ToUpper(method), path, "", "{}"); code == 404 || code == 405 {
+				t.Errorf("%s %s is described and not served: %d", method, path, code)
+			}
+		}
+	}
+	if n != len(f.routes()) {
+		t.Errorf("%d described, %d served", n, len(f.routes()))
+	}
+}
+
+// TestPromises: what a wallet signed counts against what it may spend until a tally has counted it, and never twice.
+func TestPromises(t *testing.T) {
+	f := newFixture(t)
+	k := f.create(t, alice)
+	w, err := f.Wallet(k.APIKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := f.market
+	m.mu.Lock()
+	m.payers[w.Payer()] = bus.PayerLine{Key: w.Payer(), Account: alice, Limit: 1000, Expiry: 50, Spent: 100, Balance: 700}
+	m.notice.Epoch = 3
+	m.mu.Unlock()
+	sign := func(session byte, amount types.Credit) error {
+		r := receipt.Receipt{Chain: chain, Session: types.NewSessionID(40, [12]byte{session}), Payer: w.Payer(), Device: key(3).Public(), Amount: amount}
+		return m.Publish(t.Context(), &receipt.Signed{Receipt: r})
+	}
+	for _, step := range []struct {
+		session byte
+		amount  types.Credit
+		want    types.Credit
+	}{
+		{1, 60, 700},  // all of it counted already: 100 were spent
+		{1, 150, 650}, // 50 beyond
+		{2, 30, 620},
+		{2, 30, 620}, // the same again
+	} {
+		if err := sign(step.session, step.amount); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.Balance(); got != step.want {
+			t.Errorf("after %+v: %d", step, got)
+		}
+	}
+	if err := sign(1, 149); types.ReasonOf(err) != types.FallingTotals {
+		t.Errorf("falling totals: %v", err)
+	}
+	m.mu.Lock()
+	m.notice.Epoch = 51
+	m.mu.Unlock()
+	if got := w.Balance(); got != 0 {
+		t.Errorf("an expired key can spend %d", got)
+	}
+}
+
+// TestOffers: an offer of a device that the chain does not know, that is suspended, or that has lapsed is passed over with a reason; a
+// forged one is not even heard.
+func TestOffers(t *testing.T) {
+	f := newFixture(t)
+	m := f.market
+	ask := func(k types.PrivateKey, until types.Epoch, price uint64) receipt.Ask {
+		return receipt.Ask{Chain: chain, Device: k.Public(), Category: types.Storage, Class: 1, Price: price, Until: until}
+	}
+	m.notice.Epoch = 5
+	for i := byte(10); i < 14; i++ {
+		m.devices[key(i).Public()] = &tally.Device{Key: key(i).Public(), Owner: types.Account{i}, Categories: []types.Category{types.Storage}}
+	}
+	m.devices[key(12).Public()].Suspended = 5
+	m.quality[offer{key(13).Public(), types.Storage, 0}] = 9000
+	for i, a := range map[byte]receipt.Ask{10: ask(key(10), 9, 1), 11: ask(key(11), 4, 1), 12: ask(key(12), 9, 1), 13: ask(key(13), 9, 5), 20: ask(key(20), 9, 1)} {
+		m.hear(bus.Message{Data: a.Sign(key(i)).Encode()})
+	}
+	forged := ask(key(13), 9, 0).Sign(key(20))
+	m.hear(bus.Message{Data: forged.Encode()})
+	offers, passed, err := m.Offers(t.Context(), types.Storage, 1)
+	if err != nil || len(offers) != 2 || offers[0].Ask.Ask.Device != key(13).Public() || offers[0].Ask.Ask.Price != 5 || offers[1].Ask.Ask.Device != key(10).Public() {
+		t.Errorf("%+v: %v", offers, err)
+	}
+	why := map[types.Key]types.Reason{}
+	for _, p := range passed {
+		why[p.Device] = p.Reason
+	}
+	if why[key(11).Public()] != AskLapsed || why[key(12).Public()] != types.Suspended || why[key(20).Public()] != types.UnknownAuthor || len(passed) != 3 {
+		t.Errorf("%v", why)
+	}
+}
