@@ -16,6 +16,9 @@
 // header is the same and everything that it acknowledged and handed over in time is in the batch. Whoever collects signatures of more than two
 // thirds of power commits. An epoch without a header in four rounds is skipped; its cumulative items count in the next.
 //
+// The basket of an epoch closes with the first block of the next, and what is sent after a block is in the one after it. So epochs
+// need at least ten blocks: with fewer, round 0 is over before a leader can act.
+//
 // # Watching
 //
 // Every header that the chain took is recomputed from its batch. One that comes out differently, or whose batch nobody can

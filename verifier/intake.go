@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -44,8 +45,23 @@ type intake struct {
 	waiting  int
 	stopping bool
 
-	// Counters, for telemetry.
-	items, accepted, refused, forged atomic.Uint64
+	accepted, refused, malformed atomic.Uint64 // see Stats
+}
+
+// Stats counts what intake did since the verifier started.
+type Stats struct {
+	Accepted  uint64 // items acknowledged, those that were sent again included
+	Refused   uint64 // items refused with a reason
+	Malformed uint64 // submissions that could not be read, and were not answered
+	Waiting   uint64 // bytes of submissions on their way
+}
+
+// Stats returns the counters of intake.
+func (v *Verifier) Stats() Stats {
+	in := v.intake
+	in.room.Lock()
+	defer in.room.Unlock()
+	return Stats{Accepted: in.accepted.Load(), Refused: in.refused.Load(), Malformed: in.malformed.Load(), Waiting: uint64(in.waiting)}
 }
 
 // submission is one Submit on its way.
@@ -71,6 +87,8 @@ func newIntake(chain string, region types.Region, key types.PrivateKey, b bus.Bu
 
 // run works until ctx ends. It subscribes first, and returns an error only if it cannot.
 func (in *intake) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var wg sync.WaitGroup
 	for range in.workers {
 		wg.Go(func() { in.check(ctx) })
@@ -85,6 +103,10 @@ func (in *intake) run(ctx context.Context) error {
 	})
 	defer stop()
 	err := in.bus.Subscribe(ctx, bus.SubmitSubject(types.Key{}, in.region), func(m bus.Message) { in.arrive(ctx, m) })
+	if err != nil {
+		cancel()
+		err = fmt.Errorf("verifier: listen to authors: %w", err)
+	}
 	wg.Wait()
 	return err
 }
@@ -94,7 +116,7 @@ func (in *intake) arrive(ctx context.Context, m bus.Message) {
 	s, err := bus.Decode[bus.Submit](m.Data, in.chain)
 	author, bad := bus.ParseWord(bus.Owner(m.Subject))
 	if err != nil || bad != nil {
-		in.forged.Add(1)
+		in.malformed.Add(1)
 		in.log.Debug("dropped a submission", "subject", m.Subject, "error", err)
 		return
 	}
@@ -351,7 +373,6 @@ func (in *intake) answer(ctx context.Context, subs []*submission) {
 	}
 	for _, s := range subs {
 		for i, v := range s.verdicts {
-			in.items.Add(1)
 			switch v {
 			case "":
 				in.accepted.Add(1)

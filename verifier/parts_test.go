@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -294,6 +295,52 @@ func TestAuthorizer(t *testing.T) {
 			if got, err := a.Authorize(n.ctx, key); err != nil || got != want {
 				t.Errorf("%v: %v, %v; want %v", key, got, err, want)
 			}
+		}
+	})
+}
+
+// mute is a link on which nobody's submissions can be heard.
+type mute struct{ bus.Bus }
+
+func (m mute) Subscribe(ctx context.Context, pattern string, handle func(bus.Message)) error {
+	if strings.HasPrefix(pattern, "submit.") {
+		return types.Refuse(types.NotPermitted, "subscribe %s", pattern)
+	}
+	return m.Bus.Subscribe(ctx, pattern, handle)
+}
+
+// TestCannotStart: a verifier that cannot listen says so instead of running deaf.
+func TestCannotStart(t *testing.T) {
+	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
+		p := n.peers[0]
+		n.stop(0)
+		link, err := n.mem.Dial(n.ctx, p.cfg.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer link.Close()
+		v, err := New(p.cfg, p.ledger, mute{link}, p.rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		if err := v.Run(n.ctx); types.ReasonOf(err) != types.NotPermitted {
+			t.Fatalf("run: %v", err)
+		}
+	})
+}
+
+// TestStats: every item is counted as what became of it.
+func TestStats(t *testing.T) {
+	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
+		d := n.device[0]
+		d.send(evidenceItem(d.envelope(reading, nil)), evidenceItem(d.envelope(77, nil)))
+		if err := d.link.Publish(n.ctx, bus.SubmitSubject(d.key.Public(), 0), []byte("noise")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got, want := n.peers[0].v.Stats(), (Stats{Accepted: 1, Refused: 1, Malformed: 1}); got != want {
+			t.Fatalf("%+v, want %+v", got, want)
 		}
 	})
 }
