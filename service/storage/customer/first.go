@@ -24,23 +24,17 @@ func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error
 	if err != nil {
 		return "", err
 	}
-	for {
-		_, err := a.place(ctx, pipeline.Lab)
-		if err == nil {
-			break
-		}
-		if types.ReasonOf(err) != storage.TooFewDevices {
-			return "", err
-		}
-		select {
-		case <-ctx.Done():
-			return "", err
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
 	content := make([]byte, firstBytes)
 	rand.Read(content)
 	id, o, err := a.put(ctx, bytes.NewReader(content), "first.bin", pipeline.Lab)
+	for types.ReasonOf(err) == storage.TooFewDevices { // they are still starting
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-time.After(time.Second):
+		}
+		id, o, err = a.put(ctx, bytes.NewReader(content), "first.bin", pipeline.Lab)
+	}
 	if err != nil {
 		return "", err
 	}

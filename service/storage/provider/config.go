@@ -10,7 +10,8 @@ import (
 
 // Config of a device. The zero value of a field means its default.
 type Config struct {
-	// Listen is the address that the transfer protocol is served on. Default ":7440".
+	// Listen is the address that the transfer protocol is served on. Default ":7440". Port 0 takes a free one, and keeps it over
+	// restarts while it stays free.
 	Listen string
 	// Address is host:port at which customers reach it. Default: where it listens, if that names a host.
 	Address string

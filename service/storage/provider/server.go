@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"go.etcd.io/bbolt"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/semaphore"
 
@@ -44,11 +45,15 @@ type server struct {
 	reasons []types.ReasonInfo
 }
 
-// listen opens the port, so that a taken one ends Run at once.
-func (d *device) listen() (*server, error) {
-	config, err := role.ServerTLS(d.host.TLS())
-	if err != nil {
-		return nil, fmt.Errorf("storage: %w", err)
+// bind listens where the device is told to. Where any port will do, it takes the one that it had before, if that is still free: asks that
+// name it stay true over a restart.
+func (d *device) bind() (net.Listener, error) {
+	host, port, err := net.SplitHostPort(d.cfg.Listen)
+	anywhere := err == nil && port == "0"
+	if before := d.books.port(); anywhere && before != "" {
+		if l, err := net.Listen("tcp", net.JoinHostPort(host, before)); err == nil {
+			return l, nil
+		}
 	}
 	l, err := net.Listen("tcp", d.cfg.Listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -56,6 +61,39 @@ func (d *device) listen() (*server, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("storage: listen on %s: %w", d.cfg.Listen, err)
+	}
+	if _, port, err := net.SplitHostPort(l.Addr().String()); anywhere && err == nil {
+		if err := d.books.setPort(port); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	return l, nil
+}
+
+var portKey = []byte("port")
+
+// port is the one that the device listened on last; "" where that was not its own choice.
+func (b *books) port() (port string) {
+	_ = b.db.View(func(tx *bbolt.Tx) error { // fails only when it is closed
+		port = string(tx.Bucket(metaBucket).Get(portKey))
+		return nil
+	})
+	return port
+}
+
+func (b *books) setPort(port string) error {
+	return b.update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(portKey, []byte(port)) })
+}
+
+// listen opens the port, so that a taken one ends Run at once.
+func (d *device) listen() (*server, error) {
+	config, err := role.ServerTLS(d.host.TLS())
+	if err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	l, err := d.bind()
+	if err != nil {
+		return nil, err
 	}
 	if d.address = d.cfg.Address; d.address == "" {
 		d.address = l.Addr().String()
