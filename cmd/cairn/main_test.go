@@ -10,13 +10,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
+	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/network"
 )
 
@@ -72,15 +75,32 @@ func parse[T any](t *testing.T, out []byte) T {
 }
 
 // start runs `cairn up` until the test ends or stop is called, and returns once network.json is there and the first round is done.
-func start(t *testing.T, home string) (cmd *exec.Cmd, wait func() error) {
+func start(t *testing.T, home string, args ...string) (cmd *exec.Cmd, wait func() error) {
 	t.Helper()
-	cmd = program(context.Background(), home, "up", "--listen", "127.0.0.1:0", "--json")
+	cmd, wait, ready := launch(t, home, args...)
+	select {
+	case err := <-ready:
+		if err != nil {
+			cmd.Process.Kill()
+			t.Fatalf("up: %v: %v\n%s", err, wait(), cmd.Stderr)
+		}
+	case <-time.After(3 * time.Minute):
+		cmd.Process.Kill()
+		wait()
+		t.Fatalf("up: no first round within three minutes\n%s", cmd.Stderr)
+	}
+	return cmd, wait
+}
+
+// launch runs `cairn up`, and says on ready when the first round is done, or that it will not be.
+func launch(t *testing.T, home string, args ...string) (cmd *exec.Cmd, wait func() error, ready <-chan error) {
+	t.Helper()
+	cmd = program(context.Background(), home, append([]string{"up", "--listen", "127.0.0.1:0", "--json"}, args...)...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	cmd.Stderr = new(bytes.Buffer)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -94,23 +114,86 @@ func start(t *testing.T, home string) (cmd *exec.Cmd, wait func() error) {
 		var s network.Summary
 		summary <- json.NewDecoder(stdout).Decode(&s)
 	}()
-	select {
-	case err := <-summary:
-		if err != nil {
-			cmd.Process.Kill()
-			wait()
-			t.Fatalf("up: %v\n%s", err, stderr.Bytes())
+	return cmd, wait, summary
+}
+
+// newHome makes a home. If the test fails, it shows what the log of the network there complains about.
+func newHome(t *testing.T) string {
+	home := t.TempDir()
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
 		}
-	case <-time.After(3 * time.Minute):
-		cmd.Process.Kill()
-		wait()
-		t.Fatalf("up: no first round within three minutes\n%s", stderr.Bytes())
+		raw, _ := os.ReadFile(filepath.Join(home, "cairn.log"))
+		var lines []string
+		for line := range strings.Lines(string(raw)) {
+			if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
+				lines = append(lines, line)
+			}
+		}
+		t.Logf("the network's complaints:\n%s", strings.Join(lines[max(0, len(lines)-40):], ""))
+	})
+	return home
+}
+
+// load stores files one after the other, as fast as they go, and remembers what was acknowledged.
+type load struct {
+	home  string
+	rng   *rand.Rand
+	files []stored
+}
+
+type stored struct {
+	id      string
+	content []byte
+}
+
+// run stores until stop is closed.
+func (l *load) run(t *testing.T, stop <-chan struct{}) {
+	path := filepath.Join(t.TempDir(), "file")
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		content := make([]byte, 1+l.rng.IntN(3<<20))
+		for i := range content {
+			content[i] = byte(l.rng.Uint32())
+		}
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Error(err)
+			return
+		}
+		out, err := try(t, l.home, "store", "put", path, "--json")
+		if err != nil {
+			time.Sleep(20 * time.Millisecond)
+			continue // it was killed on the way: not acknowledged, so nothing is promised
+		}
+		var o object
+		if err := json.Unmarshal(out, &o); err != nil {
+			t.Errorf("%v in: %s", err, out)
+			return
+		}
+		l.files = append(l.files, stored{o.ID, content})
 	}
-	return cmd, wait
+}
+
+// back fetches every file and compares.
+func (l *load) back(t *testing.T) {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "back")
+	for _, f := range l.files {
+		cairn(t, l.home, "store", "get", f.id, out)
+		if back, err := os.ReadFile(out); err != nil || !bytes.Equal(back, f.content) {
+			t.Errorf("file %s of %d bytes came back changed: %v", f.id, len(f.content), err)
+		}
+	}
 }
 
 // TestKill kills `cairn up` without warning at random moments under load and starts it again: what was stored is intact, nothing
-// that was acknowledged is lost, nothing is counted twice, and the books balance.
+// that was acknowledged is lost, nothing is counted twice, and the books balance. Then it is stopped, and goes on once more.
+// CAIRN_SOAK kills ten times. Every second kill does not wait for the start to be over.
 func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes minutes")
@@ -119,72 +202,45 @@ func TestKill(t *testing.T) {
 	if os.Getenv("CAIRN_SOAK") != "" {
 		kills = 10
 	}
-	home := t.TempDir()
-	type stored struct {
-		id      string
-		content []byte
-	}
-	var files []stored
-	rng := rand.New(rand.NewPCG(1, 2))
+	l, moments := &load{home: newHome(t), rng: rand.New(rand.NewPCG(1, 2))}, rand.New(rand.NewPCG(3, 4))
 	for k := range kills {
-		cmd, wait := start(t, home)
-		stop := make(chan struct{})
-		done := make(chan struct{})
-		go func() { // load: files one after the other, as fast as they go
+		var cmd *exec.Cmd
+		var wait func() error
+		if k%2 == 0 {
+			cmd, wait = start(t, l.home)
+		} else {
+			cmd, wait, _ = launch(t, l.home)
+		}
+		stop, done := make(chan struct{}), make(chan struct{})
+		go func() {
 			defer close(done)
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				content := make([]byte, 1+rng.IntN(3<<20))
-				for j := range content {
-					content[j] = byte(rng.Uint32())
-				}
-				path := filepath.Join(t.TempDir(), fmt.Sprintf("file-%d-%d", k, i))
-				if err := os.WriteFile(path, content, 0o600); err != nil {
-					return
-				}
-				out, err := try(t, home, "store", "put", path, "--json")
-				if err != nil {
-					continue // it was killed on the way: not acknowledged, so nothing is promised
-				}
-				files = append(files, stored{parse[object](t, out).ID, content})
-			}
+			l.run(t, stop)
 		}()
-		time.Sleep(time.Duration(2000+rng.IntN(15000)) * time.Millisecond)
+		time.Sleep(time.Duration(500+moments.IntN(12000)) * time.Millisecond)
 		if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		wait()
 		close(stop)
 		<-done
-		t.Logf("kill %d: %d files acknowledged so far", k+1, len(files))
+		t.Logf("kill %d: %d files acknowledged so far", k+1, len(l.files))
 	}
-	if len(files) == 0 {
+	if len(l.files) == 0 {
 		t.Fatal("nothing was stored under load")
 	}
-	cmd, wait := start(t, home)
-	for _, f := range files {
-		out := filepath.Join(t.TempDir(), "back")
-		cairn(t, home, "store", "get", f.id, out)
-		if back, err := os.ReadFile(out); err != nil || !bytes.Equal(back, f.content) {
-			t.Errorf("file %s of %d bytes came back changed: %v", f.id, len(f.content), err)
+	for range 2 {
+		_, wait := start(t, l.home)
+		l.back(t)
+		settled(t, l.home)
+		cairn(t, l.home, "down")
+		if err := wait(); err != nil {
+			t.Errorf("down: %v", err)
 		}
-		os.Remove(out)
-	}
-	settled(t, home)
-	cairn(t, home, "down")
-	if err := wait(); err != nil {
-		t.Errorf("down: %v", err)
-	}
-	if cmd.ProcessState.ExitCode() != 0 {
-		t.Errorf("up ended with %v", cmd.ProcessState)
 	}
 }
 
-// settled checks the books: they balance, and every device's claimed money is at most what it earned.
+// settled checks the books: they balance, every device's claimed money is at most what it earned, totals never fell, and the
+// newest tallies are what their batches give.
 func settled(t *testing.T, home string) {
 	t.Helper()
 	cairn(t, home, "claim", "--all", "--json")
@@ -194,6 +250,26 @@ func settled(t *testing.T, home string) {
 	for _, d := range parse[[]explorer.Device](t, cairn(t, home, "device", "list", "--json")) {
 		if d.Claimed > d.Earned {
 			t.Errorf("%s claimed %d of %d", d.Device, d.Claimed, d.Earned)
+		}
+	}
+	tallies := parse[[]explorer.Tally](t, cairn(t, home, "tally", "list", "--limit", "1000", "--json")) // the newest first
+	seen := map[types.Epoch]bool{}
+	var paid types.Credit
+	var amount types.Ustone
+	for i, tally := range slices.Backward(tallies) {
+		if seen[tally.Epoch] {
+			t.Errorf("epoch %d is listed twice", tally.Epoch)
+		}
+		seen[tally.Epoch] = true
+		if tally.Status != ledger.Accepted && tally.Status != ledger.Final {
+			continue
+		}
+		if tally.Paid < paid || tally.Amount < amount {
+			t.Errorf("epoch %d: paid %d after %d, amount %d after %d", tally.Epoch, tally.Paid, paid, tally.Amount, amount)
+		}
+		paid, amount = tally.Paid, tally.Amount
+		if i < 5 {
+			cairn(t, home, "tally", "verify", "--epoch", fmt.Sprint(tally.Epoch)) // exits 0 only if equal
 		}
 	}
 }
