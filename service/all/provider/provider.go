@@ -31,5 +31,7 @@ func Local() []role.Provider {
 
 // Makers returns the categories' makers, for a device that its owner sets up.
 func Makers() []role.Maker {
-	return nil
+	return []role.Maker{
+		storage.Maker{},
+	}
 }

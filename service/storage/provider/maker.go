@@ -1,0 +1,84 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/storage"
+)
+
+// Offer is what an owner sets of a storage device: the part of node.json under "storage".
+type Offer struct {
+	Listen   string `json:"listen"`         // host:port of the transfer protocol
+	Address  string `json:"address"`        // host:port at which customers reach it; "" where Listen names a host
+	Capacity uint64 `json:"capacity_bytes"` // of shards, at most
+	KeepFree uint64 `json:"keep_free_bytes"`
+	Price    uint64 `json:"price"`        // micro-credits per 2⁴⁰ byte·epochs
+	Egress   uint64 `json:"egress_price"` // micro-credits per 2⁴⁰ bytes read
+}
+
+// Maker makes storage providers.
+type Maker struct{}
+
+var _ role.Maker = Maker{}
+
+// keepFree is how much of a disk is left to others by default.
+const keepFree = 2 << 30
+
+// Category is storage.
+func (Maker) Category() types.Category { return types.Storage }
+
+// Find proposes four fifths of what is free on the disk that would hold the shards, less what is left to others.
+func (Maker) Find(_ context.Context, dir string) (json.RawMessage, string, error) {
+	place := dir
+	var disk syscall.Statfs_t
+	for { // dir may not exist yet: its disk is that of the first parent that does
+		err := syscall.Statfs(place, &disk)
+		if err == nil {
+			break
+		}
+		if !os.IsNotExist(err) || place == filepath.Dir(place) {
+			return nil, "", fmt.Errorf("storage: look at the disk of %s: %w", dir, err)
+		}
+		place = filepath.Dir(place)
+	}
+	free, all := disk.Bavail*uint64(disk.Bsize), disk.Blocks*uint64(disk.Bsize)
+	line := fmt.Sprintf("%d GiB of %d GiB free", free>>30, all>>30)
+	if free < keepFree+1<<30 {
+		return nil, line + ": too little", nil
+	}
+	offer, err := json.Marshal(&Offer{
+		Listen: ":7440", Capacity: (free - keepFree) / 5 * 4 >> 30 << 30, KeepFree: keepFree, Price: storage.Reference, Egress: priceEgress,
+	})
+	return offer, line, err
+}
+
+// New returns the provider that an offer describes.
+func (Maker) New(offer json.RawMessage) (role.Provider, error) {
+	var o Offer
+	d := json.NewDecoder(bytes.NewReader(offer))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&o); err != nil {
+		return nil, fmt.Errorf("storage: offer: %w", err)
+	}
+	for name, address := range map[string]string{"listen": o.Listen, "address": o.Address} {
+		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
+			return nil, fmt.Errorf("storage: offer: %s %q: want host:port", name, address)
+		}
+	}
+	if host, _, _ := net.SplitHostPort(o.Listen); o.Address == "" && host == "" {
+		return nil, fmt.Errorf("storage: offer: address: customers need to know where this device is: set it to host:port")
+	}
+	if o.Price >= storage.MaxPrice || o.Egress >= storage.MaxPrice {
+		return nil, fmt.Errorf("storage: offer: a price of %d, want below %d", max(o.Price, o.Egress), uint64(storage.MaxPrice))
+	}
+	return New(Config{Listen: o.Listen, Address: o.Address, Capacity: o.Capacity, KeepFree: o.KeepFree, Price: o.Price, Egress: o.Egress}), nil
+}

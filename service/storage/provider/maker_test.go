@@ -1,0 +1,35 @@
+package provider
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestMaker(t *testing.T) {
+	offer, line, err := Maker{}.Find(t.Context(), filepath.Join(t.TempDir(), "not", "there", "yet"))
+	if err != nil || !strings.Contains(line, "GiB free") {
+		t.Fatalf("%q: %v", line, err)
+	}
+	if offer == nil {
+		t.Skip("this disk is too full to offer anything")
+	}
+	var o Offer
+	if err := json.Unmarshal(offer, &o); err != nil || o.Capacity == 0 || o.Price == 0 || o.Egress == 0 {
+		t.Fatalf("%s: %v", offer, err)
+	}
+	if _, err := (Maker{}).New(offer); err == nil || !strings.Contains(err.Error(), "address") {
+		t.Errorf("an offer that tells customers no address: %v", err)
+	}
+	o.Address = "example.org:7440"
+	full, _ := json.Marshal(&o)
+	if p, err := (Maker{}).New(full); err != nil || p.Category() != (Maker{}).Category() {
+		t.Errorf("%v", err)
+	}
+	for _, bad := range []string{`{"listen":":1","address":"x:1","speed":9}`, `{"listen":"nonsense"}`, `[]`, `{"listen":"h:1","price":1099511627776}`} {
+		if _, err := (Maker{}).New(json.RawMessage(bad)); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}
