@@ -1,0 +1,191 @@
+package main
+
+import "fmt"
+
+// section is a part of the table: some runs, and what is read from them.
+type section struct {
+	name    string
+	runs    []run
+	figures []figure
+}
+
+// figure is a row to be: how it is computed from metrics.
+type figure struct {
+	name   string
+	unit   string
+	value  source
+	beside string // what the peer is
+	peer   source // the zero source for none
+	// ratio is a metric that compares value and peer within the same seconds, or "" to divide their medians.
+	ratio  string
+	target target
+	bound  string
+}
+
+// source is a number: a metric's median times scale (0 is 1), or, without a metric, a constant.
+type source struct {
+	metric string
+	scale  float64
+	is     float64
+}
+
+func metric(name string) source             { return source{metric: name} }
+func scaled(name string, by float64) source { return source{metric: name, scale: by} }
+func constant(v float64) source             { return source{is: v} }
+func (s source) isNone() bool               { return s == source{} }
+func (s source) read(m metrics) (v float64, ok bool) {
+	if s.metric == "" {
+		return s.is, true
+	}
+	if v, ok = m.median(s.metric); ok && s.scale != 0 {
+		v *= s.scale
+	}
+	return v, ok
+}
+
+// target is what a ratio should be: from low to high; 0 is no bound. The zero target sets none.
+type target struct{ low, high float64 }
+
+func (t target) String() string {
+	switch {
+	case t == target{}:
+		return ""
+	case t.high == 0:
+		return fmt.Sprintf("≥ %.4g", t.low)
+	case t.low == 0:
+		return fmt.Sprintf("≤ %.4g", t.high)
+	}
+	return fmt.Sprintf("%.4g–%.4g", t.low, t.high)
+}
+
+// verdict rounds to what the table prints.
+func (t target) verdict(ratio float64) string {
+	switch {
+	case t == target{}:
+		return informs
+	case ratio < t.low || t.high != 0 && ratio > t.high:
+		return missed
+	}
+	return met
+}
+
+// row computes the figure.
+func (f *figure) row(section string, m metrics) Row {
+	r := Row{Section: section, Figure: f.name, Unit: f.unit, Beside: f.beside, Target: f.target.String(), Verdict: unknown, Bound: f.bound}
+	var ok, peered bool
+	if r.Value, ok = f.value.read(m); !ok {
+		return r
+	}
+	if f.peer.isNone() {
+		r.Verdict = informs
+		return r
+	}
+	if r.Peer, peered = f.peer.read(m); !peered || r.Peer == 0 {
+		return r
+	}
+	r.Ratio = r.Value / r.Peer
+	if f.ratio != "" {
+		if r.Ratio, ok = m.median(f.ratio); !ok {
+			return r
+		}
+	}
+	r.Verdict = f.target.verdict(r.Ratio)
+	return r
+}
+
+var (
+	half   = target{low: 0.5}
+	within = target{high: 1}
+	flat   = target{low: 0.8, high: 1.2}
+	equal  = target{low: 0.99, high: 1.01}
+)
+
+const (
+	small  = "Apply/devices=0010000/cpu=2"
+	medium = "Apply/devices=0100000/cpu=2"
+	large  = "Apply/devices=1000000/cpu=2"
+	few    = "Epoch/devices=000010"
+	some   = "Epoch/devices=001000"
+	many   = "Epoch/devices=100000"
+	proven = "Proven"
+	proof  = "Proof"
+)
+
+var sections = []section{
+	{
+		name: "intake",
+		runs: []run{{"./verifier", "^Benchmark(Verify|Intake)$", "2x", 3}},
+		figures: []figure{
+			{name: "intake end to end, 1 envelope a message", unit: "/s·core", value: metric("Intake/Submit1 envelopes/s/core"), beside: "curve25519-voi, batches of 1,024",
+				peer: metric("Intake/Submit1 raw/s"), ratio: "Intake/Submit1 ratio", target: half, bound: "one ack to sign for each author and moment; bus, decoding, log and index"},
+			{name: "intake end to end, 8 a message", unit: "/s·core", value: metric("Intake/Submit8 envelopes/s/core"), beside: "the same",
+				peer: metric("Intake/Submit8 raw/s"), ratio: "Intake/Submit8 ratio", target: half, bound: "the same, shared by 8"},
+			{name: "intake: checking signatures alone", unit: "/s·core", value: metric("Verify envelopes/s"), beside: "the same",
+				peer: metric("Verify raw/s"), ratio: "Verify ratio", target: target{low: 0.85}, bound: "what is signed is put together for each envelope"},
+		},
+	},
+	{
+		name: "tally",
+		runs: []run{
+			{"./core/tally", "^BenchmarkApply$/^devices=0010000$/^cpu=2$", "10x", 3},
+			{"./core/tally", "^BenchmarkApply$/^devices=0100000$/^cpu=2$", "2x", 3},
+			{"./core/tally", "^BenchmarkApply$/^devices=1000000$/^cpu=2$", "2x", 1},
+		},
+		figures: []figure{
+			{name: "10⁶ devices, 10⁶ receipts: processor time, all cores", unit: "s", value: scaled(large+" cpu-ns/device", 1e-3), beside: "limit", peer: constant(15), target: within,
+				bound: "memory: a million records each of devices, sessions, accounts and keys"},
+			{name: "the same: time on the clock, 2 cores", unit: "s", value: scaled(large+" ns/op", 1e-9), beside: "limit; counts only on an idle machine", peer: constant(15)},
+			{name: "the same: memory", unit: "MiB", value: metric(large + " MiB"), beside: "limit", peer: constant(3 << 10), target: within, bound: "two states at once, and the batch"},
+			{name: "cost of a device at 10⁵", unit: "ns", value: metric(medium + " cpu-ns/device"), beside: "at 10⁴", peer: metric(small + " cpu-ns/device"), target: flat},
+			{name: "cost of a device at 10⁶", unit: "ns", value: metric(large + " cpu-ns/device"), beside: "at 10⁴", peer: metric(small + " cpu-ns/device"), target: flat,
+				bound: "processor caches, and the garbage collector near its limit of memory"},
+		},
+	},
+	{
+		name: "chain",
+		runs: []run{
+			{"./chain/client", "^BenchmarkEpoch$", "3x", 1},
+			{"./chain/client", "^BenchmarkClaims$", "4x", 3},
+			{"./chain/x/tally/keeper", "^BenchmarkProven$", "0.3s", 5},
+		},
+		figures: []figure{
+			{name: "gas of an epoch, 1,000 devices", unit: "gas", value: metric(some + " gas/epoch"), beside: "10 devices", peer: metric(few + " gas/epoch"), target: equal, bound: "numbers with more digits take a byte more"},
+			{name: "gas of an epoch, 100,000 devices", unit: "gas", value: metric(many + " gas/epoch"), beside: "10 devices", peer: metric(few + " gas/epoch"), target: equal},
+			{name: "bytes of its transactions, 1,000 devices", unit: "B", value: metric(some + " tx-bytes/epoch"), beside: "10 devices", peer: metric(few + " tx-bytes/epoch"), target: equal},
+			{name: "bytes of its transactions, 100,000 devices", unit: "B", value: metric(many + " tx-bytes/epoch"), beside: "10 devices", peer: metric(few + " tx-bytes/epoch"), target: equal},
+			{name: "bytes written to the state, 1,000 devices", unit: "B", value: metric(some + " state-bytes/epoch"), beside: "10 devices", peer: metric(few + " state-bytes/epoch"), target: equal},
+			{name: "bytes written to the state, 100,000 devices", unit: "B", value: metric(many + " state-bytes/epoch"), beside: "10 devices", peer: metric(few + " state-bytes/epoch"), target: equal},
+			{name: "claims, 200 a transaction", unit: "/s", value: metric("Claims claims/s"), beside: "bank sends, same chain", peer: metric("Claims sends/s"), ratio: "Claims ratio", target: target{low: 2},
+				bound: "application alone, without consensus"},
+			{name: "one claim's proof at 10⁶ devices", unit: "B", value: metric(proven + " bytes/proof"), beside: "limit", peer: constant(1024), target: within},
+			{name: "checking it", unit: "µs", value: scaled(proven+" ns/op", 1e-3), beside: "limit", peer: constant(50), target: within},
+		},
+	},
+	{
+		name:    "store",
+		runs:    []run{{"./network", "^BenchmarkStore$", "3x", 1}, {"./service/storage", "^BenchmarkProof$", "0.3s", 5}},
+		figures: append(append(storeFigures("disk"), storeFigures("memory")...), proofFigures...),
+	},
+}
+
+// storeFigures are those of a place where shards are kept.
+func storeFigures(place string) []figure {
+	at := "Store/" + place + " "
+	list := []figure{}
+	for _, op := range []struct{ name, bound string }{
+		{"put", "gateway and all 8 devices share these cores: beside the pipeline, two bytes for each of the object are encrypted for TLS, copied through the kernel twice, decrypted, hashed again and written"},
+		{"get", "the same cores again: TLS on both sides, copies through the kernel, and two spare shards in six that are read ahead of need"},
+	} {
+		list = append(list,
+			figure{name: op.name + ", shards on " + place, unit: "MiB/s", value: metric(at + op.name + "-MiB/s"), beside: "pipeline in memory, all cores", peer: metric(at + op.name + "-limit-MiB/s"),
+				ratio: at + op.name + "-ratio", target: half, bound: op.bound},
+			figure{name: op.name + ", per second of processor time", unit: "MiB/s", value: metric(at + op.name + "-per-core-MiB/s"), beside: "pipeline in memory, one core", peer: metric(at + op.name + "-core-limit-MiB/s")},
+		)
+	}
+	return append(list, figure{name: "write and fsync on " + place + ", for comparison", unit: "MiB/s", value: metric(at + "disk-MiB/s"), bound: "a put writes twice its bytes"})
+}
+
+var proofFigures = []figure{
+	{name: "storage proof of 1 TiB", unit: "B", value: metric(proof + " bytes/proof"), beside: "limit", peer: constant(2300), target: within, bound: "1 KiB of it is the chunk"},
+	{name: "checking it", unit: "µs", value: scaled(proof+" ns/op", 1e-3), beside: "limit", peer: constant(50), target: within},
+}
