@@ -176,7 +176,10 @@ func (d *Device) Notices(ctx context.Context) <-chan role.Notice {
 }
 
 // Submit takes evidence on for the current epoch.
-func (d *Device) Submit(_ context.Context, kind evidence.Kind, body []byte) error {
+func (d *Device) Submit(ctx context.Context, kind evidence.Kind, body []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if d.Full != nil {
 		if err := d.Full(); err != nil {
 			return err
@@ -193,7 +196,10 @@ func (d *Device) Submit(_ context.Context, kind evidence.Kind, body []byte) erro
 }
 
 // SubmitReceipt countersigns a receipt and takes it on, with its ask.
-func (d *Device) SubmitReceipt(_ context.Context, signed *receipt.Signed) error {
+func (d *Device) SubmitReceipt(ctx context.Context, signed *receipt.Signed) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if d.Full != nil {
 		if err := d.Full(); err != nil {
 			return err

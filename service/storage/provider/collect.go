@@ -72,6 +72,9 @@ func (d *device) collect(ctx context.Context, v *view) error {
 	if err := d.keepProgress(paying); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
+	if len(receipts) > 0 {
+		d.cfg.at("paid")
+	}
 	for _, r := range receipts {
 		errs = append(errs, d.host.SubmitReceipt(ctx, r)) // one that fails is made up for by the next epoch's
 	}

@@ -35,6 +35,15 @@ type Config struct {
 	Scrub time.Duration
 	// Log tunes the shard store; its Dir, Capacity and KeepFree are set from the above.
 	Log shardlog.Config
+
+	step func(name string) // tests stop the device here
+}
+
+// at is called where a crash would cut off half of something.
+func (c *Config) at(name string) {
+	if c.step != nil {
+		c.step(name)
+	}
 }
 
 // Protocol figures that customers rely on too.

@@ -236,6 +236,7 @@ func (d *device) answer(ctx context.Context, v *view) error {
 		return err
 	}
 	t.answered = true
+	d.cfg.at("answered")
 	d.log.Debug("storage: answered", "epoch", v.Epoch, "positions", len(draws))
 	return d.books.setAnswered(v.Epoch)
 }
@@ -337,6 +338,9 @@ func (d *device) handIn(ctx context.Context, v *view) error {
 	}
 	// Noted before it is handed in: a crash between the two costs an epoch, the other way round a refusal.
 	err := d.keepProgress(sessions)
+	if len(list) > 0 {
+		d.cfg.at("noted")
+	}
 	for i := range list {
 		if err == nil {
 			err = d.submit(ctx, &list[i])

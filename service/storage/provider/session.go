@@ -153,13 +153,16 @@ func (d *device) commit(s *session, c *storage.Commit, p *peer) (*storage.Commit
 			h.Revision, root.Hash, root.Sum, list.Len(), h.Root, h.Bytes, h.Shards)
 		return nil, errors.Join(err, list.Undo())
 	}
+	d.cfg.at("applied")
 	if err := d.store.Sync(); err != nil {
 		return nil, errors.Join(err, list.Undo())
 	}
+	d.cfg.at("synced")
 	if err := d.enter(s, c, appended); err != nil {
 		d.lapse(s)
 		return nil, err
 	}
+	d.cfg.at("entered")
 	d.shelf.take(appended...)
 	d.dirty(s)
 	return d.countersign(h), nil
@@ -312,6 +315,9 @@ func (d *device) settle(s *session, revision uint64) error {
 			return err
 		}
 		s.record = next
+		if len(gone) > 0 {
+			d.cfg.at("folded")
+		}
 		if s.shards != nil {
 			s.shards.Forget(s.record.Base)
 		}

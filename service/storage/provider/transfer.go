@@ -39,6 +39,7 @@ func (s *server) putShard(w http.ResponseWriter, r *http.Request, p *peer) error
 	if err := s.d.store.Put(key, 0, shard); err != nil {
 		return err
 	}
+	s.d.cfg.at("stored")
 	if err := s.d.shelf.add(key, s.d.now()+grace); err != nil {
 		return errors.Join(err, s.d.store.Delete(key))
 	}
