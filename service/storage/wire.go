@@ -11,6 +11,7 @@ const (
 	RootMismatch  types.Reason = "storage.root_mismatch"
 	ShardMismatch types.Reason = "storage.shard_mismatch"
 	NoShard       types.Reason = "storage.no_shard"
+	TooSlow       types.Reason = "storage.too_slow"
 	TooFewDevices types.Reason = "storage.too_few_devices"
 	ShardsLost    types.Reason = "storage.shards_lost"
 	NoObject      types.Reason = "storage.no_object"
@@ -28,6 +29,7 @@ func customerReasons() []types.ReasonInfo {
 		{Reason: RootMismatch, Sentence: "Device and customer arrive at different holdings.", Try: "Both go back to the last co-signed revision and replay; the gateway does so by itself."},
 		{Reason: ShardMismatch, Sentence: "The bytes are not those that the shard's name stands for.", Try: "Read the shard from another device, or rebuild it."},
 		{Reason: NoShard, Sentence: "The device does not have the shard, for this account.", Try: "Send it again, read it from another device, or rebuild it."},
+		{Reason: TooSlow, Sentence: "The request took longer to arrive than its bytes may take.", Try: "Send at 64 KiB/s or faster; the gateway tries other devices by itself."},
 		{Reason: TooFewDevices, Sentence: "Fewer devices than the profile demands took their shards.", Try: "Try again; add devices, or store with a smaller profile."},
 		{Reason: ShardsLost, Sentence: "Fewer shards than the profile needs could be read; the message names the segment and its slots.", Try: "Try again when devices are back; other ranges of the object can still be read."},
 		{Reason: NoObject, Sentence: "The account has stored no object of this id.", Try: "List what there is: `cairn store list`."},

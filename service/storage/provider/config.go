@@ -36,7 +36,8 @@ type Config struct {
 	// Log tunes the shard store; its Dir, Capacity and KeepFree are set from the above.
 	Log shardlog.Config
 
-	step func(name string) // tests stop the device here
+	step     func(name string) // tests stop the device here
+	patience time.Duration     // see const patience
 }
 
 // at is called where a crash would cut off half of something.
@@ -77,6 +78,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Scrub == 0 {
 		c.Scrub = 14 * 24 * time.Hour
+	}
+	if c.patience == 0 {
+		c.patience = patience
 	}
 	c.Log.Capacity, c.Log.KeepFree = c.Capacity, c.KeepFree
 	return c

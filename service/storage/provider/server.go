@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -177,6 +178,8 @@ func status(err error) int {
 		return http.StatusNotFound
 	case storage.RootMismatch, storage.AskExpired, storage.SessionClosed, storage.HoldingStale, storage.HoldingTerms, types.FallingTotals, types.SessionMismatch:
 		return http.StatusConflict
+	case storage.TooSlow:
+		return http.StatusRequestTimeout
 	case types.Oversize:
 		return http.StatusRequestEntityTooLarge
 	case "":
@@ -223,11 +226,15 @@ func (s *server) peer(r *http.Request) (*peer, error) {
 }
 
 // body reads a request's body of at most limit bytes into buf, which it makes longer if need be. Its sender has to keep up.
-func body(w http.ResponseWriter, r *http.Request, buf []byte, limit int64) ([]byte, error) {
+func (s *server) body(w http.ResponseWriter, r *http.Request, buf []byte, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, types.Refuse(types.Oversize, "storage: a body of %d bytes, at most %d are taken", r.ContentLength, limit)
 	}
-	if err := allow(w, limit, (*http.ResponseController).SetReadDeadline); err != nil {
+	length := r.ContentLength
+	if length < 0 {
+		length = limit
+	}
+	if err := s.allow(w, length, (*http.ResponseController).SetReadDeadline); err != nil {
 		return nil, err
 	}
 	in := http.MaxBytesReader(w, r.Body, limit)
@@ -245,6 +252,8 @@ func body(w http.ResponseWriter, r *http.Request, buf []byte, limit int64) ([]by
 			return buf[:n], nil
 		case errors.As(err, &over):
 			return nil, types.Refuse(types.Oversize, "storage: a body of more than %d bytes", limit)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, types.Refuse(storage.TooSlow, "storage: %d of %d bytes came in time", n, length)
 		case err != nil:
 			return nil, fmt.Errorf("storage: read request: %w", err)
 		}
@@ -252,8 +261,8 @@ func body(w http.ResponseWriter, r *http.Request, buf []byte, limit int64) ([]by
 }
 
 // allow sets a deadline that leaves time for n bytes.
-func allow(w http.ResponseWriter, n int64, set func(*http.ResponseController, time.Time) error) error {
-	return set(http.NewResponseController(w), time.Now().Add(patience+time.Duration(n)*time.Second/slowest))
+func (s *server) allow(w http.ResponseWriter, n int64, set func(*http.ResponseController, time.Time) error) error {
+	return set(http.NewResponseController(w), time.Now().Add(s.d.cfg.patience+time.Duration(n)*time.Second/slowest))
 }
 
 // buffer waits for memory and returns a shard's worth of it, which goes back with the function.

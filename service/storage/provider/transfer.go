@@ -29,7 +29,7 @@ func (s *server) putShard(w http.ResponseWriter, r *http.Request, p *peer) error
 		return err
 	}
 	defer free()
-	shard, err := body(w, r, buf[:], storage.MaxShard)
+	shard, err := s.body(w, r, buf[:], storage.MaxShard)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (s *server) sendShard(w http.ResponseWriter, r *http.Request, key shardlog.
 	whole := s.buffers.Get().(*[storage.MaxShard]byte)
 	defer s.buffers.Put(whole)
 	buf := whole[:piece]
-	if err := allow(w, int64(length), (*http.ResponseController).SetWriteDeadline); err != nil {
+	if err := s.allow(w, int64(length), (*http.ResponseController).SetWriteDeadline); err != nil {
 		return 0, err
 	}
 	for at := 0; at < length; at += len(buf) {
@@ -149,7 +149,7 @@ func (s *server) sendSlice(w http.ResponseWriter, r *http.Request, key shardlog.
 	if err != nil {
 		return 0, err
 	}
-	if err := allow(w, int64(len(slice)), (*http.ResponseController).SetWriteDeadline); err != nil {
+	if err := s.allow(w, int64(len(slice)), (*http.ResponseController).SetWriteDeadline); err != nil {
 		return 0, err
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
@@ -167,7 +167,7 @@ func (s *server) postCommit(w http.ResponseWriter, r *http.Request, p *peer) err
 		return err
 	}
 	defer free()
-	raw, err := body(w, r, buf[:0:storage.MaxShard], storage.MaxCommit)
+	raw, err := s.body(w, r, buf[:0:storage.MaxShard], storage.MaxCommit)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (s *server) postCommit(w http.ResponseWriter, r *http.Request, p *peer) err
 }
 
 func (s *server) postLadder(w http.ResponseWriter, r *http.Request, p *peer) error {
-	raw, err := body(w, r, make([]byte, 0, 12<<10), 64<<10)
+	raw, err := s.body(w, r, make([]byte, 0, 12<<10), 64<<10)
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (s *server) postLadder(w http.ResponseWriter, r *http.Request, p *peer) err
 }
 
 func (s *server) postReceipt(w http.ResponseWriter, r *http.Request, p *peer) error {
-	raw, err := body(w, r, make([]byte, 0, receipt.MaxSigned), receipt.MaxSigned)
+	raw, err := s.body(w, r, make([]byte, 0, receipt.MaxSigned), receipt.MaxSigned)
 	if err != nil {
 		return err
 	}
