@@ -80,6 +80,7 @@ func (c *chain) edit(cdc codec.Codec, s app.State, list []local.Validator, epoch
 	var tally tallytypes.GenesisState
 	cdc.MustUnmarshalJSON(s[tallytypes.ModuleName], &tally)
 	tally.Params.EpochBlocks, tally.Params.AppealWindow, tally.Params.VoteBlocks = epoch, 1, epoch/2
+	tally.Params.MaxVotes = 100 // the twin repeats votes for ever
 	for i, v := range list {
 		owner := types.Account(v.Account)
 		seat := ledgertest.NewVerifier(owner, byte(i))
@@ -94,7 +95,7 @@ func (c *chain) edit(cdc codec.Codec, s app.State, list []local.Validator, epoch
 	cdc.MustUnmarshalJSON(s[rewardtypes.ModuleName], &reward)
 	for i := range reward.Params.Categories {
 		if k := &reward.Params.Categories[i]; k.Category == uint32(ledgertest.Category) {
-			k.Quota = 1 << 44 // a bond of about 25 STONE
+			k.Quota, k.Target = 1<<44, "1000000000000000000" // a bond of about 25 STONE
 		}
 	}
 	s[rewardtypes.ModuleName] = cdc.MustMarshalJSON(&reward)

@@ -214,9 +214,9 @@ func sortByKey(list []types.Verifier) error {
 	return nil
 }
 
-// seats fills in verifiers and leaders: those of the view of one appeal window before (the first view, in the beginning), with no
-// more power than the validator has in the view of the epoch itself. Leaders are drawn by the seed of the epoch before, so that
-// neither keys nor power can be chosen once it is known.
+// seats fills in verifiers and leaders: those of the view of one appeal window before (the first view, in the beginning). Leaders are
+// drawn by the seed of the epoch before from keys and power as of then, so that neither can be chosen once it is known. What
+// counts towards a threshold is no more than the validator has in the view of the epoch itself: 0 for who was jailed since.
 func (k Keeper) seats(ctx context.Context, p *types.Params, rec *types.Epoch) error {
 	from := uint64(1)
 	if rec.Epoch > p.AppealWindow {
@@ -237,9 +237,9 @@ func (k Keeper) seats(ctx context.Context, p *types.Params, rec *types.Epoch) er
 	rec.Verifiers = nil
 	var powers []uint64
 	for _, v := range list {
-		if v.Power = min(v.Power, now[v.Owner]); v.Power > 0 {
-			rec.Verifiers, powers = append(rec.Verifiers, v), append(powers, v.Power)
-		}
+		powers = append(powers, v.Power) // as of then: what happens to a validator since does not move the draw
+		v.Power = min(v.Power, now[v.Owner])
+		rec.Verifiers = append(rec.Verifiers, v)
 	}
 	seed, err := k.seed(ctx, max(1, rec.Epoch-1))
 	if err != nil {

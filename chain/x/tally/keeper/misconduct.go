@@ -142,11 +142,17 @@ func (k Keeper) jail(ctx sdk.Context, owner, why string) error {
 func (k Keeper) slash(ctx sdk.Context, owner string, amount core.Ustone, power, at uint64) (taken core.Ustone) {
 	k.attempt(ctx, "slash", func(c sdk.Context) error {
 		v, consensus, ok, err := k.validator(c, owner)
-		if err != nil || !ok || v.IsUnbonded() || power == 0 || amount == 0 {
+		if err != nil || !ok || v.IsUnbonded() || amount == 0 {
 			return err
 		}
-		stake := k.staking.PowerReduction(c).MulRaw(int64(power))
-		fraction := math.LegacyMinDec(math.LegacyOneDec(), math.LegacyNewDec(int64(amount)).QuoInt(stake))
+		if power == 0 { // it had none in that epoch any more: its stake is what it has now
+			if power = v.Tokens.Quo(k.staking.PowerReduction(c)).Uint64(); power == 0 {
+				return nil
+			}
+		}
+		stake := math.LegacyNewDecFromInt(k.staking.PowerReduction(c).MulRaw(int64(power)))
+		// Rounded up in the eighteenth place, so that what x/staking rounds down is the amount.
+		fraction := math.LegacyMinDec(math.LegacyOneDec(), math.LegacyNewDec(int64(amount)).QuoRoundUp(stake))
 		burned, err := k.staking.Slash(c, consensus, min(int64(at), c.BlockHeight()), int64(power), fraction)
 		if err != nil {
 			return err
@@ -286,6 +292,9 @@ func (k Keeper) countMissed(ctx sdk.Context, e core.Epoch) error {
 		return nil
 	}
 	for i, seat := range rec.Verifiers {
+		if seat.Power == 0 {
+			continue
+		}
 		missed := false
 		for j := range headers {
 			missed = missed || !signed(headers[j].Bitmap, i)
