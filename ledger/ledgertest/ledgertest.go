@@ -198,8 +198,8 @@ func (b *Books) Fold(s *tally.Settlement) error {
 	return nil
 }
 
-// leaves returns the leaves of the devices tree, by key.
-func (b *Books) leaves() []tally.Leaf {
+// Leaves returns the leaves of the devices tree, by key.
+func (b *Books) Leaves() []tally.Leaf {
 	var out []tally.Leaf
 	for _, k := range sortedKeys(b.Lines) {
 		l := b.Lines[k]
@@ -218,7 +218,7 @@ func nodes(leaves []tally.Leaf) []merkle.Node {
 
 // Header closes the books of an epoch: the header of the round's leader.
 func (b *Books) Header(chain string, ep *ledger.Epoch, round uint8, vrf types.PrivateKey) (*tally.Header, error) {
-	leaves := b.leaves()
+	leaves := b.Leaves()
 	root, err := merkle.SumRoot(nodes(leaves))
 	if err != nil {
 		return nil, err
@@ -246,7 +246,7 @@ func (b *Books) Header(chain string, ep *ledger.Epoch, round uint8, vrf types.Pr
 
 // Claim returns the claim of a device against the header that the books closed last.
 func (b *Books) Claim(e types.Epoch, device types.Key) (ledger.Claim, error) {
-	leaves := b.leaves()
+	leaves := b.Leaves()
 	for i := range leaves {
 		if leaves[i].Device == device {
 			proof, err := merkle.SumProve(nodes(leaves), i)
