@@ -229,7 +229,7 @@ func BenchmarkClaims(b *testing.B) {
 
 		txs = txs[:0]
 		for i := range sends {
-			to := types.Account{byte(i), byte(i >> 8), 1}
+			to := c.accounts[1+i%2]
 			txs = append(txs, from.tx(200_000, &banktypes.MsgSend{
 				FromAddress: c.accounts[0].String(), ToAddress: to.String(), Amount: sdk.NewCoins(sdk.NewCoin(app.Denom, math.NewInt(1))),
 			}))
