@@ -20,7 +20,6 @@ import (
 	"github.com/cairn-network/cairn/chain/app/solo"
 	"github.com/cairn-network/cairn/chain/client"
 	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
-	devicetypes "github.com/cairn-network/cairn/chain/x/device/types"
 	rewardtypes "github.com/cairn-network/cairn/chain/x/reward/types"
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
 	"github.com/cairn-network/cairn/core/types"
@@ -41,19 +40,12 @@ type chain struct {
 	verifiers  []ledgertest.Verifier
 	accounts   []types.Account
 	validators []local.Validator
-	devices    func(*devicetypes.GenesisState, []types.Account)
 }
 
 // made returns a chain whose epochs have that many blocks, not started.
 func made(t testing.TB, validators int, epoch uint64) *chain {
 	t.Helper()
-	return madeWith(t, validators, epoch, func(*devicetypes.GenesisState, []types.Account) {})
-}
-
-// madeWith is made with devices in its genesis.
-func madeWith(t testing.TB, validators int, epoch uint64, devices func(*devicetypes.GenesisState, []types.Account)) *chain {
-	t.Helper()
-	c := &chain{devices: devices, keys: keyring.NewInMemory(app.NewEncoding().Codec)}
+	c := &chain{keys: keyring.NewInMemory(app.NewEncoding().Codec)}
 	g := local.Genesis{ChainID: chainID, Stake: math.NewInt(stake), Balance: math.NewInt(10_000 * stone), BlockTime: blockTime}
 	for range validators {
 		g.Homes = append(g.Homes, t.TempDir())
@@ -107,10 +99,6 @@ func (c *chain) edit(cdc codec.Codec, s app.State, list []local.Validator, epoch
 		}
 	}
 	s[rewardtypes.ModuleName] = cdc.MustMarshalJSON(&reward)
-	var device devicetypes.GenesisState
-	cdc.MustUnmarshalJSON(s[devicetypes.ModuleName], &device)
-	c.devices(&device, c.accounts)
-	s[devicetypes.ModuleName] = cdc.MustMarshalJSON(&device)
 	var credit credittypes.GenesisState
 	cdc.MustUnmarshalJSON(s[credittypes.ModuleName], &credit)
 	credit.Params.MinOpening = 1
