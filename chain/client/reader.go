@@ -181,6 +181,9 @@ func (c *Client) Changes(ctx context.Context, e types.Epoch, region types.Region
 			return nil, fmt.Errorf("client: registry change %d of epoch %d: %w", i, e, err)
 		}
 	}
+	if hash := tally.HashChanges(out); hash.String() != res.Hash {
+		return nil, fmt.Errorf("client: registry changes of epoch %d hash to %s, the node says %s", e, hash, res.Hash)
+	}
 	return out, nil
 }
 

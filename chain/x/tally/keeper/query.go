@@ -241,7 +241,7 @@ func (q querier) Changes(ctx context.Context, req *types.QueryChangesRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	res := &types.QueryChangesResponse{Epoch: req.Epoch, Hash: core.Sum(core.Encode(list)).String()}
+	res := &types.QueryChangesResponse{Epoch: req.Epoch, Hash: tally.HashChanges(list).String()}
 	for i := range list {
 		res.Changes = append(res.Changes, core.Encode(&list[i]))
 	}

@@ -1399,7 +1399,7 @@ type QueryChangesResponse struct {
 	Epoch uint64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// core/tally.Change, deterministic CBOR, each.
 	Changes [][]byte `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
-	// SHA-256 over the deterministic CBOR array of all, hexadecimal.
+	// What a header that folds these changes alone shows as its registry, hexadecimal.
 	Hash string `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
 }
 
