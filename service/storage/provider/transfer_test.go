@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
@@ -411,5 +412,33 @@ func TestEgress(t *testing.T) {
 	}
 	if got, want := c.w.State().Line(c.device.Key()).Paid(), types.Credit(28*mib/64); got != want {
 		t.Errorf("paid %d, want %d", got, want)
+	}
+}
+
+// TestStaged: what was staged and never committed goes after two epochs, also when the device was restarted in between.
+func TestStaged(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		c := newClient(t, "customer", config(), 1<<50)
+		kept, left := random(80, 3000), random(81, 4000)
+		c.want("", c.stage(kept), "stage")
+		c.want("", c.stage(left), "stage")
+		c.want("", c.commit(c.next(kept)), "commit")
+		if restart {
+			c.device.Stop()
+			c.device.Start(provider.New(config()))
+			time.Sleep(300 * time.Millisecond) // it looks for what nothing refers to
+			holding, list := c.holding, c.list
+			c = dialClient(t, c.w, c.device, c.m)
+			c.holding, c.list = holding, list
+		}
+		again := c.next(left)
+		for range 4 {
+			c.w.Next()
+		}
+		c.want(storage.NoShard, c.commit(again), "commit what was staged four epochs ago")
+		n := &net{World: c.w, t: t, devices: []*roletest.Device{c.device}}
+		if got := n.used(0); got != 3000 {
+			t.Errorf("restart %t: %d bytes on disk, want 3,000", restart, got)
+		}
 	}
 }
