@@ -28,8 +28,8 @@ const (
 )
 
 // BenchmarkStore puts and gets an object through the gateway of a network of eight devices in this process, as `cairn up` has
-// them, and before and after each runs the pipeline alone, in memory: seal, Reed–Solomon, mask and hash. Rates are in MiB of the
-// object; the lab profile stores two bytes for each. Once with everything on disk, once with everything in memory, where the
+// them. Before and after each it runs the pipeline alone, in memory: seal, Reed–Solomon, mask and hash; and bare devices. Rates are
+// in MiB of the object; the lab profile stores two bytes for each. Once with everything on disk, once with everything in memory, where the
 // system has a folder for that. Medians of its iterations are reported.
 func BenchmarkStore(b *testing.B) {
 	b.Run("disk", func(b *testing.B) { benchStore(b, "") })
@@ -62,6 +62,8 @@ type storeBench struct {
 	coder    *pipeline.Coder
 	manifest *pipeline.Manifest
 	shards   *kept
+	bare     *bare
+	written  *pipeline.Manifest // by bare
 	sums     map[string][]float64
 }
 
@@ -94,6 +96,7 @@ func newStoreBench(b *testing.B, n *Network, home string) *storeBench {
 	if err != nil {
 		b.Fatal(err)
 	}
+	s.bare = newBare(b, home, s.coder)
 	return s
 }
 
@@ -101,11 +104,11 @@ func newStoreBench(b *testing.B, n *Network, home string) *storeBench {
 func (s *storeBench) round(b *testing.B) {
 	var id string
 	var err error
-	s.beside(b, "put", s.encode, func() error {
+	s.beside(b, "put", s.encode, s.barePut, func() error {
 		id, err = s.put(s.data)
 		return err
 	})
-	s.beside(b, "get", s.decode, func() error { return s.get(id) })
+	s.beside(b, "get", s.decode, s.bareGet, func() error { return s.get(id) })
 	s.remove(b, id)
 	start := time.Now()
 	if err := s.write(); err != nil {
@@ -114,24 +117,28 @@ func (s *storeBench) round(b *testing.B) {
 	s.note("disk-MiB/s", mebi(limitSize, time.Since(start)))
 }
 
-// beside runs what, and the pipeline alone before and after it.
-func (s *storeBench) beside(b *testing.B, name string, alone, what func() error) {
-	wall, used := make([]time.Duration, 3), make([]time.Duration, 3)
-	for i, run := range []func() error{alone, what, alone} {
+// beside runs what, and the pipeline alone and with bare devices before and after it.
+func (s *storeBench) beside(b *testing.B, name string, alone, bare, what func() error) {
+	var wall, used [3]time.Duration // of the pipeline alone, with bare devices, and of what
+	for _, i := range []int{0, 1, 2, 1, 0} {
 		cpu, start := processor(), time.Now()
-		if err := run(); err != nil {
+		if err := []func() error{alone, bare, what}[i](); err != nil {
 			b.Fatalf("%s: %v", name, err)
 		}
-		wall[i], used[i] = time.Since(start), processor()-cpu
+		wall[i], used[i] = wall[i]+time.Since(start), used[i]+processor()-cpu
 	}
-	rate, limit := mebi(storeSize, wall[1]), mebi(2*limitSize, wall[0]+wall[2])
-	core := mebi(2*limitSize, used[0]+used[2])
+	rate, limit, floor := mebi(storeSize, wall[2]), mebi(2*limitSize, wall[0]), mebi(2*limitSize, wall[1])
 	s.note(name+"-MiB/s", rate)
 	s.note(name+"-limit-MiB/s", limit)
 	s.note(name+"-ratio", rate/limit)
-	s.note(name+"-core-limit-MiB/s", core) // of one core: for each second of processor time
-	s.note(name+"-core-ratio", rate/core)
-	s.note(name+"-per-core-MiB/s", mebi(storeSize, used[1]))
+	s.note(name+"-bare-MiB/s", floor)
+	s.note(name+"-bare-ratio", rate/floor)
+	rate, limit, floor = mebi(storeSize, used[2]), mebi(2*limitSize, used[0]), mebi(2*limitSize, used[1]) // for each second of processor time
+	s.note(name+"-core-MiB/s", rate)
+	s.note(name+"-core-limit-MiB/s", limit)
+	s.note(name+"-core-ratio", rate/limit)
+	s.note(name+"-core-bare-MiB/s", floor)
+	s.note(name+"-core-bare-ratio", rate/floor)
 }
 
 func (s *storeBench) note(unit string, v float64) { s.sums[unit] = append(s.sums[unit], v) }
@@ -164,6 +171,15 @@ func (s *storeBench) encode() error {
 // decode is what a get computes, with the shards in memory.
 func (s *storeBench) decode() error {
 	return s.coder.Decode(context.Background(), s.manifest, pipeline.BucketKey{}, io.Discard, s.shards)
+}
+
+func (s *storeBench) barePut() (err error) {
+	s.written, err = s.bare.put(s.data[:limitSize])
+	return err
+}
+
+func (s *storeBench) bareGet() error {
+	return s.coder.Decode(context.Background(), s.written, pipeline.BucketKey{}, io.Discard, s.bare)
 }
 
 // write writes what a disk is then asked to keep.
