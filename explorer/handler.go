@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 //go:embed page/*.html page/style.css
@@ -33,26 +34,62 @@ type Status struct {
 // errNotFound is answered with 404.
 var errNotFound = errors.New("there is nothing under this address")
 
+// route is one path below /api: what answers it returns JSON, what serves it writes by itself.
+type route struct {
+	role.Route
+	answer func(*http.Request) (any, error)
+	serve  http.HandlerFunc
+}
+
+func (x *Explorer) routes() []route {
+	get := func(path, summary string, out any, answer func(*http.Request) (any, error), query ...string) route {
+		return route{Route: role.Route{Method: "GET", Path: "/api" + path, Summary: summary, Open: true, Query: query, Out: out}, answer: answer}
+	}
+	bundle := get("/tallies/{epoch}/{region}/bundle", "All that a tally was made from, for `cairn tally verify`", []byte(nil), nil)
+	bundle.serve = x.bundle
+	return []route{
+		get("/status", "Where the network stands", Status{}, func(r *http.Request) (any, error) { return x.status(r.Context()) }),
+		get("/supply", "The chain's ledger of money, and whether it balances", ledger.Supply{},
+			func(r *http.Request) (any, error) { return x.ledger.Supply(r.Context()) }),
+		get("/devices", "Devices by key, a row for each category", []Device(nil), func(r *http.Request) (any, error) {
+			return x.index.devices(r.Context(), r.FormValue("after"), "", number(r, "limit"))
+		}, "after", "limit"),
+		get("/devices/{device}", "A device with its refusals and its past", DevicePage{},
+			func(r *http.Request) (any, error) { return x.device(r) }),
+		get("/tallies", "Tallies, newest first", []Tally(nil),
+			func(r *http.Request) (any, error) { return x.index.tallies(r.Context(), number(r, "limit")) }, "limit"),
+		get("/tallies/{epoch}/{region}", "A tally with its refusals", TallyPage{},
+			func(r *http.Request) (any, error) { return x.tally(r) }),
+		get("/proof/{device}", "A device's leaf in the newest final header and its proof, as Go programs read it", ledger.Claim{},
+			func(r *http.Request) (any, error) { return x.proof(r) }),
+		get("/claim/{device}", "The same as `cairn.tally.v1.Claim`, for MsgClaim", Claim{},
+			func(r *http.Request) (any, error) { return x.claim(r) }),
+		bundle,
+		get("/refusals", "How often what was refused, newest first", []RefusalCount(nil), func(r *http.Request) (any, error) {
+			return x.index.refusals(r.Context(), r.FormValue("device"), types.Epoch(number(r, "epoch")), number(r, "limit"))
+		}, "device", "epoch", "limit"),
+	}
+}
+
+// Routes describes what is served below /api.
+func Routes() []role.Route {
+	var out []role.Route
+	for _, rt := range new(Explorer).routes() {
+		out = append(out, rt.Route)
+	}
+	return out
+}
+
 // Handler serves the pages and /api/.
 func (x *Explorer) Handler() http.Handler {
 	mux := http.NewServeMux()
-	api := func(path string, f func(*http.Request) (any, error)) {
-		mux.HandleFunc("GET /api"+path, func(w http.ResponseWriter, r *http.Request) { x.answer(w, r, f) })
+	for _, rt := range x.routes() {
+		serve := rt.serve
+		if serve == nil {
+			serve = func(w http.ResponseWriter, r *http.Request) { x.answer(w, r, rt.answer) }
+		}
+		mux.HandleFunc(rt.Method+" "+rt.Path, serve)
 	}
-	api("/status", func(r *http.Request) (any, error) { return x.status(r.Context()) })
-	api("/supply", func(r *http.Request) (any, error) { return x.ledger.Supply(r.Context()) })
-	api("/devices", func(r *http.Request) (any, error) {
-		return x.index.devices(r.Context(), r.FormValue("after"), "", number(r, "limit"))
-	})
-	api("/devices/{device}", func(r *http.Request) (any, error) { return x.device(r) })
-	api("/tallies", func(r *http.Request) (any, error) { return x.index.tallies(r.Context(), number(r, "limit")) })
-	api("/tallies/{epoch}/{region}", func(r *http.Request) (any, error) { return x.tally(r) })
-	api("/proof/{device}", func(r *http.Request) (any, error) { return x.proof(r) })
-	api("/claim/{device}", func(r *http.Request) (any, error) { return x.claim(r) })
-	mux.HandleFunc("GET /api/tallies/{epoch}/{region}/bundle", x.bundle)
-	api("/refusals", func(r *http.Request) (any, error) {
-		return x.index.refusals(r.Context(), r.FormValue("device"), types.Epoch(number(r, "epoch")), number(r, "limit"))
-	})
 	x.pages(mux)
 	return mux
 }

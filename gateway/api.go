@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -16,16 +18,14 @@ const maxBody = 1 << 20
 
 // route is one path of the REST API. The table of routes is both the mux and the OpenAPI description.
 type route struct {
-	method, path, summary string
-	open                  bool // needs no API key
-	in, out               any  // examples of the JSON bodies' types; nil for none
-	handle                func(w http.ResponseWriter, r *http.Request) (any, error)
+	role.Route
+	handle func(w http.ResponseWriter, r *http.Request) (any, error)
 }
 
 // mount registers the routes on mux.
 func mount(mux *http.ServeMux, routes []route) {
 	for _, rt := range routes {
-		mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) {
+		mux.HandleFunc(rt.Method+" "+rt.Path, func(w http.ResponseWriter, r *http.Request) {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 			out, err := rt.handle(w, r)
 			if err != nil {
@@ -53,37 +53,40 @@ func read(r *http.Request, v any) error {
 }
 
 // openAPI describes routes in OpenAPI 3.1.
-func openAPI(version string, routes []route) map[string]any {
+func openAPI(version string, routes []role.Route) map[string]any {
 	paths := map[string]any{}
 	for _, rt := range routes {
 		op := map[string]any{
-			"summary": rt.summary,
+			"summary": rt.Summary,
 			"responses": map[string]any{
-				"200":     map[string]any{"description": "done", "content": content(rt.out)},
+				strconv.Itoa(cmp.Or(rt.Status, http.StatusOK)): map[string]any{"description": "done", "content": content(rt.Out)},
 				"default": map[string]any{"description": "refused, with a coded reason", "content": content(role.Problem{})},
 			},
 		}
-		if rt.in != nil {
-			op["requestBody"] = map[string]any{"required": true, "content": content(rt.in)}
+		if rt.In != nil {
+			op["requestBody"] = map[string]any{"required": true, "content": content(rt.In)}
 		}
-		if rt.open {
+		if rt.Open {
 			op["security"] = []any{}
 		}
 		var params []any
-		for part := range strings.SplitSeq(rt.path, "/") {
+		for part := range strings.SplitSeq(rt.Path, "/") {
 			if name, ok := strings.CutPrefix(part, "{"); ok {
 				params = append(params, map[string]any{"name": strings.TrimRight(name, ".}"), "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
 			}
 		}
+		for _, name := range rt.Query {
+			params = append(params, map[string]any{"name": name, "in": "query", "schema": map[string]any{"type": "string"}})
+		}
 		if params != nil {
 			op["parameters"] = params
 		}
-		item, ok := paths[rt.path].(map[string]any)
+		item, ok := paths[rt.Path].(map[string]any)
 		if !ok {
 			item = map[string]any{}
-			paths[rt.path] = item
+			paths[rt.Path] = item
 		}
-		item[strings.ToLower(rt.method)] = op
+		item[strings.ToLower(rt.Method)] = op
 	}
 	return map[string]any{
 		"openapi":    "3.1.0",
@@ -97,6 +100,9 @@ func openAPI(version string, routes []route) map[string]any {
 func content(example any) map[string]any {
 	if example == nil {
 		return map[string]any{}
+	}
+	if _, ok := example.([]byte); ok {
+		return map[string]any{"application/octet-stream": map[string]any{}}
 	}
 	return map[string]any{"application/json": map[string]any{"schema": schema(reflect.TypeOf(example))}}
 }

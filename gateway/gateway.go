@@ -70,9 +70,17 @@ func names(customers []role.Customer) []string {
 // mux mounts the gateway's own routes and each category's.
 func (g *Gateway) mux() (http.Handler, error) {
 	mux := http.NewServeMux()
-	routes := g.routes()
-	mount(mux, routes)
-	description, err := json.Marshal(openAPI(buildinfo.Version, routes))
+	mount(mux, g.routes())
+	described := Routes()
+	for _, c := range g.customers {
+		if d, ok := c.(role.Described); ok {
+			for _, rt := range d.Routes() {
+				rt.Path = prefix(c) + rt.Path
+				described = append(described, rt)
+			}
+		}
+	}
+	description, err := json.Marshal(openAPI(buildinfo.Version, described))
 	if err != nil {
 		return nil, fmt.Errorf("gateway: describe the API: %w", err)
 	}
@@ -86,11 +94,13 @@ func (g *Gateway) mux() (http.Handler, error) {
 		if err != nil {
 			return nil, fmt.Errorf("gateway: mount %s: %w", name, err)
 		}
-		prefix := "/" + name + "/v1"
-		mux.Handle(prefix+"/", http.StripPrefix(prefix, h))
+		mux.Handle(prefix(c)+"/", http.StripPrefix(prefix(c), h))
 	}
 	return mux, nil
 }
+
+// prefix is where a customer's handler is mounted.
+func prefix(c role.Customer) string { return "/" + c.Category().String() + "/v1" }
 
 // Handler serves the REST API.
 func (g *Gateway) Handler() http.Handler { return g.handler }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // Status is where the network stands, as the gateway sees it.
@@ -52,14 +53,23 @@ type Spending struct {
 	Amount   types.Credit `json:"amount,string"`
 }
 
+// Routes describes the gateway's own API.
+func Routes() []role.Route {
+	var out []role.Route
+	for _, rt := range new(Gateway).routes() {
+		out = append(out, rt.Route)
+	}
+	return out
+}
+
 // routes is the gateway's own API.
 func (g *Gateway) routes() []route {
 	return []route{
-		{method: "GET", path: "/v1/status", summary: "Where the network stands", open: true, out: Status{},
+		{Route: role.Route{Method: "GET", Path: "/v1/status", Summary: "Where the network stands", Open: true, Out: Status{}},
 			handle: func(http.ResponseWriter, *http.Request) (any, error) { return g.status(), nil }},
-		{method: "POST", path: "/v1/keys", summary: "Make an API key of an account", open: true, in: CreateKey{}, out: Key{},
+		{Route: role.Route{Method: "POST", Path: "/v1/keys", Summary: "Make an API key of an account", Open: true, In: CreateKey{}, Out: Key{}},
 			handle: func(_ http.ResponseWriter, r *http.Request) (any, error) { return g.createKey(r) }},
-		{method: "GET", path: "/v1/credit", summary: "What a key may spend, and where it went", out: Credit{},
+		{Route: role.Route{Method: "GET", Path: "/v1/credit", Summary: "What a key may spend, and where it went", Out: Credit{}},
 			handle: func(_ http.ResponseWriter, r *http.Request) (any, error) { return g.credit(r) }},
 	}
 }

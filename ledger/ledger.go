@@ -124,19 +124,19 @@ type Account struct {
 
 // Supply is the chain's ledger of money; all amounts in ustone but the credits.
 type Supply struct {
-	Genesis  types.Ustone // supply at genesis
-	Minted   types.Ustone // since genesis, ever
-	Burned   types.Ustone
-	Vault    types.Ustone // what bought credits
-	Escrow   types.Ustone // settled, not yet claimed or paid out
-	Bonds    types.Ustone
-	Claimed  types.Ustone
-	Amount   types.Ustone // Σ amount over the newest final header of each region
-	Bought   types.Credit
-	Spent    types.Credit // Σ over the newest header of each region that was not voided
-	Supply   types.Ustone // bank's total
-	Balanced bool
-	Faults   []string // what does not balance, in words
+	Genesis  types.Ustone `json:"genesis"` // supply at genesis
+	Minted   types.Ustone `json:"minted"`  // since genesis, ever
+	Burned   types.Ustone `json:"burned"`
+	Vault    types.Ustone `json:"vault"`  // what bought credits
+	Escrow   types.Ustone `json:"escrow"` // settled, not yet claimed or paid out
+	Bonds    types.Ustone `json:"bonds"`
+	Claimed  types.Ustone `json:"claimed"`
+	Amount   types.Ustone `json:"amount"` // Σ amount over the newest final header of each region
+	Bought   types.Credit `json:"credits_bought"`
+	Spent    types.Credit `json:"credits_spent"` // Σ over the newest header of each region that was not voided
+	Supply   types.Ustone `json:"supply"`        // bank's total
+	Balanced bool         `json:"balanced"`
+	Faults   []string     `json:"faults"` // what does not balance, in words
 }
 
 // Reader reads the chain.

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // addressFile holds, while a node runs, where it serves its status: host:port.
@@ -59,21 +60,35 @@ func StatusAddress(home string) (string, error) {
 	return string(b), nil
 }
 
-// Handler serves GET /status (Status as JSON), /metrics (Prometheus) and /healthz (200 while the node follows the chain, else 503).
+// Routes describes what Handler serves.
+func Routes() []role.Route {
+	return []role.Route{
+		{Method: "GET", Path: "/status", Summary: "What the node is, does and last heard", Open: true, Out: Status{}},
+		{Method: "GET", Path: "/metrics", Summary: "The same and more, for Prometheus", Open: true, Out: []byte(nil)},
+		{Method: "GET", Path: "/healthz", Summary: "200 while the node follows the chain, else 503", Open: true},
+	}
+}
+
+// Handler serves Routes.
 func (n *Node) Handler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), metrics{n})
+	serve := map[string]http.Handler{
+		"/status": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			json.NewEncoder(w).Encode(n.Status()) // the reader has gone
+		}),
+		"/metrics": promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+		"/healthz": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if s := n.Status(); !s.Online || s.Epoch == 0 {
+				http.Error(w, s.Next, http.StatusServiceUnavailable)
+			}
+		}),
+	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(n.Status()) // the reader has gone
-	})
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if s := n.Status(); !s.Online || s.Epoch == 0 {
-			http.Error(w, s.Next, http.StatusServiceUnavailable)
-		}
-	})
+	for _, rt := range Routes() {
+		mux.Handle(rt.Method+" "+rt.Path, serve[rt.Path])
+	}
 	return mux
 }
 

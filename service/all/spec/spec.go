@@ -1,7 +1,7 @@
 // Package spec lists the categories that this program knows, as pure verifiers: what a tally needs of them. There is no other
 // registration. A new category adds one line here, and one in the list of each of its roles beside this package.
 //
-// docs/spec/reasons.md, the table of every coded reason, is generated from this list (`make generate`).
+// docs/spec/reasons.md, the table of every coded reason, and docs/spec/rest.md are generated from the lists (`make generate`).
 package spec
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-//go:generate go test -run ^TestReasons$ -update .
+//go:generate go test -run ^(TestReasons|TestREST)$ -update .
 
 // Categories returns the categories, in the order of their numbers.
 func Categories() []service.Verifier {

@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-network/cairn/service/servicetest"
 )
 
-var update = flag.Bool("update", false, "write docs/spec/reasons.md anew")
+var update = flag.Bool("update", false, "write docs/spec/reasons.md and rest.md anew")
 
 const reasonsFile = "../../../docs/spec/reasons.md"
 

@@ -27,7 +27,7 @@ type Object struct {
 	Created time.Time `json:"created"`
 }
 
-// Price is what storing and reading costs now, as the cheapest devices ask.
+// Price is what storing and reading costs now at most: at the dearest of the offers.
 type Price struct {
 	Profile string       `json:"profile"`
 	Bytes   uint64       `json:"bytes"`
@@ -35,26 +35,48 @@ type Price struct {
 	Read    types.Credit `json:"per_read,string"`  // for each time it is read whole
 }
 
+// route is one path below /storage/v1.
+type route struct {
+	role.Route
+	serve func(http.ResponseWriter, *http.Request, role.Wallet) error
+}
+
+func (c *Customer) routes() []route {
+	return []route{
+		{role.Route{Method: "PUT", Path: "/objects", Summary: "Store the body as an object", Query: []string{"name", "profile"}, Status: http.StatusCreated, In: []byte(nil), Out: Object{}}, c.servePut},
+		{role.Route{Method: "GET", Path: "/objects", Summary: "List the account's objects", Out: []Object(nil)}, c.serveList},
+		{role.Route{Method: "GET", Path: "/objects/{id}", Summary: "Read an object, or the one range of it that the Range header names (then 206)", Out: []byte(nil)}, c.serveGet},
+		{role.Route{Method: "DELETE", Path: "/objects/{id}", Summary: "Forget an object and let its shards go", Out: Deleted{}}, c.serveDelete},
+		{role.Route{Method: "GET", Path: "/objects/{id}/placement", Summary: "Which device has which slot of an object's segments", Out: []Placement(nil)}, c.servePlacement},
+		{role.Route{Method: "GET", Path: "/price", Summary: "What storing and reading so many bytes costs at most, at the dearest offer", Query: []string{"profile", "bytes"}, Out: Price{}}, c.servePrice},
+	}
+}
+
+var _ role.Described = (*Customer)(nil)
+
+// Routes implements role.Described.
+func (c *Customer) Routes() []role.Route {
+	var out []role.Route
+	for _, rt := range c.routes() {
+		out = append(out, rt.Route)
+	}
+	return out
+}
+
 // handler serves /storage/v1/.
 func (c *Customer) handler() http.Handler {
 	mux := http.NewServeMux()
-	on := func(pattern string, f func(http.ResponseWriter, *http.Request, role.Wallet) error) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+	for _, rt := range c.routes() {
+		mux.HandleFunc(rt.Method+" "+rt.Path, func(w http.ResponseWriter, r *http.Request) {
 			wallet, err := c.market.Wallet(r)
 			if err == nil {
-				err = f(w, r, wallet)
+				err = rt.serve(w, r, wallet)
 			}
 			if err != nil {
 				role.WriteError(w, err, code(err), storage.New().Spec().Reasons...)
 			}
 		})
 	}
-	on("PUT /objects", c.servePut)
-	on("GET /objects", c.serveList)
-	on("GET /objects/{id}", c.serveGet)
-	on("DELETE /objects/{id}", c.serveDelete)
-	on("GET /objects/{id}/placement", c.servePlacement)
-	on("GET /price", c.servePrice)
 	return mux
 }
 
@@ -240,7 +262,13 @@ func (c *Customer) serveDelete(w http.ResponseWriter, r *http.Request, wallet ro
 	if err := a.delete(r.Context(), id, o); err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, map[string]any{"id": id.String(), "deleted": true})
+	return reply(w, http.StatusOK, Deleted{ID: id.String(), Deleted: true})
+}
+
+// Deleted says that an object is gone.
+type Deleted struct {
+	ID      string `json:"id"`
+	Deleted bool   `json:"deleted"`
 }
 
 // Placement says which device has a slot of an object's segments.
