@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,6 +73,13 @@ func messages() map[string][]byte {
 		"handover":       bus.Seal(key, &bus.Handover{Chain: chain, Epoch: 3, Round: 1, Leader: key.Public(), Missing: bus.BlobOf(nil), Items: bus.BlobOf(nil)}),
 		"proposal":       bus.Seal(key, &bus.Proposal{Chain: chain, Epoch: 3, Header: []byte("header"), Frame: bus.BlobOf([]byte("f")), Batch: bus.BlobOf([]byte("b")), Change: bus.BlobOf(nil)}),
 		"signature":      bus.Encode(bus.SignHeader(key, chain, 3, 0, 1, sum("header"))),
+		"state query":    bus.Encode(&bus.StateQuery{Chain: chain, Header: sum("header")}),
+		"state at":       bus.Encode(&bus.StateAt{Chain: chain, Header: sum("header"), Pages: bus.BlobOf([]byte("pages"))}),
+		"find":           types.Encode(&bus.Find{Hash: sum("blob")}),
+		"found":          types.Encode(&bus.Found{Holder: key.Public(), Size: 600_000}),
+		"chunk":          types.Encode(&bus.Chunk{Hash: sum("blob"), Offset: bus.ChunkSize}),
+		"keep query":     types.Encode(&bus.KeepQuery{Pattern: "last.ask.>", After: "last.ask.a.3.1"}),
+		"keep page":      types.Encode(&bus.KeepPage{Kept: []bus.Kept{{Subject: "last.ask.b.3.1", Data: []byte("ask")}}, More: true}),
 	}
 }
 
@@ -116,15 +124,22 @@ func open(name string, raw []byte, chain string) (any, error) {
 		return v, err
 	case "signature":
 		return bus.Decode[bus.HeaderSignature](raw, chain)
+	case "state query":
+		return bus.Decode[bus.StateQuery](raw, chain)
+	case "state at":
+		return bus.Decode[bus.StateAt](raw, chain)
 	}
 	panic("no message " + name)
 }
 
-var names = []string{"submit", "ack", "notice", "payers query", "payers", "line query", "line", "proof query", "proof", "refusals query", "refusals", "held", "handover", "proposal", "signature"}
+var names = []string{"submit", "ack", "notice", "payers query", "payers", "line query", "line", "proof query", "proof", "refusals query", "refusals", "held", "handover", "proposal", "signature", "state query", "state at"}
+
+// bare are the messages that name no chain: what they carry is held against a hash, or proves itself.
+var bare = []string{"find", "found", "chunk", "keep query", "keep page"}
 
 func TestGolden(t *testing.T) {
 	var b strings.Builder
-	for _, name := range names {
+	for _, name := range slices.Concat(names, bare) {
 		fmt.Fprintf(&b, "%s\n%x\n\n", name, messages()[name])
 	}
 	path := filepath.Join("testdata", "messages.txt")
