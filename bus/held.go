@@ -75,7 +75,8 @@ func (p *Proposal) check() error {
 }
 
 // HeaderSignature is a verifier's signature of a header, as the chain takes it: over the header's hash, in the domain
-// "header". It is not sealed: the signature in it is the proof.
+// "header". That says nothing of the round, so the verifier seals the message as well: else anybody could say again, of
+// another round, what it signed before.
 type HeaderSignature struct {
 	_         struct{} `cbor:",toarray"`
 	Chain     string
@@ -93,6 +94,7 @@ func SignHeader(key types.PrivateKey, chain string, e types.Epoch, r types.Regio
 		Verifier: key.Public(), Signature: key.Sign("header", chain, header[:])}
 }
 
+func (h *HeaderSignature) domain() string  { return "signature" }
 func (h *HeaderSignature) chainID() string { return h.Chain }
 
 func (h *HeaderSignature) check() error {

@@ -72,7 +72,7 @@ func messages() map[string][]byte {
 		"held":           bus.Seal(key, &bus.Held{Chain: chain, Epoch: 3, Round: 1, Items: bus.BlobOf([]byte("items")), Count: 5}),
 		"handover":       bus.Seal(key, &bus.Handover{Chain: chain, Epoch: 3, Round: 1, Leader: key.Public(), Missing: bus.BlobOf(nil), Items: bus.BlobOf(nil)}),
 		"proposal":       bus.Seal(key, &bus.Proposal{Chain: chain, Epoch: 3, Header: []byte("header"), Frame: bus.BlobOf([]byte("f")), Batch: bus.BlobOf([]byte("b")), Change: bus.BlobOf(nil)}),
-		"signature":      bus.Encode(bus.SignHeader(key, chain, 3, 0, 1, sum("header"))),
+		"signature":      bus.Seal(key, bus.SignHeader(key, chain, 3, 0, 1, sum("header"))),
 		"state query":    bus.Encode(&bus.StateQuery{Chain: chain, Header: sum("header")}),
 		"state at":       bus.Encode(&bus.StateAt{Chain: chain, Header: sum("header"), Pages: bus.BlobOf([]byte("pages"))}),
 		"find":           types.Encode(&bus.Find{Hash: sum("blob")}),
@@ -123,7 +123,8 @@ func open(name string, raw []byte, chain string) (any, error) {
 		v, _, err := bus.Open[bus.Proposal](raw, chain)
 		return v, err
 	case "signature":
-		return bus.Decode[bus.HeaderSignature](raw, chain)
+		v, _, err := bus.Open[bus.HeaderSignature](raw, chain)
+		return v, err
 	case "state query":
 		return bus.Decode[bus.StateQuery](raw, chain)
 	case "state at":

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/beacon"
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/tally"
@@ -147,6 +148,40 @@ func TestHandover(t *testing.T) {
 	}
 }
 
+// TestMistypedItem: a leader puts a receipt that was acknowledged into the batch as an ask, so that its bytes are in and it counts for
+// nothing. Nobody signs that.
+func TestMistypedItem(t *testing.T) {
+	testNetwork(t, 4, 1, func(t *testing.T, n *network) {
+		sent := n.sendAll()
+		at := n.leader(2, 0)
+		n.stop(at)
+		n.toEpoch(3)
+		liar, p := n.peers[at], n.peers[(at+1)%4]
+		items := slices.Clone(p.v.round.items)
+		for i := range items {
+			if items[i].Type == tally.Receipt {
+				items[i].Type = tally.Ask
+			}
+		}
+		raw := tally.NewBatch(testChain, items).Encode()
+		turn := turn{epoch: 2, leader: liar.cfg.Key.Public(), vrf: beacon.Prove(liar.cfg.VRF, testChain, p.v.round.ep.Seed, 0)}
+		c, err := p.v.tally(n.ctx, p.v.round.base, turn, p.v.round.prev, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.v.store.blobs.put(2, raw); err != nil {
+			t.Fatal(err)
+		}
+		m := &bus.Proposal{Chain: testChain, Epoch: 2, Header: c.header.Encode(), Batch: bus.BlobOf(raw)}
+		if err := p.link.PublishLast(n.ctx, bus.ProposalSubject(p.v.Key(), 0), bus.Seal(liar.cfg.Key, m)); err != nil {
+			t.Fatal(err)
+		}
+		if h := n.accepted(2); h.Round != 1 || h.Totals.Counted != uint64(sent) {
+			t.Fatalf("round %d, counted %d of %d", h.Round, h.Totals.Counted, sent)
+		}
+	})
+}
+
 // TestEquivocator: two signatures for one round are reported, and cost the seat.
 func TestEquivocator(t *testing.T) {
 	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
@@ -161,7 +196,7 @@ func TestEquivocator(t *testing.T) {
 			t.Fatal(err)
 		}
 		sig := bus.SignHeader(p.cfg.Key, testChain, 2, 0, h.Round, other.Hash())
-		if err := p.link.PublishLast(n.ctx, bus.SignatureSubject(p.v.Key(), 0), bus.Encode(sig)); err != nil {
+		if err := p.link.PublishLast(n.ctx, bus.SignatureSubject(p.v.Key(), 0), bus.Seal(p.cfg.Key, sig)); err != nil {
 			t.Fatal(err)
 		}
 		n.block()
@@ -172,6 +207,33 @@ func TestEquivocator(t *testing.T) {
 		n.balanced()
 		n.accepted(3)
 		n.accepted(4) // the other three go on
+	})
+}
+
+// TestReplayedSignatures: one verifier says again, of the rounds to come, what the others signed before. What they sign then is
+// heard all the same.
+func TestReplayedSignatures(t *testing.T) {
+	testNetwork(t, 4, 1, func(t *testing.T, n *network) {
+		n.sendAll()
+		old := []types.Hash{n.accepted(2).Hash()}
+		old = append(old, n.accepted(3).Hash())
+		liar := n.leader(4, 3)
+		for _, p := range n.peers {
+			for round := range uint8(4) {
+				for _, hash := range old {
+					m := bus.SignHeader(p.cfg.Key, testChain, 4, 0, round, hash) // p did sign this hash, in another epoch
+					for _, raw := range [][]byte{types.Encode(m), bus.Seal(n.peers[liar].cfg.Key, m)} {
+						if err := n.peers[liar].link.PublishLast(n.ctx, bus.SignatureSubject(n.peers[liar].v.Key(), 0), raw); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
+		}
+		items := n.sendAll()
+		if h := n.accepted(4); h.Round != 0 || h.Totals.Counted != uint64(items) {
+			t.Fatalf("round %d, counted %d of %d", h.Round, h.Totals.Counted, items)
+		}
 	})
 }
 

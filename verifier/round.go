@@ -304,7 +304,7 @@ func (v *Verifier) publish(ctx context.Context, r *round, h *tally.Header) error
 
 func (v *Verifier) publishSignature(ctx context.Context, h *tally.Header) error {
 	s := bus.SignHeader(v.cfg.Key, v.chain, h.Epoch, h.Region, h.Round, h.Hash())
-	return v.bus.PublishLast(ctx, bus.SignatureSubject(v.key, v.cfg.Region), bus.Encode(s))
+	return v.bus.PublishLast(ctx, bus.SignatureSubject(v.key, v.cfg.Region), bus.Seal(v.cfg.Key, s))
 }
 
 // assist hands over what the leader lacks, and judges what it proposes.
@@ -410,12 +410,13 @@ func (v *Verifier) judge(ctx context.Context, r *round, h *tally.Header) error {
 	if err != nil {
 		return err
 	}
-	in := make(map[types.Hash]bool, len(c.names))
+	// By name, not by hash: an item's bytes under another type would be in the batch and count for nothing.
+	in := make(map[tally.Name]bool, len(c.names))
 	for i := range c.names {
-		in[c.names[i].Hash] = true
+		in[c.names[i]] = true
 	}
 	for i := range r.names {
-		if hash := r.names[i].Hash; !in[hash] && (r.required == nil || r.required[hash]) {
+		if hash := r.names[i].Hash; !in[r.names[i]] && (r.required == nil || r.required[hash]) {
 			v.mu.Lock()
 			v.declined[h.Hash()] = true
 			v.mu.Unlock()

@@ -150,8 +150,8 @@ func (t *talk) takeProposal(raw []byte) {
 }
 
 func (t *talk) takeSignature(raw []byte) {
-	m, err := bus.Decode[bus.HeaderSignature](raw, t.chain)
-	if err != nil || !t.admit(m.Epoch, m.Region, m.Round, m.Verifier) {
+	m, who, err := bus.Open[bus.HeaderSignature](raw, t.chain)
+	if err != nil || who != m.Verifier || !t.admit(m.Epoch, m.Region, m.Round, who) {
 		return
 	}
 	t.news(m.Epoch, m.Round, func(r *roundTalk) {
