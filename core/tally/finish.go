@@ -202,9 +202,10 @@ func (l *liner) weight(e *effort, rows []Summarized) {
 	}
 }
 
-// gone reports whether a device that left has nothing that anybody could still ask for.
+// gone reports whether a device that left has nothing that anybody could still ask for. While it left a bond behind, its leaf
+// has to show what of it is forfeit: without one the bond could never be given back.
 func (l *liner) gone() bool {
-	if l.line.Removed == 0 || l.line.Amount != 0 || l.line.Penalty != 0 || l.line.Paid() != 0 {
+	if l.line.Removed == 0 || l.line.Bond != 0 || l.line.Amount != 0 || l.line.Penalty != 0 || l.line.Paid() != 0 {
 		return false
 	}
 	for _, s := range l.line.Shares {

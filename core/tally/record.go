@@ -116,7 +116,7 @@ func (a *attester) parse(b []byte) error {
 	return c.End()
 }
 
-// Line is a device's line in the state. A device keeps its line after it has left the registry, as long as it has an amount.
+// Line is a device's line in the state. A device keeps its line after it has left the registry, as long as it has an amount or left a bond behind.
 type Line struct {
 	_          struct{}     `cbor:",toarray"`
 	Amount     types.Ustone // cumulative

@@ -418,7 +418,8 @@ func TestRemoved(t *testing.T) {
 	d.say(thing, kindNote, 1)
 	w.tally()
 	w.settle(100, 2, 0)
-	w.changes = append(w.changes, Change{Remove: d.id}, Change{Remove: nothing.id})
+	bare := Device{Key: nothing.id, Categories: []types.Category{thing, other}, Cell: cell(2)}
+	w.changes = append(w.changes, Change{Remove: d.id}, Change{Device: &bare}, Change{Remove: nothing.id})
 	late := p.pay(d, a, session(50, 1), 2000, 600, 2)
 	proof := witness.say(thing, kindReport, reportBody{Device: d.id, Proof: true})
 	w.tally()
@@ -434,4 +435,20 @@ func TestRemoved(t *testing.T) {
 	proof = witness.say(thing, kindReport, reportBody{Device: d.id, Proof: true})
 	w.tally()
 	w.want(proof, types.UnknownCategory)
+}
+
+// TestRemovedBond: a device that left with a bond and was never paid keeps its leaf, against which the bond is given back.
+func TestRemovedBond(t *testing.T) {
+	w := newWorld(t)
+	d := w.device(1)
+	if w.tally(); w.state.Line(d.id).Bond == 0 {
+		t.Fatal("a device without a bond")
+	}
+	w.changes = append(w.changes, Change{Remove: d.id})
+	w.tally()
+	w.epoch += 100
+	w.tally()
+	if w.state.Line(d.id) == nil {
+		t.Fatal("no header can show that nothing of the bond is forfeit")
+	}
 }
