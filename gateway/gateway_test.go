@@ -175,6 +175,27 @@ func TestNamingAnAccountGivesNothing(t *testing.T) {
 	}
 }
 
+// TestEndedGrant: a key whose grant the account ended reads nothing any more, however often it was used before.
+func TestEndedGrant(t *testing.T) {
+	f := newFixture(t)
+	lost := f.create(t, alice)
+	f.grant(t, alice, lost)
+	read := func(now types.Epoch) (int, string) {
+		f.market.mu.Lock()
+		f.market.notice.Epoch = now
+		f.market.mu.Unlock()
+		return f.do(t, "GET", "/iot/v1/secret", lost.APIKey, "")
+	}
+	for _, now := range []types.Epoch{1, 100} { // the last is still the grant's
+		if code, body := read(now); code != 200 {
+			t.Fatalf("in epoch %d: %d %s", now, code, body)
+		}
+	}
+	if code, body := read(101); code != 402 || !strings.Contains(body, string(types.KeyExpired)) {
+		t.Fatalf("after the grant: %d %s", code, body)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	f := newFixture(t)
 	for name, c := range map[string]struct {

@@ -54,8 +54,8 @@ type market struct {
 	devices  map[types.Key]*tally.Device
 	quality  map[offer]types.Bp // class 0
 	payers   map[types.Key]bus.PayerLine
-	verifier map[types.Key]uint64 // power in the current epoch
-	granted  map[types.Key]bool   // wallets whose grant was seen on chain; at most maxWallets
+	verifier map[types.Key]uint64      // power in the current epoch
+	granted  map[types.Key]types.Epoch // wallets whose grant was seen on chain, and in which epoch; at most maxWallets
 }
 
 func newMarket(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, log *slog.Logger) *market {
@@ -63,7 +63,7 @@ func newMarket(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader
 		chain: reader.Chain(), dir: cfg.Dir, key: key, bus: b, ledger: reader, log: log,
 		asks: map[offer]*receipt.SignedAsk{}, devices: map[types.Key]*tally.Device{}, quality: map[offer]types.Bp{},
 		payers: map[types.Key]bus.PayerLine{}, verifier: map[types.Key]uint64{},
-		granted: map[types.Key]bool{},
+		granted: map[types.Key]types.Epoch{},
 	}
 }
 
@@ -119,17 +119,19 @@ func (m *market) Offers(_ context.Context, category types.Category, class types.
 	return offers, passed, nil
 }
 
-// Wallet returns the wallet of a request's API key, once its account has granted the key on chain: naming an account in
-// POST /v1/keys gives nobody what the account stored.
+// Wallet returns the wallet of a request's API key, once its account has granted the key on chain and while the grant lasts: naming
+// an account in POST /v1/keys gives nobody what the account stored, and neither does a key that the account revoked. The chain
+// is asked once an epoch, as a grant is revoked with the current one.
 func (m *market) Wallet(r *http.Request) (role.Wallet, error) {
 	w, err := m.wallet(r)
 	if err != nil {
 		return nil, err
 	}
 	m.mu.RLock()
-	known := m.granted[w.Payer()]
+	seen, known := m.granted[w.Payer()]
+	now := m.notice.Epoch
 	m.mu.RUnlock()
-	if known {
+	if known && seen == now {
 		return w, nil
 	}
 	grant, err := m.ledger.Grant(r.Context(), w.Payer())
@@ -139,8 +141,11 @@ func (m *market) Wallet(r *http.Request) (role.Wallet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway: grant of %v: %w", w.Payer(), err)
 	}
+	if grant.Expiry < now {
+		return nil, types.Refuse(types.KeyExpired, "gateway: the grant of %v ended with epoch %d", w.Payer(), grant.Expiry)
+	}
 	m.mu.Lock()
-	m.granted[w.Payer()] = true
+	m.granted[w.Payer()] = now
 	m.mu.Unlock()
 	return w, nil
 }
