@@ -35,10 +35,15 @@ func (h *holder) read(ctx context.Context, n uint64, take func(*device, types.Se
 	err = take(d, id)
 	if types.ReasonOf(err) == storage.Unpaid {
 		// It counts what it sent and nobody waited for, or a receipt was lost: agree on that, and try again.
+		h.withdraw(id, n)
 		if err := h.agree(ctx, d, id); err != nil {
 			return err
 		}
+		h.request(n)
 		err = take(d, id)
+	}
+	if types.ReasonOf(err) != "" {
+		h.withdraw(id, n)
 	}
 	if err != nil {
 		return err
@@ -76,6 +81,16 @@ func (h *holder) request(n uint64) {
 		h.requested, _ = e.Units.Add(types.U64(trust)) // what was asked for before a restart is not known exactly
 	}
 	h.requested, _ = h.requested.Add(types.U64(n))
+}
+
+// withdraw takes a request back that the device refused, or answered with something else: nothing is owed for that, whatever it
+// counts.
+func (h *holder) withdraw(id types.SessionID, n uint64) {
+	h.reading.Lock()
+	defer h.reading.Unlock()
+	if rest, err := h.requested.Sub(types.U64(n)); err == nil && h.state.Egress.ID == id {
+		h.requested = rest
+	}
 }
 
 // agree signs for what the device says it has served, as far as it was asked for. It serves reads that were given up in favour of

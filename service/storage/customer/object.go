@@ -215,11 +215,17 @@ func (d *download) Order(index int, seg pipeline.Segment) []int {
 	return slots
 }
 
-// Shard reads a whole shard.
+// Shard reads a whole shard, and pays if it is the one.
 func (d *download) Shard(ctx context.Context, index int, seg pipeline.Segment, slot int, dst []byte) error {
 	return d.timed(slot, func() error {
 		return d.holders[slot].read(ctx, uint64(len(dst)), func(dev *device, id types.SessionID) error {
-			return dev.read(ctx, id, seg.Shards[slot], dst)
+			if err := dev.read(ctx, id, seg.Shards[slot], dst); err != nil {
+				return err
+			}
+			if storage.ShardID(dst) != seg.Shards[slot] { // before it is paid for
+				return types.Refuse(storage.ShardMismatch, "slot %d of segment %s", slot, seg.ID)
+			}
+			return nil
 		})
 	})
 }
