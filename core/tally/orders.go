@@ -8,6 +8,10 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
+// maxRemembered bounds the orders of one account that the state holds, dead ones included: one that was cancelled is remembered until
+// its session expires, or it could be handed in again. Without a bound a payer could fill the state for nothing.
+const maxRemembered = 16 * receipt.MaxOrders
+
 // takeOrders takes in the batch's orders, which act from the next epoch. Of one session the highest number counts, then the
 // lowest hash.
 func (r *run) takeOrders() error {
@@ -31,7 +35,7 @@ func (r *run) takeOrders() error {
 		}
 		best[key] = i
 	}
-	count, err := r.countOrders()
+	count, held, err := r.countOrders()
 	if err != nil {
 		return err
 	}
@@ -45,7 +49,7 @@ func (r *run) takeOrders() error {
 			continue
 		}
 		o := r.items[i].body.(*receipt.Order)
-		line, reason := r.order(o, count)
+		line, reason := r.order(o, count, held)
 		if reason != "" {
 			r.refuse(i, reason)
 			continue
@@ -62,23 +66,28 @@ func (r *run) takeOrders() error {
 	return nil
 }
 
-// countOrders returns how many live orders each account has.
-func (r *run) countOrders() (map[types.Account]int, error) {
-	count := map[types.Account]int{}
+// countOrders returns how many live orders each account has, and how many of its the state holds.
+func (r *run) countOrders() (count, held map[types.Account]int, err error) {
+	count, held = map[types.Account]int{}, map[types.Account]int{}
 	for w := r.next.tables[orderTable].walk(nil, nil); w.next(); {
 		var line OrderState
 		if err := line.parse(w.val); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		o, err := line.order()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if key := r.next.Key(o.Payer); key != nil && r.alive(o, line.Amount, key) {
+		key := r.next.Key(o.Payer)
+		if key == nil {
+			continue
+		}
+		held[key.Account]++
+		if r.alive(o, line.Amount, key) {
 			count[key.Account]++
 		}
 	}
-	return count, nil
+	return count, held, nil
 }
 
 // alive reports whether an order that has bought so much can act in a later epoch.
@@ -86,8 +95,8 @@ func (r *run) alive(o *receipt.Order, amount types.Credit, key *KeyState) bool {
 	return o.Cap > amount && key.Expiry > r.frame.Epoch && o.Session.Expiry() > r.frame.Epoch
 }
 
-// order checks an order and returns its line, or what is wrong with it. It keeps count.
-func (r *run) order(o *receipt.Order, count map[types.Account]int) (*OrderState, types.Reason) {
+// order checks an order and returns its line, or what is wrong with it. It keeps count of those that are live, and of those held.
+func (r *run) order(o *receipt.Order, count, held map[types.Account]int) (*OrderState, types.Reason) {
 	key := r.next.Key(o.Payer)
 	session := SessionKey{Payer: o.Payer, ID: o.Session}
 	switch {
@@ -105,7 +114,7 @@ func (r *run) order(o *receipt.Order, count map[types.Account]int) (*OrderState,
 		return nil, types.SessionMismatch
 	}
 	line := &OrderState{Raw: types.Encode(o)}
-	before := false
+	before, fresh := false, 0
 	if raw := r.next.tables[orderTable].get(sessionKey(nil, &session)); raw != nil {
 		var old OrderState
 		if old.parse(raw) != nil {
@@ -131,7 +140,10 @@ func (r *run) order(o *receipt.Order, count map[types.Account]int) (*OrderState,
 			return nil, types.OverLimit
 		case less(balance.Bought, balance.Spent, 0) < r.frame.MinOpening:
 			return nil, types.OverBudget
+		case held[key.Account] >= maxRemembered:
+			return nil, types.OrderLimit
 		}
+		fresh = 1
 	}
 	now := r.alive(o, line.Amount, key)
 	if now && !before {
@@ -142,6 +154,7 @@ func (r *run) order(o *receipt.Order, count map[types.Account]int) (*OrderState,
 	} else if before && !now {
 		count[key.Account]--
 	}
+	held[key.Account] += fresh
 	return line, ""
 }
 

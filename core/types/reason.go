@@ -136,7 +136,7 @@ func Reasons() []ReasonInfo {
 		{OverPrice, "The amount is above units times the ask's price.", "Sign amounts of at most units · price / scale, rounded down."},
 		{OverBudget, "The account has spent all credits it bought.", "Buy credits; the unpaid part can be handed in again."},
 		{OverLimit, "The session key has spent its limit.", "Grant a higher limit; the unpaid part can be handed in again."},
-		{OrderLimit, "The account has as many live orders as it may have.", "Cancel an order first."},
+		{OrderLimit, "The account has as many live orders as it may have, or as many that are remembered.", "Cancel an order first, or wait until cancelled ones expire."},
 		{Superseded, "A larger receipt of the same session counted instead.", "Nothing: receipts are cumulative."},
 		{NotFinal, "The header is not final yet.", "Claim after the appeal window."},
 		{PricePaused, "The price feed is stale or deviates.", "Buy later; spending goes on."},
