@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/gateway"
+	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/node"
 	"github.com/cairn-network/cairn/service"
 	"github.com/cairn-network/cairn/service/all/customer"
@@ -211,13 +212,25 @@ func (n *Network) startChain(ctx context.Context) error {
 	}
 	wait, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	for block := range n.Ledger().Watch(wait) {
-		if block.Height >= 1 {
-			n.cfg.Progress(Step{Text: fmt.Sprintf("chain %s produces blocks: %d validators, one every %v", n.layout.ChainID, n.layout.Validators, n.cfg.BlockTime), Done: true})
-			return nil
+	for i, l := range n.ledgers { // who follows the others may have none yet when the first has one
+		if !begun(wait, l) {
+			return fmt.Errorf("network: validator %d has no block after %v", i, startTimeout)
 		}
 	}
-	return fmt.Errorf("network: the chain produced no block within %v", startTimeout)
+	n.cfg.Progress(Step{Text: fmt.Sprintf("chain %s produces blocks: %d validators, one every %v", n.layout.ChainID, n.layout.Validators, n.cfg.BlockTime), Done: true})
+	return nil
+}
+
+// begun waits for a ledger's first block, and reports whether it came before ctx ended.
+func begun(ctx context.Context, l ledger.Reader) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for block := range l.Watch(ctx) {
+		if block.Height >= 1 {
+			return true
+		}
+	}
+	return false
 }
 
 // Ledger returns the ledger as validator 0 sees it, with the keys of this home's accounts.

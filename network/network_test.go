@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"sync"
@@ -57,11 +58,20 @@ func begin(ctx context.Context, cfg Config) (*Network, *Summary, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	ctx, fail := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case err := <-n.Failed():
+			fail(err)
+		case <-ctx.Done():
+		}
+	}()
 	s, err := n.FirstRound(ctx)
 	if err != nil {
 		n.Stop()
-		return nil, nil, err
+		return nil, nil, errors.Join(err, context.Cause(ctx))
 	}
+	fail(nil)
 	return n, s, nil
 }
 
