@@ -123,7 +123,7 @@ func TestRun(t *testing.T) {
 		code := command.Run(ctx, root, append(args, "--home", home), &stderr)
 		return code, stdout.String(), stderr.String()
 	}
-	code, out, errs := cairn(t.Context(), string(join), "init", "--join", "-", "--owner", types.Account{7}.String(), "--yes", "--listen", "127.0.0.1:0", "--json")
+	code, out, errs := cairn(t.Context(), string(join), "init", "--join", "-", "--owner", types.Account{7}.String(), "--cell", "871fb4662ffffff", "--yes", "--listen", "127.0.0.1:0", "--json")
 	if code != 0 {
 		t.Fatalf("init: %s", errs)
 	}

@@ -37,12 +37,12 @@ the claim code that the owner registers the device with. Run again, it keeps the
 The join file comes from the network (cairn up writes join.json into its home). It names the bus and the
 verifiers that the device believes at first, so take it from somebody you trust.`,
 		Example: "  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff\n" +
-			"  cairn-node init --join join.json --owner cairn1… --offer storage='{\"bytes\":\"500GiB\"}' --yes",
+			"  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff --offer storage='{\"bytes\":\"500GiB\"}' --yes",
 	}
 	f := c.Flags()
 	f.String("join", "", "the network's join file, - for standard input")
 	f.String("owner", "", "the account that owns the device and is paid: cairn1…")
-	f.String("cell", "0", "where the device is: an H3 cell of resolution 3 or finer, 0 for nowhere")
+	f.String("cell", "", "where the device is: an H3 cell of resolution 3 or finer")
 	f.Uint16("region", 0, "the region of that cell")
 	f.Uint64("model", 0, "the device's registered model, 0 for none")
 	f.StringArray("offer", nil, "provide CATEGORY, or CATEGORY=JSON with other settings than proposed (repeatable; default: ask)")
@@ -92,6 +92,8 @@ func settingsOf(c *cobra.Command) (*node.Settings, error) {
 		return nil, usage{c.CommandPath(), fmt.Errorf("%s: --join is missing", c.CommandPath())}
 	case owner:
 		return nil, usage{c.CommandPath(), fmt.Errorf("%s: --owner is missing", c.CommandPath())}
+	case cell:
+		return nil, usage{c.CommandPath(), fmt.Errorf("%s: --cell is missing", c.CommandPath())}
 	}
 	var err error
 	if s.Join, err = readJoin(c.InOrStdin(), path); err != nil {
