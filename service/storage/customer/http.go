@@ -162,7 +162,7 @@ func (c *Customer) serveList(w http.ResponseWriter, _ *http.Request, wallet role
 }
 
 // serveGet streams an object, or the one range of it that is asked for. When shards turn out to be lost after the first byte was
-// sent, the answer ends early and the trailer Cairn-Error says why.
+// sent, the answer ends early: who then asks for the rest is told why.
 func (c *Customer) serveGet(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
 	a, id, o, err := c.find(wallet, r.PathValue("id"))
 	if err != nil {
@@ -181,7 +181,6 @@ func (c *Customer) serveGet(w http.ResponseWriter, r *http.Request, wallet role.
 	if o.Name != "" {
 		h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": o.Name}))
 	}
-	h.Set("Trailer", "Cairn-Error")
 	out := &lazy{w: w, status: http.StatusOK, length: int64(o.Bytes)}
 	if ranged {
 		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", offset, offset+length-1, o.Bytes))
@@ -195,13 +194,12 @@ func (c *Customer) serveGet(w http.ResponseWriter, r *http.Request, wallet role.
 		return nil
 	}
 	if !out.begun {
-		for _, name := range []string{"Content-Disposition", "Content-Range", "Trailer", "ETag", "Last-Modified"} {
+		for _, name := range []string{"Content-Disposition", "Content-Range", "ETag", "Last-Modified"} {
 			h.Del(name)
 		}
 		return err
 	}
 	a.log.Warn("storage: get", "object", id, "err", err)
-	h.Set("Cairn-Error", strings.ReplaceAll(err.Error(), "\n", "; "))
 	panic(http.ErrAbortHandler) // the client must not take what it has for the whole
 }
 
