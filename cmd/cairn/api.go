@@ -70,14 +70,18 @@ func openAPI(c *cobra.Command) (*api, error) {
 	return a, nil
 }
 
-// do sends a request and returns the body of its answer; the caller closes it. What the gateway refuses carries its reason.
-func (a *api) do(ctx context.Context, method, path string, body io.Reader, size int64) (*http.Response, error) {
+// do sends a request, with a header field or none, and returns its answer, whose body the caller closes. What the gateway refuses
+// carries its reason.
+func (a *api) do(ctx context.Context, method, path string, body io.Reader, size int64, field ...string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, a.at.API+path, body)
 	if err != nil {
 		return nil, err
 	}
 	if size > 0 {
 		req.ContentLength = size
+	}
+	for i := 0; i+1 < len(field); i += 2 {
+		req.Header.Set(field[i], field[i+1])
 	}
 	if a.key != "" {
 		req.Header.Set("Authorization", "Bearer "+a.key)

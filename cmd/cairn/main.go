@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,9 @@ func run(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	err = root.ExecuteContext(ctx)
 	var usage usageError
+	if err != nil && !errors.As(err, &usage) && strings.HasPrefix(err.Error(), "unknown command") { // cobra has no type for it
+		err = usageError{root.CommandPath(), err}
+	}
 	switch {
 	case err == nil:
 		return 0
@@ -41,6 +45,14 @@ func run(ctx context.Context, args []string) int {
 	}
 	report(os.Stderr, err)
 	return 1
+}
+
+// noun is what a command does that only groups others: it lists them.
+func noun(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{c.CommandPath(), fmt.Errorf("unknown command %q for %q", args[0], c.CommandPath())}
+	}
+	return c.Help()
 }
 
 func newRoot() (*cobra.Command, error) {
@@ -64,6 +76,9 @@ func newRoot() (*cobra.Command, error) {
 	}
 	for _, c := range verbs() {
 		c.GroupID = "network"
+		if c.HasSubCommands() {
+			c.Args, c.RunE = cobra.ArbitraryArgs, noun
+		}
 		root.AddCommand(c)
 	}
 	return root, nil

@@ -17,20 +17,26 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/network"
+	"github.com/cairn-network/cairn/node/command"
+	"github.com/cairn-network/cairn/service/all/provider"
 )
 
-// TestMain makes the test binary the program itself, for tests that run it as its users do.
+// TestMain makes the test binary the programs themselves, for tests that run them as their users do.
 func TestMain(m *testing.M) {
 	if os.Getenv("CAIRN_TEST_EXEC") != "" {
 		os.Unsetenv("CAIRN_TEST_EXEC")
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	testscript.Main(m, map[string]func(){"cairn": main, "cairn-node": func() {
+		os.Exit(command.Run(context.Background(), command.New(provider.Makers()), os.Args[1:], os.Stderr))
+	}})
 }
 
 // program runs one command line of cairn in a home.
@@ -52,7 +58,11 @@ func cairn(t *testing.T, home string, args ...string) []byte {
 }
 
 func try(t *testing.T, home string, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	limit := 3 * time.Minute
+	if soak {
+		limit = 15 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	cmd := program(ctx, home, args...)
 	var stdout, stderr bytes.Buffer
@@ -193,13 +203,13 @@ func (l *load) back(t *testing.T) {
 
 // TestKill kills `cairn up` without warning at random moments under load and starts it again: what was stored is intact, nothing
 // that was acknowledged is lost, nothing is counted twice, and the books balance. Then it is stopped, and goes on once more.
-// CAIRN_SOAK kills ten times. Every second kill does not wait for the start to be over.
+// `make soak` kills ten times. Every second kill does not wait for the start to be over.
 func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes minutes")
 	}
 	kills := 3
-	if os.Getenv("CAIRN_SOAK") != "" {
+	if soak {
 		kills = 10
 	}
 	l, moments := &load{home: newHome(t), rng: rand.New(rand.NewPCG(1, 2))}, rand.New(rand.NewPCG(3, 4))

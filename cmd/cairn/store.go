@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -89,11 +91,6 @@ func storeGet(c *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	res, err := a.do(c.Context(), "GET", "/storage/v1/objects/"+url.PathEscape(args[0]), nil, 0)
-	if err != nil {
-		return fmt.Errorf("store get %s: %w", args[0], err)
-	}
-	defer res.Body.Close()
 	out, commit := io.Writer(c.OutOrStdout()), func() error { return nil }
 	if args[1] != "-" {
 		f, err := os.CreateTemp(filepath.Dir(args[1]), "."+filepath.Base(args[1])+"-*")
@@ -104,15 +101,12 @@ func storeGet(c *cobra.Command, args []string) (err error) {
 		defer f.Close()
 		out, commit = f, func() error { return errors.Join(f.Chmod(0o644), f.Close(), os.Rename(f.Name(), args[1])) }
 	}
-	progress := newProgress(c.ErrOrStderr(), "fetching "+args[0], res.ContentLength)
-	n, err := io.Copy(out, progress.reader(res.Body))
-	progress.done()
-	if err != nil {
-		// The gateway can only cut the answer short when shards are lost on the way; it says why when asked again.
-		if reason := res.Trailer.Get("Cairn-Error"); reason != "" {
-			return advice{fmt.Errorf("store get %s: after %s: %s", args[0], bytesOf(uint64(n)), reason), "what is left can be read with a range; see `cairn device list`"}
-		}
+	n, err := a.fetch(c.Context(), "/storage/v1/objects/"+url.PathEscape(args[0]), out, newProgress(c.ErrOrStderr(), "fetching "+args[0], 0))
+	if err != nil && n > 0 {
 		return fmt.Errorf("store get %s: after %s: %w", args[0], bytesOf(uint64(n)), err)
+	}
+	if err != nil {
+		return fmt.Errorf("store get %s: %w", args[0], err)
 	}
 	if err := commit(); err != nil {
 		return fmt.Errorf("store get %s: %w", args[0], err)
@@ -123,6 +117,31 @@ func storeGet(c *cobra.Command, args []string) (err error) {
 	return outputOf(c).print(map[string]any{"id": args[0], "bytes": n, "out": args[1]}, func(w io.Writer) {
 		fmt.Fprintf(w, "fetched %s to %s\n", bytesOf(uint64(n)), args[1])
 	})
+}
+
+// fetch copies what is at path to w and returns how many bytes came. An answer that ends early is asked for again from there, as
+// long as each brings more: the gateway ends one when shards are lost on the way, and tells why to whoever asks for the rest.
+func (a *api) fetch(ctx context.Context, path string, w io.Writer, show *progress) (n int64, err error) {
+	defer show.done()
+	var from []string
+	for {
+		res, err := a.do(ctx, "GET", path, nil, 0, from...)
+		if err != nil {
+			return n, err
+		}
+		if n > 0 && res.StatusCode != http.StatusPartialContent {
+			res.Body.Close()
+			return n, fmt.Errorf("asked for the rest, got %s", res.Status)
+		}
+		show.total = n + res.ContentLength
+		more, err := io.Copy(w, show.reader(res.Body))
+		res.Body.Close()
+		n += more
+		if err == nil || more == 0 || ctx.Err() != nil {
+			return n, err
+		}
+		from = []string{"Range", fmt.Sprintf("bytes=%d-", n)}
+	}
 }
 
 func storeList(c *cobra.Command, _ []string) error {

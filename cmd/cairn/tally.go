@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
+	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/network"
 	"github.com/cairn-network/cairn/service/all/spec"
 	"github.com/cairn-network/cairn/verifier"
@@ -81,6 +83,9 @@ func tallyVerify(c *cobra.Command, _ []string) error {
 		}
 	}
 	check, err := verifier.RecomputeFile(dir, types.Epoch(epoch), types.Region(region), expected, 1, spec.Categories(), runtime.GOMAXPROCS(0))
+	if errors.Is(err, fs.ErrNotExist) {
+		return advice{fmt.Errorf("tally verify: %w", err), "copy the bundle there from a home that has it, or name its folder with --bundle"}
+	}
 	if err != nil {
 		return fmt.Errorf("tally verify: %w", err)
 	}
@@ -122,6 +127,9 @@ func fetchBundle(c *cobra.Command, e types.Epoch, region types.Region, expected 
 	}
 	defer l.Close()
 	h, err := l.Header(c.Context(), e, region)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return "", advice{fmt.Errorf("tally verify: epoch %d of region %d has no header", e, region), "cairn tally list shows those that have one"}
+	}
 	if err != nil {
 		return "", fmt.Errorf("tally verify: header of epoch %d: %w", e, err)
 	}

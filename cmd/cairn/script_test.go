@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cairn-network/cairn/explorer"
+	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/network"
+)
+
+// TestNetwork runs what users type against one running network.
+func TestNetwork(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a whole network takes a minute")
+	}
+	home := newHome(t)
+	_, wait := start(t, home)
+	t.Run("commands", func(t *testing.T) {
+		testscript.Run(t, testscript.Params{
+			Dir: "testdata/script",
+			Setup: func(env *testscript.Env) error {
+				env.Setenv("CAIRN_HOME", home)
+				env.Setenv("CAIRN_NODE_HOME", filepath.Join(env.WorkDir, "node"))
+				env.Setenv("NO_COLOR", "1")
+				return nil
+			},
+			Cmds: map[string]func(*testscript.TestScript, bool, []string){
+				"fields": fields, "field": field, "await": await, "rest": func(ts *testscript.TestScript, neg bool, args []string) { rest(ts, home, args) },
+			},
+		})
+	})
+	t.Run("verify", func(t *testing.T) { recompute(t, home) })
+	t.Run("busy", func(t *testing.T) { busy(t, home) })
+	settled(t, home)
+	cairn(t, home, "down")
+	if err := wait(); err != nil {
+		t.Errorf("up, after down: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(home, "network.json")); err == nil {
+		t.Error("network.json is still there")
+	}
+}
+
+// object decodes the JSON that a command printed last: the object, or the first of a list.
+func lastJSON(ts *testscript.TestScript) map[string]any {
+	out := strings.TrimSpace(ts.ReadFile("stdout"))
+	out = out[strings.LastIndexByte(out, '\n')+1:]
+	var one map[string]any
+	var list []map[string]any
+	if json.Unmarshal([]byte(out), &one) == nil {
+		return one
+	}
+	ts.Check(json.Unmarshal([]byte(out), &list))
+	if len(list) == 0 {
+		ts.Fatalf("an empty list")
+	}
+	return list[0]
+}
+
+// fields NAME… checks that the JSON printed last has those fields.
+func fields(ts *testscript.TestScript, _ bool, args []string) {
+	have := lastJSON(ts)
+	for _, name := range args {
+		if _, ok := have[name]; !ok {
+			ts.Fatalf("no field %q in %v", name, have)
+		}
+	}
+}
+
+// field VAR NAME sets a variable to a field of the JSON printed last.
+func field(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], fmt.Sprint(lastJSON(ts)[args[1]]))
+}
+
+// await TEXT PROGRAM ARG… repeats a command until it succeeds and its output holds a text.
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && strings.Contains(ts.ReadFile("stdout"), args[0]) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("never: %q (%v)", args[0], err)
+		}
+	}
+}
+
+// rest FILE STATUS PATH [RANGE] fetches a path of the API as the home's customer, into a file.
+func rest(ts *testscript.TestScript, home string, args []string) {
+	at, err := network.ReadAddresses(home)
+	ts.Check(err)
+	customer, err := network.ReadCustomer(home)
+	ts.Check(err)
+	req, err := http.NewRequest("GET", at.API+args[2], nil)
+	ts.Check(err)
+	req.Header.Set("Authorization", "Bearer "+customer.APIKey)
+	if len(args) > 3 {
+		req.Header.Set("Range", args[3])
+	}
+	res, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	if fmt.Sprint(res.StatusCode) != args[1] {
+		ts.Fatalf("%s: %s, want %s\n%s", args[2], res.Status, args[1], body)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), body, 0o600))
+}
+
+// recompute takes a tally's bundle to a home that has nothing else: what it gives is the header that the chain took, and with one
+// byte flipped, anywhere, it is not.
+func recompute(t *testing.T, home string) {
+	tallies := parse[[]explorer.Tally](t, cairn(t, home, "tally", "list", "--json"))
+	i := slices.IndexFunc(tallies, func(x explorer.Tally) bool { return x.Status == ledger.Final && x.Counted > 0 })
+	if i < 0 {
+		t.Fatalf("no final tally counted anything: %+v", tallies)
+	}
+	epoch := fmt.Sprint(tallies[i].Epoch)
+	cairn(t, home, "tally", "verify", "--epoch", epoch) // fetches the bundle
+	files, err := filepath.Glob(filepath.Join(home, "bundles", "*-"+epoch+".bundle"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	good, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := t.TempDir()
+	bundle := filepath.Join(elsewhere, "bundles", filepath.Base(files[0]))
+	if err := os.Mkdir(filepath.Dir(bundle), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	type outcome struct {
+		Header, Expected string
+		Equal            bool
+	}
+	write := func(content []byte) {
+		t.Helper()
+		if err := os.WriteFile(bundle, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// here recomputes in this process.
+	here := func() (outcome, error) {
+		t.Helper()
+		root, err := newRoot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		root.SetOut(&out)
+		root.SetArgs([]string{"tally", "verify", "--home", elsewhere, "--epoch", epoch, "--header", tallies[i].Header, "--json"})
+		err = root.ExecuteContext(t.Context())
+		return parse[outcome](t, out.Bytes()), err
+	}
+	write(good)
+	want := outcome{tallies[i].Header, tallies[i].Header, true}
+	if got := parse[outcome](t, cairn(t, elsewhere, "tally", "verify", "--epoch", epoch, "--json")); got != want {
+		t.Errorf("elsewhere: %+v, want %+v", got, want)
+	}
+	if got, err := here(); got != want || err != nil {
+		t.Errorf("here: %+v, want %+v: %v", got, want, err)
+	}
+	rng := rand.New(rand.NewPCG(5, 6))
+	positions := []int{0, len(good) / 2, len(good) - 1}
+	for range 30 {
+		positions = append(positions, rng.IntN(len(good)))
+	}
+	for _, at := range positions {
+		bad := bytes.Clone(good)
+		bad[at] ^= 1 << rng.IntN(8)
+		write(bad)
+		if got, err := here(); got.Equal || err == nil {
+			t.Errorf("byte %d of %d flipped: %+v, %v", at, len(good), got, err)
+		}
+	}
+	write(good[:len(good)-1])
+	if _, err := try(t, elsewhere, "tally", "verify", "--epoch", epoch, "--json"); err == nil || !strings.Contains(err.Error(), "exit status 1") || !strings.Contains(err.Error(), "not equal") {
+		t.Errorf("a bundle cut short: %v", err)
+	}
+}
+
+// busy starts what cannot start beside a running network: one in the same home, one on the same port.
+func busy(t *testing.T, home string) {
+	at, err := network.ReadAddresses(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		home, listen string
+		want         []string
+	}{
+		{home, "127.0.0.1:0", []string{": home_busy\n", "\ntry: "}},
+		{t.TempDir(), strings.TrimPrefix(at.API, "http://"), []string{": port_in_use\n", "\ntry: "}},
+	} {
+		_, err := try(t, c.home, "up", "--listen", c.listen, "--once", "--json")
+		if err == nil || !strings.Contains(err.Error(), "exit status 1") {
+			t.Errorf("%+v: %v", c, err)
+			continue
+		}
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%q does not say %q", err, want)
+			}
+		}
+	}
+}
