@@ -428,7 +428,9 @@ func (n *Network) Addresses() *Addresses {
 
 // Stop stops everything, devices first and the chain last, and leaves the home to the next start.
 func (n *Network) Stop() {
-	os.Remove(n.path(addressFile))
+	if n.release != nil { // else the home, and what it says, are another process's
+		os.Remove(n.path(addressFile))
+	}
 	if n.http != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		if n.http.Shutdown(ctx) != nil {

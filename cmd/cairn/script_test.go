@@ -218,4 +218,7 @@ func busy(t *testing.T, home string) {
 			}
 		}
 	}
+	if still, err := network.ReadAddresses(home); err != nil || *still != *at {
+		t.Errorf("the running network's addresses: %+v: %v", still, err)
+	}
 }
