@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,6 +34,8 @@ const (
 	idleTime   = 2 * time.Minute
 	maxStreams = 64  // requests at once on one connection
 	maxWaiting = 256 // requests of payers that are not known yet
+
+	lastRequests = 2 * time.Second // that requests under way get when the device stops
 )
 
 // server is the transfer protocol.
@@ -42,7 +45,8 @@ type server struct {
 	listen  net.Listener
 	memory  *semaphore.Weighted // bytes of buffers in use
 	waiting *semaphore.Weighted
-	buffers sync.Pool // of *[storage.MaxShard]byte
+	active  atomic.Int64 // requests
+	buffers sync.Pool    // of *[storage.MaxShard]byte
 	reasons []types.ReasonInfo
 }
 
@@ -126,13 +130,14 @@ func (s *server) run(ctx context.Context) error {
 		return fmt.Errorf("storage: serve: %w", err)
 	case <-ctx.Done():
 	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	if err := s.http.Shutdown(stop); err != nil {
-		err = s.http.Close()
-		if err != nil {
-			s.d.log.Debug("storage: close", "err", err)
-		}
+	// Idle connections do not keep it: Shutdown would wait a second for each side to notice.
+	err := s.listen.Close()
+	for end := time.Now().Add(lastRequests); s.active.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	time.Sleep(20 * time.Millisecond) // the last answers leave
+	if err = errors.Join(err, s.http.Close()); err != nil && !errors.Is(err, net.ErrClosed) {
+		s.d.log.Debug("storage: close", "err", err)
 	}
 	<-failed
 	return nil
@@ -148,6 +153,8 @@ func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	on := func(pattern string, f func(http.ResponseWriter, *http.Request, *peer) error) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			s.active.Add(1)
+			defer s.active.Add(-1)
 			p, err := s.peer(r)
 			if err == nil {
 				err = f(w, r, p)
