@@ -17,12 +17,14 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cometbft/cometbft/libs/bytes"
 	"github.com/cometbft/cometbft/p2p"
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	rpcclient "github.com/cometbft/cometbft/rpc/client"
 	coretypes "github.com/cometbft/cometbft/rpc/core/types"
 	cmttypes "github.com/cometbft/cometbft/types"
@@ -71,23 +73,55 @@ func New(home string, interval time.Duration) (*Chain, error) {
 		return nil, err
 	}
 	c := &Chain{app: a, id: doc.ChainID, interval: interval, txs: map[string]*coretypes.ResultTx{}}
-	params := doc.Consensus.Params.ToProto()
-	res, err := a.InitChain(&abci.RequestInitChain{
-		Time: doc.GenesisTime, ChainId: doc.ChainID, ConsensusParams: &params, AppStateBytes: doc.AppState, InitialHeight: 1,
+	c.headers = []cmttypes.Header{{Time: doc.GenesisTime.Add(-interval)}}
+	if err := c.genesis(doc.Consensus.Params.ToProto(), doc.AppState); err != nil {
+		a.Close()
+		return nil, err
+	}
+	return c, c.block()
+}
+
+// genesis starts the application from a state, at the block after the newest.
+func (c *Chain) genesis(params cmtproto.ConsensusParams, state []byte) error {
+	last := c.headers[len(c.headers)-1]
+	res, err := c.app.InitChain(&abci.RequestInitChain{
+		Time: last.Time.Add(c.interval), ChainId: c.id, ConsensusParams: &params, AppStateBytes: state, InitialHeight: int64(len(c.headers)),
 	})
 	if err != nil {
+		return fmt.Errorf("solo: genesis: %w", err)
+	}
+	if len(res.Validators) == 0 {
+		return errors.New("solo: genesis without validators")
+	}
+	key, err := cmttypes.PB2TM.ValidatorUpdates(res.Validators[:1])
+	if err != nil {
+		return fmt.Errorf("solo: validators: %w", err)
+	}
+	c.proposer = key[0].Address
+	return nil
+}
+
+// Fork exports the state and starts another chain from it, which goes on at the next block. home is for what the application
+// writes beside its state.
+func (c *Chain) Fork(home string) (*Chain, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out, err := c.app.Export(nil)
+	if err != nil {
+		return nil, err
+	}
+	opts := viper.New()
+	opts.Set(flags.FlagHome, home)
+	a, err := app.Open(log.NewNopLogger(), dbm.NewMemDB(), opts, baseapp.SetChainID(c.id))
+	if err != nil {
+		return nil, err
+	}
+	f := &Chain{app: a, id: c.id, interval: c.interval, headers: slices.Clone(c.headers), txs: map[string]*coretypes.ResultTx{}}
+	if err := f.genesis(out.ConsensusParams, out.AppState); err != nil {
 		a.Close()
-		return nil, fmt.Errorf("solo: genesis: %w", err)
+		return nil, err
 	}
-	if len(res.Validators) > 0 {
-		key, err := cmttypes.PB2TM.ValidatorUpdates(res.Validators[:1])
-		if err != nil {
-			return nil, fmt.Errorf("solo: validators: %w", err)
-		}
-		c.proposer = key[0].Address
-	}
-	c.headers = []cmttypes.Header{{Time: doc.GenesisTime.Add(-interval)}}
-	return c, errors.Join(c.block())
+	return f, f.block()
 }
 
 // Close ends the application.

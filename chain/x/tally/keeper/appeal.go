@@ -66,7 +66,7 @@ func (k Keeper) dropAppeal(ctx context.Context, a types.Appeal) error {
 	)
 }
 
-// electorate returns the verifiers of the current epoch with the power that they have now: whoever was jailed since has none.
+// electorate returns the verifiers of the current epoch, with the power that counts in it, but those who were jailed since.
 func (k Keeper) electorate(ctx context.Context) ([]types.Verifier, error) {
 	now, err := k.Now.Get(ctx)
 	if err != nil {
@@ -82,7 +82,7 @@ func (k Keeper) electorate(ctx context.Context) ([]types.Verifier, error) {
 		if err != nil {
 			return nil, err
 		}
-		if v.Power = min(v.Power, power); v.Power > 0 {
+		if v.Power > 0 && power > 0 {
 			out = append(out, v)
 		}
 	}
