@@ -1,0 +1,190 @@
+package keeper_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cairn-network/cairn/chain/testbank"
+	"github.com/cairn-network/cairn/chain/x/reward/keeper"
+	"github.com/cairn-network/cairn/chain/x/reward/types"
+	"github.com/cairn-network/cairn/core/econ"
+	core "github.com/cairn-network/cairn/core/types"
+)
+
+const escrow = "tally"
+
+type fixture struct {
+	t     *testing.T
+	bank  *testbank.Bank
+	ctx   sdk.Context
+	k     keeper.Keeper
+	msg   types.MsgServer
+	epoch core.Epoch
+}
+
+func (f *fixture) Epoch(context.Context) (core.Epoch, error) { return f.epoch, nil }
+
+const supply = 400_000_000_000_000
+
+func setup(t *testing.T) *fixture {
+	f := &fixture{t: t, epoch: 1}
+	f.bank, f.ctx = testbank.New(types.ModuleName, escrow, authtypes.FeeCollectorName)
+	if err := f.bank.Fund(f.ctx, sdk.AccAddress(make([]byte, 20)), supply); err != nil {
+		t.Fatal(err)
+	}
+	f.k = f.keeper(types.ModuleName)
+	f.must(f.k.InitGenesis(f.ctx, types.DefaultGenesis()))
+	f.msg = keeper.NewMsgServer(f.k)
+	return f
+}
+
+func (f *fixture) keeper(store string) keeper.Keeper {
+	k, err := keeper.New(f.bank.Codec, f.bank.Store(store), f.bank.Authority, escrow, f.bank)
+	f.must(err)
+	k.SetClock(f)
+	return k
+}
+
+func (f *fixture) must(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) held(module string) core.Ustone {
+	return core.Ustone(f.bank.Balance(f.ctx, authtypes.NewModuleAddress(module)))
+}
+
+// work is an epoch in which wireless devices earned so much weight.
+func work(e core.Epoch, weight uint64) econ.Work {
+	return econ.Work{Epoch: e, Price: 500_000_000, Bonus: 1_000_000, Weight: []econ.Weight{{Category: core.Wireless, Weight: core.U64(weight)}}}
+}
+
+// TestEmit: what is minted is what core/econ says, and each part arrives where it belongs.
+func TestEmit(t *testing.T) {
+	f := setup(t)
+	p := econ.Default()
+	day := econ.Genesis(supply)
+	var minted core.Ustone
+	var security core.Ustone
+	for e := core.Epoch(1); e <= 60; e++ {
+		now := core.Ustone(supply) + minted
+		day = day.Advance(econ.DayOf(e), now)
+		w := work(e, 1_000_000_000_000_000)
+		if e%7 == 0 { // somebody paid fees in the block before
+			f.must(f.bank.Fund(f.ctx, authtypes.NewModuleAddress(authtypes.FeeCollectorName), 1_000_000_000))
+			f.must(f.k.EndBlock(f.ctx))
+			w.Fees = 1_000_000_000
+		}
+		want, err := econ.Emit(&p, day, w)
+		f.must(err)
+		w.Fees = 77 // the keeper counts for itself
+		got, err := f.k.Emit(f.ctx, w, now)
+		f.must(err)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Fatalf("epoch %d (- econ, + keeper):\n%s", e, d)
+		}
+		if e%7 == 0 && got.Security >= security {
+			t.Errorf("fees do not lower the validators' part: %d, before %d", got.Security, security)
+		}
+		security = got.Security
+		minted += got.Total()
+		if f.held(types.ModuleName) != got.Security {
+			t.Fatalf("epoch %d: the module holds %d, the validators' part is %d", e, f.held(types.ModuleName), got.Security)
+		}
+		// The collector is emptied at the start of each block, so it is not counted twice.
+		f.must(f.bank.SendCoinsFromModuleToModule(f.ctx, authtypes.FeeCollectorName, escrow,
+			f.bank.GetAllBalances(f.ctx, authtypes.NewModuleAddress(authtypes.FeeCollectorName))))
+		f.must(f.k.EndBlock(f.ctx))
+		if f.held(types.ModuleName) != 0 || f.held(authtypes.FeeCollectorName) != got.Security {
+			t.Fatalf("epoch %d: %d stays, %d reached the collector", e, f.held(types.ModuleName), f.held(authtypes.FeeCollectorName))
+		}
+		f.must(f.bank.SendCoinsFromModuleToModule(f.ctx, authtypes.FeeCollectorName, escrow,
+			f.bank.GetAllBalances(f.ctx, authtypes.NewModuleAddress(authtypes.FeeCollectorName))))
+		f.must(f.k.Audit(f.ctx))
+	}
+	if total := core.Ustone(f.bank.GetSupply(f.ctx, testbank.Denom).Amount.Uint64()); total != supply+minted+8*1_000_000_000 {
+		t.Errorf("supply %d after %d were minted", total, minted)
+	}
+}
+
+// change decides new parameters, from the default ones.
+func (f *fixture) change(edit func(*types.Params)) (core.Epoch, error) {
+	p := types.ParamsOf(econ.Default())
+	edit(&p)
+	res, err := f.msg.UpdateParams(f.ctx, &types.MsgUpdateParams{Authority: f.bank.Authority, Params: p})
+	if err != nil {
+		return 0, err
+	}
+	return core.Epoch(res.From), nil
+}
+
+func TestParams(t *testing.T) {
+	f := setup(t)
+	f.epoch = 100
+	for _, c := range []struct {
+		what string
+		edit func(*types.Params)
+		want core.Reason
+	}{
+		{"parts that do not make a whole", func(p *types.Params) { p.Burn++ }, core.ParamBound},
+		{"more shortfall than the protocol allows", func(p *types.Params) { p.Shortfall = 3 }, core.ParamBound},
+		{"a wash that pays", func(p *types.Params) { p.Bonus = 401 }, core.ParamWash},
+		{"a step too far", func(p *types.Params) { p.Spread = 50 }, core.ParamStep},
+		{"another unit", func(p *types.Params) { p.Categories[0].Unit++ }, core.ParamBound},
+		{"another resolution", func(p *types.Params) { p.Categories[0].Hex++ }, core.ParamBound},
+		{"a weight that is no number", func(p *types.Params) { p.Categories[0].Target = "-1" }, core.ParamBound},
+		{"a category less", func(p *types.Params) { p.Categories = p.Categories[1:] }, core.ParamBound},
+	} {
+		if _, err := f.change(c.edit); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %s", c.what, err, c.want)
+		}
+	}
+	if _, err := f.msg.UpdateParams(f.ctx, &types.MsgUpdateParams{Authority: "somebody", Params: types.ParamsOf(econ.Default())}); err == nil {
+		t.Error("anybody may change parameters")
+	}
+
+	from, err := f.change(func(p *types.Params) { p.Spread = 27 }) // dearer credits protect more
+	if err != nil || from != 101 {
+		t.Fatalf("tightened from epoch %d, %v", from, err)
+	}
+	if p, _ := f.k.Economy(f.ctx); p.Spread != 25 {
+		t.Fatal("it holds before its epoch")
+	}
+	f.must(f.k.Begin(f.ctx, 101))
+	if p, _ := f.k.Economy(f.ctx); p.Spread != 27 {
+		t.Fatalf("spread %d", p.Spread)
+	}
+	f.epoch = 101
+	from, err = f.change(func(p *types.Params) { p.Spread, p.Daily = 27, 55 })
+	if err != nil || from != 101+econ.TimelockSilent {
+		t.Fatalf("loosened from epoch %d, %v", from, err)
+	}
+	f.must(f.k.Begin(f.ctx, from-1))
+	if p, _ := f.k.Economy(f.ctx); p.Daily != 50 {
+		t.Fatal("the timelock opened early")
+	}
+	g, err := f.k.ExportGenesis(f.ctx)
+	f.must(err)
+	f.must(g.Validate())
+	if g.Pending == nil || len(g.History) != 1 {
+		t.Fatalf("exported %+v", g)
+	}
+	again := f.keeper(escrow) // another store
+	f.must(again.InitGenesis(f.ctx, g))
+	back, err := again.ExportGenesis(f.ctx)
+	f.must(err)
+	if d := cmp.Diff(g, back); d != "" {
+		t.Errorf("export, import, export:\n%s", d)
+	}
+	f.must(f.k.Begin(f.ctx, from))
+	if p, _ := f.k.Economy(f.ctx); p.Daily != 55 {
+		t.Fatalf("daily %d", p.Daily)
+	}
+}
