@@ -117,7 +117,10 @@ const (
 var sections = []section{
 	{
 		name: "intake",
-		runs: []run{{"./verifier", "^Benchmark(Verify|Intake)$", "2x", 3}},
+		runs: []run{
+			{"./verifier", "^BenchmarkVerify$", "2x", 3},
+			{"./verifier", "^BenchmarkIntake$/^Submit[18]$", "1x", 3},
+		},
 		figures: []figure{
 			{name: "intake end to end, 1 envelope a message", unit: "/s·core", value: metric("Intake/Submit1 envelopes/s/core"), beside: "curve25519-voi, batches of 1,024",
 				peer: metric("Intake/Submit1 raw/s"), ratio: "Intake/Submit1 ratio", target: half, bound: "one ack to sign for each author and moment; bus, decoding, log and index"},
