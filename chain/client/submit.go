@@ -12,6 +12,7 @@ import (
 	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cometbft/cometbft/mempool"
 	coretypes "github.com/cometbft/cometbft/rpc/core/types"
+	cmttypes "github.com/cometbft/cometbft/types"
 	sdkclient "github.com/cosmos/cosmos-sdk/client"
 	cryptotypes "github.com/cosmos/cosmos-sdk/crypto/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
@@ -25,7 +26,7 @@ import (
 
 const (
 	gasMargin = 30_000 // what simulation does not count: the true signature, sizes that differ
-	attempts  = 5      // at a sequence that the chain did not expect, or a full mempool
+	attempts  = 20     // at a sequence that the chain did not expect, or a full mempool
 )
 
 // errStale: the chain expected another sequence, or cannot take the transaction now. Try again.
@@ -80,9 +81,12 @@ func (c *Client) SubmitMsgs(ctx context.Context, from types.Account, msgs ...sdk
 	defer cancel()
 	what := sdk.MsgTypeURL(msgs[0])
 	for try := 0; ; try++ {
-		hash, err := c.send(ctx, from, what, msgs)
+		raw, err := c.send(ctx, from, what, msgs)
 		if err == nil {
-			return c.included(ctx, what, hash)
+			var receipt *ledger.Receipt
+			if receipt, err = c.included(ctx, what, raw); err == nil {
+				return receipt, nil
+			}
 		}
 		if !errors.Is(err, errStale) || try+1 == attempts {
 			return nil, err
@@ -91,13 +95,13 @@ func (c *Client) SubmitMsgs(ctx context.Context, from types.Account, msgs ...sdk
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("client: %s: %w", what, ctx.Err())
-		case <-time.After(time.Duration(try+1) * 50 * time.Millisecond):
+		case <-time.After(time.Duration(try+1) * 20 * time.Millisecond):
 		}
 	}
 }
 
-// send builds, simulates, signs and hands in one transaction.
-func (c *Client) send(ctx context.Context, from types.Account, what string, msgs []sdk.Msg) (hash []byte, err error) {
+// send builds, simulates, signs and hands in one transaction, and returns its bytes.
+func (c *Client) send(ctx context.Context, from types.Account, what string, msgs []sdk.Msg) (raw cmttypes.Tx, err error) {
 	record, err := c.cfg.Keyring.KeyByAddress(sdk.AccAddress(from[:]))
 	if err != nil {
 		return nil, fmt.Errorf("client: %w: no key of %v: %w", ErrKeyring, from, err)
@@ -109,11 +113,7 @@ func (c *Client) send(ctx context.Context, from types.Account, what string, msgs
 	s := c.sender(from)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer func() {
-		if err != nil {
-			s.known = false
-		}
-	}()
+	defer func() { s.after(err) }()
 	if !s.known {
 		if err := c.load(ctx, from, s); err != nil {
 			return nil, err
@@ -135,28 +135,65 @@ func (c *Client) send(ctx context.Context, from types.Account, what string, msgs
 	if err := c.sign(ctx, record.Name, public, s, b); err != nil {
 		return nil, fmt.Errorf("client: %s: sign for %v: %w", what, from, err)
 	}
-	raw, err := c.enc.TxConfig.TxEncoder()(b.GetTx())
-	if err != nil {
+	if raw, err = c.enc.TxConfig.TxEncoder()(b.GetTx()); err != nil {
 		return nil, fmt.Errorf("client: %s: %w", what, err)
 	}
-	res, err := c.rpc.BroadcastTxSync(ctx, raw)
-	if err != nil {
-		if strings.Contains(err.Error(), "mempool is full") {
-			return nil, fmt.Errorf("client: %s: %w: %w", what, errStale, err)
+	if err := c.broadcast(ctx, what, raw); err != nil {
+		if errors.Is(err, errKnown) { // another client of this account sent the same, byte for byte: this one comes after it
+			s.sequence++
 		}
-		if errors.Is(err, mempool.ErrTxInCache) || strings.Contains(err.Error(), mempool.ErrTxInCache.Error()) {
-			return raw, nil // it is there already; not reached with sequences that only grow
-		}
-		return nil, fmt.Errorf("client: %s: hand in: %w", what, err)
-	}
-	if res.Code != abci.CodeTypeOK {
-		if stale(res.Codespace, res.Code) {
-			return nil, fmt.Errorf("client: %s: %w: %s", what, errStale, res.Log)
-		}
-		return nil, refused(what, res.Codespace, res.Code, res.Log)
+		return nil, err
 	}
 	s.sequence++
-	return res.Hash, nil
+	return raw, nil
+}
+
+// errKnown: the mempool has, or had, a transaction of the same bytes. It is a case of errStale.
+var errKnown = fmt.Errorf("%w: a transaction of the same bytes was sent before", errStale)
+
+// broadcast hands a transaction in to the mempool.
+func (c *Client) broadcast(ctx context.Context, what string, raw cmttypes.Tx) error {
+	res, err := c.rpc.BroadcastTxSync(ctx, raw)
+	switch {
+	case err == nil:
+	case strings.Contains(err.Error(), "mempool is full"):
+		return fmt.Errorf("client: %s: %w: %w", what, errStale, err)
+	case errors.Is(err, mempool.ErrTxInCache), strings.Contains(err.Error(), mempool.ErrTxInCache.Error()): // remote errors are text
+		return fmt.Errorf("client: %s: %w", what, errKnown)
+	default:
+		return fmt.Errorf("client: %s: hand in: %w", what, err)
+	}
+	if res.Code == abci.CodeTypeOK {
+		return nil
+	}
+	if stale(res.Codespace, res.Code) {
+		return fmt.Errorf("client: %s: %w: %s", what, errStale, res.Log)
+	}
+	return refused(what, res.Codespace, res.Code, res.Log)
+}
+
+// after notes what a failure says of the sequence: the next one, where the chain or another client's transaction tells it, or that it
+// must be asked for.
+func (s *sender) after(err error) {
+	if err == nil || errors.Is(err, errKnown) {
+		return
+	}
+	if next, ok := expected(err); ok && errors.Is(err, errStale) {
+		s.sequence = next
+		return
+	}
+	s.known = false
+}
+
+// expected reads the sequence that the chain wanted out of its refusal, "account sequence mismatch, expected 7, got 6": it counts
+// what waits in the mempool, which no query does.
+func expected(err error) (next uint64, ok bool) {
+	_, rest, found := strings.Cut(err.Error(), "expected ")
+	if !found {
+		return 0, false
+	}
+	n, scanErr := fmt.Sscanf(rest, "%d", &next)
+	return next, n == 1 && scanErr == nil
 }
 
 // load asks the chain for an account's number and sequence.
@@ -225,22 +262,42 @@ func (c *Client) sign(ctx context.Context, name string, public cryptotypes.PubKe
 	return b.SetSignatures(sig)
 }
 
-// included waits until a transaction is in a block that the application has committed.
-func (c *Client) included(ctx context.Context, what string, hash []byte) (*ledger.Receipt, error) {
-	wait := min(c.cfg.Poll, 50*time.Millisecond)
+// again is how long included waits before it hands a transaction in once more, in case the mempool dropped it.
+const again = 2 * time.Second
+
+// included waits until a transaction is in a block that the application has committed. One that the mempool dropped, because another
+// transaction took its sequence, is errStale: it had no effect and never will.
+func (c *Client) included(ctx context.Context, what string, raw cmttypes.Tx) (*ledger.Receipt, error) {
+	wait, next := min(c.cfg.Poll, 50*time.Millisecond), time.Now().Add(again)
+	var dropped error
 	for {
 		var res *coretypes.ResultTx
 		var err error
-		if res, err = c.rpc.Tx(ctx, hash, false); err == nil {
+		if res, err = c.rpc.Tx(ctx, raw.Hash(), false); err == nil {
 			r := res.TxResult
-			if r.Code != abci.CodeTypeOK {
-				return nil, refused(what, r.Codespace, r.Code, r.Log)
+			switch {
+			case r.Code == abci.CodeTypeOK:
+				return &ledger.Receipt{Height: uint64(res.Height), TxHash: res.Hash.String(), Gas: uint64(r.GasUsed)}, nil
+			case stale(r.Codespace, r.Code):
+				return nil, fmt.Errorf("client: %s: %w: %s", what, errStale, r.Log)
 			}
-			return &ledger.Receipt{Height: uint64(res.Height), TxHash: res.Hash.String(), Gas: uint64(r.GasUsed)}, nil
+			return nil, refused(what, r.Codespace, r.Code, r.Log)
+		}
+		if time.Now().After(next) {
+			if dropped != nil { // and it has not turned up in a block since, either
+				return nil, dropped
+			}
+			next = time.Now().Add(again)
+			// What is in the mempool, or was in a block, is known there. What is neither and has a sequence of the past is lost.
+			if err := c.broadcast(ctx, what, raw); errors.Is(err, errStale) && !errors.Is(err, errKnown) {
+				if _, told := expected(err); told {
+					dropped = err
+				}
+			}
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("client: %s: transaction %X is in no block yet (%v): %w", what, hash, err, ctx.Err())
+			return nil, fmt.Errorf("client: %s: transaction %X is in no block yet (%v): %w", what, raw.Hash(), err, ctx.Err())
 		case <-time.After(wait):
 			wait = min(2*wait, c.cfg.Poll)
 		}
