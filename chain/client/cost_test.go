@@ -49,8 +49,11 @@ func (p *period) must(err error) {
 	}
 }
 
-// commit closes epoch e in round 0, after each device was paid 1 micro-credit more, and returns the header.
-func (p *period) commit(e types.Epoch) *tally.Header {
+// commit closes epoch e in round 0, after devices were paid a dollar together, and returns the header.
+func (p *period) commit(e types.Epoch) *tally.Header { return p.commitAt(e, 0) }
+
+// commitAt is commit in any round.
+func (p *period) commitAt(e types.Epoch, round uint8) *tally.Header {
 	ctx := p.t.Context()
 	p.must(p.chain.AdvanceTo(uint64(e) * p.blocks))
 	ep, err := p.real.Epoch(ctx, e)
@@ -65,11 +68,11 @@ func (p *period) commit(e types.Epoch) *tally.Header {
 	}
 	var vrf types.PrivateKey
 	for _, v := range p.made.verifiers {
-		if v.Key.Public() == ep.Leaders[0] {
+		if v.Key.Public() == ep.Leaders[round] {
 			vrf = v.VRF
 		}
 	}
-	h, err := p.books.Header(chainID, ep, 0, vrf)
+	h, err := p.books.Header(chainID, ep, round, vrf)
 	p.must(err)
 	hash := h.Hash()
 	msg := ledger.Commit{Header: h.Encode(), Bitmap: make([]byte, (len(ep.Verifiers)+7)/8)}
