@@ -327,6 +327,53 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
+// suspending is a chain that suspends a device from an epoch on.
+type suspending struct {
+	ledger.Ledger
+	device types.Key
+	from   types.Epoch
+}
+
+func (s suspending) Changes(ctx context.Context, e types.Epoch, region types.Region) ([]tally.Change, error) {
+	out, err := s.Ledger.Changes(ctx, e, region)
+	if e == s.from && err == nil {
+		var d *tally.Device
+		if d, err = s.Ledger.Device(ctx, s.device); err == nil {
+			d.Suspended = e + 10
+			out = append(slices.Clone(out), tally.Change{Device: d})
+		}
+	}
+	return out, err
+}
+
+// TestSuspended: intake takes what a suspended device says, and the tally counts what of it goes on: the sessions that customers
+// pay. Its network-ordered work counts nothing.
+func TestSuspended(t *testing.T) {
+	testNetwork(t, 2, 2, func(t *testing.T, n *network) {
+		for i, p := range n.peers {
+			n.stop(i)
+			p.ledger = suspending{n.chain, n.device[0].key.Public(), 3}
+			n.start(i)
+		}
+		n.sendAll()
+		n.accepted(2)
+		d := n.device[0]
+		e := d.envelope(reading, nil)
+		receipt := d.receipt(700)
+		d.send(append(receipt, evidenceItem(e))...)
+		for _, hash := range []types.Hash{e.Hash, receipt[1].Hash()} {
+			if ok, why := d.verdict(hash); ok != 2 {
+				t.Fatalf("accepted by %d, %q", ok, why)
+			}
+		}
+		n.device[1].send(evidenceItem(n.device[1].envelope(reading, nil)))
+		h := n.accepted(3)
+		if h.Totals.Spent != 2700 || n.weight(h) != 1 || h.Totals.Refused != 0 {
+			t.Fatalf("spent %d, weight %d, refused %d", h.Totals.Spent, n.weight(h), h.Totals.Refused)
+		}
+	})
+}
+
 // TestOneBadApple: a wrong signature among many good ones spoils none of them.
 func TestOneBadApple(t *testing.T) {
 	testNetwork(t, 1, 1, func(t *testing.T, n *network) {

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
@@ -39,6 +40,26 @@ func TestLateAck(t *testing.T) {
 			t.Fatalf("it came into the next batch too: %+v", h.Totals)
 		}
 	})
+}
+
+// TestEndedKey: what a payer orders with a key that ended is refused at the door, whether a state still remembers the key or not.
+func TestEndedKey(t *testing.T) {
+	payer := types.NewPrivateKey([32]byte{4})
+	o := receipt.Order{Chain: testChain, Category: types.Storage, Session: types.NewSessionID(50, [12]byte{1}), Payer: payer.Public(), Cap: 1, Seq: 1}
+	it, err := open(tally.Order, o.Sign(payer).Encode(), testChain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := newRuleBook([]tally.Verifier{work{}})
+	known := newView(tally.NewState(testChain, 0), []tally.Change{{Grant: &tally.Grant{Key: payer.Public(), Limit: 9, Expiry: 7}}})
+	for e, want := range map[types.Epoch]types.Reason{6: "", 7: types.KeyExpired, 8: types.KeyExpired} {
+		if got := checkAuthor(it, known, rules, e); got != want {
+			t.Errorf("epoch %d: %q, want %q", e, got, want)
+		}
+	}
+	if got := checkAuthor(it, newView(tally.NewState(testChain, 0), nil), rules, 6); got != types.UnknownKey {
+		t.Errorf("a key that nobody granted: %q", got)
+	}
 }
 
 // TestSignOnce: a round's first signature is its only one, also after a restart.

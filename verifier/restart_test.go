@@ -43,6 +43,35 @@ func TestSkip(t *testing.T) {
 	})
 }
 
+// TestSkipAndLeave: a device leaves after an epoch that is skipped. What lasted of it, and only some verifiers acknowledged, is in
+// nobody's way, whoever leads; what lasted of a device that is still there counts.
+func TestSkipAndLeave(t *testing.T) {
+	for _, who := range [][]int{{0, 1}, {2, 3}} {
+		testNetwork(t, 4, 2, func(t *testing.T, n *network) {
+			left, stays := n.device[0], n.device[1]
+			left.sendTo(who, append(left.receipt(1000), evidenceItem(left.envelope(lasting, nil)))...)
+			stays.sendTo(who, append(stays.receipt(500), evidenceItem(stays.envelope(lasting, nil)))...)
+			n.submit(n.owner, ledger.Unbond{Device: left.key.Public()})
+			n.stop(0)
+			n.stop(1)
+			n.toEpoch(3)
+			for n.header(2).Status == ledger.Open {
+				n.block()
+			}
+			if got := n.header(2); got.Status != ledger.Skipped {
+				t.Fatalf("epoch 2 is %s", got.Status)
+			}
+			n.start(0)
+			n.start(1)
+			h := n.accepted(3)
+			if h.Round != 0 || h.Totals.Spent != 500 || h.Totals.Counted != 3 || h.Totals.Refused != 0 {
+				t.Fatalf("acknowledged by %v: round %d, spent %d, counted %d, refused %d", who, h.Round, h.Totals.Spent, h.Totals.Counted, h.Totals.Refused)
+			}
+			n.balanced()
+		})
+	}
+}
+
 // TestKill kills one verifier, the leader of round 0, at each block around the cut, and starts it again a block later. Nothing that
 // was acknowledged is lost or counted twice, and nobody signs twice.
 func TestKill(t *testing.T) {

@@ -141,7 +141,7 @@ func (v *Verifier) enter(ctx context.Context, ep *ledger.Epoch, number uint8) (*
 	r.view = newView(r.base, changes)
 	if old != nil && old.epoch == r.epoch && sameHeader(old.prev, r.prev) && len(old.union) == 0 {
 		r.items, r.names = old.items, old.names
-	} else if r.items, r.names, err = v.own(r.base.Epoch(), r.epoch); err != nil {
+	} else if r.items, r.names, err = v.own(r.view, r.base.Epoch(), r.epoch); err != nil {
 		return nil, err
 	}
 	v.round = r
@@ -153,8 +153,9 @@ func sameHeader(a, b *ledger.Header) bool {
 }
 
 // own returns what this verifier acknowledged for the batch of epoch e: all of that epoch, and what lasts of the epochs since
-// the region's last header, which had none that stands.
-func (v *Verifier) own(last, e types.Epoch) (items []tally.Item, names []tally.Name, err error) {
+// the region's last header, which had none that stands. What lasts is judged again by the view of e, as a leader judges what it
+// is handed (see admissible): an author may have left since, and whoever still insisted on its items would sign no batch at all.
+func (v *Verifier) own(view *view, last, e types.Epoch) (items []tally.Item, names []tally.Name, err error) {
 	for k := last + 1; k <= e; k++ {
 		b, err := v.basket(k, false)
 		if err != nil {
@@ -167,7 +168,15 @@ func (v *Verifier) own(last, e types.Epoch) (items []tally.Item, names []tally.N
 		if err != nil {
 			return nil, nil, err
 		}
-		items, names = append(items, is...), append(names, ns...)
+		for i := range is {
+			if k < e {
+				it, err := open(is[i].Type, is[i].Raw, v.chain)
+				if err != nil || checkAuthor(it, view, v.book, e) != "" {
+					continue
+				}
+			}
+			items, names = append(items, is[i]), append(names, ns[i])
+		}
 	}
 	return items, names, nil
 }
@@ -480,14 +489,20 @@ func (v *Verifier) Leads(ctx context.Context, e types.Epoch, number uint8) bool 
 	return err == nil && int(number) < len(ep.Leaders) && ep.Leaders[number] == v.key
 }
 
-// checkAuthor judges whether an item's author may hand in such items in an epoch.
+// checkAuthor judges whether an item's author may hand in such items in an epoch. It goes by the registry alone, of which all verifiers
+// have the same view, so that none insists on what another must leave out. A suspended device is an author like any other: the tally
+// says what of its items counts.
 func checkAuthor(it *item, view *view, rules *ruleBook, e types.Epoch) types.Reason {
 	if rules.specs[it.category] == nil {
 		return types.UnknownCategory
 	}
 	if it.Type == tally.Order {
-		if view.Grant(it.Author) == nil {
+		// A key that ended is refused, too: states differ in how long they remember it.
+		switch g := view.Grant(it.Author); {
+		case g == nil:
 			return types.UnknownKey
+		case g.Expiry <= e:
+			return types.KeyExpired
 		}
 		return ""
 	}
@@ -497,9 +512,6 @@ func checkAuthor(it *item, view *view, rules *ruleBook, e types.Epoch) types.Rea
 			return types.UnknownAuthor
 		}
 		return ""
-	}
-	if d.Suspended >= e {
-		return types.Suspended
 	}
 	if !slices.Contains(d.Categories, it.category) {
 		return types.UnknownCategory

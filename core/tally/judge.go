@@ -282,6 +282,9 @@ func (j *judge) take(at int, in *Input, out *Output) {
 		return // only its misconduct counts
 	}
 	for i := range out.Open {
+		if j.line.Suspended >= j.frame.Epoch {
+			break // as by a receipt: sessions that are open go on, and no new one begins
+		}
 		j.opens = append(j.opens, opening{out.Open[i], j.device.Key, at})
 	}
 	for i := range out.Close {

@@ -52,6 +52,7 @@ var broken = []struct{ rule, file, old, new, tests string }{
 	// The bond.
 	{"half a bond is needed", "judge.go", "return econ.Bonded(", "return true || econ.Bonded(", "Witness"},
 	{"suspension stops weight", "judge.go", "l.Suspended >= r.frame.Epoch", "false", "Suspended"},
+	{"suspension stops openings", "judge.go", "if j.line.Suspended >= j.frame.Epoch {", "if false {", "Suspended"},
 	{"bounds of Verify", "judge.go", "out == nil || !c.sound(in, out)", "out == nil", "Bounds"},
 	{"quotas bind", "check.go", "u.Count+1 > quota.Count", "false", "Quota"},
 }

@@ -390,18 +390,24 @@ func TestSuspended(t *testing.T) {
 	w.tally()
 	w.changes = append(w.changes, Change{Device: &Device{Key: d.id, Categories: []types.Category{thing, other}, Cell: cell(1), Bond: 2000, Suspended: w.epoch}})
 	opens := p.pay(d, d.ask(thing, 500), session(50, 2), 2000, 500, 1)
+	signed := SessionKey{Payer: p.id, ID: session(50, 3)}
+	d.say(thing, kindOpen, openBody{Session: signed, Terms: a.Hash(), Price: 500})
 	goesOn := p.pay(d, a, session(50, 1), 2000, 600, 2)
 	work := d.say(thing, kindWork, workBody{Class: 1, Units: types.U64(7), Quality: 10_000})
 	w.tally()
 	w.want(opens, types.Suspended)
 	w.want(goesOn, "")
 	w.want(work, "")
+	if w.state.Session(signed) != nil {
+		t.Fatal("its category opened a session")
+	}
 	if l := w.state.Line(d.id); l.Paid() != 600 || !l.share(thing).Weight.IsZero() {
 		t.Fatalf("line %+v", l)
 	}
 	d.say(thing, kindWork, workBody{Class: 1, Units: types.U64(7), Quality: 10_000})
+	d.say(thing, kindOpen, openBody{Session: signed, Terms: a.Hash(), Price: 500})
 	w.tally()
-	if l := w.state.Line(d.id); l.share(thing).Weight.IsZero() {
+	if l := w.state.Line(d.id); l.share(thing).Weight.IsZero() || w.state.Session(signed) == nil {
 		t.Fatal("the suspension did not end")
 	}
 }
