@@ -27,7 +27,7 @@ const (
 var rows = []*regexp.Regexp{
 	regexp.MustCompile(`^internal/(?:buildinfo|testutil)$`),
 	regexp.MustCompile(`^core/types$`),
-	regexp.MustCompile(`^core/(?:merkle|evidence|receipt|beacon|fixed)$`),
+	regexp.MustCompile(`^core/(?:merkle|evidence|receipt|beacon|fixed|lot)$`),
 	regexp.MustCompile(`^core/econ$`),
 	regexp.MustCompile(`^core/tally$`),
 	regexp.MustCompile(`^service$`),
