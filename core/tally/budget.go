@@ -2,6 +2,7 @@ package tally
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -20,7 +21,7 @@ type keyGroup struct {
 // budget is the first half of step 4: what Verify accepted is honoured within what each key, then each account may still
 // spend, pro rata and rounded down. The rest stays with the provider, who can hand the same receipt in again.
 func (r *run) budget() error {
-	r.run(len(r.buckets), func(b int) { limitKeys(&r.buckets[b]) })
+	r.run(len(r.buckets), func(b int) { r.limitKeys(&r.buckets[b]) })
 	accounts, err := r.limitAccounts()
 	if err != nil {
 		return err
@@ -48,20 +49,21 @@ func first(errs []error) error {
 }
 
 // limitKeys honours the claims of a bucket that still stand within their keys' limits.
-func limitKeys(b *bucket) {
+func (r *run) limitKeys(b *bucket) {
 	for i := range b.keys {
 		g := &b.keys[i]
 		g.claims = slices.DeleteFunc(g.claims, func(c *claim) bool { return c.dropped })
 		for _, c := range g.claims {
 			c.amount = c.asked()
 		}
-		share(g.claims, less(g.state.Limit, g.state.Spent, 0), types.OverLimit)
+		r.share(g.claims, less(g.state.Limit, g.state.Spent, 0), types.OverLimit)
 	}
 	b.keys = slices.DeleteFunc(b.keys, func(g keyGroup) bool { return len(g.claims) == 0 })
 }
 
-// share cuts the honoured amounts of claims to at most left in all, pro rata.
-func share(claims []*claim, left types.Credit, reason types.Reason) {
+// share cuts the honoured amounts of claims to at most left in all, pro rata. A session begins with its full price or not at all:
+// see affordable.
+func (r *run) share(claims []*claim, left types.Credit, reason types.Reason) {
 	var sum types.U128 // of at most 2²⁴ amounts below 2⁶⁴
 	for _, c := range claims {
 		sum, _ = sum.Add(types.U64(uint64(c.amount)))
@@ -69,13 +71,52 @@ func share(claims []*claim, left types.Credit, reason types.Reason) {
 	if sum.Cmp(types.U64(uint64(left))) <= 0 {
 		return
 	}
+	sum = r.affordable(claims, left, sum, reason)
+	if sum.Cmp(types.U64(uint64(left))) <= 0 {
+		return
+	}
 	for _, c := range claims {
-		part, _ := econ.MulDivU128(types.U64(uint64(c.amount)), types.U64(uint64(left)), sum) // at most left
-		if types.Credit(part.Lo) != c.amount {
+		part := portion(c.amount, left, sum)
+		if part != c.amount {
 			c.short = reason
 		}
-		c.amount = types.Credit(part.Lo)
+		c.amount = part
 	}
+}
+
+// portion returns ⌊amount · left / sum⌋, where sum is above left and no less than amount.
+func portion(amount, left types.Credit, sum types.U128) types.Credit {
+	part, _ := econ.MulDivU128(types.U64(uint64(amount)), types.U64(uint64(left)), sum) // at most left
+	return types.Credit(part.Lo)
+}
+
+// affordable honours nothing of claims that would begin a session with less than that costs, and returns the sum of what is left to
+// share. Without it an account's last credits would open a session for each of them, and fill the state for nothing. The largest
+// begin first, among equals those of the lowest payer and session, as many as get their due beside all sessions that are open.
+func (r *run) affordable(claims []*claim, left types.Credit, sum types.U128, reason types.Reason) types.U128 {
+	var fresh []*claim
+	for _, c := range claims {
+		if !c.Opened && c.amount > 0 {
+			fresh = append(fresh, c)
+			sum, _ = sum.Sub(types.U64(uint64(c.amount)))
+		}
+	}
+	slices.SortStableFunc(fresh, func(a, b *claim) int { return cmp.Compare(b.amount, a.amount) })
+	for i, c := range fresh { // with each further one the least share falls
+		more, _ := sum.Add(types.U64(uint64(c.amount)))
+		due := c.amount
+		if more.Cmp(types.U64(uint64(left))) > 0 {
+			due = portion(c.amount, left, more)
+		}
+		if due < max(r.frame.MinOpening, 1) {
+			for _, c := range fresh[i:] {
+				c.amount, c.short = 0, reason
+			}
+			break
+		}
+		sum = more
+	}
+	return sum
 }
 
 // limitAccounts honours what the keys' limits left within what the accounts have bought, and returns the accounts' lines.
@@ -128,7 +169,7 @@ func (r *run) limitBucket(list []*keyGroup, from []byte) (buf []byte, spent type
 				return nil, 0, fmt.Errorf("account %v: %w", account, err)
 			}
 		}
-		share(claims, less(balance.Bought, balance.Spent, 0), types.OverBudget)
+		r.share(claims, less(balance.Bought, balance.Spent, 0), types.OverBudget)
 		var sum types.Credit // at most left
 		for _, c := range claims {
 			sum += c.amount

@@ -53,6 +53,59 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// TestOpenings: an account's last credits begin as many sessions as they pay for, not one for each receipt that it signs. What is open
+// gets its share before.
+func TestOpenings(t *testing.T) {
+	for _, c := range []struct {
+		what          string
+		bought, limit types.Credit
+		reason        types.Reason
+	}{
+		{"the account's", 1_000, 1 << 40, types.OverBudget},
+		{"the key's", 1 << 40, 1_000, types.OverLimit},
+	} {
+		w := newWorld(t)
+		d := w.device(1)
+		p := w.payer(1, 1, c.bought, c.limit, 100)
+		a := d.ask(thing, 1000)
+		p.pay(d, a, session(50, 0), 500, 500, 1)
+		w.tally() // 500 are left
+		d.ask(thing, 1000)
+		goesOn := p.pay(d, a, session(50, 0), 600, 600, 2)
+		large := p.pay(d, a, session(50, 1), 150, 150, 1)
+		var small []Item
+		for i := range 50 {
+			small = append(small, p.pay(d, a, session(50, 2+i), 100, 100, 1))
+		}
+		w.tally()
+		w.want(large, "")
+		opened := 0
+		for i := range 51 {
+			s := w.state.Session(SessionKey{Payer: p.id, ID: session(50, 1+i)})
+			if s == nil {
+				continue
+			}
+			if opened++; s.Amount < w.minOpening {
+				t.Fatalf("%s last credits opened a session with %d", c.what, s.Amount)
+			}
+		}
+		// 100 that go on, 150 and two of 100 are within 500; a third one would leave 90 for each.
+		if spent := w.state.Totals().Spent; opened != 3 || spent != 950 {
+			t.Fatalf("%s last credits opened %d sessions, %d spent", c.what, opened, spent)
+		}
+		w.want(goesOn, "")
+		refused := 0
+		for _, it := range small {
+			if w.reason(it) == c.reason {
+				refused++
+			}
+		}
+		if refused != 48 {
+			t.Fatalf("%d of 50 refused with %s", refused, c.reason)
+		}
+	}
+}
+
 // TestContest: of two devices that would open one session, the larger receipt's has it, and the other's is refused by name.
 func TestContest(t *testing.T) {
 	w := newWorld(t)
