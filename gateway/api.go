@@ -29,7 +29,7 @@ func mount(mux *http.ServeMux, routes []route) {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 			out, err := rt.handle(w, r)
 			if err != nil {
-				role.WriteError(w, err, status(types.ReasonOf(err)))
+				role.Fail(w, err, nil)
 				return
 			}
 			w.Header().Set("Content-Type", "application/json")

@@ -5,6 +5,9 @@
 // and an expiry on chain), and with what it stores or sends in the clear. An account's own key never comes here. A request carries an API
 // key (`Authorization: Bearer cairn_…`), which stands for one session key of one account.
 //
+// Anybody may ask for an API key, so asking fills nothing: an address gets a few at once and then one every few seconds, and a key
+// that no account granted within ten minutes makes room for the next.
+//
 // The gateway speaks to devices and verifiers over the bus and to the chain through a ledger.Reader; it never writes to the chain.
 package gateway
 
@@ -15,8 +18,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -30,11 +35,16 @@ import (
 // Config says where a gateway keeps its things.
 type Config struct {
 	Dir string // wallets and what categories keep; created where missing, readable by its owner only
+	// Proxies are where reverse proxies of this gateway are: of their requests the last address in X-Forwarded-For is who asks. Without
+	// this everybody behind a proxy shares one address's allowance of new API keys.
+	Proxies []netip.Prefix
 }
 
 // Gateway is the door.
 type Gateway struct {
 	market    *market
+	proxies   []netip.Prefix
+	limit     *limiter // of new API keys
 	customers []role.Customer
 	handler   http.Handler
 }
@@ -51,7 +61,7 @@ func New(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, cust
 	if m.store, err = openStore(filepath.Join(cfg.Dir, "wallets.db"), reader.Chain(), m.spendable); err != nil {
 		return nil, err
 	}
-	g := &Gateway{market: m, customers: customers}
+	g := &Gateway{market: m, proxies: cfg.Proxies, limit: newLimiter(time.Now), customers: customers}
 	if g.handler, err = g.mux(); err != nil {
 		m.store.db.Close()
 		return nil, err
@@ -96,7 +106,7 @@ func (g *Gateway) mux() (http.Handler, error) {
 		}
 		mux.Handle(prefix(c)+"/", http.StripPrefix(prefix(c), h))
 	}
-	return mux, nil
+	return role.Coherent(mux), nil
 }
 
 // prefix is where a customer's handler is mounted.
@@ -105,8 +115,14 @@ func prefix(c role.Customer) string { return "/" + c.Category().String() + "/v1"
 // Handler serves the REST API.
 func (g *Gateway) Handler() http.Handler { return g.handler }
 
-// Wallet returns the wallet of an API key.
-func (g *Gateway) Wallet(api string) (*Wallet, error) { return g.market.store.find(api) }
+// Wallet returns the wallet of an API key that its account has granted.
+func (g *Gateway) Wallet(ctx context.Context, api string) (*Wallet, error) {
+	w, err := g.market.store.find(api)
+	if err != nil {
+		return nil, err
+	}
+	return g.market.opened(ctx, w)
+}
 
 // Run follows the network and runs the customers' background work until ctx ends.
 func (g *Gateway) Run(ctx context.Context) error {

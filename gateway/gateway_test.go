@@ -62,7 +62,7 @@ func (s *secretive) Mount(m role.Market) (http.Handler, error) {
 	mux.HandleFunc("GET /secret", func(w http.ResponseWriter, r *http.Request) {
 		wallet, err := m.Wallet(r)
 		if err != nil {
-			role.WriteError(w, err, status(types.ReasonOf(err)), Reasons()...)
+			role.Fail(w, err, nil)
 			return
 		}
 		secret := wallet.Secret("test")
@@ -269,7 +269,8 @@ func TestOpenAPI(t *testing.T) {
 func TestPromises(t *testing.T) {
 	f := newFixture(t)
 	k := f.create(t, alice)
-	w, err := f.Wallet(k.APIKey)
+	f.grant(t, alice, k)
+	w, err := f.Wallet(t.Context(), k.APIKey)
 	if err != nil {
 		t.Fatal(err)
 	}

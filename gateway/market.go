@@ -24,12 +24,6 @@ import (
 // maxAsks bounds how many live asks a gateway remembers; beyond it the ones that lapse first are dropped.
 const maxAsks = 200_000
 
-// Reasons for which an offer is passed over.
-const (
-	AskLapsed    types.Reason = "gateway.ask_lapsed"
-	NotInService types.Reason = "gateway.not_in_service"
-)
-
 // offer names an ask: one device has one for each class.
 type offer struct {
 	device   types.Key
@@ -101,8 +95,10 @@ func (m *market) Offers(_ context.Context, category types.Category, class types.
 		}
 		device := m.devices[at.device]
 		switch {
-		case device == nil || !slices.Contains(device.Categories, category):
+		case device == nil:
 			passed = append(passed, role.Passed{Device: at.device, Reason: types.UnknownAuthor})
+		case !slices.Contains(device.Categories, category):
+			passed = append(passed, role.Passed{Device: at.device, Reason: role.NotInService})
 		case device.Suspended >= m.notice.Epoch:
 			passed = append(passed, role.Passed{Device: at.device, Reason: types.Suspended})
 		case ask.Ask.Until < m.notice.Epoch:
@@ -120,26 +116,38 @@ func (m *market) Offers(_ context.Context, category types.Category, class types.
 }
 
 // Wallet returns the wallet of a request's API key, once its account has granted the key on chain and while the grant lasts: naming
-// an account in POST /v1/keys gives nobody what the account stored, and neither does a key that the account revoked. The chain
-// is asked once an epoch, as a grant is revoked with the current one.
+// an account in POST /v1/keys gives nobody what the account stored, and neither does a key that the account revoked.
 func (m *market) Wallet(r *http.Request) (role.Wallet, error) {
 	w, err := m.wallet(r)
 	if err != nil {
 		return nil, err
 	}
+	return m.opened(r.Context(), w)
+}
+
+// opened returns w once its grant was seen. The chain is asked once an epoch, as a grant is revoked with the current one.
+func (m *market) opened(ctx context.Context, w *Wallet) (*Wallet, error) {
 	m.mu.RLock()
 	seen, known := m.granted[w.Payer()]
 	now := m.notice.Epoch
 	m.mu.RUnlock()
-	if known && seen == now {
+	if known && seen == now && !w.pending {
 		return w, nil
 	}
-	grant, err := m.ledger.Grant(r.Context(), w.Payer())
+	grant, err := m.ledger.Grant(ctx, w.Payer())
 	if errors.Is(err, ledger.ErrNotFound) || err == nil && grant.Account != w.account {
 		return nil, types.Refuse(types.UnknownKey, "gateway: account %v has not granted %v", w.account, w.Payer())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("gateway: grant of %v: %w", w.Payer(), err)
+	}
+	if w.pending {
+		if err := m.store.confirm(w.Payer()); err != nil {
+			return nil, err
+		}
+		if w, err = m.store.byPayer(w.Payer()); err != nil {
+			return nil, err
+		}
 	}
 	if grant.Expiry < now {
 		return nil, types.Refuse(types.KeyExpired, "gateway: the grant of %v ended with epoch %d", w.Payer(), grant.Expiry)
@@ -148,6 +156,47 @@ func (m *market) Wallet(r *http.Request) (role.Wallet, error) {
 	m.granted[w.Payer()] = now
 	m.mu.Unlock()
 	return w, nil
+}
+
+// createKey makes a pending key. Where there is no room, the oldest that nobody granted makes some.
+func (m *market) createKey(ctx context.Context, account types.Account, label string) (*Wallet, string, error) {
+	for range 8 {
+		w, api, err := m.store.create(account, label)
+		if !errors.Is(err, errFull) {
+			return w, api, err
+		}
+		if err := m.release(ctx, m.store.now().Add(time.Hour), 64); err != nil {
+			return nil, "", err
+		}
+	}
+	return nil, "", types.Refuse(Full, "gateway: create API key")
+}
+
+// release frees the places of at most n pending keys that were made before a time. A key that was granted and never used is kept:
+// whoever granted it may come yet.
+func (m *market) release(ctx context.Context, before time.Time, n int) error {
+	payers, accounts, err := m.store.oldest(before, n)
+	if err != nil {
+		return err
+	}
+	var gone []types.Key
+	for i, payer := range payers {
+		grant, err := m.ledger.Grant(ctx, payer)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound) || err == nil && grant.Account != accounts[i]:
+			gone = append(gone, payer)
+		case err != nil:
+			return fmt.Errorf("gateway: grant of %v: %w", payer, err)
+		default:
+			if err := m.store.confirm(payer); err != nil {
+				return err
+			}
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	return m.store.drop(gone)
 }
 
 func (m *market) wallet(r *http.Request) (*Wallet, error) {
@@ -249,6 +298,9 @@ func (m *market) step(ctx context.Context, block ledger.Block) error {
 			return err
 		}
 		go m.askQuality(context.WithoutCancel(ctx))
+	}
+	if err := m.release(ctx, m.store.now().Add(-keepPending), 256); err != nil {
+		return err
 	}
 	return m.askPayers(ctx)
 }

@@ -68,15 +68,10 @@ func (s *store) promises(payer types.Key, visit func(Promise)) error {
 
 // askPayers asks the verifiers what this gateway's payers have left. A line counts once more than two thirds of power gave it.
 func (m *market) askPayers(ctx context.Context) error {
-	wallets, err := m.store.all()
+	payers, err := m.store.payers()
 	if err != nil {
 		return err
 	}
-	payers := make([]types.Key, len(wallets))
-	for i, w := range wallets {
-		payers[i] = w.Payer()
-	}
-	slices.SortFunc(payers, func(a, b types.Key) int { return slices.Compare(a[:], b[:]) })
 	for some := range slices.Chunk(payers, bus.MaxPayers) {
 		query := bus.PayersQuery{Chain: m.chain, Payers: some}
 		votes := map[bus.PayerLine]uint64{}

@@ -3,6 +3,8 @@ package gateway
 import (
 	"net/http"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
@@ -26,7 +28,7 @@ type CreateKey struct {
 }
 
 // Key is a new API key, which is shown once. The account grants Payer on chain, with Consent as the key's own signature, a spend limit and an
-// expiry; until then the key can spend nothing.
+// expiry; until then the key can spend nothing, and after ten minutes without a grant the gateway forgets it.
 type Key struct {
 	APIKey  string        `json:"api_key"`
 	Account types.Account `json:"account"`
@@ -68,7 +70,7 @@ func (g *Gateway) routes() []route {
 		{Route: role.Route{Method: "GET", Path: "/v1/status", Summary: "Where the network stands", Open: true, Out: Status{}},
 			handle: func(http.ResponseWriter, *http.Request) (any, error) { return g.status(), nil }},
 		{Route: role.Route{Method: "POST", Path: "/v1/keys", Summary: "Make an API key of an account", Open: true, In: CreateKey{}, Out: Key{}},
-			handle: func(_ http.ResponseWriter, r *http.Request) (any, error) { return g.createKey(r) }},
+			handle: func(w http.ResponseWriter, r *http.Request) (any, error) { return g.createKey(w, r) }},
 		{Route: role.Route{Method: "GET", Path: "/v1/credit", Summary: "What a key may spend, and where it went", Out: Credit{}},
 			handle: func(_ http.ResponseWriter, r *http.Request) (any, error) { return g.credit(r) }},
 	}
@@ -85,7 +87,13 @@ func (g *Gateway) status() Status {
 }
 
 // createKey needs no API key: whoever names an account gets a key that only that account can make worth anything.
-func (g *Gateway) createKey(r *http.Request) (*Key, error) {
+func (g *Gateway) createKey(w http.ResponseWriter, r *http.Request) (*Key, error) {
+	from := addressOf(r, g.proxies)
+	if wait := g.limit.allow(from); wait > 0 {
+		seconds := int64((wait + time.Second - 1) / time.Second)
+		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
+		return nil, types.Refuse(TooMany, "gateway: %v asked for too many API keys: wait %d s", from, seconds)
+	}
 	var in CreateKey
 	if err := read(r, &in); err != nil {
 		return nil, err
@@ -93,17 +101,22 @@ func (g *Gateway) createKey(r *http.Request) (*Key, error) {
 	if in.Account.IsZero() || len(in.Label) > 64 {
 		return nil, types.Refuse(BadRequest, "gateway: create key: an account, and a label of at most 64 bytes")
 	}
-	w, api, err := g.market.store.create(in.Account, in.Label, nil)
+	wallet, api, err := g.market.createKey(r.Context(), in.Account, in.Label)
 	if err != nil {
 		return nil, err
 	}
-	return &Key{APIKey: api, Account: w.account, Payer: w.Payer(), Consent: w.Consent().String()}, nil
+	return &Key{APIKey: api, Account: wallet.account, Payer: wallet.Payer(), Consent: wallet.Consent().String()}, nil
 }
 
 func (g *Gateway) credit(r *http.Request) (*Credit, error) {
 	w, err := g.market.wallet(r)
 	if err != nil {
 		return nil, err
+	}
+	if w.pending { // granted meanwhile, perhaps; if not, there is nothing to show yet
+		if fresh, err := g.market.opened(r.Context(), w); err == nil {
+			w = fresh
+		}
 	}
 	g.market.mu.RLock()
 	line := g.market.payers[w.Payer()]

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -19,14 +21,25 @@ import (
 // keyPrefix starts every API key, so that scanners of leaked secrets can recognise one.
 const keyPrefix = "cairn_"
 
-// maxWallets bounds how many API keys one gateway keeps.
-const maxWallets = 100_000
-
-var (
-	walletBucket = []byte("wallets")  // payer → record
-	apiBucket    = []byte("api keys") // SHA-256 of an API key → payer
-	secretBucket = []byte("secrets")  // account → 32 bytes
+// maxWallets bounds how many API keys one gateway keeps that an account granted, and maxPending how many that none did yet. A pending
+// key costs nothing to ask for, so it has to make room: after keepPending, or earlier where there are too many.
+const (
+	maxWallets  = 100_000
+	maxPending  = 100_000
+	keepPending = 10 * time.Minute
 )
+
+// Sequences of walletBucket and pendingBucket count what is in them.
+var (
+	walletBucket  = []byte("wallets")  // payer → record, once the account granted the key
+	pendingBucket = []byte("pending")  // payer → record, until then
+	orderBucket   = []byte("order")    // when it was made, in Unix nanoseconds (8 bytes), ‖ payer of a pending key → SHA-256 of its API key
+	apiBucket     = []byte("api keys") // SHA-256 of an API key → payer
+	secretBucket  = []byte("secrets")  // account → 32 bytes, made when its first key is granted
+)
+
+// errFull says that there are maxPending keys that nobody granted.
+var errFull = errors.New("gateway: too many API keys wait for a grant")
 
 // record is a wallet on disk.
 type record struct {
@@ -34,7 +47,7 @@ type record struct {
 	Account types.Account
 	Seed    [32]byte // of the session key
 	Label   string
-	Created uint64 // Unix seconds
+	Created uint64 // Unix nanoseconds
 }
 
 // Wallet is one customer's API key at this gateway: a session key that the account granted on chain, which signs what the
@@ -46,6 +59,7 @@ type Wallet struct {
 	label   string
 	chain   string
 	balance func(types.Key) types.Credit
+	pending bool // no grant was seen: the account's secret is not here
 }
 
 var _ role.Wallet = (*Wallet)(nil)
@@ -83,6 +97,8 @@ type store struct {
 	db      *bbolt.DB
 	chain   string
 	balance func(types.Key) types.Credit
+	now     func() time.Time
+	room    uint64 // for pending keys
 }
 
 func openStore(path, chain string, balance func(types.Key) types.Credit) (*store, error) {
@@ -94,7 +110,7 @@ func openStore(path, chain string, balance func(types.Key) types.Credit) (*store
 		return nil, fmt.Errorf("gateway: open wallets %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{walletBucket, apiBucket, secretBucket, promiseBucket} {
+		for _, b := range [][]byte{walletBucket, pendingBucket, orderBucket, apiBucket, secretBucket, promiseBucket} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
@@ -105,12 +121,12 @@ func openStore(path, chain string, balance func(types.Key) types.Credit) (*store
 		db.Close()
 		return nil, fmt.Errorf("gateway: prepare wallets %s: %w", path, err)
 	}
-	return &store{db: db, chain: chain, balance: balance}, nil
+	return &store{db: db, chain: chain, balance: balance, now: time.Now, room: maxPending}, nil
 }
 
-// create makes an API key of account and returns it; only its hash is kept. The account's secret is made with its first key, or is
-// the one given (to recover what was stored through another gateway).
-func (s *store) create(account types.Account, label string, secret *[32]byte) (*Wallet, string, error) {
+// create makes an API key of account and returns it; only its hash is kept. The key is pending until confirm. It returns errFull where
+// there is no room.
+func (s *store) create(account types.Account, label string) (*Wallet, string, error) {
 	var seed, api [32]byte
 	rand.Read(seed[:])
 	rand.Read(api[:])
@@ -118,39 +134,108 @@ func (s *store) create(account types.Account, label string, secret *[32]byte) (*
 	payer := key.Public()
 	text := keyPrefix + base64.RawURLEncoding.EncodeToString(api[:])
 	hash := sha256.Sum256([]byte(text))
-	rec := record{Account: account, Seed: seed, Label: label, Created: uint64(time.Now().Unix())}
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		wallets := tx.Bucket(walletBucket)
-		if n, err := wallets.NextSequence(); err != nil {
-			return err
-		} else if n > maxWallets {
-			return types.Refuse(types.OverQuota, "gateway: it keeps %d API keys already", maxWallets)
+	rec := record{Account: account, Seed: seed, Label: label, Created: uint64(s.now().UnixNano())}
+	err := s.db.Batch(func(tx *bbolt.Tx) error { // many at once share one write to the disk
+		pending := tx.Bucket(pendingBucket)
+		if pending.Sequence() >= s.room {
+			return errFull
 		}
-		secrets := tx.Bucket(secretBucket)
-		switch old := secrets.Get(account[:]); {
-		case old != nil && secret != nil && string(old) != string(secret[:]):
-			return fmt.Errorf("gateway: account %v has another secret here", account)
-		case old == nil:
-			var fresh [32]byte
-			if secret != nil {
-				fresh = *secret
-			} else {
-				rand.Read(fresh[:])
-			}
-			if err := secrets.Put(account[:], fresh[:]); err != nil {
-				return err
-			}
-		}
-		if err := wallets.Put(payer[:], types.Encode(&rec)); err != nil {
-			return err
-		}
-		return tx.Bucket(apiBucket).Put(hash[:], payer[:])
+		return errors.Join(
+			pending.SetSequence(pending.Sequence()+1),
+			pending.Put(payer[:], types.Encode(&rec)),
+			tx.Bucket(orderBucket).Put(orderKey(rec.Created, payer), hash[:]),
+			tx.Bucket(apiBucket).Put(hash[:], payer[:]))
 	})
 	if err != nil {
 		return nil, "", fmt.Errorf("gateway: create API key: %w", err)
 	}
 	w, err := s.byPayer(payer)
 	return w, text, err
+}
+
+func orderKey(created uint64, payer types.Key) []byte {
+	return append(binary.BigEndian.AppendUint64(nil, created), payer[:]...)
+}
+
+// confirm keeps a pending key for good, because its account granted it, and makes the account's secret with its first key.
+func (s *store) confirm(payer types.Key) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		pending, wallets, secrets := tx.Bucket(pendingBucket), tx.Bucket(walletBucket), tx.Bucket(secretBucket)
+		raw := bytes.Clone(pending.Get(payer[:]))
+		if raw == nil {
+			return nil // somebody else was faster
+		}
+		if wallets.Sequence() >= maxWallets {
+			return types.Refuse(Full, "it keeps %d API keys", maxWallets)
+		}
+		var rec record
+		if err := types.Decode(raw, &rec); err != nil {
+			return err
+		}
+		if secrets.Get(rec.Account[:]) == nil {
+			var fresh [32]byte
+			rand.Read(fresh[:])
+			if err := secrets.Put(rec.Account[:], fresh[:]); err != nil {
+				return err
+			}
+		}
+		return errors.Join(
+			pending.SetSequence(pending.Sequence()-1),
+			pending.Delete(payer[:]),
+			tx.Bucket(orderBucket).Delete(orderKey(rec.Created, payer)),
+			wallets.SetSequence(wallets.Sequence()+1),
+			wallets.Put(payer[:], raw))
+	})
+	if err != nil {
+		return fmt.Errorf("gateway: keep API key of %v: %w", payer, err)
+	}
+	return nil
+}
+
+// drop forgets pending keys.
+func (s *store) drop(payers []types.Key) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		pending, order, apis := tx.Bucket(pendingBucket), tx.Bucket(orderBucket), tx.Bucket(apiBucket)
+		for _, payer := range payers {
+			raw := pending.Get(payer[:])
+			if raw == nil {
+				continue
+			}
+			var rec record
+			if err := types.Decode(raw, &rec); err != nil {
+				return err
+			}
+			at := orderKey(rec.Created, payer)
+			hash := bytes.Clone(order.Get(at))
+			if err := errors.Join(apis.Delete(hash), order.Delete(at), pending.Delete(payer[:]), pending.SetSequence(pending.Sequence()-1)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("gateway: drop API keys: %w", err)
+	}
+	return nil
+}
+
+// oldest returns at most n pending keys that were made before a time, oldest first, each with its account.
+func (s *store) oldest(before time.Time, n int) (payers []types.Key, accounts []types.Account, err error) {
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(orderBucket).Cursor()
+		for k, _ := c.First(); k != nil && len(payers) < n && binary.BigEndian.Uint64(k) < uint64(before.UnixNano()); k, _ = c.Next() {
+			var rec record
+			if err := types.Decode(tx.Bucket(pendingBucket).Get(k[8:]), &rec); err != nil {
+				return err
+			}
+			payers, accounts = append(payers, types.Key(k[8:])), append(accounts, rec.Account)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("gateway: oldest API keys: %w", err)
+	}
+	return payers, accounts, nil
 }
 
 // find returns the wallet of an API key.
@@ -177,8 +262,12 @@ func (s *store) find(api string) (*Wallet, error) {
 func (s *store) byPayer(payer types.Key) (*Wallet, error) {
 	var rec record
 	var secret [32]byte
+	pending := false
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		v := tx.Bucket(walletBucket).Get(payer[:])
+		if v == nil {
+			v, pending = tx.Bucket(pendingBucket).Get(payer[:]), true
+		}
 		if v == nil {
 			return types.Refuse(NoKey, "gateway: no wallet %v", payer)
 		}
@@ -193,14 +282,13 @@ func (s *store) byPayer(payer types.Key) (*Wallet, error) {
 	}
 	return &Wallet{
 		account: rec.Account, key: types.NewPrivateKey(rec.Seed), secret: secret,
-		label: rec.Label, chain: s.chain, balance: s.balance,
+		label: rec.Label, chain: s.chain, balance: s.balance, pending: pending,
 	}, nil
 }
 
-// all lists the wallets by payer.
-func (s *store) all() ([]*Wallet, error) {
-	var payers []types.Key
-	err := s.db.View(func(tx *bbolt.Tx) error {
+// payers lists the session keys that accounts granted, ascending.
+func (s *store) payers() (payers []types.Key, err error) {
+	err = s.db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(walletBucket).ForEach(func(k, _ []byte) error {
 			payers = append(payers, types.Key(k))
 			return nil
@@ -208,6 +296,15 @@ func (s *store) all() ([]*Wallet, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("gateway: list wallets: %w", err)
+	}
+	return payers, nil
+}
+
+// all lists the wallets whose keys accounts granted, by payer.
+func (s *store) all() ([]*Wallet, error) {
+	payers, err := s.payers()
+	if err != nil {
+		return nil, err
 	}
 	wallets := make([]*Wallet, 0, len(payers))
 	for _, p := range payers {

@@ -111,7 +111,7 @@ func (n *Network) EnsureCustomer(ctx context.Context) (*Customer, error) {
 		return nil, fmt.Errorf("network: customer: %w", err)
 	}
 	for { // the registry view that knows the grant and the purchase begins with the next epoch
-		wallet, err := n.gateway.Wallet(customer.APIKey)
+		wallet, err := n.gateway.Wallet(ctx, customer.APIKey)
 		if err != nil {
 			return nil, fmt.Errorf("network: customer: %w", err)
 		}

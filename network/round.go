@@ -34,7 +34,7 @@ func (n *Network) FirstRound(ctx context.Context) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	wallet, err := n.gateway.Wallet(customer.APIKey)
+	wallet, err := n.gateway.Wallet(ctx, customer.APIKey)
 	if err != nil {
 		return nil, err
 	}

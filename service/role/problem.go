@@ -2,7 +2,10 @@ package role
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -11,19 +14,19 @@ import (
 type Problem struct {
 	Reason  types.Reason `json:"reason"` // from docs/spec/reasons.md; "" if none fits
 	Message string       `json:"message"`
-	Try     string       `json:"try,omitempty"`
+	Try     string       `json:"try,omitempty"` // what to do about it
 }
 
-// tries holds what to do about each of the protocol's own reasons.
+// tries holds what to do about each of the protocol's own and the door's reasons.
 var tries = func() map[types.Reason]string {
 	m := map[types.Reason]string{}
-	for _, r := range types.Reasons() {
+	for _, r := range slices.Concat(types.Reasons(), Reasons()) {
 		m[r.Reason] = r.Try
 	}
 	return m
 }()
 
-// WriteError answers a request with err as a Problem. The extra table is searched before the protocol's own.
+// WriteError answers a request with err as a Problem. The extra table is searched before the common one.
 func WriteError(w http.ResponseWriter, err error, status int, extra ...types.ReasonInfo) {
 	p := Problem{Reason: types.ReasonOf(err), Message: err.Error()}
 	p.Try = tries[p.Reason]
@@ -36,3 +39,40 @@ func WriteError(w http.ResponseWriter, err error, status int, extra ...types.Rea
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(p)
 }
+
+// Fail answers a request to a gateway with err: with the status of its reason, and as Internal where it carries none.
+func Fail(w http.ResponseWriter, err error, own map[types.Reason]int, extra ...types.ReasonInfo) {
+	if types.ReasonOf(err) == "" {
+		err = fmt.Errorf("%w: %w", err, Internal)
+	}
+	WriteError(w, err, Status(types.ReasonOf(err), own), extra...)
+}
+
+// Coherent serves mux, and refuses what mux has no path or no method for with a Problem like any other.
+func Coherent(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		said := answer{header: http.Header{}}
+		h.ServeHTTP(&said, r)
+		if said.status != http.StatusMethodNotAllowed {
+			Fail(w, types.Refuse(NotFound, "%s %.200s", r.Method, r.URL.Path), nil)
+			return
+		}
+		maps.Copy(w.Header(), http.Header{"Allow": said.header["Allow"]})
+		Fail(w, types.Refuse(BadMethod, "%s %.200s", r.Method, r.URL.Path), nil)
+	})
+}
+
+// answer keeps what a handler says and drops the body.
+type answer struct {
+	header http.Header
+	status int
+}
+
+func (a *answer) Header() http.Header         { return a.header }
+func (a *answer) WriteHeader(status int)      { a.status = status }
+func (a *answer) Write(b []byte) (int, error) { return len(b), nil }

@@ -52,7 +52,10 @@ func (c *Customer) routes() []route {
 	}
 }
 
-var _ role.Described = (*Customer)(nil)
+var (
+	_ role.Described = (*Customer)(nil)
+	_ role.Coded     = (*Customer)(nil)
+)
 
 // Routes implements role.Described.
 func (c *Customer) Routes() []role.Route {
@@ -73,31 +76,32 @@ func (c *Customer) handler() http.Handler {
 				err = rt.serve(w, r, wallet)
 			}
 			if err != nil {
-				role.WriteError(w, err, code(err), storage.New().Spec().Reasons...)
+				role.Fail(w, err, statuses, storage.New().Spec().Reasons...)
 			}
 		})
 	}
-	return mux
+	return role.Coherent(mux)
 }
 
-// code maps an error to its HTTP status (RFC 9110).
-func code(err error) int {
-	switch types.ReasonOf(err) {
-	case storage.NoObject:
-		return http.StatusNotFound
-	case storage.NoProfile, storage.Truncated:
-		return http.StatusBadRequest
-	case storage.BadRange:
-		return http.StatusRequestedRangeNotSatisfiable
-	case types.OverBudget, types.UnknownKey, types.KeyExpired:
-		return http.StatusPaymentRequired
-	case storage.TooFewDevices, storage.ShardsLost:
-		return http.StatusServiceUnavailable
-	case "gateway.no_key":
-		return http.StatusUnauthorized
-	}
-	return http.StatusInternalServerError
+// statuses maps the category's reasons to HTTP statuses, as a customer meets them. What a device refuses is 502 where another device may
+// do better, as the gateway then tried others.
+var statuses = map[types.Reason]int{
+	storage.NoObject: http.StatusNotFound, storage.NoProfile: http.StatusBadRequest, storage.Truncated: http.StatusBadRequest,
+	storage.BadRange: http.StatusRequestedRangeNotSatisfiable, storage.Unpaid: http.StatusPaymentRequired,
+	storage.TooFewDevices: http.StatusServiceUnavailable, storage.ShardsLost: http.StatusServiceUnavailable,
+
+	storage.HoldingSignature: http.StatusBadGateway, storage.HoldingStale: http.StatusBadGateway, storage.HoldingTerms: http.StatusBadGateway,
+	storage.SessionUnknown: http.StatusBadGateway, storage.SessionClosed: http.StatusBadGateway, storage.SessionLimit: http.StatusBadGateway,
+	storage.AnswerMissing: http.StatusBadGateway, storage.AnswerDuplicate: http.StatusBadGateway, storage.AnswerPosition: http.StatusBadGateway,
+	storage.AnswerRevision: http.StatusBadGateway, storage.AnswerPath: http.StatusBadGateway, storage.AnswerChunk: http.StatusBadGateway,
+	storage.LossRevision: http.StatusBadGateway, storage.LossPath: http.StatusBadGateway, storage.UnitsBeyondProof: http.StatusBadGateway,
+	storage.UnitsOverflow: http.StatusBadGateway, storage.PriceMismatch: http.StatusBadGateway, storage.Full: http.StatusBadGateway,
+	storage.AskExpired: http.StatusBadGateway, storage.RootMismatch: http.StatusBadGateway, storage.ShardMismatch: http.StatusBadGateway,
+	storage.NoShard: http.StatusBadGateway, storage.TooSlow: http.StatusGatewayTimeout,
 }
+
+// Statuses implements role.Coded.
+func (c *Customer) Statuses() map[types.Reason]int { return statuses }
 
 func reply(w http.ResponseWriter, status int, v any) error {
 	w.Header().Set("Content-Type", "application/json")
