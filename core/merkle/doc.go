@@ -1,6 +1,6 @@
 // Package merkle holds the two trees that Cairn commits to things with, and their proofs.
 //
-// The plain tree (Root, Prove, Proof) covers digests: readings under one signature, pages of the state, things of a fleet.
+// The plain tree (Root, Prove, Proof, Tree) covers digests: readings under one signature, pages of the state, things of a fleet.
 // The sum tree (SumRoot, SumProve, SumProof, SumTree) also adds up an amount per leaf: money of the devices in a tally, bytes
 // of the shards in a holding. Its root shows the total, and a proof shows how much lies to the left of a leaf, so that a
 // position drawn below the total names exactly one leaf.

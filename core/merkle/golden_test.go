@@ -53,8 +53,8 @@ func TestGolden(t *testing.T) {
 	for _, g := range golden.Trees {
 		plain, sum := leaves(g.Count)
 		root := Root(plain)
-		if root != g.Root {
-			t.Errorf("%d leaves: root %s, want %s", g.Count, root, g.Root)
+		if kept := NewTree(plain); root != g.Root || kept.Root() != g.Root || kept.Len() != g.Count {
+			t.Errorf("%d leaves: root %s, that of a kept tree of %d %s, want %s", g.Count, root, kept.Len(), kept.Root(), g.Root)
 		}
 		sumRoot, err := SumRoot(sum)
 		if want := (Node{Sum: g.Sum, Hash: g.SumRoot}); err != nil || sumRoot != want {
@@ -69,6 +69,9 @@ func TestGolden(t *testing.T) {
 			}
 			if err := p.Verify(root, count, plain[i]); err != nil {
 				t.Error(err)
+			}
+			if diff := cmp.Diff(p, NewTree(plain).Proof(i), ignoreEmpty); diff != "" {
+				t.Errorf("proof of leaf %d of a kept tree of %d (-want +got):\n%s", i, g.Count, diff)
 			}
 			s, err := SumProve(sum, i)
 			if err != nil {

@@ -161,6 +161,9 @@ func (r *run) begin() error {
 				r.params[i] = f.Params[k]
 			}
 		}
+		if n := len(r.params[i].Rules); n == 0 || n > MaxRules {
+			r.params[i].Rules = c.spec.Params.Rules
+		}
 	}
 	if f.Fold == nil {
 		return nil

@@ -144,7 +144,7 @@ func (c crossing) Cross(in *CrossInput) *CrossOutput {
 	out := &CrossOutput{Cells: slices.Clone(in.Cells)}
 	for _, s := range in.Summaries {
 		out.Ordered = append(out.Ordered, CrossOrdered{Device: s.Device.Key, Class: 2, Units: types.U64(10), Quality: 10_000})
-		out.Outputs = append(out.Outputs, s.Device.Key[:])
+		out.Outputs = append(out.Outputs, OutputData{Data: s.Device.Key[:]})
 		i, ok := slices.BinarySearchFunc(out.Cells, s.Device.Cell, func(a CellState, b types.Cell) int {
 			return int(int64(a.Cell>>1) - int64(b>>1))
 		})

@@ -253,6 +253,7 @@ func (c *category) kind(id evidence.Kind) *Kind {
 type askItem struct {
 	ask  *receipt.Ask
 	hash types.Hash
+	item int
 }
 
 // asks checks a device's asks.
@@ -271,7 +272,7 @@ func (r *run) asks(p *part, g *group, line *Line) {
 		case len(g.asks) == MaxAsks:
 			r.refuse(i, types.OverQuota)
 		default:
-			g.asks = append(g.asks, &askItem{ask, ask.Hash()})
+			g.asks = append(g.asks, &askItem{ask, ask.Hash(), i})
 		}
 	}
 	slices.SortFunc(g.asks, func(a, b *askItem) int { return bytes.Compare(a.hash[:], b.hash[:]) })

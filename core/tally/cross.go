@@ -126,7 +126,7 @@ func (r *run) compare(at int, orders []*live) error {
 	if out == nil {
 		return nil
 	}
-	if err := r.crossed(c, out, mine); err != nil {
+	if err := r.crossed(at, out, mine); err != nil {
 		// A mistake of the category costs its own epoch, not the region's.
 		r.pushed = append(r.pushed, Rejection{Category: c.id, Reason: types.EconRange})
 		return nil
@@ -139,17 +139,16 @@ func (r *run) compare(at int, orders []*live) error {
 	}
 	r.crossEfforts(at, out.Ordered)
 	r.keepCells(c.id, in.Cells, out.Cells)
-	for _, data := range out.Outputs {
-		r.result.Outputs = append(r.result.Outputs, OutputLeaf{Category: c.id, Data: data})
+	r.keepStates(c.id, out.States)
+	for _, o := range out.Outputs {
+		r.result.Outputs = append(r.result.Outputs, OutputLeaf{Category: c.id, Data: o.Data, Detail: o.Detail})
 	}
 	return nil
 }
 
-// maxOutputs bounds what one Cross puts into the outputs tree.
-const maxOutputs = 1 << 20
-
 // crossed checks what a Cross found.
-func (r *run) crossed(c *category, out *CrossOutput, orders map[SessionKey]*live) error {
+func (r *run) crossed(at int, out *CrossOutput, orders map[SessionKey]*live) error {
+	c := &r.rules.categories[at]
 	units := map[SessionKey]types.U128{}
 	left := map[SessionKey]types.Credit{}
 	for _, f := range out.Fills {
@@ -178,12 +177,67 @@ func (r *run) crossed(c *category, out *CrossOutput, orders map[SessionKey]*live
 			return fmt.Errorf("line %d of cells", i)
 		}
 	}
-	for _, data := range out.Outputs {
-		if len(out.Outputs) > maxOutputs || len(data) > maxSummary {
-			return fmt.Errorf("%d outputs", len(out.Outputs))
+	if err := boundOutputs(out.Outputs); err != nil {
+		return err
+	}
+	return r.crossedStates(at, out.States)
+}
+
+// boundOutputs checks what a Cross puts out.
+func boundOutputs(outputs []OutputData) error {
+	if len(outputs) > MaxOutputs {
+		return fmt.Errorf("%d outputs", len(outputs))
+	}
+	total := 0 // at most 2²⁰ times 128 KiB
+	for i := range outputs {
+		data, detail := len(outputs[i].Data), len(outputs[i].Detail)
+		if total += data + detail; data > MaxOutput || detail > MaxOutput || total > MaxOutputBytes {
+			return fmt.Errorf("output %d of %d and %d bytes, %d so far", i, data, detail, total)
 		}
 	}
 	return nil
+}
+
+// crossedStates checks the lines that a Cross replaces. Those of the summaries' devices ascend in each part, and from part to part.
+func (r *run) crossedStates(at int, states []DeviceState) error {
+	part, summaries := 0, r.parts[0].summaries[at]
+	for i := range states {
+		s := &states[i]
+		if len(s.State) > r.rules.categories[at].spec.MaxState || i > 0 && bytes.Compare(s.Device[:], states[i-1].Device[:]) <= 0 {
+			return fmt.Errorf("line %d, of %v, of %d bytes", i, s.Device, len(s.State))
+		}
+		for len(summaries) == 0 || bytes.Compare(summaries[0].Device.Key[:], s.Device[:]) < 0 {
+			if len(summaries) > 0 {
+				summaries = summaries[1:]
+				continue
+			}
+			if part++; part == len(r.parts) {
+				return fmt.Errorf("line of %v, which has no summary", s.Device)
+			}
+			summaries = r.parts[part].summaries[at]
+		}
+		if summaries[0].Device.Key != s.Device {
+			return fmt.Errorf("line of %v, which has no summary", s.Device)
+		}
+	}
+	return nil
+}
+
+// keepStates puts the lines that a Cross replaces over what Verify left.
+func (r *run) keepStates(c types.Category, states []DeviceState) {
+	for k := range r.parts {
+		p := &r.parts[k]
+		e := edits{from: p.from}
+		for ; len(states) > 0 && (p.to == nil || bytes.Compare(states[0].Device[:], p.to) < 0); states = states[1:] {
+			key := lineKey(nil, &states[0].Device, c)
+			if len(states[0].State) == 0 {
+				e.remove(key)
+			} else {
+				e.set(key, states[0].State)
+			}
+		}
+		p.lines = p.lines.over(e)
+	}
 }
 
 // crossEfforts adds network-ordered work that only a comparison could establish, within what Verify left of each quota.

@@ -2,7 +2,6 @@ package tally
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -49,10 +48,7 @@ func (r *run) finish() error {
 	}
 	r.next.meta = meta{Chain: r.frame.Chain, Region: r.frame.Region, Epoch: r.frame.Epoch, Before: r.prev.meta.Epoch, Totals: totals}
 	r.next.seal(r.Pool)
-	outputs := make([]types.Hash, len(r.result.Outputs))
-	for i := range r.result.Outputs {
-		outputs[i] = r.result.Outputs[i].Hash()
-	}
+	outputs := outputHashes(r.result.Outputs)
 	f := r.frame
 	r.header = &Header{
 		Chain: f.Chain, Epoch: f.Epoch, Region: f.Region, Round: f.Round, Rules: r.rules.Version, Frame: f.Hash(),
@@ -386,9 +382,4 @@ func (r *run) report() {
 		r.result.Rejections = append(r.result.Rejections, j)
 	}
 	r.result.Rejections = append(r.result.Rejections, r.pushed...)
-}
-
-// Hash returns the leaf's digest in the outputs tree: SHA-256 of u16 category ‖ data.
-func (o *OutputLeaf) Hash() types.Hash {
-	return types.Sum(binary.BigEndian.AppendUint16(nil, uint16(o.Category)), o.Data)
 }

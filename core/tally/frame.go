@@ -44,7 +44,14 @@ type Params struct {
 	Hex       uint8        // resolution at which density is counted
 	Bond      types.Ustone // what a device of the category must hold for its ordered units to count, twice over
 	Penalty   types.Ustone // what one proof of misconduct adds to a device's penalty
+	// Rules are the category's own rules, which the chain governs without reading them: canonical CBOR of the category's, at most
+	// MaxRules long. Empty stands for those of the Spec (Spec.Params.Rules). What a Verify cannot read must not stop it: it takes its
+	// defaults instead (RulesChecker).
+	Rules []byte
 }
+
+// MaxRules bounds a category's own rules, in bytes. Longer ones count as none.
+const MaxRules = 16 << 10
 
 // Settlement is what the chain made of one epoch: totals only, no price.
 type Settlement = econ.Settlement

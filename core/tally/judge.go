@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// maxSummary bounds what Verify leaves of one device for Cross, in bytes, and an output of Cross.
+// maxSummary bounds what Verify leaves of one device for Cross, in bytes, and the line of a cell.
 const maxSummary = 64 << 10
 
 // effort is network-ordered work of one device in one class.
@@ -71,6 +71,7 @@ type judge struct {
 	fresh   []mark // the part's marks with what Verify found
 	items   []int  // of the input's Evidence, then Reports
 	claims  []*claim
+	asks    []int // of the input's Asks
 }
 
 // state is a category's line of a device.
@@ -184,7 +185,7 @@ func (j *judge) category(at int, old []byte) {
 	in := &j.inputs[at]
 	in.Device, in.State = &j.device, old
 	in.Evidence, in.Reports, in.Receipts, in.Asks = in.Evidence[:0], in.Reports[:0], in.Receipts[:0], in.Asks[:0]
-	j.items, j.claims = j.items[:0], j.claims[:0]
+	j.items, j.claims, j.asks = j.items[:0], j.claims[:0], j.asks[:0]
 	if g := j.group; g != nil {
 		for i := g.lo; i < g.hi && j.run.items[i].Type == Evidence; i++ {
 			if e := j.run.items[i].body; j.stands(i) && e.(*evidence.Envelope).Category == c.id && !c.kind(e.(*evidence.Envelope).Kind).Witness {
@@ -201,6 +202,7 @@ func (j *judge) category(at int, old []byte) {
 		for _, a := range g.asks {
 			if a.ask.Category == c.id {
 				in.Asks = append(in.Asks, a.ask)
+				j.asks = append(j.asks, a.item)
 			}
 		}
 	}
@@ -210,7 +212,7 @@ func (j *judge) category(at int, old []byte) {
 			j.items = append(j.items, rep.item)
 		}
 	}
-	if old == nil && len(in.Evidence)+len(in.Reports)+len(in.Receipts) == 0 || j.line.Removed != 0 && len(in.Reports) == 0 {
+	if old == nil && len(in.Evidence)+len(in.Reports)+len(in.Receipts)+len(in.Asks) == 0 || j.line.Removed != 0 && len(in.Reports) == 0 {
 		return
 	}
 	out := c.verifier.Verify(in)
@@ -226,6 +228,7 @@ func (c *category) sound(in *Input, out *Output) bool {
 	ok := (out.Evidence == nil || len(out.Evidence) == len(in.Evidence)) &&
 		(out.Reports == nil || len(out.Reports) == len(in.Reports)) &&
 		(out.Receipts == nil || len(out.Receipts) == len(in.Receipts)) &&
+		(out.Asks == nil || len(out.Asks) == len(in.Asks)) &&
 		len(out.State) <= c.spec.MaxState && len(out.Totals) <= maxTotals && len(out.Summary) <= maxSummary &&
 		out.Quality <= econ.Bps
 	for i := range out.Ordered {
@@ -245,6 +248,9 @@ func (j *judge) disown(at int) {
 	for _, c := range j.claims {
 		c.dropped = true
 		j.refuse(c.item, types.EconRange)
+	}
+	for _, i := range j.asks {
+		j.refuse(i, types.EconRange)
 	}
 	j.rows = append(j.rows, Summarized{Device: j.device.Key, Category: j.rules.categories[at].id})
 }
@@ -270,6 +276,11 @@ func (j *judge) take(at int, in *Input, out *Output) {
 		if out.Receipts != nil && out.Receipts[i] != "" {
 			cl.dropped = true
 			j.refuse(cl.item, out.Receipts[i])
+		}
+	}
+	for i, reason := range out.Asks {
+		if reason != "" {
+			j.refuse(j.asks[i], reason)
 		}
 	}
 	key := lineKey(nil, &j.device.Key, c.id)

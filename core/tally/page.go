@@ -238,6 +238,41 @@ func (e *edits) grow(n int) { e.buf = slices.Grow(e.buf, n) }
 func (e *edits) set(key, val []byte) { e.buf = types.AppendBytes(types.AppendBytes(e.buf, key), val) }
 func (e *edits) remove(key []byte)   { e.buf = append(types.AppendBytes(e.buf, key), types.CBORNull) }
 
+// over returns e with later edits of the same range made over it.
+func (e edits) over(later edits) edits {
+	if len(later.buf) == 0 {
+		return e
+	}
+	out := edits{from: e.from, buf: make([]byte, 0, len(e.buf)+len(later.buf))}
+	for a, b := e.buf, later.buf; len(a)+len(b) > 0; {
+		order := 1 // which has the lower key; 0: both
+		var ra, rb []byte
+		if len(a) > 0 {
+			_, ra = field(a)
+			_, ra = field(ra)
+			order = -1
+		}
+		if len(b) > 0 {
+			key, rest := field(b)
+			_, rb = field(rest)
+			if order < 0 {
+				old, _ := field(a)
+				order = bytes.Compare(old, key)
+			}
+		}
+		if order < 0 {
+			out.buf = append(out.buf, a[:len(a)-len(ra)]...)
+			a = ra
+			continue
+		}
+		out.buf = append(out.buf, b[:len(b)-len(rb)]...)
+		if b = rb; order == 0 {
+			a = ra
+		}
+	}
+	return out
+}
+
 // apply returns t with all parts of edits made, which follow each other. It lets go of the edits.
 func (t table) apply(p Pool, id tableID, parts []edits) table {
 	empty := true

@@ -40,9 +40,3 @@ type Summarized struct {
 	Weight   types.U128
 	Quality  types.Bp
 }
-
-// OutputLeaf is a leaf of the outputs tree.
-type OutputLeaf struct {
-	Category types.Category
-	Data     []byte
-}

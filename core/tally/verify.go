@@ -14,7 +14,7 @@ type Spec struct {
 	Kinds    []Kind
 	Quota    Quota  // of one device's evidence in one epoch; beyond it nothing is acknowledged
 	Witness  Quota  // of one attester's reports in one epoch; zero: as Quota
-	Params   Params // defaults; the chain's parameters replace them
+	Params   Params // defaults; the chain's parameters replace them, and an empty Rules among those stands for this one
 	Economy  Economy
 	// MaxState bounds a device's line of the category, in bytes. A longer one is a mistake of Verify: what it found is dropped,
 	// and the device's items of the epoch are refused with econ_range.
@@ -57,7 +57,7 @@ type Economy struct {
 type Verifier interface {
 	Spec() *Spec
 	// Verify judges one device's items of one epoch. It never fails: what is wrong is refused with a reason. It is called for
-	// every device that is registered for the category and has a line (Input.State) or items; for a device that left the registry
+	// every device that is registered for the category and has a line (Input.State) or items, be it only an ask; for a device that left the registry
 	// only where a report names it, and then only verdicts and state count. An output that breaks its bounds (MaxState,
 	// Quality, numbers of verdicts, unknown classes) is dropped, and the device's items are refused with econ_range.
 	Verify(*Input) *Output
@@ -65,7 +65,7 @@ type Verifier interface {
 
 // Crosser is implemented by categories that must compare devices (neighbours, clearing). Cross runs once per region after
 // all Verify calls and after receipts were budgeted. An output that breaks its bounds (a fill beyond what its order reserved, a
-// device that is not registered) is dropped as a whole, and recorded with econ_range.
+// device that is not registered, the line of a device without a Summary) is dropped as a whole, and recorded with econ_range.
 type Crosser interface {
 	Cross(*CrossInput) *CrossOutput
 }
@@ -74,6 +74,12 @@ type Crosser interface {
 // bring it there.
 type Reporter interface {
 	Subject(*evidence.Envelope) (types.Key, error)
+}
+
+// RulesChecker is implemented by categories that have rules of their own (Params.Rules): it says what is wrong with some before
+// anybody puts them in force. nil and empty ones are the defaults.
+type RulesChecker interface {
+	CheckRules(rules []byte) error
 }
 
 // Input is what Verify sees of one device.
@@ -92,8 +98,11 @@ type Input struct {
 	Evidence []*evidence.Envelope // the device's own, by sequence number, structure checked
 	Reports  []*evidence.Envelope // witnesses' about this device, by author and sequence number
 	Receipts []*ReceiptItem       // by payer and session, one per session
-	Asks     []*receipt.Ask       // the device's, of this batch, by hash
-	State    []byte               // the category's line for this device, as the last Verify left it; nil at first
+	// Asks are the device's, of this batch, by hash: those that receipts name, lapsed ones too, and those handed in for themselves. An
+	// ask has no number, so anybody who saw one can hand it in again: where only the newest counts, the category has a number in
+	// its Terms, and keeps it in State.
+	Asks  []*receipt.Ask
+	State []byte // the category's line for this device, as the last Verify left it; nil at first
 }
 
 // ReceiptItem is a receipt that passed the protocol's own checks.
@@ -115,6 +124,8 @@ type Output struct {
 	Reports  []Verdict
 	// Receipts holds one reason for each of the input's: "" is accepted. nil accepts all.
 	Receipts []types.Reason
+	// Asks holds one reason for each of the input's: "" is accepted. nil accepts all. Receipts may name a refused ask.
+	Asks []types.Reason
 	// Open lists sessions that co-signed evidence opens, Close those it ends. An opening does nothing where the session is open
 	// or closed already, the payer has no grant, or the id expires more than receipt.MaxExpiry epochs ahead. What a Close names takes
 	// no more receipts; it is remembered until it expires.
@@ -196,7 +207,27 @@ type CrossOutput struct {
 	Fills   []Fill      // what orders buy
 	Cells   []CellState // ascending; replaces the input's
 	Ordered []CrossOrdered
-	Outputs [][]byte // leaves of the outputs tree, in an order of the category's own
+	Outputs []OutputData  // leaves of the outputs tree, in an order of the category's own
+	States  []DeviceState // ascending by device: lines that replace what Verify left (Output.State)
+}
+
+// OutputData is a leaf of the outputs tree. Where a leaf has to stand for much, it holds a digest, and Detail is what that is of.
+type OutputData struct {
+	Data   []byte // what the tree holds, at most MaxOutput bytes
+	Detail []byte // not in the tree, but kept and served beside it, at most MaxOutput bytes; nil for none
+}
+
+// Bounds of what one Cross puts out: a category keeps below them, or all of its Cross is dropped.
+const (
+	MaxOutputs     = 1 << 20   // leaves
+	MaxOutput      = 64 << 10  // bytes of a Data, and of a Detail
+	MaxOutputBytes = 512 << 20 // of all Data and Detail together
+)
+
+// DeviceState is the category's line for one device, which only a comparison could establish.
+type DeviceState struct {
+	Device types.Key // it has a Summary
+	State  []byte    // at most MaxState; nil forgets the line
 }
 
 // Fill pays a device out of an order.

@@ -110,9 +110,17 @@ func soundCross(t *rapid.T, s *service.Spec, in *tally.CrossInput, out *tally.Cr
 	if !slices.IsSortedFunc(out.Cells, func(a, b tally.CellState) int { return cmp.Compare(a.Cell, b.Cell) }) {
 		t.Fatal("cells are not ascending")
 	}
-	for _, data := range out.Outputs {
-		if len(data) > maxSummary {
-			t.Fatalf("an output of %d bytes", len(data))
+	for _, o := range out.Outputs {
+		if len(o.Data) > tally.MaxOutput || len(o.Detail) > tally.MaxOutput {
+			t.Fatalf("an output of %d bytes, with a detail of %d", len(o.Data), len(o.Detail))
+		}
+	}
+	for i, state := range out.States {
+		if i > 0 && bytes.Compare(state.Device[:], out.States[i-1].Device[:]) <= 0 {
+			t.Fatal("lines of devices are not ascending")
+		}
+		if len(state.State) > s.MaxState || !devices[state.Device] {
+			t.Fatalf("a line of %d bytes of %v, which may have no summary", len(state.State), state.Device)
 		}
 	}
 }

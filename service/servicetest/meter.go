@@ -239,7 +239,7 @@ func (Meter) Cross(in *tally.CrossInput) *tally.CrossOutput {
 	out.Cells = count(in, sold)
 	for i, n := range sold {
 		if n > 0 {
-			out.Outputs = append(out.Outputs, types.Encode(&MeterSale{Device: in.Summaries[i].Device.Key, Ticks: n}))
+			out.Outputs = append(out.Outputs, tally.OutputData{Data: types.Encode(&MeterSale{Device: in.Summaries[i].Device.Key, Ticks: n})})
 		}
 	}
 	return out

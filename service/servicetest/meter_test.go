@@ -139,7 +139,7 @@ func TestMeterCross(t *testing.T) {
 		Cells: []tally.CellState{
 			{Cell: 7, State: binary.BigEndian.AppendUint64(nil, 2000)}, {Cell: 8, State: binary.BigEndian.AppendUint64(nil, 4050)},
 		},
-		Outputs: [][]byte{types.Encode(&MeterSale{Device: types.Key{1}, Ticks: 2000}), types.Encode(&MeterSale{Device: types.Key{3}, Ticks: 4000})},
+		Outputs: []tally.OutputData{{Data: types.Encode(&MeterSale{Device: types.Key{1}, Ticks: 2000})}, {Data: types.Encode(&MeterSale{Device: types.Key{3}, Ticks: 4000})}},
 	}
 	if diff := cmp.Diff(want, Meter{}.Cross(in), compare); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -141,6 +141,7 @@ func sound(t *rapid.T, v service.Verifier, in *service.Input, out *service.Outpu
 	s := v.Spec()
 	for name, n := range map[string][2]int{
 		"evidence": {len(out.Evidence), len(in.Evidence)}, "reports": {len(out.Reports), len(in.Reports)}, "receipts": {len(out.Receipts), len(in.Receipts)},
+		"asks": {len(out.Asks), len(in.Asks)},
 	} {
 		if n[0] != 0 && n[0] != n[1] {
 			t.Fatalf("%d verdicts on %d %s", n[0], n[1], name)
@@ -152,7 +153,7 @@ func sound(t *rapid.T, v service.Verifier, in *service.Input, out *service.Outpu
 			t.Fatal("an accepted item is a proof of misconduct")
 		}
 	}
-	for _, reason := range out.Receipts {
+	for _, reason := range slices.Concat(out.Receipts, out.Asks) {
 		documented(t, s, reason)
 	}
 	if len(out.State) > s.MaxState || out.State != nil && len(out.State) == 0 {
