@@ -9,9 +9,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/cairn-network/cairn/core/types"
 )
 
 // object is what the gateway says of a stored object.
@@ -40,7 +43,10 @@ func storeCommand() *cobra.Command {
 	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List what is stored", Args: exactly(), RunE: storeList, Example: "  cairn store list"}
 	del := &cobra.Command{Use: "delete ID", Aliases: []string{"rm"}, Short: "Delete a file and stop paying for it", Args: exactly("ID"), RunE: storeDelete,
 		Example: "  cairn store delete 3f9c…"}
-	c.AddCommand(homeFlags(put), homeFlags(get), homeFlags(list), homeFlags(del))
+	price := &cobra.Command{Use: "price FILE", Short: "Show what storing a file would cost, without storing it", Args: exactly("FILE"), RunE: storePrice,
+		Example: "  cairn store price holiday.mp4 --profile std"}
+	price.Flags().String("profile", "lab", "redundancy: lab, std or deep")
+	c.AddCommand(homeFlags(put), homeFlags(price), homeFlags(get), homeFlags(list), homeFlags(del))
 	return c
 }
 
@@ -69,6 +75,13 @@ func storePut(c *cobra.Command, args []string) error {
 		name = n
 	}
 	profile, _ := c.Flags().GetString("profile")
+	if size > 0 { // a price is shown before it is spent
+		p, err := a.storePrice(c.Context(), profile, size)
+		if err != nil {
+			return fmt.Errorf("store put %s: price: %w", name, err)
+		}
+		fmt.Fprintln(c.ErrOrStderr(), p)
+	}
 	query := url.Values{"name": {name}, "profile": {profile}}
 	progress := newProgress(c.ErrOrStderr(), "storing "+name, size)
 	res, err := a.do(c.Context(), "PUT", "/storage/v1/objects?"+query.Encode(), progress.reader(in), size)
@@ -84,6 +97,46 @@ func storePut(c *cobra.Command, args []string) error {
 	return outputOf(c).print(o, func(w io.Writer) {
 		fmt.Fprintf(w, "stored %s (%s) in %d shards\nid %s\n", name, bytesOf(o.Bytes), o.Shards, o.ID)
 	})
+}
+
+// storePriced is what the gateway asks for an object.
+type storePriced struct {
+	Profile string       `json:"profile"`
+	Bytes   uint64       `json:"bytes"`
+	Epoch   types.Credit `json:"per_epoch,string"`
+	Read    types.Credit `json:"per_read,string"`
+	ReadMax types.Credit `json:"per_read_max,string"`
+}
+
+func (p *storePriced) String() string {
+	read := dollars(p.Read)
+	if p.ReadMax > p.Read {
+		read += " to " + dollars(p.ReadMax)
+	}
+	return fmt.Sprintf("price: %s for each epoch that %s are held, %s for each time they are read", dollars(p.Epoch), bytesOf(p.Bytes), read)
+}
+
+func (a *api) storePrice(ctx context.Context, profile string, size int64) (*storePriced, error) {
+	p := new(storePriced)
+	query := url.Values{"profile": {profile}, "bytes": {strconv.FormatInt(size, 10)}}
+	return p, a.get(ctx, "/storage/v1/price?"+query.Encode(), p)
+}
+
+func storePrice(c *cobra.Command, args []string) error {
+	a, err := openAPI(c)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(args[0])
+	if err != nil {
+		return advice{fmt.Errorf("store price: %w", err), "check the file's name"}
+	}
+	profile, _ := c.Flags().GetString("profile")
+	p, err := a.storePrice(c.Context(), profile, info.Size())
+	if err != nil {
+		return fmt.Errorf("store price: %w", err)
+	}
+	return outputOf(c).print(p, func(w io.Writer) { fmt.Fprintln(w, p) })
 }
 
 func storeGet(c *cobra.Command, args []string) (err error) {

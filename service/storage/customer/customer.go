@@ -1,12 +1,14 @@
 package customer
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -179,7 +181,7 @@ func (a *account) holder(key types.Key) (*holder, error) {
 	return h, nil
 }
 
-// place chooses a device for each slot of an object: distinct devices of distinct owners, best quality first.
+// place chooses a device for each slot of an object.
 func (a *account) place(ctx context.Context, p pipeline.Profile) ([]*holder, error) {
 	if a.wallet.Balance() == 0 {
 		return nil, types.Refuse(types.OverBudget, "account %v has no credits to spend with this key", a.wallet.Account())
@@ -188,24 +190,41 @@ func (a *account) place(ctx context.Context, p pipeline.Profile) ([]*holder, err
 	if err != nil {
 		return nil, err
 	}
-	owners := map[types.Account]bool{}
-	var chosen []*holder
-	for _, o := range offers {
-		if len(chosen) == p.N {
-			break
-		}
-		if owners[o.Owner] {
-			continue
-		}
-		h, err := a.holder(o.Ask.Ask.Device)
-		if err != nil {
+	chosen, err := choose(p, offers, len(passed))
+	if err != nil {
+		return nil, err
+	}
+	holders := make([]*holder, len(chosen))
+	for i, o := range chosen {
+		if holders[i], err = a.holder(o.Ask.Ask.Device); err != nil {
 			return nil, err
 		}
-		owners[o.Owner] = true
-		chosen = append(chosen, h)
+	}
+	return holders, nil
+}
+
+// qualityClass is how wide a class of like quality is, in basis points: within one the price decides, so that a device which never missed an
+// answer cannot ask what it likes.
+const qualityClass types.Bp = 1000
+
+func classOf(q types.Bp) types.Bp { return (q + qualityClass/2) / qualityClass }
+
+// choose picks the offers that an object is stored under: of distinct owners, best quality first, and of like quality the cheapest.
+func choose(p pipeline.Profile, offers []role.Offer, passed int) ([]role.Offer, error) {
+	offers = slices.Clone(offers)
+	slices.SortStableFunc(offers, func(a, b role.Offer) int {
+		return cmp.Or(cmp.Compare(classOf(b.Quality), classOf(a.Quality)), cmp.Compare(a.Ask.Ask.Price, b.Ask.Ask.Price))
+	})
+	owners := map[types.Account]bool{}
+	var chosen []role.Offer
+	for _, o := range offers {
+		if len(chosen) < p.N && !owners[o.Owner] {
+			owners[o.Owner] = true
+			chosen = append(chosen, o)
+		}
 	}
 	if len(chosen) < p.N {
-		return nil, types.Refuse(storage.TooFewDevices, "profile %s needs %d devices of distinct owners, %d offer storage (%d passed over)", p.Name, p.N, len(chosen), len(passed))
+		return nil, types.Refuse(storage.TooFewDevices, "profile %s needs %d devices of distinct owners, %d offer storage (%d passed over)", p.Name, p.N, len(chosen), passed)
 	}
 	return chosen, nil
 }

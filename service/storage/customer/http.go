@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,12 +28,14 @@ type Object struct {
 	Created time.Time `json:"created"`
 }
 
-// Price is what storing and reading costs now at most: at the dearest of the offers.
+// Price is what storing and reading costs now, on the devices that an object would be stored on now. A session keeps the price that it
+// was opened at; devices that repair brings in later may ask another.
 type Price struct {
 	Profile string       `json:"profile"`
 	Bytes   uint64       `json:"bytes"`
-	Epoch   types.Credit `json:"per_epoch,string"` // micro-credits for each epoch that the object is held
-	Read    types.Credit `json:"per_read,string"`  // for each time it is read whole
+	Epoch   types.Credit `json:"per_epoch,string"`    // micro-credits for each epoch that the object is held
+	Read    types.Credit `json:"per_read,string"`     // for each time it is read whole, from the cheapest of them
+	ReadMax types.Credit `json:"per_read_max,string"` // the same from the dearest, when the others are away
 }
 
 // route is one path below /storage/v1.
@@ -48,7 +51,7 @@ func (c *Customer) routes() []route {
 		{role.Route{Method: "GET", Path: "/objects/{id}", Summary: "Read an object, or the one range of it that the Range header names (then 206)", Out: []byte(nil)}, c.serveGet},
 		{role.Route{Method: "DELETE", Path: "/objects/{id}", Summary: "Forget an object and let its shards go", Out: Deleted{}}, c.serveDelete},
 		{role.Route{Method: "GET", Path: "/objects/{id}/placement", Summary: "Which device has which slot of an object's segments", Out: []Placement(nil)}, c.servePlacement},
-		{role.Route{Method: "GET", Path: "/price", Summary: "What storing and reading so many bytes costs at most, at the dearest offer", Query: []string{"profile", "bytes"}, Out: Price{}}, c.servePrice},
+		{role.Route{Method: "GET", Path: "/price", Summary: "What storing and reading so many bytes would cost, on the devices that would be chosen now", Query: []string{"profile", "bytes"}, Out: Price{}}, c.servePrice},
 	}
 }
 
@@ -110,13 +113,9 @@ func reply(w http.ResponseWriter, status int, v any) error {
 }
 
 func (c *Customer) servePut(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
-	name := r.FormValue("profile")
-	p, ok := profiles[name]
-	if name == "" {
-		p, ok = pipeline.Lab, true
-	}
-	if !ok {
-		return types.Refuse(storage.NoProfile, "profile %.40q", name)
+	p, err := profileOf(r)
+	if err != nil {
+		return err
 	}
 	a, err := c.account(wallet)
 	if err != nil {
@@ -309,27 +308,70 @@ func (c *Customer) servePlacement(w http.ResponseWriter, r *http.Request, wallet
 }
 
 func (c *Customer) servePrice(w http.ResponseWriter, r *http.Request, _ role.Wallet) error {
-	p, ok := profiles[r.FormValue("profile")]
-	if !ok {
-		p = pipeline.Lab
+	p, err := profileOf(r)
+	if err != nil {
+		return err
 	}
-	size, _ := strconv.ParseUint(r.FormValue("bytes"), 10, 48)
-	price := Price{Profile: p.Name, Bytes: size}
-	for _, class := range []types.Class{storage.Hold, storage.Egress} {
-		offers, _, err := c.market.Offers(r.Context(), types.Storage, class)
-		if err != nil {
-			return err
-		}
-		bytes, into := size*uint64(p.N)/uint64(p.K), &price.Epoch
-		if class == storage.Egress {
-			bytes, into = size, &price.Read
-		}
-		for _, o := range offers {
-			amount, err := storage.Amount(types.U64(bytes), o.Ask.Ask.Price)
-			if err == nil {
-				*into = max(*into, amount)
-			}
-		}
+	size, err := strconv.ParseUint(r.FormValue("bytes"), 10, 48)
+	if err != nil {
+		return types.Refuse(role.BadRequest, "bytes %.40q: want a number below 2^48", r.FormValue("bytes"))
+	}
+	hold, passed, err := c.market.Offers(r.Context(), types.Storage, storage.Hold)
+	if err != nil {
+		return err
+	}
+	egress, _, err := c.market.Offers(r.Context(), types.Storage, storage.Egress)
+	if err != nil {
+		return err
+	}
+	price, err := quote(p, size, hold, egress, len(passed))
+	if err != nil {
+		return err
 	}
 	return reply(w, http.StatusOK, price)
+}
+
+// quote is what size bytes cost on the devices that choose picks.
+func quote(p pipeline.Profile, size uint64, hold, egress []role.Offer, passed int) (*Price, error) {
+	chosen, err := choose(p, hold, passed)
+	if err != nil {
+		return nil, err
+	}
+	price := &Price{Profile: p.Name, Bytes: size}
+	shard := (size + uint64(p.K) - 1) / uint64(p.K) // each of them holds so much
+	var reads []types.Credit
+	for _, o := range chosen {
+		amount, err := storage.Amount(types.U64(shard), o.Ask.Ask.Price)
+		if err != nil {
+			return nil, err
+		}
+		price.Epoch += amount
+		at := slices.IndexFunc(egress, func(e role.Offer) bool { return e.Ask.Ask.Device == o.Ask.Ask.Device })
+		if at < 0 {
+			continue // it offers no reading now
+		}
+		if amount, err = storage.Amount(types.U64(shard), egress[at].Ask.Ask.Price); err != nil {
+			return nil, err
+		}
+		reads = append(reads, amount)
+	}
+	slices.Sort(reads)
+	for i := range min(p.K, len(reads)) {
+		price.Read += reads[i]
+		price.ReadMax += reads[len(reads)-1-i]
+	}
+	return price, nil
+}
+
+// profileOf returns the profile that a request names, or lab.
+func profileOf(r *http.Request) (pipeline.Profile, error) {
+	name := r.FormValue("profile")
+	if name == "" {
+		return pipeline.Lab, nil
+	}
+	p, ok := profiles[name]
+	if !ok {
+		return p, types.Refuse(storage.NoProfile, "profile %.40q", name)
+	}
+	return p, nil
 }
