@@ -3,7 +3,6 @@ package explorer
 import (
 	"context"
 	"embed"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,9 +59,9 @@ func (x *Explorer) routes() []route {
 			func(r *http.Request) (any, error) { return x.index.tallies(r.Context(), number(r, "limit")) }, "limit"),
 		get("/tallies/{epoch}/{region}", "A tally with its refusals", TallyPage{},
 			func(r *http.Request) (any, error) { return x.tally(r) }),
-		get("/proof/{device}", "A device's leaf in the newest final header and its proof, as Go programs read it", ledger.Claim{},
+		get("/proof/{device}", "A device's leaf in the newest final header and its proof, to be checked by hand (docs/proof.md)", Proof{},
 			func(r *http.Request) (any, error) { return x.proof(r) }),
-		get("/claim/{device}", "The same as `cairn.tally.v1.Claim`, for MsgClaim", Claim{},
+		get("/claim/{device}", "The same as `cairn.tally.v1.Claim`, for MsgClaim; bytes in base64", Claim{},
 			func(r *http.Request) (any, error) { return x.claim(r) }),
 		bundle,
 		get("/refusals", "How often what was refused, newest first", []RefusalCount(nil), func(r *http.Request) (any, error) {
@@ -91,7 +90,7 @@ func (x *Explorer) Handler() http.Handler {
 		mux.HandleFunc(rt.Method+" "+rt.Path, serve)
 	}
 	x.pages(mux)
-	return mux
+	return role.Coherent(mux)
 }
 
 func number(r *http.Request, name string) int {
@@ -105,10 +104,20 @@ func (x *Explorer) answer(w http.ResponseWriter, r *http.Request, f func(*http.R
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Access-Control-Allow-Origin", "*") // public data
 	if err != nil {
-		w.WriteHeader(x.code(err))
-		out = map[string]any{"message": err.Error(), "reason": types.ReasonOf(err)}
+		x.fail(w, err)
+		return
 	}
 	json.NewEncoder(w).Encode(out)
+}
+
+// fail answers with err as a role.Problem.
+func (x *Explorer) fail(w http.ResponseWriter, err error) {
+	status := x.code(err)
+	if types.ReasonOf(err) == "" && status == http.StatusNotFound {
+		err = fmt.Errorf("%w: %w", err, role.NotFound)
+	}
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	role.WriteError(w, err, status)
 }
 
 // code maps an error to its HTTP status, and logs what nobody asked for.
@@ -118,6 +127,10 @@ func (x *Explorer) code(err error) int {
 		return http.StatusNotFound
 	case types.ReasonOf(err) == types.NotFinal, types.ReasonOf(err) == types.UnknownAuthor:
 		return http.StatusConflict
+	case types.ReasonOf(err) != "":
+		if status := role.Status(types.ReasonOf(err), nil); status != http.StatusInternalServerError {
+			return status
+		}
 	}
 	x.log.Error("explorer: request", "err", err)
 	return http.StatusInternalServerError
@@ -187,36 +200,6 @@ func (x *Explorer) tally(r *http.Request) (*TallyPage, error) {
 	return p, err
 }
 
-// proof returns a device's leaf and its proof, as Go programs read it.
-func (x *Explorer) proof(r *http.Request) (*ledger.Claim, error) {
-	device, err := types.ParseKey(r.PathValue("device"))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, errNotFound)
-	}
-	return x.tallies.Claim(r.Context(), device)
-}
-
-// Claim is a claim as cairn.tally.v1.Claim writes it in JSON: what a wallet puts into MsgClaim.
-type Claim struct {
-	Epoch    types.Epoch  `json:"epoch,string"`
-	Region   types.Region `json:"region"`
-	Leaf     []byte       `json:"leaf"`
-	Index    uint64       `json:"index,string"`
-	Siblings []byte       `json:"siblings"`
-}
-
-func (x *Explorer) claim(r *http.Request) (*Claim, error) {
-	c, err := x.proof(r)
-	if err != nil {
-		return nil, err
-	}
-	out := &Claim{Epoch: c.Epoch, Region: c.Region, Leaf: types.Encode(&c.Leaf), Index: c.Proof.Index}
-	for _, s := range c.Proof.Siblings {
-		out.Siblings = append(binary.BigEndian.AppendUint64(out.Siblings, s.Sum), s.Hash[:]...)
-	}
-	return out, nil
-}
-
 // bundle streams all that a tally was made from.
 func (x *Explorer) bundle(w http.ResponseWriter, r *http.Request) {
 	page, err := x.tally(r)
@@ -225,7 +208,7 @@ func (x *Explorer) bundle(w http.ResponseWriter, r *http.Request) {
 		err = x.tallies.Bundle(r.Context(), page.Tally.Epoch, page.Tally.Region, w)
 	}
 	if err != nil {
-		http.Error(w, err.Error(), x.code(err))
+		x.fail(w, err)
 	}
 }
 

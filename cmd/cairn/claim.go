@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-network/cairn/chain/client"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/ledger"
 )
 
@@ -62,14 +63,15 @@ func claim(c *cobra.Command, args []string) error {
 	}{Devices: []Claimed{}}
 	var claims []ledger.Claim
 	for _, d := range devices {
-		var proof ledger.Claim
-		err := a.get(c.Context(), "/api/proof/"+url.PathEscape(d.Device.String()), &proof)
+		var shown explorer.Proof
+		err := a.get(c.Context(), "/api/proof/"+url.PathEscape(d.Device.String()), &shown)
 		if reason := types.ReasonOf(err); reason == types.NotFinal || reason == types.UnknownAuthor {
 			continue // no final header counts it yet
 		}
 		if err != nil {
 			return fmt.Errorf("claim: proof of %v: %w", d.Device, err)
 		}
+		proof := shown.Claim()
 		before, err := l.Claimed(c.Context(), d.Device)
 		if err != nil {
 			return fmt.Errorf("claim: %w", err)

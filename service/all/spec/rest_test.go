@@ -58,7 +58,7 @@ which the account grants on chain with the consent that the gateway returned. Th
 		}
 		section(&b, "Category: "+c.Category().String(), "At the gateway, with its API keys.", "/"+c.Category().String()+"/v1", d.Routes())
 	}
-	section(&b, "Page", `Public and read-only, beside the HTML pages. A refusal has message and reason only. Lists hold at most 1,000 rows.`, "", explorer.Routes())
+	section(&b, "Page", `Public and read-only, beside the HTML pages. Lists hold at most 1,000 rows. [proof.md](../proof.md) says how to check a proof by hand.`, "", explorer.Routes())
 	section(&b, "Node", "On a device's own machine.", "", node.Routes())
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
