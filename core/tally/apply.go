@@ -11,7 +11,8 @@ import (
 
 // Pool says how a tally's work is split. The zero value does it on the caller's goroutine. Any Pool computes the same bytes.
 type Pool struct {
-	// Parts is how many ranges of devices the work is cut into; 0 stands for 1. A few times the number of processors is best.
+	// Parts is how many ranges of devices the work is cut into, at least; 0 stands for 1. A few times the number of processors is best.
+	// A large batch is cut finer, so that what one part touches stays in a processor's cache.
 	Parts int
 	// Run calls do for every part from 0 to parts−1, in any order and, if it likes, at once, and returns when all calls have
 	// returned. nil calls one after the other.
@@ -31,6 +32,9 @@ func (p Pool) run(parts int, do func(part int)) {
 
 // maxParts bounds Pool.Parts: ranges of payers and accounts are told apart by their first byte.
 const maxParts = 256
+
+// partItems is about how many items a part of a large batch has.
+const partItems = 4096
 
 // ErrInput: the inputs of a tally do not belong together.
 var ErrInput = errors.New("tally: inputs do not fit")
@@ -182,7 +186,7 @@ func (r *run) decode() error {
 	n := len(r.batch.Items)
 	r.items = make([]opened, n)
 	r.result.Reasons = make([]types.Reason, n)
-	cuts := min(max(r.Parts, 1), maxParts)
+	cuts := min(max(r.Parts, n/partItems, 1), maxParts)
 	bad := make([]int, cuts)
 	r.run(cuts, func(k int) {
 		bad[k] = -1

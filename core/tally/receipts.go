@@ -3,6 +3,7 @@ package tally
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -212,20 +213,33 @@ type bucket struct {
 	spent    edits   // of keys
 }
 
+// ranked is a claim with the beginning of its payer's key: most comparisons need no look at the claim, which lies elsewhere.
+type ranked struct {
+	payer uint64
+	claim *claim
+}
+
+func (a ranked) compare(b ranked) int {
+	if a.payer != b.payer {
+		return cmp.Compare(a.payer, b.payer)
+	}
+	return cmp.Or(a.claim.compareSession(b.claim), a.claim.item-b.claim.item)
+}
+
 // deal sorts the claims into buckets by payer.
 func (r *run) deal() {
 	n := len(r.parts)
 	of := func(c *claim) int { return (int(c.Receipt.Payer[0])<<8 | int(c.Receipt.Payer[1])) * n >> 16 }
-	dealt := make([][][]*claim, n)
+	dealt := make([][][]ranked, n)
 	r.run(n, func(k int) {
-		dealt[k] = make([][]*claim, n)
+		dealt[k] = make([][]ranked, n)
 		p := &r.parts[k]
 		for b := range dealt[k] {
-			dealt[k][b] = make([]*claim, 0, len(p.claims)/n+len(p.claims)/n/4)
+			dealt[k][b] = make([]ranked, 0, len(p.claims)/n+len(p.claims)/n/4)
 		}
 		for i := range p.claims {
 			c := &p.claims[i]
-			dealt[k][of(c)] = append(dealt[k][of(c)], c)
+			dealt[k][of(c)] = append(dealt[k][of(c)], ranked{binary.BigEndian.Uint64(c.Receipt.Payer[:]), c})
 		}
 	})
 	r.buckets = make([]bucket, n)
@@ -240,10 +254,14 @@ func (r *run) deal() {
 		for k := range dealt {
 			size += len(dealt[k][b])
 		}
-		bk.claims = make([]*claim, 0, size)
+		all := make([]ranked, 0, size)
 		for k := range dealt {
-			bk.claims = append(bk.claims, dealt[k][b]...)
+			all = append(all, dealt[k][b]...)
 		}
-		slices.SortFunc(bk.claims, func(x, y *claim) int { return cmp.Or(x.compareSession(y), x.item-y.item) })
+		slices.SortFunc(all, ranked.compare)
+		bk.claims = make([]*claim, size)
+		for i := range all {
+			bk.claims[i] = all[i].claim
+		}
 	})
 }
