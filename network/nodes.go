@@ -52,7 +52,7 @@ func (n *Network) join(ctx context.Context, i int) error {
 	settings, err := node.LoadSettings(home)
 	if errors.Is(err, os.ErrNotExist) {
 		if settings, err = n.settle(ctx, owner); err == nil {
-			err = node.Init(home, *settings)
+			err = node.Init(home, *settings, nil)
 		}
 		if err == nil {
 			settings, err = node.LoadSettings(home) // with what Init added

@@ -185,7 +185,7 @@ func TestInit(t *testing.T) {
 	set := bus.Set{{Key: types.Key{1}, Power: 1}}
 	s := Settings{Join: Join{Bus: []string{"nats://127.0.0.1:4222"}, Pin: bus.Pin{Chain: chain, Epoch: 1, Set: set}},
 		Owner: types.Account{7}, Expiry: 99, Offers: map[string]Offers{"storage": Offers(`{"bytes":1}`), "compute": Offers(`{}`)}}
-	if err := Init(home, s); err != nil {
+	if err := Init(home, s, nil); err != nil {
 		t.Fatal(err)
 	}
 	loaded, err := LoadSettings(home)
@@ -208,18 +208,18 @@ func TestInit(t *testing.T) {
 		t.Error("the claim code changes")
 	}
 	before, _ := LoadKey(home)
-	if err := Init(home, *loaded); err != nil {
+	if err := Init(home, *loaded, nil); err != nil {
 		t.Fatal(err)
 	}
 	if after, _ := LoadKey(home); after.Public() != before.Public() {
 		t.Error("a second init made another key")
 	}
 	s.Offers = map[string]Offers{"teleport": nil}
-	if err := Init(home, s); types.ReasonOf(err) != types.UnknownCategory {
+	if err := Init(home, s, nil); types.ReasonOf(err) != types.UnknownCategory {
 		t.Errorf("offers what does not exist: %v", err)
 	}
 	s.Offers = nil
-	if err := Init(home, s); err == nil {
+	if err := Init(home, s, nil); err == nil {
 		t.Error("offers nothing")
 	}
 }

@@ -14,7 +14,7 @@
 // A home directory holds
 //
 //	device.key    the key, PKCS #8 in PEM, mode 0600
-//	node.json     Settings: the chain, the owner, what is provided, and the verifiers to start from
+//	node.yaml     Settings: the chain, the owner, what is provided, and the verifiers to start from
 //	node.db       the outbox and what the node remembers (bbolt)
 //	providers/    one directory per category
 //

@@ -1,49 +1,84 @@
 package node
 
 import (
+	"bytes"
 	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// settingsFile holds Settings, as JSON.
-const settingsFile = "node.json"
+// SettingsFile is the name of the file in a home that holds Settings.
+const SettingsFile = "node.yaml"
+
+// maxSettings bounds a settings file, in bytes.
+const maxSettings = 1 << 20
+
+// settingsHead stands at the top of a settings file.
+const settingsHead = `What this device provides, and to whom it belongs. Edit it and start "cairn-node run" again; "cairn-node config check" says
+whether it can be read. What is not a setting is an error. Secrets are not here: the device's key is in device.key, which only
+its owner can read.`
 
 // Join is what a network tells whoever wants to take part: where its bus is, and which verifiers to believe at first. It is
 // public, but has to come from somebody who is trusted: everything that the device believes later starts from here.
 type Join struct {
-	Bus []string `json:"bus"` // nats:// or tls:// addresses
-	Pin bus.Pin  `json:"pin"`
+	Bus []string `json:"bus" doc:"Where the bus is: nats:// or tls:// addresses, tried in turn."`
+	Pin bus.Pin  `json:"pin" doc:"The chain, and the verifiers that are believed at first: it goes on from them by itself."`
 	// CA are the certificates, in PEM, that sign the bus's; "" takes the system's.
-	CA string `json:"ca,omitempty"`
+	CA string `json:"ca,omitempty" doc:"The certificates, in PEM, that sign the bus's; without this the system's."`
+}
+
+// Nonce tells claim codes of one device apart.
+type Nonce [16]byte
+
+// MarshalText writes hexadecimal.
+func (n Nonce) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, n[:]), nil }
+
+// UnmarshalText reads hexadecimal.
+func (n *Nonce) UnmarshalText(text []byte) error {
+	raw, err := hex.DecodeString(string(text))
+	if err != nil || len(raw) != len(n) {
+		return fmt.Errorf("a nonce is 32 hexadecimal digits, not %.40q", text)
+	}
+	*n = Nonce(raw)
+	return nil
 }
 
 // Settings are what the owner chose for the device.
 type Settings struct {
-	Join   Join              `json:"join"`
-	Owner  types.Account     `json:"owner"`
-	Cell   types.Cell        `json:"cell"`
-	Region types.Region      `json:"region"`
-	Model  uint64            `json:"model,omitempty"`
-	Nonce  [16]byte          `json:"nonce"`
-	Expiry types.Epoch       `json:"claim_expiry"` // the last epoch in which the claim code can be used
-	Listen string            `json:"listen"`       // of status and metrics
-	Offers map[string]Offers `json:"offers"`       // by category name: what is provided
+	Owner  types.Account `json:"owner" doc:"The account that owns the device and is paid. The claim code names it."`
+	Cell   types.Cell    `json:"cell" doc:"Where the device is: an H3 cell of resolution 3 or finer. The claim code names it."`
+	Region types.Region  `json:"region" doc:"The region of that cell; 0 while the network has one."`
+	Model  uint64        `json:"model" doc:"The device's registered model; 0 for none. The claim code names it."`
+	Nonce  Nonce         `json:"nonce" doc:"Tells claim codes apart: 32 hexadecimal digits. Another one makes another code."`
+	Expiry types.Epoch   `json:"claim_expiry" doc:"The last epoch in which the claim code can be used."`
+	Listen string        `json:"listen" doc:"Where status and metrics for Prometheus are served, as host:port; \"\" for nowhere. $CAIRN_NODE_LISTEN and --listen override it."`
+	Join   Join          `json:"join" doc:"The network, as its join file says. Take it from somebody you trust."`
+
+	// Offers is what is provided, by category name: each is a section of the file under that name.
+	Offers map[string]Offers `json:"-"`
+
+	sections map[string]*yaml.Node
 }
 
 // Offers is the configuration of one category's provider: its own JSON object.
 type Offers = json.RawMessage
 
-// Init makes a home: the key, unless there is one already, and the settings, which it replaces.
-func Init(home string, s Settings) error {
+// Init makes a home: the key, unless there is one already, and the settings, which it replaces. docs holds, by category name, a value of the
+// type that the category's section has, from whose tags it is documented; it may be nil.
+func Init(home string, s Settings, docs map[string]any) error {
 	if err := s.Join.Pin.Check(); err != nil {
 		return fmt.Errorf("node: init: %w", err)
 	}
@@ -56,37 +91,126 @@ func Init(home string, s Settings) error {
 	if _, err := CreateKey(home); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if s.Nonce == [16]byte{} {
+	if s.Nonce == (Nonce{}) {
 		rand.Read(s.Nonce[:]) // never fails
 	}
-	text, err := json.MarshalIndent(&s, "", "  ")
+	text, err := s.encode(docs)
 	if err != nil {
 		return fmt.Errorf("node: init: %w", err)
 	}
-	if err := replaceFile(filepath.Join(home, settingsFile), append(text, '\n')); err != nil {
+	if err := replaceFile(filepath.Join(home, SettingsFile), text); err != nil {
 		return fmt.Errorf("node: init: %w", err)
 	}
 	return nil
 }
 
-// LoadSettings reads a home's settings.
+// encode writes the file: the settings, then a section for each category.
+func (s *Settings) encode(docs map[string]any) ([]byte, error) {
+	text, err := writeYAML(settingsHead, *s, nil)
+	if err != nil {
+		return nil, err
+	}
+	categories, err := s.categories()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range categories {
+		name := c.String()
+		section, err := writeYAML("What this device provides of "+name+". Without this section it provides none.",
+			map[string]Offers{name: s.Offers[name]}, docs)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		text = append(append(text, '\n'), section...)
+	}
+	return text, nil
+}
+
+// LoadSettings reads a home's settings. An error names the line.
 func LoadSettings(home string) (*Settings, error) {
-	text, err := os.ReadFile(filepath.Join(home, settingsFile))
+	path := filepath.Join(home, SettingsFile)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("node: settings: %w", err)
 	}
-	s := new(Settings)
-	if err := json.Unmarshal(text, s); err != nil {
-		return nil, fmt.Errorf("node: settings: %s: %w", filepath.Join(home, settingsFile), err)
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSettings+1))
+	if err != nil {
+		return nil, fmt.Errorf("node: settings: %w", err)
+	}
+	if len(text) > maxSettings {
+		return nil, fmt.Errorf("node: settings: %s is longer than %d bytes", path, maxSettings)
+	}
+	s, err := parseSettings(text)
+	if err != nil {
+		return nil, fmt.Errorf("node: settings: %s: %w", path, err)
 	}
 	return s, nil
+}
+
+// parseSettings reads a file's text.
+func parseSettings(text []byte) (*Settings, error) {
+	root, err := parseYAML(text)
+	if err != nil {
+		return nil, err
+	}
+	s := &Settings{Offers: map[string]Offers{}, sections: map[string]*yaml.Node{}}
+	rest := *root
+	rest.Content = nil
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		key, value := root.Content[i], root.Content[i+1]
+		if !isCategory(key.Value) {
+			rest.Content = append(rest.Content, key, value)
+			continue
+		}
+		if s.sections[key.Value] != nil {
+			return nil, lineError(key, "%s: set already", key.Value)
+		}
+		section, err := plainValue(value, key.Value)
+		if err != nil {
+			return nil, err
+		}
+		if section == nil {
+			section = map[string]any{}
+		}
+		if s.Offers[key.Value], err = json.Marshal(section); err != nil {
+			return nil, lineError(value, "%s: %v", key.Value, err)
+		}
+		s.sections[key.Value] = value
+	}
+	if err := decodeYAML(&rest, reflect.ValueOf(s).Elem(), ""); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Check reads the section of a category into v, a pointer to its type, so strictly that an error names the line. The category reads the
+// same from Offers.
+func (s *Settings) Check(category string, v any) error {
+	n := s.sections[category]
+	if n == nil {
+		return nil
+	}
+	return decodeYAML(n, reflect.ValueOf(v).Elem(), category)
+}
+
+func isCategory(name string) bool {
+	for c := types.Category(1); c <= types.IoT; c++ {
+		if c.String() == name {
+			return true
+		}
+	}
+	return false
 }
 
 // categories returns what is offered, ascending.
 func (s *Settings) categories() ([]types.Category, error) {
 	var out []types.Category
 	for c := types.Category(1); c <= types.IoT; c++ {
-		if _, ok := s.Offers[c.String()]; ok {
+		if offer, ok := s.Offers[c.String()]; ok {
+			if !bytes.HasPrefix(bytes.TrimSpace(offer), []byte("{")) {
+				return nil, fmt.Errorf("the settings of %v are no object", c)
+			}
 			out = append(out, c)
 		}
 	}

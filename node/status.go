@@ -203,7 +203,7 @@ func next(s *Status) string {
 	case s.Reason == types.NotPermitted:
 		return "The network does not know this device: its owner registers it with the claim code (`cairn-node code`)."
 	case !s.Online:
-		return "The bus cannot be reached. What this device signs is kept and sent when it is back. Check the network and the address in node.json."
+		return "The bus cannot be reached. What this device signs is kept and sent when it is back. Check the network and the address in node.yaml."
 	case s.Epoch == 0:
 		return "No notice is believed yet. If this lasts, the verifiers have changed since the device was set up: pin them anew (`cairn-node init --join`)."
 	case s.Skew > maxSkew || s.Skew < -maxSkew:

@@ -1,4 +1,4 @@
-// Package command is the command line of a device: init, code, run, status and unit. cmd/cairn-node is made of it, and cmd/cairn
+// Package command is the command line of a device: init, code, config, run, status and unit. cmd/cairn-node is made of it, and cmd/cairn
 // carries it as `cairn node`.
 //
 // A command prints for people, or one JSON value with --json. Its errors are for Run to print: what failed and why in one line, then
@@ -35,6 +35,7 @@ func New(makers []role.Maker) *cobra.Command {
 	for _, c := range root.Commands() {
 		c.Args = noArguments
 	}
+	root.AddCommand(configCommand(makers))
 	return root
 }
 

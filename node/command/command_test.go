@@ -25,8 +25,10 @@ import (
 
 // disk provides nothing, from settings.
 type disk struct {
-	Bytes uint64 `json:"bytes"`
+	Bytes uint64 `json:"bytes" doc:"How much is shared, in bytes."`
 }
+
+func (disk) Settings() any { return new(disk) }
 
 func (disk) Category() types.Category { return types.Storage }
 
@@ -79,6 +81,11 @@ func TestScript(t *testing.T) {
 			return os.WriteFile(filepath.Join(env.WorkDir, "join.json"), join, 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			// appendto FILE LINE adds a line.
+			"appendto": func(ts *testscript.TestScript, _ bool, args []string) {
+				path := ts.MkAbs(args[0])
+				ts.Check(os.WriteFile(path, []byte(ts.ReadFile(args[0])+args[1]+"\n"), 0o600))
+			},
 			// await COMMAND PATTERN repeats a command until its output holds a text.
 			"await": func(ts *testscript.TestScript, _ bool, args []string) {
 				for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {

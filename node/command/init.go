@@ -32,12 +32,13 @@ func initCommand(makers []role.Maker) *cobra.Command {
 		Use:   "init --join FILE --owner ADDRESS --cell CELL",
 		Short: "Set this device up and print its claim code",
 		Long: `Looks at what this machine can provide, shows it, asks what to share, makes the device's key, and prints
-the claim code that the owner registers the device with. Run again, it keeps the key and replaces the settings.
+the claim code that the owner registers the device with. The settings are in node.yaml of the device's home, each with
+what it means above it, and can be edited there. Run again, it keeps the key and replaces the settings.
 
 The join file comes from the network (cairn up writes join.json into its home). It names the bus and the
 verifiers that the device believes at first, so take it from somebody you trust.`,
 		Example: "  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff\n" +
-			"  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff --offer storage='{\"bytes\":\"500GiB\"}' --yes",
+			"  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff --offer storage='{\"listen\":\":7440\",\"address\":\"home.example.org:7440\",\"capacity_bytes\":500000000000,\"price\":2083333}'",
 	}
 	f := c.Flags()
 	f.String("join", "", "the network's join file, - for standard input")
@@ -71,10 +72,21 @@ func runInit(c *cobra.Command, makers []role.Maker) error {
 	if old, err := node.LoadSettings(home); err == nil {
 		s.Nonce = old.Nonce // an unchanged device keeps its claim code
 	}
-	if err := node.Init(home, *s); err != nil {
+	if err := node.Init(home, *s, settingsOfMakers(makers)); err != nil {
 		return err
 	}
 	return printCode(c, home)
+}
+
+// settingsOfMakers returns, by category name, values of the types that their sections have.
+func settingsOfMakers(makers []role.Maker) map[string]any {
+	docs := map[string]any{}
+	for _, m := range makers {
+		if d, ok := m.(role.Documented); ok {
+			docs[m.Category().String()] = d.Settings()
+		}
+	}
+	return docs
 }
 
 func settingsOf(c *cobra.Command) (*node.Settings, error) {
@@ -173,7 +185,7 @@ func offersOf(c *cobra.Command, makers []role.Maker, home string) (map[string]no
 			continue
 		}
 		if _, err := m.New(found); err != nil {
-			return nil, fmt.Errorf("init: %s: %w", name, err)
+			return nil, advice{fmt.Errorf("init: %s: %w", name, err), "name the settings: --offer " + name + "='{…}'; proposed are " + string(found)}
 		}
 		offers[name] = found
 	}
@@ -268,7 +280,7 @@ func printCode(c *cobra.Command, home string) error {
 func load(home string) (*node.Settings, error) {
 	s, err := node.LoadSettings(home)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, advice{fmt.Errorf("no device is set up in %s", home), "cairn-node init --join FILE --owner cairn1…"}
+		return nil, advice{fmt.Errorf("no device is set up in %s", home), "cairn-node init --join FILE --owner cairn1… --cell CELL"}
 	}
 	return s, err
 }

@@ -1,11 +1,11 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,6 +30,7 @@ func runCommand(makers []role.Maker) *cobra.Command {
 		Short:   "Provide, until interrupted",
 		Example: "  cairn-node run\n  cairn-node run --log debug",
 	}
+	c.Flags().String("listen", "", "where status and metrics are served, instead of where the settings say ($CAIRN_NODE_LISTEN does the same)")
 	c.Flags().String("log", "info", "what to log: debug, info, warn or error")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		home, err := homeOf(c)
@@ -42,7 +43,15 @@ func runCommand(makers []role.Maker) *cobra.Command {
 			return usage{c.CommandPath(), fmt.Errorf("%s: no log level %q", c.CommandPath(), text)}
 		}
 		log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
-		n, err := build(home, makers, log)
+		s, err := load(home)
+		if err != nil {
+			return err
+		}
+		s.Listen = cmp.Or(os.Getenv("CAIRN_NODE_LISTEN"), s.Listen)
+		if listen, _ := c.Flags().GetString("listen"); c.Flags().Changed("listen") {
+			s.Listen = listen
+		}
+		n, err := build(home, s, makers, log)
 		if err != nil {
 			return err
 		}
@@ -54,28 +63,39 @@ func runCommand(makers []role.Maker) *cobra.Command {
 	return c
 }
 
-// build makes the node of a home.
-func build(home string, makers []role.Maker, log *slog.Logger) (*node.Node, error) {
-	s, err := load(home)
-	if err != nil {
-		return nil, err
-	}
+// providersOf makes what the settings offer.
+func providersOf(s *node.Settings, makers []role.Maker) ([]role.Provider, error) {
 	var providers []role.Provider
 	offers := len(s.Offers)
 	for _, m := range makers {
-		offer, ok := s.Offers[m.Category().String()]
+		name := m.Category().String()
+		offer, ok := s.Offers[name]
 		if !ok {
 			continue
 		}
 		offers--
+		if d, ok := m.(role.Documented); ok {
+			if err := s.Check(name, d.Settings()); err != nil {
+				return nil, advice{fmt.Errorf("%s: %w", node.SettingsFile, err), "mend that line, or run init again"}
+			}
+		}
 		p, err := m.New(offer)
 		if err != nil {
-			return nil, fmt.Errorf("run: %s: %w", m.Category(), err)
+			return nil, advice{fmt.Errorf("%s: %w", node.SettingsFile, err), "mend the section " + name + ", or run init again"}
 		}
 		providers = append(providers, p)
 	}
 	if offers != 0 {
-		return nil, advice{errors.New("run: node.json offers a category that this program does not provide"), "upgrade it, or run init again"}
+		return nil, advice{fmt.Errorf("%s offers a category that this program does not provide", node.SettingsFile), "upgrade it, or run init again"}
+	}
+	return providers, nil
+}
+
+// build makes the node of a home.
+func build(home string, s *node.Settings, makers []role.Maker, log *slog.Logger) (*node.Node, error) {
+	providers, err := providersOf(s, makers)
+	if err != nil {
+		return nil, err
 	}
 	dial, err := dialer(s.Join, log)
 	if err != nil {
@@ -89,7 +109,7 @@ func dialer(j node.Join, log *slog.Logger) (func(context.Context, types.PrivateK
 	if j.CA != "" {
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM([]byte(j.CA)) {
-			return nil, errors.New("run: node.json: the bus's CA is not PEM")
+			return nil, fmt.Errorf("%s: join.ca: not a certificate in PEM", node.SettingsFile)
 		}
 		config.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
 	}

@@ -17,3 +17,10 @@ type Maker interface {
 	// New returns the provider that an offer describes. It refuses unknown fields and what cannot be provided.
 	New(offer json.RawMessage) (Provider, error)
 }
+
+// Documented is a Maker whose settings say what they mean: it returns a pointer to a zero value of the struct that an offer is decoded into,
+// whose fields have tags `json` with the setting's name and `doc` with a sentence for the owner. The settings file is written with these
+// sentences, and read strictly by these names before New sees it.
+type Documented interface {
+	Settings() any
+}

@@ -15,26 +15,32 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// Offer is what an owner sets of a storage device: the part of node.json under "storage".
+// Offer is what an owner sets of a storage device: the section "storage" of node.yaml.
 type Offer struct {
-	Listen   string `json:"listen"`         // host:port of the transfer protocol
-	Address  string `json:"address"`        // host:port at which customers reach it; "" where Listen names a host
-	Capacity uint64 `json:"capacity_bytes"` // of shards, at most
-	KeepFree uint64 `json:"keep_free_bytes"`
-	Price    uint64 `json:"price"`        // micro-credits per 2⁴⁰ byte·epochs
-	Egress   uint64 `json:"egress_price"` // micro-credits per 2⁴⁰ bytes read
+	Listen   string `json:"listen" doc:"Where the transfer protocol is served, as host:port; :7440 is port 7440 of every address."`
+	Address  string `json:"address" doc:"The host:port at which customers reach this device; \"\" where listen names a host that they reach."`
+	Capacity uint64 `json:"capacity_bytes" doc:"How much is held at most, in bytes."`
+	KeepFree uint64 `json:"keep_free_bytes" doc:"How much of the disk is left to others, in bytes: below that nothing more is taken."`
+	Price    uint64 `json:"price" doc:"What holding costs, in micro-credits ($0.000001) for each TiB and epoch."`
+	Egress   uint64 `json:"egress_price" doc:"What reading costs, in micro-credits for each TiB."`
 }
 
 // Maker makes storage providers.
 type Maker struct{}
 
-var _ role.Maker = Maker{}
+var (
+	_ role.Maker      = Maker{}
+	_ role.Documented = Maker{}
+)
 
 // keepFree is how much of a disk is left to others by default.
 const keepFree = 2 << 30
 
 // Category is storage.
 func (Maker) Category() types.Category { return types.Storage }
+
+// Settings implements role.Documented.
+func (Maker) Settings() any { return new(Offer) }
 
 // Find proposes four fifths of what is free on the disk that would hold the shards, less what is left to others.
 func (Maker) Find(_ context.Context, dir string) (json.RawMessage, string, error) {
