@@ -97,6 +97,7 @@ func BenchmarkApply(b *testing.B) {
 				if n > 100_000 && testing.Short() {
 					b.Skip("takes 2 GiB and half a minute")
 				}
+				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(workers)) // a collector that fills an idle processor is nobody's cost
 				c := newCrowd(b, n)
 				p := Pool{Parts: 16}
 				if workers > 1 {
