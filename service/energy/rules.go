@@ -102,3 +102,29 @@ func (r *Rules) Zone(cell types.Cell) *Zone {
 
 // Ceiling returns the highest price of interval k.
 func (z *Zone) Ceiling(k uint64) uint64 { return uint64(z.Ceilings[k*lot.Interval/3600%24]) }
+
+// rulesOf returns the rules that are in force. What is broken is replaced by the default: the zones, the clock, or both.
+func rulesOf(raw []byte) *Rules {
+	if r, err := DecodeRules(raw); err == nil {
+		return r
+	}
+	r := DefaultRules()
+	r.Clock = clockOf(raw)
+	return r
+}
+
+// clockOf returns the clock of encoded rules without reading the zones; the zero Clock where it is broken.
+func clockOf(raw []byte) Clock {
+	if len(raw) == 0 || len(raw) > maxRules {
+		return Clock{}
+	}
+	c := types.NewCursor(raw)
+	if c.Array(2) != 2 || c.Array(3) != 3 {
+		return Clock{}
+	}
+	clock := Clock{Chain: c.U64(), Energy: c.U64(), Rate: uint32(c.Uint(1<<32 - 1))}
+	if c.Err() != nil {
+		return Clock{}
+	}
+	return clock
+}

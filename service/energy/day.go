@@ -1,0 +1,207 @@
+package energy
+
+import (
+	"math/bits"
+	"slices"
+
+	"github.com/cairn-network/cairn/core/econ"
+)
+
+// closing is a day that a device's flows ended.
+type closing struct {
+	day   uint32
+	alarm bool
+	share uint64 // of what was accepted, how much came out of the battery, in bp, rounded up
+}
+
+// segment is a run of a device's flows on one day, with what production had come to at its end.
+type segment struct {
+	day   uint32
+	flows []Flow
+	k     uint64 // of the last flow
+	pv    uint64
+}
+
+// segments cuts a device's flows by solar days. A flow never belongs to a day before the one that runs.
+func (m *member) segments() []segment {
+	var out []segment
+	day, pv := m.state.Day, m.state.PV
+	for i := range m.flows {
+		f := &m.flows[i]
+		d := max(m.sky.day(f.K), day)
+		if d > day {
+			day, pv = d, 0
+		}
+		pv = min(pv+f.PV, maxVirtual)
+		if n := len(out); n == 0 || out[n-1].day != d {
+			out = append(out, segment{day: d, flows: m.flows[i:i]})
+		}
+		s := &out[len(out)-1]
+		s.flows = s.flows[:len(s.flows)+1]
+		s.k, s.pv = f.K, pv
+	}
+	return out
+}
+
+// yield returns what pv Wh are of pdc watts, in Wh per kW.
+func yield(pv uint64, pdc uint32) uint64 {
+	if pdc == 0 {
+		return 0
+	}
+	return min(pv*1000/uint64(pdc), 1<<40) // pv is at most 2⁵⁰
+}
+
+// known reports whether a device can be held up to its neighbours: two meters, commissioned.
+func (s *State) known(t *Thresholds) bool {
+	return s.meters() == 2 && s.Site.PDC > 0 && int(s.Commissioned) >= t.Commissioning
+}
+
+// live takes a device's flows over into its days: compares, cuts, closes.
+func (c *crossing) live(m *member) {
+	s := m.state
+	if env, ok := c.peers.median(m.device.Cell, byEnvelope, 0, 0, m.device.Owner); ok {
+		s.PeerEnvelope = uint16(env)
+	} else {
+		s.PeerEnvelope = 0
+	}
+	for i := range m.parts {
+		part := &m.parts[i]
+		if part.day > s.Day {
+			if s.Records > 0 {
+				m.closings = append(m.closings, c.close(s, part.day))
+			}
+			s.Day = part.day
+		}
+		if s.Taken || part.day < s.Frozen {
+			sum := &s.Sums.Frozen
+			if s.Taken {
+				sum = &s.Sums.Taken
+			}
+			for i := range part.flows {
+				more(sum, part.flows[i].Accepted)
+				part.flows[i].Accepted, part.flows[i].Battery = 0, 0
+			}
+		}
+		c.compare(m, part)
+		for i := range part.flows {
+			s.count(&part.flows[i], &c.rules.limits)
+		}
+	}
+}
+
+// count adds a flow to the day.
+func (s *State) count(f *Flow, t *Thresholds) {
+	s.Records = min(s.Records+1, dayRecords)
+	s.PV = min(s.PV+f.PV, maxVirtual)
+	s.Excess = min(s.Excess+f.Excess, s.PV)
+	s.Bright = s.Bright || f.Bright
+	s.Sold = min(s.Sold+f.Accepted, maxVirtual)
+	s.Battery = min(s.Battery+f.Battery, s.Sold)
+	if int(s.Commissioned) < t.Commissioning {
+		s.Peak = max(s.Peak, f.Ratio)
+	}
+}
+
+// compare holds a device's day so far against that of its neighbours, and cuts what is above.
+func (c *crossing) compare(m *member, part *segment) {
+	s, t := m.state, &c.rules.limits
+	if s.meters() != 2 || s.Site.PDC == 0 {
+		return
+	}
+	day, base, ok := c.neighbours(m, part)
+	s.Over, s.PeerDay = false, clip(day)
+	if !ok || base == 0 || s.Base == 0 || !c.rules.on(rulePeers) {
+		return
+	}
+	likely := base * uint64(s.Base) / econ.Bps // below 2¹⁶ · 2¹⁶
+	limit := likely*t.PeerShare/econ.Bps + t.PeerYield
+	most := limit * uint64(s.Site.PDC) / 1000
+	if part.pv <= most {
+		return
+	}
+	s.Over = true
+	cut := part.pv - most
+	fresh := cut - min(cut, s.Cut)
+	s.Cut = max(s.Cut, cut)
+	for i := len(part.flows) - 1; i >= 0 && fresh > 0; i-- {
+		f := &part.flows[i]
+		n := min(fresh, f.Accepted)
+		f.Accepted -= n
+		f.Battery = min(f.Battery, f.Accepted)
+		fresh -= n
+		more(&s.Sums.PeerCap, n)
+	}
+}
+
+// neighbours returns the median of the neighbours' yields, and that of their yields to their own bases, where there are enough.
+func (c *crossing) neighbours(m *member, part *segment) (day, base uint64, ok bool) {
+	cell, owner := m.device.Cell, m.device.Owner
+	day, ok = c.peers.median(cell, byYield, part.day, part.k, owner)
+	if ok {
+		base, _ = c.peers.median(cell, byBase, part.day, part.k, owner)
+		return day, min(base, 1<<16-1), true
+	}
+	if part.day < c.today(m) {
+		return c.peers.remembered(cell, part.day)
+	}
+	return 0, 0, false
+}
+
+// today returns the day in which a device's last interval that is over lies.
+func (c *crossing) today(m *member) uint32 { return m.sky.day(c.done - min(c.done, 1)) }
+
+// close ends the day that runs and begins another.
+func (c *crossing) close(s *State, next uint32) closing {
+	t := &c.rules.limits
+	out := closing{day: s.Day, alarm: s.alarm(t), share: shareBp(s.Battery, s.Sold)}
+	if s.Bright && int(s.Commissioned) < t.Commissioning {
+		s.Commissioned++
+	}
+	if s.Bright && s.Base == 0 && s.PeerDay > 0 && s.meters() == 2 {
+		s.Ratios = append(s.Ratios, clip(yield(s.PV, s.Site.PDC)*econ.Bps/uint64(s.PeerDay)))
+		if len(s.Ratios) >= min(t.Ratios, maxRatios) {
+			slices.Sort(s.Ratios)
+			s.Base = max(s.Ratios[(len(s.Ratios)-1)/2], 1)
+			s.Ratios = nil
+		}
+	}
+	if out.alarm {
+		s.Alarms |= 1
+		if c.rules.on(ruleFreeze) {
+			s.freeze(t)
+		}
+	}
+	passed := next - s.Day // at least 1
+	s.Alarms = uint8(uint64(s.Alarms) << min(passed, window) & (1<<window - 1))
+	for range min(passed, window) {
+		copy(s.Counts[1:], s.Counts[:])
+		s.Counts[0], s.Records = s.Records, 0
+	}
+	s.Records, s.PV, s.Excess, s.Cut, s.Over, s.PeerDay, s.Bright, s.Sold, s.Battery = 0, 0, 0, 0, false, 0, false, 0, 0
+	return out
+}
+
+// alarm reports whether the day that runs cannot have been as it was reported.
+func (s *State) alarm(t *Thresholds) bool {
+	return s.Over || s.Excess*econ.Bps > s.PV*t.SkyShare && yield(s.Excess, s.Site.PDC) > t.SkyYield
+}
+
+// freeze freezes a device if the alarm of the day that closes is one too many. Alarms that froze it are forgotten.
+func (s *State) freeze(t *Thresholds) {
+	if bits.OnesCount8(s.Alarms&uint8(1<<min(t.AlarmDays, window)-1)) < t.Alarms {
+		return
+	}
+	length := t.Freeze
+	if s.FrozeFor > 0 && s.Day-min(s.Day, s.FrozeOn) <= t.FreezeAgain {
+		length = min(2*uint32(s.FrozeFor), t.FreezeMost)
+	}
+	s.Frozen, s.FrozeOn, s.FrozeFor, s.Alarms = s.Day+1+length, s.Day, uint8(min(length, 255)), 0
+}
+
+// shareBp returns ⌈10⁴ · part / all⌉.
+func shareBp(part, all uint64) uint64 {
+	if all == 0 {
+		return 0
+	}
+	return (part*econ.Bps + all - 1) / all
+}

@@ -1,0 +1,151 @@
+package energy
+
+import (
+	"math/bits"
+
+	"github.com/cairn-network/cairn/core/econ"
+)
+
+// flow judges an interval that is over. Each watt-hour that the export register counted is accepted, netted, or counted in one sum of
+// what is withheld.
+func (j *judge) flow(v *Interval) Flow {
+	s, sums := j.state, &j.state.Sums
+	f := Flow{K: v.K, Span: v.Span, Late: v.Late, From: v.From}
+	exp, imp, in, out := v.Wh[Export], v.Wh[Import], v.Wh[Charge], v.Wh[Discharge]
+	if v.Known&j.needed() != j.needed() || v.Span == 0 {
+		f.Span = 0
+		more(&sums.Gap, exp)
+		s.drain(out)
+		return f
+	}
+	two := s.meters() == 2
+	pv := exp
+	if two {
+		pv = v.Wh[PV]
+	}
+	f.PV = pv
+	tolerance := j.rules.limits.Tolerance
+	if two && j.rules.on(ruleConservation) && (pv+imp+out+tolerance < exp+in || exp > pv+out+tolerance) {
+		more(&sums.Conservation, exp)
+		s.drain(out)
+		return f
+	}
+	made := min(pv, j.bound(&f))
+	if !j.rules.on(ruleSky) {
+		made = pv
+	}
+	f.Excess = pv - made
+	more(&sums.Produced, made)
+	green := made
+	direct := made
+	if two {
+		charged, drawn := s.battery(made, in, out, j.rules.on(ruleStorage))
+		direct = made - charged
+		green = direct + drawn
+	}
+	eligible := min(exp, green)
+	above := min(exp-eligible, f.Excess)
+	more(&sums.AboveSky, above)
+	more(&sums.Origin, exp-eligible-above)
+
+	net := exp - min(exp, imp)
+	if !j.rules.on(ruleNetting) {
+		net = exp
+	}
+	f.Accepted = min(eligible, net)
+	f.Battery = f.Accepted - min(f.Accepted, direct)
+	more(&sums.Netted, eligible-f.Accepted)
+	f.Import = imp - min(imp, exp)
+	return f
+}
+
+// needed returns the registers without which an interval says nothing.
+func (j *judge) needed() Mask {
+	site := &j.state.Site
+	m := Mask(1 << Import)
+	if site.PDC > 0 || !site.Battery.IsZero() {
+		m |= 1 << Export
+	}
+	if !site.PV.IsZero() {
+		m |= 1 << PV
+	}
+	if !site.Battery.IsZero() {
+		m |= 1<<Charge | 1<<Discharge
+	}
+	return m
+}
+
+// battery follows green energy into the battery and out again: of what the panels made, what went in; of what came out, what is green.
+func (s *State) battery(made, in, out uint64, on bool) (charged, drawn uint64) {
+	if s.Site.Battery.IsZero() {
+		return 0, 0
+	}
+	if !on {
+		return 0, out
+	}
+	charged = min(in, made)
+	s.Stored = min(s.Stored+min(charged, MaxStorage)*uint64(s.Site.Efficiency), uint64(s.Site.Storage)*econ.Bps)
+	drawn = min(out, s.Stored/econ.Bps)
+	s.Stored -= drawn * econ.Bps
+	return charged, drawn
+}
+
+// drain takes out of the battery what left it in an interval that says nothing else.
+func (s *State) drain(out uint64) {
+	s.Stored -= min(s.Stored, min(out, MaxStorage)*econ.Bps)
+}
+
+// bound returns the most that the panels can have made in the flow's intervals, and notes how close to it production came.
+func (j *judge) bound(f *Flow) uint64 {
+	s := j.state
+	if s.Site.PDC == 0 {
+		return 0
+	}
+	if j.sky == nil {
+		j.sky = newSky(j.in.Device.Cell)
+	}
+	env := s.Envelope(&j.rules.limits)
+	if !j.rules.on(ruleEnvelope) {
+		env = econ.Bps
+	}
+	most := uint64(0)
+	for n := range uint64(f.Span) {
+		b := j.sky.brightest(f.K-n, s.Site.Altitude)
+		most += bound(&s.Site, b, env)
+		if b > j.rules.limits.Bright {
+			f.Bright = true
+			if f.Span == 1 {
+				f.Ratio = ratio(f.PV, s.Site.PDC, b)
+			}
+		}
+	}
+	return most
+}
+
+// ratio returns how much of what pdc watts of panels can make of b W/m² in a quarter hour was made, in bp up to 10,000.
+func ratio(pv uint64, pdc uint32, b int64) uint16 {
+	hi, lo := bits.Mul64(pv, 4*1000*econ.Bps)
+	d := uint64(pdc) * uint64(b) // below 2²⁷ · 2¹²
+	if hi >= d {
+		return econ.Bps
+	}
+	q, _ := bits.Div64(hi, lo, d)
+	return uint16(min(q, econ.Bps))
+}
+
+// Envelope returns how much of the bound for ideal panels the device's own may reach, in bp: after commissioning a little more than they
+// ever did, and never much more than those of its neighbours do.
+func (s *State) Envelope(t *Thresholds) uint64 {
+	peers := uint64(s.PeerEnvelope)
+	switch {
+	case int(s.Commissioned) >= t.Commissioning:
+		env := uint64(s.Peak) * t.Margin / econ.Bps
+		if peers > 0 {
+			env = min(env, peers*t.PeerEnvelope/econ.Bps)
+		}
+		return min(env, econ.Bps)
+	case peers > 0:
+		return min(peers*t.Margin/econ.Bps, econ.Bps)
+	}
+	return t.Envelope
+}

@@ -1,0 +1,53 @@
+package energy
+
+// Thresholds are the figures that the checks of a device against the sky and against its neighbours turn on. They are part of the
+// rules version: two verifiers of one version hold the same. Ratios are in basis points, yields in Wh per kW of panels.
+type Thresholds struct {
+	Tolerance     uint64 // Wh by which the registers of one interval may disagree: five meters, each read to the watt-hour
+	Envelope      uint64 // bp of the bound that a device may reach before anything is known of it or its neighbours
+	Margin        uint64 // bp of the largest ratio of commissioning that becomes a device's envelope
+	PeerEnvelope  uint64 // bp of the neighbours' median envelope above which no device's is
+	Commissioning int    // days with sun until a device is known
+	Bright        int64  // W/m² above which a ratio to the bound says something
+
+	SkyShare uint64 // bp of a day's production above the bound that make it an alarm day …
+	SkyYield uint64 // … if they are more than this yield as well
+
+	MinPeers  int    // devices that make neighbours …
+	MinOwners int    // … of at least so many owners
+	Ratios    int    // days of comparison with neighbours from which a device's base is taken
+	PeerShare uint64 // bp of what the neighbours' day makes of a device's base above which its day is cut …
+	PeerYield uint64 // … plus this yield
+
+	Alarms      int    // alarm days …
+	AlarmDays   uint32 // … within so many days that freeze a device
+	Freeze      uint32 // days of the first freeze
+	FreezeMost  uint32 // days of the longest: each further one is twice as long as the one before …
+	FreezeAgain uint32 // … if it follows within so many days
+}
+
+// DefaultThresholds are those of rules version 1.
+func DefaultThresholds() Thresholds {
+	return Thresholds{
+		Tolerance: 5, Envelope: 7_000, Margin: 11_000, PeerEnvelope: 15_000, Commissioning: 60, Bright: 200,
+		SkyShare: 800, SkyYield: 100,
+		MinPeers: 5, MinOwners: 3, Ratios: 60, PeerShare: 12_500, PeerYield: 300,
+		Alarms: 2, AlarmDays: 7, Freeze: 7, FreezeMost: 56, FreezeAgain: 90,
+	}
+}
+
+// rule is one of the checks that catch a cheat. Tests turn one off to see the cheat pass.
+type rule uint32
+
+const (
+	ruleConservation rule = 1 << iota
+	ruleSky
+	ruleEnvelope
+	ruleStorage
+	ruleNetting
+	rulePeers
+	ruleFreeze
+	ruleMeters
+	ruleGap
+	ruleDrop
+)
