@@ -35,6 +35,7 @@ type turn struct {
 	holdings int  // handed in, in this epoch
 	losses   int
 	releases int
+	disowned bool // what the books do not know was looked for
 	tallied  types.Epoch
 
 	until types.Epoch // of the asks
@@ -91,6 +92,7 @@ func (d *device) live(ctx context.Context, v *view) {
 	if d.provider.leaving.Load() {
 		report("leave", d.release(ctx, v))
 	}
+	report("release what is not known here", d.disown(ctx, v))
 	report("collect for holding", d.collect(ctx, v))
 	report("collect for reading", d.collectReads(ctx, v))
 	if fresh {
@@ -438,6 +440,34 @@ func (d *device) release(ctx context.Context, v *view) error {
 		err = errors.Join(err, d.host.Submit(ctx, storage.KindRelease, (&storage.Release{Session: s.id}).Encode()))
 	}
 	return err
+}
+
+// disown ends the sessions that the tally has and these books do not, or not as far: the disk was lost, or is an old copy. Nothing can be
+// proven of them, so every epoch would count as failed, for all that the device still holds.
+func (d *device) disown(ctx context.Context, v *view) error {
+	if d.turn.disowned || !v.Challenged {
+		return nil
+	}
+	d.turn.disowned = true
+	var errs []error
+	for i := range v.state.Sessions {
+		line := &v.state.Sessions[i]
+		if line.Ended || line.Bytes == 0 || d.turn.releases >= allHoldings {
+			continue
+		}
+		if s := d.session(line.ID); s != nil {
+			s.mu.Lock()
+			known := s.record.Revision
+			s.mu.Unlock()
+			if known >= line.Revision {
+				continue
+			}
+		}
+		d.turn.releases++
+		d.log.Error("storage: the tally has a session further than the books: it is given up", "session", line.ID, "revision", line.Revision, "bytes", line.Bytes)
+		errs = append(errs, d.host.Submit(ctx, storage.KindRelease, (&storage.Release{Session: line.ID}).Encode()))
+	}
+	return errors.Join(errs...)
 }
 
 var answeredKey = []byte("answered")
