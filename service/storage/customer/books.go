@@ -1,9 +1,11 @@
 package customer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -11,6 +13,7 @@ import (
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/storage"
+	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
 
 // ObjectID names an object: random bytes, 32 hexadecimal digits.
@@ -79,7 +82,26 @@ var (
 	sessionBucket  = []byte("sessions")  // payer ‖ device → session
 	shardBucket    = []byte("shards")    // payer ‖ device ‖ u64 slot → Shard
 	dropBucket     = []byte("drops")     // payer ‖ device ‖ shard id: what the device has yet to be told to drop
+
+	formerBucket      = []byte("former")        // like sessions: the session before, while shards are moved from it
+	formerShardBucket = []byte("former shards") // like shards
+	breakBucket       = []byte("breaks")        // payer ‖ device → apart
 )
+
+// tables are where a session is.
+type tables struct{ sessions, shards []byte }
+
+var (
+	current = tables{sessionBucket, shardBucket}
+	former  = tables{formerBucket, formerShardBucket}
+)
+
+// apart is what the books say of a device that came apart from them.
+type apart struct {
+	_      struct{} `cbor:",toarray"`
+	Times  uint64
+	Lapsed bool // nothing is agreed on in the former session any more
+}
 
 // books are one account's, on disk.
 type books struct{ db *bbolt.DB }
@@ -93,7 +115,7 @@ func openBooks(path string) (*books, error) {
 		return nil, fmt.Errorf("storage: open books %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{objectBucket, manifestBucket, sessionBucket, shardBucket, dropBucket} {
+		for _, b := range [][]byte{objectBucket, manifestBucket, sessionBucket, shardBucket, dropBucket, formerBucket, formerShardBucket, breakBucket} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
@@ -179,10 +201,10 @@ func (b *books) objects(visit func(ObjectID, *object) error) error {
 func sessionKey(payer, device types.Key) []byte { return append(payer[:], device[:]...) }
 
 // putSession enters a session, and the slots that its operations changed.
-func (b *books) putSession(payer, device types.Key, s *session, slots map[uint64]storage.Shard, length int) error {
+func (b *books) putSession(in *tables, payer, device types.Key, s *session, slots map[uint64]storage.Shard, length int) error {
 	key := sessionKey(payer, device)
 	err := b.db.Update(func(tx *bbolt.Tx) error {
-		shards := tx.Bucket(shardBucket)
+		shards := tx.Bucket(in.shards)
 		for slot, shard := range slots {
 			at := binary.BigEndian.AppendUint64(append([]byte(nil), key...), slot)
 			if slot >= uint64(length) {
@@ -193,7 +215,7 @@ func (b *books) putSession(payer, device types.Key, s *session, slots map[uint64
 				return err
 			}
 		}
-		return tx.Bucket(sessionBucket).Put(key, types.Encode(s))
+		return tx.Bucket(in.sessions).Put(key, types.Encode(s))
 	})
 	if err != nil {
 		return fmt.Errorf("storage: books: enter session with %v: %w", device, err)
@@ -202,15 +224,15 @@ func (b *books) putSession(payer, device types.Key, s *session, slots map[uint64
 }
 
 // session returns a session and its shards in slot order; nil if there is none.
-func (b *books) session(payer, device types.Key) (*session, []storage.Shard, error) {
+func (b *books) session(in *tables, payer, device types.Key) (*session, []storage.Shard, error) {
 	key := sessionKey(payer, device)
-	s, err := get[session](b, sessionBucket, key)
+	s, err := get[session](b, in.sessions, key)
 	if err != nil || s == nil {
 		return nil, nil, err
 	}
 	list := make([]storage.Shard, 0, s.Holding.Holding.Shards)
 	err = b.db.View(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(shardBucket).Cursor()
+		c := tx.Bucket(in.shards).Cursor()
 		for k, v := c.Seek(key); len(k) == len(key)+8 && string(k[:len(key)]) == string(key); k, v = c.Next() {
 			var shard storage.Shard
 			if err := types.Decode(v, &shard); err != nil {
@@ -239,6 +261,118 @@ func (b *books) sessions(payer types.Key) (devices []types.Key, err error) {
 		return nil
 	})
 	return devices, err
+}
+
+// retire makes a session the former one, with the list of its shards, and begins a fresh one.
+func (b *books) retire(payer, device types.Key, fresh, old *session, list []storage.Shard, times uint64, lapsed bool) error {
+	key := sessionKey(payer, device)
+	err := b.db.Update(func(tx *bbolt.Tx) error {
+		for _, bucket := range [][]byte{shardBucket, formerShardBucket} {
+			if err := wipe(tx.Bucket(bucket), key); err != nil {
+				return err
+			}
+		}
+		for slot, shard := range list {
+			at := binary.BigEndian.AppendUint64(append([]byte(nil), key...), uint64(slot))
+			if err := tx.Bucket(formerShardBucket).Put(at, types.Encode(&shard)); err != nil {
+				return err
+			}
+		}
+		return errors.Join(
+			tx.Bucket(formerBucket).Put(key, types.Encode(old)),
+			tx.Bucket(sessionBucket).Put(key, types.Encode(fresh)),
+			tx.Bucket(breakBucket).Put(key, types.Encode(&apart{Times: times, Lapsed: lapsed})),
+		)
+	})
+	if err != nil {
+		return fmt.Errorf("storage: books: retire session with %v: %w", device, err)
+	}
+	return nil
+}
+
+// dismiss forgets the former session.
+func (b *books) dismiss(payer, device types.Key) error {
+	key := sessionKey(payer, device)
+	err := b.db.Update(func(tx *bbolt.Tx) error {
+		return errors.Join(wipe(tx.Bucket(formerShardBucket), key), tx.Bucket(formerBucket).Delete(key))
+	})
+	if err != nil {
+		return fmt.Errorf("storage: books: dismiss session with %v: %w", device, err)
+	}
+	return nil
+}
+
+// breaks returns how often a device came apart from the books, and whether nothing is agreed on in the former session any more.
+func (b *books) breaks(payer, device types.Key) (times uint64, lapsed bool, err error) {
+	a, err := get[apart](b, breakBucket, sessionKey(payer, device))
+	if a == nil {
+		return 0, false, err
+	}
+	return a.Times, a.Lapsed, nil
+}
+
+// shunned reports whether a device came apart from the books too often.
+func (b *books) shunned(payer, device types.Key) bool {
+	times, _, err := b.breaks(payer, device)
+	return err == nil && times > maxBreaks
+}
+
+// wipe deletes everything below a prefix.
+func wipe(bucket *bbolt.Bucket, prefix []byte) error {
+	var keys [][]byte
+	c := bucket.Cursor()
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		keys = append(keys, bytes.Clone(k)) // deleting under a cursor skips
+	}
+	for _, k := range keys {
+		if err := bucket.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// markAbsent notes that a device does not have shards of a payer's objects any more.
+func (b *books) markAbsent(payer, device types.Key, lost map[types.Hash]bool) error {
+	if len(lost) == 0 {
+		return nil
+	}
+	err := b.db.Update(func(tx *bbolt.Tx) error {
+		objects := tx.Bucket(objectBucket)
+		changed := map[string][]byte{}
+		err := objects.ForEach(func(k, v []byte) error {
+			o := new(object)
+			if err := types.DecodeLimit(v, o, maxRecord); err != nil {
+				return fmt.Errorf("object %x: %w", k, err)
+			}
+			slot := slices.Index(o.Devices, device)
+			if o.Payer != payer || slot < 0 {
+				return nil
+			}
+			m, err := pipeline.DecodeManifest(tx.Bucket(manifestBucket).Get(k))
+			if err != nil {
+				return fmt.Errorf("object %x: %w", k, err)
+			}
+			for i, seg := range m.Segments {
+				if lost[seg.Shards[slot]] && !o.absent(i, slot) {
+					o.setAbsent(i, slot)
+					changed[string(k)] = nil
+				}
+			}
+			if _, ok := changed[string(k)]; ok {
+				changed[string(k)] = types.Encode(o)
+			}
+			return nil
+		})
+		for k, v := range changed {
+			err = errors.Join(err, objects.Put([]byte(k), v))
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("storage: books: note shards that %v has lost: %w", device, err)
+	}
+	return nil
 }
 
 // queueDrops notes shards that a device is to drop.

@@ -21,12 +21,16 @@ import (
 // Config bounds a customer.
 type Config struct {
 	Memory int64 // of all transfers together, in bytes; default 64 MiB
+	// Lifetime is how many epochs ahead sessions with devices expire; they are renewed an eighth of it before. Default, and the most that
+	// the protocol takes with room for clocks: 8,736.
+	Lifetime types.Epoch
 }
 
 // Customer is storage at a gateway, for all of its wallets.
 type Customer struct {
 	coder  *pipeline.Coder // whose memory all accounts share
 	pool   pool
+	cfg    Config
 	market role.Market
 
 	// mu guards what follows.
@@ -42,8 +46,11 @@ func New(cfg Config) *Customer {
 	if cfg.Memory == 0 {
 		cfg.Memory = 64 << 20
 	}
+	if cfg.Lifetime == 0 || cfg.Lifetime > defaultLifetime {
+		cfg.Lifetime = defaultLifetime
+	}
 	coder := pipeline.New(pipeline.Config{Memory: cfg.Memory}, pipeline.MaskKey{})
-	return &Customer{coder: coder, books: map[types.Account]*books{}, accounts: map[types.Key]*account{}}
+	return &Customer{cfg: cfg, coder: coder, books: map[types.Account]*books{}, accounts: map[types.Key]*account{}}
 }
 
 // Category is storage.
@@ -58,7 +65,7 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 // Run keeps devices paid until ctx ends, and then closes the books.
 func (c *Customer) Run(ctx context.Context) error {
 	var last types.Epoch
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
@@ -131,6 +138,7 @@ func (c *Customer) close() error {
 type account struct {
 	wallet role.Wallet
 	market role.Market
+	cfg    Config
 	books  *books
 	pool   *pool
 	coder  *pipeline.Coder
@@ -158,7 +166,7 @@ func (c *Customer) account(w role.Wallet) (*account, error) {
 	}
 	secret := pipeline.Secret(w.Secret("storage"))
 	a := &account{
-		wallet: w, market: c.market, books: b, pool: &c.pool, secret: secret, log: c.market.Log().With("account", w.Account()),
+		wallet: w, market: c.market, cfg: c.cfg, books: b, pool: &c.pool, secret: secret, log: c.market.Log().With("account", w.Account()),
 		coder:   c.coder.For(secret.Mask()),
 		holders: map[types.Key]*holder{},
 	}
@@ -173,7 +181,7 @@ func (a *account) holder(key types.Key) (*holder, error) {
 	if h := a.holders[key]; h != nil {
 		return h, nil
 	}
-	h, err := openHolder(a.wallet, a.market, a.books, a.pool, key)
+	h, err := openHolder(a.wallet, a.market, a.books, a.pool, key, a.cfg.Lifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +198,7 @@ func (a *account) place(ctx context.Context, p pipeline.Profile) ([]*holder, err
 	if err != nil {
 		return nil, err
 	}
+	offers = slices.DeleteFunc(slices.Clone(offers), func(o role.Offer) bool { return a.books.shunned(a.wallet.Payer(), o.Ask.Ask.Device) })
 	chosen, err := choose(p, offers, len(passed))
 	if err != nil {
 		return nil, err

@@ -5,6 +5,9 @@
 // statement of all that it keeps for this account. A PUT returns when enough devices have countersigned, and what it
 // returned for survives the loss of as many devices as the profile says.
 //
+// Sessions end, objects do not: a session that ends soon is renewed, and a device that was restored from an old copy of its disk goes on
+// in a new session with what it still has (renew.go). What a device has lost is noted in each object.
+//
 // With each holding go a ladder of receipts, which pays the device epoch by epoch while the customer sleeps, and for what is read
 // a receipt per MiB. The account's own books (objects, where each shard is, what each device holds and was promised)
 // are in one bbolt file per account.

@@ -64,7 +64,7 @@ func (h *holder) egress(ctx context.Context) (types.SessionID, error) {
 	if err != nil {
 		return types.SessionID{}, err
 	}
-	*e = egress{ID: newSession(now + lifetime), Ask: ask, First: now}
+	*e = egress{ID: newSession(now + h.lifetime), Ask: ask, First: now}
 	h.unpaid, h.requested = 0, types.U128{}
 	return e.ID, nil
 }
@@ -173,7 +173,7 @@ func (h *holder) flush() {
 	defer h.mu.Unlock()
 	h.reading.Lock()
 	defer h.reading.Unlock()
-	if err := h.books.putSession(h.wallet.Payer(), h.key, h.state, nil, h.shards.Len()); err != nil {
+	if err := h.keep(nil); err != nil {
 		h.log.Error("storage: keep receipt", "device", h.key, "err", err)
 	}
 }

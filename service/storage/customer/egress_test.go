@@ -60,7 +60,7 @@ func TestPayForNothing(t *testing.T) {
 			market := &readers{}
 			ask := receipt.Ask{Device: key.Public(), Class: storage.Egress, Price: 1 << 39, Terms: (&storage.Terms{Address: address}).Encode()}
 			market.list = append(market.list, role.Offer{Ask: ask.Sign(key)})
-			h := &holder{wallet: signer{}, market: market, pool: &pool{}, key: key.Public(), state: new(session),
+			h := &holder{holding: holding{wallet: signer{}, market: market, key: key.Public(), state: new(session)}, pool: &pool{},
 				reads: make(chan struct{}, maxReads), newest: new(receipt.Signed)} // as if one waited to be published already
 			d := &download{holders: []*holder{h}, slow: make([]time.Duration, 1)}
 			seg := pipeline.Segment{Shards: []types.Hash{storage.ShardID(shard)}}

@@ -42,7 +42,7 @@ func uploadTo(t *testing.T, handlers []http.HandlerFunc) *upload {
 		key := types.NewPrivateKey([32]byte{100, byte(i)})
 		ask := receipt.Ask{Device: key.Public(), Terms: (&storage.Terms{Address: serve(t, key, handler)}).Encode()}
 		market.list = append(market.list, role.Offer{Ask: ask.Sign(key)})
-		u.holders = append(u.holders, &holder{wallet: keys{}, market: market, pool: open, key: key.Public(), state: new(session)})
+		u.holders = append(u.holders, &holder{holding: holding{wallet: keys{}, market: market, key: key.Public(), state: new(session)}, pool: open})
 	}
 	return u
 }

@@ -2,6 +2,7 @@ package provider_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -27,17 +28,21 @@ const price = 1 << 34
 // net is one customer and eight devices.
 type net struct {
 	*roletest.World
-	t       *testing.T
-	devices []*roletest.Device
-	market  *roletest.Market
-	http    http.Handler
+	t        *testing.T
+	devices  []*roletest.Device
+	market   *roletest.Market
+	customer *customer.Customer
+	http     http.Handler
 }
 
 func config() provider.Config {
 	return provider.Config{Listen: "127.0.0.1:0", Price: price, Egress: price, KeepFree: 1, Log: shardlog.Config{LogSize: 64 << 20}}
 }
 
-func newNet(t *testing.T, devices int) *net {
+func newNet(t *testing.T, devices int) *net { return newNetOf(t, devices, customer.Config{}) }
+
+// newNetOf is newNet with a customer of that configuration.
+func newNetOf(t *testing.T, devices int, cfg customer.Config) *net {
 	n := &net{World: roletest.New(t, storage.New()), t: t}
 	n.market = n.Market("customer", 1<<50)
 	for i := range devices {
@@ -45,12 +50,25 @@ func newNet(t *testing.T, devices int) *net {
 		n.devices = append(n.devices, d)
 		d.Start(provider.New(config()))
 	}
-	c := customer.New(customer.Config{})
+	n.customer = customer.New(cfg)
 	var err error
-	if n.http, err = c.Mount(n.market); err != nil {
+	if n.http, err = n.customer.Mount(n.market); err != nil {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// tend lets the customer look after its holdings until the test ends.
+func (n *net) tend() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := n.customer.Run(ctx); err != nil {
+			n.t.Error(err)
+		}
+	}()
+	n.t.Cleanup(func() { cancel(); <-done })
 }
 
 // do sends a request to the customer's door.
