@@ -20,13 +20,15 @@ import (
 //	POST /v1/receipt                    receipt.Signed of an egress session, with the ask → nothing
 //	GET  /v1/session/{S}                → SessionStatus
 //	GET  /v1/session/{S}/losses?after=R → Losses
+//	GET  /v1/session/{S}/receipt        → receipt.Signed: the newest of an egress session of the payer's, with the payer's signature alone
 const (
 	PathShard   = "/v1/shard/"
 	PathCommit  = "/v1/commit"
 	PathLadder  = "/v1/ladder"
 	PathReceipt = "/v1/receipt"
 	PathSession = "/v1/session/"
-	PathLosses  = "/losses" // below a session's path
+	PathLosses  = "/losses"  // below a session's path
+	PathNewest  = "/receipt" // likewise
 )
 
 // Bounds of a commit.

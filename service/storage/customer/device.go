@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"lukechampine.com/blake3"
+
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
@@ -143,23 +145,75 @@ func (d *device) stage(ctx context.Context, id types.Hash, shard []byte) error {
 	return err
 }
 
-// read reads a whole shard into dst.
-func (d *device) read(ctx context.Context, session types.SessionID, id types.Hash, dst []byte) error {
+// read reads a whole shard and checks that it is the one.
+func (d *device) read(ctx context.Context, session types.SessionID, id types.Hash, into *borrowed) error {
 	res, err := d.do(ctx, "GET", storage.PathShard+id.String()+"?session="+session.String(), nil)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
-	if _, err := io.ReadFull(res.Body, dst); err != nil {
-		return fmt.Errorf("device %v: shard %v: %w", d.key, id, err)
+	hash := blake3.New(len(id), nil)
+	var buf [32 << 10]byte
+	for at := 0; at < into.size; {
+		n, err := res.Body.Read(buf[:min(len(buf), into.size-at)])
+		hash.Write(buf[:n])
+		into.write(at, buf[:n])
+		at += n
+		if err != nil && at < into.size {
+			return fmt.Errorf("device %v: shard %v: %d of %d bytes: %w", d.key, id, at, into.size, err)
+		}
+	}
+	if got := types.Hash(hash.Sum(nil)); got != id {
+		return types.Refuse(storage.ShardMismatch, "device %v: shard %v is %v", d.key, id, got)
 	}
 	return nil
 }
 
-// slice reads a part of a shard with its proof.
-func (d *device) slice(ctx context.Context, session types.SessionID, id types.Hash, offset, length int) ([]byte, error) {
+// borrowed is somebody else's memory, into which a shard is read. Once it is taken back nothing is written there, while the shard may still
+// arrive.
+type borrowed struct {
+	size int
+
+	mu  sync.Mutex
+	dst []byte // nil: taken back
+}
+
+func borrow(dst []byte) *borrowed { return &borrowed{size: len(dst), dst: dst} }
+
+func (b *borrowed) write(at int, p []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.dst != nil {
+		copy(b.dst[at:], p)
+	}
+}
+
+func (b *borrowed) takeBack() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dst = nil
+}
+
+// slice reads a part of a shard of size bytes with its proof, and checks it.
+func (d *device) slice(ctx context.Context, session types.SessionID, id types.Hash, size, offset, length int) ([]byte, error) {
 	query := "?session=" + session.String() + "&offset=" + strconv.Itoa(offset) + "&length=" + strconv.Itoa(length)
-	return d.call(ctx, "GET", storage.PathShard+id.String()+query, nil, 4*storage.MaxShard)
+	proof, err := d.call(ctx, "GET", storage.PathShard+id.String()+query, nil, int64(storage.MaxSlice(size, length)))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := storage.VerifySlice(id, size, offset, length, proof); err != nil {
+		return nil, fmt.Errorf("device %v: shard %v: %w: %w", d.key, id, err, storage.ShardMismatch)
+	}
+	return proof, nil
+}
+
+// newest returns the newest receipt that the device has of an egress session.
+func (d *device) newest(ctx context.Context, id types.SessionID, chain string) (*receipt.Signed, error) {
+	raw, err := d.call(ctx, "GET", storage.PathSession+id.String()+storage.PathNewest, nil, receipt.MaxSigned)
+	if err != nil {
+		return nil, err
+	}
+	return receipt.Decode(raw, chain)
 }
 
 func (d *device) commit(ctx context.Context, c *storage.Commit) (*storage.Committed, error) {

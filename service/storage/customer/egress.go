@@ -12,47 +12,67 @@ import (
 // payEvery is how many bytes are read from a device before the next receipt.
 const payEvery = 1 << 20
 
-// maxTrust bounds what is signed for on a device's word alone, in bytes, once after a start: what Terms.Unpaid usually is.
-const maxTrust = 4 << 20
+// linger is how long a device that was given up in favour of faster ones may go on sending what it was asked for. What comes in that time is
+// checked and paid for as if somebody had waited for it: it cost the device as much.
+const linger = 5 * time.Second
 
-// read takes n bytes from the device under its egress session and pays for them.
-func (h *holder) read(ctx context.Context, n uint64, take func(*device, types.SessionID) error) error {
+// read has take ask the device for n bytes under its egress session and check them, and pays for them then: nothing is signed for that
+// did not arrive, or is not what was asked for. What a device sends into a connection that breaks is its own risk, bounded by what it
+// serves on trust. When ctx ends, read returns at once, and take goes on for a while.
+func (h *holder) read(ctx context.Context, n uint64, take func(context.Context, *device, types.SessionID) error) error {
 	select {
 	case h.reads <- struct{}{}:
-		defer func() { <-h.reads }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	done := make(chan error, 1)
+	h.pending.Add(1)
+	go func() {
+		defer h.pending.Done()
+		defer func() { <-h.reads }()
+		alone, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+		defer cancel()
+		defer context.AfterFunc(ctx, func() { time.AfterFunc(linger, cancel) })()
+		d, err := h.take(alone, take)
+		done <- err // nobody waits for the receipt: the next one makes up for one that is lost
+		if err == nil {
+			err = h.pay(alone, d, n, false)
+		}
+		if err != nil {
+			h.log.Debug("storage: read", "device", h.key, "err", err)
+		}
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// take asks, and once more where the device wants to be paid first for what it has served.
+func (h *holder) take(ctx context.Context, take func(context.Context, *device, types.SessionID) error) (*device, error) {
 	d, err := h.connect(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	id, err := h.egress(ctx)
+	id, err := h.egress(ctx, d)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	h.request(n)
-	err = take(d, id)
+	err = take(ctx, d, id)
 	if types.ReasonOf(err) == storage.Unpaid {
-		// It counts what it sent and nobody waited for, or a receipt was lost: agree on that, and try again.
-		h.withdraw(id, n)
-		if err := h.agree(ctx, d, id); err != nil {
-			return err
+		if err := h.pay(ctx, d, 0, true); err != nil {
+			return nil, err
 		}
-		h.request(n)
-		err = take(d, id)
+		err = take(ctx, d, id)
 	}
-	if types.ReasonOf(err) != "" {
-		h.withdraw(id, n)
-	}
-	if err != nil {
-		return err
-	}
-	return h.pay(ctx, d, n, false)
+	return d, err
 }
 
 // egress returns the session for what is read, opening one where there is none or it ends soon.
-func (h *holder) egress(ctx context.Context) (types.SessionID, error) {
+func (h *holder) egress(ctx context.Context, d *device) (types.SessionID, error) {
+	h.resume(ctx, d)
 	h.reading.Lock()
 	defer h.reading.Unlock()
 	now := h.market.Notice().Epoch
@@ -65,51 +85,42 @@ func (h *holder) egress(ctx context.Context) (types.SessionID, error) {
 		return types.SessionID{}, err
 	}
 	*e = egress{ID: newSession(now + h.lifetime), Ask: ask, First: now}
-	h.unpaid, h.requested = 0, types.U128{}
+	h.unpaid, h.resumed = 0, true
 	return e.ID, nil
 }
 
-// request notes that n bytes are asked for: more than that, and what a device serves on trust, is never signed for.
-func (h *holder) request(n uint64) {
+// resume goes on where a session of a former run was: the books may lack the last second of it, but the device has the newest receipt.
+// The payer's own signature says that it is one; a device that shows an older one, or none, is paid the less.
+func (h *holder) resume(ctx context.Context, d *device) {
 	h.reading.Lock()
-	defer h.reading.Unlock()
-	if e := &h.state.Egress; h.requested.IsZero() {
-		trust := uint64(0)
-		if terms, err := storage.DecodeTerms(e.Ask.Ask.Terms); err == nil {
-			trust = min(terms.Unpaid, maxTrust)
-		}
-		h.requested, _ = e.Units.Add(types.U64(trust)) // what was asked for before a restart is not known exactly
-	}
-	h.requested, _ = h.requested.Add(types.U64(n))
-}
-
-// withdraw takes a request back that the device refused, or answered with something else: nothing is owed for that, whatever it
-// counts.
-func (h *holder) withdraw(id types.SessionID, n uint64) {
-	h.reading.Lock()
-	defer h.reading.Unlock()
-	if rest, err := h.requested.Sub(types.U64(n)); err == nil && h.state.Egress.ID == id {
-		h.requested = rest
-	}
-}
-
-// agree signs for what the device says it has served, as far as it was asked for. It serves reads that were given up in favour of
-// faster devices, and they cost it as much.
-func (h *holder) agree(ctx context.Context, d *device, id types.SessionID) error {
-	status, err := d.session(ctx, id)
-	if err != nil {
-		return err
-	}
-	h.reading.Lock()
-	served := types.U64(status.Served)
-	if served.Cmp(h.requested) > 0 {
-		served = h.requested
-	}
-	if h.state.Egress.ID == id && h.state.Egress.Units.Cmp(served) < 0 {
-		h.state.Egress.Units = served
-	}
+	e := h.state.Egress
+	done := h.resumed || e.Ask == nil
 	h.reading.Unlock()
-	return h.pay(ctx, d, 0, true)
+	if done {
+		return
+	}
+	signed, err := d.newest(ctx, e.ID, h.market.Chain())
+	if err != nil && types.ReasonOf(err) == "" {
+		return // it is asked again next time
+	}
+	h.reading.Lock()
+	defer h.reading.Unlock()
+	if h.resumed || h.state.Egress.ID != e.ID {
+		return
+	}
+	h.resumed = true
+	if err != nil {
+		return
+	}
+	r := &signed.Receipt
+	if r.Session != e.ID || r.Payer != h.wallet.Payer() || r.Device != h.key || !signed.VerifyPayer() {
+		h.log.Warn("storage: a device shows a receipt that is not this payer's", "device", h.key, "session", e.ID)
+		return
+	}
+	if now := &h.state.Egress; now.Units.Cmp(r.Units) < 0 {
+		now.Units = r.Units
+	}
+	h.state.Egress.Seq = max(h.state.Egress.Seq, r.Seq)
 }
 
 // pay counts n bytes as received, and signs for all that was received once it is worth a receipt, or at once.

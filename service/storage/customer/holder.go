@@ -30,13 +30,12 @@ type holder struct {
 	lapsed bool          // nothing is agreed on in former any more: the device has ended it, or differs
 	breaks atomic.Uint64 // how often device and books came apart
 
-	reading sync.Mutex // guards what follows, state.Egress and state.Ask; taken after mu
-	unpaid  uint64     // bytes received since the last receipt
-	// Bytes asked for in the egress session; zero before the first.
-	requested types.U128
-	newest    *receipt.Signed // waits to be published
-	pending   sync.WaitGroup  // flushes that are under way
-	reads     chan struct{}
+	reading sync.Mutex      // guards what follows, state.Egress and state.Ask; taken after mu
+	unpaid  uint64          // bytes received since the last receipt
+	resumed bool            // the egress session is of this run, or its newest receipt was asked for
+	newest  *receipt.Signed // waits to be published
+	pending sync.WaitGroup  // flushes and reads that are under way
+	reads   chan struct{}
 }
 
 // maxReads is how many shards are read from one device at once: what is unpaid stays below what it serves on trust.

@@ -189,6 +189,7 @@ func (u *upload) abandon() {
 type download struct {
 	account *account
 	object  *object
+	k       int
 	holders []*holder // by slot
 	slow    []time.Duration
 	mu      sync.Mutex // guards slow
@@ -217,28 +218,28 @@ func (d *download) Order(index int, seg pipeline.Segment) []int {
 
 // Shard reads a whole shard, and pays if it is the one.
 func (d *download) Shard(ctx context.Context, index int, seg pipeline.Segment, slot int, dst []byte) error {
+	into := borrow(dst)
+	defer into.takeBack()
 	return d.timed(slot, func() error {
-		return d.holders[slot].read(ctx, uint64(len(dst)), func(dev *device, id types.SessionID) error {
-			if err := dev.read(ctx, id, seg.Shards[slot], dst); err != nil {
-				return err
-			}
-			if storage.ShardID(dst) != seg.Shards[slot] { // before it is paid for
-				return types.Refuse(storage.ShardMismatch, "slot %d of segment %s", slot, seg.ID)
-			}
-			return nil
+		return d.holders[slot].read(ctx, uint64(len(dst)), func(ctx context.Context, dev *device, id types.SessionID) error {
+			return dev.read(ctx, id, seg.Shards[slot], into)
 		})
 	})
 }
 
-// Slice reads a part of a shard with its proof.
-func (d *download) Slice(ctx context.Context, index int, seg pipeline.Segment, slot, offset, length int) (proof []byte, err error) {
-	err = d.timed(slot, func() error {
-		return d.holders[slot].read(ctx, uint64(length), func(dev *device, id types.SessionID) error {
-			proof, err = dev.slice(ctx, id, seg.Shards[slot], offset, length)
+// Slice reads a part of a shard with its proof, and pays if that proves it.
+func (d *download) Slice(ctx context.Context, index int, seg pipeline.Segment, slot, offset, length int) ([]byte, error) {
+	var proof []byte
+	err := d.timed(slot, func() error {
+		return d.holders[slot].read(ctx, uint64(length), func(ctx context.Context, dev *device, id types.SessionID) (err error) {
+			proof, err = dev.slice(ctx, id, seg.Shards[slot], seg.ShardLength(d.k), offset, length)
 			return err
 		})
 	})
-	return proof, err
+	if err != nil {
+		return nil, err // and it may still be coming
+	}
+	return proof, nil
 }
 
 // timed remembers how long a device takes; one that fails counts as very slow.
@@ -265,7 +266,7 @@ func (a *account) get(ctx context.Context, id ObjectID, o *object, w io.Writer, 
 	if err != nil {
 		return fmt.Errorf("storage: object %v: %w", id, err)
 	}
-	d := &download{account: a, object: o, slow: make([]time.Duration, len(o.Devices))}
+	d := &download{account: a, object: o, k: int(manifest.K), slow: make([]time.Duration, len(o.Devices))}
 	for _, key := range o.Devices {
 		h, err := a.holder(key)
 		if err != nil {

@@ -171,6 +171,7 @@ func (s *server) routes() http.Handler {
 	on("POST "+storage.PathReceipt, s.postReceipt)
 	on("GET "+storage.PathSession+"{id}", s.getSession)
 	on("GET "+storage.PathSession+"{id}"+storage.PathLosses, s.getLosses)
+	on("GET "+storage.PathSession+"{id}"+storage.PathNewest, s.getReceipt)
 	return mux
 }
 

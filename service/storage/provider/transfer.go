@@ -270,6 +270,20 @@ func (s *server) getLosses(w http.ResponseWriter, r *http.Request, p *peer) erro
 	return err
 }
 
+// getReceipt returns the newest receipt of an egress session, for a customer that lost track.
+func (s *server) getReceipt(w http.ResponseWriter, r *http.Request, p *peer) error {
+	id, err := sessionID(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	newest := s.d.reads.newest(readKey{p.key, id})
+	if newest == nil {
+		return types.Refuse(storage.SessionUnknown, "storage: no receipt of session %s", id)
+	}
+	_, err = w.Write(newest.Encode())
+	return err
+}
+
 func (d *device) statusOf(id types.SessionID, p *peer) (*storage.SessionStatus, error) {
 	st := new(storage.SessionStatus)
 	d.reads.mu.Lock()
