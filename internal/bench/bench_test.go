@@ -8,8 +8,8 @@ import (
 )
 
 const output = `goos: linux
-BenchmarkApply/devices=0010000/cpu=2-2         	       2	 210281140 ns/op	        42.51 MiB	      7142 cpu-ns/device
-BenchmarkApply/devices=0010000/cpu=2-2         	       2	 1 ns/op	        1 MiB	      8142 cpu-ns/device
+BenchmarkApply/devices=0010000/cpu=1-2         	       2	 210281140 ns/op	        42.51 MiB	      7142 cpu-ns/device
+BenchmarkApply/devices=0010000/cpu=1-2         	       2	 1 ns/op	        1 MiB	      8142 cpu-ns/device
 BenchmarkProof 	   45132	     29076 ns/op	      2217 bytes/proof
 BenchmarkProof 	   45132	     29078 ns/op	      2217 bytes/proof
 BenchmarkProof 	   45132	     99999 ns/op	      2217 bytes/proof
