@@ -44,11 +44,11 @@ func set(powers ...uint64) bus.Set {
 func notice(epoch types.Epoch, height uint64) *bus.Notice {
 	return &bus.Notice{
 		Chain: chain, Epoch: epoch, Height: height, Hash: sum("block"), Time: 1_800_000_000,
-		Blocks: []tally.BlockHash{{Height: height, Hash: sum("block")}}, First: 100, Cut: 119, Seed: sum("seed"), Challenged: true,
+		Blocks: []tally.BlockHash{{Height: height, Hash: sum("block")}}, First: 100, Cut: 119, EpochTime: 1_799_999_997, Seed: sum("seed"), Challenged: true,
 		Final:   bus.Root{Epoch: epoch - 2, Header: sum("final"), Devices: merkle.SumLeaf(7, sum("device")), Count: 1},
 		Tallied: bus.Root{Epoch: epoch - 1, Header: sum("tallied"), Devices: merkle.SumLeaf(9, sum("device")), Count: 1},
 		Totals:  []bus.Totals{{Category: types.Storage, Sums: []uint64{8}}},
-		Params:  []tally.Params{{Category: types.Storage}}, MinOpening: 10_000, Set: set(1, 1, 1, 1),
+		Params:  []tally.Params{{Category: types.Storage}}, Rules: []bus.Rules{{Category: types.Energy, Blob: bus.BlobOf([]byte("rules"))}}, MinOpening: 10_000, Set: set(1, 1, 1, 1),
 	}
 }
 
@@ -207,6 +207,11 @@ func TestBounds(t *testing.T) {
 		n.Set = s
 		return n
 	}
+	ruled := func(change func(*bus.Notice)) []byte {
+		n := notice(3, 107)
+		change(n)
+		return bus.Seal(key, n)
+	}
 	for _, c := range []struct {
 		what   string
 		name   string
@@ -228,6 +233,12 @@ func TestBounds(t *testing.T) {
 		{"too many verifiers", "notice", bus.Seal(key, withSet(make(bus.Set, bus.MaxMembers+1))), types.Oversize},
 		{"verifiers out of order", "notice", bus.Seal(key, withSet(unsorted)), types.BadEncoding},
 		{"power beyond 64 bits", "notice", bus.Seal(key, withSet(set(math.MaxUint64, 1))), types.BadEncoding},
+		{"rules in the parameters", "notice", ruled(func(n *bus.Notice) { n.Params[0].Rules = []byte{1} }), types.BadEncoding},
+		{"rules twice", "notice", ruled(func(n *bus.Notice) { n.Rules = append(n.Rules, n.Rules[0]) }), types.BadEncoding},
+		{"rules of nothing", "notice", ruled(func(n *bus.Notice) { n.Rules[0].Blob.Size = 0 }), types.Oversize},
+		{"long rules", "notice", ruled(func(n *bus.Notice) { n.Rules[0].Blob.Size = tally.MaxRules + 1 }), types.Oversize},
+		{"as long as rules may be", "notice", ruled(func(n *bus.Notice) { n.Rules[0].Blob.Size = tally.MaxRules }), ""},
+		{"rules of too many", "notice", ruled(func(n *bus.Notice) { n.Rules = make([]bus.Rules, bus.MaxCategories+1) }), types.Oversize},
 		{"no header", "proposal", bus.Seal(key, &bus.Proposal{Chain: chain}), types.Oversize},
 	} {
 		if _, err := open(c.name, c.raw, chain); types.ReasonOf(err) != c.reason || (err == nil) != (c.reason == "") {

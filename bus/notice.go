@@ -31,12 +31,14 @@ type Notice struct {
 	Time       uint64            // Unix seconds of the block
 	Blocks     []tally.BlockHash // recent ones, ascending, the newest last
 	First, Cut uint64            // the epoch's first and last block
+	EpochTime  uint64            // Unix seconds of the epoch's first block
 	Seed       types.Hash        // seed(Epoch); zero while it is unknown
 	Challenged bool              // whether challenges of this epoch bind
 	Final      Root              // the region's newest final header
 	Tallied    Root              // the region's newest accepted header
 	Totals     []Totals          // as of Tallied, ascending by category
-	Params     []tally.Params    // ascending by category, as of the epoch's start
+	Params     []tally.Params    // ascending by category, as of the epoch's start; without Rules
+	Rules      []Rules           // what those have as Rules, ascending by category; only those that are not empty
 	MinOpening types.Credit
 	Set        Set // whose signatures count in this epoch
 }
@@ -57,6 +59,26 @@ type Totals struct {
 	Sums     []uint64 // at most 8
 }
 
+// Rules names a category's own rules (tally.Params.Rules). They travel by hash (FetchBlob), as they change seldom.
+type Rules struct {
+	_        struct{} `cbor:",toarray"`
+	Category types.Category
+	Blob     Blob
+}
+
+// RulesOf takes the categories' own rules out of params: what a notice says of both.
+func RulesOf(params []tally.Params) ([]tally.Params, []Rules) {
+	bare := slices.Clone(params)
+	var rules []Rules
+	for i := range bare {
+		if p := &bare[i]; len(p.Rules) > 0 {
+			rules = append(rules, Rules{Category: p.Category, Blob: BlobOf(p.Rules)})
+			p.Rules = nil
+		}
+	}
+	return bare, rules
+}
+
 // NoticeEvery is how many blocks lie between notices, in an epoch of n blocks.
 func NoticeEvery(n uint64) uint64 { return max(1, n/20) }
 
@@ -71,6 +93,21 @@ func (n *Notice) check() error {
 		return tooMany("totals", len(n.Totals), MaxCategories)
 	case len(n.Params) > MaxCategories:
 		return tooMany("parameters", len(n.Params), MaxCategories)
+	case len(n.Rules) > MaxCategories:
+		return tooMany("rules", len(n.Rules), MaxCategories)
+	}
+	for i := range n.Params {
+		if len(n.Params[i].Rules) > 0 {
+			return types.Refuse(types.BadEncoding, "parameters carry rules, which travel by hash")
+		}
+	}
+	for i, r := range n.Rules {
+		if r.Blob.Size == 0 || r.Blob.Size > tally.MaxRules {
+			return tooMany("bytes of rules", int(r.Blob.Size), tally.MaxRules)
+		}
+		if i > 0 && r.Category <= n.Rules[i-1].Category {
+			return misplaced("rules")
+		}
 	}
 	for i, t := range n.Totals {
 		if len(t.Sums) > 8 {

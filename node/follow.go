@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/cairn-network/cairn/bus"
@@ -34,10 +35,11 @@ func (n *Node) savePin() {
 	}
 }
 
-// follow tells the providers each believed notice, together with the device's line after the newest tally, until ctx ends.
-// While the line is not to be had, they are not told; a slow step skips notices, never the newest.
+// follow tells the providers each believed notice, together with the device's line after the newest tally and the rules in force, until
+// ctx ends. While those are not to be had, they are not told; a slow step skips notices, never the newest.
 func (n *Node) follow(ctx context.Context) {
 	var line *bus.Line
+	rules := map[types.Category][]byte{}
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	for {
@@ -63,7 +65,12 @@ func (n *Node) follow(ctx context.Context) {
 			n.takeLine(line)
 			n.ready.Store(true)
 		}
-		n.tell(notice, line)
+		if err := n.takeRules(ctx, b, notice, rules); err != nil {
+			n.log.Debug("a category's rules are not to be had", "epoch", notice.Epoch, "error", err)
+			retry.Reset(200 * time.Millisecond)
+			continue
+		}
+		n.tell(notice, line, rules)
 		poke(n.chore)
 	}
 }
@@ -103,16 +110,46 @@ func (n *Node) takeLine(line *bus.Line) {
 	}
 }
 
-// tell brings the providers up to date.
-func (n *Node) tell(notice *bus.Notice, line *bus.Line) {
+// takeRules brings held, the rules of the providers' categories, to what the notice names: out of the home, or over the bus.
+func (n *Node) takeRules(ctx context.Context, b bus.Bus, notice *bus.Notice, held map[types.Category][]byte) error {
 	for _, r := range n.providers {
-		r.tell(roleNotice(notice, line, r.provider.Category()))
+		c := r.provider.Category()
+		i := slices.IndexFunc(notice.Rules, func(r bus.Rules) bool { return r.Category == c })
+		if i < 0 {
+			delete(held, c)
+			continue
+		}
+		want := notice.Rules[i].Blob
+		if bus.BlobOf(held[c]) == want {
+			continue
+		}
+		name := "rules/" + c.String()
+		raw := n.outbox.get(name)
+		if bus.BlobOf(raw) != want {
+			var err error
+			if raw, err = bus.FetchBlob(ctx, b, want.Hash, want.Size); err != nil {
+				return err
+			}
+			if err := n.outbox.put(name, raw); err != nil {
+				n.log.Error("outbox", "error", err) // they are fetched again after a restart
+			}
+		}
+		held[c] = raw
+	}
+	return nil
+}
+
+// tell brings the providers up to date.
+func (n *Node) tell(notice *bus.Notice, line *bus.Line, rules map[types.Category][]byte) {
+	for _, r := range n.providers {
+		c := r.provider.Category()
+		r.tell(roleNotice(notice, line, c, rules[c]))
 	}
 }
 
-func roleNotice(n *bus.Notice, line *bus.Line, c types.Category) role.Notice {
-	out := role.Notice{Epoch: n.Epoch, Seed: n.Seed, Challenged: n.Challenged, Height: n.Height, Hash: n.Hash, Cut: n.Cut, Final: n.Final.Epoch,
-		Tallied: n.Tallied.Epoch, MinOpening: n.MinOpening}
+func roleNotice(n *bus.Notice, line *bus.Line, c types.Category, rules []byte) role.Notice {
+	out := role.Notice{Epoch: n.Epoch, Seed: n.Seed, Challenged: n.Challenged, EpochTime: n.EpochTime, Height: n.Height, Hash: n.Hash, Time: n.Time,
+		Cut: n.Cut, Final: n.Final.Epoch, Tallied: n.Tallied.Epoch, MinOpening: n.MinOpening, Rules: rules}
 	for _, t := range n.Totals {
 		if t.Category == c {
 			out.Totals = t.Sums

@@ -194,6 +194,32 @@ func (r *runner) SubmitReceipt(ctx context.Context, signed *receipt.Signed) erro
 	return nil
 }
 
+// SubmitAsk implements role.Host.
+func (r *runner) SubmitAsk(ctx context.Context, signed *receipt.SignedAsk) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	a := &signed.Ask
+	switch {
+	case a.Chain != r.node.chain:
+		return types.Refuse(types.WrongChain, "node: ask of chain %.50q", a.Chain)
+	case a.Device != r.Key() || a.Category != r.provider.Category():
+		return types.Refuse(types.UnknownAuthor, "node: ask of %v in %s", a.Device, a.Category)
+	case len(a.Terms) > receipt.MaxTerms:
+		return types.Refuse(types.Oversize, "node: terms of %d bytes, at most %d are taken", len(a.Terms), receipt.MaxTerms)
+	case a.Until < r.node.epoch():
+		return types.Refuse(types.WrongEpoch, "node: ask that lapsed with epoch %d", a.Until)
+	case !signed.Verify():
+		return types.Refuse(types.BadSignature, "node: ask not signed by %v", a.Device)
+	}
+	if err := r.node.outbox.submitAsk(signed); err != nil {
+		return err
+	}
+	r.node.status.submitted()
+	poke(r.node.work)
+	return nil
+}
+
 // Offer implements role.Host. It fills in chain, device, category, and the node's cell where the ask names none. With the bus
 // away the ask is published when it is back.
 func (r *runner) Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk, error) {

@@ -75,7 +75,7 @@ func TestKill(t *testing.T) {
 	defer o.close()
 	kept := map[uint64]bool{}
 	for _, i := range o.items {
-		kept[i.order] = true
+		kept[i.Order] = true
 	}
 	for seq := range promised {
 		if sent[seq] == nil && !kept[seq] {

@@ -20,7 +20,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Bounds of the outbox. At them, Submit and SubmitReceipt refuse with over_quota, and nothing that is kept goes.
+// Bounds of the outbox. At them, Submit, SubmitReceipt and SubmitAsk refuse with over_quota, and nothing that is kept goes.
 const (
 	maxPending      = 8192
 	maxPendingBytes = 64 << 20
@@ -35,6 +35,7 @@ var (
 	evidenceBucket = []byte("evidence") // u64 seq (big endian) → envelope
 	receiptBucket  = []byte("receipt")  // payer, session → receipt.Signed
 	askBucket      = []byte("ask")      // hash → u64 until, receipt.SignedAsk
+	askedBucket    = []byte("asked")    // hash of what follows → receipt.SignedAsk that is handed in by itself
 
 	seqKey  = []byte("seq")  // of the newest envelope, u64 big endian
 	prevKey = []byte("prev") // its hash
@@ -57,19 +58,13 @@ type outbox struct {
 	asks  map[types.Hash][]byte
 }
 
-// item is something to be acknowledged.
+// item is something to be acknowledged. Evidence leaves by its number, all else after it.
 type item struct {
-	bus.Item
-	hash    types.Hash
-	bucket  []byte
-	key     []byte
-	order   uint64      // seq of evidence; receipts come after all evidence
-	epoch   types.Epoch // of evidence: when it was made
-	expiry  types.Epoch // after which it is useless
-	ask     types.Hash  // of a receipt
-	verdict map[types.Key]types.Reason
-	sent    int // times
-	next    time.Time
+	bus.Unacked
+	bucket []byte
+	key    []byte
+	epoch  types.Epoch // of evidence: when it was made
+	ask    types.Hash  // of a receipt
 }
 
 func openOutbox(path string, key types.PrivateKey, chain string) (*outbox, error) {
@@ -92,7 +87,7 @@ func openOutbox(path string, key types.PrivateKey, chain string) (*outbox, error
 
 func (o *outbox) load() error {
 	return o.db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{metaBucket, evidenceBucket, receiptBucket, askBucket} {
+		for _, name := range [][]byte{metaBucket, evidenceBucket, receiptBucket, askBucket, askedBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
@@ -115,6 +110,13 @@ func (o *outbox) load() error {
 			}
 			return err
 		}))
+		err = errors.Join(err, tx.Bucket(askedBucket).ForEach(func(_, v []byte) error {
+			a, err := receipt.DecodeAsk(v, o.chain)
+			if err == nil {
+				o.add(askedItem(a))
+			}
+			return err
+		}))
 		return errors.Join(err, tx.Bucket(receiptBucket).ForEach(func(_, v []byte) error {
 			r, err := receipt.Decode(v, o.chain)
 			if err == nil {
@@ -128,20 +130,25 @@ func (o *outbox) load() error {
 func (o *outbox) close() error { return o.db.Close() }
 
 func evidenceItem(e *evidence.Envelope) *item {
-	return &item{Item: bus.Item{Type: bus.Evidence, Raw: e.Raw}, hash: e.Hash, bucket: evidenceBucket, key: binary.BigEndian.AppendUint64(nil, e.Seq),
-		order: e.Seq, epoch: e.Epoch, expiry: e.Epoch + keepEpochs, verdict: map[types.Key]types.Reason{}}
+	return &item{Unacked: bus.NewUnacked(bus.Evidence, e.Raw, e.Seq, e.Epoch+keepEpochs), bucket: evidenceBucket,
+		key: binary.BigEndian.AppendUint64(nil, e.Seq), epoch: e.Epoch}
 }
 
 func receiptItem(s *receipt.Signed) *item {
-	raw := s.Encode()
-	return &item{Item: bus.Item{Type: bus.Receipt, Raw: raw}, hash: types.Sum(raw), bucket: receiptBucket, key: receiptKey(&s.Receipt),
-		order: ^uint64(0), expiry: s.Receipt.Session.Expiry() + 2, ask: s.Receipt.Terms, verdict: map[types.Key]types.Reason{}}
+	return &item{Unacked: bus.NewUnacked(bus.Receipt, s.Encode(), ^uint64(0), s.Receipt.Session.Expiry()+2), bucket: receiptBucket,
+		key: receiptKey(&s.Receipt), ask: s.Receipt.Terms}
+}
+
+func askedItem(s *receipt.SignedAsk) *item {
+	i := &item{Unacked: bus.NewUnacked(bus.Ask, s.Encode(), ^uint64(0), s.Ask.Until), bucket: askedBucket}
+	i.key = i.Hash[:]
+	return i
 }
 
 func receiptKey(r *receipt.Receipt) []byte { return slices.Concat(r.Payer[:], r.Session[:]) }
 
 func (o *outbox) add(i *item) {
-	o.items[i.hash] = i
+	o.items[i.Hash] = i
 	o.bytes += len(i.Raw)
 	if i.Type == bus.Receipt {
 		o.open[string(i.key)] = i
@@ -149,8 +156,8 @@ func (o *outbox) add(i *item) {
 }
 
 func (o *outbox) drop(i *item) {
-	if o.items[i.hash] == i {
-		delete(o.items, i.hash)
+	if o.items[i.Hash] == i {
+		delete(o.items, i.Hash)
 		o.bytes -= len(i.Raw)
 		if o.open[string(i.key)] == i {
 			delete(o.open, string(i.key))
@@ -214,7 +221,7 @@ func (o *outbox) addReceipt(s *receipt.Signed) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	i := receiptItem(s)
-	if o.items[i.hash] != nil {
+	if o.items[i.Hash] != nil {
 		return nil
 	}
 	if o.asks[i.ask] == nil {
@@ -254,6 +261,25 @@ func (o *outbox) receiptBefore(i *item, r *receipt.Receipt) (*item, error) {
 		return nil, types.Refuse(types.FallingTotals, "node: receipt %d of session %s after %d", r.Seq, r.Session, s.Receipt.Seq)
 	}
 	return before, nil
+}
+
+// submitAsk stores an ask until it was acknowledged.
+func (o *outbox) submitAsk(s *receipt.SignedAsk) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	i := askedItem(s)
+	if o.items[i.Hash] != nil {
+		return nil
+	}
+	if err := o.room(len(i.Raw)); err != nil {
+		return err
+	}
+	err := o.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(askedBucket).Put(i.key, i.Raw) })
+	if err != nil {
+		return fmt.Errorf("node: store ask: %w", diskError(err))
+	}
+	o.add(i)
+	return nil
 }
 
 // addAsk stores an ask, so that receipts can name it.

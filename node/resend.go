@@ -1,10 +1,8 @@
 package node
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -16,54 +14,18 @@ import (
 // maxSubmits bounds how many messages leave at a time.
 const maxSubmits = 8
 
-// lasting are the reasons that end an item: no resending helps. After all others, the item is sent again.
-var lasting = map[types.Reason]bool{
-	types.Oversize: true, types.UnknownField: true, types.BadEncoding: true, types.WrongChain: true, types.WrongEpoch: true,
-	types.WrongRegion: true, types.BadSignature: true, types.UnknownCategory: true, types.UnknownKind: true, types.StaleSeq: true,
-	types.Equivocation: true, types.SessionExpired: true, types.SessionMismatch: true, types.FallingTotals: true,
-	types.OverPrice: true, types.Superseded: true, types.KeyExpired: true,
-}
-
-// due returns what is to be sent now, evidence first and the lowest numbers first, each receipt with its ask, and puts
-// each item off: by wait, doubled at each try up to a minute.
+// due returns what is to be sent now, evidence first and the lowest numbers first, each receipt with its ask.
 func (o *outbox) due(now time.Time, wait time.Duration) []*bus.Submit {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	var list []*item
+	var list []*bus.Unacked
 	for _, i := range o.items {
-		if !i.next.After(now) {
-			list = append(list, i)
+		if i.Due(now) {
+			i.With = o.asks[i.ask]
+			list = append(list, &i.Unacked)
 		}
 	}
-	slices.SortFunc(list, func(a, b *item) int {
-		return cmp.Or(cmp.Compare(a.order, b.order), slices.Compare(a.hash[:], b.hash[:]))
-	})
-	var (
-		out   []*bus.Submit
-		open  *bus.Submit
-		size  int
-		named map[types.Hash]bool // asks in the open one
-	)
-	for _, i := range list {
-		ask := o.asks[i.ask]
-		need := len(i.Raw) + len(ask)
-		if open == nil || size+need > bus.MaxSubmitBytes || len(open.Items)+2 > bus.MaxItems {
-			if len(out) == maxSubmits {
-				break
-			}
-			open, size, named = &bus.Submit{Chain: o.chain}, 0, map[types.Hash]bool{}
-			out = append(out, open)
-		}
-		if ask != nil && !named[i.ask] {
-			named[i.ask] = true
-			open.Items = append(open.Items, bus.Item{Type: bus.Ask, Raw: ask})
-		}
-		open.Items = append(open.Items, i.Item)
-		size += need
-		i.next = now.Add(min(wait<<min(i.sent, 10), time.Minute))
-		i.sent++
-	}
-	return out
+	return bus.Submits(o.chain, list, now, wait, maxSubmits)
 }
 
 // soon makes everything due: the bus is back, or an epoch has begun.
@@ -71,7 +33,7 @@ func (o *outbox) soon() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, i := range o.items {
-		i.next, i.sent = time.Time{}, 0
+		i.Soon()
 	}
 }
 
@@ -93,41 +55,18 @@ func (o *outbox) ack(a *bus.Ack, verifier types.Key, set bus.Set) (settled int, 
 	defer o.mu.Unlock()
 	var done []*item
 	for _, hash := range a.Accepted {
-		if i := o.items[hash]; i != nil {
-			i.verdict[verifier] = ""
-			if set.Enough(tallyOf(i, set, func(r types.Reason) bool { return r == "" })) {
-				done = append(done, i)
-				settled++
-			}
+		if i := o.items[hash]; i != nil && i.Accept(verifier, set) {
+			done = append(done, i)
+			settled++
 		}
 	}
 	for _, r := range a.Refused {
-		i := o.items[r.Item]
-		if i == nil {
-			continue
-		}
-		if had, ok := i.verdict[verifier]; ok && had == "" {
-			continue // it keeps the item
-		}
-		i.verdict[verifier] = r.Reason
-		against := tallyOf(i, set, func(r types.Reason) bool { return lasting[r] })
-		if !set.Enough(set.Total() - against) {
+		if i := o.items[r.Item]; i != nil && i.Refuse(verifier, r.Reason, set) {
 			done = append(done, i)
-			given = append(given, refused{i.hash, i.Type, i.epoch, r.Reason})
+			given = append(given, refused{i.Hash, i.Type, i.epoch, r.Reason})
 		}
 	}
 	return settled, given, o.remove(done)
-}
-
-// tallyOf sums the power of the verifiers whose verdict on i is such.
-func tallyOf(i *item, set bus.Set, such func(types.Reason) bool) uint64 {
-	var power uint64
-	for key, reason := range i.verdict {
-		if such(reason) {
-			power += set.Power(key)
-		}
-	}
-	return power
 }
 
 // expire gives up what can no longer count in epoch e.
@@ -137,13 +76,13 @@ func (o *outbox) expire(e types.Epoch) ([]refused, error) {
 	var done []*item
 	var given []refused
 	for _, i := range o.items {
-		if i.expiry < e {
+		if i.Expiry < e {
 			reason := types.WrongEpoch
 			if i.Type == bus.Receipt {
 				reason = types.SessionExpired
 			}
 			done = append(done, i)
-			given = append(given, refused{i.hash, i.Type, i.epoch, reason})
+			given = append(given, refused{i.Hash, i.Type, i.epoch, reason})
 		}
 	}
 	return given, o.remove(done)

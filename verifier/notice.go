@@ -59,8 +59,16 @@ func (v *Verifier) Notice(ctx context.Context, head ledger.Block) (*bus.Notice, 
 	}
 	n := &bus.Notice{
 		Chain: v.chain, Region: v.cfg.Region, Epoch: ep.Epoch, Height: head.Height, Hash: head.Hash, Time: uint64(head.Time.Unix()),
-		First: ep.First, Cut: ep.Cut, Seed: ep.Seed, Challenged: ep.Challenged, Params: ep.Params, MinOpening: ep.MinOpening,
+		First: ep.First, Cut: ep.Cut, EpochTime: uint64(ep.Time.Unix()), Seed: ep.Seed, Challenged: ep.Challenged, MinOpening: ep.MinOpening,
 		Set: bus.SetOf(ep.Verifiers),
+	}
+	n.Params, n.Rules = bus.RulesOf(ep.Params)
+	for i := range ep.Params {
+		if len(ep.Params[i].Rules) > 0 { // served before anybody hears of them
+			if _, err := v.store.blobs.put(ep.Epoch, ep.Params[i].Rules); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if n.Blocks, err = recentBlocks(ctx, v.ledger, head, bus.MaxBlocks, v.knownBlocks()); err != nil {
 		return nil, err

@@ -224,6 +224,19 @@ func (s *State) Sessions(payer types.Key) iter.Seq2[SessionKey, *Session] {
 	}
 }
 
+// Order returns the order of a session with its state, or nil.
+func (s *State) Order(key SessionKey) (*receipt.Order, *OrderState) {
+	v := new(OrderState)
+	if raw := s.tables[orderTable].get(sessionKey(nil, &key)); raw == nil || v.parse(raw) != nil {
+		return nil, nil
+	}
+	o, err := v.order()
+	if err != nil {
+		return nil, nil
+	}
+	return o, v
+}
+
 // Orders returns all orders that are remembered, ascending by payer and session, with their states.
 func (s *State) Orders() iter.Seq2[*receipt.Order, *OrderState] {
 	return func(yield func(*receipt.Order, *OrderState) bool) {

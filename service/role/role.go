@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -21,8 +22,10 @@ type Notice struct {
 	Epoch      types.Epoch
 	Seed       types.Hash // seed(e); zero while it is unknown
 	Challenged bool       // whether this epoch's challenges bind
+	EpochTime  uint64     // Unix seconds of the epoch's first block: what tally.Input.Time will be
 	Height     uint64     // the newest block
 	Hash       types.Hash
+	Time       uint64      // Unix seconds of that block
 	Cut        uint64      // the epoch's last block
 	Final      types.Epoch // the newest epoch whose header is final in the device's region; 0 for none
 	Totals     []uint64    // of the provider's category in its region, as of the last tally
@@ -33,6 +36,9 @@ type Notice struct {
 	// nil for none. What Verify will judge the epoch by, a provider reads here.
 	Line       []byte
 	MinOpening types.Credit // the least that a receipt opens a session with
+	// Rules are the category's own rules in force in the epoch (tally.Params.Rules); empty stands for those of its Spec. As Verify does,
+	// a role that cannot read them takes the defaults.
+	Rules []byte
 }
 
 // Payer is what a device knows of a payer: as of the last notice.
@@ -71,6 +77,10 @@ type Host interface {
 	Submit(ctx context.Context, kind evidence.Kind, body []byte) error
 	// SubmitReceipt countersigns and hands in a receipt, with the ask that it names.
 	SubmitReceipt(ctx context.Context, signed *receipt.Signed) error
+	// SubmitAsk hands in an ask of the device's (Offer returns one) for the batch, where the category's Verify reads it
+	// (tally.Input.Asks). It returns when the ask is on disk; it is resent until enough verifiers have acknowledged it, or until it
+	// lapses. A full queue is an error (types.OverQuota), and a batch takes tally.MaxAsks of a device in one category.
+	SubmitAsk(ctx context.Context, ask *receipt.SignedAsk) error
 	// Offer signs and publishes an ask, and keeps it published until the next Offer of the same class or the end of Run.
 	Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk, error)
 	// Payer returns what is known of a payer; unknown ones are asked for and become known with a later notice.
@@ -113,6 +123,43 @@ type Market interface {
 	Wallets() []Wallet
 	// Publish puts a receipt on the bus under its payer, so that every provider sees what the payer owes elsewhere.
 	Publish(ctx context.Context, signed *receipt.Signed) error
+	// Order hands in an order of one of this gateway's wallets for the batch, where it counts from the next epoch on. It returns when the
+	// order is on disk; it is resent until enough verifiers have acknowledged it. A later one of the session takes its place. What
+	// can be seen to be wrong with it is refused at once, with the reason that a tally would give; what verifiers or the tally find
+	// wrong later shows in OrderState. Too many orders that wait are an error (types.OverQuota).
+	Order(ctx context.Context, signed *receipt.SignedOrder) error
+	// OrderState returns where the orders of a session stand.
+	OrderState(ctx context.Context, session tally.SessionKey) (OrderState, error)
+	// Outputs returns the leaves of the category's outputs in an epoch's tally whose data starts with prefix, in their order, each checked
+	// against the header that the chain took. It is not_final if the epoch has no header yet, region_skipped if it will have none,
+	// unknown_blob if nobody keeps the epoch's outputs any more: verifiers do for a week of hours beyond finality.
+	Outputs(ctx context.Context, epoch types.Epoch, prefix []byte) ([]Output, error)
+}
+
+// OrderState is where the orders of one session stand. What the tally has is checked against the header of Tallied.
+type OrderState struct {
+	Tallied types.Epoch    // the epoch of the region's last tally; 0 for none
+	Order   *receipt.Order // the session's, as counted by that tally; nil for none, or if the session has ended and was forgotten
+	Units   types.U128     // what it has bought so far
+	Amount  types.Credit   // what it has paid so far
+	// Waiting is the number (Order.Seq) of a newer order that this gateway hands in and that the tally does not show yet, 0 for none.
+	Waiting uint64
+	// Refused is why the newest order that this gateway handed in did not count, "" if it did or may yet.
+	Refused types.Reason
+}
+
+// Counted reports whether the tally has an order of the session.
+func (s *OrderState) Counted() bool { return s.Order != nil }
+
+// Output is a leaf of the outputs tree with its proof (tally.Header.VerifyOutput).
+type Output struct {
+	Epoch    types.Epoch
+	Region   types.Region
+	Final    bool // the header is final; else it can still be voided
+	Index    uint64
+	Data     []byte
+	Detail   []byte // what its category keeps beside it; nothing vouches for it but a digest in Data
+	Siblings []types.Hash
 }
 
 // Passed is an offer that was left out, and why.

@@ -113,6 +113,7 @@ func (d *Device) tell() {
 	n := d.w.notice()
 	n.Line = d.w.state.CategoryLine(d.key.Public(), d.category)
 	n.Totals = d.w.state.CategoryTotals(d.category)
+	n.Rules = d.w.rulesOf(d.category)
 	d.w.mu.Unlock()
 	d.mu.Lock()
 	feeds := make([]*feed, 0, 1)
@@ -214,6 +215,23 @@ func (d *Device) SubmitReceipt(ctx context.Context, signed *receipt.Signed) erro
 	s := *signed
 	s.DeviceSig = s.Receipt.Countersign(d.key)
 	d.w.handIn(d.Key(), 0, tally.Item{Type: tally.Ask, Raw: ask.Encode()}, tally.Item{Type: tally.Receipt, Raw: s.Encode()})
+	return nil
+}
+
+// SubmitAsk takes an ask on for the current epoch's batch.
+func (d *Device) SubmitAsk(ctx context.Context, signed *receipt.SignedAsk) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if d.Full != nil {
+		if err := d.Full(); err != nil {
+			return err
+		}
+	}
+	if signed.Ask.Device != d.Key() || signed.Ask.Chain != Chain || !signed.Verify() {
+		return types.Refuse(types.UnknownAuthor, "roletest: ask of %v", signed.Ask.Device)
+	}
+	d.w.handIn(d.Key(), 0, tally.Item{Type: tally.Ask, Raw: signed.Encode()})
 	return nil
 }
 

@@ -1,7 +1,9 @@
 package roletest
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -25,6 +27,13 @@ type Market struct {
 
 	mu        sync.Mutex
 	published []*receipt.Signed
+	orders    map[tally.SessionKey]*handed // the newest of each session
+}
+
+// handed is an order that was handed in.
+type handed struct {
+	item types.Hash
+	seq  uint64
 }
 
 var (
@@ -34,7 +43,8 @@ var (
 
 // Market opens an account that has bought that many micro-credits.
 func (w *World) Market(name string, bought types.Credit) *Market {
-	m := &Market{w: w, name: name, dir: w.t.TempDir(), key: Key(name), account: account(name), bought: bought, limit: bought, expiry: 1 << 30}
+	m := &Market{w: w, name: name, dir: w.t.TempDir(), key: Key(name), account: account(name), bought: bought, limit: bought, expiry: 1 << 30,
+		orders: map[tally.SessionKey]*handed{}}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.markets = append(w.markets, m)
@@ -58,8 +68,13 @@ func (m *Market) Dir() string { return m.dir }
 func (m *Market) Notice() role.Notice {
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
-	return m.w.notice()
+	n := m.w.notice()
+	n.Rules = m.w.rulesOf(m.category())
+	return n
 }
+
+// category is that of the first verifier: the market is at its customer's door.
+func (m *Market) category() types.Category { return m.w.specs[0].Category }
 
 // Offers lists what devices ask.
 func (m *Market) Offers(_ context.Context, category types.Category, class types.Class) ([]role.Offer, []role.Passed, error) {
@@ -78,6 +93,81 @@ func (m *Market) Publish(_ context.Context, signed *receipt.Signed) error {
 	defer m.mu.Unlock()
 	m.published = append(m.published, signed)
 	return nil
+}
+
+// Order takes an order on for the current epoch's batch.
+func (m *Market) Order(_ context.Context, signed *receipt.SignedOrder) error {
+	if err := role.CheckOrder(signed, Chain, m.category(), m.w.Epoch()); err != nil {
+		return fmt.Errorf("roletest: %w", err)
+	}
+	o := &signed.Order
+	if o.Payer != m.Payer() {
+		return types.Refuse(types.UnknownKey, "roletest: order of %v", o.Payer)
+	}
+	item := tally.Item{Type: tally.Order, Raw: signed.Encode()}
+	m.mu.Lock()
+	session := tally.SessionKey{Payer: o.Payer, ID: o.Session}
+	if old := m.orders[session]; old != nil && old.seq >= o.Seq {
+		m.mu.Unlock()
+		return types.Refuse(types.StaleSeq, "roletest: order %d of session %s after %d", o.Seq, o.Session, old.seq)
+	}
+	m.orders[session] = &handed{types.Sum(item.Raw), o.Seq}
+	m.mu.Unlock()
+	m.w.handIn(o.Payer, 0, item)
+	return nil
+}
+
+// OrderState says what the last tally has of a session.
+func (m *Market) OrderState(_ context.Context, session tally.SessionKey) (role.OrderState, error) {
+	m.mu.Lock()
+	mine := m.orders[session]
+	m.mu.Unlock()
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	out := role.OrderState{Tallied: m.w.state.Epoch()}
+	if o, line := m.w.state.Order(session); o != nil {
+		out.Order, out.Units, out.Amount = o, line.Units, line.Amount
+	}
+	if mine == nil || out.Order != nil && out.Order.Seq >= mine.seq {
+		return out, nil
+	}
+	for _, t := range m.w.tallies {
+		if reason := t.refused[mine.item]; reason != "" {
+			out.Refused = reason
+			return out, nil
+		}
+	}
+	out.Waiting = mine.seq
+	return out, nil
+}
+
+// Outputs lists what the category put out in an epoch.
+func (m *Market) Outputs(_ context.Context, epoch types.Epoch, prefix []byte) ([]role.Output, error) {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	t := m.w.tallies[epoch]
+	switch {
+	case t == nil && epoch < m.w.epoch:
+		return nil, types.Refuse(types.RegionSkipped, "roletest: epoch %d", epoch)
+	case t == nil:
+		return nil, types.Refuse(types.NotFinal, "roletest: epoch %d has no tally yet", epoch)
+	}
+	tree := tally.OutputTree(t.outputs)
+	var out []role.Output
+	for i, leaf := range t.outputs {
+		if leaf.Category != m.category() || !bytes.HasPrefix(leaf.Data, prefix) {
+			continue
+		}
+		o := role.Output{
+			Epoch: epoch, Region: t.header.Region, Final: epoch+m.w.Window <= m.w.state.Epoch(), Index: uint64(i),
+			Data: leaf.Data, Detail: leaf.Detail, Siblings: tree.Proof(i).Siblings,
+		}
+		if err := t.header.VerifyOutput(leaf.Category, o.Data, o.Index, o.Siblings); err != nil {
+			return nil, err
+		}
+		out = append(out, o)
+	}
+	return out, nil
 }
 
 // Account is the wallet's.

@@ -30,8 +30,13 @@ import (
 // Chain is the world's chain id.
 const Chain = "cairn-test-1"
 
-// Blocks is how many blocks an epoch has.
-const Blocks = 20
+// Blocks is how many blocks an epoch has, BlockTime how many seconds lie between two, and Genesis when the first epoch begins, in Unix
+// seconds: 2026-06-21T09:00:00Z.
+const (
+	Blocks    = 20
+	BlockTime = 180
+	Genesis   = 1782032400
+)
 
 // World is one region.
 type World struct {
@@ -44,6 +49,8 @@ type World struct {
 	Window     types.Epoch
 	// Drop, if set, says whether an item gets lost on its way to the tally.
 	Drop func(author types.Key, item tally.ItemType, kind evidence.Kind) bool
+	// Rules are the categories' own rules; those of a category that is not in it are its Spec's. It may be replaced between epochs.
+	Rules map[types.Category][]byte
 
 	mu      sync.Mutex // guards what follows
 	epoch   types.Epoch
@@ -57,6 +64,7 @@ type World struct {
 	markets []*Market
 	items   []tally.Item
 	refused []Refusal
+	tallies map[types.Epoch]*counted
 	known   map[types.Key]bool // payers that a device asked for
 }
 
@@ -89,7 +97,8 @@ func New(t testing.TB, verifiers ...tally.Verifier) *World {
 	for i, v := range verifiers {
 		specs[i] = v.Spec()
 	}
-	return &World{t: t, rules: rules, specs: specs, MinOpening: 1, Window: 1, epoch: 1, mid: true, state: tally.NewState(Chain, 0), known: map[types.Key]bool{}}
+	return &World{t: t, rules: rules, specs: specs, MinOpening: 1, Window: 1, epoch: 1, mid: true, state: tally.NewState(Chain, 0), known: map[types.Key]bool{},
+		tallies: map[types.Epoch]*counted{}}
 }
 
 // Key returns the private key of that name.
@@ -128,11 +137,14 @@ func (w *World) seed() types.Hash {
 	return types.Sum([]byte("roletest seed"), binary.BigEndian.AppendUint64(nil, uint64(w.epoch)))
 }
 
+// epochTime is when an epoch's first block is made, in Unix seconds.
+func epochTime(e types.Epoch) uint64 { return Genesis + uint64(e-1)*Blocks*BlockTime }
+
 // notice is what everybody hears. mu is held.
 func (w *World) notice() role.Notice {
 	n := role.Notice{
 		Epoch: w.epoch, Height: uint64(w.epoch)*Blocks + w.block, Cut: uint64(w.epoch)*Blocks + Blocks - 1, MinOpening: w.MinOpening,
-		Tallied: w.state.Epoch(),
+		Tallied: w.state.Epoch(), EpochTime: epochTime(w.epoch), Time: epochTime(w.epoch) + w.block*BlockTime,
 	}
 	if n.Tallied > w.Window {
 		n.Final = n.Tallied - w.Window
@@ -221,7 +233,7 @@ func (w *World) apply() {
 	w.t.Helper()
 	frame := &tally.Frame{
 		Chain: Chain, Epoch: w.epoch, Seed: w.seed(), Challenged: !w.skipped, PreviousEpoch: w.state.Epoch(),
-		Blocks: []tally.BlockHash{{}}, Params: w.params(), MinOpening: w.MinOpening, Time: uint64(w.epoch) * 3600,
+		Blocks: []tally.BlockHash{{}}, Params: w.params(), MinOpening: w.MinOpening, Time: epochTime(w.epoch),
 	}
 	if w.header != nil {
 		owed := w.header.Totals.Spent - w.header.Totals.Settled
@@ -233,7 +245,10 @@ func (w *World) apply() {
 	if err != nil {
 		w.t.Fatalf("roletest: epoch %d: %v", w.epoch, err)
 	}
+	done := &counted{header, result.Outputs, map[types.Hash]types.Reason{}}
+	w.tallies[w.epoch] = done
 	for _, r := range result.Rejections {
+		done.refused[r.Item] = r.Reason
 		w.refused = append(w.refused, Refusal{w.epoch, r.Author, r.Type, r.Reason})
 	}
 	w.state, w.header, w.changes, w.items = next, header, nil, nil
@@ -241,9 +256,21 @@ func (w *World) apply() {
 
 func (w *World) params() (list []tally.Params) {
 	for _, spec := range w.specs {
-		list = append(list, spec.Params)
+		p := spec.Params
+		p.Rules = w.rulesOf(spec.Category)
+		list = append(list, p)
 	}
 	return list
+}
+
+// rulesOf returns a category's own rules in force; nil for those of its Spec.
+func (w *World) rulesOf(c types.Category) []byte { return w.Rules[c] }
+
+// counted is what a tally put out, and what it refused.
+type counted struct {
+	header  *tally.Header
+	outputs []tally.OutputLeaf
+	refused map[types.Hash]types.Reason
 }
 
 // handIn takes an item on, unless it gets lost.
