@@ -47,6 +47,15 @@ func (o *object) setAbsent(segment, slot int) {
 	o.Absent[at/8] |= 1 << (at % 8)
 }
 
+func (o *object) clearAbsent(segment, slot int) {
+	if at := segment*len(o.Devices) + slot; at/8 < len(o.Absent) {
+		o.Absent[at/8] &^= 1 << (at % 8)
+	}
+}
+
+// complete reports whether every shard is held.
+func (o *object) complete() bool { return len(bytes.Trim(o.Absent, "\x00")) == 0 }
+
 // session is what the books say of one holding.
 type session struct {
 	_       struct{} `cbor:",toarray"`
@@ -170,6 +179,27 @@ func (b *books) putObject(id ObjectID, o *object, manifest []byte) error {
 		return fmt.Errorf("storage: books: enter object %v: %w", id, err)
 	}
 	return nil
+}
+
+// changeObject changes an object, and reports whether there is one.
+func (b *books) changeObject(id ObjectID, change func(*object)) (known bool, err error) {
+	err = b.db.Update(func(tx *bbolt.Tx) error {
+		raw := tx.Bucket(objectBucket).Get(id[:])
+		if raw == nil {
+			return nil
+		}
+		o := new(object)
+		if err := types.DecodeLimit(raw, o, maxRecord); err != nil {
+			return err
+		}
+		known = true
+		change(o)
+		return tx.Bucket(objectBucket).Put(id[:], types.Encode(o))
+	})
+	if err != nil {
+		return false, fmt.Errorf("storage: books: change object %v: %w", id, err)
+	}
+	return known, nil
 }
 
 func (b *books) deleteObject(id ObjectID) error {

@@ -86,12 +86,14 @@ func (c *Customer) tend(ctx context.Context) {
 	defer cancel()
 	slots := make(chan struct{}, 8)
 	var group sync.WaitGroup
+	var accounts []*account
 	for _, w := range c.market.Wallets() {
 		a, err := c.account(w)
 		if err != nil {
 			c.market.Log().Error("storage: books", "account", w.Account(), "err", err)
 			continue
 		}
+		accounts = append(accounts, a)
 		devices, err := a.books.sessions(w.Payer())
 		if err != nil {
 			c.market.Log().Error("storage: sessions", "account", w.Account(), "err", err)
@@ -113,6 +115,9 @@ func (c *Customer) tend(ctx context.Context) {
 		}
 	}
 	group.Wait()
+	for _, a := range accounts {
+		a.completeSome(ctx)
+	}
 }
 
 // close publishes what waits and closes the books.
@@ -147,6 +152,9 @@ type account struct {
 
 	mu      sync.Mutex
 	holders map[types.Key]*holder
+
+	completing chan struct{}        // one object at a time gets its missing shards: they are read whole
+	later      map[ObjectID]waiting // of Run alone
 }
 
 // account opens the books of a wallet's account.
@@ -167,8 +175,9 @@ func (c *Customer) account(w role.Wallet) (*account, error) {
 	secret := pipeline.Secret(w.Secret("storage"))
 	a := &account{
 		wallet: w, market: c.market, cfg: c.cfg, books: b, pool: &c.pool, secret: secret, log: c.market.Log().With("account", w.Account()),
-		coder:   c.coder.For(secret.Mask()),
-		holders: map[types.Key]*holder{},
+		coder:      c.coder.For(secret.Mask()),
+		holders:    map[types.Key]*holder{},
+		completing: make(chan struct{}, 1), later: map[ObjectID]waiting{},
 	}
 	c.accounts[w.Payer()] = a
 	return a, nil

@@ -49,7 +49,7 @@ func (a *account) put(ctx context.Context, src io.Reader, name string, p pipelin
 	if err := a.books.putObject(id, o, manifest.Encode()); err != nil {
 		return id, nil, err
 	}
-	return id, o, nil
+	return id, a.finish(ctx, id, o), nil
 }
 
 // upload is one object on its way to its devices.
@@ -256,6 +256,19 @@ func (d *download) timed(slot int, f func() error) error {
 	return err
 }
 
+// download prepares reading an object.
+func (a *account) download(o *object, m *pipeline.Manifest) (*download, error) {
+	d := &download{account: a, object: o, k: int(m.K), slow: make([]time.Duration, len(o.Devices))}
+	for _, key := range o.Devices {
+		h, err := a.holder(key)
+		if err != nil {
+			return nil, err
+		}
+		d.holders = append(d.holders, h)
+	}
+	return d, nil
+}
+
 // get writes length bytes of an object from offset on; length below 0 is all.
 func (a *account) get(ctx context.Context, id ObjectID, o *object, w io.Writer, offset, length int64) error {
 	raw, err := a.books.manifest(id)
@@ -266,13 +279,9 @@ func (a *account) get(ctx context.Context, id ObjectID, o *object, w io.Writer, 
 	if err != nil {
 		return fmt.Errorf("storage: object %v: %w", id, err)
 	}
-	d := &download{account: a, object: o, k: int(manifest.K), slow: make([]time.Duration, len(o.Devices))}
-	for _, key := range o.Devices {
-		h, err := a.holder(key)
-		if err != nil {
-			return err
-		}
-		d.holders = append(d.holders, h)
+	d, err := a.download(o, manifest)
+	if err != nil {
+		return err
 	}
 	if length < 0 {
 		return a.coder.Decode(ctx, manifest, a.secret.Bucket(bucket), w, d)

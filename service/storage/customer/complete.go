@@ -1,0 +1,232 @@
+package customer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/storage"
+	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
+)
+
+// An object is stored once enough devices have countersigned, and safe to its full measure once all have. What is missing is computed anew
+// from any k of the other shards and put on the device that should have it, or the whole slot on a device of another owner. A PUT
+// waits for that a while before it answers; what is missing then, or is lost later, is made up for in the background.
+const (
+	finishTime   = 20 * time.Second // that a PUT spends on missing shards before it answers
+	finishTries  = 3
+	finishPause  = time.Second
+	completeMost = 16 // objects in one epoch
+	maxWait      = 64 // epochs between two attempts at one object, which double from one on
+)
+
+// waiting says when a missing shard is tried again.
+type waiting struct{ next, wait types.Epoch }
+
+// finish tries for the shards that an upload left out, within bounds, and returns the object as it is then.
+func (a *account) finish(ctx context.Context, id ObjectID, o *object) *object {
+	ctx, cancel := context.WithTimeout(ctx, finishTime)
+	defer cancel()
+	for try := range finishTries {
+		if o.complete() {
+			break
+		}
+		if try > 0 {
+			select {
+			case <-ctx.Done():
+				return o
+			case <-time.After(finishPause):
+			}
+		}
+		err := a.complete(ctx, id)
+		if now, e := a.books.object(id); e == nil && now != nil {
+			o = now
+		}
+		if err != nil {
+			a.log.Info("storage: shards are missing", "object", id, "try", try+1, "err", err)
+		}
+		if errors.Is(err, errNoRoom) {
+			break
+		}
+	}
+	return o
+}
+
+// completeSome makes up for missing shards of a few objects whose turn it is.
+func (a *account) completeSome(ctx context.Context) {
+	now := a.market.Notice().Epoch
+	var list []ObjectID
+	err := a.books.objects(func(id ObjectID, o *object) error {
+		if len(list) < completeMost && !o.complete() && o.Payer == a.wallet.Payer() && a.later[id].next <= now {
+			list = append(list, id)
+		}
+		return nil
+	})
+	if err != nil {
+		a.log.Error("storage: objects", "err", err)
+	}
+	for _, id := range list {
+		if ctx.Err() != nil {
+			return
+		}
+		if err := a.complete(ctx, id); err != nil {
+			wait := min(maxWait, max(1, 2*a.later[id].wait))
+			a.later[id] = waiting{now + wait, wait}
+			a.log.Info("storage: shards are missing", "object", id, "again_in_epochs", wait, "err", err)
+			continue
+		}
+		delete(a.later, id)
+		a.log.Info("storage: an object has all of its shards again", "object", id)
+	}
+}
+
+// errNoRoom: neither the device that should have a slot nor another one offers room for it.
+var errNoRoom = errors.New("no device of another owner offers room")
+
+// complete puts the shards of an object that no device holds where they should be. One object is worked on once at a time.
+func (a *account) complete(ctx context.Context, id ObjectID) error {
+	select {
+	case a.completing <- struct{}{}:
+		defer func() { <-a.completing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	o, err := a.books.object(id)
+	if err != nil || o == nil {
+		return err
+	}
+	raw, err := a.books.manifest(id)
+	if err != nil {
+		return err
+	}
+	m, err := pipeline.DecodeManifest(raw)
+	if err != nil {
+		return err
+	}
+	offers, _, err := a.market.Offers(ctx, types.Storage, storage.Hold)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for slot := range o.Devices {
+		if err := a.completeSlot(ctx, id, o, m, slot, offers); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *account) completeSlot(ctx context.Context, id ObjectID, o *object, m *pipeline.Manifest, slot int, offers []role.Offer) error {
+	var missing, all []int
+	for i := range m.Segments {
+		all = append(all, i)
+		if o.absent(i, slot) {
+			missing = append(missing, i)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	failed := error(errNoRoom)
+	if a.takes(offers, o.Devices[slot], m, missing) {
+		if failed = a.fill(ctx, id, o, m, slot, o.Devices[slot], missing); failed == nil {
+			return nil
+		}
+	}
+	owners := map[types.Account]bool{}
+	for _, offer := range offers {
+		if at := slices.Index(o.Devices, offer.Ask.Ask.Device); at >= 0 && at != slot {
+			owners[offer.Owner] = true
+		}
+	}
+	for _, offer := range offers {
+		device := offer.Ask.Ask.Device
+		if owners[offer.Owner] || slices.Contains(o.Devices, device) || !a.takes(offers, device, m, all) {
+			continue
+		}
+		return errors.Join(a.fill(ctx, id, o, m, slot, device, all), ctx.Err())
+	}
+	return failed
+}
+
+// takes reports whether a device offers room for segments' shards.
+func (a *account) takes(offers []role.Offer, device types.Key, m *pipeline.Manifest, segments []int) bool {
+	bytes := uint64(0)
+	for _, i := range segments {
+		bytes += uint64(m.Segments[i].ShardLength(int(m.K)))
+	}
+	for _, offer := range offers {
+		if offer.Ask.Ask.Device == device {
+			return offer.Ask.Ask.Capacity.Cmp(types.U64(bytes)) >= 0 && !a.books.shunned(a.wallet.Payer(), device)
+		}
+	}
+	return false
+}
+
+// fill computes a slot's shards of segments, has a device hold them, and notes it. Where that is another device than before, the one before
+// lets go of what it has of the slot.
+func (a *account) fill(ctx context.Context, id ObjectID, o *object, m *pipeline.Manifest, slot int, key types.Key, segments []int) error {
+	h, err := a.holder(key)
+	if err != nil {
+		return err
+	}
+	d, err := h.connect(ctx)
+	if err != nil {
+		return err
+	}
+	from, err := a.download(o, m)
+	if err != nil {
+		return err
+	}
+	var shards []storage.Shard
+	for _, i := range segments {
+		err := a.coder.Rebuild(ctx, m, i, []int{slot}, from, func(slot int, shard []byte) error {
+			shards = append(shards, storage.Shard{ID: m.Segments[i].Shards[slot], Bytes: uint64(len(shard))})
+			return d.stage(ctx, m.Segments[i].Shards[slot], shard)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := h.commit(ctx, shards, nil); err != nil {
+		return err
+	}
+	before := o.Devices[slot]
+	var had []types.Hash
+	known, err := a.books.changeObject(id, func(o *object) {
+		for i, seg := range m.Segments {
+			if key != before && !o.absent(i, slot) {
+				had = append(had, seg.Shards[slot])
+			}
+		}
+		o.Devices[slot] = key
+		for _, i := range segments {
+			o.clearAbsent(i, slot)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if !known { // it was deleted meanwhile
+		ids := make([]types.Hash, len(shards))
+		for i, shard := range shards {
+			ids[i] = shard.ID
+		}
+		return h.drop(ctx, ids)
+	}
+	o.Devices[slot] = key
+	if len(had) == 0 {
+		return nil
+	}
+	old, err := a.holder(before)
+	if err == nil {
+		err = old.drop(ctx, had)
+	}
+	if err != nil {
+		a.log.Info("storage: a device is told later what to drop", "device", before, "err", err)
+	}
+	return nil
+}
