@@ -164,7 +164,7 @@ func (b *Batch) Hash() types.Hash {
 // DecodeBatch reads a batch. Its items share raw, which must not change afterwards. Framing is strict here; that the items
 // are in canonical order shows when they are decoded: Apply refuses the batch otherwise.
 func DecodeBatch(raw []byte) (*Batch, error) {
-	if len(raw) > MaxBatchBytes {
+	if uint64(len(raw)) > MaxBatchBytes {
 		return nil, types.Refuse(types.Oversize, "tally: batch of %d bytes", len(raw))
 	}
 	c := types.NewCursor(raw)
