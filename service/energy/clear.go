@@ -81,7 +81,7 @@ type Clearing struct {
 	Asks   []uint64   // Wh sold, for each ask in the order given
 
 	demand, supply []types.U128 // Wh by rank, then cumulative: see count
-	entries, spare    []entry
+	entries, spare []entry
 }
 
 // entry is a quote to be put in some order: its position, and the first eight bytes of what it is ordered by.
