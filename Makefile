@@ -47,7 +47,9 @@ generate: tools-check ## regenerate what is generated: protobuf, tables, vectors
 
 # The clients that tests use and that others wrote.
 NPM_DIRS := $(patsubst %/package-lock.json,%,$(shell git ls-files '*package-lock.json'))
-APT      := $(foreach p,b3sum,$(if $(shell command -v $(p) 2>/dev/null),,$(p)))
+# Each a program, and the Debian package that it is in.
+PROGRAMS := b3sum:b3sum glpsol:glpk-utils
+APT      := $(strip $(foreach p,$(PROGRAMS),$(if $(shell command -v $(firstword $(subst :, ,$(p))) 2>/dev/null),,$(lastword $(subst :, ,$(p))))))
 
 clients:
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20.19 or newer" >&2; exit 1; }

@@ -177,6 +177,25 @@ var sections = []section{
 		runs:    []run{{"./network", "^BenchmarkStore$", "3x", 1}, {"./service/storage", "^BenchmarkProof$", "0.3s", 5}},
 		figures: slices.Concat(storeFigures("on disk"), storeFigures("in memory"), proofFigures),
 	},
+	{
+		name: "energy",
+		runs: []run{
+			{"./service/energy", "^BenchmarkClear$", "0.3s", 5},
+			{"./service/energy", "^BenchmarkMatch$/^orders=1000000$", "0.3s", 5},
+			{"./service/energy", "^BenchmarkClearQuadratic$", "5x", 5},
+		},
+		figures: []figure{
+			{name: "clear 10,000 orders", unit: "ms", value: scaled("Clear/orders=0010000 ns/op", 1e-6), beside: "limit", peer: constant(5), target: within},
+			{name: "clear 100,000 orders", unit: "ms", value: scaled("Clear/orders=0100000 ns/op", 1e-6), beside: "limit", peer: constant(20), target: within},
+			{name: "clear 1,000,000 orders", unit: "ms", value: scaled("Clear/orders=1000000 ns/op", 1e-6), beside: "limit", peer: constant(150), target: within,
+				bound: "memory: 48 bytes an order are read twice"},
+			{name: "the same, all at two prices", unit: "ms", value: scaled("Clear/tied=1000000 ns/op", 1e-6), beside: "the same limit", peer: constant(150), target: within,
+				bound: "one SHA-256 for each order at the margin"},
+			{name: "pairing buyers and sellers of 1,000,000 orders", unit: "ms", value: scaled("Match/orders=1000000 ns/op", 1e-6), bound: "sorting IDs by digits, then reading fills in that order"},
+			{name: "clear 4,000 orders", unit: "orders/s", value: metric("ClearQuadratic orders/s"), beside: "quadratic pay-as-clear", peer: metric("ClearQuadratic peer-orders/s"),
+				ratio: "ClearQuadratic ratio", target: target{low: 100}},
+		},
+	},
 }
 
 // storeFigures are those of a place where shards are kept.

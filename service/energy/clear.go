@@ -216,7 +216,7 @@ func (c *Clearing) fill(a *Auction, quotes []Quote, filled []uint64, side []type
 	}
 }
 
-// draw gives one Wh more to each of the n entries whose ticket is lowest. It looks at all tickets once and then, byte by byte, only at
+// draw gives one Wh more to each of the n entries whose ticket is lowest, 0 < n ≤ len(entries). It looks at all tickets once and then, byte by byte, only at
 // those that share their first bytes with the n-th: O(entries).
 func (a *Auction) draw(quotes []Quote, filled []uint64, entries []entry, n int) {
 	for i := range entries {
@@ -228,12 +228,10 @@ func (a *Auction) draw(quotes []Quote, filled []uint64, entries []entry, n int) 
 		for _, e := range entries {
 			count[byte(e.key>>shift)]++
 		}
-		edge := 0
-		for n >= count[edge] {
+		edge := 0 // the byte of the n-th
+		for n > count[edge] {
 			n -= count[edge]
-			if edge++; edge == len(count) {
-				break
-			}
+			edge++
 		}
 		kept := 0
 		for _, e := range entries {

@@ -28,14 +28,14 @@ func TestClearOptimal(t *testing.T) {
 	trading, volume := 0, new(big.Int)
 	for file := range 6 {
 		r := rand.New(rand.NewPCG(uint64(file), 2026))
-		var books []book
+		var books []definition
 		var ours []*big.Int
 		for i := range 200 {
 			n := 1 + r.IntN(60)
 			if i == 0 {
 				n = []int{500, 1000, 1500, 2000, 3000, 4000}[file]
 			}
-			b := book{Auction: &Auction{Floor: r.Uint64N(200), Seed: types.Hash{byte(i)}, Interval: uint64(file)}}
+			b := definition{Auction: &Auction{Floor: r.Uint64N(200), Seed: types.Hash{byte(i)}, Interval: uint64(file)}}
 			b.Ceiling = b.Floor + r.Uint64N([]uint64{1, 3, 10, 300, 1001}[r.IntN(5)])
 			b.bids, b.asks = randomBook(r, b.Auction, n, []uint64{1, 5, 2500, 1e7}[r.IntN(4)])
 			c := b.Clear(b.bids, b.asks)
@@ -59,7 +59,7 @@ func TestClearOptimal(t *testing.T) {
 }
 
 // welfare is what trades are worth to buyers above what they cost sellers, in µcredits, with prices as counted.
-func (b book) welfare(c *Clearing) *big.Int {
+func (b definition) welfare(c *Clearing) *big.Int {
 	sum := new(big.Int)
 	value := func(q Quote, bid bool, wh uint64) *big.Int {
 		p, _ := b.counted(q, bid)
@@ -75,7 +75,7 @@ func (b book) welfare(c *Clearing) *big.Int {
 }
 
 // solve returns each book's best welfare.
-func solve(t *testing.T, books []book) []*big.Int {
+func solve(t *testing.T, books []definition) []*big.Int {
 	t.Helper()
 	dir := t.TempDir()
 	problem, solution := filepath.Join(dir, "books.lp"), filepath.Join(dir, "books.sol")
@@ -118,7 +118,7 @@ func nearest(r *big.Rat) *big.Int {
 }
 
 // program is the books in CPLEX LP format, one term on a line.
-func program(books []book) string {
+func program(books []definition) string {
 	var objective, rows, bounds strings.Builder
 	for i, b := range books {
 		fmt.Fprintf(&objective, " + w%d\n", i)
