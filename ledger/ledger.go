@@ -166,6 +166,7 @@ type Reader interface {
 	Supply(ctx context.Context) (*Supply, error)
 	// Quote returns the credits that amount buys now.
 	Quote(ctx context.Context, amount types.Ustone) (types.Credit, error)
+	Certificates
 }
 
 // Msg is one of the messages below.

@@ -11,25 +11,29 @@ import (
 
 	"github.com/cairn-network/cairn/core/beacon"
 	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 )
 
 // Config is the genesis of a Memory. Zero fields take the values of `cairn up`.
 type Config struct {
-	Chain     string
-	Blocks    uint64      // N, blocks of an epoch: 20
-	Window    types.Epoch // epochs in which a header can be appealed: 1
-	Vote      uint64      // V, blocks of a vote: N/2
-	Interval  time.Duration
-	Genesis   time.Time // of block 1
-	Rules     uint32
-	Price     uint64 // nUSD per STONE, fixed: 500,000,000
-	Econ      econ.Params
-	Params    []tally.Params // ascending by category
-	Opening   types.Credit   // least first payment of a session: 1
-	Balances  map[types.Account]types.Ustone
-	Verifiers []tally.Attester // their Power is bonded stake in STONE
+	Chain    string
+	Blocks   uint64      // N, blocks of an epoch: 20
+	Window   types.Epoch // epochs in which a header can be appealed: 1
+	Vote     uint64      // V, blocks of a vote: N/2
+	Interval time.Duration
+	Genesis  time.Time // of block 1
+	Rules    uint32
+	Price    uint64 // nUSD per STONE, fixed: 500,000,000
+	Econ     econ.Params
+	Params   []tally.Params // ascending by category
+	Opening  types.Credit   // least first payment of a session: 1
+	// Certificates: days for which one can be retired, 730, and epochs for which a header proves a sheet, 840.
+	ExpiryDays  uint64
+	LapseEpochs types.Epoch
+	Balances    map[types.Account]types.Ustone
+	Verifiers   []tally.Attester // their Power is bonded stake in STONE
 }
 
 // Memory is a chain without consensus: one region, exact money, blocks made by hand (Advance) or by a clock (Run). A transaction
@@ -66,6 +70,9 @@ type state struct {
 	settled map[types.Epoch]tally.Settlement
 	seeds   map[types.Epoch]types.Hash
 	last    types.Epoch // of the newest header that was not voided
+
+	certificates map[lot.ID]Certificate // active where not retired: whether one is expired, the time tells
+	marks        map[types.Key]uint64   // Wh up to which a device's register was issued
 
 	vault econ.Vault
 	day   econ.Day
@@ -126,6 +133,7 @@ func (s *state) clone() *state {
 	c := *s
 	c.balances, c.devices, c.grants = maps.Clone(s.balances), maps.Clone(s.devices), maps.Clone(s.grants)
 	c.holders, c.verifiers, c.taken = maps.Clone(s.holders), maps.Clone(s.verifiers), maps.Clone(s.taken)
+	c.certificates, c.marks = maps.Clone(s.certificates), maps.Clone(s.marks)
 	c.claimed, c.headers, c.settled, c.seeds = maps.Clone(s.claimed), maps.Clone(s.headers), maps.Clone(s.settled), maps.Clone(s.seeds)
 	c.dirty = dirty{maps.Clone(s.dirty.devices), maps.Clone(s.dirty.grants), maps.Clone(s.dirty.holders), maps.Clone(s.dirty.verifiers)}
 	return &c
@@ -138,6 +146,7 @@ func New(cfg Config) *Memory {
 		balances: map[types.Account]types.Ustone{}, devices: map[types.Key]device{}, grants: map[types.Key]tally.Grant{},
 		holders: map[types.Account]types.Credit{}, verifiers: map[types.Account]validator{}, taken: map[types.Key]types.Account{},
 		claimed: map[types.Key]types.Ustone{}, headers: map[types.Epoch]record{}, settled: map[types.Epoch]tally.Settlement{},
+		certificates: map[lot.ID]Certificate{}, marks: map[types.Key]uint64{},
 		seeds: map[types.Epoch]types.Hash{}, dirty: newDirty(),
 	}
 	for a, b := range cfg.Balances {
@@ -196,6 +205,12 @@ func (c *Config) defaults() {
 	if c.Opening == 0 {
 		c.Opening = 1
 	}
+	if c.ExpiryDays == 0 {
+		c.ExpiryDays = 730
+	}
+	if c.LapseEpochs == 0 {
+		c.LapseEpochs = 35 * econ.EpochsPerDay
+	}
 }
 
 // Run makes a block at each interval until ctx ends.
@@ -237,7 +252,7 @@ func (m *Memory) AdvanceTo(height uint64) Block {
 // block appends the next block and tells the watchers.
 func (m *Memory) block() {
 	h := uint64(len(m.blocks)) + 1
-	b := Block{Height: h, Time: m.cfg.Genesis.Add(time.Duration(h-1) * m.cfg.Interval), Epoch: m.epochOf(h)}
+	b := Block{Height: h, Time: m.time(h), Epoch: m.epochOf(h)}
 	var prev types.Hash
 	if h > 1 {
 		prev = m.blocks[h-2].Hash
@@ -254,6 +269,11 @@ func (m *Memory) block() {
 		}
 		ch <- b
 	}
+}
+
+// time returns when a block is made.
+func (m *Memory) time(height uint64) time.Time {
+	return m.cfg.Genesis.Add(time.Duration(height-1) * m.cfg.Interval)
 }
 
 func (m *Memory) epochOf(height uint64) types.Epoch {

@@ -29,6 +29,8 @@ import (
 	upgradekeeper "github.com/cosmos/cosmos-sdk/x/upgrade/keeper"
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
 
+	certificatekeeper "github.com/cairn-network/cairn/chain/x/certificate/keeper"
+	certificatetypes "github.com/cairn-network/cairn/chain/x/certificate/types"
 	creditkeeper "github.com/cairn-network/cairn/chain/x/credit/keeper"
 	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
 	devicekeeper "github.com/cairn-network/cairn/chain/x/device/keeper"
@@ -37,6 +39,7 @@ import (
 	rewardtypes "github.com/cairn-network/cairn/chain/x/reward/types"
 	tallykeeper "github.com/cairn-network/cairn/chain/x/tally/keeper"
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
+	core "github.com/cairn-network/cairn/core/types"
 
 	"cosmossdk.io/core/address"
 	"cosmossdk.io/core/store"
@@ -61,6 +64,7 @@ type Keepers struct {
 	CreditKeeper       creditkeeper.Keeper
 	RewardKeeper       rewardkeeper.Keeper
 	TallyKeeper        tallykeeper.Keeper
+	CertificateKeeper  certificatekeeper.Keeper
 }
 
 // Authority is the account in whose name governance changes parameters.
@@ -97,7 +101,7 @@ func (a *App) newKeepers(logger log.Logger, keys map[string]*storetypes.KVStoreK
 	a.newEconomy(kv, accounts, authority)
 }
 
-// newEconomy makes this chain's own keepers. x/tally comes last and tells the others of epochs.
+// newEconomy makes this chain's own keepers. x/tally comes after those that it tells of epochs, x/certificate after all it asks.
 func (a *App) newEconomy(kv func(string) store.KVStoreService, accounts address.Codec, authority string) {
 	var err error
 	if a.RewardKeeper, err = rewardkeeper.New(a.cdc, kv(rewardtypes.StoreKey), authority, tallytypes.ModuleName, a.BankKeeper); err != nil {
@@ -120,6 +124,10 @@ func (a *App) newEconomy(kv func(string) store.KVStoreService, accounts address.
 	a.RewardKeeper.SetClock(a.TallyKeeper)
 	a.CreditKeeper.SetClock(a.TallyKeeper)
 	a.DeviceKeeper.SetTally(a.TallyKeeper, a.TallyKeeper)
+	if a.CertificateKeeper, err = certificatekeeper.New(a.cdc, kv(certificatetypes.StoreKey), accounts, authority, core.Energy,
+		a.TallyKeeper, a.DeviceKeeper); err != nil {
+		panic(err)
+	}
 }
 
 func (a *App) newGovKeeper(kv store.KVStoreService, router baseapp.MessageRouter, authority string) *govkeeper.Keeper {

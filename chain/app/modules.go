@@ -29,6 +29,8 @@ import (
 	"github.com/cosmos/cosmos-sdk/x/upgrade"
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
 
+	"github.com/cairn-network/cairn/chain/x/certificate"
+	certificatetypes "github.com/cairn-network/cairn/chain/x/certificate/types"
 	"github.com/cairn-network/cairn/chain/x/credit"
 	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
 	"github.com/cairn-network/cairn/chain/x/device"
@@ -59,6 +61,7 @@ func Basics() module.BasicManager {
 		credit.AppModuleBasic{},
 		reward.AppModuleBasic{},
 		tally.AppModuleBasic{},
+		certificate.AppModuleBasic{},
 	)
 }
 
@@ -67,7 +70,7 @@ var storeKeys = []string{
 	authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, slashingtypes.StoreKey, distrtypes.StoreKey,
 	govtypes.StoreKey, feegrant.StoreKey, authz.ModuleName, evidencetypes.StoreKey, upgradetypes.StoreKey,
 	consensustypes.StoreKey, devicetypes.StoreKey, credittypes.StoreKey, rewardtypes.StoreKey,
-	tallytypes.StoreKey,
+	tallytypes.StoreKey, certificatetypes.StoreKey,
 }
 
 // moduleAccounts are the accounts that modules own, with what each may do to the supply.
@@ -102,6 +105,7 @@ var (
 		genutiltypes.ModuleName, evidencetypes.ModuleName, authz.ModuleName, feegrant.ModuleName,
 		upgradetypes.ModuleName, vestingtypes.ModuleName,
 		rewardtypes.ModuleName, credittypes.ModuleName, devicetypes.ModuleName, tallytypes.ModuleName,
+		certificatetypes.ModuleName,
 	}
 )
 
@@ -124,6 +128,7 @@ func (a *App) newModuleManager() *module.Manager {
 		credit.NewAppModule(a.CreditKeeper),
 		device.NewAppModule(a.DeviceKeeper),
 		tally.NewAppModule(a.TallyKeeper),
+		certificate.NewAppModule(a.CertificateKeeper),
 	)
 	m.SetOrderPreBlockers(preBlockers...)
 	m.SetOrderBeginBlockers(beginBlockers...)

@@ -17,6 +17,7 @@ import (
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 
 	"github.com/cairn-network/cairn/chain/app"
+	certificatetypes "github.com/cairn-network/cairn/chain/x/certificate/types"
 	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
 	devicetypes "github.com/cairn-network/cairn/chain/x/device/types"
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
@@ -53,11 +54,12 @@ type Client struct {
 	stop  func() error
 	names atomic.Uint64 // of subscriptions
 
-	auth   authtypes.QueryClient
-	bank   banktypes.QueryClient
-	device devicetypes.QueryClient
-	credit credittypes.QueryClient
-	tally  tallytypes.QueryClient
+	auth        authtypes.QueryClient
+	bank        banktypes.QueryClient
+	device      devicetypes.QueryClient
+	credit      credittypes.QueryClient
+	tally       tallytypes.QueryClient
+	certificate certificatetypes.QueryClient
 
 	mu      sync.Mutex // guards senders and table
 	senders map[types.Account]*sender
@@ -115,6 +117,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		WithLegacyAmino(c.enc.Amino).WithClient(c.rpc).WithChainID(c.chain).WithKeyring(cfg.Keyring)
 	c.auth, c.bank = authtypes.NewQueryClient(c.ctx), banktypes.NewQueryClient(c.ctx)
 	c.device, c.credit, c.tally = devicetypes.NewQueryClient(c.ctx), credittypes.NewQueryClient(c.ctx), tallytypes.NewQueryClient(c.ctx)
+	c.certificate = certificatetypes.NewQueryClient(c.ctx)
 	return c, nil
 }
 

@@ -6,6 +6,8 @@
 // outputs tree of the header in which the day closed. The sheet commits to its lots by their digest; the lots themselves (at most
 // MaxLots) travel beside it. A chain that holds the header checks a sheet with one Merkle proof and the lots with one hash.
 //
+// What is issued of a sheet is cut into runs of an hour at most (Run), each named by where it begins (ID).
+//
 // The mechanism knows no sun: any device with a register that only rises can have its ranges certified.
 package lot
 
@@ -20,6 +22,12 @@ const Interval = 900
 
 // MaxLots bounds the lots of one sheet: the intervals of a day.
 const MaxLots = 96
+
+// maxK bounds intervals, so that their seconds stay far below 2⁶⁴.
+const maxK = 1 << 48
+
+// whole is all of something, in basis points.
+const whole = 10_000
 
 // tag is the first element of a sheet's encoding: it tells leaves of the outputs tree of one category apart.
 const tag = 2
@@ -64,14 +72,14 @@ func (l Lots) Total() uint64 {
 	return sum
 }
 
-// Check reports what is wrong with the form of l: a lot that is empty, out of order, or overlaps the one before.
+// Check reports what is wrong with the form of l: a lot that is empty, out of order, overlaps the one before, or is beyond all time.
 func (l Lots) Check() error {
 	if len(l) == 0 || len(l) > MaxLots {
 		return fmt.Errorf("%d lots, want 1 to %d", len(l), MaxLots)
 	}
 	for i := range l {
-		if l[i].From >= l[i].To {
-			return fmt.Errorf("lot %d is empty: [%d, %d)", i, l[i].From, l[i].To)
+		if l[i].From >= l[i].To || l[i].K > maxK {
+			return fmt.Errorf("lot %d is empty, or of no time: [%d, %d) of interval %d", i, l[i].From, l[i].To, l[i].K)
 		}
 		if i > 0 && (l[i].K < l[i-1].K || l[i].From < l[i-1].To) {
 			return fmt.Errorf("lot %d [%d, %d) of interval %d does not follow lot %d [%d, %d) of interval %d",
@@ -99,7 +107,7 @@ func Prefix(device types.Key) []byte {
 	return full[:1+1+2+len(device)]
 }
 
-// Decode reads a sheet. Every other encoding is refused.
+// Decode reads a sheet. Every other encoding is refused, and so is a zone that is no cell, or a share beyond the whole.
 func Decode(raw []byte) (*Sheet, error) {
 	s := new(Sheet)
 	if err := types.DecodeLimit(raw, s, maxSheet); err != nil {
@@ -107,6 +115,9 @@ func Decode(raw []byte) (*Sheet, error) {
 	}
 	if s.Tag != tag {
 		return nil, types.Refuse(types.BadEncoding, "lot: sheet: an output with tag %d, want %d", s.Tag, tag)
+	}
+	if s.Zone != 0 && !s.Zone.Valid() || s.Storage > whole {
+		return nil, types.Refuse(types.BadEncoding, "lot: sheet: zone %v, %d of 10,000 out of storage", s.Zone, s.Storage)
 	}
 	return s, nil
 }

@@ -104,6 +104,17 @@ const (
 	NoMisconduct     Reason = "no_misconduct"
 	Mismatch         Reason = "mismatch"
 	UnknownModel     Reason = "unknown_model"
+
+	UnknownCertificate   Reason = "certificate_unknown"
+	CertificateNotFinal  Reason = "certificate_not_final"
+	CertificateLapsed    Reason = "certificate_lapsed"
+	CertificateProof     Reason = "certificate_proof"
+	CertificateLots      Reason = "certificate_lots"
+	CertificateBelowMark Reason = "certificate_below_mark"
+	CertificateRange     Reason = "certificate_range"
+	CertificateHour      Reason = "certificate_hour"
+	CertificateRetired   Reason = "certificate_retired"
+	CertificateExpired   Reason = "certificate_expired"
 )
 
 // Reasons returns the table of the protocol's own reasons, in the order of the docs.
@@ -161,7 +172,7 @@ func Reasons() []ReasonInfo {
 		{DiskFull, "The disk is full.", "Free some space; nothing that was acknowledged is lost."},
 		{InsufficientFund, "The account does not hold enough STONE.", "Fund the account."},
 		{DeviceKnown, "The device is registered already.", "Nothing to do; changing its owner needs both owners."},
-		{NotOwner, "The sender is not the owner that the device or its statement names.", "Send it from the owner's account."},
+		{NotOwner, "The sender is not the owner that the device, its statement or the certificate names.", "Send it from the owner's account."},
 		{StatementExpired, "The claim statement can no longer be used.", "Let the device make a new one."},
 		{KeyTaken, "The key serves another account already.", "A key serves one account, once: make a new one."},
 		{UnknownVerifier, "The key is not a verifier's in that epoch.", "Set the validator's attestation key and wait one appeal window."},
@@ -176,5 +187,15 @@ func Reasons() []ReasonInfo {
 		{NoMisconduct, "What was shown proves no misconduct.", "Two different headers for one epoch, region and round, both signed, do."},
 		{UnknownModel, "No maker registered the model, or the maker itself.", "Register the model first, or give none."},
 		{Mismatch, "The header is not what its inputs give.", "Appeal it, with a bond, while its window is open."},
+		{UnknownCertificate, "No certificate has this id.", "An id is the device and the watt-hour at which the range begins; a part that was split off has its own."},
+		{CertificateNotFinal, "No final header of that epoch and region is there to prove the sheet against.", "Wait until its appeal window is closed; a skipped or voided epoch proves nothing."},
+		{CertificateLapsed, "The header is too old to issue certificates by.", "Issue within 35 days of the day's end; what was not issued by then never is."},
+		{CertificateProof, "The sheet and its siblings do not lead to the header's outputs root.", "Fetch the proof anew from a verifier, for the header's epoch and region."},
+		{CertificateLots, "The lots are not those that the sheet commits to.", "Show all lots of the sheet, in order, and no others."},
+		{CertificateBelowMark, "Certificates were issued up to a watt-hour beyond the first of these.", "Nothing to do if it was this sheet. Earlier days cannot be issued after later ones."},
+		{CertificateRange, "The place to split at is not inside the certificate's range.", "Name a watt-hour of the register between its first and its last."},
+		{CertificateHour, "The hour is not the one in which the certificate's energy was produced.", "Name that hour's first second, or 0 for no claim by the hour."},
+		{CertificateRetired, "The certificate is retired.", "Nothing to do: it is claimed for good."},
+		{CertificateExpired, "The certificate was not retired in time.", "Nothing to do: retire others before they expire."},
 	}
 }

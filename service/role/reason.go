@@ -66,6 +66,11 @@ var statuses = map[types.Reason]int{
 	types.HeaderTotals: http.StatusBadGateway, types.LowPower: http.StatusServiceUnavailable, types.AppealClosed: http.StatusConflict,
 	types.AppealKnown: http.StatusConflict, types.NoMisconduct: http.StatusBadRequest, types.Mismatch: http.StatusBadGateway,
 	types.UnknownModel: http.StatusNotFound,
+
+	types.UnknownCertificate: http.StatusNotFound, types.CertificateNotFinal: http.StatusConflict, types.CertificateLapsed: http.StatusConflict,
+	types.CertificateProof: http.StatusBadRequest, types.CertificateLots: http.StatusBadRequest, types.CertificateBelowMark: http.StatusConflict,
+	types.CertificateRange: http.StatusBadRequest, types.CertificateHour: http.StatusBadRequest, types.CertificateRetired: http.StatusConflict,
+	types.CertificateExpired: http.StatusConflict,
 }
 
 // Status returns the HTTP status of a reason at a gateway: from own, a category's table, or from the common one. It is 500 for what has

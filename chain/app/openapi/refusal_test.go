@@ -22,9 +22,9 @@ type walk struct {
 
 // followed are the folders whose functions are followed.
 var followed = []string{
-	"chain/x/credit/keeper", "chain/x/credit/types", "chain/x/device/keeper", "chain/x/device/types", "chain/x/reward/keeper",
+	"chain/x/certificate/keeper", "chain/x/certificate/types", "chain/x/credit/keeper", "chain/x/credit/types", "chain/x/device/keeper", "chain/x/device/types", "chain/x/reward/keeper",
 	"chain/x/reward/types", "chain/x/tally/keeper", "chain/x/tally/types",
-	"core/econ", "core/evidence", "core/beacon", "core/tally", "core/types",
+	"core/econ", "core/evidence", "core/beacon", "core/lot", "core/merkle", "core/tally", "core/types",
 }
 
 // stores are methods of collections, which share their names with methods of keepers.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	certificate "github.com/cairn-network/cairn/chain/x/certificate/types"
 	credit "github.com/cairn-network/cairn/chain/x/credit/types"
 	device "github.com/cairn-network/cairn/chain/x/device/types"
 	reward "github.com/cairn-network/cairn/chain/x/reward/types"
@@ -37,6 +38,7 @@ var modules = []moduleSpec{
 	{"device", device.DefaultParams(), "../../x/device/types/params.go"},
 	{"credit", credit.DefaultParams(), "../../x/credit/types/params.go"},
 	{"tally", tally.DefaultParams(), "../../x/tally/types/params.go"},
+	{"certificate", certificate.DefaultParams(), "../../x/certificate/types/params.go"},
 	{"reward", reward.ParamsOf(econ.Default()), "../../../core/econ/bounds.go"},
 }
 
@@ -74,6 +76,8 @@ func TestRefusals(t *testing.T) {
 		{"tally", "CommitTally"}:        {"header_leader", "header_round", "header_totals", "low_power"},
 		{"tally", "ClaimBatch"}:         {"already_claimed", "bad_claim", "not_final"},
 		{"tally", "ReportEquivocation"}: {"no_misconduct"},
+		{"certificate", "Issue"}:        {"certificate_below_mark", "certificate_lots", "certificate_not_final", "certificate_proof", "not_owner"},
+		{"certificate", "Retire"}:       {"certificate_expired", "certificate_hour", "certificate_retired", "certificate_unknown"},
 		{"reward", "UpdateParams"}:      {"param_step", "param_timelock", "param_wash"},
 	} {
 		got := w.of("chain/x/"+call[0]+"/keeper", call[1])
