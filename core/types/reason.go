@@ -75,6 +75,7 @@ const (
 	ParamStep        Reason = "param_step"
 	ParamWash        Reason = "param_wash"
 	ParamTimelock    Reason = "param_timelock"
+	ParamPending     Reason = "param_pending"
 	RegionSkipped    Reason = "region_skipped"
 	EconRange        Reason = "econ_range"
 	BadClaim         Reason = "bad_claim"
@@ -159,6 +160,7 @@ func Reasons() []ReasonInfo {
 		{ParamStep, "The parameter may move by a tenth per 720 epochs.", "Propose a smaller step."},
 		{ParamWash, "The split would let a customer who pays itself break even.", "Keep supplier, verifiers, treasury and bonus at 9,800 or below."},
 		{ParamTimelock, "The parameter was changed too recently.", "Wait for the lock to end."},
+		{ParamPending, "Another change of parameters waits for its time.", "Wait until it holds, or withdraw it first: decide the parameters that are in force."},
 		{RegionSkipped, "The region had no accepted header in this epoch.", "Nothing: receipts count in the next."},
 		{EconRange, "A computation would leave the range of its type.", "Report it: the item was skipped, the chain runs on."},
 		{BadClaim, "The leaf and its siblings do not lead to the header's devices root.", "Fetch the proof anew from a verifier."},

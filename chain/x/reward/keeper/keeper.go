@@ -7,7 +7,9 @@
 //
 // Parameters change through governance alone. A change is held against bounds, pace and timelock when it is decided, in
 // MsgUpdateParams, and takes force at the start of an epoch (Begin): the next, or if it loosens, after 28 days, because the
-// operators' chamber that could shorten that does not sit yet. A later decision replaces one that waits.
+// operators' chamber that could shorten that does not sit yet. One change waits at a time: each is a whole set of parameters, so that
+// a second one would undo the first, or be undone by it. Who wants another first withdraws the one that waits, by deciding the parameters
+// that are in force; one proposal can do both.
 package keeper
 
 import (

@@ -188,3 +188,67 @@ func TestParams(t *testing.T) {
 		t.Fatalf("daily %d", p.Daily)
 	}
 }
+
+// TestPending: what waits out its timelock is not replaced by what is decided meanwhile, only withdrawn, and then in so many words.
+func TestPending(t *testing.T) {
+	f := setup(t)
+	f.epoch = 100
+	loosen := func(p *types.Params) { p.Daily = 55 }
+	from, err := f.change(loosen)
+	f.must(err)
+	f.epoch = 300
+	for what, edit := range map[string]func(*types.Params){
+		"a change that loosens":          func(p *types.Params) { p.Shortfall, p.Outlier = 2, 160 },
+		"the same again, with new words": loosen,
+		"a change that tightens":         func(p *types.Params) { p.Spread = 27 },
+		"parameters out of bounds":       func(p *types.Params) { p.Burn++ },
+	} {
+		if _, err := f.change(edit); !errors.Is(err, core.ParamPending) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if p, err := f.k.Pending.Get(f.ctx); err != nil || p.From != uint64(from) || p.Params.Daily != 55 {
+		t.Fatalf("waits: %+v, %v", p, err)
+	}
+	if now, err := f.change(func(*types.Params) {}); err != nil || now != 300 {
+		t.Fatalf("withdrawn: %d, %v", now, err)
+	}
+	if has, err := f.k.Pending.Has(f.ctx); err != nil || has {
+		t.Fatal("it still waits")
+	}
+	if from, err = f.change(func(p *types.Params) { p.Spread = 27 }); err != nil || from != 301 { // as one proposal's second message
+		t.Fatalf("tightened from %d, %v", from, err)
+	}
+	f.must(f.k.Begin(f.ctx, 301))
+	f.epoch = 301
+	if p, _ := f.k.Economy(f.ctx); p.Spread != 27 || p.Daily != 50 {
+		t.Fatalf("spread %d, daily %d", p.Spread, p.Daily)
+	}
+	f.must(f.k.Begin(f.ctx, 100+econ.TimelockSilent)) // nothing comes back
+	if p, _ := f.k.Economy(f.ctx); p.Daily != 50 {
+		t.Fatal("what was withdrawn took force")
+	}
+	if _, err := f.change(func(p *types.Params) { p.Spread = 26 }); err != nil { // nothing waits
+		t.Fatal(err)
+	}
+}
+
+// TestDropped: a change that no longer passes when its time comes is dropped, and the chain goes on as it was.
+func TestDropped(t *testing.T) {
+	f := setup(t)
+	f.epoch = 100
+	from, err := f.change(func(p *types.Params) { p.Daily = 55 })
+	f.must(err)
+	p, err := f.k.Pending.Get(f.ctx)
+	f.must(err)
+	p.Params.Daily = 90 // no step: as if the bounds had moved in an upgrade
+	f.must(f.k.Pending.Set(f.ctx, p))
+	f.must(f.k.Begin(f.ctx, from))
+	if now, _ := f.k.Economy(f.ctx); now.Daily != 50 {
+		t.Fatalf("daily %d", now.Daily)
+	}
+	if has, _ := f.k.Pending.Has(f.ctx); has {
+		t.Fatal("it waits for ever")
+	}
+	f.must(f.k.Audit(f.ctx))
+}
