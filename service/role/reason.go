@@ -54,7 +54,7 @@ var statuses = map[types.Reason]int{
 	types.OrderLimit: http.StatusConflict, types.Superseded: http.StatusConflict, types.NotFinal: http.StatusConflict,
 	types.PricePaused: http.StatusServiceUnavailable, types.Slippage: http.StatusConflict, types.BuyWindow: http.StatusTooManyRequests,
 	types.BondLow: http.StatusConflict, types.BondExhausted: http.StatusConflict, types.ParamBound: http.StatusBadRequest,
-	types.ParamStep: http.StatusBadRequest, types.ParamWash: http.StatusBadRequest, types.ParamTimelock: http.StatusConflict,
+	types.ParamStep: http.StatusBadRequest, types.ParamWash: http.StatusBadRequest, types.ParamTimelock: http.StatusConflict, types.ParamPending: http.StatusConflict,
 	types.RegionSkipped: http.StatusServiceUnavailable, types.EconRange: http.StatusInternalServerError, types.BadClaim: http.StatusBadRequest,
 	types.AlreadyClaimed: http.StatusConflict, types.BusUnavailable: http.StatusServiceUnavailable, types.NotPermitted: http.StatusForbidden,
 	types.UnknownBlob: http.StatusNotFound, types.PortInUse: http.StatusInternalServerError, types.HomeUnwritable: http.StatusInternalServerError,
