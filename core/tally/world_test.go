@@ -25,6 +25,7 @@ type tester interface {
 type world struct {
 	t          tester
 	rules      *Rules
+	region     types.Region
 	state      *State
 	header     *Header
 	result     *Result
@@ -165,7 +166,7 @@ func (p *payer) pay(d *device, a *receipt.Ask, id types.SessionID, units uint64,
 
 // frame returns the frame of the epoch being collected.
 func (w *world) frame() *Frame {
-	f := &Frame{Chain: testChain, Epoch: w.epoch, Leader: key("verifier", 0).Public(), VRF: make([]byte, 80),
+	f := &Frame{Chain: testChain, Epoch: w.epoch, Region: w.region, Leader: key("verifier", 0).Public(), VRF: make([]byte, 80),
 		Seed: types.Sum([]byte("seed"), binary.BigEndian.AppendUint64(nil, uint64(w.epoch))), Challenged: true,
 		Time: uint64(w.epoch) * 3600, PreviousEpoch: w.state.Epoch(), Fold: w.fold, Params: w.params, MinOpening: w.minOpening}
 	if w.header != nil {
