@@ -24,6 +24,7 @@ func twoRegions(t *testing.T) (f *fixture, devices [2]core.Key) {
 	}
 	devices[x], devices[y] = f.register(1, berlin), f.register(2, vienna)
 	f.buy(0)
+	f.buy(0) // twice as many as in the other
 	f.buy(1)
 	return f, devices
 }
