@@ -14,7 +14,7 @@ import (
 // Cross compares devices and clears the region: who has which meter, what neighbours make likely, which days close; then the intervals
 // that are over, neighbours first and certificates after; last, what nobody bought becomes lots.
 func (v Verifier) Cross(in *tally.CrossInput) *tally.CrossOutput {
-	c := &crossing{in: in, rules: v, market: rulesOf(in.Params.Rules), skies: map[types.Cell]*sky{}, out: &tally.CrossOutput{}}
+	c := &crossing{in: in, rules: v, market: rulesOf(in.Params.Rules), places: map[types.Cell]*Place{}, out: &tally.CrossOutput{}}
 	c.done = c.market.Clock.Done(in.Time)
 	c.peers = newPeers(&c.rules.limits, in.Cells)
 	c.gather()
@@ -43,7 +43,7 @@ type crossing struct {
 	done    uint64 // the first interval that is not over
 	members []member
 	byKey   map[types.Key]*member
-	skies   map[types.Cell]*sky
+	places  map[types.Cell]*Place
 	peers   *peers
 	out     *tally.CrossOutput
 	bytes   int // of out.Outputs
@@ -57,7 +57,7 @@ type crossing struct {
 type member struct {
 	device   *tally.Device
 	zone     types.Cell
-	sky      *sky
+	place    *Place // the zone's: it has no altitude
 	state    *State
 	line     []byte // as Verify left it
 	flows    []Flow
@@ -81,9 +81,9 @@ func (c *crossing) gather() {
 			continue
 		}
 		m := member{device: sum.Device, zone: sum.Device.Cell.Parent(3), state: state, line: line, flows: flows, sold: make([]uint64, len(flows))}
-		if m.sky = c.skies[m.zone]; m.sky == nil {
-			m.sky = newSky(m.zone)
-			c.skies[m.zone] = m.sky
+		if m.place = c.places[m.zone]; m.place == nil {
+			p := PlaceOf(m.zone, 0)
+			m.place, c.places[m.zone] = &p, &p
 		}
 		m.parts = m.segments()
 		c.members = append(c.members, m)

@@ -28,7 +28,7 @@ func (m *member) segments() []segment {
 	day, pv := m.state.Day, m.state.PV
 	for i := range m.flows {
 		f := &m.flows[i]
-		d := max(m.sky.day(f.K), day)
+		d := max(m.place.day(f.K), day)
 		if d > day {
 			day, pv = d, 0
 		}
@@ -148,7 +148,7 @@ func (c *crossing) neighbours(m *member, part *segment) (day, base uint64, ok bo
 }
 
 // today returns the day in which a device's last interval that is over lies.
-func (c *crossing) today(m *member) uint32 { return m.sky.day(c.done - min(c.done, 1)) }
+func (c *crossing) today(m *member) uint32 { return m.place.day(c.done - min(c.done, 1)) }
 
 // close ends the day that runs and begins another.
 func (c *crossing) close(s *State, next uint32) closing {

@@ -1,9 +1,9 @@
 package energy
 
 import (
-	"math/bits"
-
 	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/fixed"
+	"github.com/cairn-network/cairn/core/types"
 )
 
 // flow judges an interval that is over. Each watt-hour that the export register counted is accepted, netted, or counted in one sum of
@@ -101,36 +101,30 @@ func (j *judge) bound(f *Flow) uint64 {
 	if s.Site.PDC == 0 {
 		return 0
 	}
-	if j.sky == nil {
-		j.sky = newSky(j.in.Device.Cell)
-	}
 	env := s.Envelope(&j.rules.limits)
 	if !j.rules.on(ruleEnvelope) {
 		env = econ.Bps
 	}
 	most := uint64(0)
 	for n := range uint64(f.Span) {
-		b := j.sky.brightest(f.K-n, s.Site.Altitude)
-		most += bound(&s.Site, b, env)
-		if b > j.rules.limits.Bright {
+		b := j.brightest(f.K - n)
+		most += Limit(uint64(s.Site.PDC), uint64(s.Site.PAC), b, types.Bp(env))
+		if b > fixed.Num(j.rules.limits.Bright)*fixed.One {
 			f.Bright = true
 			if f.Span == 1 {
-				f.Ratio = ratio(f.PV, s.Site.PDC, b)
+				f.Ratio = uint16(min(Performance(f.PV, uint64(s.Site.PDC), b), econ.Bps))
 			}
 		}
 	}
 	return most
 }
 
-// ratio returns how much of what pdc watts of panels can make of b W/m² in a quarter hour was made, in bp up to 10,000.
-func ratio(pv uint64, pdc uint32, b int64) uint16 {
-	hi, lo := bits.Mul64(pv, 4*1000*econ.Bps)
-	d := uint64(pdc) * uint64(b) // below 2²⁷ · 2¹²
-	if hi >= d {
-		return econ.Bps
+// brightest returns the most that the sun can give at the device's place in interval k.
+func (j *judge) brightest(k uint64) fixed.Num {
+	if altitude := j.state.Site.Altitude; j.sky == nil || altitude != j.altitude {
+		j.sky, j.altitude, j.place = new(Sky), altitude, PlaceOf(j.in.Device.Cell, altitude)
 	}
-	q, _ := bits.Div64(hi, lo, d)
-	return uint16(min(q, econ.Bps))
+	return j.sky.Most(&j.place, k)
 }
 
 // Envelope returns how much of the bound for ideal panels the device's own may reach, in bp: after commissioning a little more than they

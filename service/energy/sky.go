@@ -37,8 +37,8 @@ const (
 
 // Place is where a site stands under the sky, as far as the bound needs it. It is a value: equal places have equal skies.
 type Place struct {
-	at  types.Vector
-	day int64 // seconds that the sun's mean time is ahead of Greenwich's, rounded down
+	at    types.Vector
+	ahead int64 // seconds that the sun's mean time is ahead of Greenwich's, rounded down
 
 	// The formulas' terms that depend on the altitude alone; those in AM have taken in f1.
 	all, allAM       fixed.Num // e = all·e^(−allAM·AM)
@@ -46,9 +46,14 @@ type Place struct {
 	directShare      fixed.Num // … or e·directShare
 }
 
-// PlaceAt returns the place in a direction from the earth's centre, most often that of its cell of resolution 3, so that nobody can
-// lie within a cell, at an altitude in metres, taken as 0 to 100·MaxAltitude. What is no direction, such as the centre of
-// an invalid cell, has no sun.
+// PlaceOf returns where a device that is registered in a cell stands for the bound: in the middle of the cell of resolution 3 around
+// it, so that nobody gains by lying about where in that cell it is, at an altitude in hundreds of metres.
+func PlaceOf(cell types.Cell, altitude uint8) Place {
+	return PlaceAt(cell.Parent(3).Center(), 100*int64(altitude))
+}
+
+// PlaceAt returns the place in a direction from the earth's centre, at an altitude in metres, taken as 0 to 100·MaxAltitude. What is no
+// direction, such as the centre of an invalid cell, has no sun.
 func PlaceAt(at types.Vector, altitude int64) Place {
 	if !direction(at) {
 		at = types.Vector{}
@@ -58,7 +63,7 @@ func PlaceAt(at types.Vector, altitude int64) Place {
 	longitude, _ := bits.Mul64(uint64(fixed.Longitude(at)+fixed.Turn(1)<<63), meanDay)
 	return Place{
 		at:          at,
-		day:         int64(longitude) - meanDay/2,
+		ahead:       int64(longitude) - meanDay/2,
 		all:         868*fixed.One/1000 + alt*509/10_000_000,
 		allAM:       (387*fixed.One/10_000 + alt*392/10_000_000).Mul(f1 + f2).Mul(f1),
 		direct:      664*fixed.One/1000 + (163 * fixed.One / 1000).Div(f1),
@@ -89,18 +94,23 @@ const meanDay = 86_400
 // Day returns the solar day that a Unix second lies in: it begins at midnight of the place's mean solar time and counts from the
 // one that was under way, or began, in Greenwich at 1970-01-01 00:00. It is ⌊(unix + longitude/15 h)/86400⌋.
 func (p *Place) Day(unix int64) int64 {
-	// The day's number and the second of the day apart, so that no sum overflows. p.day is within ±43,200.
+	// The day's number and the second of the day apart, so that no sum overflows. p.ahead is within ±43,200.
 	n, s := unix/meanDay, unix%meanDay
 	if s < 0 {
 		n, s = n-1, s+meanDay
 	}
-	switch s += p.day; {
+	switch s += p.ahead; {
 	case s < 0:
 		n--
 	case s >= meanDay:
 		n++
 	}
 	return n
+}
+
+// day returns the solar day in which interval k begins, as states keep it: from 0 to 2³² − 1.
+func (p *Place) day(k uint64) uint32 {
+	return uint32(min(max(p.Day(int64(min(k, 1<<48)*lot.Interval)), 0), 1<<32-1))
 }
 
 // Bound returns the cosine of the sun's zenith angle at a Unix second and the most that the sun can give a panel then, in W/m², both

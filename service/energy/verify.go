@@ -77,12 +77,14 @@ func (v Verifier) Verify(in *tally.Input) *tally.Output {
 
 // judge is one call of Verify.
 type judge struct {
-	in    *tally.Input
-	rules Verifier
-	state *State
-	done  uint64 // the first interval that is not over
-	sky   *sky   // nil until it is asked
-	out   *tally.Output
+	in       *tally.Input
+	rules    Verifier
+	state    *State
+	done     uint64 // the first interval that is not over
+	sky      *Sky   // nil until it is asked
+	place    Place
+	altitude uint8 // of place, in hundreds of metres
+	out      *tally.Output
 }
 
 // on reports whether a check is made.

@@ -160,8 +160,8 @@ func (d *device) hand(records ...Record) {
 
 // sunny is what a house with an honest roof does in interval k: 55 % of the bound for ideal panels, less a load of load Wh.
 func (d *device) sunny(k uint64, load uint64) flows {
-	b := newSky(d.reg.Cell).brightest(k, d.site.Altitude)
-	pv := uint64(d.site.PDC) * uint64(b) * 55 / 400000
+	place := PlaceOf(d.reg.Cell, d.site.Altitude)
+	pv := uint64(d.site.PDC) * uint64(place.Most(k)>>30) * 55 / 400000
 	f := flows{pv: pv}
 	if pv > load {
 		f.exp = pv - load
