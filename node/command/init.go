@@ -37,8 +37,8 @@ what it means above it, and can be edited there. Run again, it keeps the key and
 
 The join file comes from the network (cairn up writes join.json into its home). It names the bus and the
 verifiers that the device believes at first, so take it from somebody you trust.`,
-		Example: "  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff\n" +
-			"  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff --offer storage='{\"listen\":\":7440\",\"address\":\"home.example.org:7440\",\"capacity_bytes\":500000000000,\"price\":2083333}'",
+		Example: "  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff --set storage.address=home.example.org:7440\n" +
+			"  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff --offer storage --set storage.listen=127.0.0.1:7440",
 	}
 	f := c.Flags()
 	f.String("join", "", "the network's join file, - for standard input")
@@ -47,6 +47,7 @@ verifiers that the device believes at first, so take it from somebody you trust.
 	f.Uint16("region", 0, "the region of that cell")
 	f.Uint64("model", 0, "the device's registered model, 0 for none")
 	f.StringArray("offer", nil, "provide CATEGORY, or CATEGORY=JSON with other settings than proposed (repeatable; default: ask)")
+	f.StringArray("set", nil, "change a proposed setting: CATEGORY.NAME=VALUE (repeatable)")
 	f.Bool("yes", false, "offer everything that was found, without asking")
 	f.String("listen", defaultListen, "where status and metrics are served, \"\" for nowhere")
 	jsonFlag(c)
@@ -184,12 +185,47 @@ func offersOf(c *cobra.Command, makers []role.Maker, home string) (map[string]no
 		case !wanted && !yes && !confirm(c.Context(), asks, answers, "           share it? [Y/n] "):
 			continue
 		}
+		if found, err = changed(c, name, found); err != nil {
+			return nil, err
+		}
 		if _, err := m.New(found); err != nil {
-			return nil, advice{fmt.Errorf("init: %s: %w", name, err), "name the settings: --offer " + name + "='{…}'; proposed are " + string(found)}
+			return nil, advice{fmt.Errorf("init: %w", err), fmt.Sprintf("change it with --set %s.NAME=VALUE; the settings are %s", name, found)}
 		}
 		offers[name] = found
 	}
 	return offers, nil
+}
+
+// changed applies the --set flags of a category to its settings.
+func changed(c *cobra.Command, category string, offer node.Offers) (node.Offers, error) {
+	list, _ := c.Flags().GetStringArray("set")
+	for _, text := range list {
+		path, value, ok := strings.Cut(text, "=")
+		of, name, dotted := strings.Cut(path, ".")
+		if !ok || !dotted {
+			return nil, usage{c.CommandPath(), fmt.Errorf("%s: --set %s: want CATEGORY.NAME=VALUE", c.CommandPath(), text)}
+		}
+		if of != category {
+			continue
+		}
+		all := map[string]json.RawMessage{}
+		if err := json.Unmarshal(offer, &all); err != nil {
+			return nil, fmt.Errorf("init: settings of %s: %w", category, err)
+		}
+		all[name] = json.RawMessage(value)
+		if !json.Valid(all[name]) {
+			quoted, err := json.Marshal(value) // a word is text
+			if err != nil {
+				return nil, fmt.Errorf("init: --set %s: %w", text, err)
+			}
+			all[name] = quoted
+		}
+		var err error
+		if offer, err = json.Marshal(all); err != nil {
+			return nil, fmt.Errorf("init: settings of %s: %w", category, err)
+		}
+	}
+	return offer, nil
 }
 
 // namedOffers reads the --offer flags. An offer without settings is nil.
