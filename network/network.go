@@ -217,7 +217,11 @@ func (n *Network) startChain(ctx context.Context) error {
 			return fmt.Errorf("network: validator %d has no block after %v", i, startTimeout)
 		}
 	}
-	n.cfg.Progress(Step{Text: fmt.Sprintf("chain %s produces blocks: %d validators, one every %v", n.layout.ChainID, n.layout.Validators, n.cfg.BlockTime), Done: true})
+	validators := "1 validator"
+	if n.layout.Validators != 1 {
+		validators = fmt.Sprintf("%d validators", n.layout.Validators)
+	}
+	n.cfg.Progress(Step{Text: fmt.Sprintf("chain %s produces blocks: %s, one block every %v", n.layout.ChainID, validators, n.cfg.BlockTime), Done: true})
 	return nil
 }
 

@@ -15,6 +15,8 @@ import (
 
 	"github.com/cairn-network/cairn/chain/app/command"
 	"github.com/cairn-network/cairn/internal/buildinfo"
+	device "github.com/cairn-network/cairn/node/command"
+	"github.com/cairn-network/cairn/service/all/provider"
 )
 
 func main() {
@@ -29,6 +31,9 @@ func run(ctx context.Context, args []string) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "cairn:", err)
 		return 1
+	}
+	if len(args) > 0 && args[0] == "node" { // it has its own way to say what went wrong
+		return device.Run(ctx, root, args, os.Stderr)
 	}
 	root.SetArgs(args)
 	err = root.ExecuteContext(ctx)
@@ -81,5 +86,8 @@ func newRoot() (*cobra.Command, error) {
 		}
 		root.AddCommand(c)
 	}
+	node := device.New(provider.Makers())
+	node.GroupID = "network"
+	root.AddCommand(node)
 	return root, nil
 }

@@ -109,11 +109,17 @@ type storePriced struct {
 }
 
 func (p *storePriced) String() string {
-	read := dollars(p.Read)
-	if p.ReadMax > p.Read {
-		read += " to " + dollars(p.ReadMax)
+	amount := func(c types.Credit) string {
+		if c == 0 {
+			return "less than $0.000001"
+		}
+		return dollars(c)
 	}
-	return fmt.Sprintf("price: %s for each epoch that %s are held, %s for each time they are read", dollars(p.Epoch), bytesOf(p.Bytes), read)
+	read := amount(p.Read)
+	if p.ReadMax > p.Read {
+		read += " to " + amount(p.ReadMax)
+	}
+	return fmt.Sprintf("price: %s for each epoch that %s are held, %s for each time they are read", amount(p.Epoch), bytesOf(p.Bytes), read)
 }
 
 func (a *api) storePrice(ctx context.Context, profile string, size int64) (*storePriced, error) {

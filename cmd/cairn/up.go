@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -57,6 +58,9 @@ func up(c *cobra.Command, _ []string) error {
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "Cairn in %s (test keyring: unencrypted, for this machine only)\n", home)
 	n, err := network.Start(c.Context(), cfg)
+	if types.ReasonOf(err) == types.PortInUse {
+		return advice{err, "name another port: " + c.CommandPath() + " --listen 127.0.0.1:0 takes a free one"}
+	}
 	if err != nil {
 		return err
 	}
@@ -99,26 +103,27 @@ func cmpCause(ctx context.Context, err error) error {
 	return err
 }
 
+// welcome says where the page is and what to try next, as somebody in this shell can type it.
 func welcome(w io.Writer, s *network.Summary, home string) {
+	program := os.Args[0]
+	if found, err := exec.LookPath(filepath.Base(program)); err == nil && sameFile(found, program) {
+		program = filepath.Base(program) // the shell finds it by name
+	}
 	flag := ""
 	if user, err := os.UserHomeDir(); err != nil || home != filepath.Join(user, ".cairn") {
 		flag = " --home " + home
 	}
-	fmt.Fprintf(w, `
-  page  %s
-
-  try   cairn%[2]s store put FILE
-        cairn%[2]s store list
-        cairn%[2]s device list
-        cairn%[2]s credit show
-        cairn%[2]s tally list
-
-  Ctrl-C stops it.
-
-`, s.Page, "")
-	if flag != "" {
-		fmt.Fprintf(w, "  (add%s, or: export CAIRN_HOME=%s)\n\n", flag, home)
+	fmt.Fprintf(w, "\n  page  %s\n\n  try, in another terminal:\n\n", s.Page)
+	for _, line := range []string{"store put FILE", "store list", "device list", "credit show", "tally list"} {
+		fmt.Fprintf(w, "        %s %s%s\n", program, line, flag)
 	}
+	fmt.Fprintf(w, "\n  Ctrl-C stops it.\n\n")
+}
+
+func sameFile(a, b string) bool {
+	one, err1 := os.Stat(a)
+	two, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(one, two)
 }
 
 // live shows where the network stands until ctx ends.
