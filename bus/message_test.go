@@ -289,7 +289,7 @@ func TestSubjects(t *testing.T) {
 	}
 	for _, subject := range []string{
 		bus.SubmitSubject(k, 65535), bus.AckSubject(k, k), bus.QuerySubject(k, 0, bus.QueryRefusals), bus.FindSubject(k),
-		bus.ChunkSubject(k, k), bus.AskSubject(k, 3, 1), bus.ReceiptSubject(k, k, types.SessionID{1}), bus.RouteSubject(k, "realm", "x"),
+		bus.ChunkSubject(k, k), bus.AskSubject(k, 3, 1), bus.ReceiptSubject(k, k, types.SessionID{1}),
 		bus.NoticeSubject(k, 0), bus.HeldSubject(k, 0), bus.HandoverSubject(k, 0), bus.ProposalSubject(k, 0), bus.SignatureSubject(k, 0), bus.KeepSubject(k),
 	} {
 		if !bus.ValidSubject(subject) || bus.Owner(subject) != word {
@@ -308,6 +308,25 @@ func TestSubjects(t *testing.T) {
 	} {
 		if got := bus.Match(c.pattern, c.subject); got != c.want {
 			t.Errorf("%s fits %s: %v", c.subject, c.pattern, got)
+		}
+	}
+}
+
+// TestOnlyDefinedSubjectsArePublished: whatever anybody may keep on the bus has a message that is defined for it.
+func TestOnlyDefinedSubjectsArePublished(t *testing.T) {
+	k := bustest.Key(1).Public()
+	defined := map[string]bool{}
+	for _, subject := range []string{
+		bus.AskSubject(k, 3, 1), bus.ReceiptSubject(k, k, types.SessionID{1}), bus.NoticeSubject(k, 0), bus.HeldSubject(k, 0),
+		bus.HandoverSubject(k, 0), bus.ProposalSubject(k, 0), bus.SignatureSubject(k, 0),
+	} {
+		defined[strings.Join(strings.Split(subject, ".")[:2], ".")] = true
+	}
+	for _, role := range []bus.Role{bus.RoleDevice, bus.RolePayer, bus.RoleGateway, bus.RoleVerifier} {
+		for _, pattern := range bus.Publishes(role, k) {
+			if words := strings.Split(pattern, "."); words[0] == bus.Last && !defined[words[0]+"."+words[1]] {
+				t.Errorf("%v may publish %s, which means nothing", role, pattern)
+			}
 		}
 	}
 }

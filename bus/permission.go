@@ -39,7 +39,7 @@ func Publishes(role Role, key types.Key) []string {
 	case RoleDevice:
 		return append(asks, "last.ask."+w+".*.*")
 	case RolePayer, RoleGateway:
-		return append(asks, "last.receipt."+w+".*.*", "last.route."+w+".*.*")
+		return append(asks, "last.receipt."+w+".*.*")
 	case RoleVerifier:
 		return append(asks, "ack."+w+".*", "last.notice."+w+".*", "last.held."+w+".*", "last.handover."+w+".*",
 			"last.proposal."+w+".*", "last.signature."+w+".*", inbox+".>")

@@ -20,7 +20,6 @@ import (
 //	last.notice.<verifier>.<region>             Notice
 //	last.ask.<device>.<category>.<class>        receipt.SignedAsk
 //	last.receipt.<publisher>.<payer>.<session>  receipt.Signed
-//	last.route.<publisher>.<kind>.<id>          a route
 //	last.held.<verifier>.<region>               Held
 //	last.handover.<verifier>.<region>           Handover
 //	last.proposal.<verifier>.<region>           Proposal
@@ -100,11 +99,6 @@ func ReceiptSubject(publisher, payer types.Key, session types.SessionID) string 
 // ReceiptOf is the subject of a receipt.
 func ReceiptOf(publisher types.Key, r *receipt.Receipt) string {
 	return ReceiptSubject(publisher, r.Payer, r.Session)
-}
-
-// RouteSubject is where publisher keeps a route of a kind; id is one word.
-func RouteSubject(publisher types.Key, kind, id string) string {
-	return "last.route." + Word(publisher) + "." + kind + "." + id
 }
 
 // NoticeSubject is where a verifier keeps its newest notice.
