@@ -30,7 +30,7 @@ keyring that only you can read: this is a network to try things on, not one to k
 	}
 	c.Flags().Int("validators", 0, "validators, each with a verifier (default 1; fixed once the home exists)")
 	c.Flags().Int("nodes", 0, "devices (default 8; may grow)")
-	c.Flags().String("listen", "", "where page and API listen (default 127.0.0.1:8420, or the port before)")
+	c.Flags().String("listen", "", "where page and API listen (default 127.0.0.1:8420; port 0 takes a free one)")
 	c.Flags().Duration("block-time", 0, "time between blocks of a new network (default 400ms)")
 	c.Flags().Bool("once", false, "stop after the first round")
 	c.Flags().String("log", "", "write a log to this file (default HOME/cairn.log)")
