@@ -96,7 +96,9 @@ func (p *peers) ranking(at rank) *ranking {
 			list = append(list, s)
 		}
 	}
-	slices.SortFunc(list, func(a, b standing) int { return cmp.Or(cmp.Compare(a.value, b.value), bytes.Compare(a.key[:], b.key[:])) })
+	slices.SortFunc(list, func(a, b standing) int {
+		return cmp.Or(cmp.Compare(a.value, b.value), bytes.Compare(a.key[:], b.key[:]))
+	})
 	for i := range list {
 		r.values = append(r.values, list[i].value)
 		r.own[list[i].owner] = append(r.own[list[i].owner], i)

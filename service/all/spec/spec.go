@@ -7,6 +7,7 @@ package spec
 import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service"
+	"github.com/cairn-network/cairn/service/energy"
 	"github.com/cairn-network/cairn/service/storage"
 )
 
@@ -16,6 +17,7 @@ import (
 func Categories() []service.Verifier {
 	return []service.Verifier{
 		storage.New(),
+		energy.New(),
 	}
 }
 
