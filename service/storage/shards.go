@@ -97,7 +97,7 @@ func (s *Shards) fits(shard Shard) error {
 	if at, ok := s.slots[shard.ID]; ok {
 		return fmt.Errorf("shard %s is in slot %d already: %w", shard.ID, at, ErrOp)
 	}
-	if len(s.list) >= MaxShards-1 {
+	if uint64(len(s.list)) >= MaxShards-1 {
 		return fmt.Errorf("%d shards already: %w", len(s.list), ErrOp)
 	}
 	return nil

@@ -151,7 +151,7 @@ var ErrDamaged = errors.New("shard is damaged")
 func Open(cfg Config, log *slog.Logger) (*Store, error) {
 	cfg = cfg.withDefaults()
 	if cfg.LogSize < headerSize+storage.MaxShard || cfg.LogSize > 2<<30 {
-		return nil, fmt.Errorf("shardlog: log size %d: want %d to %d", cfg.LogSize, headerSize+storage.MaxShard, 2<<30)
+		return nil, fmt.Errorf("shardlog: log size %d: want %d to %d", cfg.LogSize, headerSize+storage.MaxShard, int64(2<<30))
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("shardlog: make directory: %w", err)
