@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,6 +11,7 @@ import (
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/ledger/ledgertest"
 )
 
 // TestExport exports a chain with everything in flight: a final header, one that was skipped, one under appeal with a vote cast, one in
@@ -29,6 +31,13 @@ func TestExport(t *testing.T) {
 		p.must(err)
 		if got.Status != want {
 			t.Fatalf("epoch %d is %s, want %s", e, got.Status, want)
+		}
+	}
+	ep, err := p.real.Epoch(t.Context(), 9)
+	p.must(err)
+	for _, k := range ep.Params {
+		if want := k.Category == ledgertest.Category; bytes.Equal(k.Rules, testRules) != want || len(k.Rules) > 0 != want {
+			t.Fatalf("%s has rules of %d bytes", k.Category, len(k.Rules))
 		}
 	}
 	forked, err := p.chain.Fork(t.TempDir())

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 	"time"
@@ -75,6 +76,9 @@ func made(t testing.TB, validators int, epoch uint64) *chain {
 	return c
 }
 
+// testRules are the rules of the category with a bond, and of no other.
+var testRules = bytes.Repeat([]byte("rules"), 1000)
+
 // edit sets short epochs, verifiers that count from the first one on, and a category with a bond.
 func (c *chain) edit(cdc codec.Codec, s app.State, list []local.Validator, epoch uint64) error {
 	var tally tallytypes.GenesisState
@@ -96,6 +100,7 @@ func (c *chain) edit(cdc codec.Codec, s app.State, list []local.Validator, epoch
 	for i := range reward.Params.Categories {
 		if k := &reward.Params.Categories[i]; k.Category == uint32(ledgertest.Category) {
 			k.Quota, k.Target = 1<<44, "1000000000000000000" // a bond of about 25 STONE
+			k.Rules = testRules
 		}
 	}
 	s[rewardtypes.ModuleName] = cdc.MustMarshalJSON(&reward)

@@ -132,7 +132,7 @@ func epoch(p *tallytypes.Epoch) (*ledger.Epoch, error) {
 	for _, k := range p.Categories {
 		out.Params = append(out.Params, tally.Params{
 			Category: types.Category(k.Category), Quota: k.Quota, Threshold: k.Threshold, Hex: uint8(k.Hex),
-			Bond: types.Ustone(k.Bond), Penalty: types.Ustone(k.Penalty),
+			Bond: types.Ustone(k.Bond), Penalty: types.Ustone(k.Penalty), Rules: k.Rules,
 		})
 	}
 	for i := range p.Verifiers {

@@ -6,10 +6,10 @@
 // x/distribution shares it out like fees. Fees of the epoch lower that part: the module counts them as they come in.
 //
 // Parameters change through governance alone. A change is held against bounds, pace and timelock when it is decided, in
-// MsgUpdateParams, and takes force at the start of an epoch (Begin): the next, or if it loosens, after 28 days, because the
-// operators' chamber that could shorten that does not sit yet. One change waits at a time: each is a whole set of parameters, so that
-// a second one would undo the first, or be undone by it. Who wants another first withdraws the one that waits, by deciding the parameters
-// that are in force; one proposal can do both.
+// MsgUpdateParams, and takes force at the start of an epoch (Begin): the next, or if it loosens or touches a category's own rules, after
+// 28 days, because the operators' chamber that could shorten that does not sit yet. One change waits at a time: each is a whole set of
+// parameters, so that a second one would undo the first, or be undone by it. Who wants another first withdraws the one that waits, by
+// deciding the parameters that are in force; one proposal can do both.
 package keeper
 
 import (
@@ -90,16 +90,27 @@ func (k Keeper) Economy(ctx context.Context) (econ.Params, error) {
 
 // Hex returns the H3 resolution at which a category counts density.
 func (k Keeper) Hex(ctx context.Context, c core.Category) (uint8, error) {
+	row, err := k.category(ctx, c)
+	return uint8(row.Hex), err
+}
+
+// Rules returns a category's own rules; empty for those of its program.
+func (k Keeper) Rules(ctx context.Context, c core.Category) ([]byte, error) {
+	row, err := k.category(ctx, c)
+	return row.Rules, err
+}
+
+func (k Keeper) category(ctx context.Context, c core.Category) (types.Category, error) {
 	p, err := k.Params.Get(ctx)
 	if err != nil {
-		return 0, err
+		return types.Category{}, err
 	}
 	for _, row := range p.Categories {
 		if row.Category == uint32(c) {
-			return uint8(row.Hex), nil
+			return row, nil
 		}
 	}
-	return 0, core.Refuse(core.UnknownCategory, "%s", c)
+	return types.Category{}, core.Refuse(core.UnknownCategory, "%s", c)
 }
 
 // Emit mints for an epoch. supply is the bank's before anything of the epoch was minted. The bonus and all categories' amounts are

@@ -1,6 +1,7 @@
 package keeper_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/cairn-network/cairn/chain/x/reward/keeper"
 	"github.com/cairn-network/cairn/chain/x/reward/types"
 	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/tally"
 	core "github.com/cairn-network/cairn/core/types"
 )
 
@@ -140,6 +142,7 @@ func TestParams(t *testing.T) {
 		{"another unit", func(p *types.Params) { p.Categories[0].Unit++ }, core.ParamBound},
 		{"another resolution", func(p *types.Params) { p.Categories[0].Hex++ }, core.ParamBound},
 		{"a weight that is no number", func(p *types.Params) { p.Categories[0].Target = "-1" }, core.ParamBound},
+		{"long rules", func(p *types.Params) { p.Categories[1].Rules = make([]byte, tally.MaxRules+1) }, core.ParamBound},
 		{"a category less", func(p *types.Params) { p.Categories = p.Categories[1:] }, core.ParamBound},
 	} {
 		if _, err := f.change(c.edit); !errors.Is(err, c.want) {
@@ -251,4 +254,43 @@ func TestDropped(t *testing.T) {
 		t.Fatal("it waits for ever")
 	}
 	f.must(f.k.Audit(f.ctx))
+}
+
+// TestRules: a category's own rules wait for the timelock, whatever else changes with them, and then hold for that category alone.
+func TestRules(t *testing.T) {
+	f := setup(t)
+	f.epoch = 100
+	rules := bytes.Repeat([]byte{7}, tally.MaxRules)
+	edit := func(p *types.Params) { p.Spread, p.Categories[1].Rules = 27, rules }
+	category := core.Category(types.ParamsOf(econ.Default()).Categories[1].Category)
+	from, err := f.change(edit)
+	if err != nil || from != 100+econ.TimelockSilent {
+		t.Fatalf("rules from epoch %d, %v", from, err)
+	}
+	f.must(f.k.Begin(f.ctx, from-1))
+	if got, err := f.k.Rules(f.ctx, category); err != nil || len(got) != 0 {
+		t.Fatalf("the timelock opened early: %x, %v", got, err)
+	}
+	f.must(f.k.Begin(f.ctx, from))
+	for _, row := range types.ParamsOf(econ.Default()).Categories {
+		got, err := f.k.Rules(f.ctx, core.Category(row.Category))
+		if want := core.Category(row.Category) == category; err != nil || bytes.Equal(got, rules) != want || len(got) > 0 != want {
+			t.Errorf("%s: rules of %d bytes, %v", core.Category(row.Category), len(got), err)
+		}
+	}
+	if _, err := f.k.Rules(f.ctx, 999); !errors.Is(err, core.UnknownCategory) {
+		t.Errorf("rules of a category that is not there: %v", err)
+	}
+	f.epoch = from
+	from, err = f.change(edit) // the same rules
+	if err != nil || from != f.epoch+1 {
+		t.Errorf("unchanged rules wait until epoch %d, %v", from, err)
+	}
+	g, err := f.k.ExportGenesis(f.ctx)
+	f.must(err)
+	again := f.keeper(escrow)
+	f.must(again.InitGenesis(f.ctx, g))
+	if got, err := again.Rules(f.ctx, category); err != nil || !bytes.Equal(got, rules) {
+		t.Errorf("imported rules of %d bytes, %v", len(got), err)
+	}
 }

@@ -18,8 +18,8 @@ type server struct{ Keeper }
 // NewMsgServer returns what handles the module's messages.
 func NewMsgServer(k Keeper) types.MsgServer { return server{k} }
 
-// UpdateParams decides a change of parameters. What loosens waits for the timelock; everything else begins with the next epoch. While a
-// change waits, only its withdrawal is taken.
+// UpdateParams decides a change of parameters. What loosens waits for the timelock, and so do categories' own rules, of which nobody here
+// can tell; everything else begins with the next epoch. While a change waits, only its withdrawal is taken.
 func (s server) UpdateParams(ctx context.Context, msg *types.MsgUpdateParams) (*types.MsgUpdateParamsResponse, error) {
 	if msg.Authority != s.authority {
 		return nil, fmt.Errorf("%w: want %s, have %s", govtypes.ErrInvalidSigner, s.authority, msg.Authority)
@@ -49,7 +49,11 @@ func (s server) UpdateParams(ctx context.Context, msg *types.MsgUpdateParams) (*
 		return nil, err
 	}
 	from := now + 1
-	if len(econ.Loosens(&old, &p)) > 0 {
+	stored, err := s.Params.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(econ.Loosens(&old, &p)) > 0 || !msg.Params.SameRules(&stored) {
 		from = now + econ.TimelockSilent
 	}
 	if _, err := s.check(ctx, &msg.Params, now, from); err != nil {

@@ -1,9 +1,12 @@
 package types
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -90,8 +93,16 @@ func (p *Params) Validate(genesis *Params) error {
 		if k.Hex != genesis.Categories[i].Hex || k.Hex > maxHex {
 			return types.Refuse(types.ParamBound, "reward: %s: the resolution of density is fixed, and at most %d", types.Category(k.Category), maxHex)
 		}
+		if len(k.Rules) > tally.MaxRules {
+			return types.Refuse(types.ParamBound, "reward: %s: rules of %d bytes, at most %d", types.Category(k.Category), len(k.Rules), tally.MaxRules)
+		}
 	}
 	return nil
+}
+
+// SameRules reports whether every category has the same rules of its own in p and in q, whose categories are the same.
+func (p *Params) SameRules(q *Params) bool {
+	return slices.EqualFunc(p.Categories, q.Categories, func(a, b Category) bool { return bytes.Equal(a.Rules, b.Rules) })
 }
 
 // DefaultGenesis is the state of a new chain with the protocol's six categories.

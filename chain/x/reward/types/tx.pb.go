@@ -174,9 +174,9 @@ const _ = grpc.SupportPackageIsVersion4
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://godoc.org/google.golang.org/grpc#ClientConn.NewStream.
 type MsgClient interface {
-	// UpdateParams replaces the parameters from the next epoch on, or after the timelock where the change loosens. Only
-	// governance may; bounds and pace are checked here, and a change that breaks them is refused with its coded reason. While a
-	// change waits, another one is refused; the parameters in force, decided again, withdraw it.
+	// UpdateParams replaces the parameters from the next epoch on, or after the timelock where the change loosens or touches a
+	// category's own rules. Only governance may; bounds and pace are checked here, and a change that breaks them is refused with
+	// its coded reason. While a change waits, another one is refused; the parameters in force, decided again, withdraw it.
 	UpdateParams(ctx context.Context, in *MsgUpdateParams, opts ...grpc.CallOption) (*MsgUpdateParamsResponse, error)
 }
 
@@ -199,9 +199,9 @@ func (c *msgClient) UpdateParams(ctx context.Context, in *MsgUpdateParams, opts 
 
 // MsgServer is the server API for Msg service.
 type MsgServer interface {
-	// UpdateParams replaces the parameters from the next epoch on, or after the timelock where the change loosens. Only
-	// governance may; bounds and pace are checked here, and a change that breaks them is refused with its coded reason. While a
-	// change waits, another one is refused; the parameters in force, decided again, withdraw it.
+	// UpdateParams replaces the parameters from the next epoch on, or after the timelock where the change loosens or touches a
+	// category's own rules. Only governance may; bounds and pace are checked here, and a change that breaks them is refused with
+	// its coded reason. While a change waits, another one is refused; the parameters in force, decided again, withdraw it.
 	UpdateParams(context.Context, *MsgUpdateParams) (*MsgUpdateParamsResponse, error)
 }
 

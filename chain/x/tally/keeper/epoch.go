@@ -101,6 +101,9 @@ func (k Keeper) begin(ctx sdk.Context, e core.Epoch, first uint64) error {
 	if err := k.seats(ctx, &p, &rec); err != nil {
 		return err
 	}
+	if err := k.keepRules(ctx, &rec); err != nil {
+		return err
+	}
 	for r := range p.Regions {
 		if err := k.open.Set(ctx, collections.Join(uint64(e), r)); err != nil {
 			return err
@@ -159,7 +162,8 @@ func (k Keeper) category(ctx context.Context, p *econ.Params, c *econ.Category, 
 		return row, err
 	}
 	row.Bond, row.Penalty = uint64(bond), uint64(econ.Penalty(bond, p.BondEpochs))
-	return row, nil
+	row.Rules, err = k.late.rewards.Rules(ctx, c.Category)
+	return row, err
 }
 
 // view returns all bonded validators that have named their keys, by attestation key.

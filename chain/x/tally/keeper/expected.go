@@ -48,6 +48,8 @@ type Rewards interface {
 	Economy(context.Context) (econ.Params, error)
 	// Hex returns the H3 resolution at which a category counts density.
 	Hex(context.Context, types.Category) (uint8, error)
+	// Rules returns a category's own rules; empty for those of its program.
+	Rules(context.Context, types.Category) ([]byte, error)
 	// Emit mints for an epoch. The bonus and all categories' amounts are in x/tally's account when it returns. supply is the bank's
 	// before anything of the epoch was minted.
 	Emit(ctx context.Context, w econ.Work, supply types.Ustone) (econ.Emission, error)

@@ -83,6 +83,9 @@ type Keeper struct {
 	open    collections.KeySet[collections.Pair[uint64, uint32]]
 	closing collections.KeySet[collections.Triple[uint64, uint32, uint64]] // votes by their last block: block, region, epoch
 	pruned  collections.Map[uint32, uint64]                                // what pruning comes to next: prunedAll, prunedDaily
+
+	rules    collections.Map[[]byte, []byte] // categories' own rules, by hash
+	ruleUses collections.Map[[]byte, uint64] // how often epochs name them
 }
 
 type late struct {
@@ -117,7 +120,9 @@ func New(cdc codec.BinaryCodec, kv store.KVStoreService, addresses address.Codec
 			collections.PairKeyCodec(collections.Uint64Key, collections.Uint32Key)),
 		closing: collections.NewKeySet(sb, collections.NewPrefix(15), "closing",
 			collections.TripleKeyCodec(collections.Uint64Key, collections.Uint32Key, collections.Uint64Key)),
-		pruned: collections.NewMap(sb, collections.NewPrefix(16), "pruned", collections.Uint32Key, collections.Uint64Value),
+		pruned:   collections.NewMap(sb, collections.NewPrefix(16), "pruned", collections.Uint32Key, collections.Uint64Value),
+		rules:    collections.NewMap(sb, collections.NewPrefix(17), "rules", collections.BytesKey, collections.BytesValue),
+		ruleUses: collections.NewMap(sb, collections.NewPrefix(18), "rule_uses", collections.BytesKey, collections.Uint64Value),
 	}
 	var err error
 	if k.Schema, err = sb.Build(); err != nil {

@@ -58,7 +58,7 @@ func (k Keeper) pruneOne(ctx context.Context, which uint32, retention uint64, p 
 		}
 	}
 	if which == prunedAll {
-		err = errors.Join(err, k.Epochs.Remove(ctx, e), k.Settlements.Remove(ctx, e))
+		err = errors.Join(err, k.forgetEpoch(ctx, e), k.Settlements.Remove(ctx, e))
 	}
 	return errors.Join(err, k.pruned.Set(ctx, which, e))
 }

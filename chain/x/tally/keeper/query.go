@@ -55,7 +55,11 @@ func (q querier) Epoch(ctx context.Context, req *types.QueryEpochRequest) (*type
 		req.Epoch = now
 	}
 	e, err := found(q.Epochs.Get(ctx, req.Epoch))("epoch %d", req.Epoch)
+	if err != nil {
+		return nil, err
+	}
 	e.View = nil
+	err = q.fillRules(ctx, &e)
 	return &types.QueryEpochResponse{Epoch: e}, err
 }
 
