@@ -97,7 +97,7 @@ func wide(r *rand.Rand) int64 {
 }
 
 // edges are the numbers at which something could go wrong.
-var edges = []int64{math.MinInt64, math.MinInt64 + 1, -1 << 62, -1 << 30, -1<<30 - 1, -2, -1, 0, 1, 2, 1 << 29, 1<<30 - 1, 1 << 30, 1<<30 + 1, 1 << 33, 1 << 62, math.MaxInt64 - 1, math.MaxInt64}
+var edges = []int64{math.MinInt64, math.MinInt64 + 1, -1 << 62, -1 << 30, -1<<30 - 1, -2, -1, 0, 1, 2, 1 << 29, 1<<30 - 1, 1 << 30, 1<<30 + 1, 1 << 31, 1 << 33, 1 << 62, math.MaxInt64 - 1, math.MaxInt64}
 
 // pairs calls f with every pair of edges and with random ones.
 func pairs(f func(x, y int64)) {

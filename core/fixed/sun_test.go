@@ -113,8 +113,8 @@ func TestAlmanac(t *testing.T) {
 	if _, err := os.Stat(python); err != nil {
 		python = "python3"
 	}
-	if out, err := exec.Command(python, "-c", "import ephem, pysolar").CombinedOutput(); err != nil {
-		t.Skipf("run `make clients` first: it installs python3-ephem and python3-pysolar (%s)", strings.TrimSpace(string(out)))
+	if err := exec.Command(python, "-c", "import ephem, pysolar").Run(); err != nil {
+		t.Skip("run `make clients` first: it installs python3-ephem and python3-pysolar")
 	}
 	for _, test := range []struct {
 		name     string

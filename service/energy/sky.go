@@ -10,9 +10,9 @@ import (
 )
 
 // How bright the sky can be, after P. Ineichen and R. Perez, "A new airmass independent formulation for the Linke turbidity
-// coefficient", Solar Energy 73 (2002), for a Linke turbidity of 2, the clearest air there is over land; and A. T. Young's
-// relative air mass ("Air mass and refraction", Applied Optics 33 (1994)), a function of the cosine of the zenith angle alone.
-// With c that cosine and f1, f2 two measures of the air below the place:
+// coefficient", Solar Energy 73 (2002), for very clear air, a Linke turbidity of 2; and A. T. Young's relative air mass ("Air mass and
+// refraction", Applied Optics 33 (1994)), a function of the cosine of the zenith angle alone. With c that cosine and f1, f2 two
+// measures of the air above the place:
 //
 //	I0  = 1361/R²                                                 above the atmosphere, R in astronomical units
 //	AM  = (1.002432c² + 0.148386c + 0.0096467)/(c³ + 0.149864c² + 0.0102963c + 0.000303978)
@@ -22,8 +22,9 @@ import (
 //	DNI = I0·min((0.664 + 0.163/f1)·e^(−0.09·A), e·(1 − 0.0729329/(0.1 + 0.882/f1)))
 //	B   = DNI + max(GHI − DNI·c, GHI/2)
 //
-// B is the irradiance of a panel that faces the sun, under the whole sky and a bright ground. Horizontal or plane-of-array clear
-// sky is no bound: honest output exceeds both by up to a half, since the edges of clouds lend light and panels are turned.
+// B is the irradiance of a panel that faces the sun, under the whole sky and a bright ground. Clear sky on the horizontal or on the
+// panel's plane is no bound: clouds' edges lend light, and honest output exceeds them by 52 % and 21 % (99th percentile). Above
+// 7 km, where nobody lives, DNI can exceed I0: the formula was not made for that.
 const (
 	solarConstant = 1361 * fixed.One // W/m²
 

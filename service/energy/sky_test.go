@@ -165,6 +165,11 @@ func TestMost(t *testing.T) {
 	if nights < 5_000 || nights > 15_000 {
 		t.Errorf("%d of 20,000 intervals were night", nights)
 	}
+	date := PlaceAt(types.Vector{-types.One, 0, 0}, 0) // where it is noon when the year 2199 ends in Greenwich
+	p = &date
+	if sky.Most(p, lastInterval) < 1000*fixed.One {
+		t.Error("the last interval has no sky")
+	}
 	for _, k := range []uint64{lastInterval + 1, 1 << 40, 1<<63 - 1, 1 << 63, 1<<64 - 1} {
 		if sky.Most(p, k) != 0 {
 			t.Errorf("interval %d has a sky", k)
@@ -354,10 +359,10 @@ func FuzzSky(f *testing.F) {
 
 // BenchmarkSky is what the bound costs for one device-hour: four intervals of another device each time, in the same hour.
 func BenchmarkSky(b *testing.B) {
-	v := make([]types.Vector, 256)
+	cells := make([]types.Cell, 256)
 	r := rand.New(rand.NewPCG(11, 12))
-	for i := range v {
-		v[i] = vectorAt(140*r.Float64()-70, 360*r.Float64()-180)
+	for i := range cells {
+		cells[i] = types.CellAt(vectorAt(120*r.Float64()-60, 360*r.Float64()-180), 7)
 	}
 	for _, test := range []struct {
 		name  string
@@ -370,7 +375,7 @@ func BenchmarkSky(b *testing.B) {
 				if test.again {
 					sky = Sky{}
 				}
-				p := PlaceAt(v[i%len(v)], 400)
+				p := PlaceOf(cells[i%len(cells)], 4)
 				i++
 				for k := range uint64(4) {
 					sum += Limit(5000, 4600, sky.Most(&p, 1_980_079+k), 8_000)
