@@ -153,7 +153,7 @@ func (s *State) Encode() []byte {
 		}
 		last := s.Lots[len(s.Lots)-1]
 		s.Lots = s.Lots[:len(s.Lots)-1]
-		s.Sums.Crowded += last.To - last.From
+		more(&s.Sums.Crowded, last.To-last.From)
 	}
 }
 

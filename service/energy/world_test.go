@@ -49,6 +49,7 @@ type world struct {
 	lots    map[types.Key]lot.Lots // all that were sealed
 	markets []Market
 	states  []Statement
+	bought  map[types.SessionID][]Sale
 	last    *tally.CrossOutput
 	sky     Sky
 }
@@ -56,7 +57,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	return &world{
 		t: t, rules: New(), epoch: 10, time: start, params: New().Spec().Params,
-		paid: map[types.Key]types.Credit{}, lots: map[types.Key]lot.Lots{},
+		paid: map[types.Key]types.Credit{}, lots: map[types.Key]lot.Lots{}, bought: map[types.SessionID][]Sale{},
 	}
 }
 
@@ -82,7 +83,7 @@ type device struct {
 	evidence []*evidence.Envelope
 	asks     []*receipt.Ask
 	verdicts []types.Reason // of the last epoch's evidence
-	first    *Record        // that was ever handed in
+	first    *Record        // that was ever taken
 }
 
 // meterOf names a meter of a device.
@@ -154,9 +155,6 @@ func (d *device) record(k uint64) Record {
 
 // hand hands records in.
 func (d *device) hand(records ...Record) {
-	if d.first == nil {
-		d.first = &records[0]
-	}
 	for _, m := range Pack(records) {
 		d.submit(KindMeter, m.Encode())
 	}
@@ -234,8 +232,15 @@ func (w *world) pass(seconds uint64) *tally.CrossOutput {
 	for _, d := range w.devices {
 		out := w.rules.Verify(d.input())
 		d.verdicts = nil
-		for _, v := range out.Evidence {
+		for i, v := range out.Evidence {
 			d.verdicts = append(d.verdicts, v.Reason)
+			if e := d.evidence[i]; d.first == nil && e.Kind == KindMeter && v.Reason == "" {
+				records, err := DecodeMeter(e.Body, nil)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				d.first = &records[0]
+			}
 		}
 		d.line, d.evidence, d.asks = out.State, nil, nil
 		if out.Summary != nil {
@@ -301,6 +306,7 @@ func (w *world) output(o tally.OutputData) {
 			w.t.Fatalf("%v, or the sales are not those of the statement", err)
 		}
 		w.sales = append(w.sales, sales...)
+		w.bought[s.Session] = append(w.bought[s.Session], sales...)
 	case tagMarket:
 		m, err := DecodeMarket(o.Data)
 		if err != nil {
