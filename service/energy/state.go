@@ -269,8 +269,11 @@ func (s *State) read(r *reader) bool {
 	s.Pending = readIntervals(r, MaxPending, nil)
 	s.Stored, s.Peak, s.PeerEnvelope = r.uint(MaxStorage*econ.Bps), uint16(r.uint(econ.Bps)), uint16(r.uint(econ.Bps))
 	s.Commissioned = r.u8(255)
-	for range r.u8(maxRatios) {
-		s.Ratios = append(s.Ratios, r.u16())
+	if n := r.u8(maxRatios); n > 0 {
+		s.Ratios = make([]uint16, n)
+		for i := range s.Ratios {
+			s.Ratios[i] = r.u16()
+		}
 	}
 	s.Base, s.Day, s.Records = uint16(r.uint(1<<16-1)), uint32(r.uint(1<<32-1)), r.u8(dayRecords)
 	s.PV, s.Excess, s.Cut, s.PeerDay = r.uint(maxVirtual), r.uint(maxVirtual), r.uint(maxVirtual), uint16(r.uint(1<<16-1))
@@ -281,7 +284,11 @@ func (s *State) read(r *reader) bool {
 		*sum = r.uint(1<<63 - 1)
 	}
 	var k, v uint64
-	for range r.u8(lot.MaxLots) {
+	n := r.u8(lot.MaxLots)
+	if n > 0 {
+		s.Lots = make(lot.Lots, 0, n)
+	}
+	for range n {
 		l := lot.Lot{K: k + r.uint(1<<62), From: v + r.uint(maxVirtual)}
 		l.To = l.From + r.uint(maxVirtual)
 		s.Lots = append(s.Lots, l)
