@@ -183,6 +183,8 @@ var sections = []section{
 			{"./service/energy", "^BenchmarkClear$", "0.3s", 5},
 			{"./service/energy", "^BenchmarkMatch$/^orders=1000000$", "0.3s", 5},
 			{"./service/energy", "^BenchmarkClearQuadratic$", "5x", 5},
+			{"./service/energy", "^BenchmarkHour$", "0.3s", 5},
+			{"./service/energy", "^BenchmarkCross$/^10000$", "3x", 3},
 		},
 		figures: []figure{
 			{name: "clear 10,000 orders: processor time", unit: "ms", value: scaled("Clear/orders=0010000 cpu-ns/order", 0.01), beside: "limit", peer: constant(5), target: within},
@@ -194,6 +196,12 @@ var sections = []section{
 			{name: "pairing buyers and sellers of 1,000,000 orders", unit: "ms", value: scaled("Match/orders=1000000 cpu-ns/order", 1), bound: "sorting IDs by digits, then reading fills in that order"},
 			{name: "orders cleared, 4,000 a book", unit: "/s", value: metric("ClearQuadratic orders/s"), beside: "quadratic pay-as-clear", peer: metric("ClearQuadratic peer-orders/s"),
 				ratio: "ClearQuadratic ratio", target: target{low: 100}},
+			{name: "hours of a home judged", unit: "/s·core", value: metric("Hour device-hours/s"), beside: "limit", peer: constant(50_000), target: target{low: 1},
+				bound: "reading the line and the envelope, the sun at nine moments"},
+			{name: "a home's line in the state", unit: "B", value: metric("Hour bytes/line"), beside: "limit", peer: constant(1024), target: within},
+			{name: "evidence of a quarter hour, four to an envelope", unit: "B", value: metric("Hour bytes/quarter"), beside: "limit", peer: constant(120), target: within,
+				bound: "an envelope's signature, key and hashes"},
+			{name: "a home's part of crossing 10,000", unit: "µs", value: scaled("Cross/10000 ns/device", 1e-3), bound: "reading and writing lines"},
 		},
 	},
 }

@@ -11,9 +11,9 @@ import (
 
 func lotOf(k, from, wh uint64) lot.Lot { return lot.Lot{K: k, From: from, To: from + wh} }
 
-// BenchmarkVerify judges one hour of one home: an envelope of four records, and the four intervals before it. Limit: 20 µs, 50,000
+// BenchmarkHour judges one hour of one home: an envelope of four records, and the four intervals before it. Limit: 20 µs, 50,000
 // device-hours a second. It also reports the bytes of a home's line, and of its evidence for a quarter hour.
-func BenchmarkVerify(b *testing.B) {
+func BenchmarkHour(b *testing.B) {
 	v := newVillage(b, 0, battery("cheat"))
 	v.settle()
 	for range 12 {
@@ -28,13 +28,15 @@ func BenchmarkVerify(b *testing.B) {
 	envelope := len(d.evidence[0].Raw)
 	var out *tally.Output
 	b.ReportAllocs()
+	began := processorTime()
 	for b.Loop() {
 		out = v.rules.Verify(in)
 	}
+	spent := processorTime() - began
 	if out.Evidence[0].Reason != "" {
 		b.Fatal(out.Evidence[0].Reason)
 	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "device-hours/s")
+	b.ReportMetric(float64(b.N)/spent.Seconds(), "device-hours/s")
 	b.ReportMetric(float64(len(d.line)), "bytes/line")
 	b.ReportMetric(float64(envelope)/4, "bytes/quarter")
 }
