@@ -21,9 +21,11 @@ import (
 	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/app/local"
 	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
+	rewardtypes "github.com/cairn-network/cairn/chain/x/reward/types"
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service"
 )
 
 // Names of the accounts in a home's keyring.
@@ -145,7 +147,7 @@ func (n *Network) genesis() error {
 		}
 	}
 	_, err = local.Init(local.Genesis{
-		ChainID: n.layout.ChainID, Homes: homes, Accounts: accounts, BlockTime: n.cfg.BlockTime,
+		Time: n.layout.Created, ChainID: n.layout.ChainID, Homes: homes, Accounts: accounts, BlockTime: n.cfg.BlockTime,
 		Stake: math.NewInt(validatorStake), Balance: math.NewInt(validatorFunds), Edit: n.edit,
 	})
 	return err
@@ -169,11 +171,45 @@ func (n *Network) edit(cdc codec.Codec, state app.State, validators []local.Vali
 		verifiers = append(verifiers, tallytypes.NewVerifier(n.layout.ChainID, types.Account(v.Account), key, vrf))
 	}
 	slices.SortFunc(verifiers, func(a, b tallytypes.Verifier) int { return slices.Compare([]byte(a.Key), []byte(b.Key)) })
+	rules, err := n.localRules()
+	if err != nil {
+		return err
+	}
+	err = editState(cdc, state, "reward", new(rewardtypes.GenesisState), func(g *rewardtypes.GenesisState) {
+		for i := range g.Params.Categories {
+			k := &g.Params.Categories[i]
+			k.Rules = rules[types.Category(k.Category)]
+		}
+	})
+	if err != nil {
+		return err
+	}
 	return editState(cdc, state, "tally", new(tallytypes.GenesisState), func(g *tallytypes.GenesisState) {
 		g.Params.EpochBlocks, g.Params.AppealWindow, g.Params.Regions = n.cfg.EpochBlocks, 1, 1
 		g.Params.VoteBlocks = max(1, n.cfg.EpochBlocks/2)
 		g.Verifiers = verifiers
 	})
+}
+
+// localRules returns the categories' own rules that this network begins with. Rules that their category does not take are an error now:
+// on a running chain it would fall back to its defaults.
+func (n *Network) localRules() (map[types.Category][]byte, error) {
+	rules := map[types.Category][]byte{}
+	epoch := time.Duration(n.cfg.EpochBlocks) * n.cfg.BlockTime
+	for _, v := range n.cfg.Rules {
+		l, ok := v.(service.LocalRuler)
+		if !ok {
+			continue
+		}
+		raw := l.LocalRules(uint64(n.layout.Created.Unix()), uint64(epoch.Milliseconds()))
+		if c, ok := v.(service.RulesChecker); ok {
+			if err := c.CheckRules(raw); err != nil {
+				return nil, fmt.Errorf("rules of %s: %w", v.Spec().Name, err)
+			}
+		}
+		rules[v.Spec().Category] = raw
+	}
+	return rules, nil
 }
 
 func editState[T proto.Message](cdc codec.Codec, state app.State, module string, g T, change func(T)) error {

@@ -28,3 +28,13 @@ type Output = tally.Output
 
 // Verdict is the judgement on one item of evidence.
 type Verdict = tally.Verdict
+
+// RulesChecker is a Verifier with rules of its own (tally.Params.Rules).
+type RulesChecker = tally.RulesChecker
+
+// LocalRuler is a Verifier whose default rules do not suit a network on one machine, where an epoch takes seconds and stands for an hour.
+type LocalRuler interface {
+	// LocalRules returns the rules for such a network: start is its genesis time in Unix seconds, epoch how long one lasts in
+	// milliseconds.
+	LocalRules(start, epoch uint64) []byte
+}
