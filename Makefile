@@ -16,7 +16,9 @@ tools-check:
 	@command -v $(GO) >/dev/null || { echo "go is missing: install Go 1.26 from https://go.dev/dl" >&2; exit 1; }
 
 build: tools-check ## build bin/cairn and bin/cairn-node
-	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cairn ./cmd/cairn-node
+	@if [ -x bin/cairn ]; then echo "building bin/cairn and bin/cairn-node"; \
+		else echo "building bin/cairn and bin/cairn-node: the first time fetches modules and takes some minutes, without a word"; fi
+	@$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cairn ./cmd/cairn-node
 
 up: build ## start a whole network on this machine, do a first round of real work, show the page's address
 	./bin/cairn up --home $(CAIRN_HOME)

@@ -47,6 +47,8 @@ type Config struct {
 	Pin bus.Pin
 	// Dial logs on to the bus. It is tried until it succeeds; the bus then stays connected by itself.
 	Dial func(ctx context.Context, key types.PrivateKey) (bus.Bus, error)
+	// Register is what the owner runs to register the device, for the log of one that the network does not know yet; "" for nothing.
+	Register string
 	// Listen is where status and metrics are served: a local host:port; "" serves none, port 0 takes a free one.
 	Listen string
 	// Resend is how long the node waits for acknowledgement before it sends again. Default 2 s.
@@ -159,6 +161,7 @@ func poke(c chan struct{}) {
 
 // connect logs on, tries until it can, and listens.
 func (n *Node) connect(ctx context.Context) {
+	var said pace
 	for wait := 250 * time.Millisecond; ; wait = min(2*wait, 15*time.Second) {
 		b, err := n.config.Dial(ctx, n.key)
 		if err == nil {
@@ -178,10 +181,13 @@ func (n *Node) connect(ctx context.Context) {
 			return
 		}
 		n.status.connected(err)
-		if errors.Is(err, types.NotPermitted) {
-			n.log.Info("the network does not know this device yet: its owner registers it with the claim code")
-		} else {
-			n.log.Warn("no connection to the bus", "error", err)
+		unknown := errors.Is(err, types.NotPermitted)
+		switch {
+		case !said.due(time.Now(), unknown):
+		case unknown:
+			n.log.Info("the network does not know this device yet: its owner registers it, and it goes on from there by itself", "register", n.config.Register)
+		default:
+			n.log.Warn("no connection to the bus; it is tried again until there is one", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -189,6 +195,26 @@ func (n *Node) connect(ctx context.Context) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// pace says when to log again what stays the same: at once when it is new, then after a minute, two, four, and so on up to an hour.
+type pace struct {
+	what bool // what was said last
+	next time.Time
+	wait time.Duration // 0: nothing was said yet
+}
+
+func (p *pace) due(now time.Time, what bool) bool {
+	switch {
+	case p.wait == 0 || p.what != what:
+		p.wait = time.Minute
+	case now.Before(p.next):
+		return false
+	default:
+		p.wait = min(2*p.wait, time.Hour)
+	}
+	p.what, p.next = what, now.Add(p.wait)
+	return true
 }
 
 // subscribe listens to notices and to acks.

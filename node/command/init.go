@@ -29,7 +29,7 @@ const defaultListen = "127.0.0.1:9464"
 
 func initCommand(makers []role.Maker) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "init --join FILE --owner ADDRESS --cell CELL",
+		Use:   "init --join FILE --owner ADDRESS --lat DEGREES --lon DEGREES",
 		Short: "Set this device up and print its claim code",
 		Long: `Looks at what this machine can provide, shows it, asks what to share, makes the device's key, and prints
 the claim code that the owner registers the device with. The settings are in node.yaml of the device's home, each with
@@ -37,13 +37,16 @@ what it means above it, and can be edited there. Run again, it keeps the key and
 
 The join file comes from the network (cairn up writes join.json into its home). It names the bus and the
 verifiers that the device believes at first, so take it from somebody you trust.`,
-		Example: "  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff --set storage.address=home.example.org:7440\n" +
+		Example: "  cairn-node init --join join.json --owner cairn1… --lat 47.37 --lon 8.54\n" +
+			"  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff --set storage.address=home.example.org:7440\n" +
 			"  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff --offer storage --set storage.listen=127.0.0.1:7440",
 	}
 	f := c.Flags()
 	f.String("join", "", "the network's join file, - for standard input")
 	f.String("owner", "", "the account that owns the device and is paid: cairn1…")
-	f.String("cell", "", "where the device is: an H3 cell of resolution 3 or finer")
+	f.String("cell", "", "where the device is: an H3 cell of resolution 3 or finer; instead of --lat and --lon")
+	f.Float64("lat", 0, "where the device is: degrees north, negative south of the equator; public as a cell of some 5 km²")
+	f.Float64("lon", 0, "degrees east, negative west of Greenwich")
 	f.Uint16("region", 0, "the region of that cell")
 	f.Uint64("model", 0, "the device's registered model, 0 for none")
 	f.StringArray("offer", nil, "provide CATEGORY, or CATEGORY=JSON with other settings than proposed (repeatable; default: ask)")
@@ -63,6 +66,9 @@ func runInit(c *cobra.Command, makers []role.Maker) error {
 	s, err := settingsOf(c)
 	if err != nil {
 		return err
+	}
+	if c.Flags().Changed("lat") {
+		fmt.Fprintf(c.ErrOrStderr(), "%-10s %v, some 5 km² around there: that much everybody can see\n", "place", s.Cell)
 	}
 	if s.Offers, err = offersOf(c, makers, home); err != nil {
 		return err
@@ -95,7 +101,6 @@ func settingsOf(c *cobra.Command) (*node.Settings, error) {
 	s := &node.Settings{}
 	path, _ := f.GetString("join")
 	owner, _ := f.GetString("owner")
-	cell, _ := f.GetString("cell")
 	region, _ := f.GetUint16("region")
 	s.Model, _ = f.GetUint64("model")
 	s.Listen, _ = f.GetString("listen")
@@ -105,19 +110,17 @@ func settingsOf(c *cobra.Command) (*node.Settings, error) {
 		return nil, usage{c.CommandPath(), fmt.Errorf("%s: --join is missing", c.CommandPath())}
 	case owner:
 		return nil, usage{c.CommandPath(), fmt.Errorf("%s: --owner is missing", c.CommandPath())}
-	case cell:
-		return nil, usage{c.CommandPath(), fmt.Errorf("%s: --cell is missing", c.CommandPath())}
 	}
 	var err error
+	if s.Cell, err = cellOf(c); err != nil {
+		return nil, err
+	}
 	if s.Join, err = readJoin(c.InOrStdin(), path); err != nil {
 		return nil, err
 	}
 	s.Expiry = s.Join.Pin.Epoch + claimEpochs
 	if s.Owner, err = types.ParseAccount(owner); err != nil {
 		return nil, advice{fmt.Errorf("init: owner: %w", err), "cairn account list shows your address"}
-	}
-	if err := s.Cell.UnmarshalText([]byte(cell)); err != nil {
-		return nil, advice{fmt.Errorf("init: cell: %w", err), "find the cell of a place at https://h3geo.org"}
 	}
 	return s, nil
 }

@@ -101,7 +101,14 @@ func build(home string, s *node.Settings, makers []role.Maker, log *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	return node.New(node.Config{Home: home, Region: s.Region, Owner: s.Owner, Cell: s.Cell, Pin: s.Join.Pin, Dial: dial, Listen: s.Listen}, providers, log)
+	claim, err := s.Claim(home)
+	if err != nil {
+		return nil, err
+	}
+	return node.New(node.Config{
+		Home: home, Region: s.Region, Owner: s.Owner, Cell: s.Cell, Pin: s.Join.Pin, Dial: dial, Listen: s.Listen,
+		Register: "cairn device register " + claim.Code(),
+	}, providers, log)
 }
 
 func dialer(j node.Join, log *slog.Logger) (func(context.Context, types.PrivateKey) (bus.Bus, error), error) {

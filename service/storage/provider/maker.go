@@ -18,7 +18,7 @@ import (
 // Offer is what an owner sets of a storage device: the section "storage" of node.yaml.
 type Offer struct {
 	Listen   string `json:"listen" doc:"Where the transfer protocol is served, as host:port; :7440 is port 7440 of every address."`
-	Address  string `json:"address" doc:"The host:port at which customers reach this device; \"\" where listen names a host that they reach."`
+	Address  string `json:"address" doc:"The host:port at which customers reach this device; \"\" where listen names a host that they reach. Proposed is this machine's address in its own network: behind a router, forward the port to it and put the router's public name or address here."`
 	Capacity uint64 `json:"capacity_bytes" doc:"How much is held at most, in bytes."`
 	KeepFree uint64 `json:"keep_free_bytes" doc:"How much of the disk is left to others, in bytes: below that nothing more is taken."`
 	Price    uint64 `json:"price" doc:"What holding costs, in micro-credits ($0.000001) for each TiB and epoch."`
@@ -42,7 +42,28 @@ func (Maker) Category() types.Category { return types.Storage }
 // Settings implements role.Documented.
 func (Maker) Settings() any { return new(Offer) }
 
-// Find proposes four fifths of what is free on the disk that would hold the shards, less what is left to others.
+// defaultPort is where the transfer protocol is served unless the owner says otherwise.
+const defaultPort = "7440"
+
+// ownAddress returns the address from which this machine would reach the world, "" if it has no way there. Nothing is sent: to connect a
+// datagram socket only looks the route up. 192.0.2.1 and 2001:db8::1 are nobody's (RFC 5737, RFC 3849).
+func ownAddress() string {
+	for _, far := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} {
+		c, err := net.Dial("udp", far)
+		if err != nil {
+			continue
+		}
+		near := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+		c.Close()
+		if near.IsValid() && !near.IsUnspecified() && !near.IsLinkLocalUnicast() {
+			return near.Unmap().String()
+		}
+	}
+	return ""
+}
+
+// Find proposes four fifths of what is free on the disk that would hold the shards, less what is left to others, and as address the one
+// from which this machine reaches the world.
 func (Maker) Find(_ context.Context, dir string) (json.RawMessage, string, error) {
 	place := dir
 	var disk syscall.Statfs_t
@@ -61,8 +82,13 @@ func (Maker) Find(_ context.Context, dir string) (json.RawMessage, string, error
 	if free < keepFree+1<<30 {
 		return nil, line + ": too little", nil
 	}
+	address := ownAddress()
+	if address != "" {
+		address = net.JoinHostPort(address, defaultPort)
+		line += ", customers reach it at " + address
+	}
 	offer, err := json.Marshal(&Offer{
-		Listen: ":7440", Capacity: (free - keepFree) / 5 * 4 >> 30 << 30, KeepFree: keepFree, Price: storage.Reference, Egress: priceEgress,
+		Listen: ":" + defaultPort, Address: address, Capacity: (free - keepFree) / 5 * 4 >> 30 << 30, KeepFree: keepFree, Price: storage.Reference, Egress: priceEgress,
 	})
 	return offer, line, err
 }

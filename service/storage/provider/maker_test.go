@@ -2,6 +2,7 @@ package provider
 
 import (
 	"encoding/json"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +20,19 @@ func TestMaker(t *testing.T) {
 	if err := json.Unmarshal(offer, &o); err != nil || o.Capacity == 0 || o.Price == 0 || o.Egress == 0 {
 		t.Fatalf("%s: %v", offer, err)
 	}
+	if own := ownAddress(); own != "" { // it is this machine's: a listener takes it
+		l, err := net.Listen("tcp", net.JoinHostPort(own, "0"))
+		if err != nil || o.Address != net.JoinHostPort(own, "7440") || !strings.Contains(line, o.Address) {
+			t.Errorf("proposed %q in %q: %v", o.Address, line, err)
+		} else {
+			l.Close()
+		}
+		if _, err := (Maker{}).New(offer); err != nil {
+			t.Errorf("what is proposed cannot be run: %v", err)
+		}
+	}
+	o.Address = ""
+	offer, _ = json.Marshal(&o)
 	if _, err := (Maker{}).New(offer); err == nil || !strings.Contains(err.Error(), "address") {
 		t.Errorf("an offer that tells customers no address: %v", err)
 	}
