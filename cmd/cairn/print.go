@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/gateway"
 	"github.com/cairn-network/cairn/service/all/spec"
+	"github.com/cairn-network/cairn/service/role/command"
 )
 
 // usageError says that a command line was not understood.
@@ -87,14 +87,7 @@ func (o output) print(v any, human func(io.Writer)) error {
 }
 
 // table writes rows under a head, aligned.
-func table(w io.Writer, head []string, rows [][]string) {
-	t := tabwriter.NewWriter(w, 2, 4, 2, ' ', 0)
-	fmt.Fprintln(t, strings.Join(head, "\t"))
-	for _, r := range rows {
-		fmt.Fprintln(t, strings.Join(r, "\t"))
-	}
-	t.Flush()
-}
+func table(w io.Writer, head []string, rows [][]string) { command.Table(w, head, rows) }
 
 // stone prints ustone as STONE.
 func stone(u types.Ustone) string { return fmt.Sprintf("%d.%06d STONE", u/1e6, u%1e6) }

@@ -110,6 +110,7 @@ type Offer struct {
 
 // Market is what a customer is given: whom to buy from, and what to pay with.
 type Market interface {
+	Registry
 	Chain() string
 	Log() *slog.Logger
 	Dir() string

@@ -25,6 +25,7 @@ type Device struct {
 	name     string
 	key      types.PrivateKey
 	owner    types.Account
+	cell     types.Cell
 	category types.Category
 	asks     map[offer]*receipt.SignedAsk // the newest; guarded by World.mu
 
@@ -49,17 +50,28 @@ type feed struct {
 
 var _ role.Host = (*Device)(nil)
 
-// Device registers a device of an owner of its own, for the category of the first verifier.
-func (w *World) Device(name string) *Device {
+// Device registers a device of an owner of its own, for the category of the first verifier, in World.Cell.
+func (w *World) Device(name string) *Device { return w.register(name, account("owner of "+name)) }
+
+// Device registers a device that the market's account owns.
+func (m *Market) Device(name string) *Device { return m.w.register(name, m.account) }
+
+func (w *World) register(name string, owner types.Account) *Device {
 	d := &Device{
-		w: w, name: name, key: Key(name), owner: account("owner of " + name), category: w.specs[0].Category, dir: w.t.TempDir(),
+		w: w, name: name, key: Key(name), owner: owner, category: w.specs[0].Category, dir: w.t.TempDir(),
 		asks: map[offer]*receipt.SignedAsk{}, known: map[types.Hash]*receipt.SignedAsk{}, feeds: map[*feed]bool{},
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	d.cell = w.Cell
 	w.devices = append(w.devices, d)
-	w.changes = append(w.changes, tally.Change{Device: &tally.Device{Key: d.key.Public(), Owner: d.owner, Categories: []types.Category{d.category}}})
+	w.changes = append(w.changes, tally.Change{Device: d.row()})
 	return d
+}
+
+// row is the device's in the registry.
+func (d *Device) row() *tally.Device {
+	return &tally.Device{Key: d.key.Public(), Owner: d.owner, Categories: []types.Category{d.category}, Cell: d.cell}
 }
 
 // Start runs a provider, and waits until it has heard the present notice.

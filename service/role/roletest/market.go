@@ -6,16 +6,22 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 
+	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/service/role"
 )
 
 // Market is a gateway's market with one wallet, which every request is of.
 type Market struct {
+	// Chained reads the chain's certificates; nil: nobody has any.
+	Chained ledger.Certificates
+
 	w       *World
 	name    string
 	dir     string
@@ -168,6 +174,51 @@ func (m *Market) Outputs(_ context.Context, epoch types.Epoch, prefix []byte) ([
 		out = append(out, o)
 	}
 	return out, nil
+}
+
+// Devices lists who is registered.
+func (m *Market) Devices(_ context.Context, owner types.Account) (list []tally.Device, err error) {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	for _, d := range m.w.devices {
+		if d.category == m.category() && (owner.IsZero() || d.owner == owner) {
+			list = append(list, *d.row())
+		}
+	}
+	slices.SortFunc(list, func(a, b tally.Device) int { return bytes.Compare(a.Key[:], b.Key[:]) })
+	return list, nil
+}
+
+// Line is what the last tally has of a device.
+func (m *Market) Line(_ context.Context, device types.Key) (role.Line, error) {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	return role.Line{Tallied: m.w.state.Epoch(), State: m.w.state.CategoryLine(device, m.category())}, nil
+}
+
+// Certificates are those of Chained.
+func (m *Market) Certificates() ledger.Certificates {
+	if m.Chained == nil {
+		return nobody{}
+	}
+	return m.Chained
+}
+
+// nobody has certificates.
+type nobody struct{}
+
+func (nobody) Certificate(_ context.Context, id lot.ID) (*ledger.Certificate, error) {
+	return nil, fmt.Errorf("certificate %v: %w", id, ledger.ErrNotFound)
+}
+
+func (nobody) Certificates(context.Context, ledger.CertificateQuery) (*ledger.CertificatePage, error) {
+	return new(ledger.CertificatePage), nil
+}
+
+func (nobody) CertificateMark(context.Context, types.Key) (uint64, error) { return 0, nil }
+
+func (nobody) CertificateTotals(context.Context) (*ledger.CertificateTotals, error) {
+	return new(ledger.CertificateTotals), nil
 }
 
 // Account is the wallet's.

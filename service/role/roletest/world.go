@@ -47,6 +47,8 @@ type World struct {
 	// before the first epoch.
 	MinOpening types.Credit
 	Window     types.Epoch
+	// Cell is where devices are that are registered from now on; 0 is nowhere.
+	Cell types.Cell
 	// Drop, if set, says whether an item gets lost on its way to the tally.
 	Drop func(author types.Key, item tally.ItemType, kind evidence.Kind) bool
 	// Rules are the categories' own rules; those of a category that is not in it are its Spec's. It may be replaced between epochs.

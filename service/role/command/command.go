@@ -1,0 +1,72 @@
+// Package command is how a category brings commands of its own into the program: `cairn energy order` is made by energy's customer.
+//
+// A role.Customer that is a Commander is asked for its noun, a cobra command with verbs below it; the program gives it a Shell, which
+// knows the network's home, its gateway and its chain, and how the program prints and reports. So every category's commands look
+// alike, and none needs code of its own in cmd.
+package command
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+// Commander is a role.Customer whose category has commands. It is asked on a value that was never mounted.
+type Commander interface {
+	// Command returns the category's noun, with its verbs.
+	Command(Shell) *cobra.Command
+}
+
+// Shell is what the program gives a category's commands. Errors that its methods return are ready to be returned by RunE.
+type Shell interface {
+	// Flags gives a command what all have: --home and --json; and if it signs transactions --from, which is empty by default.
+	Flags(c *cobra.Command, signs bool) *cobra.Command
+	// Call sends a request to the gateway of the command's home, with the home's API key, and decodes the JSON of its answer into
+	// out, where that is not nil; a *[]byte takes the answer as it is. In is sent as JSON, where it is not nil. What the gateway
+	// refuses carries its reason.
+	Call(c *cobra.Command, method, path string, in, out any) error
+	// Ledger connects to the chain of the command's home. The caller closes it.
+	Ledger(c *cobra.Command) (Ledger, error)
+	// Print prints v as one line of JSON if the command was given --json, and else what human writes.
+	Print(c *cobra.Command, v any, human func(io.Writer)) error
+	// Usage says that the command line was not understood.
+	Usage(c *cobra.Command, err error) error
+	// Advise adds to an error what to do about it. Coded errors have advice of their own.
+	Advise(err error, try string) error
+}
+
+// Ledger is the chain, with the keys of the accounts in a home's keyring.
+type Ledger interface {
+	ledger.Ledger
+	// Lookup returns the account of a name in the keyring, or of an address.
+	Lookup(nameOrAddress string) (types.Account, error)
+	// Names lists the keyring's accounts by name.
+	Names() (map[string]types.Account, error)
+	Close() error
+}
+
+// Exactly is for cobra.Command.Args: as many arguments as names.
+func Exactly(shell Shell, names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == len(names) {
+			return nil
+		}
+		return shell.Usage(c, fmt.Errorf("%s: want %d arguments (%s), have %d", c.CommandPath(), len(names), strings.Join(names, " "), len(args)))
+	}
+}
+
+// Table writes rows under a head, aligned.
+func Table(w io.Writer, head []string, rows [][]string) {
+	t := tabwriter.NewWriter(w, 2, 4, 2, ' ', 0)
+	fmt.Fprintln(t, strings.Join(head, "\t"))
+	for _, r := range rows {
+		fmt.Fprintln(t, strings.Join(r, "\t"))
+	}
+	t.Flush()
+}

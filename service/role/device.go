@@ -1,0 +1,34 @@
+package role
+
+import (
+	"context"
+
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+// Registry is what a customer can learn of devices and of what the chain certifies. Every Market is one.
+type Registry interface {
+	// Devices lists the registered devices of the market's category, by key, as of the current epoch: those of an owner, or with the
+	// zero account everybody's. Callers do not change them.
+	Devices(ctx context.Context, owner types.Account) ([]tally.Device, error)
+	// Line returns the category's state of a device, as more than two thirds of power have it.
+	Line(ctx context.Context, device types.Key) (Line, error)
+	// Certificates reads the chain's certificates.
+	Certificates() ledger.Certificates
+}
+
+// Line is a category's state of a device (tally.Output.State) as of its region's last tally.
+type Line struct {
+	Tallied types.Epoch // of that tally; 0 for none
+	State   []byte      // nil for none
+}
+
+// Listener is a Customer that serves a protocol of its own beside HTTP.
+type Listener interface {
+	// Listen opens what the customer listens on at an address of this machine (an IP), before Run, which closes it. It returns the
+	// addresses by the name under which network.json shows each ("modbus": "127.0.0.1:41502"). Ports stay the same from one start to
+	// the next, as far as nobody else has taken them.
+	Listen(ip string) (map[string]string, error)
+}
