@@ -32,6 +32,21 @@ func (c Clock) At(chain uint64) uint64 {
 	return sum
 }
 
+// AtMilli is At in milliseconds: of a clock that runs fast, a second is too long.
+func (c Clock) AtMilli(chain uint64) uint64 {
+	if chain/1000 < c.Chain {
+		chain = 1000 * c.Chain
+	}
+	rate := uint64(max(c.Rate, 1))
+	hi, fine := bits.Mul64(chain%1000, rate)
+	hi2, milli := bits.Mul64(c.At(chain/1000), 1000)
+	sum, carry := bits.Add64(milli, fine, 0)
+	if hi|hi2|carry != 0 {
+		return 1<<64 - 1
+	}
+	return sum
+}
+
 // Done returns the first interval that is not over at a Unix second of the chain's clock: those before it can be cleared.
 func (c Clock) Done(chain uint64) uint64 { return c.At(chain) / lot.Interval }
 
