@@ -169,6 +169,36 @@ func TestAttacks(t *testing.T) {
 			v.days(3, func(k uint64) flows { f := v.sun(v.cheat, k); n += f.exp; return f })
 			return n
 		}},
+		{"a register turned back", ruleDrop, 17, 95, func(v *village) (n uint64) {
+			v.time += 10 * 3600
+			for range 6 {
+				v.cheat.hand(v.cheat.record(v.done()))
+				n += 500
+				v.cheat.hand(v.cheat.read(v.done()+1, flows{pv: 500, exp: 500}))
+				v.cheat.wh[PV] -= 500
+				v.cheat.wh[Export] -= 500
+				v.cheat.submit(KindMeter, Pack([]Record{v.cheat.record(v.done() + 2)})[0].Encode())
+				v.step()
+			}
+			return n // of which 500 Wh once
+		}},
+		{"flat, sold at once", ruleFreeze | rulePeers, 25, 30, func(v *village) (n uint64) {
+			v.settle()
+			before := v.cheat.gained()
+			house := v.device("house", flat("house"))
+			v.buys(house, 300, 1<<30, 1<<50)
+			v.cheat.ask(Community, 100)
+			for range 9 * 24 {
+				for _, d := range v.honest {
+					d.hour(func(k uint64) flows { return v.sun(d, k) })
+				}
+				house.hour(func(uint64) flows { return flows{imp: 3000} })
+				v.cheat.hour(func(k uint64) flows { n += 1500; return flows{pv: 1500, exp: 1500} })
+				v.step()
+			}
+			v.gift = before
+			return n
+		}},
 		{"cheat from day one", ruleEnvelope, 50, 95, func(v *village) (n uint64) {
 			v.settle()
 			before := v.cheat.gained()

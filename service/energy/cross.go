@@ -93,20 +93,25 @@ func (c *crossing) gather() {
 
 // claim gives each meter to the device that named it first; of one epoch, to the lowest key.
 func (c *crossing) claim() {
-	first := make(map[types.Hash]*member, 2*len(c.members))
-	each := func(do func(*member, types.Hash)) {
+	type claim struct {
+		m     *member
+		since types.Epoch
+	}
+	first := make(map[types.Hash]claim, 2*len(c.members))
+	each := func(do func(types.Hash, claim)) {
 		for i := range c.members {
 			m := &c.members[i]
-			for _, meter := range [...]types.Hash{m.state.Site.Grid, m.state.Site.PV, m.state.Site.Battery} {
+			for role, meter := range m.state.Site.roles() {
 				if !meter.IsZero() {
-					do(m, meter)
+					do(meter, claim{m, m.state.Since[role]})
 				}
 			}
 		}
 	}
-	each(func(m *member, meter types.Hash) {
-		if old := first[meter]; old == nil || cmp.Or(cmp.Compare(m.state.Since, old.state.Since), bytes.Compare(m.device.Key[:], old.device.Key[:])) < 0 {
-			first[meter] = m
+	each(func(meter types.Hash, mine claim) {
+		old, ok := first[meter]
+		if !ok || cmp.Or(cmp.Compare(mine.since, old.since), bytes.Compare(mine.m.device.Key[:], old.m.device.Key[:])) < 0 {
+			first[meter] = mine
 		}
 	})
 	for i := range c.members {
@@ -115,9 +120,9 @@ func (c *crossing) claim() {
 	if !c.rules.on(ruleMeters) {
 		return
 	}
-	each(func(m *member, meter types.Hash) {
-		if first[meter] != m {
-			m.state.Taken = true
+	each(func(meter types.Hash, mine claim) {
+		if first[meter].m != mine.m {
+			mine.m.state.Taken = true
 		}
 	})
 }

@@ -154,7 +154,7 @@ func (c *crossing) today(m *member) uint32 { return m.place.day(c.done - min(c.d
 func (c *crossing) close(s *State, next uint32) closing {
 	t := &c.rules.limits
 	out := closing{day: s.Day, alarm: s.alarm(t), share: shareBp(s.Battery, s.Sold)}
-	if s.Bright && int(s.Commissioned) < t.Commissioning {
+	if s.Bright && int(s.Commissioned) < min(t.Commissioning, 255) {
 		s.Commissioned++
 	}
 	if s.Bright && s.Base == 0 && s.PeerDay > 0 && s.meters() == 2 {

@@ -25,10 +25,10 @@ const (
 // State is what the tally keeps of a device. Watt-hours, unless a field says otherwise. Days are solar days at the device's longitude,
 // since 1970-01-01.
 type State struct {
-	Site   Site        // the zero Site: none has been declared
-	Since  types.Epoch // when the site's meters were first named: the earlier site has a meter that two claim
-	Taken  bool        // another device had one of the site's meters before: nothing counts
-	Offers [2]Offer    // what the device asks for Community and Certificate
+	Site   Site                    // the zero Site: none has been declared
+	Since  [meterRoles]types.Epoch // when its grid, pv and battery meters were named: of two that claim one, the earlier has it
+	Taken  bool                    // another device had one of the site's meters before: nothing counts
+	Offers [2]Offer                // what the device asks for Community and Certificate
 
 	// Readings.
 	Done    uint64            // the first interval that was not over at the start of the last epoch
@@ -122,12 +122,33 @@ func (s *Sums) Withheld() uint64 {
 	return s.Uncertified + s.Gap + s.Conservation + s.AboveSky + s.Origin + s.PeerCap + s.Frozen + s.Lapsed + s.Taken + s.Crowded
 }
 
+// meterRoles is how many meters a site can name.
+const meterRoles = 3
+
+// roles returns the site's meters in the order of its fields; zero for none.
+func (s *Site) roles() [meterRoles]types.Hash { return [...]types.Hash{s.Grid, s.PV, s.Battery} }
+
 // meters returns how many meters measure the site's production and its grid connection.
 func (s *State) meters() int {
 	if s.Site.PV.IsZero() {
 		return 1
 	}
 	return 2
+}
+
+// Count is how many watt-hours were counted, and neither sold nor can be issued, for a reason of the Spec's table.
+type Count struct {
+	Reason types.Reason
+	Wh     uint64
+}
+
+// Counts returns what was netted and withheld, by reason: what an operator asks about.
+func (s *Sums) Counts() []Count {
+	return []Count{
+		{CountNetted, s.Netted}, {CountGap, s.Gap}, {CountConservation, s.Conservation}, {CountAboveSky, s.AboveSky}, {CountOrigin, s.Origin},
+		{CountPeerCap, s.PeerCap}, {CountFrozen, s.Frozen}, {CountLapsed, s.Lapsed}, {CountUncertified, s.Uncertified}, {MeterTaken, s.Taken},
+		{CountCrowded, s.Crowded},
+	}
 }
 
 const stateVersion = 1
@@ -169,7 +190,9 @@ func (s *State) append(b []byte) []byte {
 	if flags&flagSite != 0 {
 		b = s.Site.append(b)
 	}
-	b = u(b, uint64(s.Since))
+	for _, e := range s.Since {
+		b = u(b, uint64(e))
+	}
 	for i := range s.Offers {
 		b = u(u(u(b, s.Offers[i].Seq), uint64(s.Offers[i].Price)), uint64(s.Offers[i].Until))
 	}
@@ -256,7 +279,9 @@ func (s *State) read(r *reader) bool {
 	if flags&flagSite != 0 {
 		s.Site.read(r)
 	}
-	s.Since = types.Epoch(r.uint(1<<63 - 1))
+	for i := range s.Since {
+		s.Since[i] = types.Epoch(r.uint(1<<63 - 1))
+	}
 	for i := range s.Offers {
 		s.Offers[i] = Offer{Seq: r.uint(1<<64 - 1), Price: uint16(r.uint(1<<16 - 1)), Until: types.Epoch(r.uint(1<<64 - 1))}
 	}

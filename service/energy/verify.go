@@ -124,9 +124,7 @@ func (j *judge) site(site *Site) types.Reason {
 	if *site == s.Site {
 		return ""
 	}
-	if s.Site.Grid.IsZero() || !s.Site.has(site.Grid) || !s.Site.has(site.PV) || !s.Site.has(site.Battery) {
-		s.Since, s.Taken = j.in.Epoch, false
-	}
+	s.Since = s.since(site, j.in.Epoch)
 	for i := range s.Pending {
 		more(&s.Sums.Gap, s.Pending[i].Wh[Export])
 	}
@@ -136,9 +134,20 @@ func (j *judge) site(site *Site) types.Reason {
 	return ""
 }
 
-// has reports whether a meter is one of the site's; no meter is.
-func (s *Site) has(meter types.Hash) bool {
-	return meter.IsZero() || meter == s.Grid || meter == s.PV || meter == s.Battery
+// since returns when the meters of a new site were first named: those that the old one had keep their time.
+func (s *State) since(site *Site, now types.Epoch) (since [meterRoles]types.Epoch) {
+	for i, meter := range site.roles() {
+		if meter.IsZero() {
+			continue
+		}
+		since[i] = now
+		for k, old := range s.Site.roles() {
+			if old == meter {
+				since[i] = s.Since[k]
+			}
+		}
+	}
+	return since
 }
 
 // reset begins a register anew. What flowed between its two readings, and in the interval in which it happened, is nobody's.
