@@ -14,7 +14,8 @@ type Profile struct {
 	Tilt    float64 // degrees from level
 	Azimuth float64 // degrees: 90 looks east, 180 south
 	DER     bool    // the inverter speaks model 701 instead of 103 and 120
-	Base    int     // registers: where the inverter's models begin: 0, 40000 or 50000
+	Base    uint16  // registers: where the inverter's models begin: 0, 40000 or 50000
+	Tenths  bool    // the registers count tenths of a watt-hour
 	Load    Load
 	Storage uint32 // Wh that the battery holds; 0 for none
 	Charge  uint32 // W that the battery takes and gives at most
@@ -134,7 +135,7 @@ func (s *Street) load(h *Home, unix int64) uint64 {
 var profiles = []Profile{
 	{Name: "Ahorn", PDC: 8000, PAC: 6000, Tilt: 30, Azimuth: 180, Base: 40000, Load: Load{Base: 220, Morning: 900, Evening: 1500, Day: 100}},
 	{Name: "Birke", PDC: 6000, PAC: 5000, Tilt: 25, Azimuth: 110, DER: true, Base: 40000, Load: Load{Base: 180, Morning: 700, Evening: 1100, Day: 150}},
-	{Name: "Linde", PDC: 7000, PAC: 6000, Tilt: 25, Azimuth: 250, Base: 0, Load: Load{Base: 250, Morning: 600, Evening: 1300, Day: 120}},
+	{Name: "Linde", PDC: 7000, PAC: 6000, Tilt: 25, Azimuth: 250, Base: 0, Tenths: true, Load: Load{Base: 250, Morning: 600, Evening: 1300, Day: 120}},
 	{Name: "Eiche", PDC: 12000, PAC: 8000, Tilt: 15, Azimuth: 190, DER: true, Base: 50000, Load: Load{Base: 300, Morning: 900, Evening: 1600, Day: 200}},
 	{Name: "Esche", PDC: 2000, PAC: 2000, Tilt: 35, Azimuth: 180, Base: 40000, Load: Load{Base: 350, Morning: 1200, Evening: 2200, Day: 2600}},
 	{Name: "Hasel", Load: Load{Base: 300, Morning: 1000, Evening: 2000, Day: 1800}},

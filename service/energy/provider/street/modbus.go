@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/cairn-network/cairn/internal/sunspec"
 )
 
 // Modbus TCP, after "MODBUS Messaging on TCP/IP Implementation Guide" V1.0b and "MODBUS Application Protocol" V1.1b3: as much of it as a
@@ -22,8 +24,7 @@ const (
 	DeviceBusy      = 6
 	NoTarget        = 11 // the gateway knows no such unit
 
-	maxRead = 125 // registers of one request
-	maxADU  = 260
+	maxADU = 260
 )
 
 // maxConns bounds the connections that one home serves at a time; a further one is closed at once.
@@ -139,16 +140,16 @@ func (u *Unit) answer(pdu []byte) ([]byte, Fault) {
 	if len(pdu) != 5 {
 		return refuse(IllegalValue)
 	}
-	at, n := int(binary.BigEndian.Uint16(pdu[1:])), int(binary.BigEndian.Uint16(pdu[3:]))
-	if n == 0 || n > maxRead {
+	at, n := binary.BigEndian.Uint16(pdu[1:]), binary.BigEndian.Uint16(pdu[3:])
+	if n == 0 || n > sunspec.MaxRead {
 		return refuse(IllegalValue)
 	}
-	words := u.registers()
-	if at < u.base || at+n > u.base+len(words) {
+	words, ok := u.registers().Read(at, n)
+	if !ok {
 		return refuse(IllegalAddress)
 	}
 	out := append(make([]byte, 0, 2+2*n), pdu[0], byte(2*n))
-	for _, w := range words[at-u.base : at-u.base+n] {
+	for _, w := range words {
 		out = binary.BigEndian.AppendUint16(out, w)
 	}
 	return out, u.fault

@@ -119,17 +119,20 @@ func (s *Street) Homes() []*Home { return s.homes }
 
 func (s *Street) home(number int, p Profile) *Home {
 	h := &Home{Profile: p, Number: number, street: s, panels: facing(s.up, p.Tilt, p.Azimuth)}
-	add := func(k kind, base, scale int, maker, model string) *Unit {
-		u := &Unit{home: h, kind: k, base: base, scale: scale, maker: maker, model: model}
+	add := func(k kind, base uint16, maker, model string) *Unit {
+		u := &Unit{home: h, kind: k, base: base, maker: maker, model: model}
+		if p.Tenths {
+			u.scale = -1
+		}
 		u.number()
 		return u
 	}
 	if p.PDC > 0 {
-		h.Inverter = add(panels, p.Base, 0, "Cairn Street", fmt.Sprintf("Roof %d", p.PAC))
+		h.Inverter = add(panels, p.Base, "Cairn Street", fmt.Sprintf("Roof %d", p.PAC))
 	}
-	h.Grid = add(grid, 40000, 0, "Cairn Street", "Meter 3")
+	h.Grid = add(grid, 40000, "Cairn Street", "Meter 3")
 	if p.Storage > 0 {
-		h.Battery = add(battery, 40000, 0, "Cairn Street", fmt.Sprintf("Cellar %d", p.Storage))
+		h.Battery = add(battery, 40000, "Cairn Street", fmt.Sprintf("Cellar %d", p.Storage))
 	}
 	return h
 }

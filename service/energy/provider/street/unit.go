@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/sunspec"
 	"github.com/cairn-network/cairn/service/energy"
 )
 
@@ -40,8 +41,8 @@ const (
 type Unit struct {
 	home   *Home
 	kind   kind
-	base   int // registers
-	scale  int // the power of ten that a register counts in, of Wh
+	base   uint16 // where its models begin
+	scale  int    // the power of ten that registers count in, of Wh: at most 0
 	maker  string
 	model  string
 	serial string
@@ -49,7 +50,7 @@ type Unit struct {
 	// offset is what a counter shows beyond what flowed, in joules, modulo 2⁶⁴.
 	offset [counters]uint64
 	fault  Fault
-	still  []uint16 // the registers, while they stand still
+	still  *sunspec.Space // the registers, while they stand still
 }
 
 // ID names the unit as a site does (energy.MeterID).
@@ -138,153 +139,158 @@ func (u *Unit) flowed(c Counter) uint64 {
 	return 0
 }
 
-// registers returns all of the unit's, from its base on: SunSpec's mark, its models, and the model that ends the list.
-func (u *Unit) registers() []uint16 {
+// registers returns what the unit shows.
+func (u *Unit) registers() *sunspec.Space {
 	if u.still != nil {
 		return u.still
 	}
-	s := u.home.street
-	s.advance()
-	words := []uint16{'S'<<8 | 'u', 'n'<<8 | 'S'}
-	b := common.block()
-	b.text("Mn", u.maker)
-	b.text("Md", u.model)
-	b.text("Vr", "1.0")
-	b.text("SN", u.serial)
-	b.set("DA", int64(u.kind)+1)
-	words = append(words, b.words...)
+	u.home.street.advance()
+	names := sunspec.Common.New()
+	text(names, "Mn", u.maker)
+	text(names, "Md", u.model)
+	text(names, "Vr", "1.0")
+	text(names, "SN", u.serial)
+	set(names, "DA", int64(u.kind)+1)
 	p := &u.home.power
 	switch {
 	case u.kind == panels && u.home.DER:
-		words = append(words, u.der(p).words...)
+		return sunspec.NewSpace(u.base, names, u.der(p))
 	case u.kind == panels:
-		words = append(words, u.inverter(p).words...)
-		words = append(words, u.nameplate().words...)
+		return sunspec.NewSpace(u.base, names, u.inverter(p), u.nameplate())
 	case u.kind == grid:
-		words = append(words, u.meter(p.exp, p.imp).words...)
-	default:
-		words = append(words, u.meter(p.out, p.in).words...)
+		return sunspec.NewSpace(u.base, names, u.meter(p.exp, p.imp))
 	}
-	return append(words, 0xffff, 0)
+	return sunspec.NewSpace(u.base, names, u.meter(p.out, p.in))
+}
+
+// set sets a point; one that cannot hold the value is not implemented.
+func set(b *sunspec.Block, point string, v int64) {
+	if b.Set(point, v) != nil {
+		b.Clear(point)
+	}
+}
+
+// text sets a string, as far as it fits.
+func text(b *sunspec.Block, point, s string) {
+	if b.SetText(point, s) != nil {
+		b.Clear(point)
+	}
 }
 
 // Mains are 230 V and 50 Hz, always.
 const volts = 230
 
 // inverter returns model 103: three phases with equal currents.
-func (u *Unit) inverter(p *flow) block {
-	b := inverter.block()
+func (u *Unit) inverter(p *flow) *sunspec.Block {
+	b := sunspec.Inverter3.New()
 	amps := int64(p.pv * 10 / volts) // tenths
-	b.set("A", amps)
+	set(b, "A", amps)
 	for _, phase := range []string{"A", "B", "C"} {
-		b.set("Aph"+phase, amps/3)
-		b.set("PhVph"+phase, volts*10)
+		set(b, "Aph"+phase, amps/3)
+		set(b, "PhVph"+phase, volts*10)
 	}
-	b.set("A_SF", -1)
-	b.set("V_SF", -1)
-	b.set("W", int64(p.pv))
-	b.set("W_SF", 0)
-	b.set("Hz", 5000)
-	b.set("Hz_SF", -2)
+	set(b, "A_SF", -1)
+	set(b, "V_SF", -1)
+	set(b, "W", int64(p.pv))
+	set(b, "W_SF", 0)
+	set(b, "Hz", 5000)
+	set(b, "Hz_SF", -2)
 	u.count(b, "WH", "WH_SF", Given)
-	b.set("TmpCab", 40)
-	b.set("Tmp_SF", 0)
+	set(b, "TmpCab", 40)
+	set(b, "Tmp_SF", 0)
 	state := int64(4) // MPPT
 	if p.pv == 0 {
 		state = 2 // sleeping
 	} else if p.pv >= uint64(u.home.PAC) {
 		state = 5 // throttled
 	}
-	b.set("St", state)
-	b.set("Evt1", 0)
-	b.set("Evt2", 0)
+	set(b, "St", state)
+	set(b, "Evt1", 0)
+	set(b, "Evt2", 0)
 	return b
 }
 
 // nameplate returns model 120.
-func (u *Unit) nameplate() block {
-	b := nameplate.block()
-	b.set("DERTyp", 4) // photovoltaic
-	b.set("WRtg", int64(u.home.PAC/10))
-	b.set("WRtg_SF", 1)
-	b.set("VARtg", int64(u.home.PAC/10))
-	b.set("VARtg_SF", 1)
-	b.set("ARtg", int64(u.home.PAC/(3*volts)))
-	b.set("ARtg_SF", 0)
+func (u *Unit) nameplate() *sunspec.Block {
+	b := sunspec.Nameplate.New()
+	set(b, "DERTyp", 4) // photovoltaic
+	set(b, "WRtg", int64(u.home.PAC/10))
+	set(b, "WRtg_SF", 1)
+	set(b, "VARtg", int64(u.home.PAC/10))
+	set(b, "VARtg_SF", 1)
+	set(b, "ARtg", int64(u.home.PAC/(3*volts)))
+	set(b, "ARtg_SF", 0)
 	return b
 }
 
 // der returns model 701.
-func (u *Unit) der(p *flow) block {
-	b := der.block()
-	b.set("ACType", 3)
-	b.set("St", 2)
+func (u *Unit) der(p *flow) *sunspec.Block {
+	b := sunspec.Measure.New()
+	set(b, "ACType", 3)
+	set(b, "St", 2)
 	state := int64(4)
 	if p.pv == 0 {
 		state = 2
 	}
-	b.set("InvSt", state)
-	b.set("ConnSt", 2)
-	b.set("Alrm", 0)
-	b.set("W", int64(p.pv/10))
-	b.set("W_SF", 1)
-	b.set("VA", int64(p.pv/10))
-	b.set("VA_SF", 1)
-	b.set("LNV", volts*10)
-	b.set("V_SF", -1)
-	b.set("Hz", 50_000)
-	b.set("Hz_SF", -3)
+	set(b, "InvSt", state)
+	set(b, "ConnSt", 2)
+	set(b, "Alrm", 0)
+	set(b, "W", int64(p.pv/10))
+	set(b, "W_SF", 1)
+	set(b, "VA", int64(p.pv/10))
+	set(b, "VA_SF", 1)
+	set(b, "LNV", volts*10)
+	set(b, "V_SF", -1)
+	set(b, "Hz", 50_000)
+	set(b, "Hz_SF", -3)
 	u.count(b, "TotWhInj", "TotWh_SF", Given)
 	if !u.fault.Missing {
-		b.set("TotWhAbs", 0)
+		set(b, "TotWhAbs", 0)
 	}
 	return b
 }
 
 // meter returns model 203. Of power a meter says what flows towards the house: import is positive.
-func (u *Unit) meter(given, taken uint64) block {
-	b := meter.block()
+func (u *Unit) meter(given, taken uint64) *sunspec.Block {
+	b := sunspec.Meter3.New()
 	w := int64(taken) - int64(given)
 	scale := 0
 	for ; max(w, -w) > math.MaxInt16; scale++ {
 		w /= 10
 	}
 	amps := w * 10 / volts
-	b.set("A", amps)
+	set(b, "A", amps)
 	for _, phase := range []string{"A", "B", "C"} {
-		b.set("Aph"+phase, amps/3)
-		b.set("PhVph"+phase, volts*10)
-		b.set("Wph"+phase, w/3)
+		set(b, "Aph"+phase, amps/3)
+		set(b, "PhVph"+phase, volts*10)
+		set(b, "Wph"+phase, w/3)
 	}
 	for _, pair := range []string{"AB", "BC", "CA"} {
-		b.set("PhVph"+pair, 3984)
+		set(b, "PhVph"+pair, 3984)
 	}
-	b.set("A_SF", int64(scale-1))
-	b.set("PhV", volts*10)
-	b.set("PPV", 3984)
-	b.set("V_SF", -1)
-	b.set("Hz", 5000)
-	b.set("Hz_SF", -2)
-	b.set("W", w)
-	b.set("W_SF", int64(scale))
+	set(b, "A_SF", int64(scale-1))
+	set(b, "PhV", volts*10)
+	set(b, "PPV", 3984)
+	set(b, "V_SF", -1)
+	set(b, "Hz", 5000)
+	set(b, "Hz_SF", -2)
+	set(b, "W", w)
+	set(b, "W_SF", int64(scale))
 	u.count(b, "TotWhExp", "TotWh_SF", Given)
 	u.count(b, "TotWhImp", "TotWh_SF", Taken)
-	b.set("Evt", 0)
+	set(b, "Evt", 0)
 	return b
 }
 
 // count writes a counter and its scale. What does not fit its register wraps.
-func (u *Unit) count(b block, name, scale string, c Counter) {
+func (u *Unit) count(b *sunspec.Block, name, scale string, c Counter) {
 	if u.fault.Missing {
 		return // as it was made: not implemented
 	}
-	v := u.wh(c)
-	for range u.scale {
-		v /= 10
-	}
+	v := u.flowed(c) + u.offset[c]
 	for range -u.scale {
 		v *= 10
 	}
-	b.set(name, int64(v))
-	b.set(scale, int64(u.scale))
+	set(b, name, int64(v/3600))
+	set(b, scale, int64(u.scale))
 }
