@@ -118,6 +118,23 @@ func (r *Rules) Zone(cell types.Cell) *Zone {
 // Ceiling returns the highest price of interval k.
 func (z *Zone) Ceiling(k uint64) uint64 { return uint64(z.Ceilings[k*lot.Interval/3600%24]) }
 
+// A network on one machine begins at 10:00 of local solar time on a day in June, whenever it is started: its days pass in minutes, and
+// what it shows should depend on nothing but itself.
+const (
+	localNoon = 1_782_043_200                 // 2026-06-21 12:00 UTC
+	localCell = types.Cell(0x891f8e0c2d7ffff) // where such a network stands
+	localHour = 3_600_000                     // energy milliseconds in an epoch
+)
+
+// LocalRules returns the rules of a network on one machine: DefaultRules with a clock that makes an hour of each epoch. It began at start,
+// in Unix seconds; an epoch lasts epoch milliseconds.
+func (Verifier) LocalRules(start, epoch uint64) []byte {
+	r := DefaultRules()
+	place := PlaceOf(localCell, 0)
+	r.Clock = Clock{Chain: start, Energy: uint64(localNoon - place.ahead - 2*3600), Rate: uint32(min(max(localHour/max(epoch, 1), 1), localHour))}
+	return r.Encode()
+}
+
 // rulesOf returns the rules that are in force. What is broken is replaced by the default: the zones, the clock, or both.
 func rulesOf(raw []byte) *Rules {
 	if r, err := DecodeRules(raw); err == nil {

@@ -303,6 +303,23 @@ func TestReset(t *testing.T) {
 	}
 }
 
+// TestResetAlone: the interval in which a register starts over says nothing, though the meter is the same.
+func TestResetAlone(t *testing.T) {
+	w := newWorld(t)
+	w.time = noon
+	d := w.device("d", solar("d"))
+	k := w.done()
+	d.hand(d.record(k), d.read(k+1, flows{pv: 400, exp: 400}))
+	d.submit(KindReset, (&Reset{Register: PV, Last: d.wh[PV], First: 9, Cause: Zeroed}).Encode())
+	d.wh[PV] = 9
+	d.hand(d.read(k+2, flows{pv: 400, exp: 400}), d.read(k+3, flows{pv: 300, exp: 300}))
+	w.step()
+	w.step()
+	if s := d.state(); s.Sums.Gap != 400 || s.Lots.Total() != 400+300 {
+		t.Errorf("lots %v, %+v", s.Lots, s.Sums)
+	}
+}
+
 // TestReceipts: energy is paid by orders, and nobody else reports about a device.
 func TestReceipts(t *testing.T) {
 	w := newWorld(t)
