@@ -1,6 +1,7 @@
 package tally
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 
@@ -10,7 +11,8 @@ import (
 
 // The category of these tests: "thing" has two classes, units per receipt, work that the network orders, a note that counts
 // also in a later epoch, a witness's report that may prove misconduct, openings that both sides signed (taken on trust here),
-// and a Cross that lets each order buy from every device that worked.
+// asks with a number that rises, rules of its own, and a Cross that lets each order buy from every device that worked, counts in
+// their lines how often they did, and puts that out.
 const (
 	thing = types.Category(40)
 	other = types.Category(41) // the same, without Cross, density and reports
@@ -45,6 +47,35 @@ type openBody struct {
 
 const badThing types.Reason = "thing.bad"
 
+// thingLine is a device's line: notes, the number of its newest ask, and how often Cross met it; after four times Cross forgets all.
+type thingLine struct{ notes, number, crossed uint64 }
+
+func parseThing(b []byte) (l thingLine) {
+	if len(b) == 24 {
+		l = thingLine{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:])}
+	}
+	return l
+}
+
+func (l thingLine) encode() []byte {
+	if l == (thingLine{}) {
+		return nil
+	}
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, l.notes), l.number), l.crossed)
+}
+
+// ruleOf reads rules: one byte, how many things of class 2 Cross orders from each device. Broken ones are the default, 10; longer ones than
+// there can be must never get here.
+func ruleOf(raw []byte) uint64 {
+	switch {
+	case len(raw) == 1:
+		return uint64(raw[0])
+	case len(raw) > MaxRules:
+		return 77
+	}
+	return 10
+}
+
 // things is the test category. most bounds the units that a session may be paid, 0 for no bound.
 type things struct {
 	category types.Category
@@ -62,19 +93,29 @@ func (v things) Spec() *Spec {
 	}
 	if v.category == thing {
 		s.Kinds = append(s.Kinds, Kind{Kind: kindReport, Name: "report", Witness: true})
-		s.Params.Threshold, s.Params.Hex = 2_000_000, 9
+		s.Params.Threshold, s.Params.Hex, s.Params.Rules = 2_000_000, 9, []byte{10}
 		s.Witness = Quota{Count: 100, Bytes: 1 << 20}
 	}
 	return s
 }
 
 func (v things) Verify(in *Input) *Output {
-	out := &Output{Quality: 5000, Evidence: make([]Verdict, len(in.Evidence)), Receipts: make([]types.Reason, len(in.Receipts))}
-	var count uint64
-	if in.State != nil {
-		count = binary.BigEndian.Uint64(in.State)
-	}
+	out := &Output{Quality: 5000, Evidence: make([]Verdict, len(in.Evidence)), Receipts: make([]types.Reason, len(in.Receipts)),
+		Asks: make([]types.Reason, len(in.Asks))}
+	line := parseThing(in.State)
 	var worked uint64
+	newest := line.number
+	for i, a := range in.Asks {
+		var n uint64
+		switch {
+		case len(a.Terms) == 0: // a receipt names it
+		case types.Decode(a.Terms, &n) != nil || n <= line.number:
+			out.Asks[i] = badThing
+		default:
+			newest = max(newest, n)
+		}
+	}
+	line.number = newest
 	for i, e := range in.Evidence {
 		switch e.Kind {
 		case kindWork:
@@ -87,7 +128,7 @@ func (v things) Verify(in *Input) *Output {
 			out.Ordered = append(out.Ordered, Ordered{Class: b.Class, Units: b.Units})
 			worked += b.Units.Lo
 		case kindNote:
-			count++
+			line.notes++
 		case kindOpen:
 			var b openBody
 			if types.Decode(e.Body, &b) != nil {
@@ -119,12 +160,10 @@ func (v things) Verify(in *Input) *Output {
 			out.Receipts[i] = badThing
 		}
 	}
-	if count > 0 {
-		out.State = binary.BigEndian.AppendUint64(nil, count)
-	}
-	out.Totals = []uint64{1, count}
+	out.State = line.encode()
+	out.Totals = []uint64{1, line.notes, ruleOf(in.Params.Rules)}
 	if worked > 0 {
-		out.Summary = binary.BigEndian.AppendUint64(nil, worked)
+		out.Summary = append(binary.BigEndian.AppendUint64(nil, worked), out.State...)
 	}
 	return out
 }
@@ -139,12 +178,19 @@ func (c crossing) Subject(e *evidence.Envelope) (types.Key, error) {
 }
 
 // Cross lets each order buy what its cap leaves from all devices that worked, in equal parts, and gives each a little
-// ordered work in class 2. It counts epochs in each device's cell.
+// ordered work in class 2. It counts epochs in each device's cell and line.
 func (c crossing) Cross(in *CrossInput) *CrossOutput {
 	out := &CrossOutput{Cells: slices.Clone(in.Cells)}
 	for _, s := range in.Summaries {
-		out.Ordered = append(out.Ordered, CrossOrdered{Device: s.Device.Key, Class: 2, Units: types.U64(10), Quality: 10_000})
-		out.Outputs = append(out.Outputs, OutputData{Data: s.Device.Key[:]})
+		out.Ordered = append(out.Ordered, CrossOrdered{Device: s.Device.Key, Class: 2, Units: types.U64(ruleOf(in.Params.Rules)), Quality: 10_000})
+		line := parseThing(s.Summary[8:])
+		if line.crossed++; line.crossed == 4 {
+			line = thingLine{}
+		}
+		out.States = append(out.States, DeviceState{Device: s.Device.Key, State: line.encode()})
+		detail := binary.BigEndian.AppendUint64(nil, line.crossed)
+		digest := types.Sum(detail)
+		out.Outputs = append(out.Outputs, OutputData{Data: slices.Concat(s.Device.Key[:], digest[:]), Detail: detail})
 		i, ok := slices.BinarySearchFunc(out.Cells, s.Device.Cell, func(a CellState, b types.Cell) int {
 			return int(int64(a.Cell>>1) - int64(b>>1))
 		})
@@ -153,6 +199,7 @@ func (c crossing) Cross(in *CrossInput) *CrossOutput {
 		}
 		out.Cells[i].State = []byte{out.Cells[i].State[0] + 1}
 	}
+	slices.SortFunc(out.States, func(a, b DeviceState) int { return bytes.Compare(a.Device[:], b.Device[:]) })
 	for _, o := range in.Orders {
 		for _, s := range in.Summaries {
 			part := o.Reserved / types.Credit(len(in.Summaries))

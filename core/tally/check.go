@@ -14,7 +14,7 @@ import (
 // What one author may hand in during one epoch beside evidence, whose quota its category says.
 const (
 	MaxReceipts = 4096 // of a device in one category
-	MaxAsks     = 64   // of a device
+	MaxAsks     = 64   // of a device in one category
 	MaxNewOrder = 128  // of a payer
 )
 
@@ -258,6 +258,7 @@ type askItem struct {
 
 // asks checks a device's asks.
 func (r *run) asks(p *part, g *group, line *Line) {
+	var used [maxCategories]int
 	for i := g.lo; i < g.hi; i++ {
 		if r.items[i].Type != Ask || !r.stands(i) {
 			continue
@@ -269,9 +270,10 @@ func (r *run) asks(p *part, g *group, line *Line) {
 			r.refuse(i, types.UnknownCategory)
 		case r.rules.categories[at].class(ask.Class) == nil:
 			r.refuse(i, types.UnknownClass)
-		case len(g.asks) == MaxAsks:
+		case used[at] == MaxAsks:
 			r.refuse(i, types.OverQuota)
 		default:
+			used[at]++
 			g.asks = append(g.asks, &askItem{ask, ask.Hash(), i})
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -28,6 +29,16 @@ type golden struct {
 	Leaf     string // of the device below
 	Rest     string // the part of its line that the leaf holds by hash
 	Proof    string
+	Outputs  []goldenOutput
+	Order    string // RecordProof of the order below
+}
+
+// goldenOutput is a leaf of the outputs tree with its proof.
+type goldenOutput struct {
+	Category types.Category
+	Data     string
+	Detail   string // not in the tree
+	Siblings []string
 }
 
 // goldenEpochs are the epochs of testdata/golden.json: receipts, work, a report, an order, a refusal; then a fold.
@@ -45,6 +56,12 @@ func goldenEpochs(t testing.TB) []golden {
 		p.pay(d, d.ask(thing, 500), session(50, epoch), 2000, 1000, 1)
 		p.pay(e, e.ask(thing, 500), session(50, 9), 10, 1000, 1)
 		p.order(session(50, 20), 400, uint64(epoch+1))
+		lone := receipt.Ask{Chain: testChain, Device: e.id, Category: thing, Class: 1, Price: 700, Terms: types.Encode(epoch + 1), Until: 1 << 20}
+		w.add(Ask, lone.Sign(e.key).Encode())
+		e.say(thing, kindWork, workBody{Class: 2, Units: types.U64(5), Quality: 100})
+		if epoch > 0 {
+			w.params = []Params{{Category: thing, Quota: 1 << 40, Bond: 1000, Penalty: 300, Threshold: 2_000_000, Hex: 9, Rules: []byte{3}}}
+		}
 		frame, batch, changes := w.frame(), NewBatch(testChain, w.items), w.changes
 		w.tally()
 		tree, err := w.state.Tree()
@@ -65,6 +82,22 @@ func goldenEpochs(t testing.TB) []golden {
 		for p := range w.state.Pages() {
 			g.Pages = append(g.Pages, hex.EncodeToString(p.Raw))
 		}
+		for i, o := range w.result.Outputs {
+			siblings := w.result.ProveOutput(i)
+			if err := w.header.VerifyOutput(o.Category, o.Data, uint64(i), siblings); err != nil {
+				t.Fatal(err)
+			}
+			leaf := goldenOutput{Category: o.Category, Data: hex.EncodeToString(o.Data), Detail: hex.EncodeToString(o.Detail)}
+			for _, s := range siblings {
+				leaf.Siblings = append(leaf.Siblings, s.String())
+			}
+			g.Outputs = append(g.Outputs, leaf)
+		}
+		record, ok := w.state.Prover().Order(SessionKey{Payer: p.id, ID: session(50, 20)})
+		if !ok {
+			t.Fatal("no order to prove")
+		}
+		g.Order = hex.EncodeToString(types.Encode(record))
 		out = append(out, g)
 		w.settle(80, 2, 1000)
 	}

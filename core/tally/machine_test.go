@@ -104,6 +104,20 @@ func (m *machine) Work(t *rapid.T) {
 		Units: types.U64(rapid.Uint64Range(0, 300).Draw(t, "units")), Quality: types.Bp(rapid.Uint32Range(0, 10_001).Draw(t, "quality"))})
 }
 
+// Ask hands in an ask by itself, perhaps an older one.
+func (m *machine) Ask(t *rapid.T) {
+	d := drawDevice(t, m)
+	a := receipt.Ask{Chain: testChain, Device: d.id, Category: m.category(t), Class: 1, Price: 1000, Until: 1 << 20,
+		Terms: types.Encode(rapid.Uint64Range(0, 9).Draw(t, "number"))}
+	m.add(Ask, a.Sign(d.key).Encode())
+}
+
+// Rule changes the rules from this epoch on; some are broken.
+func (m *machine) Rule(t *rapid.T) {
+	rules := rapid.SampledFrom([][]byte{nil, {3}, {200}, {1, 2}}).Draw(t, "rules")
+	m.params = []Params{{Category: thing, Quota: 1 << 40, Bond: 1000, Penalty: 300, Threshold: 2_000_000, Hex: 9, Rules: rules}}
+}
+
 func (m *machine) Note(t *rapid.T) { drawDevice(t, m).say(m.category(t), kindNote, 0) }
 
 func (m *machine) Break(t *rapid.T) { drawDevice(t, m).say(m.category(t), kindBreak, 0) }

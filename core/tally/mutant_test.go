@@ -56,6 +56,15 @@ var broken = []struct{ rule, file, old, new, tests string }{
 	{"suspension stops weight", "judge.go", "l.Suspended >= r.frame.Epoch", "false", "Suspended"},
 	{"suspension stops openings", "judge.go", "if j.line.Suspended >= j.frame.Epoch {", "if false {", "Suspended"},
 	{"bounds of Verify", "judge.go", "out == nil || !c.sound(in, out)", "out == nil", "Bounds"},
+	// Asks by themselves, rules, what Cross puts into lines and outputs.
+	{"asks are judged alone", "judge.go", "+len(in.Asks) == 0", " == 0", "LoneAsk"},
+	{"asks of one category leave room for another's", "check.go", "used[at] == MaxAsks", "len(g.asks) == MaxAsks", "AskQuota"},
+	{"long rules are none", "apply.go", "n == 0 || n > MaxRules", "n == 0", "Rules"},
+	{"lines of Cross are bounded", "cross.go", "len(s.State) > r.rules.categories[at].spec.MaxState || ", "", "CrossStates"},
+	{"lines of Cross are of devices with a summary", "cross.go", "if summaries[0].Device.Key != s.Device {", "if false {", "CrossStates"},
+	{"lines of Cross ascend", "cross.go", "i > 0 && bytes.Compare(s.Device[:], states[i-1].Device[:]) <= 0", "false", "CrossStates"},
+	{"lines of Cross replace those of Verify", "page.go", "if b = rb; order == 0 {", "if b = rb; false {", "CrossStates|Machine"},
+	{"details are bounded", "cross.go", "detail > MaxOutput || ", "", "OutputBounds"},
 	{"quotas bind", "check.go", "u.Count+1 > quota.Count", "false", "Quota"},
 }
 
