@@ -132,11 +132,18 @@ func (c *crossing) rank() {
 	for i := range c.members {
 		m := &c.members[i]
 		s := m.state
-		if !s.known(&c.rules.limits) || s.Taken {
+		if s.meters() != 2 || s.Site.PDC == 0 || s.Taken {
 			continue
 		}
 		at := standing{key: m.device.Key, owner: m.device.Owner}
-		at.value = s.Envelope(&c.rules.limits)
+		for _, part := range m.parts {
+			at.k, at.value = part.k, yield(part.pv, s.Site.PDC)
+			c.peers.add(m.device.Cell, byAny, part.day, at)
+		}
+		if !s.known(&c.rules.limits) {
+			continue
+		}
+		at.k, at.value = 0, s.Envelope(&c.rules.limits)
 		c.peers.add(m.device.Cell, byEnvelope, 0, at)
 		for _, part := range m.parts {
 			at.k, at.value = part.k, yield(part.pv, s.Site.PDC)

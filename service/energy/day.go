@@ -142,9 +142,14 @@ func (c *crossing) neighbours(m *member, part *segment) (day, base uint64, ok bo
 		return day, min(base, 1<<16-1), true
 	}
 	if part.day < c.today(m) {
-		return c.peers.remembered(cell, part.day)
+		if day, base, ok = c.peers.remembered(cell, part.day); ok {
+			return day, base, true
+		}
 	}
-	return 0, 0, false
+	// Where nobody is commissioned yet, a base is learnt from those who are learning theirs: else a place where all begin together would
+	// learn none before the season has changed.
+	day, ok = c.peers.median(cell, byAny, part.day, part.k, owner)
+	return day, 0, ok
 }
 
 // today returns the day in which a device's last interval that is over lies.

@@ -14,6 +14,7 @@ import (
 const (
 	byEnvelope uint8 = iota // their envelopes, in bp
 	byYield                 // their day so far, in Wh per kW
+	byAny                   // the same of all with two meters, be they commissioned or not
 	byBase                  // the same, to their own base: what the sky makes of a usual neighbour's day, in Wh per kW
 )
 

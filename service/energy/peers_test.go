@@ -107,3 +107,14 @@ func TestMeterOfOld(t *testing.T) {
 		t.Errorf("a %v, b %v", a.state().Taken, b.state().Taken)
 	}
 }
+
+// TestBirth: where all begin together, all know their neighbours when they are commissioned, and not a season later.
+func TestBirth(t *testing.T) {
+	v := newVillage(t, 0, solar("cheat"))
+	v.days(6, func(k uint64) flows { return v.sun(v.cheat, k) })
+	for _, d := range v.devices {
+		if s := d.state(); s.Commissioned != 4 || s.Base == 0 {
+			t.Errorf("%s: %d days of commissioning, base %d", d.name, s.Commissioned, s.Base)
+		}
+	}
+}
