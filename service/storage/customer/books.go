@@ -344,7 +344,7 @@ func (b *books) breaks(payer, device types.Key) (times uint64, lapsed bool, err 
 // shunned reports whether a device came apart from the books too often.
 func (b *books) shunned(payer, device types.Key) bool {
 	times, _, err := b.breaks(payer, device)
-	return err == nil && times > maxBreaks
+	return err == nil && times >= maxBreaks
 }
 
 // wipe deletes everything below a prefix.

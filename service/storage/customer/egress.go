@@ -182,8 +182,6 @@ func (h *holder) flush() {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.reading.Lock()
-	defer h.reading.Unlock()
 	if err := h.keep(nil); err != nil {
 		h.log.Error("storage: keep receipt", "device", h.key, "err", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -184,7 +185,7 @@ func newSeller(t *testing.T, serveShard http.HandlerFunc) *seller {
 // download prepares reading an object of one segment, whose shard in slot 0 the device should have.
 func (s *seller) download(shard []byte) (*download, pipeline.Segment) {
 	h := &holder{
-		holding: holding{wallet: signer{}, market: s.market, key: s.key.Public(), log: slog.New(slog.DiscardHandler), state: new(session)},
+		holding: holding{wallet: signer{}, market: s.market, key: s.key.Public(), log: slog.New(slog.DiscardHandler), state: new(session), reading: new(sync.Mutex)},
 		pool:    &pool{}, reads: make(chan struct{}, maxReads), newest: new(receipt.Signed), // as if one waited to be published already
 	}
 	seg := pipeline.Segment{Length: uint32(len(shard)), Shards: []types.Hash{storage.ShardID(shard)}}

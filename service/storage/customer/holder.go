@@ -30,7 +30,7 @@ type holder struct {
 	lapsed bool          // nothing is agreed on in former any more: the device has ended it, or differs
 	breaks atomic.Uint64 // how often device and books came apart
 
-	reading sync.Mutex      // guards what follows, state.Egress and state.Ask; taken after mu
+	// reading, which is the holding's, also guards what follows; it is taken after mu.
 	unpaid  uint64          // bytes received since the last receipt
 	resumed bool            // the egress session is of this run, or its newest receipt was asked for
 	newest  *receipt.Signed // waits to be published
@@ -43,7 +43,7 @@ const maxReads = 2
 
 func openHolder(wallet role.Wallet, market role.Market, b *books, p *pool, key types.Key, lifetime types.Epoch) (*holder, error) {
 	h := &holder{
-		holding: holding{wallet: wallet, market: market, books: b, key: key, log: market.Log(), in: &current},
+		holding: holding{wallet: wallet, market: market, books: b, key: key, log: market.Log(), in: &current, reading: new(sync.Mutex)},
 		pool:    p, lifetime: lifetime, reads: make(chan struct{}, maxReads),
 	}
 	if err := h.load(); err != nil {

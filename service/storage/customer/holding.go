@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
@@ -21,9 +22,10 @@ type holding struct {
 	log    *slog.Logger
 	in     *tables // where the books have it
 
-	state  *session
-	shards *storage.Shards
-	stray  *pending // the last commit that the device had not applied when it was asked: it may yet arrive
+	reading *sync.Mutex // guards state.Egress and state.Ask; see holder
+	state   *session
+	shards  *storage.Shards
+	stray   *pending // the last commit that the device had not applied when it was asked: it may yet arrive
 }
 
 // errApart: device and books disagree about a session, and no revision that both have signed leads out of that.
@@ -35,7 +37,10 @@ func (h *holding) apart(format string, args ...any) error {
 
 // keep writes the session and the slots that changed into the books.
 func (h *holding) keep(touched map[uint64]storage.Shard) error {
-	return h.books.putSession(h.in, h.wallet.Payer(), h.key, h.state, touched, h.shards.Len())
+	h.reading.Lock()
+	state := *h.state // while it is written, a read may go on
+	h.reading.Unlock()
+	return h.books.putSession(h.in, h.wallet.Payer(), h.key, &state, touched, h.shards.Len())
 }
 
 // check settles what is open, and compares where the device says it stands with the books. The status is that of the session as it is

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,7 +43,7 @@ func uploadTo(t *testing.T, handlers []http.HandlerFunc) *upload {
 		key := types.NewPrivateKey([32]byte{100, byte(i)})
 		ask := receipt.Ask{Device: key.Public(), Terms: (&storage.Terms{Address: serve(t, key, handler)}).Encode()}
 		market.list = append(market.list, role.Offer{Ask: ask.Sign(key)})
-		u.holders = append(u.holders, &holder{holding: holding{wallet: keys{}, market: market, key: key.Public(), state: new(session)}, pool: open})
+		u.holders = append(u.holders, &holder{holding: holding{wallet: keys{}, market: market, key: key.Public(), state: new(session), reading: new(sync.Mutex)}, pool: open})
 	}
 	return u
 }

@@ -19,11 +19,11 @@ import (
 // on proving, which it cannot if it told the truth.
 
 // maxBreaks is how often a device may come apart from its books. Each time costs the customer up to a ladder under the session that was
-// given up; beyond it, the device gets no further shards.
+// given up; at the last, the device gets no further shards.
 const maxBreaks = 3
 
 // shunned reports whether the device gets no further shards.
-func (h *holder) shunned() bool { return h.breaks.Load() > maxBreaks }
+func (h *holder) shunned() bool { return h.breaks.Load() >= maxBreaks }
 
 // renewBefore is how many epochs before its end a session is renewed: an eighth of its life.
 func (h *holder) renewBefore() types.Epoch { return max(2, h.lifetime/8) }
@@ -87,7 +87,9 @@ func (h *holder) mend(ctx context.Context, d *device, err error) bool {
 func (h *holder) retire(lapsed bool, breaks uint64) error {
 	old := h.holding
 	old.in, old.stray = &former, nil
+	h.reading.Lock()
 	state := *h.state
+	h.reading.Unlock()
 	state.Pending, state.Egress = nil, egress{}
 	old.state = &state
 	if before := h.former; before != nil {
