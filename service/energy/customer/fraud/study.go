@@ -1,0 +1,378 @@
+package fraud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/cairn-network/cairn/core/lot"
+	"github.com/cairn-network/cairn/service/energy"
+)
+
+// Rule is a way to catch those who cheat.
+type Rule string
+
+// Rules are those that are compared. Cairn is the category's own.
+var Rules = []Rule{Cairn, "cap135", "cap110", "cosine"}
+
+// Cairn is the rule of this category: energy.Verifier.
+const Cairn Rule = "cairn"
+
+// Row is a line of the table.
+type Row struct {
+	Home          int     `json:"home"`
+	Attack        Attack  `json:"attack"`
+	Rule          Rule    `json:"rule"`
+	Days          int     `json:"days"`           // of the window: 1 or 7
+	Caught        float64 `json:"caught"`         // share of windows
+	HonestFlagged float64 `json:"honest_flagged"` // share of honest days
+	WithheldBp    float64 `json:"withheld_bp"`    // of what the honest home exported
+}
+
+// Study is what was found.
+type Study struct {
+	Rows   []Row
+	Honest []Honest // by home, under Cairn's rule
+	Fake   []Fake   // by home and attack, under Cairn's rule
+	First  uint32   // the first solar day that counts …
+	Days   int      // … of so many
+}
+
+// Honest is what became of a home that did not cheat.
+type Honest struct {
+	Home     int
+	Days     int      // that count
+	Alarms   []uint32 // solar days among them with an alarm
+	Freezes  int
+	Exported uint64 // Wh
+	Withheld uint64 // … of which could neither be sold nor issued
+	Year     uint64 // bp withheld of all that was exported, commissioning included
+}
+
+// Fake is how much of what never was could be sold: over windows of seven days, Wh accepted beyond what the honest home had accepted, and
+// Wh claimed beyond what it had exported.
+type Fake struct {
+	Home     int
+	Attack   Attack
+	Accepted int64
+	Claimed  int64
+}
+
+// windows are the lengths of attacks, in days.
+const (
+	windowShort = 1
+	windowLong  = 7
+)
+
+// days cuts a recording by solar days: the place in the recording at which each whole one begins, and the end of the last.
+func (r *Recording) days() (first uint32, at []int) {
+	n := len(r.Homes[0].PV)
+	last := int64(-1)
+	for i := range n {
+		d := r.place.Day(int64(r.First+uint64(i)) * lot.Interval)
+		if i > 0 && d != last {
+			if len(at) == 0 {
+				first = uint32(d)
+			}
+			at = append(at, i)
+		}
+		last = d
+	}
+	return first, at
+}
+
+// bench is a study under way.
+type bench struct {
+	r       *Recording
+	rules   energy.Verifier
+	first   uint32 // the solar day that begins at[0]
+	at      []int
+	starts  []region   // at the beginning of each day
+	showing [][]meters // … and what the meters show, by day and home
+	ready   int        // the first day that counts
+	alarms  [][]bool   // of the honest, by home and day
+	honest  []Honest
+	allow   map[Rule][][]uint64 // by home and quarter hour
+}
+
+// Run studies a recording. It reports progress as a share of the work, from whatever goroutine does it.
+func Run(ctx context.Context, r *Recording, rules energy.Verifier, attacks []Attack, progress func(done, of int)) (*Study, error) {
+	b := &bench{r: r, rules: rules}
+	b.first, b.at = r.days()
+	if len(b.at) < 2 {
+		return nil, errors.New("fraud: less than two days")
+	}
+	if err := b.live(ctx); err != nil {
+		return nil, err
+	}
+	if last := len(b.at) - 1 - windowLong; b.ready >= last {
+		return nil, fmt.Errorf("fraud: after %d days not all of %d homes are commissioned and have been compared with enough neighbours: want more days or homes", len(b.at), len(r.Homes))
+	}
+	b.allow = map[Rule][][]uint64{}
+	for rule := range caps {
+		for i := range r.Homes {
+			b.allow[rule] = append(b.allow[rule], r.limits(rule, &r.Homes[i]))
+		}
+	}
+	out := &Study{First: b.first + uint32(b.ready), Days: len(b.at) - 1 - b.ready, Honest: b.honest}
+	type job struct{ home, attack int }
+	jobs := make(chan job)
+	results := make([][][]Row, len(r.Homes))
+	out.Fake = make([]Fake, len(r.Homes)*len(attacks))
+	var tasks sync.WaitGroup
+	var mu sync.Mutex
+	finished := 0
+	for i := range results {
+		results[i] = make([][]Row, len(attacks))
+	}
+	for range runtime.GOMAXPROCS(0) {
+		tasks.Go(func() {
+			for j := range jobs {
+				rows, fake := b.attack(j.home, attacks[j.attack])
+				results[j.home][j.attack] = rows
+				out.Fake[j.home*len(attacks)+j.attack] = fake
+				mu.Lock()
+				finished++
+				progress(finished, len(r.Homes)*len(attacks))
+				mu.Unlock()
+			}
+		})
+	}
+	var err error
+feed:
+	for home := range r.Homes {
+		for a := range attacks {
+			select {
+			case jobs <- job{home, a}:
+			case <-ctx.Done():
+				err = ctx.Err()
+				break feed
+			}
+		}
+	}
+	close(jobs)
+	tasks.Wait()
+	if err != nil {
+		return nil, err
+	}
+	for _, home := range results {
+		out.Rows = append(out.Rows, slices.Concat(home...)...)
+	}
+	return out, nil
+}
+
+// live lets all homes be honest, hour by hour, and keeps what they are at the beginning of each day.
+func (b *bench) live(ctx context.Context) error {
+	n := len(b.r.Homes)
+	g := region{street: b.r.street(b.rules), done: b.r.First}
+	show := make([]meters, n)
+	records := make([][]energy.Record, n)
+	b.ready = len(b.at)
+	b.alarms = make([][]bool, n)
+	b.honest = make([]Honest, n)
+	end := b.at[len(b.at)-1]
+	day := 0
+	var before []*energy.State
+	begin := make([]energy.Sums, n) // when the days begin to count
+	for i := 0; i < end; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if i == b.at[day] {
+			b.starts, b.showing = append(b.starts, g), append(b.showing, slices.Clone(show))
+			day++
+		}
+		next := min((i/4+1)*4, b.at[day])
+		for h := range records {
+			records[h] = records[h][:0]
+			for k := i; k < next; k++ {
+				records[h] = append(records[h], show[h].read(b.r.First+uint64(k), b.r.Homes[h].PV[k], b.r.Homes[h].Load[k]))
+			}
+		}
+		if reason := g.pass(b.r.First+uint64(next), records); reason != "" {
+			return fmt.Errorf("fraud: an honest home's reading is refused: %v", reason)
+		}
+		if day > 0 && i == b.at[day-1] {
+			// The first epoch of a day closes the day before.
+			all := true
+			for h := range b.alarms {
+				s := g.state(h)
+				all = all && s.Base > 0 && s.PeerEnvelope > 0
+				caught := alarmed(s, b.first+uint32(day)-2)
+				b.alarms[h] = append(b.alarms[h], caught)
+				if b.ready < len(b.at) {
+					b.honest[h].Days++
+					if caught {
+						b.honest[h].Alarms = append(b.honest[h].Alarms, b.first+uint32(day)-2)
+					}
+					if before[h].FrozeOn != s.FrozeOn {
+						b.honest[h].Freezes++
+					}
+					before[h] = s
+				}
+			}
+			if all && b.ready == len(b.at) {
+				b.ready = day - 1
+				for h := range n {
+					before = append(before, g.state(h))
+					begin[h] = before[h].Sums
+				}
+			}
+		}
+		i = next
+	}
+	b.starts, b.showing = append(b.starts, g), append(b.showing, show)
+	for h := range n {
+		s := g.state(h).Sums
+		o := &b.honest[h]
+		o.Home, o.Exported, o.Withheld = b.r.Homes[h].Number, s.Exported-begin[h].Exported, s.Withheld()-begin[h].Withheld()
+		o.Year = s.Withheld() * 10_000 / max(s.Exported, 1)
+	}
+	return nil
+}
+
+// alarmed reports whether a day that was the last to close had an alarm.
+func alarmed(s *energy.State, day uint32) bool {
+	return s.Alarms>>1&1 == 1 && s.Day == day+1 || s.FrozeOn == day && s.FrozeOn > 0
+}
+
+// attack lets one home cheat for a week, beginning with each day, and for a day.
+func (b *bench) attack(home int, a Attack) ([]Row, Fake) {
+	h := &b.r.Homes[home]
+	fake := Fake{Home: h.Number, Attack: a}
+	var windows, caught [windowLong + 1]int
+	var by [windowLong + 1]map[Rule]int
+	by[windowShort], by[windowLong] = map[Rule]int{}, map[Rule]int{}
+	last := len(b.at) - 1
+	for day := b.ready; day < last; day++ {
+		length := windowShort
+		if (day-b.ready)%windowLong == 0 && day+windowLong < last {
+			length = windowLong
+		}
+		from := b.at[day]
+		claim := b.r.tamper(h, a, from, b.at[day+length]-from)
+		first, accepted, claimed := b.window(home, day, length, claim)
+		for _, days := range []int{windowShort, windowLong} {
+			if days > length {
+				continue
+			}
+			windows[days]++
+			if first <= days {
+				caught[days]++
+			}
+			for rule, allow := range b.allow {
+				n := b.at[day+days] - from
+				if refused, _, _ := above(allow[home][from:][:n], claim[:n]); refused {
+					by[days][rule]++
+				}
+			}
+		}
+		if length == windowLong {
+			fake.Accepted += accepted
+			fake.Claimed += claimed
+		}
+	}
+	var rows []Row
+	for _, rule := range Rules {
+		flagged, withheld := b.cost(home, rule)
+		for _, days := range []int{windowShort, windowLong} {
+			n := caught[days]
+			if rule != Cairn {
+				n = by[days][rule]
+			}
+			rows = append(rows, Row{Home: h.Number, Attack: a, Rule: rule, Days: days, Caught: share(n, windows[days]), HonestFlagged: flagged, WithheldBp: withheld})
+		}
+	}
+	return rows, fake
+}
+
+// window lets a home claim something for so many days. It returns the first day, from 1, on which it was caught, or a high number; how
+// much more was accepted than if it had been honest; and how much more it claims to have exported.
+func (b *bench) window(home, day, length int, claim []uint32) (caught int, accepted, claimed int64) {
+	g := b.starts[day]
+	show := slices.Clone(b.showing[day])
+	before := gained(g.state(home))
+	caught = 1 << 30
+	n := len(b.r.Homes)
+	records := make([][]energy.Record, n)
+	from := b.at[day]
+	cheat := show[home]
+	for d := day; d <= day+length && d < len(b.at); d++ {
+		// The day after the last one is honest; its first quarter hour closes the one before.
+		end := b.at[min(d+1, len(b.at)-1)]
+		if d == day+length {
+			end = min(b.at[d]+1, len(b.r.Homes[0].PV))
+		}
+		for h := range n {
+			records[h] = records[h][:0]
+			for i := b.at[d]; i < end; i++ {
+				pv := b.r.Homes[h].PV[i]
+				if h == home && d < day+length {
+					pv = claim[i-from]
+				}
+				records[h] = append(records[h], show[h].read(b.r.First+uint64(i), pv, b.r.Homes[h].Load[i]))
+			}
+		}
+		if d == day+length {
+			cheat.exp = show[home].exp
+		}
+		refused := g.pass(b.r.First+uint64(end), records)
+		s := g.state(home)
+		if refused != "" {
+			caught = min(caught, d-day+1)
+		}
+		if d > day && alarmed(s, b.first+uint32(d)-1) {
+			caught = min(caught, d-day)
+		}
+	}
+	last := day + length
+	claimed = int64(cheat.exp-b.showing[day][home].exp) - int64(b.showing[min(last, len(b.showing)-1)][home].exp-b.showing[day][home].exp)
+	accepted = int64(gained(g.state(home))-before) - int64(gained(b.starts[min(last, len(b.starts)-1)].state(home))-before)
+	return caught, accepted, claimed
+}
+
+// gained is what a device could make money of.
+func gained(s *energy.State) uint64 {
+	return s.Sums.Community + s.Sums.Certificate + s.Sums.Sealed + s.Lots.Total()
+}
+
+// cost returns what a rule does to a home that is honest: the share of days on which it raises its hand, and bp that it withholds.
+func (b *bench) cost(home int, rule Rule) (flagged, withheld float64) {
+	if rule == Cairn {
+		o := &b.honest[home]
+		return share(len(o.Alarms), o.Days), bp(o.Withheld, o.Exported)
+	}
+	days, n := 0, 0
+	var all, lost uint64
+	for d := b.ready; d+1 < len(b.at); d++ {
+		from, to := b.at[d], b.at[d+1]
+		refused, claimed, less := above(b.allow[rule][home][from:to], b.r.Homes[home].PV[from:to])
+		if refused {
+			n++
+		}
+		days++
+		all += claimed
+		lost += less
+	}
+	return share(n, days), bp(lost, all)
+}
+
+// share returns n/of, to four digits.
+func share(n, of int) float64 {
+	if of == 0 {
+		return 0
+	}
+	return math.Round(float64(n)/float64(of)*1e4) / 1e4
+}
+
+// bp returns part/of in basis points, to two digits.
+func bp(part, of uint64) float64 {
+	if of == 0 {
+		return 0
+	}
+	return math.Round(float64(part)/float64(of)*1e6) / 1e2
+}
