@@ -2,12 +2,18 @@ package network
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // shared is one network that tests use which leave it whole; it is started when the first of them asks.
@@ -95,11 +101,76 @@ func TestFirstRound(t *testing.T) {
 	if s.Claimed == 0 || s.Counted == 0 || s.Refused != 0 || s.Devices != 8 || s.Header.IsZero() {
 		t.Errorf("%+v", s)
 	}
+	// Everybody who served is paid in the first round already.
+	devices, err := n.Ledger().Devices(t.Context())
+	if err != nil || len(devices) != 8 {
+		t.Errorf("%d devices: %v", len(devices), err)
+	}
+	for _, d := range devices {
+		if claimed, err := n.Ledger().Claimed(t.Context(), d.Key); err != nil || claimed == 0 {
+			t.Errorf("device %v has served, and its owner claimed %d: %v", d.Key, claimed, err)
+		}
+	}
 	supply, err := n.Ledger().Supply(t.Context())
 	if err != nil || !supply.Balanced {
 		t.Errorf("%+v: %v", supply, err)
 	}
 	if supply.Claimed < s.Claimed {
 		t.Errorf("claimed %d, the round says %d", supply.Claimed, s.Claimed)
+	}
+}
+
+// TestFirstRoundAgain: a first round finds what an earlier one stored, so that a home does not grow by starting; what was deleted it stores anew.
+func TestFirstRoundAgain(t *testing.T) {
+	n := running(t)
+	customer, err := n.EnsureCustomer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wallet, err := n.gateway.Wallet(t.Context(), customer.APIKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := doorOf(t, n)
+	first := func() (ids []string) {
+		t.Helper()
+		res := d.do(t.Context(), "GET", "/storage/v1/objects", nil)
+		defer res.Body.Close()
+		var list []struct{ ID, Name string }
+		if err := json.NewDecoder(res.Body).Decode(&list); err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range list {
+			if o.Name == "first.bin" {
+				ids = append(ids, o.ID)
+			}
+		}
+		return ids
+	}
+	round := func(want string) {
+		t.Helper()
+		for _, c := range n.cfg.Customers {
+			if starter, ok := c.(role.Starter); ok && c.Category() == types.Storage {
+				if did, err := starter.FirstRound(t.Context(), wallet); err != nil || !strings.HasPrefix(did, want) {
+					t.Fatalf("%q, want %q…: %v", did, want, err)
+				}
+			}
+		}
+	}
+	before := first()
+	if len(before) != 1 {
+		t.Fatalf("the first round left %v", before)
+	}
+	round("storage: 16 MiB still on 8 devices")
+	if after := first(); !slices.Equal(before, after) {
+		t.Errorf("%v became %v", before, after)
+	}
+	d.do(t.Context(), "DELETE", "/storage/v1/objects/"+before[0], nil).Body.Close()
+	if left := first(); len(left) != 0 {
+		t.Errorf("%v is left", left)
+	}
+	round("storage: 16 MiB on 8 devices")
+	if after := first(); len(after) != 1 {
+		t.Errorf("%v became %v", before, after)
 	}
 }

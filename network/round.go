@@ -1,9 +1,11 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
@@ -54,12 +56,17 @@ func (n *Network) FirstRound(ctx context.Context) (*Summary, error) {
 		n.cfg.Progress(Step{Text: did, Done: true})
 	}
 	n.cfg.Progress(Step{Text: "an epoch ends, the tally pays, and its appeal window closes"})
-	return n.claimWhenFinal(ctx, head.Epoch)
+	return n.claimWhenFinal(ctx, head.Epoch, wallet)
 }
 
-// claimWhenFinal waits for a final header that pays for an epoch after since, and has all owners claim by it.
-func (n *Network) claimWhenFinal(ctx context.Context, since types.Epoch) (*Summary, error) {
-	var told types.Epoch
+// patience is how many epochs a first round waits for the last device that served to have something, after the first has: what is read is
+// paid for at once, what is held only after an epoch, and a tally turns into STONE what the one before it counted.
+const patience = 3
+
+// claimWhenFinal waits for a final header for an epoch after since by which every device that the customer buys from is paid something, or
+// until patience ends, and has all owners claim by it.
+func (n *Network) claimWhenFinal(ctx context.Context, since types.Epoch, wallet role.Wallet) (*Summary, error) {
+	var told, first types.Epoch // first: of the first header that pays anybody
 	for block := range n.Ledger().Watch(ctx) {
 		headers, err := n.Ledger().Headers(ctx, 0, 16)
 		if err != nil {
@@ -77,14 +84,28 @@ func (n *Network) claimWhenFinal(ctx context.Context, since types.Epoch) (*Summa
 			if h.Status != ledger.Final {
 				continue
 			}
-			claims, err := n.Claimable(ctx)
+			if h.Epoch <= since {
+				break
+			}
+			list, err := n.dues(ctx)
 			if err != nil {
 				return nil, err
 			}
-			if h.Epoch <= since || len(claims) == 0 {
+			later, err := n.unpaid(wallet, list)
+			if err != nil {
+				return nil, err
+			}
+			list = slices.DeleteFunc(list, func(o due) bool { return o.amount() == 0 })
+			if len(list) == 0 {
 				break
 			}
-			return n.claim(ctx, block, h, claims)
+			if first == 0 {
+				first = h.Epoch
+			}
+			if later > 0 && h.Epoch < first+patience {
+				break
+			}
+			return n.claim(ctx, block, h, list, later)
 		}
 	}
 	return nil, fmt.Errorf("network: no final tally paid anybody: %w", ctx.Err())
@@ -97,18 +118,32 @@ func (n *Network) tell(h *ledger.Header) error {
 		return err
 	}
 	t := &decoded.Totals
-	n.cfg.Progress(Step{Done: true, Text: fmt.Sprintf("epoch %d: tally %.16s…, %d items counted, %d refused; paid in total $%d.%06d, earned in total %d.%06d STONE",
-		h.Epoch, h.Hash, t.Counted, t.Refused, t.Spent/1e6, t.Spent%1e6, t.Amount/1e6, t.Amount%1e6)})
+	n.cfg.Progress(Step{Done: true, Text: fmt.Sprintf("epoch %d: tally %.16s…, %d items counted, %d refused; customers have spent %s, of which %s became %s for owners",
+		h.Epoch, h.Hash, t.Counted, t.Refused, dollars(t.Spent), dollars(t.Settled), stone(t.Amount))})
 	return nil
 }
 
-// Claimable returns a claim for each device that a final header owes something.
-func (n *Network) Claimable(ctx context.Context) ([]ledger.Claim, error) {
+func stone(u types.Ustone) string { return fmt.Sprintf("%d.%06d STONE", u/1e6, u%1e6) }
+
+func dollars(c types.Credit) string { return fmt.Sprintf("$%d.%06d", c/1e6, c%1e6) }
+
+// due is what the newest final header that counts a device says of it.
+type due struct {
+	device  tally.Device
+	proof   ledger.Claim
+	claimed types.Ustone // before
+}
+
+// amount is what a claim would pay.
+func (o *due) amount() types.Ustone { return o.proof.Leaf.Amount - min(o.claimed, o.proof.Leaf.Amount) }
+
+// dues returns what there is to say of each device that a final header counts.
+func (n *Network) dues(ctx context.Context) ([]due, error) {
 	devices, err := n.Ledger().Devices(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("network: devices: %w", err)
 	}
-	var claims []ledger.Claim
+	var list []due
 	for _, d := range devices {
 		c, err := n.Verifier(0).Proof(ctx, d.Key, false)
 		if reason := types.ReasonOf(err); reason == types.NotFinal || reason == types.UnknownAuthor {
@@ -121,40 +156,109 @@ func (n *Network) Claimable(ctx context.Context) ([]ledger.Claim, error) {
 		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 			return nil, fmt.Errorf("network: claimed by %v: %w", d.Key, err)
 		}
-		if c.Leaf.Amount > claimed {
-			claims = append(claims, c)
-		}
+		list = append(list, due{d, c, claimed})
 	}
-	return claims, nil
+	return list, nil
 }
 
-// claim has all owners paid in one transaction, which anybody may send.
-func (n *Network) claim(ctx context.Context, head ledger.Block, h *ledger.Header, claims []ledger.Claim) (*Summary, error) {
+// Claimable returns a claim for each device that a final header owes something.
+func (n *Network) Claimable(ctx context.Context) ([]ledger.Claim, error) {
+	list, err := n.dues(ctx)
+	var claims []ledger.Claim
+	for _, o := range list {
+		if o.amount() > 0 {
+			claims = append(claims, o.proof)
+		}
+	}
+	return claims, err
+}
+
+// unpaid counts the devices that serve the customer and of which no final header has ever paid anything.
+func (n *Network) unpaid(wallet role.Wallet, known []due) (int, error) {
+	waits := map[types.Key]bool{}
+	for _, c := range n.cfg.Customers {
+		buyer, ok := c.(role.Buyer)
+		if !ok {
+			continue
+		}
+		from, err := buyer.BuysFrom(wallet)
+		if err != nil {
+			return 0, fmt.Errorf("network: whom the customer buys %v from: %w", c.Category(), err)
+		}
+		for _, key := range from {
+			waits[key] = true
+		}
+	}
+	for _, d := range known {
+		if d.proof.Leaf.Amount > 0 {
+			delete(waits, d.device.Key)
+		}
+	}
+	return len(waits), nil
+}
+
+// claim has all owners paid in one transaction, which anybody may send. later is how many devices have yet to be paid for the first time.
+func (n *Network) claim(ctx context.Context, head ledger.Block, h *ledger.Header, list []due, later int) (*Summary, error) {
 	l := n.Ledger()
 	from, err := l.Lookup(CustomerName)
 	if err != nil {
 		return nil, err
 	}
-	s := &Summary{ChainID: n.layout.ChainID, Epochs: head.Epoch - 1, Devices: len(n.nodes), Header: h.Hash}
-	var owed types.Ustone
-	for _, c := range claims {
-		before, err := l.Claimed(ctx, c.Leaf.Device)
-		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
-			return nil, err
-		}
-		owed += c.Leaf.Amount - before
+	decoded, err := tally.DecodeHeader(h.Raw)
+	if err != nil {
+		return nil, err
+	}
+	claims := make([]ledger.Claim, len(list))
+	for i, o := range list {
+		claims[i] = o.proof
 	}
 	done, err := l.Submit(ctx, from, ledger.Claims{Claims: claims})
 	if err != nil {
 		return nil, fmt.Errorf("network: claim: %w", err)
 	}
-	decoded, err := tally.DecodeHeader(h.Raw)
-	if err != nil {
-		return nil, err
-	}
 	at := n.Addresses()
-	s.Height, s.Claimed, s.Counted, s.Refused = done.Height, owed, decoded.Totals.Counted, decoded.Totals.Refused
-	s.Page, s.API, s.RPC, s.REST = at.Page, at.API, at.RPC, at.REST
-	n.cfg.Progress(Step{Done: true, Text: fmt.Sprintf("%d owners claimed %d.%06d STONE", len(claims), owed/1e6, owed%1e6)})
-	return s, nil
+	return &Summary{
+		ChainID: n.layout.ChainID, Height: done.Height, Epochs: head.Epoch - 1, Devices: len(n.nodes),
+		Header: h.Hash, Counted: decoded.Totals.Counted, Refused: decoded.Totals.Refused, Claimed: n.tellPaid(list, later),
+		Page: at.Page, API: at.API, RPC: at.RPC, REST: at.REST,
+	}, nil
+}
+
+// maxOwners is how many owners a round names one by one.
+const maxOwners = 16
+
+// tellPaid reports who was paid how much, and returns the sum.
+func (n *Network) tellPaid(list []due, later int) types.Ustone {
+	names := map[types.Account]string{}
+	if accounts, err := n.Ledger().Accounts(); err == nil { // an address does for a name
+		for _, a := range accounts {
+			names[a.Account] = a.Name
+		}
+	}
+	paid, sum := map[types.Account]types.Ustone{}, types.Ustone(0)
+	var owners []types.Account
+	for _, o := range list {
+		if _, ok := paid[o.device.Owner]; !ok {
+			owners = append(owners, o.device.Owner)
+		}
+		paid[o.device.Owner] += o.amount()
+		sum += o.amount()
+	}
+	slices.SortFunc(owners, func(a, b types.Account) int {
+		return cmp.Or(cmp.Compare(paid[b], paid[a]), cmp.Compare(names[a], names[b]))
+	})
+	for _, a := range owners[:min(len(owners), maxOwners)] {
+		share := paid[a] * 1000 / max(sum, 1)
+		n.cfg.Progress(Step{Done: true, Text: fmt.Sprintf("%s claimed %s (%d.%d %%)", cmp.Or(names[a], a.String()), stone(paid[a]), share/10, share%10)})
+	}
+	count := fmt.Sprintf("%d owners", len(owners))
+	if len(owners) == 1 {
+		count = "1 owner"
+	}
+	text := fmt.Sprintf("%s claimed %s in all: little, as some MiB for some seconds cost little", count, stone(sum))
+	if later > 0 {
+		text += fmt.Sprintf("; %d more served and are paid by a later tally: cairn claim --all", later)
+	}
+	n.cfg.Progress(Step{Done: true, Text: text})
+	return sum
 }

@@ -101,6 +101,11 @@ type Starter interface {
 	FirstRound(ctx context.Context, wallet Wallet) (did string, err error)
 }
 
+// Buyer is a Customer that can say which devices a wallet buys from at present, in any order.
+type Buyer interface {
+	BuysFrom(wallet Wallet) ([]types.Key, error)
+}
+
 // Offer is an ask that was found, with what is known of its device.
 type Offer struct {
 	Ask     *receipt.SignedAsk

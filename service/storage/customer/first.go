@@ -3,8 +3,9 @@ package customer
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -13,37 +14,115 @@ import (
 	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
 
-var _ role.Starter = (*Customer)(nil)
+var (
+	_ role.Starter = (*Customer)(nil)
+	_ role.Buyer   = (*Customer)(nil)
+)
 
-// firstBytes is how much the first round stores: enough that a device's pay is a whole number of credits each epoch.
-const firstBytes = 16 << 20
+// BuysFrom returns the devices that hold something of a wallet's.
+func (c *Customer) BuysFrom(w role.Wallet) ([]types.Key, error) {
+	a, err := c.account(w)
+	if err != nil {
+		return nil, err
+	}
+	return a.books.sessions(w.Payer())
+}
 
-// FirstRound stores an object, reads it back and compares. It waits for as many devices as the profile needs.
+const (
+	// firstBytes is how much the first round stores: enough that a device's pay is a whole number of credits each epoch.
+	firstBytes = 16 << 20
+	// firstPatience is how long the first round waits for the devices of an object that it stored before: they are starting too.
+	firstPatience = 20 * time.Second
+)
+
+// first is the object of an account's first round. Name and content follow from the account's secret, so that a later first round finds the
+// object, and knows what has to be in it.
+func (a *account) first() (ObjectID, []byte) {
+	random := rand.NewChaCha8(a.wallet.Secret("storage first round"))
+	var id ObjectID
+	random.Read(id[:]) // never fails
+	content := make([]byte, firstBytes)
+	random.Read(content)
+	return id, content
+}
+
+// FirstRound stores an object, reads it back and compares. It waits for as many devices as the profile needs. Where an earlier first round
+// has stored the object already it reads it back only; where that fails for good it replaces it.
 func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error) {
 	a, err := c.account(w)
 	if err != nil {
 		return "", err
 	}
-	content := make([]byte, firstBytes)
-	rand.Read(content)
-	id, o, err := a.put(ctx, bytes.NewReader(content), "first.bin", pipeline.Lab)
-	for types.ReasonOf(err) == storage.TooFewDevices { // they are still starting
-		select {
-		case <-ctx.Done():
-			return "", err
-		case <-time.After(time.Second):
-		}
-		id, o, err = a.put(ctx, bytes.NewReader(content), "first.bin", pipeline.Lab)
-	}
+	id, content := a.first()
+	o, err := a.books.object(id)
 	if err != nil {
 		return "", err
 	}
-	back := bytes.NewBuffer(make([]byte, 0, firstBytes))
+	still := ""
+	if o != nil {
+		if still, err = "still ", a.readFirst(ctx, id, o, content); err != nil {
+			if ctx.Err() != nil {
+				return "", err
+			}
+			a.log.Warn("storage: what an earlier first round stored cannot be read, and is replaced", "object", id, "err", err)
+			if err := a.delete(ctx, id, o); err != nil {
+				return "", err
+			}
+			o = nil
+		}
+	}
+	if o == nil {
+		still = ""
+		if o, err = a.putFirst(ctx, id, content); err != nil {
+			return "", err
+		}
+		if err := a.compare(ctx, id, o, content); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("storage: %d MiB %son %d devices of distinct owners, read back the same from any %d (object %v)", firstBytes>>20, still, len(o.Devices), pipeline.Lab.K, id), nil
+}
+
+// putFirst stores the object once there are devices enough.
+func (a *account) putFirst(ctx context.Context, id ObjectID, content []byte) (*object, error) {
+	for {
+		o, err := a.putAs(ctx, id, bytes.NewReader(content), "first.bin", pipeline.Lab)
+		if types.ReasonOf(err) != storage.TooFewDevices {
+			return o, err
+		}
+		select { // they are still starting
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// readFirst compares, and tries again while the devices may still be starting.
+func (a *account) readFirst(ctx context.Context, id ObjectID, o *object, content []byte) error {
+	for end := time.Now().Add(firstPatience); ; {
+		err := a.compare(ctx, id, o, content)
+		if err == nil || errors.Is(err, errChanged) || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+var errChanged = errors.New("it came back changed")
+
+// compare reads an object back.
+func (a *account) compare(ctx context.Context, id ObjectID, o *object, content []byte) error {
+	back := bytes.NewBuffer(make([]byte, 0, len(content)))
 	if err := a.get(ctx, id, o, back, 0, -1); err != nil {
-		return "", err
+		return err
 	}
 	if !bytes.Equal(content, back.Bytes()) {
-		return "", fmt.Errorf("storage: object %v came back changed", id)
+		return fmt.Errorf("storage: object %v: %w", id, errChanged)
 	}
-	return fmt.Sprintf("storage: %d MiB on %d devices of distinct owners, read back the same from any %d (object %v)", firstBytes>>20, len(o.Devices), pipeline.Lab.K, id), nil
+	return nil
 }

@@ -26,18 +26,24 @@ var profiles = map[string]pipeline.Profile{pipeline.Lab.Name: pipeline.Lab, pipe
 func (a *account) put(ctx context.Context, src io.Reader, name string, p pipeline.Profile) (ObjectID, *object, error) {
 	var id ObjectID
 	rand.Read(id[:])
+	o, err := a.putAs(ctx, id, src, name, p)
+	return id, o, err
+}
+
+// putAs stores under an id that no object has.
+func (a *account) putAs(ctx context.Context, id ObjectID, src io.Reader, name string, p pipeline.Profile) (*object, error) {
 	place, err := a.place(ctx, p)
 	if err != nil {
-		return id, nil, err
+		return nil, err
 	}
 	up := &upload{account: a, profile: p, holders: place, held: make([][]storage.Shard, p.N), failed: make([]error, p.N), late: make([]int, p.N), missing: map[[2]int]bool{}}
 	manifest, err := a.coder.Encode(ctx, src, p, a.secret.Bucket(bucket), up.segment)
 	if err != nil {
-		return id, nil, fmt.Errorf("storage: put %s: %w", name, err)
+		return nil, fmt.Errorf("storage: put %s: %w", name, err)
 	}
 	if err := up.commit(ctx, len(manifest.Segments)); err != nil {
 		up.abandon()
-		return id, nil, fmt.Errorf("storage: put %s: %w", name, err)
+		return nil, fmt.Errorf("storage: put %s: %w", name, err)
 	}
 	o := &object{Name: name, Profile: p.Name, Created: uint64(time.Now().Unix()), Bytes: manifest.Size, Payer: a.wallet.Payer()}
 	for _, h := range place {
@@ -47,9 +53,9 @@ func (a *account) put(ctx context.Context, src io.Reader, name string, p pipelin
 		o.setAbsent(at[0], at[1])
 	}
 	if err := a.books.putObject(id, o, manifest.Encode()); err != nil {
-		return id, nil, err
+		return nil, err
 	}
-	return id, a.finish(ctx, id, o), nil
+	return a.finish(ctx, id, o), nil
 }
 
 // upload is one object on its way to its devices.
