@@ -55,6 +55,57 @@ func notice(epoch types.Epoch, height uint64) *bus.Notice {
 // sealed and plain hold one example of each message.
 var key = bustest.Key(0)
 
+var ordered = tally.SessionKey{Payer: key.Public(), ID: types.NewSessionID(9, [12]byte{1})}
+
+// put are three outputs, and the header over them.
+func put() (*tally.Header, *tally.Result) {
+	r := &tally.Result{}
+	for _, data := range []string{"a1", "b", "a2"} {
+		r.Outputs = append(r.Outputs, tally.OutputLeaf{Category: types.Energy, Data: []byte(data), Detail: []byte("detail of " + data)})
+	}
+	return &tally.Header{Chain: chain, Outputs: tally.OutputTree(r.Outputs).Root(), OutCount: uint64(len(r.Outputs))}, r
+}
+
+func outputsQuery() *bus.OutputsQuery {
+	h, _ := put()
+	return &bus.OutputsQuery{Chain: chain, Header: h.Hash(), Category: types.Energy, Prefix: []byte("a"), Of: key.Public()}
+}
+
+func outputs() *bus.Outputs {
+	h, r := put()
+	out := &bus.Outputs{Chain: chain, Header: h.Hash()}
+	for _, i := range []int{0, 2} {
+		out.Leaves = append(out.Leaves, bus.Output{Index: uint64(i), Data: r.Outputs[i].Data, Detail: r.Outputs[i].Detail, Siblings: r.ProveOutput(i)})
+	}
+	return out
+}
+
+// TestOutputsCheck: what was not asked for, or is not the header's, is refused.
+func TestOutputsCheck(t *testing.T) {
+	h, r := put()
+	if err := outputs().Check(outputsQuery(), h); err != nil {
+		t.Fatal(err)
+	}
+	for what, bend := range map[string]func(*bus.OutputsQuery, *bus.Outputs){
+		"of another header": func(_ *bus.OutputsQuery, o *bus.Outputs) { o.Header = sum("other") },
+		"of another region": func(_ *bus.OutputsQuery, o *bus.Outputs) { o.Region = 1 },
+		"another prefix": func(_ *bus.OutputsQuery, o *bus.Outputs) {
+			o.Leaves[1].Index, o.Leaves[1].Data, o.Leaves[1].Siblings = 1, r.Outputs[1].Data, r.ProveOutput(1)
+		},
+		"a lower index":      func(q *bus.OutputsQuery, _ *bus.Outputs) { q.From = 1 },
+		"other data":         func(_ *bus.OutputsQuery, o *bus.Outputs) { o.Leaves[0].Data = []byte("a3") },
+		"another index":      func(_ *bus.OutputsQuery, o *bus.Outputs) { o.Leaves[0].Index = 1 },
+		"another category":   func(q *bus.OutputsQuery, _ *bus.Outputs) { q.Category = types.Storage },
+		"siblings of others": func(_ *bus.OutputsQuery, o *bus.Outputs) { o.Leaves[0].Siblings = o.Leaves[1].Siblings },
+	} {
+		q, o := outputsQuery(), outputs()
+		bend(q, o)
+		if err := o.Check(q, h); types.ReasonOf(err) != types.BadClaim {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func messages() map[string][]byte {
 	leaf := tally.Leaf{Device: key.Public(), Amount: 7}
 	return map[string][]byte{
@@ -75,11 +126,19 @@ func messages() map[string][]byte {
 		"signature":      bus.Seal(key, bus.SignHeader(key, chain, 3, 0, 1, sum("header"))),
 		"state query":    bus.Encode(&bus.StateQuery{Chain: chain, Header: sum("header")}),
 		"state at":       bus.Encode(&bus.StateAt{Chain: chain, Header: sum("header"), Pages: bus.BlobOf([]byte("pages"))}),
-		"find":           types.Encode(&bus.Find{Hash: sum("blob")}),
-		"found":          types.Encode(&bus.Found{Holder: key.Public(), Size: 600_000}),
-		"chunk":          types.Encode(&bus.Chunk{Hash: sum("blob"), Offset: bus.ChunkSize}),
-		"keep query":     types.Encode(&bus.KeepQuery{Pattern: "last.ask.>", After: "last.ask.a.3.1"}),
-		"keep page":      types.Encode(&bus.KeepPage{Kept: []bus.Kept{{Subject: "last.ask.b.3.1", Data: []byte("ask")}}, More: true}),
+		"order query":    bus.Encode(&bus.OrderQuery{Chain: chain, Header: sum("header"), Session: ordered}),
+		"order at": bus.Seal(key, &bus.OrderAt{Chain: chain, Header: sum("header"), Session: ordered,
+			Proof: &tally.RecordProof{Page: []byte("page"), Index: 1, Count: 2, Siblings: []types.Hash{sum("page")}}}),
+		"no order":      bus.Seal(key, &bus.OrderAt{Chain: chain, Header: sum("header"), Session: ordered}),
+		"outputs query": bus.Encode(outputsQuery()),
+		"outputs sum": bus.Seal(key, &bus.OutputsSum{Chain: chain, Header: sum("header"), Category: types.Energy, Prefix: []byte("a"),
+			Count: 2, Which: bus.Which([]uint64{0, 2})}),
+		"outputs":    bus.Encode(outputs()),
+		"find":       types.Encode(&bus.Find{Hash: sum("blob")}),
+		"found":      types.Encode(&bus.Found{Holder: key.Public(), Size: 600_000}),
+		"chunk":      types.Encode(&bus.Chunk{Hash: sum("blob"), Offset: bus.ChunkSize}),
+		"keep query": types.Encode(&bus.KeepQuery{Pattern: "last.ask.>", After: "last.ask.a.3.1"}),
+		"keep page":  types.Encode(&bus.KeepPage{Kept: []bus.Kept{{Subject: "last.ask.b.3.1", Data: []byte("ask")}}, More: true}),
 	}
 }
 
@@ -129,11 +188,24 @@ func open(name string, raw []byte, chain string) (any, error) {
 		return bus.Decode[bus.StateQuery](raw, chain)
 	case "state at":
 		return bus.Decode[bus.StateAt](raw, chain)
+	case "order query":
+		return bus.Decode[bus.OrderQuery](raw, chain)
+	case "order at", "no order":
+		v, _, err := bus.Open[bus.OrderAt](raw, chain)
+		return v, err
+	case "outputs query":
+		return bus.Decode[bus.OutputsQuery](raw, chain)
+	case "outputs sum":
+		v, _, err := bus.Open[bus.OutputsSum](raw, chain)
+		return v, err
+	case "outputs":
+		return bus.Decode[bus.Outputs](raw, chain)
 	}
 	panic("no message " + name)
 }
 
-var names = []string{"submit", "ack", "notice", "payers query", "payers", "line query", "line", "proof query", "proof", "refusals query", "refusals", "held", "handover", "proposal", "signature", "state query", "state at"}
+var names = []string{"submit", "ack", "notice", "payers query", "payers", "line query", "line", "proof query", "proof", "refusals query", "refusals", "held", "handover", "proposal", "signature", "state query", "state at",
+	"order query", "order at", "no order", "outputs query", "outputs sum", "outputs"}
 
 // bare are the messages that name no chain: what they carry is held against a hash, or proves itself.
 var bare = []string{"find", "found", "chunk", "keep query", "keep page"}
@@ -239,6 +311,14 @@ func TestBounds(t *testing.T) {
 		{"long rules", "notice", ruled(func(n *bus.Notice) { n.Rules[0].Blob.Size = tally.MaxRules + 1 }), types.Oversize},
 		{"as long as rules may be", "notice", ruled(func(n *bus.Notice) { n.Rules[0].Blob.Size = tally.MaxRules }), ""},
 		{"rules of too many", "notice", ruled(func(n *bus.Notice) { n.Rules = make([]bus.Rules, bus.MaxCategories+1) }), types.Oversize},
+		{"a long prefix", "outputs query", bus.Encode(&bus.OutputsQuery{Chain: chain, Prefix: make([]byte, bus.MaxPrefix+1)}), types.Oversize},
+		{"the prefix of a sum", "outputs sum", bus.Seal(key, &bus.OutputsSum{Chain: chain, Prefix: make([]byte, bus.MaxPrefix+1)}), types.Oversize},
+		{"too many outputs", "outputs", bus.Encode(&bus.Outputs{Chain: chain, Leaves: make([]bus.Output, bus.MaxLeaves+1)}), types.Oversize},
+		{"an output twice", "outputs", bus.Encode(&bus.Outputs{Chain: chain, Leaves: make([]bus.Output, 2)}), types.BadEncoding},
+		{"a long output", "outputs", bus.Encode(&bus.Outputs{Chain: chain, Leaves: []bus.Output{{Data: make([]byte, tally.MaxOutput+1)}}}), types.Oversize},
+		{"a long detail", "outputs", bus.Encode(&bus.Outputs{Chain: chain, Leaves: []bus.Output{{Detail: make([]byte, tally.MaxOutput+1)}}}), types.Oversize},
+		{"a deep tree", "outputs", bus.Encode(&bus.Outputs{Chain: chain, Leaves: []bus.Output{{Siblings: make([]types.Hash, 65)}}}), types.Oversize},
+		{"a long page", "order at", bus.Seal(key, &bus.OrderAt{Chain: chain, Proof: &tally.RecordProof{Page: make([]byte, tally.MaxRecordProof+1)}}), types.Oversize},
 		{"no header", "proposal", bus.Seal(key, &bus.Proposal{Chain: chain}), types.Oversize},
 	} {
 		if _, err := open(c.name, c.raw, chain); types.ReasonOf(err) != c.reason || (err == nil) != (c.reason == "") {

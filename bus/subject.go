@@ -13,7 +13,8 @@ import (
 //
 //	submit.<author>.<region>                    Submit: items for the batch
 //	ack.<verifier>.<author>                     Ack: what became of them
-//	query.<asker>.<region>.<what>               PayersQuery, LineQuery, ProofQuery, RefusalsQuery, StateQuery; verifiers answer
+//	query.<asker>.<region>.<what>               PayersQuery, LineQuery, ProofQuery, RefusalsQuery, StateQuery, OrderQuery,
+//	                                            OutputsQuery; verifiers answer
 //	keep.<asker>                                KeepQuery: what subjects below last hold; the keeper answers
 //	find.<asker>                                Find: who has a blob; whoever has it answers
 //	blob.<asker>.<holder>                       Chunk: a piece of it
@@ -68,6 +69,8 @@ const (
 	QueryProof    = "proof"
 	QueryRefusals = "refusals"
 	QueryState    = "state"
+	QueryOrder    = "order"
+	QueryOutputs  = "outputs"
 )
 
 // QuerySubject is where asker asks the verifiers of a region.

@@ -160,7 +160,11 @@ func (v *Verifier) adopt(ctx context.Context, p *path, h *ledger.Header, head le
 	if err != nil {
 		return err
 	}
-	if err := v.save(c, result.Hash); err != nil {
+	outputs, err := v.store.blobs.put(h.Epoch, encodeOutputs(c.result.Outputs))
+	if err != nil {
+		return err
+	}
+	if err := v.save(c, result.Hash, outputs.Hash); err != nil {
 		return err
 	}
 	if err := v.store.putState(h.Hash, c.state); err != nil {
@@ -180,9 +184,9 @@ func (v *Verifier) adopt(ctx context.Context, p *path, h *ledger.Header, head le
 	return nil
 }
 
-// save keeps what a header was made from, and the name of its report, which is zero until the chain took it.
-func (v *Verifier) save(c *computed, result types.Hash) error {
-	t := &tallied{Header: c.header.Encode(), Result: result}
+// save keeps what a header was made from, and the names of its report and its outputs, which are zero until the chain took it.
+func (v *Verifier) save(c *computed, result, outputs types.Hash) error {
+	t := &tallied{Header: c.header.Encode(), Result: result, Outputs: outputs}
 	for _, part := range []struct {
 		to  *types.Hash
 		raw []byte

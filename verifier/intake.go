@@ -209,6 +209,9 @@ func (in *intake) judge(now *moment, subs []*submission) {
 			switch {
 			case err != nil:
 				s.verdicts[i] = reasonOf(err)
+			case (it.Type == tally.Receipt || it.Type == tally.Ask) && it.Author != s.author:
+				// They are good in any later epoch too: somebody else could use up the author's quota with old ones.
+				s.verdicts[i] = types.NotPermitted
 			case current != nil && current.has(it.Hash):
 				s.epochs[i] = current.epoch
 			case it.Type == tally.Evidence && before != nil && before.has(it.Hash):

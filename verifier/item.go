@@ -15,6 +15,8 @@ type item struct {
 	kind     evidence.Kind // of evidence
 	epoch    types.Epoch   // of evidence
 	anchor   evidence.Anchor
+	session  types.SessionID // of an order
+	first    types.Epoch     // of an order
 	sigs     []tally.Signed
 }
 
@@ -50,6 +52,7 @@ func open(t tally.ItemType, raw []byte, chain string) (*item, error) {
 			return it, err
 		}
 		it.Author, it.Seq, it.category = s.Order.Payer, s.Order.Seq, s.Order.Category
+		it.session, it.first = s.Order.Session, s.Order.First
 	case tally.Ask:
 		s, err := receipt.DecodeAsk(raw, chain)
 		it.Hash = types.Sum(raw)

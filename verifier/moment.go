@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
@@ -97,8 +98,30 @@ func (m *moment) check(it *item, rules *ruleBook) types.Reason {
 	if why := checkAuthor(it, m.view, rules, m.epoch.Epoch); why != "" {
 		return why
 	}
-	if it.Type == tally.Evidence {
+	switch it.Type {
+	case tally.Evidence:
 		return m.checkEvidence(it, m.view.Device(it.Author) != nil, rules)
+	case tally.Order:
+		return m.checkOrder(it)
+	}
+	return ""
+}
+
+// checkOrder judges an order, which anybody may hand in, by what the state at the epoch's start knows of its session: old ones, which
+// anybody can find in batches, would use up the payer's quota. What passes here may still be refused by the tally.
+func (m *moment) checkOrder(it *item) types.Reason {
+	e, expiry := m.epoch.Epoch, it.session.Expiry()
+	key := tally.SessionKey{Payer: it.Author, ID: it.session}
+	old, _ := m.view.base.Order(key)
+	switch {
+	case expiry <= e:
+		return types.SessionExpired
+	case it.first > e+1, expiry > e+receipt.MaxExpiry:
+		return types.WrongEpoch
+	case old != nil && it.Seq <= old.Seq:
+		return types.StaleSeq
+	case m.view.base.Session(key) != nil:
+		return types.SessionMismatch
 	}
 	return ""
 }

@@ -17,7 +17,7 @@ const queryTimeout = 5 * time.Second
 func (v *Verifier) answerQueries(ctx context.Context) error {
 	for what, answer := range map[string]func(context.Context, []byte) []byte{
 		bus.QueryPayers: v.answerPayers, bus.QueryProof: v.answerProof, bus.QueryRefusals: v.answerRefusals, bus.QueryState: v.answerState,
-		bus.QueryLine: v.answerLine,
+		bus.QueryLine: v.answerLine, bus.QueryOrder: v.answerOrder, bus.QueryOutputs: v.answerOutputs,
 	} {
 		err := v.bus.Subscribe(ctx, bus.QuerySubject(types.Key{}, v.cfg.Region, what), func(m bus.Message) {
 			ctx, cancel := context.WithTimeout(ctx, queryTimeout)

@@ -273,7 +273,7 @@ func (v *Verifier) propose(ctx context.Context, r *round) error {
 	if err != nil {
 		return err
 	}
-	if err := v.save(c, types.Hash{}); err != nil {
+	if err := v.save(c, types.Hash{}, types.Hash{}); err != nil {
 		return err
 	}
 	if before, err := v.store.sign(c.header); err != nil || before != nil {
@@ -435,7 +435,7 @@ func (v *Verifier) judge(ctx context.Context, r *round, h *tally.Header) error {
 	if c.hash != h.Hash() {
 		return types.Refuse(types.Mismatch, "%s", difference(c.header, h))
 	}
-	if err := v.save(c, types.Hash{}); err != nil {
+	if err := v.save(c, types.Hash{}, types.Hash{}); err != nil {
 		return err
 	}
 	v.mu.Lock()

@@ -36,7 +36,8 @@ type tallied struct {
 	Frame   types.Hash
 	Changes types.Hash
 	Batch   types.Hash
-	Result  types.Hash
+	Result  types.Hash // zero until the chain took the header
+	Outputs types.Hash // as Result
 }
 
 // openStore opens the folder. Only one process can have it open: home_busy.

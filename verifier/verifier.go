@@ -68,9 +68,12 @@ type Verifier struct {
 	sets     map[types.Epoch]*ledger.Epoch
 	results  map[types.Hash]*Report // newest few
 	trees    map[types.Hash]*tally.Tree
+	provers  map[types.Hash]*tally.Prover
+	outputs  map[types.Hash]*outputs
 	pending  map[string]types.Epoch // transactions on their way or done
 
 	sending sync.WaitGroup // transactions on their way
+	loading sync.Mutex     // held while outputs are read; taken before mu
 
 	round  *round      // owned by Rounds
 	pruned types.Epoch // owned by Guard
@@ -104,7 +107,8 @@ func New(cfg Config, l ledger.Ledger, link bus.Bus, categories []tally.Verifier)
 		rules: rules, book: newRuleBook(categories), pool: Parallel(cfg.Workers), store: st, news: make(chan struct{}, 1),
 		baskets: map[types.Epoch]*basket{}, states: map[types.Hash]*tally.State{{}: tally.NewState(l.Chain(), cfg.Region)},
 		computed: map[types.Hash]*computed{}, faults: map[types.Hash]error{}, declined: map[types.Hash]bool{}, missing: map[types.Hash]uint64{}, sets: map[types.Epoch]*ledger.Epoch{},
-		results: map[types.Hash]*Report{}, trees: map[types.Hash]*tally.Tree{}, pending: map[string]types.Epoch{},
+		results: map[types.Hash]*Report{}, trees: map[types.Hash]*tally.Tree{}, provers: map[types.Hash]*tally.Prover{},
+		outputs: map[types.Hash]*outputs{}, pending: map[string]types.Epoch{},
 	}
 	v.intake = newIntake(v.chain, cfg.Region, cfg.Key, link, v.book, cfg.Workers, v.log)
 	v.talk = newTalk(v.chain, cfg.Region)
