@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -70,7 +71,7 @@ func CreateKey(ctx context.Context, l ledger.Ledger, api string, in KeyRequest) 
 	return key, nil
 }
 
-// What the home's own customer starts with.
+// What the home's own customer starts with, and each owner of a device behind simulated hardware.
 const (
 	firstPurchase types.Ustone = 200 * stoneUnit
 	firstLimit    types.Credit = 50_000_000
@@ -79,48 +80,62 @@ const (
 
 // EnsureCustomer gives the home's own customer credits and an API key, where it has none, and waits until the key can spend.
 func (n *Network) EnsureCustomer(ctx context.Context) (*Customer, error) {
-	l := n.Ledger()
-	account, err := l.Lookup(CustomerName)
+	customer, bought, err := n.ensureWallet(ctx, CustomerName, n.cfg.Home, "home")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("network: customer: %w", err)
+	}
+	if bought > 0 {
+		n.cfg.Progress(Step{Text: fmt.Sprintf("the customer bought $%d.%02d of credits for %d STONE", bought/1e6, bought%1e6/1e4, firstPurchase/stoneUnit), Done: true})
+	}
+	return customer, n.spendable(ctx, customer)
+}
+
+// ensureWallet gives an account of the keyring credits and an API key, where it has none; the key is kept in a folder.
+func (n *Network) ensureWallet(ctx context.Context, name, dir, label string) (customer *Customer, bought types.Credit, err error) {
+	l := n.Ledger()
+	account, err := l.Lookup(name)
+	if err != nil {
+		return nil, 0, err
 	}
 	info, err := l.Account(ctx, account)
 	if err != nil {
-		return nil, fmt.Errorf("network: customer: %w", err)
+		return nil, 0, err
 	}
 	if info.Bought == 0 {
 		quote, err := l.Quote(ctx, firstPurchase)
 		if err != nil {
-			return nil, fmt.Errorf("network: customer: %w", err)
+			return nil, 0, err
 		}
 		if _, err := l.Submit(ctx, account, ledger.Buy{Amount: firstPurchase, Min: quote}); err != nil {
-			return nil, fmt.Errorf("network: customer buys credits: %w", err)
+			return nil, fmt.Errorf("buy credits: %w", err)
 		}
-		n.cfg.Progress(Step{Text: fmt.Sprintf("the customer bought $%d.%02d of credits for %d STONE", quote/1e6, quote%1e6/1e4, firstPurchase/stoneUnit), Done: true})
+		n.cfg.Progress(Step{Text: fmt.Sprintf("the %s bought $%d.%02d of credits for %d STONE", name, quote/1e6, quote%1e6/1e4, firstPurchase/stoneUnit), Done: true})
 	}
-	customer, err := ReadCustomer(n.cfg.Home)
+	customer, err = ReadCustomer(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		key, kerr := CreateKey(ctx, l, n.Addresses().API, KeyRequest{Account: account, Label: "home", Limit: firstLimit, Epochs: firstEpochs})
+		key, kerr := CreateKey(ctx, l, n.Addresses().API, KeyRequest{Account: account, Label: label, Limit: firstLimit, Epochs: firstEpochs})
 		if kerr != nil {
-			return nil, fmt.Errorf("network: customer: %w", kerr)
+			return nil, 0, kerr
 		}
 		customer = &Customer{Account: account, Payer: key.Payer, APIKey: key.APIKey}
-		err = writeJSON(n.path(customerFile), customer, 0o600)
+		err = writeJSON(filepath.Join(dir, customerFile), customer, 0o600)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("network: customer: %w", err)
-	}
-	for { // the registry view that knows the grant and the purchase begins with the next epoch
+	return customer, bought, err
+}
+
+// spendable waits until a customer's key can spend: the registry view that knows the grant and the purchase begins with the next epoch.
+func (n *Network) spendable(ctx context.Context, customer *Customer) error {
+	for {
 		wallet, err := n.gateway.Wallet(ctx, customer.APIKey)
 		if err != nil {
-			return nil, fmt.Errorf("network: customer: %w", err)
+			return fmt.Errorf("network: customer: %w", err)
 		}
 		if wallet.Balance() > 0 {
-			return customer, nil
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("network: the customer's key cannot spend yet: %w", ctx.Err())
+			return fmt.Errorf("network: %v's key cannot spend yet: %w", customer.Account, ctx.Err())
 		case <-time.After(n.cfg.BlockTime):
 		}
 	}

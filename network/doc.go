@@ -9,7 +9,8 @@
 //	chain/0 …        one home per validator, as `cairn start` would use it; chain/0 also has the keyring of this machine's accounts
 //	bus/             what the bus keeps
 //	verifier/0 …     what each verifier holds
-//	node/0 …         one home per device, as `cairn-node run` would use it
+//	node/0 …         one home per device, as `cairn-node run` would use it; node/energy-0 … are behind simulated hardware
+//	simulated/       what simulated hardware remembers, a folder for each category
 //	gateway/         wallets, and what each category keeps for its customers
 //	explorer.db      the page's index
 //

@@ -54,6 +54,7 @@ type layout struct {
 	ChainID    string    `json:"chain_id"`
 	Validators int       `json:"validators"`
 	Nodes      int       `json:"nodes"` // may grow
+	Homes      int       `json:"homes"` // devices behind each simulator's hardware; may grow
 	Bus        string    `json:"bus"`   // host:port, kept so that a restart disturbs nobody
 	Created    time.Time `json:"created"`
 }
@@ -73,15 +74,12 @@ func (n *Network) prepare() error {
 		if n.cfg.Validators != 0 && n.cfg.Validators != n.layout.Validators {
 			return fmt.Errorf("network: this home has %d validators, not %d: choose another with --home, or `make clean-network`", n.layout.Validators, n.cfg.Validators)
 		}
-		if n.cfg.Nodes > n.layout.Nodes {
-			return n.addOwners(n.layout.Nodes, n.cfg.Nodes)
-		}
-		return nil
+		return n.grow()
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("network: %w", err)
 	}
-	for _, dir := range []string{"chain", "verifier", "node", "bus", "gateway"} {
+	for _, dir := range []string{"chain", "verifier", "node", "simulated", "bus", "gateway"} {
 		if err := os.RemoveAll(n.path(dir)); err != nil {
 			return types.Refuse(types.HomeUnwritable, "network: %v", err)
 		}
@@ -89,6 +87,9 @@ func (n *Network) prepare() error {
 	n.layout = layout{ChainID: n.cfg.ChainID, Validators: max(n.cfg.Validators, 1), Nodes: n.cfg.Nodes, Created: time.Now().UTC()}
 	if n.layout.Nodes == 0 {
 		n.layout.Nodes = defaultNodes
+	}
+	if n.layout.Homes = max(n.cfg.Homes, 0); n.cfg.Homes == 0 {
+		n.layout.Homes = defaultHomes
 	}
 	if n.layout.ChainID == "" {
 		var b [3]byte
@@ -131,8 +132,8 @@ func (n *Network) genesis() error {
 	if err := fund(CustomerName, math.NewInt(customerFunds)); err != nil {
 		return err
 	}
-	for i := range n.layout.Nodes {
-		if err := fund(ownerName(i), math.NewInt(ownerFunds)); err != nil {
+	for _, name := range n.owners() {
+		if err := fund(name, math.NewInt(ownerFunds)); err != nil {
 			return err
 		}
 	}
@@ -198,6 +199,11 @@ func (n *Network) localRules() (map[types.Category][]byte, error) {
 	epoch := time.Duration(n.cfg.EpochBlocks) * n.cfg.BlockTime
 	for _, v := range n.cfg.Rules {
 		l, ok := v.(service.LocalRuler)
+		for _, s := range n.cfg.Simulators { // hardware that stands elsewhere has its own hours
+			if at, better := s.(service.LocalRuler); better && s.Category() == v.Spec().Category && n.layout.Homes > 0 {
+				l, ok = at, true
+			}
+		}
 		if !ok {
 			continue
 		}
@@ -249,17 +255,29 @@ func (n *Network) secret(i int) (key, vrf types.PrivateKey, err error) {
 	return types.NewPrivateKey([32]byte(seeds[:32])), types.NewPrivateKey([32]byte(seeds[32:])), nil
 }
 
-// addOwners makes accounts for further nodes; they are funded once the chain runs.
-func (n *Network) addOwners(from, to int) error {
+// owners lists the names of the accounts that own a device each.
+func (n *Network) owners() []string {
+	var names []string
+	for i := range n.layout.Nodes {
+		names = append(names, ownerName(i))
+	}
+	return append(names, n.simulatedOwners(n.layout.Homes)...)
+}
+
+// grow takes over that the home has more devices now: their owners get keys, and money when they register.
+func (n *Network) grow() error {
+	if n.cfg.Nodes <= n.layout.Nodes && n.cfg.Homes <= n.layout.Homes {
+		return nil
+	}
+	n.layout.Nodes, n.layout.Homes = max(n.layout.Nodes, n.cfg.Nodes), max(n.layout.Homes, n.cfg.Homes)
 	keys, err := local.Keyring(n.path(KeyringDir), app.NewEncoding().Codec)
 	if err != nil {
 		return err
 	}
-	for i := from; i < to; i++ {
-		if _, err := account(keys, ownerName(i)); err != nil {
+	for _, name := range n.owners() {
+		if _, err := account(keys, name); err != nil {
 			return err
 		}
 	}
-	n.layout.Nodes = to
 	return writeJSON(n.path(layoutFile), &n.layout, 0o600)
 }

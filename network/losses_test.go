@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cairn-network/cairn/node"
 	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/storage"
 	"github.com/cairn-network/cairn/service/storage/customer"
@@ -161,7 +160,7 @@ func TestLosses(t *testing.T) {
 func waitOnline(t *testing.T, n *Network) {
 	t.Helper()
 	until(t, time.Minute, "all devices online", func() bool {
-		return !slices.ContainsFunc(n.nodes, func(p *part[*node.Node]) bool { return !p.engine.Status().Online })
+		return !slices.ContainsFunc(n.devices(), func(d *device) bool { return !d.engine.Status().Online })
 	})
 }
 

@@ -27,6 +27,8 @@ import (
 	"github.com/cairn-network/cairn/node"
 	"github.com/cairn-network/cairn/service"
 	"github.com/cairn-network/cairn/service/all/customer"
+	"github.com/cairn-network/cairn/service/all/provider"
+	"github.com/cairn-network/cairn/service/all/simulator"
 	"github.com/cairn-network/cairn/service/all/spec"
 	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/verifier"
@@ -45,15 +47,18 @@ type Config struct {
 	ChainID     string        // of a new home; default cairn-local-<random>
 	Validators  int           // default 1
 	Nodes       int           // default 8; may grow at a later start
+	Homes       int           // devices behind each simulator's hardware: default 8, negative for none; may grow at a later start
 	BlockTime   time.Duration // default 400 ms
 	EpochBlocks uint64        // default 20
 	Listen      string        // host:port of page and API; default 127.0.0.1:8420; port 0 takes a free one
-	// Rules, Customers and Providers replace the lists of service/all: for tests of engines.
-	Rules     []service.Verifier
-	Customers []role.Customer
-	Providers func(node int) []role.Provider
-	Log       *slog.Logger // nil: silent
-	// Progress hears what has been done, in order; nil: nobody.
+	// Rules, Customers, Providers, Makers and Simulators replace the lists of service/all: for tests of engines.
+	Rules      []service.Verifier
+	Customers  []role.Customer
+	Providers  func(node int) []role.Provider
+	Makers     []role.Maker
+	Simulators []role.Simulator
+	Log        *slog.Logger // nil: silent
+	// Progress hears what has been done, one step at a time; nil: nobody.
 	Progress func(Step)
 }
 
@@ -78,7 +83,9 @@ type Network struct {
 	ledgers   []*client.Client
 	bus       *server.Server
 	verifiers []*part[*verifier.Verifier]
-	nodes     []*part[*node.Node]
+	nodes     []*device
+	simulated []*device // behind simulated hardware
+	stops     []func()  // of simulators
 	gateway   *gateway.Gateway
 	explorer  *explorer.Explorer
 	http      *http.Server
@@ -108,8 +115,14 @@ func Start(ctx context.Context, cfg Config) (*Network, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Progress == nil {
-		cfg.Progress = func(Step) {}
+	var telling sync.Mutex
+	hears := cfg.Progress
+	cfg.Progress = func(s Step) {
+		telling.Lock()
+		defer telling.Unlock()
+		if hears != nil {
+			hears(s)
+		}
 	}
 	if cfg.Rules == nil {
 		cfg.Rules = spec.Categories()
@@ -119,6 +132,12 @@ func Start(ctx context.Context, cfg Config) (*Network, error) {
 	}
 	if cfg.Providers == nil {
 		cfg.Providers = providers
+	}
+	if cfg.Makers == nil {
+		cfg.Makers = provider.Makers()
+	}
+	if cfg.Simulators == nil {
+		cfg.Simulators = simulator.Simulators(simulator.Config{})
 	}
 	n := &Network{cfg: cfg, log: cfg.Log, failed: make(chan error, 1)}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -444,8 +463,11 @@ func (n *Network) Stop() {
 	} else if n.page != nil {
 		n.page.Close()
 	}
-	for _, p := range n.nodes {
-		p.halt()
+	for _, d := range n.devices() {
+		d.halt()
+	}
+	for _, stop := range n.stops {
+		stop()
 	}
 	for _, p := range n.verifiers {
 		p.halt()

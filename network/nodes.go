@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/types"
@@ -21,63 +24,140 @@ const cell types.Cell = 0x891f8e0c2d7ffff
 // claimEpochs is for how many epochs a new device's claim code can be used.
 const claimEpochs = 8000
 
+// device is one of the network's: where it lives, whose it is, and what it provides.
+type device struct {
+	part[*node.Node]
+	name      string // for people: "device 3"
+	home      string
+	owner     string // in the keyring
+	cell      types.Cell
+	offers    map[string]node.Offers
+	docs      map[string]any // of the offers (node.Init)
+	providers func() ([]role.Provider, error)
+}
+
 // providers are those of a device on one machine: whatever service/all lists, on a free port of the loopback address.
 func providers(int) []role.Provider { return provider.Local() }
+
+// ordinary returns node i.
+func (n *Network) ordinary(i int) *device {
+	d := &device{
+		name: fmt.Sprintf("device %d", i), home: n.nodeHome(i), owner: ownerName(i), cell: cell, offers: map[string]node.Offers{},
+		providers: func() ([]role.Provider, error) { return n.cfg.Providers(i), nil },
+	}
+	for _, p := range n.cfg.Providers(i) {
+		d.offers[p.Category().String()] = json.RawMessage("{}")
+	}
+	return d
+}
 
 // startNodes makes the homes of devices that have none, registers those that the chain does not know, each by its own owner, and starts them
 // all.
 func (n *Network) startNodes(ctx context.Context) error {
-	if _, err := n.invite(ctx); err != nil {
+	for i := range n.layout.Nodes {
+		n.nodes = append(n.nodes, n.ordinary(i))
+	}
+	if err := n.startSimulators(ctx); err != nil {
+		return err
+	}
+	join, err := n.invite(ctx)
+	if err != nil {
 		return fmt.Errorf("network: tell devices how to join: %w", err)
 	}
-	for i := range n.layout.Nodes {
-		if err := n.join(ctx, i); err != nil {
-			return fmt.Errorf("network: node %d: %w", i, err)
+	devices := n.devices()
+	news := make([]string, len(devices))
+	var group errgroup.Group
+	group.SetLimit(8)
+	for i, d := range devices {
+		group.Go(func() (err error) {
+			if news[i], err = n.join(ctx, d, join); err != nil {
+				err = fmt.Errorf("network: %s: %w", d.name, err)
+			}
+			return err
+		})
+	}
+	err = group.Wait()
+	for _, text := range news {
+		if text != "" {
+			n.cfg.Progress(Step{Text: text, Done: true})
 		}
-		n.nodes = append(n.nodes, new(part[*node.Node]))
-		if err := n.StartNode(ctx, i); err != nil {
+	}
+	if err != nil {
+		return err
+	}
+	for _, d := range devices {
+		if err := n.startDevice(d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// join gives node i a home and has its owner register it.
-func (n *Network) join(ctx context.Context, i int) error {
-	owner, err := n.Ledger().Lookup(ownerName(i))
+// devices returns all there are.
+func (n *Network) devices() []*device {
+	all := append([]*device(nil), n.nodes...)
+	return append(all, n.simulated...)
+}
+
+// join gives a device a home and has its owner register it, which is then told.
+func (n *Network) join(ctx context.Context, d *device, join node.Join) (text string, err error) {
+	owner, err := n.Ledger().Lookup(d.owner)
 	if err != nil {
-		return err
+		return "", err
 	}
-	home := n.nodeHome(i)
-	settings, err := node.LoadSettings(home)
-	if errors.Is(err, os.ErrNotExist) {
-		if settings, err = n.settle(ctx, owner); err == nil {
-			err = node.Init(home, *settings, nil)
-		}
-		if err == nil {
-			settings, err = node.LoadSettings(home) // with what Init added
-		}
-	}
+	settings, err := d.settle(owner, join)
 	if err != nil {
-		return err
+		return "", err
 	}
-	statement, err := settings.Claim(home)
+	statement, err := settings.Claim(d.home)
 	if err != nil {
-		return err
+		return "", err
 	}
-	device := statement.Statement.Device
-	if _, err := n.Ledger().Device(ctx, device); !errors.Is(err, ledger.ErrNotFound) {
-		return err // it is registered, or nobody knows
+	key := statement.Statement.Device
+	if _, err := n.Ledger().Device(ctx, key); !errors.Is(err, ledger.ErrNotFound) {
+		return "", err // it is registered, or nobody knows
 	}
 	if err := n.fundOwner(ctx, owner); err != nil {
-		return err
+		return "", err
 	}
 	done, err := n.Ledger().Submit(ctx, owner, ledger.Register{Statement: *statement})
 	if err != nil {
-		return fmt.Errorf("register %v: %w", device, err)
+		return "", fmt.Errorf("register %v: %w", key, err)
 	}
-	n.cfg.Progress(Step{Text: fmt.Sprintf("device %d registered by %s in block %d: %v", i, ownerName(i), done.Height, device), Done: true})
-	return nil
+	return fmt.Sprintf("%s registered by %s in block %d: %v", d.name, d.owner, done.Height, key), nil
+}
+
+// settle makes the device's home, or reads it. Where what it can offer is not what it offers, since hardware has another address now,
+// the settings are written anew.
+func (d *device) settle(owner types.Account, join node.Join) (*node.Settings, error) {
+	s, err := node.LoadSettings(d.home)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		s = &node.Settings{Join: join, Owner: owner, Cell: d.cell, Expiry: join.Pin.Epoch + claimEpochs}
+	case err != nil:
+		return nil, err
+	case sameOffers(s.Offers, d.offers):
+		return s, nil
+	}
+	s.Offers = d.offers
+	if err := node.Init(d.home, *s, d.docs); err != nil {
+		return nil, err
+	}
+	return node.LoadSettings(d.home) // with what Init added
+}
+
+// sameOffers reports whether a home's sections say what is offered.
+func sameOffers(have, want map[string]node.Offers) bool {
+	if len(have) != len(want) {
+		return false
+	}
+	for name, offer := range want {
+		var a, b any
+		if json.Unmarshal(have[name], &a) != nil || json.Unmarshal(offer, &b) != nil || !reflect.DeepEqual(a, b) {
+			return false
+		}
+	}
+	return true
 }
 
 // fundOwner gives the owner of a node that was added later what the first ones had at genesis.
@@ -112,51 +192,37 @@ func (n *Network) invite(ctx context.Context) (node.Join, error) {
 	return join, writeJSON(n.path(joinFile), &join, 0o644)
 }
 
-// settle chooses the settings of a new device.
-func (n *Network) settle(ctx context.Context, owner types.Account) (*node.Settings, error) {
-	join, err := n.invite(ctx)
+// startDevice starts a device, which is stopped.
+func (n *Network) startDevice(d *device) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	settings, err := node.LoadSettings(d.home)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("network: %s: %w", d.name, err)
 	}
-	s := &node.Settings{
-		Join:   join,
-		Owner:  owner,
-		Cell:   cell,
-		Expiry: join.Pin.Epoch + claimEpochs,
-		Offers: map[string]node.Offers{},
+	providers, err := d.providers()
+	if err != nil {
+		return fmt.Errorf("network: %s: %w", d.name, err)
 	}
-	for _, p := range n.cfg.Providers(0) {
-		s.Offers[p.Category().String()] = json.RawMessage("{}")
+	engine, err := node.New(node.Config{
+		Home: d.home, Region: settings.Region, Owner: settings.Owner, Cell: settings.Cell, Pin: settings.Join.Pin, Dial: n.dial,
+		Listen: "127.0.0.1:0",
+	}, providers, n.log.With("part", "node", "node", d.name))
+	if err != nil {
+		return fmt.Errorf("network: %s: %w", d.name, err)
 	}
-	return s, nil
+	d.engine = engine
+	d.stop = n.run(d.name, engine.Run, nil)
+	return nil
 }
 
 // StartNode starts node i, which is stopped.
-func (n *Network) StartNode(_ context.Context, i int) error {
-	p := n.nodes[i]
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	home := n.nodeHome(i)
-	settings, err := node.LoadSettings(home)
-	if err != nil {
-		return fmt.Errorf("network: node %d: %w", i, err)
-	}
-	engine, err := node.New(node.Config{
-		Home: home, Region: settings.Region, Owner: settings.Owner, Cell: settings.Cell, Pin: settings.Join.Pin, Dial: n.dial,
-		Listen: "127.0.0.1:0",
-	}, n.cfg.Providers(i), n.log.With("part", "node", "node", i))
-	if err != nil {
-		return fmt.Errorf("network: node %d: %w", i, err)
-	}
-	p.engine = engine
-	p.stop = n.run(fmt.Sprintf("node %d", i), engine.Run, nil)
-	return nil
-}
+func (n *Network) StartNode(_ context.Context, i int) error { return n.startDevice(n.nodes[i]) }
 
 // Node returns node i.
 func (n *Network) Node(i int) *node.Node { return n.nodes[i].engine }
 
-// Nodes is how many there are.
+// Nodes is how many there are, without those behind simulated hardware.
 func (n *Network) Nodes() int { return len(n.nodes) }
 
 // StopNode stops node i.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
@@ -32,8 +34,10 @@ type Summary struct {
 // FirstRound does the first round of real work: the home's customer buys credits and uses every category that has something to
 // show; then, once a tally that pays for it is final, all owners claim.
 func (n *Network) FirstRound(ctx context.Context) (*Summary, error) {
+	var group errgroup.Group
+	group.Go(func() error { return n.ensureOwners(ctx) })
 	customer, err := n.EnsureCustomer(ctx)
-	if err != nil {
+	if err := errors.Join(err, group.Wait()); err != nil {
 		return nil, err
 	}
 	wallet, err := n.gateway.Wallet(ctx, customer.APIKey)
@@ -218,7 +222,7 @@ func (n *Network) claim(ctx context.Context, head ledger.Block, h *ledger.Header
 	}
 	at := n.Addresses()
 	return &Summary{
-		ChainID: n.layout.ChainID, Height: done.Height, Epochs: head.Epoch - 1, Devices: len(n.nodes),
+		ChainID: n.layout.ChainID, Height: done.Height, Epochs: head.Epoch - 1, Devices: len(n.devices()),
 		Header: h.Hash, Counted: decoded.Totals.Counted, Refused: decoded.Totals.Refused, Claimed: n.tellPaid(list, later),
 		Page: at.Page, API: at.API, RPC: at.RPC, REST: at.REST,
 	}, nil

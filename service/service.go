@@ -32,7 +32,8 @@ type Verdict = tally.Verdict
 // RulesChecker is a Verifier with rules of its own (tally.Params.Rules).
 type RulesChecker = tally.RulesChecker
 
-// LocalRuler is a Verifier whose default rules do not suit a network on one machine, where an epoch takes seconds and stands for an hour.
+// LocalRuler is a Verifier whose default rules do not suit a network on one machine, where an epoch takes seconds and stands for an hour; or
+// a simulator of hardware (role.Simulator) that needs other ones than its category's.
 type LocalRuler interface {
 	// LocalRules returns the rules for such a network: start is its genesis time in Unix seconds, epoch how long one lasts in
 	// milliseconds.

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-network/cairn/chain/app/local"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/network"
+	"github.com/cairn-network/cairn/service/all/simulator"
 )
 
 func upCommand() *cobra.Command {
@@ -30,6 +31,8 @@ keyring that only you can read: this is a network to try things on, not one to k
 	}
 	c.Flags().Int("validators", 0, "validators, each with a verifier (default 1; fixed once the home exists)")
 	c.Flags().Int("nodes", 0, "devices (default 8; may grow)")
+	c.Flags().Int("homes", 0, "homes behind simulated meters and inverters (default 8, 0 for none; may grow)")
+	c.Flags().String("energy-data", "", "replay recorded homes out of a folder instead of simulating sun and habits (fixed once the home exists)")
 	c.Flags().String("listen", "", "where page and API listen (default 127.0.0.1:8420; port 0 takes a free one)")
 	c.Flags().Duration("block-time", 0, "time between blocks of a new network (default 400ms)")
 	c.Flags().Bool("once", false, "stop after the first round")
@@ -51,10 +54,15 @@ func up(c *cobra.Command, _ []string) error {
 	cfg := network.Config{Home: home, Log: log, Progress: show.step}
 	cfg.Validators, _ = c.Flags().GetInt("validators")
 	cfg.Nodes, _ = c.Flags().GetInt("nodes")
+	if cfg.Homes, _ = c.Flags().GetInt("homes"); cfg.Homes == 0 && c.Flags().Changed("homes") {
+		cfg.Homes = -1
+	}
+	data, _ := c.Flags().GetString("energy-data")
+	cfg.Simulators = simulator.Simulators(simulator.Config{EnergyData: data})
 	cfg.Listen, _ = c.Flags().GetString("listen")
 	cfg.BlockTime, _ = c.Flags().GetDuration("block-time")
-	if cfg.Validators < 0 || cfg.Validators > 16 || cfg.Nodes < 0 || cfg.Nodes > 256 {
-		return usageError{c.CommandPath(), errors.New("up: 1 to 16 validators, and 1 to 256 nodes, fit one machine")}
+	if cfg.Validators < 0 || cfg.Validators > 16 || cfg.Nodes < 0 || cfg.Nodes > 256 || cfg.Homes > 64 {
+		return usageError{c.CommandPath(), errors.New("up: 1 to 16 validators, 1 to 256 nodes, and up to 64 homes, fit one machine")}
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "Cairn in %s (test keyring: unencrypted, for this machine only)\n", home)
 	n, err := network.Start(c.Context(), cfg)

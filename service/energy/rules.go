@@ -121,16 +121,20 @@ func (z *Zone) Ceiling(k uint64) uint64 { return uint64(z.Ceilings[k*lot.Interva
 // A network on one machine begins at 10:00 of local solar time on a day in June, whenever it is started: its days pass in minutes, and
 // what it shows should depend on nothing but itself.
 const (
-	localNoon = 1_782_043_200                 // 2026-06-21 12:00 UTC
-	localCell = types.Cell(0x891f8e0c2d7ffff) // where such a network stands
-	localHour = 3_600_000                     // energy milliseconds in an epoch
+	localNoon = 1_782_043_200 // 2026-06-21 12:00 UTC
+	localHour = 3_600_000     // energy milliseconds in an epoch
+	// LocalCell is where the devices of such a network stand, unless they are said to stand elsewhere: Zürich.
+	LocalCell types.Cell = 0x891f8e0c2d7ffff
 )
 
-// LocalRules returns the rules of a network on one machine: DefaultRules with a clock that makes an hour of each epoch. It began at start,
-// in Unix seconds; an epoch lasts epoch milliseconds.
-func (Verifier) LocalRules(start, epoch uint64) []byte {
+// LocalRules returns the rules of a network on one machine whose devices stand in LocalCell.
+func (Verifier) LocalRules(start, epoch uint64) []byte { return LocalRules(LocalCell, start, epoch) }
+
+// LocalRules returns the rules of a network on one machine whose devices stand in a cell: DefaultRules with a clock that makes an hour of
+// each epoch. It began at start, in Unix seconds; an epoch lasts epoch milliseconds.
+func LocalRules(cell types.Cell, start, epoch uint64) []byte {
 	r := DefaultRules()
-	place := PlaceOf(localCell, 0)
+	place := PlaceOf(cell, 0)
 	r.Clock = Clock{Chain: start, Energy: uint64(localNoon - place.ahead - 2*3600), Rate: uint32(min(max(localHour/max(epoch, 1), 1), localHour))}
 	return r.Encode()
 }

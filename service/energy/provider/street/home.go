@@ -1,6 +1,7 @@
 package street
 
 import (
+	"encoding/json"
 	"math"
 
 	"github.com/cairn-network/cairn/service/energy"
@@ -77,6 +78,11 @@ func (h *Home) Site() energy.Site {
 		s.Battery, s.Storage, s.Efficiency = h.Battery.ID(), h.Storage, efficiency*100
 	}
 	return s
+}
+
+// Offer is what the home's owner offers with it: the section "energy" of node.yaml.
+func (h *Home) Offer() json.RawMessage {
+	return json.RawMessage("{}")
 }
 
 // Address is the host:port that the home's units answer at.

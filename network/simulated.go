@@ -1,0 +1,122 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/node"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// defaultHomes is how many devices stand behind each simulator's hardware.
+const defaultHomes = 0 // 8 when energy has a Maker
+
+// simulatedOwner is the name of an owner of device i behind a category's simulated hardware.
+func simulatedOwner(c types.Category, i int) string { return fmt.Sprintf("%v-owner-%d", c, i) }
+
+// simulatedOwners lists the owners of the first so many devices of each simulator.
+func (n *Network) simulatedOwners(homes int) []string {
+	var names []string
+	for _, s := range n.cfg.Simulators {
+		for i := range homes {
+			names = append(names, simulatedOwner(s.Category(), i))
+		}
+	}
+	return names
+}
+
+// startSimulators brings simulated hardware up, and makes the devices that stand behind it.
+func (n *Network) startSimulators(ctx context.Context) error {
+	if n.layout.Homes == 0 {
+		return nil
+	}
+	for _, s := range n.cfg.Simulators {
+		c := s.Category()
+		maker := n.maker(c)
+		if maker == nil {
+			return fmt.Errorf("network: hardware of %v is simulated, and nothing can use it", c)
+		}
+		rules, err := n.rulesOf(ctx, c)
+		if err != nil {
+			return err
+		}
+		list, stop, err := s.Start(n.path("simulated", c.String()), n.layout.Homes, rules, n.log.With("part", "simulator", "category", c))
+		if err != nil {
+			return fmt.Errorf("network: simulate hardware of %v: %w", c, err)
+		}
+		n.stops = append(n.stops, stop)
+		docs := map[string]any{}
+		if d, ok := maker.(role.Documented); ok {
+			docs[c.String()] = d.Settings()
+		}
+		for i, hardware := range list {
+			n.simulated = append(n.simulated, &device{
+				name: hardware.Name, home: n.path("node", fmt.Sprintf("%v-%d", c, i)), owner: simulatedOwner(c, i), cell: hardware.Cell,
+				offers: map[string]node.Offers{c.String(): hardware.Offer}, docs: docs,
+				providers: func() ([]role.Provider, error) {
+					p, err := maker.New(hardware.Offer)
+					return []role.Provider{p}, err
+				},
+			})
+		}
+		n.cfg.Progress(Step{Text: fmt.Sprintf("%v: the hardware of %d devices is simulated on ports of this machine", c, len(list)), Done: true})
+	}
+	return nil
+}
+
+// maker returns what makes a category's providers, nil for nothing.
+func (n *Network) maker(c types.Category) role.Maker {
+	for _, m := range n.cfg.Makers {
+		if m.Category() == c {
+			return m
+		}
+	}
+	return nil
+}
+
+// rulesOf returns a category's own rules that are in force.
+func (n *Network) rulesOf(ctx context.Context, c types.Category) ([]byte, error) {
+	head, err := n.Ledger().Head(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("network: rules of %v: %w", c, err)
+	}
+	epoch, err := n.Ledger().Epoch(ctx, head.Epoch)
+	if err != nil {
+		return nil, fmt.Errorf("network: rules of %v: %w", c, err)
+	}
+	for i := range epoch.Params {
+		if epoch.Params[i].Category == c {
+			return epoch.Params[i].Rules, nil
+		}
+	}
+	return nil, nil
+}
+
+// ensureOwners gives the owners of the devices behind simulated hardware credits and wallets at the gateway, so that they are customers of
+// their category too: neighbours who buy from each other.
+func (n *Network) ensureOwners(ctx context.Context) error {
+	bought := make([]types.Credit, len(n.simulated))
+	var group errgroup.Group
+	for i, d := range n.simulated {
+		group.Go(func() (err error) {
+			var customer *Customer
+			if customer, bought[i], err = n.ensureWallet(ctx, d.owner, d.home, d.name); err != nil {
+				return fmt.Errorf("network: %s: %w", d.owner, err)
+			}
+			return n.spendable(ctx, customer)
+		})
+	}
+	err := group.Wait()
+	bought = slices.DeleteFunc(bought, func(c types.Credit) bool { return c == 0 })
+	if err == nil && len(bought) > 0 {
+		n.cfg.Progress(Step{Text: fmt.Sprintf("%d owners of simulated hardware bought $%d.%02d of credits each", len(bought), bought[0]/1e6, bought[0]%1e6/1e4), Done: true})
+	}
+	return err
+}
+
+// Simulated returns device i of those behind simulated hardware.
+func (n *Network) Simulated(i int) *node.Node { return n.simulated[i].engine }
