@@ -102,14 +102,12 @@ func (n *Network) ensureWallet(ctx context.Context, name, dir, label string) (cu
 		return nil, 0, err
 	}
 	if info.Bought == 0 {
-		quote, err := l.Quote(ctx, firstPurchase)
-		if err != nil {
+		if bought, err = l.Quote(ctx, firstPurchase); err != nil {
 			return nil, 0, err
 		}
-		if _, err := l.Submit(ctx, account, ledger.Buy{Amount: firstPurchase, Min: quote}); err != nil {
-			return nil, fmt.Errorf("buy credits: %w", err)
+		if _, err := l.Submit(ctx, account, ledger.Buy{Amount: firstPurchase, Min: bought}); err != nil {
+			return nil, 0, fmt.Errorf("buy credits: %w", err)
 		}
-		n.cfg.Progress(Step{Text: fmt.Sprintf("the %s bought $%d.%02d of credits for %d STONE", name, quote/1e6, quote%1e6/1e4, firstPurchase/stoneUnit), Done: true})
 	}
 	customer, err = ReadCustomer(dir)
 	if errors.Is(err, fs.ErrNotExist) {
