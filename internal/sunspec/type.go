@@ -1,6 +1,9 @@
 package sunspec
 
-import "fmt"
+import (
+	"fmt"
+	"math/bits"
+)
 
 // Type is how a point is written. All are big-endian, in words of 16 bits.
 type Type uint8
@@ -63,4 +66,25 @@ func (n Number) Floor(exp int8) (int64, bool) {
 		v = q
 	}
 	return v, true
+}
+
+// Times returns n·m; false if it does not fit.
+func (n Number) Times(m Number) (Number, bool) {
+	hi, lo := bits.Mul64(abs(n.Mantissa), abs(m.Mantissa))
+	exp := int(n.Exp) + int(m.Exp)
+	if hi != 0 || lo > 1<<63-1 || exp < -128 || exp > 127 {
+		return Number{}, false
+	}
+	if v := int64(lo); n.Mantissa < 0 == (m.Mantissa < 0) {
+		return Number{v, int8(exp)}, true
+	} else {
+		return Number{-v, int8(exp)}, true
+	}
+}
+
+func abs(v int64) uint64 {
+	if v < 0 {
+		return -uint64(v)
+	}
+	return uint64(v)
 }

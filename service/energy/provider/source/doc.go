@@ -1,0 +1,17 @@
+// Package source reads meters: SunSpec devices over Modbus TCP and RTU, DSMR P1 ports, SML heads, and what meters tell an MQTT broker.
+//
+// A protocol gives Fields: values by path, as the device names them. A Map, which is data (maps/*.yaml), says which of them are the
+// registers of a site: a new meter is a new file, not new code.
+//
+//	about: what reads it
+//	protocol: sunspec
+//	meter: {manufacturer: [1/Mn], model: [1/Md], serial: [1/SN]}
+//	power: {path: [203/W]}
+//	roles:
+//	  grid:
+//	    export: {path: [203/TotWhExp, 213/TotWhExp]}  # the first that is there
+//	    import: {path: [203/TotWhImp], scale: 1}      # what a unit of the value is in Wh
+//
+// A path may be a sum, "1-0:1.8.1 + 1-0:1.8.2": it is there if all its terms are. What a device does not have, or says in a way that
+// cannot be read, is absent, never zero.
+package source

@@ -1,0 +1,106 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Config is one meter of a site.
+type Config struct {
+	Role         Role   `json:"role" doc:"What it measures: grid, pv or battery."`
+	Map          string `json:"map" doc:"Which of its values are which register: sunspec, dsmr, sml, tasmota, shelly, or the path of a file of your own."`
+	Address      string `json:"address" doc:"Where it is: tcp://HOST:PORT, rtu:///dev/ttyUSB0?speed=9600&parity=none (Modbus), serial:///dev/ttyUSB0?speed=115200 (P1, SML) or mqtt://[USER:PASSWORD@]HOST:PORT/TOPIC."`
+	Unit         uint8  `json:"unit,omitempty" doc:"Modbus: the number of the unit behind the address; 0 is 1."`
+	Rating       uint32 `json:"rating_w" doc:"The most that flows through it, in W: a counter that falls has gone over if the step fits this, and else has begun anew."`
+	Manufacturer string `json:"manufacturer,omitempty" doc:"Its maker, where the meter does not say it."`
+	Model        string `json:"model,omitempty" doc:"Its model, where the meter does not say it."`
+	Serial       string `json:"serial,omitempty" doc:"Its serial number, where the meter does not say it."`
+
+	// Timeout bounds a request to a Modbus device. Default 3 s.
+	Timeout time.Duration `json:"-"`
+}
+
+// reader is what a protocol implements.
+type reader interface {
+	read(ctx context.Context) (Fields, []error, error)
+	close() error
+}
+
+// Open makes the source that c describes. It does not reach for the meter yet.
+func Open(c Config) (Source, error) {
+	m, err := LoadMap(c.Map)
+	if err != nil {
+		return nil, err
+	}
+	if c.Role.Registers() == nil || m.Roles[c.Role] == nil {
+		return nil, fmt.Errorf("source: map %s has no role %.20q", c.Map, c.Role)
+	}
+	if c.Rating == 0 {
+		return nil, fmt.Errorf("source: rating_w of %s: set what flows through the meter at most", c.Address)
+	}
+	u, err := url.Parse(c.Address)
+	if err != nil {
+		return nil, fmt.Errorf("source: address: %w", err)
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 3 * time.Second
+	}
+	var r reader
+	switch m.Protocol {
+	case "sunspec":
+		r, err = newModbus(c, u, m)
+	case "dsmr", "sml":
+		r, err = newStream(u, m.Protocol)
+	case "mqtt":
+		r, err = newMQTT(u, m, c.Map)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("source: %s: %w", u.Redacted(), err)
+	}
+	return &mapped{c, m, r}, nil
+}
+
+// mapped is a reader with its map.
+type mapped struct {
+	cfg    Config
+	m      *Map
+	reader reader
+}
+
+// Read reads the fields and maps them.
+func (s *mapped) Read(ctx context.Context) (*Reading, error) {
+	fields, bad, err := s.reader.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := s.m.Read(s.cfg.Role, fields)
+	r.Bad = bad
+	r.Meter = Meter{cmp.Or(s.cfg.Manufacturer, r.Meter.Manufacturer), cmp.Or(s.cfg.Model, r.Meter.Model), cmp.Or(s.cfg.Serial, r.Meter.Serial)}
+	if r.Meter.Serial == "" {
+		return nil, fmt.Errorf("source: the meter says no serial number: set it")
+	}
+	if r.At.IsZero() {
+		r.At = time.Now()
+	}
+	return r, nil
+}
+
+// Close ends the connection.
+func (s *mapped) Close() error { return s.reader.close() }
+
+// number reads a number of an address's query.
+func number(u *url.URL, name string, otherwise uint) (uint, error) {
+	text := u.Query().Get(name)
+	if text == "" {
+		return otherwise, nil
+	}
+	v, err := strconv.ParseUint(text, 10, 24)
+	if err != nil {
+		return 0, fmt.Errorf("%s %.20q: want a number", name, text)
+	}
+	return uint(v), nil
+}
