@@ -56,6 +56,12 @@ const (
 	CountCrowded      types.Reason = "energy.crowded"
 )
 
+// Reasons that a device's own node gives its owner, in its log. No item is refused with them.
+const (
+	SourceBad types.Reason = "energy.source_bad"
+	ClockOff  types.Reason = "energy.clock_off"
+)
+
 // Reference is what a kWh is worth, in micro-credits: about what households pay for one.
 const Reference = 150_000
 
@@ -106,4 +112,6 @@ var reasons = []types.ReasonInfo{
 	{Reason: CountLapsed, Sentence: "The day had an alarm, so what was not sold of it is never issued.", Try: "Check nameplate, place and meters."},
 	{Reason: CountUncertified, Sentence: "A site with one meter cannot have certificates.", Try: "Have the panels metered apart from the grid connection."},
 	{Reason: CountCrowded, Sentence: "The day has more lots than the tally keeps.", Try: "Sell by order what a large plant makes."},
+	{Reason: SourceBad, Sentence: "A meter does not answer, or says something that cannot be.", Try: "Check its cable and address; the log says what it said. It is asked again."},
+	{Reason: ClockOff, Sentence: "The machine's clock is more than 30 seconds off, so nothing is stamped.", Try: "Set the clock, best by NTP."},
 }

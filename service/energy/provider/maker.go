@@ -1,0 +1,159 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/energy/provider/source"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// Offer is what an owner sets of a home: the section "energy" of node.yaml.
+type Offer struct {
+	PDC         uint32          `json:"p_dc_w" doc:"Nameplate of the panels at standard test conditions, in W: the sum of what stands on their backs. What the sun can give is reckoned from it. 0 without panels."`
+	PAC         uint32          `json:"p_ac_w" doc:"What the inverter can give, in W: its nameplate. 0 without panels."`
+	Altitude    uint32          `json:"altitude_m" doc:"Height of the place above the sea, in m; it counts in steps of 100."`
+	Storage     uint32          `json:"storage_wh" doc:"What the battery holds, in Wh; 0 without one, or without a meter of its own."`
+	Efficiency  uint32          `json:"efficiency_bp" doc:"What of the energy that goes into the battery comes out again, in hundredths of a percent, at most 9000."`
+	Community   uint64          `json:"community_price" doc:"The least that neighbours pay for what is fed in, in micro-credits ($0.000001) for each Wh: 120 is 12 cents for a kWh."`
+	Certificate uint64          `json:"certificate_price" doc:"The least that is paid for a certificate of origin, in micro-credits for each Wh."`
+	Poll        uint32          `json:"poll_s" doc:"How often the meters are read, in seconds."`
+	Meters      []source.Config `json:"meters" doc:"The meters: one at the grid connection, and if there are any one of the panels and one of the battery."`
+}
+
+// Maker makes homes.
+type Maker struct {
+	// Networks are the addresses that Find looks at; nil for the machine's own private networks.
+	Networks func() ([]string, error)
+}
+
+var (
+	_ role.Maker      = Maker{}
+	_ role.Documented = Maker{}
+	_ role.Searching  = Maker{}
+)
+
+// Category is energy.
+func (Maker) Category() types.Category { return types.Energy }
+
+// Settings implements role.Documented.
+func (Maker) Settings() any { return new(Offer) }
+
+// Search implements role.Searching.
+func (Maker) Search() string {
+	return "look for inverters and meters (Modbus, port 502) on this machine's private networks?"
+}
+
+// Prices that are proposed, in micro-credits per Wh: above what utilities pay, below what they take.
+const (
+	proposedCommunity   = 150
+	proposedCertificate = 20
+)
+
+// overbuilt is how much larger panels commonly are than their inverter, in percent: what p_dc is proposed as.
+const overbuilt = 120
+
+// connection is the most that a house's connection carries: three phases of 63 A at 230 V, in W.
+const connection = 43_470
+
+// Find looks for SunSpec devices on the machine's private networks, and proposes the site that they make.
+func (m Maker) Find(ctx context.Context, _ string) (json.RawMessage, string, error) {
+	networks := m.Networks
+	if networks == nil {
+		networks = localAddresses
+	}
+	addresses, err := networks()
+	if err != nil {
+		return nil, "", fmt.Errorf("energy: list networks: %w", err)
+	}
+	found := scan(ctx, addresses)
+	o, line := propose(found)
+	if o == nil {
+		return nil, line, nil
+	}
+	raw, err := json.Marshal(o)
+	return raw, line, err
+}
+
+// propose makes a site of what a scan found; nil without a meter at the grid.
+func propose(found []candidate) (*Offer, string) {
+	o := &Offer{Community: proposedCommunity, Certificate: proposedCertificate, Poll: 10}
+	var said []string
+	for _, role := range roles {
+		for _, f := range found {
+			if f.role != role || o.has(role) {
+				continue
+			}
+			c := source.Config{Role: role, Map: "sunspec", Address: f.address, Unit: f.unit, Rating: connection}
+			switch role {
+			case source.PV:
+				o.PAC = f.rating
+				o.PDC = uint32(uint64(f.rating) * overbuilt / 100)
+				c.Rating = f.rating
+			case source.Battery:
+				o.Storage, o.Efficiency = f.storage, energy.MaxEfficiency
+				c.Rating = max(f.rating, 1000)
+			}
+			o.Meters = append(o.Meters, c)
+			said = append(said, fmt.Sprintf("%s: %s at %s unit %d", role, f.meter, f.address, f.unit))
+		}
+	}
+	if !o.has(source.Grid) {
+		if len(said) > 0 {
+			return nil, strings.Join(said, ", ") + "; no meter at the grid connection answers SunSpec: name one in node.yaml"
+		}
+		return nil, "no inverter or meter answers SunSpec on the local network"
+	}
+	line := strings.Join(said, ", ")
+	if o.PAC > 0 {
+		line += fmt.Sprintf("; panels of %d W are assumed behind an inverter of %d W: set energy.p_dc_w to what they are", o.PDC, o.PAC)
+	}
+	return o, line
+}
+
+func (o *Offer) has(role source.Role) bool {
+	for _, m := range o.Meters {
+		if m.Role == role {
+			return true
+		}
+	}
+	return false
+}
+
+// New returns the home that an offer describes.
+func (Maker) New(offer json.RawMessage) (role.Provider, error) {
+	var o Offer
+	d := json.NewDecoder(bytes.NewReader(offer))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&o); err != nil {
+		return nil, fmt.Errorf("energy: offer: %w", err)
+	}
+	cfg, err := o.config()
+	if err != nil {
+		return nil, fmt.Errorf("energy: offer: %w", err)
+	}
+	p := New(cfg)
+	if err := p.cfg.check(); err != nil {
+		return nil, fmt.Errorf("energy: offer: %w", err)
+	}
+	return p, nil
+}
+
+// config turns settings into a configuration.
+func (o *Offer) config() (Config, error) {
+	if o.Altitude > 100*energy.MaxAltitude || o.Efficiency > energy.MaxEfficiency {
+		return Config{}, fmt.Errorf("altitude_m %d, efficiency_bp %d: at most %d and %d", o.Altitude, o.Efficiency, 100*energy.MaxAltitude, energy.MaxEfficiency)
+	}
+	c := Config{Site: energy.Site{PDC: o.PDC, PAC: o.PAC, Altitude: uint8(o.Altitude / 100), Storage: o.Storage, Efficiency: types.Bp(o.Efficiency)},
+		Sources: o.Meters, Community: o.Community, Certificate: o.Certificate, Poll: time.Duration(o.Poll) * time.Second}
+	if o.PDC > 0 {
+		c.Site.Technology = energy.Solar
+	}
+	return c, nil
+}
