@@ -172,6 +172,12 @@ func offersOf(c *cobra.Command, makers []role.Maker, home string) (map[string]no
 		if len(named) > 0 && !wanted {
 			continue
 		}
+		if search, ok := m.(role.Searching); ok && !wanted {
+			// Not even --yes stands for leave to look at other machines.
+			if yes || !confirm(c.Context(), asks, answers, fmt.Sprintf("%-10s %s [Y/n] ", name, search.Search())) {
+				continue
+			}
+		}
 		found, line, err := m.Find(c.Context(), filepath.Join(home, "providers", name))
 		if err != nil {
 			return nil, fmt.Errorf("init: look for %s: %w", name, err)

@@ -2,6 +2,7 @@
 package provider
 
 import (
+	energy "github.com/cairn-network/cairn/service/energy/provider"
 	"github.com/cairn-network/cairn/service/role"
 	storage "github.com/cairn-network/cairn/service/storage/provider"
 )
@@ -9,6 +10,7 @@ import (
 // Config has a part for each category. One whose part is nil is not provided.
 type Config struct {
 	Storage *storage.Config
+	Energy  *energy.Config
 }
 
 // Providers returns the categories that cfg names.
@@ -16,6 +18,9 @@ func Providers(cfg Config) []role.Provider {
 	var list []role.Provider
 	if cfg.Storage != nil {
 		list = append(list, storage.New(*cfg.Storage))
+	}
+	if cfg.Energy != nil {
+		list = append(list, energy.New(*cfg.Energy))
 	}
 	return list
 }
@@ -33,5 +38,6 @@ func Local() []role.Provider {
 func Makers() []role.Maker {
 	return []role.Maker{
 		storage.Maker{},
+		energy.Maker{},
 	}
 }
