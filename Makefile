@@ -50,11 +50,11 @@ generate: tools-check ## regenerate what is generated: protobuf, tables, vectors
 # The clients that tests use and that others wrote.
 NPM_DIRS := $(patsubst %/package-lock.json,%,$(shell git ls-files '*package-lock.json'))
 # Each a program, and the Debian package that it is in.
-PROGRAMS := b3sum:b3sum glpsol:glpk-utils qemu-aarch64:qemu-user
-# Python modules of Debian's own Python; the package of module x is python3-x.
-MODULES  := ephem pysolar
+PROGRAMS := b3sum:b3sum glpsol:glpk-utils mbpoll:mbpoll qemu-aarch64:qemu-user
+# Python modules of Debian's own Python; the package of module x_y is python3-x-y.
+MODULES  := ephem pymodbus pysolar serial_asyncio
 APT      := $(strip $(foreach p,$(PROGRAMS),$(if $(shell command -v $(firstword $(subst :, ,$(p))) 2>/dev/null),,$(lastword $(subst :, ,$(p))))) \
-                    $(foreach m,$(MODULES),$(if $(wildcard /usr/lib/python3/dist-packages/$(m)),,python3-$(m))))
+                    $(foreach m,$(MODULES),$(if $(wildcard /usr/lib/python3/dist-packages/$(m)),,python3-$(subst _,-,$(m)))))
 
 clients:
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20.19 or newer" >&2; exit 1; }

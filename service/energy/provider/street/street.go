@@ -125,12 +125,19 @@ func (s *Street) home(number int, p Profile) *Home {
 			u.scale = -1
 		}
 		u.number()
+		// A register at 0 says that it is not there (acc32), and meters have a past.
+		for c := range u.offset {
+			u.offset[c] = (1 + uint64(20e6*s.draw("past", number, int64(k)<<8|int64(c)))) * 3600
+		}
 		return u
 	}
 	if p.PDC > 0 {
 		h.Inverter = add(panels, p.Base, "Cairn Street", fmt.Sprintf("Roof %d", p.PAC))
 	}
 	h.Grid = add(grid, 40000, "Cairn Street", "Meter 3")
+	if p.PDC == 0 && p.Storage == 0 {
+		h.Grid.offset[Given] = 0
+	}
 	if p.Storage > 0 {
 		h.Battery = add(battery, 40000, "Cairn Street", fmt.Sprintf("Cellar %d", p.Storage))
 	}

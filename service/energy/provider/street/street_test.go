@@ -267,8 +267,9 @@ func TestReadings(t *testing.T) {
 	for i, f := range s.sums() {
 		h := s.Homes()[i]
 		c := dial(t, h)
-		check := func(unit byte, id, at, n int, want uint64) {
+		check := func(unit byte, id, at, n int, want uint64, counter Counter) {
 			t.Helper()
+			want += h.unit(unit).offset[counter]
 			_, models := c.models(t, unit)
 			words, err := c.read(unit, models[id]+at, n)
 			if err != nil {
@@ -286,15 +287,15 @@ func TestReadings(t *testing.T) {
 			}
 		}
 		if h.DER {
-			check(1, 701, 19, 4, f.pv)
+			check(1, 701, 19, 4, f.pv, Given)
 		} else if h.PDC > 0 {
-			check(1, 103, 24, 2, f.pv)
+			check(1, 103, 24, 2, f.pv, Given)
 		}
-		check(2, 203, 38, 2, f.exp)
-		check(2, 203, 46, 2, f.imp)
+		check(2, 203, 38, 2, f.exp, Given)
+		check(2, 203, 46, 2, f.imp, Taken)
 		if h.Storage > 0 {
-			check(3, 203, 38, 2, f.out)
-			check(3, 203, 46, 2, f.in)
+			check(3, 203, 38, 2, f.out, Given)
+			check(3, 203, 46, 2, f.in, Taken)
 		}
 	}
 }
