@@ -57,7 +57,9 @@ func (n *Network) FirstRound(ctx context.Context) (*Summary, error) {
 		if err != nil {
 			return nil, fmt.Errorf("network: first round of %v: %w", c.Category(), err)
 		}
-		n.cfg.Progress(Step{Text: did, Done: true})
+		if did != "" {
+			n.cfg.Progress(Step{Text: did, Done: true})
+		}
 	}
 	n.cfg.Progress(Step{Text: "an epoch ends, the tally pays, and its appeal window closes"})
 	return n.claimWhenFinal(ctx, head.Epoch, wallet)

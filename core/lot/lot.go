@@ -107,6 +107,9 @@ func Prefix(device types.Key) []byte {
 	return full[:1+1+2+len(device)]
 }
 
+// AnyPrefix returns what the sheets of all devices start with.
+func AnyPrefix() []byte { return (&Sheet{}).Encode()[:2] }
+
 // Decode reads a sheet. Every other encoding is refused, and so is a zone that is no cell, or a share beyond the whole.
 func Decode(raw []byte) (*Sheet, error) {
 	s := new(Sheet)

@@ -121,6 +121,9 @@ type Market struct {
 	Asked uint64      // Wh offered
 }
 
+// MarketPrefix returns what all markets start with, to find them by.
+func MarketPrefix() []byte { return (&Market{}).Encode()[:2] }
+
 const maxMarket = 96
 
 // Encode returns the encoding of m: a leaf of the outputs tree.

@@ -96,7 +96,7 @@ type Customer interface {
 	Run(ctx context.Context) error
 }
 
-// Starter is a Customer that does something real in the first round of a network: what it did is one line for people.
+// Starter is a Customer that does something real in the first round of a network: what it did is one line for people, "" for nothing.
 type Starter interface {
 	FirstRound(ctx context.Context, wallet Wallet) (did string, err error)
 }

@@ -2,6 +2,7 @@
 package customer
 
 import (
+	energy "github.com/cairn-network/cairn/service/energy/customer"
 	"github.com/cairn-network/cairn/service/role"
 	storage "github.com/cairn-network/cairn/service/storage/customer"
 )
@@ -10,5 +11,6 @@ import (
 func Customers() []role.Customer {
 	return []role.Customer{
 		storage.New(storage.Config{}),
+		energy.New(energy.Config{}),
 	}
 }
