@@ -109,17 +109,16 @@ func (c *crossing) compare(m *member, part *segment) {
 		return
 	}
 	day, base, ok := c.neighbours(m, part)
-	s.Over, s.PeerDay = false, clip(day)
+	s.PeerDay = clip(day)
 	if !ok || base == 0 || s.Base == 0 || !c.rules.on(rulePeers) {
 		return
 	}
 	likely := base * uint64(s.Base) / econ.Bps // below 2¹⁶ · 2¹⁶
 	limit := likely*t.PeerShare/econ.Bps + t.PeerYield
 	most := limit * uint64(s.Site.PDC) / 1000
-	if part.pv <= most {
+	if s.Over = part.pv > most; !s.Over {
 		return
 	}
-	s.Over = true
 	cut := part.pv - most
 	fresh := cut - min(cut, s.Cut)
 	s.Cut = max(s.Cut, cut)
@@ -188,7 +187,7 @@ func (c *crossing) close(s *State, next uint32) closing {
 
 // alarm reports whether the day that runs cannot have been as it was reported.
 func (s *State) alarm(t *Thresholds) bool {
-	return s.Over || s.Excess*econ.Bps > s.PV*t.SkyShare && yield(s.Excess, s.Site.PDC) > t.SkyYield
+	return s.Alarms&1 != 0 || s.Over || s.Excess*econ.Bps > s.PV*t.SkyShare && yield(s.Excess, s.Site.PDC) > t.SkyYield
 }
 
 // freeze freezes a device if the alarm of the day that closes is one too many. Alarms that froze it are forgotten.

@@ -15,7 +15,9 @@ func (j *judge) flow(v *Interval) Flow {
 	if v.Known&j.needed() != j.needed() || v.Span == 0 {
 		f.Span = 0
 		more(&sums.Gap, exp)
-		s.drain(out)
+		if s.drain(out); !v.Known.Has(Discharge) && j.rules.on(ruleStorage) {
+			s.Stored = 0 // all may have left it
+		}
 		return f
 	}
 	two := s.meters() == 2

@@ -27,6 +27,7 @@ const (
 type State struct {
 	Site   Site                    // the zero Site: none has been declared
 	Since  [meterRoles]types.Epoch // when its grid, pv and battery meters were named: of two that claim one, the earlier has it
+	Named  uint64                  // the first interval that its meters count for it: what they count before, another device may have read
 	Taken  bool                    // another device had one of the site's meters before: nothing counts
 	Offers [2]Offer                // what the device asks for Community and Certificate
 
@@ -62,7 +63,7 @@ type State struct {
 
 	// The days before.
 	Counts   [window]uint8 // intervals read, yesterday first
-	Alarms   uint8         // bit i: there was an alarm i days before Day
+	Alarms   uint8         // bit i: there was an alarm i days before Day; bit 0 is of the site that the day began with
 	Frozen   uint32        // nothing is accepted before this day
 	FrozeOn  uint32        // the day whose alarm froze the device last
 	FrozeFor uint8         // and for how many days
@@ -127,6 +128,12 @@ const meterRoles = 3
 
 // roles returns the site's meters in the order of its fields; zero for none.
 func (s *Site) roles() [meterRoles]types.Hash { return [...]types.Hash{s.Grid, s.PV, s.Battery} }
+
+// meterIDs returns the site's meters, without those that are not there.
+func (s *Site) meterIDs() []types.Hash {
+	all := s.roles()
+	return slices.DeleteFunc(all[:], types.Hash.IsZero)
+}
 
 // meters returns how many meters measure the site's production and its grid connection.
 func (s *State) meters() int {
@@ -193,6 +200,7 @@ func (s *State) append(b []byte) []byte {
 	for _, e := range s.Since {
 		b = u(b, uint64(e))
 	}
+	b = u(b, s.Named)
 	for i := range s.Offers {
 		b = u(u(u(b, s.Offers[i].Seq), uint64(s.Offers[i].Price)), uint64(s.Offers[i].Until))
 	}
@@ -282,6 +290,7 @@ func (s *State) read(r *reader) bool {
 	for i := range s.Since {
 		s.Since[i] = types.Epoch(r.uint(1<<63 - 1))
 	}
+	s.Named = r.uint(1<<63 - 1)
 	for i := range s.Offers {
 		s.Offers[i] = Offer{Seq: r.uint(1<<64 - 1), Price: uint16(r.uint(1<<16 - 1)), Until: types.Epoch(r.uint(1<<64 - 1))}
 	}

@@ -50,4 +50,5 @@ const (
 	ruleMeters
 	ruleGap
 	ruleDrop
+	ruleNamed
 )

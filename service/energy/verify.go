@@ -1,6 +1,8 @@
 package energy
 
 import (
+	"slices"
+
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/tally"
@@ -60,6 +62,9 @@ func (v Verifier) Verify(in *tally.Input) *tally.Output {
 	}
 	if s.Done == 0 || s.Site.Grid.IsZero() {
 		s.Done = j.done // it was there for no clearing
+	}
+	if s.Taken {
+		s.Named = j.done // as long as another device has the meter, what it counts is the other's
 	}
 	for i, e := range in.Evidence {
 		j.out.Evidence[i].Reason = j.evidence(e)
@@ -124,6 +129,12 @@ func (j *judge) site(site *Site) types.Reason {
 	if *site == s.Site {
 		return ""
 	}
+	if s.alarm(&j.rules.limits) {
+		s.Alarms |= 1 // the day had it, whatever it is held against from here on
+	}
+	if s.names(site) {
+		s.Named = j.done
+	}
 	s.Since = s.since(site, j.in.Epoch)
 	for i := range s.Pending {
 		more(&s.Sums.Gap, s.Pending[i].Wh[Export])
@@ -132,6 +143,12 @@ func (j *judge) site(site *Site) types.Reason {
 	s.Stored, s.Peak, s.PeerEnvelope, s.Commissioned, s.Ratios, s.Base = 0, 0, 0, 0, nil, 0
 	s.Over, s.PeerDay, s.Bright = false, 0, false
 	return ""
+}
+
+// names reports whether a site has a meter that the one before had not.
+func (s *State) names(site *Site) bool {
+	old := s.Site.roles()
+	return slices.ContainsFunc(site.meterIDs(), func(m types.Hash) bool { return !slices.Contains(old[:], m) })
 }
 
 // since returns when the meters of a new site were first named: those that the old one had keep their time.
@@ -201,6 +218,8 @@ func (j *judge) record(s *State, r *Record) types.Reason {
 	for i := range wh {
 		switch {
 		case !r.Present.Has(Register(i)):
+		case r.Wh[i] > MaxRegister:
+			return types.BadEncoding // a line could not hold it
 		case r.Wh[i] < s.Wh[i] && j.rules.on(ruleDrop):
 			return RegisterDrop
 		case r.Wh[i] >= s.Wh[i]:
@@ -216,7 +235,9 @@ func (j *judge) record(s *State, r *Record) types.Reason {
 	}
 	if !begins {
 		v := Interval{K: r.K, Late: r.K < s.Done, Known: r.Present & s.Present, Wh: wh, From: s.V}
-		if span := r.K - s.K; span <= MaxSpan || !j.rules.on(ruleGap) {
+		// What another device's readings of the meters may hold is nobody's.
+		named := s.K+1 >= s.Named || !j.rules.on(ruleNamed)
+		if span := r.K - s.K; named && (span <= MaxSpan || !j.rules.on(ruleGap)) {
 			v.Span = uint8(min(span, MaxSpan))
 		}
 		for i := Import; i < Registers; i++ {
