@@ -5,6 +5,7 @@
 //
 //	network.json     where everything listens, while it runs
 //	customer.json    the API key of the home's own customer (secret)
+//	keys/            the same of other accounts that `cairn account create` made (secret)
 //	lock             who runs it
 //	chain/0 …        one home per validator, as `cairn start` would use it; chain/0 also has the keyring of this machine's accounts
 //	bus/             what the bus keeps

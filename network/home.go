@@ -37,6 +37,7 @@ type Customer struct {
 const (
 	addressFile  = "network.json"
 	customerFile = "customer.json"
+	keyFolder    = "keys"      // NAME.json: what customer.json is, of other accounts
 	joinFile     = "join.json" // node.Join
 	lockFile     = "lock"
 )
@@ -59,6 +60,40 @@ func ReadAddresses(home string) (*Addresses, error) {
 func ReadCustomer(home string) (*Customer, error) {
 	c := new(Customer)
 	return c, readJSON(filepath.Join(home, customerFile), c)
+}
+
+// ReadKey reads the API key that a home keeps for the account of a name, CustomerName for that of customer.json. Without one it is an error
+// that is fs.ErrNotExist.
+func ReadKey(home, name string) (*Customer, error) {
+	path, err := keyPath(home, name)
+	if err != nil {
+		return nil, err
+	}
+	c := new(Customer)
+	return c, readJSON(path, c)
+}
+
+// WriteKey keeps the API key of an account in a home, in the place of an earlier one.
+func WriteKey(home, name string, c *Customer) error {
+	path, err := keyPath(home, name)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("keep the API key of %s: %w", name, err)
+	}
+	return writeJSON(path, c, 0o600)
+}
+
+// keyPath is where the API key of an account is. A name that cannot name a file has none.
+func keyPath(home, name string) (string, error) {
+	switch {
+	case name == CustomerName:
+		return filepath.Join(home, customerFile), nil
+	case name == "" || name[0] == '.' || len(name) > 64 || strings.ContainsAny(name, "/\\\x00"):
+		return "", fmt.Errorf("account name %.80q: want 1 to 64 characters without slashes, and no dot at first", name)
+	}
+	return filepath.Join(home, keyFolder, name+".json"), nil
 }
 
 func readJSON(path string, v any) error {

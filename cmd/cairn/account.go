@@ -1,81 +1,177 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-network/cairn/chain/client"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/network"
 )
 
 func accountCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "account", Short: "Accounts in the home's keyring, and API keys for them",
-		Example: "  cairn account create alice\n  cairn account list",
+		Long: `A home has a customer of its own, whose credits the commands spend unless they are told otherwise. A further account has its own
+STONE, its own credits and its own API key, which the home keeps: --account NAME, or $CAIRN_ACCOUNT, makes a command use them.`,
+		Example: "  cairn account create alice\n  cairn store put holiday.mp4 --account alice\n  cairn account list",
 	}
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Make an account, fund it, and give it an API key with a spend limit", Args: exactly("NAME"), RunE: accountCreate,
-		Example: "  cairn account create alice --fund 100 --limit 20",
+		Example: "  cairn account create alice --fund 20 --buy 10 --limit 5",
 	}
-	create.Flags().String("fund", "0", "STONE to send to it from --from")
-	create.Flags().String("limit", "100", "dollars that the API key may spend in total")
-	create.Flags().Uint64("epochs", 8000, "for how many epochs the API key may spend")
+	create.Flags().String("fund", "10", "STONE to send to it from --from")
+	create.Flags().String("buy", "", "STONE, of that, to buy credits for at once (default half of it)")
+	key := &cobra.Command{
+		Use: "key NAME", Short: "Give an account of the keyring another API key, and use that from now on", Args: exactly("NAME"), RunE: accountKey,
+		Long:    "The home keeps one API key of an account. One that is replaced still works for whoever has it, within its limit, until it expires.",
+		Example: "  cairn account key alice --limit 20",
+	}
+	for _, c := range []*cobra.Command{create, key} {
+		c.Flags().String("limit", "100", "dollars that the API key may spend in total")
+		c.Flags().Uint64("epochs", 8000, "for how many epochs the API key may spend")
+	}
 	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the accounts of the home's keyring", Args: exactly(), RunE: accountList,
 		Example: "  cairn account list"}
-	c.AddCommand(homeFlags(fromFlag(create)), homeFlags(list))
+	c.AddCommand(homeFlags(fromFlag(create)), homeFlags(key), homeFlags(list))
 	return c
 }
 
+// Created is what `cairn account create` and `cairn account key` print as JSON. Words is empty where the account was there before.
+type Created struct {
+	Name    string        `json:"name"`
+	Account types.Account `json:"account"`
+	Words   string        `json:"words,omitempty"`
+	APIKey  string        `json:"api_key"`
+	Payer   types.Key     `json:"payer"`
+}
+
+// amountFlag reads a flag in STONE, or in dollars: millionths in both.
+func amountFlag(c *cobra.Command, name string) (uint64, error) {
+	text, _ := c.Flags().GetString(name)
+	u, err := parseStone(text)
+	if err != nil {
+		return 0, usageError{c.CommandPath(), fmt.Errorf("--%s: %w", name, err)}
+	}
+	return uint64(u), nil
+}
+
 func accountCreate(c *cobra.Command, args []string) error {
+	fund, err := amountFlag(c, "fund")
+	if err != nil {
+		return err
+	}
+	buy := fund / 2
+	if c.Flags().Changed("buy") {
+		if buy, err = amountFlag(c, "buy"); err != nil {
+			return err
+		}
+	}
+	limit, err := amountFlag(c, "limit")
+	if err != nil {
+		return err
+	}
+	switch {
+	case fund == 0:
+		return usageError{c.CommandPath(), fmt.Errorf("%s: --fund 0: an account that holds nothing cannot grant a key", c.CommandPath())}
+	case buy > fund:
+		return usageError{c.CommandPath(), fmt.Errorf("%s: --buy %s of --fund %s", c.CommandPath(), stone(types.Ustone(buy)), stone(types.Ustone(fund)))}
+	}
 	l, err := openLedger(c)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	a, err := openAPI(c)
+	home, err := homeOf(c)
 	if err != nil {
 		return err
 	}
-	fundText, _ := c.Flags().GetString("fund")
-	fund, err := parseStone(fundText)
-	if err != nil {
-		return usageError{c.CommandPath(), err}
+	switch _, err := network.ReadKey(home, args[0]); {
+	case err == nil:
+		return advice{fmt.Errorf("account create: %s is there already", args[0]), "name another, or use it: --account " + args[0]}
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("account create: %w", err)
 	}
-	limitText, _ := c.Flags().GetString("limit")
-	limit, err := parseStone(limitText) // millionths in both
-	if err != nil {
-		return usageError{c.CommandPath(), err}
-	}
-	name, _ := c.Flags().GetString("from")
-	from, err := l.Lookup(name)
+	from, err := l.Lookup(fromOf(c))
 	if err != nil {
 		return fmt.Errorf("account create: %w", err)
 	}
-	epochs, _ := c.Flags().GetUint64("epochs")
 	account, words, err := l.CreateAccount(args[0])
 	if err != nil {
 		return fmt.Errorf("account create: %w", err)
 	}
-	key, err := network.CreateKey(c.Context(), l, a.at.API, network.KeyRequest{
-		Account: account, Label: args[0], Limit: types.Credit(limit), Epochs: types.Epoch(epochs), Funder: from, Fund: fund,
-	})
-	if err != nil {
+	out := &Created{Name: args[0], Account: account, Words: words}
+	if err := makeKey(c, l, out, network.KeyRequest{Limit: types.Credit(limit), Funder: from, Fund: types.Ustone(fund)}); err != nil {
 		return fmt.Errorf("account create %s: %w", args[0], err)
 	}
-	out := struct {
-		Name    string        `json:"name"`
-		Account types.Account `json:"account"`
-		Words   string        `json:"words"`
-		APIKey  string        `json:"api_key"`
-		Payer   types.Key     `json:"payer"`
-	}{args[0], account, words, key.APIKey, key.Payer}
+	if buy > 0 {
+		quote, err := l.Quote(c.Context(), types.Ustone(buy))
+		if err == nil {
+			_, err = l.Submit(c.Context(), account, ledger.Buy{Amount: types.Ustone(buy), Min: quote - quote/100})
+		}
+		if err != nil {
+			return advice{fmt.Errorf("account create %s: it is made and funded, but has no credits: %w", args[0], err), "cairn credit buy STONE --account " + args[0]}
+		}
+	}
 	return outputOf(c).print(out, func(w io.Writer) {
-		fmt.Fprintf(w, "account  %s\nAPI key  %s\n         send it as `Authorization: Bearer …`; it is shown once\nwords    %s\n         they restore the account; write them down, they are shown once\n",
-			account, key.APIKey, words)
+		printKey(w, out)
+		fmt.Fprintf(w, "words    %s\n         they restore the account; write them down, they are shown once\n\n", out.Words)
+		if buy > 0 {
+			fmt.Fprintf(w, "next     cairn store put FILE --account %s    (from the next epoch on; without --account the home's own customer pays)\n", out.Name)
+		} else {
+			fmt.Fprintf(w, "next     cairn credit buy STONE --account %s    (it has %s, and no credits yet)\n", out.Name, stone(types.Ustone(fund)))
+		}
 	})
+}
+
+func accountKey(c *cobra.Command, args []string) error {
+	limit, err := amountFlag(c, "limit")
+	if err != nil {
+		return err
+	}
+	l, err := openLedger(c)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	account, err := l.Lookup(args[0])
+	if err != nil {
+		return fmt.Errorf("account key: %w", err)
+	}
+	out := &Created{Name: args[0], Account: account}
+	if err := makeKey(c, l, out, network.KeyRequest{Limit: types.Credit(limit)}); err != nil {
+		return fmt.Errorf("account key %s: %w", args[0], err)
+	}
+	return outputOf(c).print(out, func(w io.Writer) { printKey(w, out) })
+}
+
+// makeKey makes the API key of an account as the flags say, and keeps it in the home.
+func makeKey(c *cobra.Command, l *client.Client, out *Created, in network.KeyRequest) error {
+	home, err := homeOf(c)
+	if err != nil {
+		return err
+	}
+	at, err := network.ReadAddresses(home)
+	if err != nil {
+		return err
+	}
+	epochs, _ := c.Flags().GetUint64("epochs")
+	in.Account, in.Label, in.Epochs = out.Account, out.Name, types.Epoch(epochs)
+	key, err := network.CreateKey(c.Context(), l, at.API, in)
+	if err != nil {
+		return err
+	}
+	out.APIKey, out.Payer = key.APIKey, key.Payer
+	return network.WriteKey(home, out.Name, &network.Customer{Account: out.Account, Payer: key.Payer, APIKey: key.APIKey})
+}
+
+func printKey(w io.Writer, k *Created) {
+	fmt.Fprintf(w, "account  %s\nAPI key  %s\n         programs send it as `Authorization: Bearer …`; --account %s has a command use it, this home keeps it\n", k.Account, k.APIKey, k.Name)
 }
 
 func accountList(c *cobra.Command, _ []string) error {

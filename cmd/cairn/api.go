@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -50,7 +52,8 @@ type api struct {
 	http *http.Client
 }
 
-// openAPI finds the network that runs in a command's home. Without one it says how to start it.
+// openAPI finds the network that runs in a command's home, and the API key of the account that --account names. Without a network it says how
+// to start one.
 func openAPI(c *cobra.Command) (*api, error) {
 	home, err := homeOf(c)
 	if err != nil {
@@ -64,8 +67,20 @@ func openAPI(c *cobra.Command) (*api, error) {
 		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 		ResponseHeaderTimeout: 10 * time.Minute,
 	}}}
-	if customer, err := network.ReadCustomer(home); err == nil {
+	f := c.Flags().Lookup("account")
+	if f == nil || f.Name != "account" {
+		return a, nil // it asks for what everybody may know
+	}
+	name := cmp.Or(f.Value.String(), accountName())
+	customer, err := network.ReadKey(home, name)
+	switch {
+	case err == nil:
 		a.key = customer.APIKey
+	case name == network.CustomerName: // the network has had no first round yet
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, advice{fmt.Errorf("account %s has no API key in %s", name, home), "cairn account key " + name + ", if cairn account list shows it; else cairn account create " + name}
+	default:
+		return nil, err
 	}
 	return a, nil
 }

@@ -52,8 +52,7 @@ func claim(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	name, _ := c.Flags().GetString("from")
-	from, err := l.Lookup(name)
+	from, err := l.Lookup(fromOf(c))
 	if err != nil {
 		return fmt.Errorf("claim: %w", err)
 	}

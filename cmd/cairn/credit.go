@@ -17,10 +17,10 @@ func creditCommand() *cobra.Command {
 		Example: "  cairn credit buy 5\n  cairn credit show",
 	}
 	buy := &cobra.Command{Use: "buy STONE", Short: "Buy credits for STONE", Args: exactly("STONE"), RunE: creditBuy,
-		Example: "  cairn credit buy 5\n  cairn credit buy 250 --from customer"}
+		Example: "  cairn credit buy 5\n  cairn credit buy 250 --account alice"}
 	show := &cobra.Command{Use: "show", Short: "Show what is left and where each credit went", Args: exactly(), RunE: creditShow,
-		Example: "  cairn credit show"}
-	c.AddCommand(homeFlags(fromFlag(buy)), homeFlags(show))
+		Example: "  cairn credit show\n  cairn credit show --account alice"}
+	c.AddCommand(homeFlags(fromFlag(buy)), homeFlags(accountFlag(show)))
 	return c
 }
 
@@ -34,8 +34,7 @@ func creditBuy(c *cobra.Command, args []string) error {
 		return err
 	}
 	defer l.Close()
-	name, _ := c.Flags().GetString("from")
-	from, err := l.Lookup(name)
+	from, err := l.Lookup(fromOf(c))
 	if err != nil {
 		return fmt.Errorf("credit buy: %w", err)
 	}
@@ -77,13 +76,14 @@ func creditShow(c *cobra.Command, _ []string) error {
 		return fmt.Errorf("credit show: %w", err)
 	}
 	return outputOf(c).print(credit, func(w io.Writer) {
-		fmt.Fprintf(w, "account    %s\nbalance    %s\nspendable  %s with this key (limit %s, until epoch %d)\n\n",
-			credit.Account, dollars(credit.Balance), dollars(credit.Spendable), dollars(credit.Limit), credit.Expiry)
+		fmt.Fprintf(w, "account    %s\nbalance    %s\nspendable  %s with this key (limit %s, until epoch %d)\nspent      %s with this key, as the last tally counts\n\n",
+			credit.Account, dollars(credit.Balance), dollars(credit.Spendable), dollars(credit.Limit), credit.Expiry, dollars(credit.Spent))
 		rows := make([][]string, len(credit.Spending))
 		for i, s := range credit.Spending {
 			rows[i] = []string{s.Category, s.Device.String(), dollars(s.Amount)}
 		}
 		table(w, []string{"FOR", "TO", "SIGNED FOR"}, rows)
+		fmt.Fprintln(w, "\nWhat devices hold is spent by the epoch, and not signed for again: it shows under spent alone.")
 	})
 }
 

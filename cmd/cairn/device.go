@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairn-network/cairn/chain/client"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
@@ -17,17 +19,30 @@ import (
 func deviceCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "device", Short: "Devices: list them, register your own",
-		Example: "  cairn device list\n  cairn device register cairn-claim:hF… --from me",
+		Example: "  cairn device list\n  cairn device register cairn-claim:hF…",
 	}
 	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List devices with what they earned", Args: exactly(), RunE: deviceList,
 		Example: "  cairn device list\n  cairn device list --json"}
 	show := &cobra.Command{Use: "show DEVICE", Short: "Show one device: earnings, refusals and why", Args: exactly("DEVICE"), RunE: deviceShow,
 		Example: "  cairn device show did:key:z6Mk…"}
 	register := &cobra.Command{Use: "register CODE", Short: "Register the device that shows a claim code", Args: exactly("CODE"), RunE: deviceRegister,
-		Example: "  cairn device register cairn-claim:hF… --from me --bond 0"}
+		Example: "  cairn device register cairn-claim:hF…\n  cairn device register \"$(cairn-node code --qr=false)\""}
 	register.Flags().String("bond", "0", "STONE to bond, where the category asks for a bond")
-	c.AddCommand(homeFlags(list), homeFlags(show), homeFlags(fromFlag(register)))
+	fromFlag(register).Flags().Lookup("from").Usage = "account that has to be the owner: a name in the home's keyring (default the owner that the code names)"
+	c.AddCommand(homeFlags(list), homeFlags(show), homeFlags(register))
 	return c
+}
+
+// deviceLine is what scripts may rely on of a device in a category; the API's /api/devices says more.
+type deviceLine struct {
+	Device   string       `json:"device"`
+	Category string       `json:"category"`
+	Owner    string       `json:"owner"`
+	Status   string       `json:"status"`
+	Quality  types.Bp     `json:"quality"`
+	Earned   types.Ustone `json:"earned_ustone,string"`
+	Claimed  types.Ustone `json:"claimed_ustone,string"`
+	Refused  uint64       `json:"refused"`
 }
 
 func deviceList(c *cobra.Command, _ []string) error {
@@ -47,7 +62,11 @@ func deviceList(c *cobra.Command, _ []string) error {
 		}
 		after = page[len(page)-1].Device
 	}
-	return outputOf(c).print(devices, func(w io.Writer) {
+	lines := make([]deviceLine, len(devices))
+	for i, d := range devices {
+		lines[i] = deviceLine{d.Device, d.Category, d.Owner, d.Status, d.Quality, d.Earned, d.Claimed, d.Refused}
+	}
+	return outputOf(c).print(lines, func(w io.Writer) {
 		rows := make([][]string, len(devices))
 		for i, d := range devices {
 			rows[i] = []string{d.Device, d.Category, d.Status, fmt.Sprintf("%.2f %%", float64(d.Quality)/100),
@@ -76,6 +95,29 @@ func deviceShow(c *cobra.Command, args []string) error {
 		}
 	})
 }
+
+// ownerOf returns the account that registers a device: the owner that its code names, whose key has to be in the keyring. from, "" for none,
+// is an account that has to be that.
+func ownerOf(l *client.Client, named types.Account, from string) (types.Account, error) {
+	if from != "" {
+		owner, err := l.Lookup(from)
+		if err == nil && owner != named {
+			err = advice{fmt.Errorf("device register: the code names owner %v, account %s is %v", named, from, owner),
+				"leave --from away, or make the code with --owner " + owner.String()}
+		}
+		return owner, err
+	}
+	accounts, err := l.Accounts()
+	if err != nil {
+		return named, fmt.Errorf("device register: %w", err)
+	}
+	if !slices.ContainsFunc(accounts, func(a client.Account) bool { return a.Account == named }) {
+		return named, advice{fmt.Errorf("device register: the code names owner %v, whose key is not in this home's keyring", named),
+			"run this where that key is, or make the code with --owner and an address that cairn account list shows"}
+	}
+	return named, nil
+}
+
 func deviceRegister(c *cobra.Command, args []string) error {
 	l, err := openLedger(c)
 	if err != nil {
@@ -87,13 +129,9 @@ func deviceRegister(c *cobra.Command, args []string) error {
 		return fmt.Errorf("device register: %w", err)
 	}
 	from, _ := c.Flags().GetString("from")
-	owner, err := l.Lookup(from)
+	owner, err := ownerOf(l, statement.Statement.Owner, from)
 	if err != nil {
 		return err
-	}
-	if owner != statement.Statement.Owner {
-		return advice{fmt.Errorf("device register: the code names owner %v, account %s is %v", statement.Statement.Owner, from, owner),
-			"make the code with --owner " + owner.String()}
 	}
 	text, _ := c.Flags().GetString("bond")
 	bond, err := parseStone(text)

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/app/local"
@@ -33,8 +36,29 @@ func openLedger(c *cobra.Command) (*client.Client, error) {
 	return l, nil
 }
 
-// fromFlag gives a command --from.
+// accountName is what $CAIRN_ACCOUNT says, or the home's own customer.
+func accountName() string { return cmp.Or(os.Getenv("CAIRN_ACCOUNT"), network.CustomerName) }
+
+// fromFlag gives a command --from, also known as --account.
 func fromFlag(c *cobra.Command) *cobra.Command {
-	c.Flags().String("from", network.CustomerName, "account that signs and pays: a name in the home's keyring")
+	c.Flags().String("from", "", "account that signs and pays: a name in the home's keyring (default $CAIRN_ACCOUNT, else "+network.CustomerName+")")
+	c.Flags().SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "account" {
+			name = "from"
+		}
+		return pflag.NormalizedName(name)
+	})
+	return c
+}
+
+// fromOf returns the name that --from gives.
+func fromOf(c *cobra.Command) string {
+	name, _ := c.Flags().GetString("from")
+	return cmp.Or(name, accountName())
+}
+
+// accountFlag gives a command that speaks to the gateway --account.
+func accountFlag(c *cobra.Command) *cobra.Command {
+	c.Flags().String("account", "", "account that pays: one whose API key is in the home (default $CAIRN_ACCOUNT, else "+network.CustomerName+")")
 	return c
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -22,7 +23,6 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/ledger"
-	"github.com/cairn-network/cairn/network"
 	"github.com/cairn-network/cairn/node/command"
 	"github.com/cairn-network/cairn/service/all/provider"
 )
@@ -102,6 +102,9 @@ func start(t *testing.T, home string, args ...string) (cmd *exec.Cmd, wait func(
 	return cmd, wait
 }
 
+// summaryFields are what scripts may rely on of `cairn up --json`.
+var summaryFields = []string{"api", "chain_id", "claimed_ustone", "counted", "devices", "epochs", "header", "height", "page", "refused", "rest", "rpc"}
+
 // launch runs `cairn up`, and says on ready when the first round is done, or that it will not be.
 func launch(t *testing.T, home string, args ...string) (cmd *exec.Cmd, wait func() error, ready <-chan error) {
 	t.Helper()
@@ -121,8 +124,12 @@ func launch(t *testing.T, home string, args ...string) (cmd *exec.Cmd, wait func
 	})
 	summary := make(chan error, 1)
 	go func() {
-		var s network.Summary
-		summary <- json.NewDecoder(stdout).Decode(&s)
+		var s map[string]any
+		err := json.NewDecoder(stdout).Decode(&s)
+		if have := slices.Sorted(maps.Keys(s)); err == nil && !slices.Equal(have, summaryFields) {
+			err = fmt.Errorf("it printed fields %v, want %v", have, summaryFields)
+		}
+		summary <- err
 	}()
 	return cmd, wait, summary
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/network"
@@ -35,10 +37,12 @@ func TestNetwork(t *testing.T) {
 				env.Setenv("CAIRN_HOME", home)
 				env.Setenv("CAIRN_NODE_HOME", filepath.Join(env.WorkDir, "node"))
 				env.Setenv("NO_COLOR", "1")
+				env.Setenv("STRANGER", types.Account{7}.String()) // nobody here has its key
 				return nil
 			},
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){
-				"fields": fields, "field": field, "await": await, "rest": func(ts *testscript.TestScript, neg bool, args []string) { rest(ts, home, args) },
+				"fields": fields, "exactly": exactlyFields, "network": func(ts *testscript.TestScript, _ bool, args []string) { networkFile(ts, home, args) },
+				"field": field, "await": await, "rest": func(ts *testscript.TestScript, neg bool, args []string) { rest(ts, home, args) },
 			},
 		})
 	})
@@ -77,6 +81,24 @@ func fields(ts *testscript.TestScript, _ bool, args []string) {
 		if _, ok := have[name]; !ok {
 			ts.Fatalf("no field %q in %v", name, have)
 		}
+	}
+}
+
+// exactlyFields NAME… checks that the JSON printed last has those fields and no others.
+func exactlyFields(ts *testscript.TestScript, _ bool, args []string) {
+	if have := slices.Sorted(maps.Keys(lastJSON(ts))); !slices.Equal(have, slices.Sorted(slices.Values(args))) {
+		ts.Fatalf("fields %v, want %v", have, args)
+	}
+}
+
+// networkFile NAME… checks that network.json has those fields and no others.
+func networkFile(ts *testscript.TestScript, home string, args []string) {
+	raw, err := os.ReadFile(filepath.Join(home, "network.json"))
+	ts.Check(err)
+	var have map[string]any
+	ts.Check(json.Unmarshal(raw, &have))
+	if have := slices.Sorted(maps.Keys(have)); !slices.Equal(have, slices.Sorted(slices.Values(args))) {
+		ts.Fatalf("network.json has %v, want %v", have, args)
 	}
 }
 

@@ -46,7 +46,9 @@ func storeCommand() *cobra.Command {
 	price := &cobra.Command{Use: "price FILE", Short: "Show what storing a file would cost, without storing it", Args: exactly("FILE"), RunE: storePrice,
 		Example: "  cairn store price holiday.mp4 --profile std"}
 	price.Flags().String("profile", "lab", "redundancy: lab, std or deep")
-	c.AddCommand(homeFlags(put), homeFlags(price), homeFlags(get), homeFlags(list), homeFlags(del))
+	for _, verb := range []*cobra.Command{put, price, get, list, del} {
+		c.AddCommand(homeFlags(accountFlag(verb)))
+	}
 	return c
 }
 
@@ -94,7 +96,13 @@ func storePut(c *cobra.Command, args []string) error {
 	if err := decode(res.Body, &o); err != nil {
 		return err
 	}
-	return outputOf(c).print(o, func(w io.Writer) {
+	line := struct { // what scripts may rely on; store list says more
+		ID      string `json:"id"`
+		Bytes   uint64 `json:"bytes"`
+		Shards  int    `json:"shards"`
+		Profile string `json:"profile"`
+	}{o.ID, o.Bytes, o.Shards, o.Profile}
+	return outputOf(c).print(line, func(w io.Writer) {
 		fmt.Fprintf(w, "stored %s (%s) in %d shards\nid %s\n", name, bytesOf(o.Bytes), o.Shards, o.ID)
 	})
 }

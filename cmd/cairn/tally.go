@@ -43,6 +43,18 @@ It exits 0 only if both are equal.`,
 	return c
 }
 
+// tallyLine is what scripts may rely on of a tally; the API's /api/tallies says more.
+type tallyLine struct {
+	Epoch   types.Epoch   `json:"epoch"`
+	Region  types.Region  `json:"region"`
+	Header  string        `json:"header"`
+	Status  ledger.Status `json:"status"`
+	Counted uint64        `json:"counted"`
+	Refused uint64        `json:"refused"`
+	Paid    types.Credit  `json:"paid,string"`
+	Amount  types.Ustone  `json:"amount,string"`
+}
+
 func tallyList(c *cobra.Command, _ []string) error {
 	a, err := openAPI(c)
 	if err != nil {
@@ -53,7 +65,11 @@ func tallyList(c *cobra.Command, _ []string) error {
 	if err := a.get(c.Context(), "/api/tallies?limit="+strconv.Itoa(limit), &tallies); err != nil {
 		return fmt.Errorf("tally list: %w", err)
 	}
-	return outputOf(c).print(tallies, func(w io.Writer) {
+	lines := make([]tallyLine, len(tallies))
+	for i, t := range tallies {
+		lines[i] = tallyLine{t.Epoch, t.Region, t.Header, t.Status, t.Counted, t.Refused, t.Paid, t.Amount}
+	}
+	return outputOf(c).print(lines, func(w io.Writer) {
 		rows := make([][]string, len(tallies))
 		for i, t := range tallies {
 			rows[i] = []string{fmt.Sprint(t.Epoch), fmt.Sprint(t.Region), t.Header, string(t.Status), fmt.Sprint(t.Counted), fmt.Sprint(t.Refused), dollars(t.Paid), stone(t.Amount)}
