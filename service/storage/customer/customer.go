@@ -227,20 +227,30 @@ const qualityClass types.Bp = 1000
 
 func classOf(q types.Bp) types.Bp { return (q + qualityClass/2) / qualityClass }
 
-// choose picks the offers that an object is stored under: of distinct owners, best quality first, and of like quality the cheapest.
+// chances is how many of a profile's slots are for whoever is cheapest, whatever its quality: one in ten, and at least one. A device that nobody
+// knows yet, whose quality is 0, gets work by them; one that is bad gets no more than an object can do without.
+func chances(p pipeline.Profile) int { return max(1, p.N/10) }
+
+// choose picks the offers that an object is stored under, of distinct owners: best quality first, and of like quality the cheapest; for the
+// last slots the cheapest of the rest.
 func choose(p pipeline.Profile, offers []role.Offer, passed int) ([]role.Offer, error) {
 	offers = slices.Clone(offers)
+	owners := map[types.Account]bool{}
+	var chosen []role.Offer
+	pick := func(upTo int) {
+		for _, o := range offers {
+			if len(chosen) < upTo && !owners[o.Owner] {
+				owners[o.Owner] = true
+				chosen = append(chosen, o)
+			}
+		}
+	}
 	slices.SortStableFunc(offers, func(a, b role.Offer) int {
 		return cmp.Or(cmp.Compare(classOf(b.Quality), classOf(a.Quality)), cmp.Compare(a.Ask.Ask.Price, b.Ask.Ask.Price))
 	})
-	owners := map[types.Account]bool{}
-	var chosen []role.Offer
-	for _, o := range offers {
-		if len(chosen) < p.N && !owners[o.Owner] {
-			owners[o.Owner] = true
-			chosen = append(chosen, o)
-		}
-	}
+	pick(p.N - chances(p))
+	slices.SortStableFunc(offers, func(a, b role.Offer) int { return cmp.Compare(a.Ask.Ask.Price, b.Ask.Ask.Price) }) // equals stay by quality
+	pick(p.N)
 	if len(chosen) < p.N {
 		return nil, types.Refuse(storage.TooFewDevices, "profile %s needs %d devices of distinct owners, %d offer storage (%d passed over)", p.Name, p.N, len(chosen), passed)
 	}
