@@ -133,7 +133,7 @@ func messages() map[string][]byte {
 		"outputs query": bus.Encode(outputsQuery()),
 		"outputs sum": bus.Seal(key, &bus.OutputsSum{Chain: chain, Header: sum("header"), Category: types.Energy, Prefix: []byte("a"),
 			Count: 2, Which: bus.Which([]uint64{0, 2})}),
-		"outputs":    bus.Encode(outputs()),
+		"outputs":    bus.Seal(key, outputs()),
 		"find":       types.Encode(&bus.Find{Hash: sum("blob")}),
 		"found":      types.Encode(&bus.Found{Holder: key.Public(), Size: 600_000}),
 		"chunk":      types.Encode(&bus.Chunk{Hash: sum("blob"), Offset: bus.ChunkSize}),
@@ -199,7 +199,8 @@ func open(name string, raw []byte, chain string) (any, error) {
 		v, _, err := bus.Open[bus.OutputsSum](raw, chain)
 		return v, err
 	case "outputs":
-		return bus.Decode[bus.Outputs](raw, chain)
+		v, _, err := bus.Open[bus.Outputs](raw, chain)
+		return v, err
 	}
 	panic("no message " + name)
 }
@@ -313,11 +314,11 @@ func TestBounds(t *testing.T) {
 		{"rules of too many", "notice", ruled(func(n *bus.Notice) { n.Rules = make([]bus.Rules, bus.MaxCategories+1) }), types.Oversize},
 		{"a long prefix", "outputs query", bus.Encode(&bus.OutputsQuery{Chain: chain, Prefix: make([]byte, bus.MaxPrefix+1)}), types.Oversize},
 		{"the prefix of a sum", "outputs sum", bus.Seal(key, &bus.OutputsSum{Chain: chain, Prefix: make([]byte, bus.MaxPrefix+1)}), types.Oversize},
-		{"too many outputs", "outputs", bus.Encode(&bus.Outputs{Chain: chain, Leaves: make([]bus.Output, bus.MaxLeaves+1)}), types.Oversize},
-		{"an output twice", "outputs", bus.Encode(&bus.Outputs{Chain: chain, Leaves: make([]bus.Output, 2)}), types.BadEncoding},
-		{"a long output", "outputs", bus.Encode(&bus.Outputs{Chain: chain, Leaves: []bus.Output{{Data: make([]byte, tally.MaxOutput+1)}}}), types.Oversize},
-		{"a long detail", "outputs", bus.Encode(&bus.Outputs{Chain: chain, Leaves: []bus.Output{{Detail: make([]byte, tally.MaxOutput+1)}}}), types.Oversize},
-		{"a deep tree", "outputs", bus.Encode(&bus.Outputs{Chain: chain, Leaves: []bus.Output{{Siblings: make([]types.Hash, 65)}}}), types.Oversize},
+		{"too many outputs", "outputs", bus.Seal(key, &bus.Outputs{Chain: chain, Leaves: make([]bus.Output, bus.MaxLeaves+1)}), types.Oversize},
+		{"an output twice", "outputs", bus.Seal(key, &bus.Outputs{Chain: chain, Leaves: make([]bus.Output, 2)}), types.BadEncoding},
+		{"a long output", "outputs", bus.Seal(key, &bus.Outputs{Chain: chain, Leaves: []bus.Output{{Data: make([]byte, tally.MaxOutput+1)}}}), types.Oversize},
+		{"a long detail", "outputs", bus.Seal(key, &bus.Outputs{Chain: chain, Leaves: []bus.Output{{Detail: make([]byte, tally.MaxOutput+1)}}}), types.Oversize},
+		{"a deep tree", "outputs", bus.Seal(key, &bus.Outputs{Chain: chain, Leaves: []bus.Output{{Siblings: make([]types.Hash, 65)}}}), types.Oversize},
 		{"a long page", "order at", bus.Seal(key, &bus.OrderAt{Chain: chain, Proof: &tally.RecordProof{Page: make([]byte, tally.MaxRecordProof+1)}}), types.Oversize},
 		{"no header", "proposal", bus.Seal(key, &bus.Proposal{Chain: chain}), types.Oversize},
 	} {

@@ -74,7 +74,8 @@ func (s *OutputsSum) check() error {
 	return nil
 }
 
-// Outputs answers an OutputsQuery of one verifier. It carries no signature: Check holds each leaf against the header.
+// Outputs is the sealed answer of one verifier to an OutputsQuery of its own. Check holds each leaf against the header; the seal keeps
+// others from answering in its place.
 type Outputs struct {
 	_      struct{} `cbor:",toarray"`
 	Chain  string
@@ -93,6 +94,7 @@ type Output struct {
 	Siblings []types.Hash
 }
 
+func (o *Outputs) domain() string  { return "outputs_page" }
 func (o *Outputs) chainID() string { return o.Chain }
 
 func (o *Outputs) check() error {

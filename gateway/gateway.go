@@ -61,6 +61,10 @@ func New(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, cust
 	if m.store, err = openStore(filepath.Join(cfg.Dir, "wallets.db"), reader.Chain(), m.spendable); err != nil {
 		return nil, err
 	}
+	if m.book, err = openBook(m, m.store.db); err != nil {
+		m.store.db.Close()
+		return nil, err
+	}
 	g := &Gateway{market: m, proxies: cfg.Proxies, limit: newLimiter(time.Now), customers: customers}
 	if g.handler, err = g.mux(); err != nil {
 		m.store.db.Close()
@@ -100,7 +104,7 @@ func (g *Gateway) mux() (http.Handler, error) {
 	})
 	for _, c := range g.customers {
 		name := c.Category().String()
-		h, err := c.Mount(&view{market: g.market, name: name})
+		h, err := c.Mount(&view{market: g.market, name: name, category: c.Category()})
 		if err != nil {
 			return nil, fmt.Errorf("gateway: mount %s: %w", name, err)
 		}
@@ -128,6 +132,8 @@ func (g *Gateway) Wallet(ctx context.Context, api string) (*Wallet, error) {
 func (g *Gateway) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.market.run(ctx) })
+	group.Go(func() error { return g.market.book.run(ctx) })
+	group.Go(func() error { g.market.book.follow(ctx); return nil })
 	for _, c := range g.customers {
 		group.Go(func() error {
 			if err := c.Run(ctx); err != nil && ctx.Err() == nil {

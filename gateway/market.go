@@ -39,7 +39,10 @@ type market struct {
 	bus    bus.Bus
 	ledger ledger.Reader
 	store  *store
-	log    *slog.Logger
+	book   *book
+	// patience is how long verifiers have to answer one query.
+	patience time.Duration
+	log      *slog.Logger
 
 	// mu guards what follows. Run and the bus's handler write, requests read.
 	mu       sync.RWMutex
@@ -49,12 +52,14 @@ type market struct {
 	quality  map[offer]types.Bp // class 0
 	payers   map[types.Key]bus.PayerLine
 	verifier map[types.Key]uint64      // power in the current epoch
+	set      bus.Set                   // the same
+	rules    map[types.Category][]byte // in force in the current epoch
 	granted  map[types.Key]types.Epoch // wallets whose grant was seen on chain, and in which epoch; at most maxWallets
 }
 
 func newMarket(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, log *slog.Logger) *market {
 	return &market{
-		chain: reader.Chain(), dir: cfg.Dir, key: key, bus: b, ledger: reader, log: log,
+		chain: reader.Chain(), dir: cfg.Dir, key: key, bus: b, ledger: reader, log: log, patience: 5 * time.Second,
 		asks: map[offer]*receipt.SignedAsk{}, devices: map[types.Key]*tally.Device{}, quality: map[offer]types.Bp{},
 		payers: map[types.Key]bus.PayerLine{}, verifier: map[types.Key]uint64{},
 		granted: map[types.Key]types.Epoch{},
@@ -64,7 +69,8 @@ func newMarket(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader
 // view is the market as one category's customer sees it: with a directory and a log of its own.
 type view struct {
 	*market
-	name string
+	name     string
+	category types.Category
 }
 
 var _ role.Market = (*view)(nil)
@@ -77,6 +83,16 @@ func (v *view) Log() *slog.Logger { return v.log.With("category", v.name) }
 // Dir returns the category's directory, which exists.
 func (v *view) Dir() string { return filepath.Join(v.dir, v.name) }
 
+// Notice returns the present notice, with the category's rules.
+func (v *view) Notice() role.Notice {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	n := v.notice
+	n.Rules = v.rules[v.category]
+	return n
+}
+
+// Notice returns the present notice, without rules.
 func (m *market) Notice() role.Notice {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -279,7 +295,15 @@ func (m *market) step(ctx context.Context, block ledger.Block) error {
 	if err != nil {
 		return fmt.Errorf("headers: %w", err)
 	}
-	n := role.Notice{Epoch: block.Epoch, Seed: epoch.Seed, Challenged: epoch.Challenged, Height: block.Height, Hash: block.Hash, Cut: epoch.Cut}
+	n := role.Notice{Epoch: block.Epoch, Seed: epoch.Seed, Challenged: epoch.Challenged, EpochTime: uint64(epoch.Time.Unix()),
+		Height: block.Height, Hash: block.Hash, Time: uint64(block.Time.Unix()), Cut: epoch.Cut, MinOpening: epoch.MinOpening}
+	tip, err := newest(headers)
+	if err != nil {
+		return err
+	}
+	if tip != nil {
+		n.Tallied = tip.header.Epoch
+	}
 	for _, h := range headers {
 		if h.Status == ledger.Final {
 			n.Final = max(n.Final, h.Epoch)
@@ -292,7 +316,14 @@ func (m *market) step(ctx context.Context, block ledger.Block) error {
 	for _, v := range epoch.Verifiers {
 		m.verifier[v.Key] = v.Power
 	}
+	m.set, m.rules = bus.SetOf(epoch.Verifiers), map[types.Category][]byte{}
+	for i := range epoch.Params {
+		if p := &epoch.Params[i]; len(p.Rules) > 0 {
+			m.rules[p.Category] = p.Rules
+		}
+	}
 	m.mu.Unlock()
+	poke(m.book.news)
 	if fresh {
 		if err := m.registry(ctx); err != nil {
 			return err

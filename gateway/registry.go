@@ -24,15 +24,11 @@ func (m *market) Certificates() ledger.Certificates { return m.ledger }
 
 // Devices implements role.Registry.
 func (v *view) Devices(_ context.Context, owner types.Account) ([]tally.Device, error) {
-	category, err := types.ParseCategory(v.name)
-	if err != nil {
-		return nil, fmt.Errorf("gateway: devices: %w", err)
-	}
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	var list []tally.Device
 	for _, d := range v.devices {
-		if slices.Contains(d.Categories, category) && (owner.IsZero() || d.Owner == owner) {
+		if slices.Contains(d.Categories, v.category) && (owner.IsZero() || d.Owner == owner) {
 			list = append(list, *d)
 		}
 	}
@@ -42,10 +38,6 @@ func (v *view) Devices(_ context.Context, owner types.Account) ([]tally.Device, 
 
 // Line implements role.Registry: it asks the verifiers, and takes what more than two thirds of power say.
 func (v *view) Line(ctx context.Context, device types.Key) (role.Line, error) {
-	category, err := types.ParseCategory(v.name)
-	if err != nil {
-		return role.Line{}, fmt.Errorf("gateway: line: %w", err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, lineTimeout)
 	defer cancel()
 	tallied, err := v.tallied(ctx)
@@ -59,7 +51,7 @@ func (v *view) Line(ctx context.Context, device types.Key) (role.Line, error) {
 	out := role.Line{Tallied: tallied}
 	for i := range line.Lines {
 		c := &line.Lines[i]
-		if c.Category != category {
+		if c.Category != v.category {
 			continue
 		}
 		if out.State = c.State; c.Blob.Size > bus.MaxInline {

@@ -256,7 +256,7 @@ func (v *Verifier) answerOutputs(_ context.Context, raw []byte) []byte {
 		v.log.Error("outputs cannot be read", "header", q.Header, "error", err)
 		return nil
 	}
-	return bus.Encode(out)
+	return bus.Seal(v.cfg.Key, out)
 }
 
 // answerOrder shows the order of a session in the state after a header.

@@ -82,9 +82,9 @@ func (d *device) outputs(q bus.OutputsQuery, h *tally.Header) (all []bus.Output,
 		if len(answers) != 1 {
 			d.n.t.Fatalf("%d verifiers answer what one was asked", len(answers))
 		}
-		page, err := bus.Decode[bus.Outputs](answers[0], testChain)
-		if err != nil {
-			d.n.t.Fatal(err)
+		page, from, err := bus.Open[bus.Outputs](answers[0], testChain)
+		if err != nil || from != q.Of {
+			d.n.t.Fatalf("%v answers for %v: %v", from, q.Of, err)
 		}
 		if err := page.Check(&q, h); err != nil {
 			d.n.t.Fatal(err)
@@ -268,7 +268,7 @@ func TestOutputsPage(t *testing.T) {
 		if page, more, err = o.page(b, list, from); err != nil || len(page) == 0 {
 			t.Fatalf("%d leaves from %d, %v", len(page), from, err)
 		}
-		if n := len(bus.Encode(&bus.Outputs{Chain: testChain, Leaves: page})); n > bus.MaxMessage {
+		if n := len(bus.Seal(types.NewPrivateKey([32]byte{}), &bus.Outputs{Chain: testChain, Leaves: page})); n > bus.MaxMessage {
 			t.Fatalf("a page of %d bytes", n)
 		}
 		for _, l := range page {

@@ -155,7 +155,7 @@ type OrderState struct {
 }
 
 // Counted reports whether the tally has an order of the session.
-func (s *OrderState) Counted() bool { return s.Order != nil }
+func (s OrderState) Counted() bool { return s.Order != nil }
 
 // Output is a leaf of the outputs tree with its proof (tally.Header.VerifyOutput).
 type Output struct {
