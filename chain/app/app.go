@@ -1,7 +1,9 @@
 package app
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/cosmos/cosmos-sdk/server/api"
 	serverconfig "github.com/cosmos/cosmos-sdk/server/config"
 	servertypes "github.com/cosmos/cosmos-sdk/server/types"
+	"github.com/cosmos/cosmos-sdk/store/v2/rootmulti"
 	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/cosmos/cosmos-sdk/types/module"
@@ -86,11 +89,49 @@ func New(logger log.Logger, db dbm.DB, loadLatest bool, appOpts servertypes.AppO
 	a.setLane()
 
 	if loadLatest {
+		if err := dropUncommitted(db); err != nil {
+			panic(fmt.Errorf("app: clear what was never committed: %w", err))
+		}
 		if err := a.LoadLatestVersion(); err != nil {
 			panic(fmt.Errorf("app: load the last committed state: %w", err))
 		}
 	}
 	return a
+}
+
+// dropUncommitted empties a database in which no block was ever committed. A crash in the middle of the first commit leaves the stores
+// that were written by then, which genesis would be applied on top of; with later commits, stores go back to the last version
+// that all of them have.
+func dropUncommitted(db dbm.DB) error {
+	if rootmulti.GetLatestVersion(db) > 0 {
+		return nil
+	}
+	for {
+		keys, err := firstKeys(db, 10_000)
+		if err != nil || len(keys) == 0 {
+			return err
+		}
+		batch := db.NewBatch()
+		for _, key := range keys {
+			err = errors.Join(err, batch.Delete(key))
+		}
+		if err = errors.Join(err, batch.WriteSync(), batch.Close()); err != nil {
+			return err
+		}
+	}
+}
+
+// firstKeys returns at most n keys of a database.
+func firstKeys(db dbm.DB, n int) ([][]byte, error) {
+	it, err := db.Iterator(nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	var keys [][]byte
+	for ; it.Valid() && len(keys) < n; it.Next() {
+		keys = append(keys, bytes.Clone(it.Key()))
+	}
+	return keys, errors.Join(it.Error(), it.Close())
 }
 
 // Open is New with loadLatest, returning what would otherwise be a panic (a damaged or foreign database, a home that

@@ -61,14 +61,16 @@ var _ sdkclient.CometRPC = (*Chain)(nil)
 
 // New starts a chain in memory from the genesis in a home that local.Init made, and makes its first block. Time goes on by interval
 // with each block.
-func New(home string, interval time.Duration) (*Chain, error) {
+func New(home string, interval time.Duration) (*Chain, error) { return open(home, interval, dbm.NewMemDB()) }
+
+func open(home string, interval time.Duration, db dbm.DB) (*Chain, error) {
 	doc, err := genutiltypes.AppGenesisFromFile(filepath.Join(home, "config", "genesis.json"))
 	if err != nil {
 		return nil, fmt.Errorf("solo: genesis: %w", err)
 	}
 	opts := viper.New()
 	opts.Set(flags.FlagHome, home)
-	a, err := app.Open(log.NewNopLogger(), dbm.NewMemDB(), opts, baseapp.SetChainID(doc.ChainID))
+	a, err := app.Open(log.NewNopLogger(), db, opts, baseapp.SetChainID(doc.ChainID))
 	if err != nil {
 		return nil, err
 	}
