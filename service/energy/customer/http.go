@@ -96,9 +96,14 @@ var statuses = func() map[types.Reason]int {
 func (c *Customer) Statuses() map[types.Reason]int { return statuses }
 
 func reply(w http.ResponseWriter, status int, v any) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	return json.NewEncoder(w).Encode(v)
+	_, _ = w.Write(append(raw, '\n')) // whoever asked may be gone
+	return nil
 }
 
 // read decodes a JSON body strictly.
@@ -377,7 +382,7 @@ func (c *Customer) serveScore(w http.ResponseWriter, r *http.Request, wallet rol
 	if err := c.owned(r.Context(), wallet.Account(), &energy.Selector{Meter: meter}); err != nil {
 		return err
 	}
-	span := [2]uint64{0, 1 << 40}
+	span := [2]uint64{0, farAway}
 	for i, name := range []string{"from", "to"} {
 		text := r.FormValue(name)
 		if text == "" {

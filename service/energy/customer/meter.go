@@ -155,6 +155,9 @@ type Hour struct {
 const scoreBasis = "consumed: the intervals of the meter's line in the tallies' state; retired: the statements of the account's orders for this meter, " +
 	"and the account's certificates on the chain that were retired for the meter and the hour"
 
+// farAway is a Unix second that no time reaches: the year 9999.
+const farAway = 253_370_764_800
+
 // maxHours bounds the hours of a score.
 const maxHours = 24 * 366
 
@@ -211,6 +214,14 @@ func (c *Customer) score(ctx context.Context, account types.Account, meter types
 		out.Hours = append(out.Hours, *h)
 	}
 	slices.SortFunc(out.Hours, func(a, b Hour) int { return a.Time.Compare(b.Time) })
+	if n := len(out.Hours); n > 0 { // what was not said is what there is
+		if from == 0 {
+			out.From = out.Hours[0].Time
+		}
+		if to == farAway {
+			out.To = out.Hours[n-1].Time.Add(time.Hour)
+		}
+	}
 	if all := out.Consumed + out.Unattributed; all > 0 {
 		out.Score = types.Bp(out.Matched * econ.Bps / all)
 	}
