@@ -61,7 +61,9 @@ var _ sdkclient.CometRPC = (*Chain)(nil)
 
 // New starts a chain in memory from the genesis in a home that local.Init made, and makes its first block. Time goes on by interval
 // with each block.
-func New(home string, interval time.Duration) (*Chain, error) { return open(home, interval, dbm.NewMemDB()) }
+func New(home string, interval time.Duration) (*Chain, error) {
+	return open(home, interval, dbm.NewMemDB())
+}
 
 func open(home string, interval time.Duration, db dbm.DB) (*Chain, error) {
 	doc, err := genutiltypes.AppGenesisFromFile(filepath.Join(home, "config", "genesis.json"))
