@@ -27,10 +27,11 @@ func (v Verifier) Cross(in *tally.CrossInput) *tally.CrossOutput {
 		today = max(today, c.today(m))
 	}
 	c.out.Cells = c.peers.remember(today)
-	c.trade()
+	orders := c.trade()
 	for i := range c.members {
-		c.keep(&c.members[i])
+		c.keep(&c.members[i]) // sheets come first: no number of orders takes their room
 	}
+	c.state(orders)
 	slices.SortFunc(c.out.States, func(a, b tally.DeviceState) int { return bytes.Compare(a.Device[:], b.Device[:]) })
 	return c.out
 }

@@ -1,7 +1,13 @@
 package energy
 
 import (
+	"encoding/binary"
+	"fmt"
+	"slices"
 	"testing"
+
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
 )
 
 // TestRegisterBounds: a register beyond what a line can hold is refused; were it taken, the line could not be read again, and with it a
@@ -152,5 +158,105 @@ func TestAlarmStays(t *testing.T) {
 		if s := v.cheat.state(); !s.alarm(&v.rules.limits) {
 			t.Errorf("%s: no alarm any more", name)
 		}
+	}
+}
+
+// TestLongestLine: a line whose every field is as long as it can be has room within MaxState without lots. One that had not would have
+// Cross replace it by too long a line, and the tally drop all that Cross found for everybody.
+func TestLongestLine(t *testing.T) {
+	const u63 = 1<<63 - 1
+	s := &State{
+		Site: Site{Technology: Solar, PDC: MaxPower, PAC: MaxPower, Altitude: MaxAltitude, Grid: meterOf("", "a"), PV: meterOf("", "b"),
+			Battery: meterOf("", "c"), Storage: MaxStorage, Efficiency: MaxEfficiency},
+		Since: [meterRoles]types.Epoch{u63, u63, u63}, Named: u63, Taken: true,
+		Offers: [2]Offer{{1<<64 - 1, 1<<16 - 1, 1<<64 - 1}, {1<<64 - 1, 1<<16 - 1, 1<<64 - 1}},
+		Done:   u63, K: 1 << 55, Boot: 1<<32 - 1, Present: 1<<Registers - 1, V: maxVirtual,
+		Stored: MaxStorage * 10_000, Peak: 10_000, PeerEnvelope: 10_000, Commissioned: 255, Ratios: make([]uint16, maxRatios), Base: 1<<16 - 1,
+		Day: 1<<32 - 1, Records: dayRecords, PV: maxVirtual, Excess: maxVirtual, Cut: maxVirtual, Over: true, PeerDay: 1<<16 - 1, Bright: true,
+		Sold: maxVirtual, Battery: maxVirtual, Alarms: 1<<window - 1, Frozen: 1<<32 - 1, FrozeOn: 1<<32 - 1, FrozeFor: 255,
+	}
+	for i := range s.Wh {
+		s.Wh[i] = MaxRegister
+	}
+	for i := range MaxPending {
+		p := Interval{K: 1<<55 - MaxPending + uint64(i) + 1, Span: MaxSpan, Late: true, Known: 1<<Registers - 1, From: maxVirtual - MaxRegister}
+		for r := range p.Wh {
+			p.Wh[r] = MaxRegister
+		}
+		s.Pending = append(s.Pending, p)
+	}
+	for _, sum := range s.Sums.all() {
+		*sum = u63
+	}
+	line := s.Encode()
+	if len(line) > MaxState {
+		t.Fatalf("%d bytes, at most %d", len(line), MaxState)
+	}
+	if _, err := DecodeState(line); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes", len(line))
+}
+
+// TestSheetsComeFirst: what is put out has a bound, and orders that buy nothing cost nothing: they have what room is left, so that no
+// number of them keeps anybody's day from being sealed.
+func TestSheetsComeFirst(t *testing.T) {
+	w := newWorld(t)
+	w.time = noon - 3600
+	d := w.device("d", solar("d"))
+	d.ask(Certificate, 1)
+	w.company("poor", home.Parent(3), 10, 10, 0)
+	w.company("rich", home.Parent(3), 10, 10, 1<<30)
+	d.hand(d.record(w.done() - 1))
+	var got []uint8
+	for len(w.sheets) == 0 {
+		d.hour(func(k uint64) flows { return d.sunny(k, 0) })
+		got = got[:0]
+		for _, o := range w.step().Outputs {
+			tag := o.Data[1]
+			if tag == tagStatement {
+				if s, err := DecodeStatement(o.Data); err != nil || s.Reason != "" {
+					tag = 100
+				}
+			}
+			got = append(got, tag)
+		}
+		if w.time > noon+3*86400 {
+			t.Fatal("no day was sealed")
+		}
+	}
+	rank := map[uint8]int{2: 0, tagStatement: 1, tagMarket: 2, 100: 3}
+	if !slices.IsSortedFunc(got, func(a, b uint8) int { return rank[a] - rank[b] }) || !slices.Contains(got, 100) {
+		t.Errorf("leaves in the order %v", got)
+	}
+}
+
+// BenchmarkZones has as many orders as devices, each for another zone: two looks at each are enough.
+func BenchmarkZones(b *testing.B) {
+	const n = 4096
+	w := newWorld(b)
+	w.time = noon
+	for i := range n {
+		d := w.device(fmt.Sprint(i), solar(fmt.Sprint(i)))
+		d.ask(Certificate, 1)
+		d.hand(d.record(w.done()-1), d.record(w.done()))
+	}
+	w.step()
+	zones := map[types.Cell]bool{}
+	for i := int64(0); len(zones) < n; i++ {
+		h := types.Sum(binary.BigEndian.AppendUint64(nil, uint64(i)))
+		v := types.Cell(0x83<<52 | uint64(binary.BigEndian.Uint32(h[:])%(1<<16))<<36 | (1<<36 - 1))
+		if v.Valid() && v.Resolution() == 3 && !zones[v] {
+			zones[v] = true
+			w.company(fmt.Sprint("c", i), v, 10, 10, 1<<30)
+		}
+	}
+	in := &tally.CrossInput{Chain: testChain, Epoch: w.epoch, Time: w.time, Seed: w.seed(), Params: w.params, Registry: w, Cells: w.cells, Orders: w.orders}
+	for _, d := range w.devices {
+		d.hour(func(k uint64) flows { return d.sunny(k, 0) })
+		in.Summaries = append(in.Summaries, tally.Summary{Device: &d.reg, Summary: w.rules.Verify(d.input()).Summary})
+	}
+	for b.Loop() {
+		w.rules.Cross(in)
 	}
 }

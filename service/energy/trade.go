@@ -3,6 +3,7 @@ package energy
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/cairn-network/cairn/core/receipt"
@@ -69,25 +70,41 @@ func (b *book) ask(at offer, price uint64) {
 	b.offers = append(b.offers, at)
 }
 
-// trade clears every interval that is over and was not cleared yet, oldest first.
-func (c *crossing) trade() {
+// trade clears every interval that is over and was not cleared yet, oldest first, and returns the orders. However many zones orders
+// name, it looks at each order and each offer twice in an interval.
+func (c *crossing) trade() []*order {
 	orders := c.enlist()
-	var zones []types.Cell // of certificate orders
+	wanted := map[types.Cell][]*order{} // certificates, by zone
 	for _, o := range orders {
 		if o.reason == "" && o.class() == Certificate {
-			zones = append(zones, o.selector.Zone)
+			wanted[o.selector.Zone] = append(wanted[o.selector.Zone], o)
 		}
 	}
-	slices.Sort(zones)
-	zones = slices.Compact(zones)
+	zones := slices.Sorted(maps.Keys(wanted))
 	for _, k := range c.intervals() {
 		here := c.present(k)
 		c.neighbourhood(k, here)
+		if len(zones) == 0 {
+			continue
+		}
+		offered := c.certifiable(here)
 		for _, zone := range slices.Backward(zones) { // 0, any zone, last
-			c.certificates(k, zone, here, orders)
+			c.certificates(k, zone, offered[zone], wanted[zone])
 		}
 	}
-	c.state(orders)
+	return orders
+}
+
+// certifiable returns what certificates are asked for, by zone, and all under 0.
+func (c *crossing) certifiable(here []offer) map[types.Cell][]offer {
+	offered := map[types.Cell][]offer{}
+	for _, at := range here {
+		if _, asks := at.m.state.Ask(Certificate, c.in.Epoch); asks && at.m.state.meters() == 2 {
+			offered[at.m.zone] = append(offered[at.m.zone], at)
+			offered[0] = append(offered[0], at)
+		}
+	}
+	return offered
 }
 
 // intervals returns the intervals to clear, ascending.
@@ -208,23 +225,21 @@ func (c *crossing) neighbourhood(k uint64, here []offer) {
 }
 
 // certificates clears what neighbours left of an interval among the orders for one zone, or for any.
-func (c *crossing) certificates(k uint64, zone types.Cell, here []offer, orders []*order) {
+func (c *crossing) certificates(k uint64, zone types.Cell, offered []offer, wanted []*order) {
+	if len(offered) == 0 {
+		return
+	}
 	b := new(book)
-	for _, o := range orders {
-		if o.reason != "" || o.class() != Certificate || o.selector.Zone != zone {
-			continue
-		}
+	for _, o := range wanted {
 		most := uint64(1<<64 - 1)
 		if o.meter != nil {
 			most = o.meter.unmatched(k)
 		}
 		b.bid(o, o.wants(most))
 	}
-	for _, at := range here {
-		if zone != 0 && at.m.zone != zone || at.m.state.meters() != 2 || at.left() == 0 {
-			continue
-		}
-		if price, ok := at.m.state.Ask(Certificate, c.in.Epoch); ok {
+	for _, at := range offered {
+		if at.left() > 0 {
+			price, _ := at.m.state.Ask(Certificate, c.in.Epoch)
 			b.ask(at, price)
 		}
 	}
@@ -291,34 +306,40 @@ func total(quotes []Quote) uint64 {
 	return sum
 }
 
-// state pays the sellers, and gives each order its statements.
+// state pays the sellers, and says what came of it: what each order bought, the prices, and last, since they cost nobody anything, why
+// orders did not act.
 func (c *crossing) state(orders []*order) {
 	for _, o := range orders {
 		c.pay(o)
-		if o.reason != "" {
-			s := Statement{Payer: o.Order.Payer, Session: o.Order.Session, Epoch: c.in.Epoch, Digest: Sales{}.Digest(), Reason: o.reason}
-			if c.room() {
-				c.put(s.Encode(), nil)
-			}
-		}
-		part := uint32(0)
-		for sales := range slices.Chunk(o.sales, MaxSales) {
-			s := Statement{Payer: o.Order.Payer, Session: o.Order.Session, Epoch: c.in.Epoch, Part: part, Digest: Sales(sales).Digest()}
-			for i := range sales {
-				n := sales[i].To - sales[i].From
-				s.Wh += n
-				s.Amount += types.Credit(n * sales[i].Price)
-			}
-			if c.room() {
-				c.put(s.Encode(), Sales(sales).Encode())
-			}
-			part++
-		}
+		c.bought(o)
 	}
 	for i := range c.markets {
 		if c.room() {
 			c.put(c.markets[i].Encode(), nil)
 		}
+	}
+	for _, o := range orders {
+		if o.reason != "" && c.room() {
+			s := Statement{Payer: o.Order.Payer, Session: o.Order.Session, Epoch: c.in.Epoch, Digest: Sales{}.Digest(), Reason: o.reason}
+			c.put(s.Encode(), nil)
+		}
+	}
+}
+
+// bought writes an order's statements.
+func (c *crossing) bought(o *order) {
+	part := uint32(0)
+	for sales := range slices.Chunk(o.sales, MaxSales) {
+		s := Statement{Payer: o.Order.Payer, Session: o.Order.Session, Epoch: c.in.Epoch, Part: part, Digest: Sales(sales).Digest()}
+		for i := range sales {
+			n := sales[i].To - sales[i].From
+			s.Wh += n
+			s.Amount += types.Credit(n * sales[i].Price)
+		}
+		if c.room() {
+			c.put(s.Encode(), Sales(sales).Encode())
+		}
+		part++
 	}
 }
 
