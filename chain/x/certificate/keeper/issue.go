@@ -30,7 +30,11 @@ func (s server) Issue(ctx context.Context, msg *types.MsgIssue) (*types.MsgIssue
 	if err != nil {
 		return nil, err
 	}
-	if err := s.owns(ctx, msg.Owner, sheet.Device); err != nil {
+	owner, err := core.ParseAccount(msg.Owner)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.owns(ctx, owner, sheet.Device); err != nil {
 		return nil, err
 	}
 	mark, err := s.Mark(ctx, sheet.Device)
@@ -43,7 +47,11 @@ func (s server) Issue(ctx context.Context, msg *types.MsgIssue) (*types.MsgIssue
 	if err := s.Marks.Set(ctx, sheet.Device[:], lots[len(lots)-1].To); err != nil {
 		return nil, err
 	}
-	return s.make(ctx, msg, sheet, lots.Runs())
+	c := types.Certificate{
+		Device: sheet.Device.String(), Technology: uint32(sheet.Technology), Zone: sheet.Zone.String(), Power: sheet.Power,
+		Storage: uint32(sheet.Storage), Owner: owner.String(), State: types.State_STATE_ACTIVE, Epoch: msg.Epoch, Region: msg.Region,
+	}
+	return s.make(ctx, sheet.Device, c, lots.Runs())
 }
 
 // final returns the header that a message is held against.
@@ -99,37 +107,29 @@ func (k Keeper) proven(ctx context.Context, h *tally.Header, msg *types.MsgIssue
 }
 
 // owns checks that a device is the sender's.
-func (k Keeper) owns(ctx context.Context, sender string, device core.Key) error {
-	from, err := k.addresses.StringToBytes(sender)
-	if err != nil {
-		return err
-	}
+func (k Keeper) owns(ctx context.Context, sender core.Account, device core.Key) error {
 	owner, err := k.devices.Owner(ctx, device)
 	if err != nil {
 		return err
 	}
-	if !owner.Equals(sdk.AccAddress(from)) {
+	if !owner.Equals(sdk.AccAddress(sender[:])) {
 		return core.Refuse(core.NotOwner, "device %s is of %s", device, owner)
 	}
 	return nil
 }
 
-// make writes a certificate for each run. Their ids are new: all before are below the mark.
-func (s server) make(ctx context.Context, msg *types.MsgIssue, sheet *lot.Sheet, runs []lot.Run) (*types.MsgIssueResponse, error) {
+// make writes a certificate like c for each run. Their ids are new: all before are below the mark.
+func (s server) make(ctx context.Context, device core.Key, c types.Certificate, runs []lot.Run) (*types.MsgIssueResponse, error) {
 	p, err := s.Params.Get(ctx)
 	if err != nil {
 		return nil, err
 	}
 	sdk.UnwrapSDKContext(ctx).GasMeter().ConsumeGas(p.RowGas*uint64(len(runs)), "certificates")
 	time := now(ctx)
-	c := types.Certificate{
-		Device: sheet.Device.String(), Technology: uint32(sheet.Technology), Zone: sheet.Zone.String(), Power: sheet.Power,
-		Storage: uint32(sheet.Storage), Owner: msg.Owner, Issued: time, Expires: (time/types.Day + 1 + p.ExpiryDays) * types.Day,
-		State: types.State_STATE_ACTIVE, Epoch: msg.Epoch, Region: msg.Region,
-	}
+	c.Issued, c.Expires = time, (time/types.Day+1+p.ExpiryDays)*types.Day
 	res := &types.MsgIssueResponse{}
 	for _, r := range runs {
-		id := lot.ID{Device: sheet.Device, From: r.From}
+		id := lot.ID{Device: device, From: r.From}
 		c.Id, c.FromWh, c.ToWh, c.FromTime, c.ToTime = id.String(), r.From, r.To, r.Begin, r.End
 		if err := s.put(ctx, id, c); err != nil {
 			return nil, err

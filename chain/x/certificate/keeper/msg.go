@@ -27,8 +27,11 @@ func (s server) active(ctx context.Context, text, owner string) (lot.ID, types.C
 	if err != nil {
 		return id, c, err
 	}
+	sender, err := core.ParseAccount(owner)
 	switch {
-	case c.Owner != owner:
+	case err != nil:
+		return id, c, err
+	case c.Owner != sender.String(): // an address has two spellings, of which String gives one
 		return id, c, core.Refuse(core.NotOwner, "certificate %s is of %s", id, c.Owner)
 	case c.State == types.State_STATE_RETIRED:
 		return id, c, core.Refuse(core.CertificateRetired, "certificate %s, for %q", id, c.Beneficiary)
@@ -71,17 +74,19 @@ func (s server) Transfer(ctx context.Context, msg *types.MsgTransfer) (*types.Ms
 	if err != nil {
 		return nil, err
 	}
-	if _, err := core.ParseAccount(msg.To); err != nil {
+	to, err := core.ParseAccount(msg.To)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.unlist(ctx, id, &c); err != nil {
 		return nil, err
 	}
-	c.Owner = msg.To
+	before := c.Owner
+	c.Owner = to.String()
 	if err := s.put(ctx, id, c); err != nil {
 		return nil, err
 	}
-	emit(ctx, "certificate_transferred", "id", c.Id, "from", msg.Owner, "owner", c.Owner, "wh", fmt.Sprint(c.Wh()))
+	emit(ctx, "certificate_transferred", "id", c.Id, "from", before, "owner", c.Owner, "wh", fmt.Sprint(c.Wh()))
 	return &types.MsgTransferResponse{}, nil
 }
 
