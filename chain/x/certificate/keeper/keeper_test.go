@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"cosmossdk.io/collections"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/cosmos/cosmos-sdk/types/query"
 	"github.com/google/go-cmp/cmp"
@@ -573,8 +574,14 @@ func TestQueries(t *testing.T) {
 			}
 		}
 	}
-	if res, err := f.query.ByDevice(f.ctx, &types.QueryByDeviceRequest{Device: roof.String(), Pagination: &query.PageRequest{Limit: 1 << 40}}); err != nil || len(res.Certificates) != 3 {
-		t.Errorf("a page without bounds: %v, %v", res, err)
+	many := core.Key{7}
+	for i := range uint64(1001) {
+		if err := f.keeper.Certificates.Set(f.ctx, collections.Join(many[:], i), types.Certificate{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if res, err := f.query.ByDevice(f.ctx, &types.QueryByDeviceRequest{Device: many.String(), Pagination: &query.PageRequest{Limit: 1 << 40}}); err != nil || len(res.Certificates) != 1000 {
+		t.Errorf("a page without bounds: %d, %v", len(res.Certificates), err)
 	}
 	if m, err := f.query.Mark(f.ctx, &types.QueryMarkRequest{Device: barn.String()}); err != nil || m.Wh != 868 {
 		t.Errorf("mark %v, %v", m, err)
