@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/cairn-network/cairn/core/lot"
-	"github.com/cairn-network/cairn/core/merkle"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -42,9 +41,7 @@ func (m *Memory) issue(s *state, from types.Account, msg Issue) error {
 	if err != nil {
 		return err
 	}
-	leaf := tally.OutputLeaf{Category: types.Energy, Data: sheet.Encode()}
-	proof := merkle.Proof{Index: msg.Index, Count: h.OutCount, Siblings: msg.Siblings}
-	if err := proof.Verify(h.Outputs, h.OutCount, leaf.Hash()); err != nil {
+	if err := h.VerifyOutput(types.Energy, sheet.Encode(), msg.Index, msg.Siblings); err != nil {
 		return types.Refuse(types.CertificateProof, "sheet of %v in epoch %d: %v", sheet.Device, msg.Epoch, err)
 	}
 	if !sheet.Matches(lots) {

@@ -8,6 +8,7 @@ package ledgertest
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/cairn-network/cairn/core/beacon"
@@ -54,6 +55,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("Void", func(t *testing.T) { testVoid(t, open(t, 4)) })
 	t.Run("Upheld", func(t *testing.T) { testUpheld(t, open(t, 4)) })
 	t.Run("Equivocation", func(t *testing.T) { testEquivocation(t, open(t, 4)) })
+	t.Run("Certificates", func(t *testing.T) { testCertificates(t, open(t, 4)) })
 }
 
 // rig is a network with what every test needs of it.
@@ -147,7 +149,8 @@ type Books struct {
 	Lines    map[types.Key]*Line
 	Previous types.Hash
 	Last     types.Epoch
-	weight   types.U128 // of the epoch before
+	Outputs  []tally.OutputLeaf // of the next header
+	weight   types.U128         // of the epoch before
 }
 
 // Line is a device's.
@@ -164,6 +167,7 @@ func NewBooks() *Books { return &Books{Lines: map[types.Key]*Line{}} }
 // Copy returns books of their own.
 func (b *Books) Copy() *Books {
 	c := *b
+	c.Outputs = slices.Clone(b.Outputs)
 	c.Lines = map[types.Key]*Line{}
 	for k, l := range b.Lines {
 		line := *l
@@ -225,7 +229,7 @@ func (b *Books) Header(chain string, ep *ledger.Epoch, round uint8, vrf types.Pr
 	}
 	h := &tally.Header{
 		Chain: chain, Epoch: ep.Epoch, Round: round, Rules: ep.Rules, Previous: b.Previous,
-		Devices: root, Count: uint64(len(leaves)), Leader: ep.Leaders[round], VRF: beacon.Prove(vrf, chain, ep.Seed, 0),
+		Devices: root, Count: uint64(len(leaves)), Outputs: tally.OutputTree(b.Outputs).Root(), OutCount: uint64(len(b.Outputs)), Leader: ep.Leaders[round], VRF: beacon.Prove(vrf, chain, ep.Seed, 0),
 	}
 	total := tally.CategoryTotal{Category: Category}
 	for _, l := range b.Lines {
@@ -239,7 +243,7 @@ func (b *Books) Header(chain string, ep *ledger.Epoch, round uint8, vrf types.Pr
 		}
 	}
 	h.Totals.Categories = []tally.CategoryTotal{total}
-	b.weight = total.Weight
+	b.weight, b.Outputs = total.Weight, nil
 	b.Previous, b.Last = h.Hash(), ep.Epoch
 	return h, nil
 }

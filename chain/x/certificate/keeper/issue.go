@@ -10,7 +10,6 @@ import (
 
 	"github.com/cairn-network/cairn/chain/x/certificate/types"
 	"github.com/cairn-network/cairn/core/lot"
-	"github.com/cairn-network/cairn/core/merkle"
 	"github.com/cairn-network/cairn/core/tally"
 	core "github.com/cairn-network/cairn/core/types"
 )
@@ -92,12 +91,11 @@ func (k Keeper) proven(ctx context.Context, h *tally.Header, msg *types.MsgIssue
 	if len(msg.Siblings)%size != 0 || len(msg.Siblings) > maxSiblings*size {
 		return nil, nil, core.Refuse(core.CertificateProof, "siblings of %d bytes", len(msg.Siblings))
 	}
-	proof := merkle.Proof{Index: msg.Index, Count: h.OutCount}
+	siblings := make([]core.Hash, 0, len(msg.Siblings)/size)
 	for raw := msg.Siblings; len(raw) > 0; raw = raw[size:] {
-		proof.Siblings = append(proof.Siblings, core.Hash(raw[:size]))
+		siblings = append(siblings, core.Hash(raw[:size]))
 	}
-	leaf := tally.OutputLeaf{Category: k.category, Data: msg.Leaf}
-	if err := proof.Verify(h.Outputs, h.OutCount, leaf.Hash()); err != nil {
+	if err := h.VerifyOutput(k.category, msg.Leaf, msg.Index, siblings); err != nil {
 		return nil, nil, core.Refuse(core.CertificateProof, "sheet of device %s in epoch %d: %v", sheet.Device, msg.Epoch, err)
 	}
 	if !sheet.Matches(lots) {
