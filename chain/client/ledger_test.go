@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-network/cairn/chain/app/local"
 	"github.com/cairn-network/cairn/chain/app/solo"
 	"github.com/cairn-network/cairn/chain/client"
+	certificatetypes "github.com/cairn-network/cairn/chain/x/certificate/types"
 	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
 	rewardtypes "github.com/cairn-network/cairn/chain/x/reward/types"
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
@@ -32,6 +33,8 @@ const (
 	stone     = 1_000_000
 	stake     = 1_000_000 * stone
 	blockTime = 60 * time.Millisecond // of real nodes
+
+	expiryDays, lapseEpochs = 1, 12 // of certificates, to see both
 )
 
 // chain is a network of validators in this process.
@@ -108,6 +111,10 @@ func (c *chain) edit(cdc codec.Codec, s app.State, list []local.Validator, epoch
 	cdc.MustUnmarshalJSON(s[credittypes.ModuleName], &credit)
 	credit.Params.MinOpening = 1
 	s[credittypes.ModuleName] = cdc.MustMarshalJSON(&credit)
+	var certificate certificatetypes.GenesisState
+	cdc.MustUnmarshalJSON(s[certificatetypes.ModuleName], &certificate)
+	certificate.Params.ExpiryDays, certificate.Params.LapseEpochs = expiryDays, lapseEpochs
+	s[certificatetypes.ModuleName] = cdc.MustMarshalJSON(&certificate)
 	return nil
 }
 

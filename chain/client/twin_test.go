@@ -34,14 +34,20 @@ type pair struct {
 	books    map[types.Epoch]*ledgertest.Books // as they were closed, by the epoch of their header
 	headers  map[types.Epoch]*tally.Header     // as accepted
 	accepted []types.Epoch
+
+	outputs   map[types.Epoch][]tally.OutputLeaf // of headers, as accepted
+	published []sheet                            // in them
 }
+
+// pairBlock is the time between blocks of a pair: long, so that certificates expire.
+const pairBlock = 3 * time.Hour
 
 const pairVerifiers = 4
 
 func newPair(t *testing.T, rt *rapid.T) *pair {
-	p := &pair{t: rt, blocks: 20, books: map[types.Epoch]*ledgertest.Books{}, headers: map[types.Epoch]*tally.Header{}}
+	p := &pair{t: rt, blocks: 20, books: map[types.Epoch]*ledgertest.Books{}, headers: map[types.Epoch]*tally.Header{}, outputs: map[types.Epoch][]tally.OutputLeaf{}}
 	p.made = made(t, pairVerifiers, p.blocks)
-	s, err := solo.New(p.made.validators[0].Home, 400*time.Millisecond)
+	s, err := solo.New(p.made.validators[0].Home, pairBlock)
 	p.must(err)
 	p.chain = s
 	p.real = p.made.open(t, s)
@@ -53,6 +59,7 @@ func newPair(t *testing.T, rt *rapid.T) *pair {
 	p.must(err)
 	cfg := ledger.Config{
 		Chain: chainID, Blocks: p.blocks, Window: 1, Genesis: first.Time, Econ: economy, Params: first.Params,
+		Interval: pairBlock, ExpiryDays: expiryDays, LapseEpochs: lapseEpochs,
 		Balances: map[types.Account]types.Ustone{},
 	}
 	for _, a := range p.made.accounts {
