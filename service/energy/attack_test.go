@@ -118,6 +118,19 @@ func TestAttacks(t *testing.T) {
 			v.gift = before
 			return n
 		}},
+		{"a little more, day by day", ruleAhead, 60, 95, func(v *village) (n uint64) {
+			v.settle()
+			before := v.cheat.gained()
+			v.cloud = 70
+			v.days(14, func(k uint64) flows {
+				f := v.sun(v.cheat, k)
+				f.pv, f.exp = f.pv*13/10, f.exp*13/10
+				n += f.exp
+				return f
+			})
+			v.gift = before
+			return n
+		}},
 		{"grid power through the battery", ruleStorage, 0, 95, func(v *village) (n uint64) {
 			v.days(3, func(k uint64) flows {
 				switch {

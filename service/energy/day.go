@@ -114,9 +114,13 @@ func (c *crossing) compare(m *member, part *segment) {
 		return
 	}
 	likely := base * uint64(s.Base) / econ.Bps // below 2¹⁶ · 2¹⁶
-	limit := likely*t.PeerShare/econ.Bps + t.PeerYield
-	most := limit * uint64(s.Site.PDC) / 1000
-	if s.Over = part.pv > most; !s.Over {
+	if c.rules.on(ruleAhead) {
+		s.runAhead(likely, part.pv, t)
+	}
+	usual := likely * t.PeerShare / econ.Bps
+	s.Over = part.pv > (usual+t.PeerYield)*uint64(s.Site.PDC)/1000
+	most := (usual + t.CutYield) * uint64(s.Site.PDC) / 1000
+	if part.pv <= most {
 		return
 	}
 	cut := part.pv - most
@@ -161,15 +165,11 @@ func (c *crossing) close(s *State, next uint32) closing {
 	if s.Bright && int(s.Commissioned) < min(t.Commissioning, 255) {
 		s.Commissioned++
 	}
-	if s.Bright && s.Base == 0 && s.PeerDay > 0 && s.meters() == 2 {
-		s.Ratios = append(s.Ratios, clip(yield(s.PV, s.Site.PDC)*econ.Bps/uint64(s.PeerDay)))
-		if len(s.Ratios) >= min(t.Ratios, maxRatios) {
-			slices.Sort(s.Ratios)
-			s.Base = max(s.Ratios[(len(s.Ratios)-1)/2], 1)
-			s.Ratios = nil
-		}
+	if s.Bright && s.PeerDay > 0 && s.meters() == 2 && !out.alarm {
+		s.learn(clip(yield(s.PV, s.Site.PDC)*econ.Bps/uint64(s.PeerDay)), t)
 	}
-	if out.alarm {
+	if s.Ahead = s.AheadNow; out.alarm {
+		s.Ahead = 0
 		s.Alarms |= 1
 		if c.rules.on(ruleFreeze) {
 			s.freeze(t)
@@ -181,13 +181,48 @@ func (c *crossing) close(s *State, next uint32) closing {
 		copy(s.Counts[1:], s.Counts[:])
 		s.Counts[0], s.Records = s.Records, 0
 	}
-	s.Records, s.PV, s.Excess, s.Cut, s.Over, s.PeerDay, s.Bright, s.Sold, s.Battery = 0, 0, 0, 0, false, 0, false, 0, 0
+	s.Records, s.PV, s.Excess, s.Cut, s.Over, s.PeerDay, s.AheadNow, s.Bright, s.Sold, s.Battery = 0, 0, 0, 0, false, 0, s.Ahead, false, 0, 0
 	return out
+}
+
+// runAhead adds the day so far to what the device ran ahead of its neighbours: what one day's weather explains, a week's does not. It is
+// Page's one-sided cumulative sum ("Continuous inspection schemes", Biometrika 41 (1954)).
+func (s *State) runAhead(likely, pv uint64, t *Thresholds) {
+	ahead := uint64(s.Ahead) + yield(pv, s.Site.PDC)
+	s.AheadNow = clip(ahead - min(ahead, likely*t.AheadShare/econ.Bps))
+}
+
+// learn takes a day's ratio to the neighbours' median day over. The first Ratios of them make the device's base; from then on it follows the
+// median of the last Ratios, slowly: what roofs give of one sky changes with the seasons, as they look in different directions. A day
+// without half of the usual teaches nothing.
+func (s *State) learn(ratio uint16, t *Thresholds) {
+	if s.Base > 0 && ratio < s.Base/2 {
+		return
+	}
+	n := min(t.Ratios, maxRatios)
+	if len(s.Ratios) >= n {
+		s.Ratios = s.Ratios[len(s.Ratios)-n+1:]
+	}
+	s.Ratios = append(s.Ratios[:len(s.Ratios):len(s.Ratios)], ratio)
+	if len(s.Ratios) < n {
+		return
+	}
+	sorted := slices.Clone(s.Ratios)
+	slices.Sort(sorted)
+	median := uint64(max(sorted[(n-1)/2], 1))
+	if s.Base == 0 {
+		s.Base, s.FirstBase = uint16(median), uint16(median)
+		return
+	}
+	base := uint64(s.Base)
+	step := max(base*t.BaseStep/econ.Bps, 1)
+	base = min(max(median, base-min(step, base-1)), base+step, uint64(s.FirstBase)*t.BaseMost/econ.Bps)
+	s.Base = uint16(max(min(base, 1<<16-1), 1))
 }
 
 // alarm reports whether the day that runs cannot have been as it was reported.
 func (s *State) alarm(t *Thresholds) bool {
-	return s.Alarms&1 != 0 || s.Over || s.Excess*econ.Bps > s.PV*t.SkyShare && yield(s.Excess, s.Site.PDC) > t.SkyYield
+	return s.Alarms&1 != 0 || s.Over || uint64(s.AheadNow) > t.AheadYield || s.Excess*econ.Bps > s.PV*t.SkyShare && yield(s.Excess, s.Site.PDC) > t.SkyYield
 }
 
 // freeze freezes a device if the alarm of the day that closes is one too many. Alarms that froze it are forgotten.

@@ -107,23 +107,26 @@ func (j *judge) bound(f *Flow) uint64 {
 	if !j.rules.on(ruleEnvelope) {
 		env = econ.Bps
 	}
-	most := uint64(0)
+	most, light, bright := uint64(0), fixed.Num(0), true
 	for n := range uint64(f.Span) {
 		b := j.brightest(f.K - n)
 		most += Limit(uint64(s.Site.PDC), uint64(s.Site.PAC), b, types.Bp(env))
+		light += b
 		if b > fixed.Num(j.rules.limits.Bright)*fixed.One {
 			f.Bright = true
-			if f.Span == 1 {
-				f.Ratio = uint16(min(Performance(f.PV, uint64(s.Site.PDC), b), econ.Bps))
-			}
+		} else {
+			bright = false
 		}
+	}
+	if bright {
+		f.Ratio = uint16(min(Performance(f.PV, uint64(s.Site.PDC), light), econ.Bps))
 	}
 	return most
 }
 
 // brightest returns the most that the sun can give at the device's place in interval k.
 func (j *judge) brightest(k uint64) fixed.Num {
-	if altitude := j.state.Site.Altitude; j.sky == nil || altitude != j.altitude {
+	if altitude := min(j.state.Site.Altitude, j.rules.limits.Altitude); j.sky == nil || altitude != j.altitude {
 		j.sky, j.altitude, j.place = new(Sky), altitude, PlaceOf(j.in.Device.Cell, altitude)
 	}
 	return j.sky.Most(&j.place, k)

@@ -45,8 +45,11 @@ type State struct {
 	Peak         uint16   // the largest ratio to the bound while commissioning, in bp
 	PeerEnvelope uint16   // the neighbours' median envelope in bp; 0 without neighbours
 	Commissioned uint8    // days so far, up to Thresholds.Commissioning
-	Ratios       []uint16 // of the device's day to its neighbours' median day, in bp: until there are enough for Base
-	Base         uint16   // their median; 0 until then
+	Ratios       []uint16 // of the device's day to its neighbours' median day, in bp: the last Thresholds.Ratios that taught something
+	Base         uint16   // follows their median; 0 until there are enough
+	FirstBase    uint16   // what it was at first
+	Ahead        uint16   // Wh per kW by which the days that closed ran ahead of what neighbours make likely …
+	AheadNow     uint16   // … and with the day that runs, as of the last comparison
 
 	// The day.
 	Day     uint32
@@ -214,7 +217,8 @@ func (s *State) append(b []byte) []byte {
 	for _, r := range s.Ratios {
 		b = binary.BigEndian.AppendUint16(b, r)
 	}
-	b = append(u(u(b, uint64(s.Base)), uint64(s.Day)), s.Records)
+	b = u(u(u(u(b, uint64(s.Base)), uint64(s.FirstBase)), uint64(s.Ahead)), uint64(s.AheadNow))
+	b = append(u(b, uint64(s.Day)), s.Records)
 	b = u(u(u(u(b, s.PV), s.Excess), s.Cut), uint64(s.PeerDay))
 	b = u(u(b, s.Sold), s.Battery)
 	b = append(append(b, s.Counts[:]...), s.Alarms)
@@ -309,7 +313,9 @@ func (s *State) read(r *reader) bool {
 			s.Ratios[i] = r.u16()
 		}
 	}
-	s.Base, s.Day, s.Records = uint16(r.uint(1<<16-1)), uint32(r.uint(1<<32-1)), r.u8(dayRecords)
+	s.Base, s.FirstBase = uint16(r.uint(1<<16-1)), uint16(r.uint(1<<16-1))
+	s.Ahead, s.AheadNow = uint16(r.uint(1<<16-1)), uint16(r.uint(1<<16-1))
+	s.Day, s.Records = uint32(r.uint(1<<32-1)), r.u8(dayRecords)
 	s.PV, s.Excess, s.Cut, s.PeerDay = r.uint(maxVirtual), r.uint(maxVirtual), r.uint(maxVirtual), uint16(r.uint(1<<16-1))
 	s.Sold, s.Battery = r.uint(maxVirtual), r.uint(maxVirtual)
 	r.bytes(s.Counts[:])

@@ -9,15 +9,22 @@ type Thresholds struct {
 	PeerEnvelope  uint64 // bp of the neighbours' median envelope above which no device's is
 	Commissioning int    // days with sun until a device is known
 	Bright        int64  // W/m² above which a ratio to the bound says something
+	Altitude      uint8  // hundreds of metres: no site's is taken for more, as altitude is declared and lifts the bound
 
 	SkyShare uint64 // bp of a day's production above the bound that make it an alarm day …
 	SkyYield uint64 // … if they are more than this yield as well
 
 	MinPeers  int    // devices that make neighbours …
 	MinOwners int    // … of at least so many owners
-	Ratios    int    // days of comparison with neighbours from which a device's base is taken
-	PeerShare uint64 // bp of what the neighbours' day makes of a device's base above which its day is cut …
-	PeerYield uint64 // … plus this yield
+	Ratios    int    // days of comparison with neighbours whose median a device's base follows, at most 60 …
+	BaseStep  uint64 // … by so many bp in a day at most …
+	BaseMost  uint64 // … and never to more than so many bp of what it was at first
+	PeerShare uint64 // bp of what the neighbours' day makes likely for a device above which …
+	PeerYield uint64 // … plus this yield its day is an alarm day …
+	CutYield  uint64 // … and plus this one it is cut, at any time of the day: panels that look east are ahead of others before noon
+
+	AheadShare uint64 // bp of what neighbours make likely that a day may be without running ahead …
+	AheadYield uint64 // … by more than this yield in all, or there is an alarm
 
 	Alarms      int    // alarm days …
 	AlarmDays   uint32 // … within so many days that freeze a device
@@ -26,12 +33,13 @@ type Thresholds struct {
 	FreezeAgain uint32 // … if it follows within so many days
 }
 
-// DefaultThresholds are those of rules version 1.
+// DefaultThresholds are those of rules version 1. How they were chosen, and what they catch, is in docs/energy-fraud.md.
 func DefaultThresholds() Thresholds {
 	return Thresholds{
-		Tolerance: 5, Envelope: 7_000, Margin: 11_000, PeerEnvelope: 15_000, Commissioning: 60, Bright: 200,
+		Tolerance: 5, Envelope: 7_000, Margin: 11_000, PeerEnvelope: 15_000, Commissioning: 60, Bright: 200, Altitude: 30,
 		SkyShare: 800, SkyYield: 100,
-		MinPeers: 5, MinOwners: 3, Ratios: 60, PeerShare: 12_500, PeerYield: 300,
+		MinPeers: 5, MinOwners: 3, Ratios: 28, BaseStep: 50, BaseMost: 15_000,
+		PeerShare: 12_500, PeerYield: 300, CutYield: 600, AheadShare: 11_500, AheadYield: 1_500,
 		Alarms: 2, AlarmDays: 7, Freeze: 7, FreezeMost: 56, FreezeAgain: 90,
 	}
 }
@@ -46,6 +54,7 @@ const (
 	ruleStorage
 	ruleNetting
 	rulePeers
+	ruleAhead
 	ruleFreeze
 	ruleMeters
 	ruleGap

@@ -140,7 +140,7 @@ func (j *judge) site(site *Site) types.Reason {
 		more(&s.Sums.Gap, s.Pending[i].Wh[Export])
 	}
 	s.Site, s.Pending, s.Present = *site, nil, 0
-	s.Stored, s.Peak, s.PeerEnvelope, s.Commissioned, s.Ratios, s.Base = 0, 0, 0, 0, nil, 0
+	s.Stored, s.Peak, s.PeerEnvelope, s.Commissioned, s.Ratios, s.Base, s.FirstBase, s.Ahead, s.AheadNow = 0, 0, 0, 0, nil, 0, 0, 0, 0
 	s.Over, s.PeerDay, s.Bright = false, 0, false
 	return ""
 }

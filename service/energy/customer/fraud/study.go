@@ -48,9 +48,10 @@ type Honest struct {
 	Days     int      // that count
 	Alarms   []uint32 // solar days among them with an alarm
 	Freezes  int
-	Exported uint64 // Wh
-	Withheld uint64 // … of which could neither be sold nor issued
-	Year     uint64 // bp withheld of all that was exported, commissioning included
+	Exported uint64      // Wh
+	Withheld uint64      // … of which could neither be sold nor issued
+	Year     uint64      // bp withheld of all that was exported, commissioning included
+	Sums     energy.Sums // over all of the recording
 }
 
 // Fake is how much of what never was could be sold: over windows of seven days, Wh accepted beyond what the honest home had accepted, and
@@ -99,9 +100,27 @@ type bench struct {
 	allow   map[Rule][][]uint64 // by home and quarter hour
 }
 
-// Run studies a recording. It reports progress as a share of the work, from whatever goroutine does it.
-func Run(ctx context.Context, r *Recording, rules energy.Verifier, attacks []Attack, progress func(done, of int)) (*Study, error) {
-	b := &bench{r: r, rules: rules}
+// Options say what is studied.
+type Options struct {
+	Rules    energy.Verifier    // those of Cairn
+	Attacks  []Attack           // nil: all
+	Homes    []int              // numbers of those that cheat, one after the other; nil: all. The others are their neighbours
+	Progress func(done, of int) // told after each attack on each home; nil for nobody. Calls do not overlap
+}
+
+// Run studies a recording.
+func Run(ctx context.Context, r *Recording, o Options) (*Study, error) {
+	attacks := o.Attacks
+	if attacks == nil {
+		attacks = Attacks
+	}
+	var cheats []int
+	for i := range r.Homes {
+		if o.Homes == nil || slices.Contains(o.Homes, r.Homes[i].Number) {
+			cheats = append(cheats, i)
+		}
+	}
+	b := &bench{r: r, rules: o.Rules}
 	b.first, b.at = r.days()
 	if len(b.at) < 2 {
 		return nil, errors.New("fraud: less than two days")
@@ -119,50 +138,35 @@ func Run(ctx context.Context, r *Recording, rules energy.Verifier, attacks []Att
 		}
 	}
 	out := &Study{First: b.first + uint32(b.ready), Days: len(b.at) - 1 - b.ready, Honest: b.honest}
-	type job struct{ home, attack int }
-	jobs := make(chan job)
-	results := make([][][]Row, len(r.Homes))
-	out.Fake = make([]Fake, len(r.Homes)*len(attacks))
+	out.Rows = make([]Row, 0, len(cheats)*len(attacks)*2*len(Rules))
+	rows := make([][]Row, len(cheats)*len(attacks))
+	out.Fake = make([]Fake, len(rows))
+	jobs := make(chan int)
 	var tasks sync.WaitGroup
 	var mu sync.Mutex
 	finished := 0
-	for i := range results {
-		results[i] = make([][]Row, len(attacks))
-	}
 	for range runtime.GOMAXPROCS(0) {
 		tasks.Go(func() {
 			for j := range jobs {
-				rows, fake := b.attack(j.home, attacks[j.attack])
-				results[j.home][j.attack] = rows
-				out.Fake[j.home*len(attacks)+j.attack] = fake
+				rows[j], out.Fake[j] = b.attack(cheats[j/len(attacks)], attacks[j%len(attacks)])
 				mu.Lock()
-				finished++
-				progress(finished, len(r.Homes)*len(attacks))
+				if finished++; o.Progress != nil {
+					o.Progress(finished, len(rows))
+				}
 				mu.Unlock()
 			}
 		})
 	}
-	var err error
-feed:
-	for home := range r.Homes {
-		for a := range attacks {
-			select {
-			case jobs <- job{home, a}:
-			case <-ctx.Done():
-				err = ctx.Err()
-				break feed
-			}
+	for j := range rows {
+		if ctx.Err() != nil {
+			break
 		}
+		jobs <- j
 	}
 	close(jobs)
 	tasks.Wait()
-	if err != nil {
-		return nil, err
-	}
-	for _, home := range results {
-		out.Rows = append(out.Rows, slices.Concat(home...)...)
-	}
-	return out, nil
+	out.Rows = append(out.Rows, slices.Concat(rows...)...)
+	return out, ctx.Err()
 }
 
 // live lets all homes be honest, hour by hour, and keeps what they are at the beginning of each day.
@@ -230,6 +234,7 @@ func (b *bench) live(ctx context.Context) error {
 		s := g.state(h).Sums
 		o := &b.honest[h]
 		o.Home, o.Exported, o.Withheld = b.r.Homes[h].Number, s.Exported-begin[h].Exported, s.Withheld()-begin[h].Withheld()
+		o.Sums = s
 		o.Year = s.Withheld() * 10_000 / max(s.Exported, 1)
 	}
 	return nil
@@ -335,9 +340,9 @@ func (b *bench) window(home, day, length int, claim []uint32) (caught int, accep
 	return caught, accepted, claimed
 }
 
-// gained is what a device could make money of.
+// gained is what a device could have sold when it flowed: what lapsed later was nobody's only because nobody buys here.
 func gained(s *energy.State) uint64 {
-	return s.Sums.Community + s.Sums.Certificate + s.Sums.Sealed + s.Lots.Total()
+	return s.Sums.Community + s.Sums.Certificate + s.Sums.Sealed + s.Sums.Lapsed + s.Lots.Total()
 }
 
 // cost returns what a rule does to a home that is honest: the share of days on which it raises its hand, and bp that it withholds.
