@@ -26,6 +26,8 @@ func (shell) Flags(c *cobra.Command, signs bool) *cobra.Command {
 	return homeFlags(c)
 }
 
+func (shell) Pays(c *cobra.Command) *cobra.Command { return accountFlag(c) }
+
 func (shell) Call(c *cobra.Command, method, path string, in, out any) error {
 	a, err := openAPI(c)
 	if err != nil {

@@ -60,7 +60,7 @@ neighbours left, retired for the beneficiary at once.`,
 	f.String("cancel", "", "id of an order to cancel")
 	c.MarkFlagsMutuallyExclusive("cancel", "rule")
 	c.MarkFlagsMutuallyExclusive("cancel", "replace")
-	return v.Flags(c, false)
+	return v.Flags(v.Pays(c), false)
 }
 
 func (v verbs) runOrder(c *cobra.Command, _ []string) error {
@@ -189,7 +189,7 @@ func (v verbs) csv(c *cobra.Command, path string) error {
 }
 
 func (v verbs) fills() *cobra.Command {
-	return v.Flags(span(&cobra.Command{
+	return v.Flags(v.Pays(span(&cobra.Command{
 		Use: "fills", Short: "What orders bought, range by range, newest first", Args: command.Exactly(v),
 		Example: "  cairn energy fills\n  cairn energy fills --csv > fills.csv",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -208,7 +208,7 @@ func (v verbs) fills() *cobra.Command {
 				command.Table(w, []string{"TIME (UTC)", "RULE", "DEVICE", "BOUGHT", "PER KWH", "PAID", "EPOCH", ""}, rows)
 			})
 		},
-	}), false)
+	})), false)
 }
 
 // Checked is a statement that was held against the chain.
@@ -225,7 +225,7 @@ func (v verbs) statement() *cobra.Command {
 		Example: "  cairn energy statement\n  cairn energy statement --check --json\n  cairn energy statement --csv > statements.csv",
 	})
 	c.Flags().Bool("check", false, "hold each against the header that the chain has, and fail if one does not hold")
-	return v.Flags(c, false)
+	return v.Flags(v.Pays(c), false)
 }
 
 func (v verbs) runStatement(c *cobra.Command, _ []string) error {
@@ -355,7 +355,7 @@ func (v verbs) price() *cobra.Command {
 	c.Flags().String("zone", "", "cell of resolution 3 (default all)")
 	c.Flags().String("class", "", "community or certificate (default both)")
 	c.Flags().Int("limit", 20, "at most so many clearings")
-	return v.Flags(c, false)
+	return v.Flags(v.Pays(c), false)
 }
 
 func (v verbs) score() *cobra.Command {
@@ -389,7 +389,7 @@ func (v verbs) score() *cobra.Command {
 	c.Flags().String("meter", "", "device of the account that consumes")
 	c.Flags().String("from", "", "full hour, in energy time, like 2026-06-21T12:00:00Z")
 	c.Flags().String("to", "", "full hour: not included")
-	return v.Flags(c, false)
+	return v.Flags(v.Pays(c), false)
 }
 
 // Bound is what `cairn energy bound` prints.

@@ -58,7 +58,7 @@ to a final header. The chain checks it and makes a certificate for each hour. Da
 	}
 	retire.Flags().String("beneficiary", "", "whose consumption it is (default the owner); a meter's did:key counts in its score")
 	retire.Flags().Bool("hourly", false, "claim consumption in the hour in which it was produced")
-	noun.AddCommand(v.Flags(list, false), v.Flags(issue, true), v.Flags(split, true), v.Flags(transfer, true), v.Flags(retire, true))
+	noun.AddCommand(v.Flags(v.Pays(list), false), v.Flags(v.Pays(issue), true), v.Flags(split, true), v.Flags(transfer, true), v.Flags(retire, true))
 	return noun
 }
 

@@ -27,7 +27,9 @@ type Commander interface {
 type Shell interface {
 	// Flags gives a command what all have: --home and --json; and if it signs transactions --from, which is empty by default.
 	Flags(c *cobra.Command, signs bool) *cobra.Command
-	// Call sends a request to the gateway of the command's home, with the home's API key, and decodes the JSON of its answer into
+	// Pays gives a command --account: the account whose API key Call sends. Without it, Call asks for what everybody may know.
+	Pays(c *cobra.Command) *cobra.Command
+	// Call sends a request to the gateway of the command's home, with the account's API key, and decodes the JSON of its answer into
 	// out, where that is not nil; a *[]byte takes the answer as it is. In is sent as JSON, where it is not nil. What the gateway
 	// refuses carries its reason.
 	Call(c *cobra.Command, method, path string, in, out any) error
