@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,6 +25,48 @@ type Addresses struct {
 	GRPC    string `json:"grpc"`
 	Bus     string `json:"bus"` // NATS
 	PID     int    `json:"pid"`
+	// Listeners are where categories serve protocols of their own (role.Listener), by name. In the file they stand beside the others:
+	// "modbus": "127.0.0.1:41502".
+	Listeners map[string]string `json:"-"`
+}
+
+// plain is Addresses without its methods.
+type plain Addresses
+
+// MarshalJSON writes all addresses side by side.
+func (a Addresses) MarshalJSON() ([]byte, error) {
+	raw, err := json.Marshal(plain(a))
+	if err != nil || len(a.Listeners) == 0 {
+		return raw, err
+	}
+	rest, err := json.Marshal(a.Listeners)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(raw[:len(raw)-1], ','), rest[1:]...), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON writes: a text that is none of the others is a listener's.
+func (a *Addresses) UnmarshalJSON(raw []byte) error {
+	var fixed plain
+	var all map[string]any
+	if err := errors.Join(json.Unmarshal(raw, &fixed), json.Unmarshal(raw, &all)); err != nil {
+		return err
+	}
+	t := reflect.TypeFor[plain]()
+	for i := range t.NumField() {
+		delete(all, t.Field(i).Tag.Get("json"))
+	}
+	*a = Addresses(fixed)
+	for name, v := range all {
+		if address, ok := v.(string); ok {
+			if a.Listeners == nil {
+				a.Listeners = map[string]string{}
+			}
+			a.Listeners[name] = address
+		}
+	}
+	return nil
 }
 
 // Customer is what customer.json holds: the API key that `cairn store` and the other customers' commands use. It is secret.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -87,6 +88,7 @@ type Network struct {
 	simulated []*device // behind simulated hardware
 	stops     []func()  // of simulators
 	gateway   *gateway.Gateway
+	listening map[string]string // where categories serve protocols of their own
 	explorer  *explorer.Explorer
 	http      *http.Server
 	page      net.Listener
@@ -402,6 +404,10 @@ func (n *Network) startGateway(ctx context.Context) error {
 		link.Close()
 		return err
 	}
+	if err := n.listeners(); err != nil {
+		link.Close()
+		return err
+	}
 	n.explorer, err = explorer.New(explorer.Config{Path: n.path("explorer.db")}, n.Ledger(), &tallies{n}, n.log.With("part", "explorer"))
 	if err != nil {
 		return err
@@ -417,6 +423,27 @@ func (n *Network) startGateway(ctx context.Context) error {
 			n.fail("explorer", err)
 		}
 	})
+	return nil
+}
+
+// listeners has categories listen that serve protocols of their own, where page and API listen.
+func (n *Network) listeners() error {
+	ip, _, err := net.SplitHostPort(n.page.Addr().String())
+	if err != nil {
+		return fmt.Errorf("network: listeners: %w", err)
+	}
+	n.listening = map[string]string{}
+	for _, c := range n.cfg.Customers {
+		l, ok := c.(role.Listener)
+		if !ok {
+			continue
+		}
+		at, err := l.Listen(ip)
+		if err != nil {
+			return fmt.Errorf("network: %v: %w", c.Category(), err)
+		}
+		maps.Copy(n.listening, at)
+	}
 	return nil
 }
 
@@ -446,6 +473,7 @@ func (n *Network) Addresses() *Addresses {
 	return &Addresses{
 		ChainID: n.layout.ChainID, Page: page + "/", API: page, RPC: "http://" + chain.RPC, REST: "http://" + chain.REST,
 		GRPC: chain.GRPC, Bus: n.bus.URL(), PID: os.Getpid(),
+		Listeners: n.listening,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -240,7 +241,7 @@ func busy(t *testing.T, home string) {
 			}
 		}
 	}
-	if still, err := network.ReadAddresses(home); err != nil || *still != *at {
+	if still, err := network.ReadAddresses(home); err != nil || !reflect.DeepEqual(still, at) {
 		t.Errorf("the running network's addresses: %+v: %v", still, err)
 	}
 }
