@@ -92,8 +92,10 @@ func (b *bench) change(role source.Role, f func(*dial)) {
 }
 
 // flow lets energy flow for some quarter hours: pv is produced and half of it exported, imp is imported, in each of them.
-func (b *bench) flow(quarters int, pv, imp int64) {
-	for range quarters * 15 { // minutes
+func (b *bench) flow(quarters int, pv, imp int64) { b.minutes(quarters*15, pv, imp) }
+
+func (b *bench) minutes(n int, pv, imp int64) {
+	for range n {
 		time.Sleep(time.Minute)
 		b.change(source.PV, func(d *dial) { d.counts[energy.PV] += pv / 15 })
 		b.change(source.Grid, func(d *dial) {
