@@ -53,8 +53,11 @@ NPM_DIRS := $(patsubst %/package-lock.json,%,$(shell git ls-files '*package-lock
 PROGRAMS := b3sum:b3sum glpsol:glpk-utils mbpoll:mbpoll qemu-aarch64:qemu-user
 # Python modules of Debian's own Python; the package of module x_y is python3-x-y.
 MODULES  := ephem pymodbus pysolar serial_asyncio
+# Libraries and servers, by a file of theirs.
+FILES    := /usr/include/sml/sml_file.h:libsml-dev /usr/sbin/mosquitto:mosquitto
 APT      := $(strip $(foreach p,$(PROGRAMS),$(if $(shell command -v $(firstword $(subst :, ,$(p))) 2>/dev/null),,$(lastword $(subst :, ,$(p))))) \
-                    $(foreach m,$(MODULES),$(if $(wildcard /usr/lib/python3/dist-packages/$(m)),,python3-$(subst _,-,$(m)))))
+                    $(foreach m,$(MODULES),$(if $(wildcard /usr/lib/python3/dist-packages/$(m)),,python3-$(subst _,-,$(m)))) \
+                    $(foreach f,$(FILES),$(if $(wildcard $(firstword $(subst :, ,$(f)))),,$(lastword $(subst :, ,$(f))))))
 
 clients:
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20.19 or newer" >&2; exit 1; }
