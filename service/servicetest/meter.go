@@ -3,9 +3,11 @@ package servicetest
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service"
@@ -26,12 +28,12 @@ const (
 // Figures of Meter's rules.
 const (
 	MeterScale  = 1000    // prices are micro-credits per 1,000 ticks
-	MeterPrice  = 5000    // of what orders buy, per MeterScale
+	MeterPrice  = 5000    // of what orders buy, per MeterScale, unless rules say another
 	MeterMost   = 1 << 20 // ticks of a device in one epoch
 	MeterPanel  = 3       // witnesses that make a verdict
 	MeterLeeway = 100     // ticks that a register may be above what witnesses saw
 	meterStep   = 500     // basis points of quality that one echo is worth
-	meterState  = 8 + 4
+	meterState  = 8 + 4 + 3*8
 )
 
 // Meter's reasons.
@@ -41,7 +43,41 @@ const (
 	MeterOverstated types.Reason = "meter.overstated"
 	MeterEchoWrong  types.Reason = "meter.echo_wrong"
 	MeterBeyond     types.Reason = "meter.units_beyond_register"
+	MeterAskStale   types.Reason = "meter.ask_stale"
 )
+
+// MeterRules are Meter's own rules (tally.Params.Rules).
+type MeterRules struct {
+	_     struct{} `cbor:",toarray"`
+	Price uint64   // of what orders buy, per MeterScale; above 0
+}
+
+// Encode returns the rules as the chain keeps them.
+func (r *MeterRules) Encode() []byte { return types.Encode(r) }
+
+// CheckRules refuses rules that Meter would replace by its defaults.
+func (Meter) CheckRules(raw []byte) error {
+	if len(raw) == 0 {
+		return nil
+	}
+	var r MeterRules
+	if err := types.Decode(raw, &r); err != nil {
+		return fmt.Errorf("meter: rules: %w", err)
+	}
+	if r.Price == 0 {
+		return types.Refuse(types.ParamBound, "meter: rules: no price")
+	}
+	return nil
+}
+
+// meterPrice returns what orders pay by rules, and the default by broken ones.
+func meterPrice(raw []byte) uint64 {
+	var r MeterRules
+	if (Meter{}).CheckRules(raw) != nil || types.Decode(raw, &r) != nil {
+		return MeterPrice
+	}
+	return r.Price
+}
 
 // MeterRegister is the body of a reading: what the register shows, in ticks since the meter was made.
 type MeterRegister struct {
@@ -62,14 +98,16 @@ func MeterChallenge(seed types.Hash, device types.Key) []byte {
 // Meter is a category for tests. A device counts ticks and reads its register out once an epoch. What it adds is network-ordered
 // work, of which its quality says how much weight it has. A right echo of the seed raises quality by 5 %, a wrong or missing one
 // lowers it. Three witnesses or more who see less than the register claims prove it a lie. A customer pays for ticks up to the
-// register, by receipt; or orders ticks of the next epochs, which Cross sells at MeterPrice in the order of accounts. Each cell
-// counts what was sold in it, and each sale is an output.
+// register, by receipt; or orders ticks of the next epochs, which Cross sells at the price of the rules in the order of accounts. A
+// device may say the least that it sells for, by an ask whose terms are a number that rises. Each cell and each device's line counts what
+// was sold, and each device's sales are an output, with the buyers as its detail.
 type Meter struct{}
 
 var (
-	_ service.Verifier = Meter{}
-	_ service.Crosser  = Meter{}
-	_ service.Reporter = Meter{}
+	_ service.Verifier     = Meter{}
+	_ service.Crosser      = Meter{}
+	_ service.Reporter     = Meter{}
+	_ service.RulesChecker = Meter{}
 )
 
 // Spec returns what Meter declares.
@@ -83,8 +121,9 @@ func (Meter) Spec() *service.Spec {
 			{Kind: MeterEcho, Name: "echo"},
 			{Kind: MeterSighted, Name: "sighted", Witness: true},
 		},
-		Quota:      tally.Quota{Count: 16, Bytes: 16 << 10},
-		Params:     tally.Params{Category: MeterCategory, Quota: MeterMost, Threshold: 5 * MeterMost * 10000, Hex: 9, Bond: 1000000, Penalty: 500000},
+		Quota: tally.Quota{Count: 16, Bytes: 16 << 10},
+		Params: tally.Params{Category: MeterCategory, Quota: MeterMost, Threshold: 5 * MeterMost * 10000, Hex: 9, Bond: 1000000, Penalty: 500000,
+			Rules: (&MeterRules{Price: MeterPrice}).Encode()},
 		Economy:    tally.Economy{Reference: 5000, PriceUnit: MeterScale},
 		MaxState:   meterState,
 		ProofDelay: 2,
@@ -93,6 +132,7 @@ func (Meter) Spec() *service.Spec {
 			{Reason: MeterFast, Sentence: "The register moved further than a meter can in one epoch.", Try: "Read it out every epoch."},
 			{Reason: MeterOverstated, Sentence: "Witnesses saw less than the register claims.", Try: "Report what the register shows."},
 			{Reason: MeterEchoWrong, Sentence: "The echo is not that of the epoch's seed, or not the first.", Try: "Answer this epoch's challenge, once."},
+			{Reason: MeterAskStale, Sentence: "The ask's number is not above that of the newest one that counted.", Try: "Number asks upwards."},
 			{Reason: MeterBeyond, Sentence: "The receipt shows more units than the register.", Try: "Hand it in when the register has got there."},
 		},
 	}
@@ -105,21 +145,52 @@ func (Meter) Subject(e *evidence.Envelope) (types.Key, error) {
 	return m.Device, err
 }
 
-// MeterState is what Meter keeps of a device: the register, and quality in basis points.
-func MeterState(line []byte) (register uint64, quality types.Bp) {
+// MeterLine is what Meter keeps of a device.
+type MeterLine struct {
+	Register uint64
+	Quality  types.Bp
+	Number   uint64 // of the newest ask that counted
+	Least    uint64 // what the device sells for at least, per MeterScale
+	Sold     uint64 // ticks, ever, to orders
+}
+
+// ParseMeterLine reads a line; that of a new device is the default.
+func ParseMeterLine(line []byte) MeterLine {
 	if len(line) != meterState {
-		return 0, 5000
+		return MeterLine{Quality: 5000}
 	}
-	return binary.BigEndian.Uint64(line), types.Bp(binary.BigEndian.Uint32(line[8:]))
+	return MeterLine{
+		Register: binary.BigEndian.Uint64(line), Quality: types.Bp(binary.BigEndian.Uint32(line[8:])),
+		Number: binary.BigEndian.Uint64(line[12:]), Least: binary.BigEndian.Uint64(line[20:]), Sold: binary.BigEndian.Uint64(line[28:]),
+	}
+}
+
+// Encode returns the line as the tally keeps it.
+func (l MeterLine) Encode() []byte {
+	b := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, l.Register), uint32(l.Quality))
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, l.Number), l.Least), l.Sold)
+}
+
+// MeterState is what most want to know of a line: the register, and quality in basis points.
+func MeterState(line []byte) (register uint64, quality types.Bp) {
+	l := ParseMeterLine(line)
+	return l.Register, l.Quality
+}
+
+// MeterAsk returns an ask that says what a device sells for at least, per MeterScale.
+func MeterAsk(number, least uint64, until types.Epoch) receipt.Ask {
+	return receipt.Ask{Category: MeterCategory, Class: MeterTicks, Price: least, Terms: types.Encode(number), Until: until}
 }
 
 // Verify judges one device's epoch.
 func (Meter) Verify(in *service.Input) *service.Output {
-	register, quality := MeterState(in.State)
+	line := ParseMeterLine(in.State)
+	register, quality := line.Register, line.Quality
 	out := &service.Output{
 		Evidence: make([]service.Verdict, len(in.Evidence)),
 		Reports:  make([]service.Verdict, len(in.Reports)),
 		Receipts: make([]types.Reason, len(in.Receipts)),
+		Asks:     line.ask(in.Asks),
 	}
 	seen, panel := sighted(in, out)
 	start, echoed := register, false
@@ -149,12 +220,38 @@ func (Meter) Verify(in *service.Input) *service.Output {
 	}
 	ticks := register - start
 	out.Quality, out.Totals = quality, []uint64{1, ticks}
-	out.State = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, register), uint32(quality))
+	line.Register, line.Quality = register, quality
+	out.State = line.Encode()
 	if ticks > 0 {
 		out.Ordered = []tally.Ordered{{Class: MeterTicks, Units: types.U64(ticks)}}
-		out.Summary = binary.BigEndian.AppendUint64(nil, ticks)
+		out.Summary = append(binary.BigEndian.AppendUint64(nil, ticks), out.State...)
 	}
 	return out
+}
+
+// ask takes in asks with a number, of which the highest counts. Those without are for receipts.
+func (l *MeterLine) ask(asks []*receipt.Ask) []types.Reason {
+	verdicts := make([]types.Reason, len(asks))
+	newest, number := -1, l.Number
+	for i, a := range asks {
+		var n uint64
+		switch {
+		case len(a.Terms) == 0:
+		case types.Decode(a.Terms, &n) != nil:
+			verdicts[i] = types.BadEncoding
+		case n <= number:
+			verdicts[i] = MeterAskStale
+		default:
+			if newest >= 0 {
+				verdicts[newest] = MeterAskStale
+			}
+			newest, number = i, n
+		}
+	}
+	if newest >= 0 {
+		l.Number, l.Least = number, asks[newest].Price
+	}
+	return verdicts
 }
 
 // sighted returns the median of what witnesses saw, and whether there are enough of them. One author counts once.
@@ -201,28 +298,47 @@ func read(in *service.Input, e *evidence.Envelope, register *uint64, start, seen
 	return service.Verdict{}
 }
 
-// MeterSale is an output: ticks that a device sold to orders in one epoch.
+// MeterSale is an output: ticks that a device sold to orders in one epoch, and the digest of who bought, which is its detail.
 type MeterSale struct {
 	_      struct{} `cbor:",toarray"`
 	Device types.Key
 	Ticks  uint64
+	Buyers types.Hash // SHA-256 of the encoding of a list of MeterBuyer
 }
+
+// MeterBuyer is one order that bought from a device.
+type MeterBuyer struct {
+	_       struct{} `cbor:",toarray"`
+	Session tally.SessionKey
+	Ticks   uint64
+}
+
+// MeterSalePrefix is what the outputs of a device's sales start with.
+func MeterSalePrefix(device types.Key) []byte { return append([]byte{0x83, 0x58, 0x20}, device[:]...) }
 
 // Cross sells the epoch's ticks to orders, both sides in the order given.
 func (Meter) Cross(in *tally.CrossInput) *tally.CrossOutput {
 	out := &tally.CrossOutput{}
+	price := meterPrice(in.Params.Rules)
 	sold := make([]uint64, len(in.Summaries))
+	buyers := make([][]MeterBuyer, len(in.Summaries))
 	next := 0 // the first device that has something left
 	for _, o := range in.Orders {
-		if o.Order.Limit < MeterPrice {
+		if o.Order.Limit < price {
 			continue
 		}
-		want := uint64(o.Reserved) / MeterPrice * MeterScale // whole thousands, so that every fill is exact
+		session := tally.SessionKey{Payer: o.Order.Payer, ID: o.Order.Session}
+		want := uint64(o.Reserved) / price // whole thousands, so that every fill is exact
+		want = min(want, MeterMost) * MeterScale
 		if most, ok := o.Order.Most.Uint64(); ok {
 			want = min(want, most/MeterScale*MeterScale)
 		}
 		for want > 0 && next < len(in.Summaries) {
-			have := ticks(in.Summaries[next].Summary)/MeterScale*MeterScale - sold[next]
+			s := &in.Summaries[next]
+			have := uint64(0)
+			if ParseMeterLine(s.Summary[8:]).Least <= price {
+				have = ticks(s.Summary)/MeterScale*MeterScale - sold[next]
+			}
 			n := min(want, have)
 			if n == 0 {
 				next++
@@ -230,18 +346,23 @@ func (Meter) Cross(in *tally.CrossInput) *tally.CrossOutput {
 			}
 			sold[next] += n
 			want -= n
-			out.Fills = append(out.Fills, tally.Fill{
-				Session: tally.SessionKey{Payer: o.Order.Payer, ID: o.Order.Session}, Device: in.Summaries[next].Device.Key,
-				Units: types.U64(n), Amount: types.Credit(n / MeterScale * MeterPrice),
-			})
+			buyers[next] = append(buyers[next], MeterBuyer{Session: session, Ticks: n})
+			out.Fills = append(out.Fills, tally.Fill{Session: session, Device: s.Device.Key, Units: types.U64(n), Amount: types.Credit(n / MeterScale * price)})
 		}
 	}
 	out.Cells = count(in, sold)
 	for i, n := range sold {
-		if n > 0 {
-			out.Outputs = append(out.Outputs, tally.OutputData{Data: types.Encode(&MeterSale{Device: in.Summaries[i].Device.Key, Ticks: n})})
+		if n == 0 {
+			continue
 		}
+		s := &in.Summaries[i]
+		line := ParseMeterLine(s.Summary[8:])
+		line.Sold += n
+		out.States = append(out.States, tally.DeviceState{Device: s.Device.Key, State: line.Encode()})
+		detail := types.Encode(buyers[i])
+		out.Outputs = append(out.Outputs, tally.OutputData{Data: types.Encode(&MeterSale{Device: s.Device.Key, Ticks: n, Buyers: types.Sum(detail)}), Detail: detail})
 	}
+	slices.SortFunc(out.States, func(a, b tally.DeviceState) int { return bytes.Compare(a.Device[:], b.Device[:]) })
 	return out
 }
 

@@ -33,7 +33,8 @@ func drawMeter(t *rapid.T) *service.Input {
 		Device: &tally.Device{Key: key.Public(), Cell: types.Cell(rapid.Uint64Max(3).Draw(t, "cell"))},
 	}
 	if rapid.Bool().Draw(t, "known") {
-		in.State = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, register), rapid.Uint32Max(10000).Draw(t, "quality"))
+		in.State = MeterLine{Register: register, Quality: types.Bp(rapid.Uint32Max(10000).Draw(t, "quality")), Number: rapid.Uint64Max(5).Draw(t, "number"),
+			Least: rapid.Uint64Max(2*MeterPrice).Draw(t, "least"), Sold: rapid.Uint64Max(register).Draw(t, "sold")}.Encode()
 	} else {
 		register = 0
 	}
@@ -54,6 +55,13 @@ func drawMeter(t *rapid.T) *service.Input {
 		units := register + rapid.Uint64Max(1000).Draw(t, "units")
 		in.Receipts = append(in.Receipts, &tally.ReceiptItem{Receipt: &receipt.Receipt{Units: types.U64(units)}, Class: MeterTicks, Price: 1})
 	}
+	for range rapid.IntRange(0, 3).Draw(t, "asks") {
+		a := MeterAsk(rapid.Uint64Max(9).Draw(t, "number"), rapid.Uint64Max(2*MeterPrice).Draw(t, "price"), 100)
+		if rapid.Bool().Draw(t, "bare") {
+			a.Terms = nil
+		}
+		in.Asks = append(in.Asks, &a)
+	}
 	return in
 }
 
@@ -64,7 +72,7 @@ func TestMeterRules(t *testing.T) {
 	in := &service.Input{
 		Chain: "cairn-test-1", Epoch: 5, Seed: types.Hash{9}, Challenged: true, Params: Meter{}.Spec().Params,
 		Device: &tally.Device{Key: key.Public(), Cell: 3},
-		State:  binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, 1000), 5000),
+		State:  MeterLine{Register: 1000, Quality: 5000, Number: 3, Least: 7, Sold: 2}.Encode(),
 	}
 	reading := func(register uint64) *evidence.Envelope {
 		return say(in, key, MeterReading, 1, (&MeterRegister{Device: key.Public(), Register: register}).Encode())
@@ -79,14 +87,19 @@ func TestMeterRules(t *testing.T) {
 	in.Receipts = []*tally.ReceiptItem{
 		{Receipt: &receipt.Receipt{Units: types.U64(3500)}}, {Receipt: &receipt.Receipt{Units: types.U64(3501)}},
 	}
+	for _, a := range []receipt.Ask{MeterAsk(3, 1, 9), MeterAsk(5, 20, 9), MeterAsk(9, 30, 9), MeterAsk(8, 40, 9), {Price: 50}, {Terms: []byte{0xff}}} {
+		in.Asks = append(in.Asks, &a)
+	}
+	line := MeterLine{Register: 3500, Quality: 5500, Number: 9, Least: 30, Sold: 2}.Encode()
 	want := &service.Output{
+		Asks:     []types.Reason{MeterAskStale, MeterAskStale, "", MeterAskStale, "", types.BadEncoding},
 		Evidence: []service.Verdict{{Reason: MeterFalls}, {Reason: MeterFast}, {}, {Reason: MeterEchoWrong}, {}, {Reason: MeterEchoWrong}, {Reason: types.UnknownAuthor}},
 		Receipts: []types.Reason{"", MeterBeyond},
 		Ordered:  []tally.Ordered{{Class: MeterTicks, Units: types.U64(2500)}},
 		Quality:  5500,
 		Totals:   []uint64{1, 2500},
-		Summary:  binary.BigEndian.AppendUint64(nil, 2500),
-		State:    binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, 3500), 5500),
+		Summary:  append(binary.BigEndian.AppendUint64(nil, 2500), line...),
+		State:    line,
 	}
 	if diff := cmp.Diff(want, Meter{}.Verify(in), compare, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -114,11 +127,15 @@ func TestMeterCross(t *testing.T) {
 			Reserved: reserved,
 		}
 	}
-	device := func(n byte, cell types.Cell, ticks uint64) tally.Summary {
-		return tally.Summary{Device: &tally.Device{Key: types.Key{n}, Cell: cell}, Summary: binary.BigEndian.AppendUint64(nil, ticks)}
+	line := func(least, sold uint64) MeterLine {
+		return MeterLine{Register: 9000, Quality: 5500, Number: 1, Least: least, Sold: sold}
+	}
+	device := func(n byte, cell types.Cell, ticks, least uint64) tally.Summary {
+		return tally.Summary{Device: &tally.Device{Key: types.Key{n}, Cell: cell},
+			Summary: append(binary.BigEndian.AppendUint64(nil, ticks), line(least, 100).Encode()...)}
 	}
 	in := &tally.CrossInput{
-		Summaries: []tally.Summary{device(1, 7, 2500), device(2, 7, 999), device(3, 8, 4000)},
+		Summaries: []tally.Summary{device(1, 7, 2500, 0), device(2, 7, 999, 0), device(4, 7, 5000, MeterPrice+1), device(3, 8, 4000, MeterPrice)},
 		Orders: []*tally.LiveOrder{
 			order(1, 16000, MeterPrice, 1<<40),   // 3,000 ticks, and 1,000 micro-credits left over
 			order(2, 1<<40, MeterPrice-1, 1<<40), // does not pay enough
@@ -139,10 +156,38 @@ func TestMeterCross(t *testing.T) {
 		Cells: []tally.CellState{
 			{Cell: 7, State: binary.BigEndian.AppendUint64(nil, 2000)}, {Cell: 8, State: binary.BigEndian.AppendUint64(nil, 4050)},
 		},
-		Outputs: []tally.OutputData{{Data: types.Encode(&MeterSale{Device: types.Key{1}, Ticks: 2000})}, {Data: types.Encode(&MeterSale{Device: types.Key{3}, Ticks: 4000})}},
+		States: []tally.DeviceState{
+			{Device: types.Key{1}, State: line(0, 2100).Encode()}, {Device: types.Key{3}, State: line(MeterPrice, 4100).Encode()},
+		},
 	}
-	if diff := cmp.Diff(want, Meter{}.Cross(in), compare); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	for _, sale := range []struct {
+		device byte
+		buyers []tally.Fill
+	}{{1, want.Fills[:1]}, {3, want.Fills[1:]}} {
+		var ticks uint64
+		var buyers []MeterBuyer
+		for _, f := range sale.buyers {
+			ticks += f.Units.Lo
+			buyers = append(buyers, MeterBuyer{Session: f.Session, Ticks: f.Units.Lo})
+		}
+		detail := types.Encode(buyers)
+		want.Outputs = append(want.Outputs, tally.OutputData{
+			Data: types.Encode(&MeterSale{Device: types.Key{sale.device}, Ticks: ticks, Buyers: types.Sum(detail)}), Detail: detail,
+		})
+	}
+	for _, broken := range [][]byte{nil, {0xff}, (&MeterRules{}).Encode()} {
+		in.Params.Rules = broken
+		if diff := cmp.Diff(want, Meter{}.Cross(in), compare); diff != "" {
+			t.Errorf("rules %x (-want +got):\n%s", broken, diff)
+		}
+		if err := (Meter{}).CheckRules(broken); (err == nil) != (broken == nil) {
+			t.Errorf("rules %x are checked: %v", broken, err)
+		}
+	}
+	in.Params.Rules = (&MeterRules{Price: MeterPrice - 1}).Encode() // cheaper than one device sells for, and cheap enough for order 2
+	out := Meter{}.Cross(in)
+	if n := len(out.Outputs); n != 1 || len(out.Fills) != 1 || out.Fills[0].Amount != 2*(MeterPrice-1) {
+		t.Errorf("cheaper rules: %+v", out)
 	}
 }
 
@@ -167,16 +212,29 @@ func (b *bench) Submit(_ context.Context, kind evidence.Kind, body []byte) error
 	return nil
 }
 
+func (b *bench) Offer(_ context.Context, a receipt.Ask) (*receipt.SignedAsk, error) {
+	return &receipt.SignedAsk{Ask: a}, nil
+}
+
+func (b *bench) SubmitAsk(_ context.Context, a *receipt.SignedAsk) error {
+	var n uint64
+	err := types.Decode(a.Ask.Terms, &n)
+	b.got = append(b.got, "ask "+types.U64(n).String()+" for "+types.U64(a.Ask.Price).String())
+	return err
+}
+
 func TestMeterProvider(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		b := &bench{key: meterKey(1).Public(), notices: make(chan role.Notice, 1)}
 		done := make(chan error, 1)
-		go func() { done <- MeterProvider{Step: 7}.Run(ctx, b) }()
-		line := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, 100), 5000)
+		go func() { done <- MeterProvider{Step: 7, Least: 30}.Run(ctx, b) }()
+		line := MeterLine{Register: 100, Quality: 5000, Number: 4, Least: 20}.Encode()
+		told := MeterLine{Register: 100, Quality: 5000, Number: 5, Least: 30}.Encode()
 		for _, n := range []role.Notice{
 			{Epoch: 4}, {Epoch: 4, Seed: types.Hash{1}, Challenged: true}, {Epoch: 4, Seed: types.Hash{1}, Challenged: true},
-			{Epoch: 5, Seed: types.Hash{2}, Line: line}, {Epoch: 6, Seed: types.Hash{3}, Challenged: true, Line: line},
+			{Epoch: 5, Seed: types.Hash{2}, Tallied: 4, Line: line}, {Epoch: 6, Seed: types.Hash{3}, Tallied: 4, Challenged: true, Line: line},
+			{Epoch: 7, Tallied: 6, Line: told},
 		} {
 			b.notices <- n
 			synctest.Wait()
@@ -185,7 +243,7 @@ func TestMeterProvider(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if diff := cmp.Diff([]string{"read 7", "echo", "read 107", "read 107", "echo"}, b.got); diff != "" {
+		if diff := cmp.Diff([]string{"read 7", "ask 1 for 30", "echo", "read 107", "ask 5 for 30", "read 107", "echo", "read 107"}, b.got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})

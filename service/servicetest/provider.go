@@ -14,6 +14,8 @@ type MeterProvider struct {
 	Step uint64 // ticks per epoch
 	// Lie is added to the register when it is read out: what witnesses will not see.
 	Lie uint64
+	// Least, if it is not 0, is what the device sells for at least, per MeterScale: it says so by an ask, until its line shows it.
+	Least uint64
 }
 
 var _ role.Provider = MeterProvider{}
@@ -23,7 +25,7 @@ func (MeterProvider) Category() types.Category { return MeterCategory }
 
 // Run provides ticks until ctx ends.
 func (p MeterProvider) Run(ctx context.Context, host role.Host) error {
-	var read, echoed types.Epoch
+	var read, echoed, asked types.Epoch
 	notices := host.Notices(ctx)
 	for {
 		var n role.Notice
@@ -43,6 +45,12 @@ func (p MeterProvider) Run(ctx context.Context, host role.Host) error {
 			}
 			read = n.Epoch
 		}
+		if line := ParseMeterLine(n.Line); p.Least != 0 && line.Least != p.Least && (asked == 0 || n.Tallied >= asked) {
+			if err := p.ask(ctx, host, line.Number+1, n.Epoch); err != nil {
+				return fmt.Errorf("meter: ask in epoch %d: %w", n.Epoch, err)
+			}
+			asked = n.Epoch
+		}
 		if n.Epoch > echoed && n.Challenged && !n.Seed.IsZero() {
 			if err := host.Submit(ctx, MeterEcho, MeterChallenge(n.Seed, host.Key())); err != nil {
 				return fmt.Errorf("meter: echo epoch %d: %w", n.Epoch, err)
@@ -50,4 +58,12 @@ func (p MeterProvider) Run(ctx context.Context, host role.Host) error {
 			echoed = n.Epoch
 		}
 	}
+}
+
+func (p MeterProvider) ask(ctx context.Context, host role.Host, number uint64, now types.Epoch) error {
+	signed, err := host.Offer(ctx, MeterAsk(number, p.Least, now+100))
+	if err != nil {
+		return err
+	}
+	return host.SubmitAsk(ctx, signed)
 }

@@ -91,8 +91,10 @@ func TestMeterRegion(t *testing.T) {
 	if got := state.Line(honest.Public()).Paid(); got != 10000 {
 		t.Errorf("the honest one was paid %d, want 10,000", got)
 	}
-	want := types.Encode(&MeterSale{Device: honest.Public(), Ticks: 2000})
-	if len(result.Outputs) != 1 || !slices.Equal(result.Outputs[0].Data, want) {
+	detail := types.Encode([]MeterBuyer{{Session: tally.SessionKey{Payer: payer.Public(), ID: order.Session}, Ticks: 2000}})
+	want := types.Encode(&MeterSale{Device: honest.Public(), Ticks: 2000, Buyers: types.Sum(detail)})
+	if len(result.Outputs) != 1 || !slices.Equal(result.Outputs[0].Data, want) ||
+		!slices.Equal(result.Outputs[0].Detail, detail) || !slices.Equal(want[:35], MeterSalePrefix(honest.Public())) {
 		t.Errorf("outputs: %+v", result.Outputs)
 	}
 	totals := header.Totals

@@ -10,7 +10,7 @@
 //	}
 //
 // Meter is a category of fifty lines of rules that uses every ability a category has: challenges, receipts, network-ordered work
-// that earns emission, witnesses, a Cross with orders, cells and outputs, and proofs of misconduct. Networks, verifiers and chains
+// that earns emission, witnesses, rules and asks of its own, a Cross with orders, cells, lines and outputs, and proofs of misconduct. Networks, verifiers and chains
 // are tested with it, so that they need not know a real one.
 package servicetest
 
