@@ -110,11 +110,15 @@ func (c *crossing) compare(m *member, part *segment) {
 	}
 	day, base, ok := c.neighbours(m, part)
 	s.PeerDay = clip(day)
-	if !ok || base == 0 || s.Base == 0 || !c.rules.on(rulePeers) {
+	own := uint64(s.Base)
+	if own == 0 {
+		own = t.NewBase // else who declares its site anew all the time would never be held against anybody
+	}
+	if !ok || base == 0 || own == 0 || !c.rules.on(rulePeers) {
 		return
 	}
-	likely := base * uint64(s.Base) / econ.Bps // below 2¹⁶ · 2¹⁶
-	if c.rules.on(ruleAhead) {
+	likely := base * own / econ.Bps // below 2¹⁶ · 2¹⁶
+	if s.Base > 0 && c.rules.on(ruleAhead) {
 		s.runAhead(likely, part.pv, t)
 	}
 	usual := likely * t.PeerShare / econ.Bps

@@ -172,6 +172,7 @@ func TestLongestLine(t *testing.T) {
 		Offers: [2]Offer{{1<<64 - 1, 1<<16 - 1, 1<<64 - 1}, {1<<64 - 1, 1<<16 - 1, 1<<64 - 1}},
 		Done:   u63, K: 1 << 55, Boot: 1<<32 - 1, Present: 1<<Registers - 1, V: maxVirtual,
 		Stored: MaxStorage * 10_000, Peak: 10_000, PeerEnvelope: 10_000, Commissioned: 255, Ratios: make([]uint16, maxRatios), Base: 1<<16 - 1,
+		FirstBase: 1<<16 - 1, Ahead: 1<<16 - 1, AheadNow: 1<<16 - 1,
 		Day: 1<<32 - 1, Records: dayRecords, PV: maxVirtual, Excess: maxVirtual, Cut: maxVirtual, Over: true, PeerDay: 1<<16 - 1, Bright: true,
 		Sold: maxVirtual, Battery: maxVirtual, Alarms: 1<<window - 1, Frozen: 1<<32 - 1, FrozeOn: 1<<32 - 1, FrozeFor: 255,
 	}
@@ -258,5 +259,28 @@ func BenchmarkZones(b *testing.B) {
 	}
 	for b.Loop() {
 		w.rules.Cross(in)
+	}
+}
+
+// TestForeverNew: who declares its site anew all the time is never commissioned and has no base of its own. It is held against its
+// neighbours all the same.
+func TestForeverNew(t *testing.T) {
+	v := newVillage(t, 0, solar("cheat"))
+	v.settle()
+	before := v.cheat.gained()
+	v.cloud = 30
+	claimed := uint64(0)
+	for i := range 4 {
+		v.cheat.site.Altitude = uint8(5 + i%2)
+		v.cheat.submit(KindSite, v.cheat.site.Encode())
+		v.days(3, func(k uint64) flows { f := v.cheat.sunny(k, 0); claimed += f.exp; return f })
+	}
+	v.days(1, func(uint64) flows { return flows{} })
+	s := v.cheat.state()
+	if s.Base != 0 {
+		t.Fatal("it has a base")
+	}
+	if got := (v.cheat.gained() - before) * 100 / claimed; got > 60 {
+		t.Errorf("%d %% of %d Wh pay: %+v", got, claimed, s.Sums)
 	}
 }
