@@ -2,7 +2,10 @@ package client_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	abci "github.com/cometbft/cometbft/abci/types"
@@ -14,10 +17,12 @@ import (
 	"github.com/cosmos/cosmos-sdk/x/authz"
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 	"github.com/google/go-cmp/cmp"
+	gwruntime "github.com/grpc-ecosystem/grpc-gateway/runtime"
 
 	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/client"
 	"github.com/cairn-network/cairn/chain/refusal"
+	"github.com/cairn-network/cairn/chain/x/certificate"
 	certificatetypes "github.com/cairn-network/cairn/chain/x/certificate/types"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/lot"
@@ -232,5 +237,74 @@ func TestCertificateExport(t *testing.T) {
 		if diff := cmp.Diff(see(t.Context(), m.real), see(t.Context(), other)); diff != "" {
 			t.Fatalf("after %T (- first, + from its export):\n%s", msg, diff)
 		}
+	}
+}
+
+// TestCertificateREST reads through the REST interface what a program without any of this project's code would.
+func TestCertificateREST(t *testing.T) {
+	m := newMarket(t)
+	m.issue(t)
+	mux := gwruntime.NewServeMux()
+	certificate.AppModuleBasic{}.RegisterGRPCGatewayRoutes(m.real.Context(), mux)
+	door := httptest.NewServer(mux)
+	t.Cleanup(door.Close)
+	get := func(path string, want int) map[string]any {
+		t.Helper()
+		res, err := http.Get(door.URL + "/cairn/certificate/v1/" + path)
+		m.must(err)
+		defer res.Body.Close()
+		var body map[string]any
+		m.must(json.NewDecoder(res.Body).Decode(&body))
+		if res.StatusCode != want {
+			t.Fatalf("%s: %s: %v", path, res.Status, body)
+		}
+		return body
+	}
+	one := get("certificates/"+m.id.String(), http.StatusOK)["certificate"].(map[string]any)
+	if one["id"] != m.id.String() || one["to_wh"] != "400" || one["state"] != "STATE_ACTIVE" || one["owner"] != m.seller.String() {
+		t.Errorf("%v", one)
+	}
+	for _, path := range []string{
+		"owners/" + m.seller.String() + "/certificates", "owners/" + m.seller.String() + "/certificates?state=1",
+		"devices/" + m.id.Device.String() + "/certificates?pagination.limit=1",
+	} {
+		if list := get(path, http.StatusOK)["certificates"].([]any); len(list) != 1 || list[0].(map[string]any)["id"] != m.id.String() {
+			t.Errorf("%s: %v", path, list)
+		}
+	}
+	if mark := get("devices/"+m.id.Device.String()+"/mark", http.StatusOK); mark["wh"] != "400" {
+		t.Errorf("%v", mark)
+	}
+	if total := get("totals", http.StatusOK); total["issued"] != "400" || total["active"] != "400" || total["retired"] != "0" {
+		t.Errorf("%v", total)
+	}
+	get("certificates/"+m.id.Device.String()+"/7", http.StatusNotFound)
+	get("certificates/nobody/7", http.StatusBadRequest)
+}
+
+// TestCertificateCost: the largest sheet there can be fits many times into a block, and its certificates cost the same each.
+func TestCertificateCost(t *testing.T) {
+	m := newMarket(t)
+	cost := func(lots lot.Lots) (gas, certificates uint64) {
+		outputs := []tally.OutputLeaf{ledgertest.Output(ledgertest.Sheet(m.id.Device, lots))}
+		e := m.books.Last + 1
+		e = max(e, types.Epoch((m.chain.Height()-1)/m.blocks)+1) // those between were skipped
+		m.books.Outputs = outputs
+		m.commit(e)
+		m.must(m.chain.AdvanceTo((uint64(e)+2)*m.blocks + 1))
+		r, err := m.real.Submit(t.Context(), m.seller, ledgertest.IssueMsg(e, outputs, 0, lots))
+		m.must(err)
+		return r.Gas, uint64(len(lots.Runs()))
+	}
+	one, _ := cost(ledgertest.Lots(4*490_000, 1_000, 1))
+	var many lot.Lots
+	for i := range uint64(lot.MaxLots) { // none touches the one before
+		many = append(many, lot.Lot{K: 4*490_096 + i, From: 1<<40 + 200*i, To: 1<<40 + 200*i + 100})
+	}
+	all, n := cost(many)
+	each := (all - one) / (n - 1)
+	t.Logf("one certificate %d gas, %d of them %d, each %d", one, n, all, each)
+	if n != lot.MaxLots || each > one || all*10 > app.MaxBlockGas {
+		t.Errorf("one certificate takes %d gas, %d take %d", one, n, all)
 	}
 }
