@@ -92,7 +92,8 @@ func (c *crossing) gather() {
 	}
 }
 
-// claim gives each meter to the device that named it first; of one epoch, to the lowest key.
+// claim gives each meter to the device that named it first. Of one epoch, the lot decides: a key that is low enough to win for every meter
+// can be made beforehand, one that wins for a meter not before its name is known.
 func (c *crossing) claim() {
 	type claim struct {
 		m     *member
@@ -111,7 +112,7 @@ func (c *crossing) claim() {
 	}
 	each(func(meter types.Hash, mine claim) {
 		old, ok := first[meter]
-		if !ok || cmp.Or(cmp.Compare(mine.since, old.since), bytes.Compare(mine.m.device.Key[:], old.m.device.Key[:])) < 0 {
+		if !ok || cmp.Or(cmp.Compare(mine.since, old.since), draw(meter, mine.m, old.m)) < 0 {
 			first[meter] = mine
 		}
 	})
@@ -126,6 +127,12 @@ func (c *crossing) claim() {
 			mine.m.state.Taken = true
 		}
 	})
+}
+
+// draw compares two devices that named a meter in one epoch.
+func draw(meter types.Hash, a, b *member) int {
+	x, y := types.Sum(meter[:], a.device.Key[:]), types.Sum(meter[:], b.device.Key[:])
+	return bytes.Compare(x[:], y[:])
 }
 
 // rank puts the devices that can be held up to into their neighbourhoods.

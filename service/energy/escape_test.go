@@ -1,6 +1,7 @@
 package energy
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -282,5 +283,30 @@ func TestForeverNew(t *testing.T) {
 	}
 	if got := (v.cheat.gained() - before) * 100 / claimed; got > 60 {
 		t.Errorf("%d %% of %d Wh pay: %+v", got, claimed, s.Sums)
+	}
+}
+
+// TestLowKeyWinsNothing: who reads the names of meters off the bus, and names them in the same epoch, has no advantage of a low key.
+func TestLowKeyWinsNothing(t *testing.T) {
+	w := newWorld(t)
+	lowest, thief := types.Key{8}, w.device("thief", solar("thief"))
+	for i := 0; bytes.Compare(thief.reg.Key[:], lowest[:]) > 0; i++ {
+		thief.key = key(fmt.Sprint("thief ", i))
+		thief.reg.Key = thief.key.Public()
+	}
+	thief.evidence = nil
+	won := 0
+	for i := range 40 {
+		w.devices = []*device{thief}
+		thief.line = nil
+		honest := w.device(fmt.Sprint("honest ", i), solar(fmt.Sprint("honest ", i)))
+		thief.submit(KindSite, honest.site.Encode())
+		w.step()
+		if !thief.state().Taken {
+			won++
+		}
+	}
+	if won == 0 || won > 32 {
+		t.Errorf("a low key won %d of 40 meters", won)
 	}
 }
