@@ -310,3 +310,12 @@ func TestLowKeyWinsNothing(t *testing.T) {
 		t.Errorf("a low key won %d of 40 meters", won)
 	}
 }
+
+// TestBeneficiarySeen: an order names nobody that a terminal would not show as it is, as a certificate does not.
+func TestBeneficiarySeen(t *testing.T) {
+	for name, good := range map[string]bool{"Bakery": true, "Bäckerei 7": true, "\x1b[2J": false, "a\u202eb": false, "a\u200bb": false} {
+		if _, err := DecodeSelector((&Selector{Beneficiary: name}).Encode()); (err == nil) != good {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

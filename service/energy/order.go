@@ -3,6 +3,7 @@ package energy
 import (
 	"fmt"
 
+	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -18,11 +19,11 @@ type Selector struct {
 	Zone        types.Cell // of resolution 3; 0 is any, for certificates
 	Meter       types.Key  // the device that consumes; its owner must have granted the payer's key. Zero for certificates without one
 	Technology  Technology // 0 is any
-	Beneficiary string     // for whom what is bought is retired; "" is the payer. At most MaxBeneficiary bytes of UTF-8
+	Beneficiary string     // for whom what is bought is retired; "" is the payer. A name as lot.CheckBeneficiary takes it
 }
 
 // MaxBeneficiary bounds a beneficiary's name, in bytes.
-const MaxBeneficiary = 128
+const MaxBeneficiary = lot.MaxBeneficiary
 
 const maxSelector = 256
 
@@ -35,8 +36,11 @@ func DecodeSelector(raw []byte) (*Selector, error) {
 	if err := types.DecodeLimit(raw, s, maxSelector); err != nil {
 		return nil, fmt.Errorf("energy: selector: %w", err)
 	}
-	if s.Zone != 0 && (!s.Zone.Valid() || s.Zone.Resolution() != 3) || s.Technology > Solar || len(s.Beneficiary) > MaxBeneficiary {
-		return nil, types.Refuse(OrderTerms, "energy: selector: zone %v, %v, a beneficiary of %d bytes", s.Zone, s.Technology, len(s.Beneficiary))
+	if s.Zone != 0 && (!s.Zone.Valid() || s.Zone.Resolution() != 3) || s.Technology > Solar {
+		return nil, types.Refuse(OrderTerms, "energy: selector: zone %v, %v", s.Zone, s.Technology)
+	}
+	if err := lot.CheckBeneficiary(s.Beneficiary); err != nil {
+		return nil, types.Refuse(OrderTerms, "energy: selector: %v", err)
 	}
 	return s, nil
 }
