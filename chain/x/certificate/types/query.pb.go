@@ -209,7 +209,7 @@ func (m *QueryCertificateResponse) GetCertificate() Certificate {
 
 type QueryByOwnerRequest struct {
 	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
-	// STATE_RETIRED: only those; STATE_ACTIVE: only those that are not retired, with their state; otherwise all.
+	// STATE_RETIRED: only those; STATE_ACTIVE: only those that are not retired, with their state; otherwise all. In a REST query: 2 and 1.
 	State      State              `protobuf:"varint,2,opt,name=state,proto3,enum=cairn.certificate.v1.State" json:"state,omitempty"`
 	Pagination *query.PageRequest `protobuf:"bytes,3,opt,name=pagination,proto3" json:"pagination,omitempty"`
 }
