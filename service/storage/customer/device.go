@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -69,6 +70,10 @@ func (d *device) do(ctx context.Context, method, path string, body []byte) (*htt
 	}
 	res, err := d.http.Do(req)
 	if err != nil {
+		var of *url.Error // its long URL says nothing to whoever reads this
+		if errors.As(err, &of) {
+			err = of.Err
+		}
 		return nil, fmt.Errorf("device %v at %s: %w", d.key, d.address, err)
 	}
 	if res.StatusCode < 300 {

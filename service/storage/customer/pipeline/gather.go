@@ -19,7 +19,7 @@ type LostError struct {
 	Index int       // of the segment in the object
 	ID    SegmentID // of the segment
 	Need  int       // k
-	Found int       // shards that could be read
+	Found int       // shards that had been read when it was given up: others may be there too
 	Slots []int     // the slots that could not, ascending
 	Errs  []error   // why, by position in Slots
 }
@@ -27,7 +27,7 @@ type LostError struct {
 // Error names the slots and says why each could not be read.
 func (e *LostError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "pipeline: segment %d (%s): %d shards of the %d needed", e.Index, e.ID, e.Found, e.Need)
+	fmt.Fprintf(&b, "pipeline: segment %d (%s): %d shards are needed, and %d cannot be read", e.Index, e.ID, e.Need, len(e.Slots))
 	for i, slot := range e.Slots {
 		fmt.Fprintf(&b, "; slot %d: %v", slot, e.Errs[i])
 	}

@@ -234,7 +234,7 @@ func TestTooManyLost(t *testing.T) {
 	if diff := cmp.Diff([]int{0, 2, 3, 5, 7}, lost.Slots); diff != "" || lost.Index != 0 || lost.ID != m.Segments[0].ID {
 		t.Errorf("%v: %s", err, diff)
 	}
-	if !errors.Is(err, errDown) || !strings.Contains(err.Error(), "slot 5: connection refused") {
+	if !errors.Is(err, errDown) || !strings.Contains(err.Error(), "4 shards are needed, and 5 cannot be read") || !strings.Contains(err.Error(), "slot 5: connection refused") {
 		t.Errorf("the cause is missing: %v", err)
 	}
 	err = c.Rebuild(t.Context(), m, 1, []int{6}, d, func(int, []byte) error { t.Error("stored"); return nil })
