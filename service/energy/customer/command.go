@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/energy/customer/fraud"
 	"github.com/cairn-network/cairn/service/role/command"
 )
 
@@ -31,6 +32,7 @@ func (c *Customer) Command(shell command.Shell) *cobra.Command {
 		Example: "  cairn energy order --rule certificate --limit 20 --wh 5000 --cap 2\n  cairn energy fills\n  cairn energy certificate issue --all",
 	}
 	noun.AddCommand(v.order(), v.fills(), v.statement(), v.price(), v.score(), v.certificate(), v.bound())
+	noun.AddCommand(fraud.Commands(shell)...)
 	return noun
 }
 

@@ -1,0 +1,154 @@
+package fraud
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/role/command"
+)
+
+// Commands returns the verbs fraud and plot.
+func Commands(shell command.Shell) []*cobra.Command {
+	table := &cobra.Command{
+		Use: "fraud", Short: "Measure on recorded homes what the rules catch of those who cheat", Args: command.Exactly(shell),
+		Long: `fraud reads home_1.csv, home_2.csv … of a folder, lets each home cheat in turn in seven ways, and counts how often Cairn's rule and
+three simpler ones notice within a day and within a week, and what they cost those who are honest.`,
+		Example: "  cairn energy fraud --data homes\n  cairn energy fraud --data homes --lat 34.09 --lon -117.44 --alt 400 --utc-offset -8 --json",
+		RunE:    func(c *cobra.Command, _ []string) error { return runTable(shell, c) },
+	}
+	plot := &cobra.Command{
+		Use: "plot", Short: "Draw an honest and a tampered week of a recorded home with the bound", Args: command.Exactly(shell),
+		Example: "  cairn energy plot --data homes --home 1 --attack x1.5 --out week.svg",
+		RunE:    func(c *cobra.Command, _ []string) error { return runPlot(shell, c) },
+	}
+	for _, c := range []*cobra.Command{table, plot} {
+		d := DefaultConfig("")
+		f := c.Flags()
+		f.String("data", "", "folder of recorded homes")
+		f.Float64("lat", d.Latitude, "latitude, in degrees")
+		f.Float64("lon", d.Longitude, "longitude, in degrees, east is positive")
+		f.Int("alt", d.Altitude, "altitude, in metres")
+		f.Float64("utc-offset", d.Offset, "hours that the recorder's clock is ahead of UTC in winter")
+		f.Int("year", 0, "year of the first row (default the first from 2016 on with the recording's weekdays)")
+		f.Float64Slice("kwp", d.KWp, "kW of panels of each home, the last for all further ones")
+		if err := c.MarkFlagRequired("data"); err != nil {
+			panic(err)
+		}
+		f.Bool("json", false, "print JSON")
+	}
+	plot.Flags().Int("home", 1, "number of the home")
+	plot.Flags().String("attack", "x1.5", "how it cheats: "+names(Attacks))
+	plot.Flags().Int("day", 0, "day on which the week begins, from the first that counts (default one in the middle of the recording)")
+	plot.Flags().String("out", "week.svg", "file to write")
+	return []*cobra.Command{table, plot}
+}
+
+func names(list []Attack) string {
+	var out []string
+	for _, a := range list {
+		out = append(out, string(a))
+	}
+	return strings.Join(out, ", ")
+}
+
+// recording reads what the flags name.
+func recording(c *cobra.Command) (*Recording, error) {
+	f := c.Flags()
+	var cfg Config
+	cfg.Dir, _ = f.GetString("data")
+	cfg.Latitude, _ = f.GetFloat64("lat")
+	cfg.Longitude, _ = f.GetFloat64("lon")
+	cfg.Altitude, _ = f.GetInt("alt")
+	cfg.Offset, _ = f.GetFloat64("utc-offset")
+	cfg.Year, _ = f.GetInt("year")
+	cfg.KWp, _ = f.GetFloat64Slice("kwp")
+	return Read(cfg)
+}
+
+func runTable(shell command.Shell, c *cobra.Command) error {
+	r, err := recording(c)
+	if err != nil {
+		return shell.Advise(fmt.Errorf("energy fraud: %w", err), "Name a folder with home_1.csv and so on, and where it was recorded.")
+	}
+	fmt.Fprintf(c.ErrOrStderr(), "%d homes, %d days, %s\n", len(r.Homes), len(r.Homes[0].PV)/perDay, r.Clock)
+	s, err := Run(c.Context(), r, Options{Rules: energy.New(), Progress: func(done, of int) {
+		fmt.Fprintf(c.ErrOrStderr(), "\r%d of %d", done, of)
+		if done == of {
+			fmt.Fprintln(c.ErrOrStderr())
+		}
+	}})
+	if err != nil {
+		return fmt.Errorf("energy fraud: %w", err)
+	}
+	return shell.Print(c, s.Rows, s.print)
+}
+
+// print writes the study for people: all homes together, then what each lost that was honest.
+func (s *Study) print(w io.Writer) {
+	head := []string{"RULE", "DAYS"}
+	for _, a := range Attacks {
+		head = append(head, strings.ToUpper(string(a)))
+	}
+	head = append(head, "HONEST DAYS FLAGGED", "WITHHELD")
+	var table [][]string
+	for _, rule := range Rules {
+		for _, days := range []int{windowShort, windowLong} {
+			row := []string{string(rule), fmt.Sprint(days)}
+			var flagged, withheld float64
+			for _, a := range Attacks {
+				sum, n := 0.0, 0
+				for _, r := range s.Rows {
+					if r.Rule == rule && r.Days == days && r.Attack == a {
+						sum, n = sum+r.Caught, n+1
+						flagged += r.HonestFlagged
+						withheld += r.WithheldBp
+					}
+				}
+				row = append(row, fmt.Sprintf("%.1f %%", 100*sum/float64(max(n, 1))))
+			}
+			n := float64(len(s.Rows)) / float64(2*len(Rules))
+			table = append(table, append(row, fmt.Sprintf("%.2f %%", 100*flagged/n), fmt.Sprintf("%.2f %%", withheld/n/100)))
+		}
+	}
+	command.Table(w, head, table)
+	fmt.Fprintln(w)
+	var homes [][]string
+	for _, h := range s.Honest {
+		homes = append(homes, []string{
+			fmt.Sprint(h.Home), fmt.Sprint(h.Days), fmt.Sprint(len(h.Alarms)), fmt.Sprint(h.Freezes),
+			fmt.Sprint(h.Exported), fmt.Sprint(h.Withheld),
+		})
+	}
+	command.Table(w, []string{"HONEST HOME", "DAYS", "ALARMS", "FREEZES", "EXPORTED WH", "WITHHELD WH"}, homes)
+}
+
+func runPlot(shell command.Shell, c *cobra.Command) error {
+	f := c.Flags()
+	home, _ := f.GetInt("home")
+	attack, _ := f.GetString("attack")
+	day, _ := f.GetInt("day")
+	out, _ := f.GetString("out")
+	if !slices.Contains(Attacks, Attack(attack)) {
+		return shell.Usage(c, fmt.Errorf("%s: no attack %q: want one of %s", c.CommandPath(), attack, names(Attacks)))
+	}
+	r, err := recording(c)
+	if err != nil {
+		return shell.Advise(fmt.Errorf("energy plot: %w", err), "Name a folder with home_1.csv and so on, and where it was recorded.")
+	}
+	week, err := r.Week(c.Context(), energy.New(), home, Attack(attack), day)
+	if err != nil {
+		return fmt.Errorf("energy plot: %w", err)
+	}
+	if err := os.WriteFile(out, week.SVG(), 0o644); err != nil {
+		return fmt.Errorf("energy plot: %w", err)
+	}
+	return shell.Print(c, map[string]any{"file": out, "home": home, "attack": attack, "caught_on_day": week.Caught}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s: home %d, caught on day %d of 7 (0: not at all)\n", out, home, week.Caught)
+	})
+}
