@@ -34,7 +34,7 @@ const (
 
 func newMQTT(u *url.URL, m *Map, name string) (*mqttSource, error) {
 	topic := strings.Trim(u.Path, "/")
-	if u.Scheme != "mqtt" && u.Scheme != "mqtts" || u.Host == "" || topic == "" || strings.ContainsAny(topic, "#+") {
+	if u.Scheme != "mqtt" && u.Scheme != "mqtts" || u.Host == "" || topic == "" || strings.Contains(topic, "+") {
 		return nil, errors.New("want mqtt://[USER:PASSWORD@]HOST:PORT/TOPIC")
 	}
 	if len(m.Topics) == 0 {

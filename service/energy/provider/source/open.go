@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -45,6 +46,9 @@ func Open(c Config) (Source, error) {
 	u, err := url.Parse(c.Address)
 	if err != nil {
 		return nil, fmt.Errorf("source: address: %w", err)
+	}
+	if strings.Contains(c.Address, "#") {
+		return nil, fmt.Errorf("source: address %s: a # means nothing here", u.Redacted())
 	}
 	if c.Timeout == 0 {
 		c.Timeout = 3 * time.Second
