@@ -80,10 +80,37 @@ func (h *Home) Site() energy.Site {
 	return s
 }
 
-// Offer is what the home's owner offers with it: the section "energy" of node.yaml.
+// Offer returns what the home's owner offers with it: the section "energy" of node.yaml, which the provider reads. Prices differ from
+// home to home.
 func (h *Home) Offer() json.RawMessage {
-	return json.RawMessage("{}")
+	type meter struct {
+		Role    string `json:"role"`
+		Map     string `json:"map"`
+		Address string `json:"address"`
+		Unit    int    `json:"unit"`
+		Rating  uint32 `json:"rating_w"`
+	}
+	at := "tcp://" + h.address
+	meters := []meter{{"grid", "sunspec", at, UnitGrid, connection}}
+	if h.PDC > 0 {
+		meters = append(meters, meter{"pv", "sunspec", at, UnitInverter, h.PAC})
+	}
+	if h.Storage > 0 {
+		meters = append(meters, meter{"battery", "sunspec", at, UnitBattery, h.Charge})
+	}
+	site := h.Site()
+	raw, err := json.Marshal(map[string]any{
+		"p_dc_w": h.PDC, "p_ac_w": h.PAC, "altitude_m": 100 * uint32(site.Altitude), "storage_wh": h.Storage, "efficiency_bp": site.Efficiency,
+		"community_price": 100 + 10*(h.Number%8), "certificate_price": 5 + h.Number%8, "poll_s": 10, "meters": meters,
+	})
+	if err != nil {
+		panic(err) // numbers and strings alone
+	}
+	return raw
 }
+
+// connection is the most that a home's grid connection carries, in W.
+const connection = 43_000
 
 // Address is the host:port that the home's units answer at.
 func (h *Home) Address() string { return h.address }
