@@ -42,7 +42,7 @@ func benchStore(b *testing.B, under string) {
 		b.Skip(err)
 	}
 	defer os.RemoveAll(home)
-	n, err := Start(b.Context(), Config{Home: home, Listen: "127.0.0.1:0", Log: logTo(home)})
+	n, err := Start(b.Context(), Config{Home: home, Homes: -1, Listen: "127.0.0.1:0", Log: logTo(home)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -154,7 +154,7 @@ func TestCheats(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	n, err := Start(ctx, Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Providers: new(cheats).providers})
+	n, err := Start(ctx, Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Homes: -1, Providers: new(cheats).providers})
 	if err != nil {
 		t.Fatal(err)
 	}

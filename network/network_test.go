@@ -45,7 +45,7 @@ func running(t *testing.T) *Network {
 			shared.err = err
 			return
 		}
-		shared.network, shared.summary, shared.err = begin(context.Background(), Config{Home: home, Log: logTo(home)})
+		shared.network, shared.summary, shared.err = begin(context.Background(), Config{Home: home, Log: logTo(home), Simulators: simulators()})
 	})
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -98,7 +98,7 @@ func logTo(string) *slog.Logger {
 func TestFirstRound(t *testing.T) {
 	n := running(t)
 	s := shared.summary
-	if s.Claimed == 0 || s.Counted == 0 || s.Refused != 0 || s.Devices != 8 || s.Header.IsZero() {
+	if s.Claimed == 0 || s.Counted == 0 || s.Refused != 0 || s.Devices != 16 || s.Header.IsZero() {
 		t.Errorf("%+v", s)
 	}
 	// Everybody who served is paid in the first round already.

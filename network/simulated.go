@@ -13,7 +13,7 @@ import (
 )
 
 // defaultHomes is how many devices stand behind each simulator's hardware.
-const defaultHomes = 0 // 8 when energy has a Maker
+const defaultHomes = 8
 
 // simulatedOwner is the name of an owner of device i behind a category's simulated hardware.
 func simulatedOwner(c types.Category, i int) string { return fmt.Sprintf("%v-owner-%d", c, i) }

@@ -145,7 +145,7 @@ func TestTwoVerifiers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a whole network takes a minute")
 	}
-	n, err := Start(t.Context(), Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Validators: 2, Nodes: 1})
+	n, err := Start(t.Context(), Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Validators: 2, Nodes: 1, Homes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestFourVerifiers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a whole network takes minutes")
 	}
-	n, summary, err := begin(t.Context(), Config{Home: t.TempDir(), Log: logTo(""), Validators: 4})
+	n, summary, err := begin(t.Context(), Config{Home: t.TempDir(), Log: logTo(""), Validators: 4, Homes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
