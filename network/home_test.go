@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -14,8 +15,10 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/service/all/customer"
 	"github.com/cairn-network/cairn/service/all/simulator"
 	"github.com/cairn-network/cairn/service/energy"
+	energycustomer "github.com/cairn-network/cairn/service/energy/customer"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -61,6 +64,38 @@ func (f *foreign) Start(dir string, n int, rules []byte, log *slog.Logger) ([]ro
 	return devices, func() { kill(); stop() }, err
 }
 
+// window is energy's customer, and shows what it sees of the network.
+type window struct {
+	*energycustomer.Customer
+	market role.Market
+}
+
+func (w *window) Mount(m role.Market) (http.Handler, error) {
+	w.market = m
+	return w.Customer.Mount(m)
+}
+
+// customers are those of the tests' shared network.
+func customers() []role.Customer {
+	list := customer.Customers()
+	for i, c := range list {
+		if c, ok := c.(*energycustomer.Customer); ok {
+			list[i] = &window{Customer: c}
+		}
+	}
+	return list
+}
+
+// marketOf returns energy's market at the shared network's gateway.
+func marketOf(n *Network) role.Market {
+	for _, c := range n.cfg.Customers {
+		if w, ok := c.(*window); ok {
+			return w.market
+		}
+	}
+	return nil
+}
+
 // startPython serves a home made of pymodbus, and returns once it answers.
 func startPython(rules []byte) (address string, kill func(), err error) {
 	r, err := energy.DecodeRules(rules)
@@ -101,25 +136,23 @@ func TestHome(t *testing.T) {
 	if !n.cfg.Simulators[0].(*foreign).used {
 		t.Log("install python3-pymodbus, or run `make clients`: the home's hardware is the project's own simulator")
 	}
-	device := n.Simulated(0)
+	device, market := n.Simulated(0), marketOf(n)
 	line := func() *energy.State {
-		line, _, err := n.Verifier(0).Line(device.Key(), types.Energy)
+		line, err := market.Line(t.Context(), device.Key())
 		if err != nil {
 			return new(energy.State)
 		}
-		s, err := energy.DecodeState(line)
+		s, err := energy.DecodeState(line.State)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
 	until(t, 2*time.Minute, "a tally counts what the home fed in", func() bool { return line().Sums.Exported > 0 })
-	if refused := device.Status().Refused; len(refused) > 0 {
-		t.Errorf("refused: %+v", refused)
-	}
 	until(t, 3*time.Minute, "neighbours buy of it", func() bool { return line().Sums.Community > 0 })
 	s := line()
-	if s.Sums.Conservation+s.Sums.AboveSky+s.Sums.Gap > 0 {
+	// A machine that is busy may miss a quarter hour of two seconds; what was read is never in doubt.
+	if s.Sums.Conservation+s.Sums.AboveSky+s.Sums.Origin+s.Sums.PeerCap+s.Sums.Frozen > 0 {
 		t.Errorf("withheld of an honest home: %+v", s.Sums)
 	}
 	var claim ledger.Claim

@@ -45,7 +45,7 @@ func running(t *testing.T) *Network {
 			shared.err = err
 			return
 		}
-		shared.network, shared.summary, shared.err = begin(context.Background(), Config{Home: home, Log: logTo(home), Simulators: simulators()})
+		shared.network, shared.summary, shared.err = begin(context.Background(), Config{Home: home, Log: logTo(home), Simulators: simulators(), Customers: customers()})
 	})
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -98,15 +98,19 @@ func logTo(string) *slog.Logger {
 func TestFirstRound(t *testing.T) {
 	n := running(t)
 	s := shared.summary
-	if s.Claimed == 0 || s.Counted == 0 || s.Refused != 0 || s.Devices != 16 || s.Header.IsZero() {
+	// A home's first readings may come before the tally knows what the home is, and are then handed in again.
+	if s.Claimed == 0 || s.Counted == 0 || s.Refused > s.Counted || s.Devices != 16 || s.Header.IsZero() {
 		t.Errorf("%+v", s)
 	}
-	// Everybody who served is paid in the first round already.
+	// Everybody who served is paid in the first round already; which homes sell is decided in the market.
 	devices, err := n.Ledger().Devices(t.Context())
-	if err != nil || len(devices) != 8 {
+	if err != nil || len(devices) != 16 {
 		t.Errorf("%d devices: %v", len(devices), err)
 	}
 	for _, d := range devices {
+		if slices.Contains(d.Categories, types.Energy) {
+			continue
+		}
 		if claimed, err := n.Ledger().Claimed(t.Context(), d.Key); err != nil || claimed == 0 {
 			t.Errorf("device %v has served, and its owner claimed %d: %v", d.Key, claimed, err)
 		}
