@@ -261,7 +261,7 @@ func (n *Network) tellPaid(list []due, later int) types.Ustone {
 	if len(owners) == 1 {
 		count = "1 owner"
 	}
-	text := fmt.Sprintf("%s claimed %s in all: little, as some MiB for some seconds cost little", count, stone(sum))
+	text := fmt.Sprintf("%s claimed %s in all: little, as a minute's work costs little", count, stone(sum))
 	if later > 0 {
 		text += fmt.Sprintf("; %d more served and are paid by a later tally: cairn claim --all", later)
 	}
