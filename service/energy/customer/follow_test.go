@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -266,6 +267,12 @@ func TestScore(t *testing.T) {
 	if h := s.Hours[len(s.Hours)-2]; h.Consumed != 200 || h.Intervals != 4 || h.Matched != 0 {
 		t.Fatalf("%+v", s.Hours)
 	}
+	// An hour alone is only that hour; the one before its beginning is not in it.
+	one := time.Unix(int64(at), 0).UTC().Format(time.RFC3339)
+	next := time.Unix(int64(at)+3600, 0).UTC().Format(time.RFC3339)
+	if alone := do[Score](c, 200, "GET", path+"&from="+one+"&to="+next, nil); alone.Consumed != 200 || len(alone.Hours) != 1 || alone.Retired != 0 {
+		t.Errorf("one hour: %+v", alone)
+	}
 	certified := func(who string, hour, wh uint64) ledger.Certificate {
 		return ledger.Certificate{ID: lot.ID{Device: meter, From: hour + wh}, To: hour + 2*wh, State: ledger.CertificateRetired, Beneficiary: who, Hour: hour}
 	}
@@ -290,9 +297,9 @@ func TestScore(t *testing.T) {
 	if x := list.Certificates[0]; list.Next == "" || x.Status != "Claimed" || x.Quantity != 150 || x.Last-x.First != 149 || x.Carrier != "electricity" || x.ConsumptionHour == nil {
 		t.Errorf("%+v", list)
 	}
-	next := do[CertificateList](c, 200, "GET", "/certificates?after="+list.Next, nil)
-	if len(next.Certificates) != 1 || next.Certificates[0].ID == list.Certificates[0].ID {
-		t.Errorf("%+v", next)
+	rest := do[CertificateList](c, 200, "GET", "/certificates?after="+list.Next, nil)
+	if len(rest.Certificates) != 1 || rest.Certificates[0].ID == list.Certificates[0].ID {
+		t.Errorf("%+v", rest)
 	}
 }
 

@@ -189,7 +189,7 @@ func TestKill(t *testing.T) {
 	}
 	c.crash()
 	c.follow()
-	if rec, err = c.find(c.market.Account(), o.ID); err != nil || !rec.Handed || len(c.market.orders) != 1 {
+	if rec, err = c.find(c.market.Account(), o.ID); err != nil || !rec.Handed || rec.Refused != "" || len(c.market.orders) != 1 {
 		t.Errorf("%+v, %d orders: %v", rec, len(c.market.orders), err)
 	}
 	// A replacement that the market refuses leaves what stood; its number was never seen and is used again.
