@@ -18,7 +18,7 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// cell is where the devices of a network on one machine say they are: central Zürich at resolution 9, as good a place as any.
+// cell is where the devices of a network on one machine say they are: in the valley of the Rhine at 47.22° N, 9.50° E, as good a place as any.
 const cell types.Cell = 0x891f8e0c2d7ffff
 
 // claimEpochs is for how many epochs a new device's claim code can be used.

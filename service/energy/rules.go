@@ -123,7 +123,7 @@ func (z *Zone) Ceiling(k uint64) uint64 { return uint64(z.Ceilings[k*lot.Interva
 const (
 	localNoon = 1_782_043_200 // 2026-06-21 12:00 UTC
 	localHour = 3_600_000     // energy milliseconds in an epoch
-	// LocalCell is where the devices of such a network stand, unless they are said to stand elsewhere: Zürich.
+	// LocalCell is where the devices of such a network stand, unless they are said to stand elsewhere: 47.22° N, 9.50° E.
 	LocalCell types.Cell = 0x891f8e0c2d7ffff
 )
 

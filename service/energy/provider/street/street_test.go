@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	zurich types.Cell = 0x891f8e0c2d7ffff
+	rhine types.Cell = 0x891f8e0c2d7ffff
 	june              = 1_781_997_300 // 2026-06-20 23:15 UTC
 )
 
@@ -25,7 +25,7 @@ const (
 func open(t testing.TB, edit func(*Config)) (*Street, *int64) {
 	t.Helper()
 	now := new(int64)
-	cfg := Config{Homes: Profiles(8), Cell: zurich, Altitude: 4, Seed: 1, Begin: june, Now: func() int64 { return *now }}
+	cfg := Config{Homes: Profiles(8), Cell: rhine, Altitude: 4, Seed: 1, Begin: june, Now: func() int64 { return *now }}
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -64,7 +64,7 @@ func TestConservation(t *testing.T) {
 		}
 		begin := rapid.Int64Range(0, 4_000_000_000).Draw(t, "begin")
 		now := begin * 1000
-		s, err := Open(Config{Homes: homes, Cell: zurich, Seed: rapid.Uint64().Draw(t, "seed"), Begin: begin, Hold: rapid.Bool().Draw(t, "hold"), Now: func() int64 { return now }})
+		s, err := Open(Config{Homes: homes, Cell: rhine, Seed: rapid.Uint64().Draw(t, "seed"), Begin: begin, Hold: rapid.Bool().Draw(t, "hold"), Now: func() int64 { return now }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func TestConservation(t *testing.T) {
 func TestBelowSky(t *testing.T) {
 	s, now := open(t, nil)
 	limits := energy.DefaultThresholds()
-	place := energy.PlaceOf(zurich, 4)
+	place := energy.PlaceOf(rhine, 4)
 	before := s.sums()
 	made, most := uint64(0), uint64(0)
 	for range 8 {
