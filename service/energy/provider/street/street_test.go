@@ -18,7 +18,7 @@ import (
 
 const (
 	rhine types.Cell = 0x891f8e0c2d7ffff
-	june              = 1_781_997_300 // 2026-06-20 23:15 UTC
+	june             = 1_781_997_300 // 2026-06-20 23:15 UTC
 )
 
 // open opens a street whose clock a test moves.
