@@ -85,10 +85,10 @@ func (c *Customer) step(ctx context.Context, n role.Notice) error {
 	if err := c.resume(ctx); err != nil {
 		return err
 	}
-	if err := c.observe(ctx); err != nil {
+	if err := c.follow(ctx, n); err != nil {
 		return err
 	}
-	return c.follow(ctx, n)
+	return c.observe(ctx)
 }
 
 // rowBuffer gathers an answer, so that nobody who reads slowly holds up the books.

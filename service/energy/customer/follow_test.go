@@ -303,6 +303,31 @@ func TestScore(t *testing.T) {
 	}
 }
 
+// TestSilence: a line that nobody shows at once is asked for again within the epoch, and holds up no statements.
+func TestSilence(t *testing.T) {
+	c := newTown(t)
+	do[Order](c, 201, "POST", "/orders", c.community())
+	c.settle()
+	c.seller.hour(c.Epoch(), flow{pv: 500, exp: 400})
+	c.consumer.hour(c.Epoch(), flow{imp: 100})
+	c.Next()
+	c.market.silent = 2
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = c.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	path := "/score?meter=" + c.consumer.d.Key().String()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		s := do[Score](c, 200, "GET", path, nil)
+		if s.Consumed == 400 && s.Unattributed == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%+v", s)
+		}
+	}
+}
+
 // TestPut: a counted bucket keeps its newest rows, and counts right.
 func TestPut(t *testing.T) {
 	b, err := openBooks(t.TempDir() + "/books.db")

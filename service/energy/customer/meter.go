@@ -42,7 +42,8 @@ type register struct {
 	Carried uint64 // Wh before the last fall
 }
 
-// observe follows the meters that live orders name.
+// observe follows the meters that live orders name. It is an error if one of them could not be read: then it is tried again, for what its
+// line has of the newest intervals is gone with the next tally.
 func (c *Customer) observe(ctx context.Context) error {
 	records, err := c.books.orders(types.Account{})
 	if err != nil {
@@ -60,16 +61,23 @@ func (c *Customer) observe(ctx context.Context) error {
 	defer cancel()
 	slots := make(chan struct{}, 8)
 	var group sync.WaitGroup
+	var mu sync.Mutex // guards what follows
+	failed, why := 0, error(nil)
 	for meter := range meters {
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			if err := c.watch(ctx, meter); err != nil && ctx.Err() == nil {
-				c.market.Log().Info("energy: meter", "device", meter, "err", err)
+			if err := c.watch(ctx, meter); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed, why = failed+1, fmt.Errorf("%v: %w", meter, err)
 			}
 		})
 	}
 	group.Wait()
+	if failed > 0 {
+		return fmt.Errorf("energy: %d of %d meters cannot be read, such as %w", failed, len(meters), why)
+	}
 	return nil
 }
 
