@@ -30,7 +30,7 @@ func record(t testing.TB) string {
 			t.Fatal(err)
 		}
 	}
-	place := fmt.Sprintf(`{"cell": %q, "altitude": 4, "first": %d, "kwp": [2, 3]}`, zurich.String(), june)
+	place := fmt.Sprintf(`{"cell": %q, "altitude": 4, "first": %d, "kwp": [2, 3]}`, rhine.String(), june)
 	if err := os.WriteFile(filepath.Join(dir, "place.json"), []byte(place), 0o600); err != nil {
 		t.Fatal(err)
 	}
