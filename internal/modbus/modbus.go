@@ -23,6 +23,7 @@ const (
 	IllegalAddress  Exception = 2
 	IllegalValue    Exception = 3
 	DeviceFailure   Exception = 4
+	DeviceBusy      Exception = 6
 	NoTarget        Exception = 11 // behind a gateway: the unit is not known, or does not answer
 )
 

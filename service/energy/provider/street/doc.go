@@ -23,5 +23,6 @@
 // What hardware does wrong, it does here when it is told to (Fault, Unit.Set, Unit.Swap): exceptions, answers that end too early, no
 // answers, values that are not implemented, registers that stand still, wrap, or start over, and another meter in the same place.
 //
-// The server side of Modbus is written anew here and shares nothing with the provider's client side: that they agree shows something.
+// The server side of Modbus is the gateway's own (internal/modbus) and shares nothing with the provider's client side: that they agree
+// shows something.
 package street

@@ -2,29 +2,11 @@ package street
 
 import (
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
-	"sync"
 	"time"
 
-	"github.com/cairn-network/cairn/internal/sunspec"
-)
-
-// Modbus TCP, after "MODBUS Messaging on TCP/IP Implementation Guide" V1.0b and "MODBUS Application Protocol" V1.1b3: as much of it as a
-// meter needs that is only read.
-const (
-	readHolding = 3
-	readInput   = 4
-
-	IllegalFunction = 1 // exception codes
-	IllegalAddress  = 2
-	IllegalValue    = 3
-	DeviceFailure   = 4
-	DeviceBusy      = 6
-	NoTarget        = 11 // the gateway knows no such unit
-
-	maxADU = 260
+	"github.com/cairn-network/cairn/internal/modbus"
 )
 
 // maxConns bounds the connections that one home serves at a time; a further one is closed at once.
@@ -33,124 +15,81 @@ const maxConns = 16
 // idle is after how long a connection is closed on which nothing is asked.
 const idle = 5 * time.Minute
 
-// server answers one home's connections.
-type server struct {
-	units func(id byte) *Unit
-
-	mu     sync.Mutex
-	conns  map[net.Conn]bool
-	closed bool
-	tasks  sync.WaitGroup
+// serve answers a home's connections until the listener closes.
+func (h *Home) serve(l net.Listener) {
+	server := modbus.Server{Read: h.read, MaxConns: maxConns, Idle: idle}
+	server.Serve(listener{l, h})
 }
 
-// serve accepts connections until the listener closes.
-func (s *server) serve(l net.Listener) {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			time.Sleep(10 * time.Millisecond) // out of descriptors, say
-			continue
-		}
-		s.mu.Lock()
-		if s.closed || len(s.conns) >= maxConns {
-			s.mu.Unlock()
-			conn.Close()
-			continue
-		}
-		s.conns[conn] = true
-		s.tasks.Add(1)
-		s.mu.Unlock()
-		go func() {
-			defer s.tasks.Done()
-			s.answer(conn)
-			conn.Close()
-			s.mu.Lock()
-			delete(s.conns, conn)
-			s.mu.Unlock()
-		}()
+// read returns registers of a unit.
+func (h *Home) read(_ any, unit byte, address, count uint16) ([]uint16, modbus.Exception) {
+	u := h.unit(unit)
+	if u == nil {
+		return nil, modbus.NoTarget
 	}
-}
-
-// close ends all connections.
-func (s *server) close() {
-	s.mu.Lock()
-	s.closed = true
-	for conn := range s.conns {
-		conn.Close()
-	}
-	s.mu.Unlock()
-	s.tasks.Wait()
-}
-
-// answer answers a connection's requests, one after the other, until it ends or breaks the protocol.
-func (s *server) answer(conn net.Conn) {
-	var buf [maxADU]byte
-	for {
-		conn.SetDeadline(time.Now().Add(idle))
-		if _, err := io.ReadFull(conn, buf[:7]); err != nil {
-			return
-		}
-		length := int(binary.BigEndian.Uint16(buf[4:]))
-		if binary.BigEndian.Uint16(buf[2:]) != 0 || length < 2 || length > maxADU-6 {
-			return
-		}
-		pdu := buf[7 : 6+length]
-		if _, err := io.ReadFull(conn, pdu); err != nil {
-			return
-		}
-		var fault Fault
-		var answer []byte
-		unit := s.units(buf[6])
-		if unit == nil {
-			answer = []byte{pdu[0] | 0x80, NoTarget}
-		} else {
-			answer, fault = unit.answer(pdu)
-		}
-		if fault.Silent {
-			continue
-		}
-		out := make([]byte, 7, 7+len(answer))
-		copy(out, buf[:7])
-		binary.BigEndian.PutUint16(out[4:], uint16(len(answer)+1))
-		out = append(out, answer...)
-		if n := fault.Truncate; n > 0 && n < len(out) {
-			conn.Write(out[:n])
-			return
-		}
-		if _, err := conn.Write(out); err != nil {
-			return
-		}
-	}
-}
-
-// answer returns the PDU that answers one, and the fault that the unit has.
-func (u *Unit) answer(pdu []byte) ([]byte, Fault) {
-	u.home.street.mu.Lock()
-	defer u.home.street.mu.Unlock()
-	refuse := func(code byte) ([]byte, Fault) { return []byte{pdu[0] | 0x80, code}, u.fault }
-	if u.fault.Exception != 0 {
-		return refuse(u.fault.Exception)
-	}
-	if pdu[0] != readHolding && pdu[0] != readInput {
-		return refuse(IllegalFunction)
-	}
-	if len(pdu) != 5 {
-		return refuse(IllegalValue)
-	}
-	at, n := binary.BigEndian.Uint16(pdu[1:]), binary.BigEndian.Uint16(pdu[3:])
-	if n == 0 || n > sunspec.MaxRead {
-		return refuse(IllegalValue)
-	}
-	words, ok := u.registers().Read(at, n)
+	h.street.mu.Lock()
+	defer h.street.mu.Unlock()
+	words, ok := u.registers().Read(address, count)
 	if !ok {
-		return refuse(IllegalAddress)
+		return nil, modbus.IllegalAddress
 	}
-	out := append(make([]byte, 0, 2+2*n), pdu[0], byte(2*n))
-	for _, w := range words {
-		out = binary.BigEndian.AppendUint16(out, w)
+	return words, 0
+}
+
+// listener accepts connections on which a home's units show their faults.
+type listener struct {
+	net.Listener
+	home *Home
+}
+
+func (l listener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
 	}
-	return out, u.fault
+	return wire{conn, l.home}, nil
+}
+
+// wire is a connection whose answers suffer the fault of the unit that gives them: each Write is one answer.
+type wire struct {
+	net.Conn
+	home *Home
+}
+
+const (
+	lengthAt = 4 // of an answer: how many bytes follow the length
+	unitAt   = 6
+	codeAt   = 7 // the function, or what it is refused with
+)
+
+func (w wire) Write(answer []byte) (int, error) {
+	fault := w.home.fault(answer[unitAt])
+	out := answer
+	if fault.Exception != 0 {
+		out = append(make([]byte, 0, codeAt+2), answer[:codeAt]...)
+		binary.BigEndian.PutUint16(out[lengthAt:], 3)
+		out = append(out, answer[codeAt]|0x80, byte(fault.Exception))
+	}
+	if fault.Silent {
+		return len(answer), nil
+	}
+	if n := fault.Truncate; n > 0 && n < len(out) {
+		w.Conn.Write(out[:n])
+		return n, io.ErrShortWrite // which ends the connection
+	}
+	if _, err := w.Conn.Write(out); err != nil {
+		return 0, err
+	}
+	return len(answer), nil
+}
+
+// fault returns what a unit does wrong now.
+func (h *Home) fault(unit byte) Fault {
+	u := h.unit(unit)
+	if u == nil {
+		return Fault{}
+	}
+	h.street.mu.Lock()
+	defer h.street.mu.Unlock()
+	return u.fault
 }

@@ -65,7 +65,7 @@ type Street struct {
 	homes     []*Home
 
 	listeners []net.Listener
-	servers   []*server
+	serving   sync.WaitGroup
 
 	mu  sync.Mutex // guards what follows, and all of homes and units that changes
 	at  int64      // the Unix second that the registers show
@@ -97,9 +97,8 @@ func Open(cfg Config) (*Street, error) {
 			return nil, fmt.Errorf("street: home %d: %w", h.Number, err)
 		}
 		h.address = l.Addr().String()
-		srv := &server{units: h.unit, conns: map[net.Conn]bool{}}
-		s.listeners, s.servers = append(s.listeners, l), append(s.servers, srv)
-		srv.tasks.Go(func() { srv.serve(l) })
+		s.listeners = append(s.listeners, l)
+		s.serving.Go(func() { h.serve(l) })
 	}
 	return s, nil
 }
@@ -109,9 +108,7 @@ func (s *Street) Close() {
 	for _, l := range s.listeners {
 		l.Close()
 	}
-	for _, srv := range s.servers {
-		srv.close()
-	}
+	s.serving.Wait()
 }
 
 // Homes returns the homes, in order.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/modbus"
 	"github.com/cairn-network/cairn/service/energy"
 )
 
@@ -192,11 +193,11 @@ func (c *client) ask(unit byte, pdu ...byte) ([]byte, error) {
 
 // read reads registers.
 func (c *client) read(unit byte, at, n int) ([]uint16, error) {
-	body, err := c.ask(unit, readHolding, byte(at>>8), byte(at), byte(n>>8), byte(n))
+	body, err := c.ask(unit, 3, byte(at>>8), byte(at), byte(n>>8), byte(n))
 	if err != nil {
 		return nil, err
 	}
-	if body[0] != readHolding || len(body) != 2+2*n {
+	if body[0] != 3 || len(body) != 2+2*n {
 		return nil, fmt.Errorf("answer %x", body)
 	}
 	out := make([]uint16, n)
@@ -243,7 +244,7 @@ func TestModels(t *testing.T) {
 		c := dial(t, h)
 		for j, unit := range want {
 			if unit == nil {
-				if body, err := c.ask(byte(j+1), readHolding, 0, 0, 0, 2); err != nil || body[0] != 0x83 || body[1] != NoTarget {
+				if body, err := c.ask(byte(j+1), 3, 0, 0, 0, 2); err != nil || body[0] != 0x83 || body[1] != byte(modbus.NoTarget) {
 					t.Errorf("home %d: a unit that is not there answers %x, %v", i+1, body, err)
 				}
 				continue
@@ -313,8 +314,8 @@ func TestFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	h.Grid.Fail(Fault{Exception: DeviceBusy})
-	if body, err := c.ask(UnitGrid, readHolding, 0x9c, 0x40, 0, 2); err != nil || body[0] != 0x83 || body[1] != DeviceBusy {
+	h.Grid.Fail(Fault{Exception: modbus.DeviceBusy})
+	if body, err := c.ask(UnitGrid, 3, 0x9c, 0x40, 0, 2); err != nil || body[0] != 0x83 || body[1] != byte(modbus.DeviceBusy) {
 		t.Errorf("busy: %x, %v", body, err)
 	}
 	if _, err := c.read(UnitInverter, 40000, 2); err != nil {
@@ -366,12 +367,12 @@ func TestProtocol(t *testing.T) {
 		pdu  []byte
 		want []byte
 	}{
-		{[]byte{6, 0x9c, 0x40, 0, 1}, []byte{0x86, IllegalFunction}},
-		{[]byte{3, 0x9c, 0x40, 0, 0}, []byte{0x83, IllegalValue}},
-		{[]byte{3, 0x9c, 0x40, 0, 126}, []byte{0x83, IllegalValue}},
-		{[]byte{3, 0x9c, 0x40}, []byte{0x83, IllegalValue}},
-		{[]byte{3, 0x9c, 0x3f, 0, 2}, []byte{0x83, IllegalAddress}},
-		{[]byte{3, 0xff, 0xff, 0, 2}, []byte{0x83, IllegalAddress}},
+		{[]byte{6, 0x9c, 0x40, 0, 1}, []byte{0x86, byte(modbus.IllegalFunction)}},
+		{[]byte{3, 0x9c, 0x40, 0, 0}, []byte{0x83, byte(modbus.IllegalValue)}},
+		{[]byte{3, 0x9c, 0x40, 0, 126}, []byte{0x83, byte(modbus.IllegalValue)}},
+		{[]byte{3, 0x9c, 0x40}, []byte{0x83, byte(modbus.IllegalValue)}},
+		{[]byte{3, 0x9c, 0x3f, 0, 2}, []byte{0x83, byte(modbus.IllegalAddress)}},
+		{[]byte{3, 0xff, 0xff, 0, 2}, []byte{0x83, byte(modbus.IllegalAddress)}},
 		{[]byte{4, 0x9c, 0x40, 0, 2}, []byte{4, 4, 'S', 'u', 'n', 'S'}},
 	} {
 		if got, err := dial(t, s.Homes()[0]).ask(UnitGrid, c.pdu...); err != nil || !cmp.Equal(got, c.want) {

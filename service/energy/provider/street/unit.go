@@ -5,17 +5,18 @@ import (
 	"math"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/modbus"
 	"github.com/cairn-network/cairn/internal/sunspec"
 	"github.com/cairn-network/cairn/service/energy"
 )
 
 // Fault is what a unit does wrong, from when it is told to until it is told otherwise. The zero Fault is none.
 type Fault struct {
-	Exception byte // answers every request with this Modbus exception
-	Truncate  int  // sends so many bytes of each answer (a header has 7), then closes the connection
-	Silent    bool // answers nothing
-	Frozen    bool // the registers stay as they are
-	Missing   bool // energy registers and their scale have the values that say "not implemented"
+	Exception modbus.Exception // answers every request with this Modbus exception
+	Truncate  int              // sends so many bytes of each answer (a header has 7), then closes the connection
+	Silent    bool             // answers nothing
+	Frozen    bool             // the registers stay as they are
+	Missing   bool             // energy registers and their scale have the values that say "not implemented"
 }
 
 // Counter is one of a unit's cumulative registers.
