@@ -3,13 +3,11 @@ package gateway
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"reflect"
 	"strconv"
 	"strings"
 
-	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -36,20 +34,6 @@ func mount(mux *http.ServeMux, routes []route) {
 			json.NewEncoder(w).Encode(out)
 		})
 	}
-}
-
-// read decodes a JSON body strictly.
-func read(r *http.Request, v any) error {
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		var tooLong *http.MaxBytesError
-		if errors.As(err, &tooLong) {
-			return types.Refuse(types.Oversize, "gateway: body: %v", err)
-		}
-		return types.Refuse(BadRequest, "gateway: body: %v", err)
-	}
-	return nil
 }
 
 // openAPI describes routes in OpenAPI 3.1.

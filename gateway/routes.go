@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -95,8 +96,8 @@ func (g *Gateway) createKey(w http.ResponseWriter, r *http.Request) (*Key, error
 		return nil, types.Refuse(TooMany, "gateway: %v asked for too many API keys: wait %d s", from, seconds)
 	}
 	var in CreateKey
-	if err := read(r, &in); err != nil {
-		return nil, err
+	if err := role.ReadJSON(r, &in); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	if in.Account.IsZero() || len(in.Label) > 64 {
 		return nil, types.Refuse(BadRequest, "gateway: create key: an account, and a label of at most 64 bytes")

@@ -2,6 +2,7 @@ package role
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -76,3 +77,18 @@ type answer struct {
 func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) WriteHeader(status int)      { a.status = status }
 func (a *answer) Write(b []byte) (int, error) { return len(b), nil }
+
+// ReadJSON decodes the JSON body of a request, which the caller bounds (http.MaxBytesReader). Unknown fields are refused with bad_request, a
+// longer body with oversize.
+func ReadJSON(r *http.Request, v any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		var tooLong *http.MaxBytesError
+		if errors.As(err, &tooLong) {
+			return types.Refuse(types.Oversize, "body: %v", err)
+		}
+		return types.Refuse(BadRequest, "body: %v", err)
+	}
+	return nil
+}

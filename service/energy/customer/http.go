@@ -106,20 +106,6 @@ func reply(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
-// read decodes a JSON body strictly.
-func read(r *http.Request, v any) error {
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		var tooLong *http.MaxBytesError
-		if errors.As(err, &tooLong) {
-			return types.Refuse(types.Oversize, "body: %v", err)
-		}
-		return types.Refuse(role.BadRequest, "body: %v", err)
-	}
-	return nil
-}
-
 // number reads a parameter that is a number; without it, otherwise.
 func number(r *http.Request, name string, otherwise, most uint64) (uint64, error) {
 	text := r.FormValue(name)
@@ -154,7 +140,7 @@ func (c *Customer) pageOf(r *http.Request, account types.Account, few uint64) (p
 
 func (c *Customer) servePlace(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
 	var t Terms
-	if err := read(r, &t); err != nil {
+	if err := role.ReadJSON(r, &t); err != nil {
 		return err
 	}
 	rec, err := c.place(r.Context(), wallet, t)
@@ -198,7 +184,7 @@ func (c *Customer) serveOrder(w http.ResponseWriter, r *http.Request, wallet rol
 
 func (c *Customer) serveReplace(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
 	var t Terms
-	if err := read(r, &t); err != nil {
+	if err := role.ReadJSON(r, &t); err != nil {
 		return err
 	}
 	rec, err := c.find(wallet.Account(), r.PathValue("id"))

@@ -421,7 +421,7 @@ func (c *Customer) serveModbus(w http.ResponseWriter, r *http.Request, wallet ro
 
 func (c *Customer) servePutClient(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
 	var in ModbusClient
-	if err := read(r, &in); err != nil {
+	if err := role.ReadJSON(r, &in); err != nil {
 		return err
 	}
 	block, rest := pem.Decode([]byte(in.Certificate))
