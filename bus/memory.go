@@ -97,7 +97,7 @@ func (m *Memory) send(subject, reply string, data []byte, keep bool) (int, error
 	}
 	n := 0
 	for _, s := range m.subs {
-		if Match(s.pattern, subject) {
+		if Match(s.pattern, subject) && !s.over() {
 			s.put(Message{Subject: subject, Reply: reply, Data: slices.Clone(data)})
 			n++
 		}
@@ -270,6 +270,9 @@ type memorySub struct {
 	bytes int
 }
 
+// over reports whether the subscription has ended. Close ends the bus's context at once, and from it the subscription's a little later.
+func (s *memorySub) over() bool { return s.ctx.Err() != nil || s.bus.ctx.Err() != nil }
+
 func (s *memorySub) put(m Message) {
 	s.mu.Lock()
 	full := len(s.queue) >= Pending || s.bytes+len(m.Data) > PendingBytes
@@ -324,7 +327,7 @@ func (s *memorySub) run(handle func(Message)) {
 		case <-s.wake:
 		}
 		for m, ok := s.take(); ok; m, ok = s.take() {
-			if s.ctx.Err() != nil {
+			if s.over() {
 				return
 			}
 			handle(m)
