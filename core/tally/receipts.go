@@ -163,6 +163,8 @@ func (r *run) receipt(c *claim, key *KeyState, s *Session, ordered bool) types.R
 		return types.SessionMismatch
 	case s.Closed:
 		return types.SessionClosed
+	case rc.Seq <= s.Seq && rc.Amount <= s.Amount && rc.Units.Cmp(s.Units) <= 0:
+		return types.Superseded // an old copy: whoever hands in until enough acknowledge it may well be heard twice
 	case rc.Amount < s.Amount || rc.Units.Cmp(s.Units) < 0:
 		return types.FallingTotals
 	case rc.Seq < s.Seq || rc.Amount == s.Amount && rc.Units == s.Units:

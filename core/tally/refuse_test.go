@@ -117,8 +117,9 @@ func TestReceiptRefused(t *testing.T) {
 		paid   types.Credit // what d is paid beyond the first 1,000
 		spoil  func(s *setup) Item
 	}{
-		"replayed":       {types.StaleSeq, 0, func(s *setup) Item { return s.p.pay(s.d, s.a, s.id, 2000, 1000, 5) }},
+		"replayed":       {types.Superseded, 0, func(s *setup) Item { return s.p.pay(s.d, s.a, s.id, 2000, 1000, 5) }},
 		"newer, no more": {types.StaleSeq, 0, func(s *setup) Item { return s.p.pay(s.d, s.a, s.id, 2000, 1000, 6) }},
+		"older, less":    {types.Superseded, 0, func(s *setup) Item { return s.p.pay(s.d, s.a, s.id, 1000, 500, 4) }},
 		"older number":   {types.StaleSeq, 0, func(s *setup) Item { return s.p.pay(s.d, s.a, s.id, 4000, 2000, 4) }},
 		"falling amount": {types.FallingTotals, 0, func(s *setup) Item { return s.p.pay(s.d, s.a, s.id, 3000, 999, 6) }},
 		"falling units":  {types.FallingTotals, 0, func(s *setup) Item { return s.p.pay(s.d, s.a, s.id, 1999, 999, 6) }},

@@ -347,7 +347,7 @@ func TestFirstPayment(t *testing.T) {
 	w.settle(100, 3, 0)
 	again := p.pay(d, a, session(50, 1), 2_000, 1_000, 1)
 	w.tally()
-	w.want(again, types.StaleSeq)
+	w.want(again, types.Superseded)
 	if l := w.state.Line(d.id); l.Paid() != 1000 || l.Settled != 1000 || l.Amount != 3000 {
 		t.Fatalf("line %+v", l)
 	}

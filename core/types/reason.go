@@ -149,7 +149,7 @@ func Reasons() []ReasonInfo {
 		{OverBudget, "The account has spent all credits it bought.", "Buy credits; the unpaid part can be handed in again."},
 		{OverLimit, "The session key has spent its limit.", "Grant a higher limit; the unpaid part can be handed in again."},
 		{OrderLimit, "The account has as many live orders as it may have, or as many that are remembered.", "Cancel an order first, or wait until cancelled ones expire."},
-		{Superseded, "A larger receipt of the same session counted instead.", "Nothing: receipts are cumulative."},
+		{Superseded, "A receipt of the same session that says as much or more counted instead.", "Nothing: receipts are cumulative."},
 		{NotFinal, "The header is not final yet.", "Claim after the appeal window."},
 		{PricePaused, "The price feed is stale or deviates.", "Buy later; spending goes on."},
 		{Slippage, "The purchase would give fewer credits than the least that was asked for.", "Ask for less, or buy later."},
