@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/network"
+	"github.com/cairn-network/cairn/service/role/command"
 )
 
 func accountCommand() *cobra.Command {
@@ -54,7 +55,7 @@ type Created struct {
 // amountFlag reads a flag in STONE, or in dollars: millionths in both.
 func amountFlag(c *cobra.Command, name string) (uint64, error) {
 	text, _ := c.Flags().GetString(name)
-	u, err := parseStone(text)
+	u, err := command.ParseStone(text)
 	if err != nil {
 		return 0, usageError{c.CommandPath(), fmt.Errorf("--%s: %w", name, err)}
 	}
@@ -80,7 +81,7 @@ func accountCreate(c *cobra.Command, args []string) error {
 	case fund == 0:
 		return usageError{c.CommandPath(), fmt.Errorf("%s: --fund 0: an account that holds nothing cannot grant a key", c.CommandPath())}
 	case buy > fund:
-		return usageError{c.CommandPath(), fmt.Errorf("%s: --buy %s of --fund %s", c.CommandPath(), stone(types.Ustone(buy)), stone(types.Ustone(fund)))}
+		return usageError{c.CommandPath(), fmt.Errorf("%s: --buy %s of --fund %s", c.CommandPath(), command.Stone(types.Ustone(buy)), command.Stone(types.Ustone(fund)))}
 	}
 	l, err := openLedger(c)
 	if err != nil {
@@ -124,7 +125,7 @@ func accountCreate(c *cobra.Command, args []string) error {
 		if buy > 0 {
 			fmt.Fprintf(w, "next     cairn store put FILE --account %s    (from the next epoch on; without --account the home's own customer pays)\n", out.Name)
 		} else {
-			fmt.Fprintf(w, "next     cairn credit buy STONE --account %s    (it has %s, and no credits yet)\n", out.Name, stone(types.Ustone(fund)))
+			fmt.Fprintf(w, "next     cairn credit buy STONE --account %s    (it has %s, and no credits yet)\n", out.Name, command.Stone(types.Ustone(fund)))
 		}
 	})
 }
@@ -201,7 +202,7 @@ func accountList(c *cobra.Command, _ []string) error {
 	return outputOf(c).print(list, func(w io.Writer) {
 		rows := make([][]string, len(list))
 		for i, r := range list {
-			rows[i] = []string{r.Name, r.Account.String(), stone(r.Balance), dollars(r.Bought)}
+			rows[i] = []string{r.Name, r.Account.String(), command.Stone(r.Balance), command.Dollars(r.Bought)}
 		}
 		table(w, []string{"NAME", "ACCOUNT", "BALANCE", "CREDITS BOUGHT"}, rows)
 	})

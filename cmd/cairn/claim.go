@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/service/role/command"
 )
 
 // claimBatch is how many claims go into one transaction.
@@ -93,10 +94,10 @@ func claim(c *cobra.Command, args []string) error {
 	return outputOf(c).print(out, func(w io.Writer) {
 		rows := make([][]string, len(out.Devices))
 		for i, d := range out.Devices {
-			rows[i] = []string{d.Device.String(), d.Owner, fmt.Sprint(d.Epoch), stone(d.Paid)}
+			rows[i] = []string{d.Device.String(), d.Owner, fmt.Sprint(d.Epoch), command.Stone(d.Paid)}
 		}
 		table(w, []string{"DEVICE", "OWNER", "UP TO EPOCH", "PAID"}, rows)
-		fmt.Fprintf(w, "claimed %s\n", stone(out.Claimed))
+		fmt.Fprintf(w, "claimed %s\n", command.Stone(out.Claimed))
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/gateway"
 	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/service/role/command"
 )
 
 func creditCommand() *cobra.Command {
@@ -25,7 +26,7 @@ func creditCommand() *cobra.Command {
 }
 
 func creditBuy(c *cobra.Command, args []string) error {
-	amount, err := parseStone(args[0])
+	amount, err := command.ParseStone(args[0])
 	if err != nil {
 		return usageError{c.CommandPath(), err}
 	}
@@ -40,14 +41,14 @@ func creditBuy(c *cobra.Command, args []string) error {
 	}
 	quote, err := l.Quote(c.Context(), amount)
 	if err != nil {
-		return fmt.Errorf("credit buy %s: %w", stone(amount), err)
+		return fmt.Errorf("credit buy %s: %w", command.Stone(amount), err)
 	}
 	if !outputOf(c).json {
-		fmt.Fprintf(c.ErrOrStderr(), "%s buys %s now\n", stone(amount), dollars(quote))
+		fmt.Fprintf(c.ErrOrStderr(), "%s buys %s now\n", command.Stone(amount), command.Dollars(quote))
 	}
 	done, err := l.Submit(c.Context(), from, ledger.Buy{Amount: amount, Min: quote - quote/100})
 	if err != nil {
-		return fmt.Errorf("credit buy %s: %w", stone(amount), err)
+		return fmt.Errorf("credit buy %s: %w", command.Stone(amount), err)
 	}
 	after, err := l.Account(c.Context(), from)
 	if err != nil {
@@ -62,7 +63,7 @@ func creditBuy(c *cobra.Command, args []string) error {
 		Tx      string        `json:"tx"`
 	}{from, amount, quote, after.Bought, done.Height, done.TxHash}
 	return outputOf(c).print(out, func(w io.Writer) {
-		fmt.Fprintf(w, "bought %s for %s; they can be spent from the next epoch\n", dollars(out.Credits), stone(amount))
+		fmt.Fprintf(w, "bought %s for %s; they can be spent from the next epoch\n", command.Dollars(out.Credits), command.Stone(amount))
 	})
 }
 
@@ -77,10 +78,10 @@ func creditShow(c *cobra.Command, _ []string) error {
 	}
 	return outputOf(c).print(credit, func(w io.Writer) {
 		fmt.Fprintf(w, "account    %s\nbalance    %s\nspendable  %s with this key (limit %s, until epoch %d)\nspent      %s with this key, as the last tally counts\n\n",
-			credit.Account, dollars(credit.Balance), dollars(credit.Spendable), dollars(credit.Limit), credit.Expiry, dollars(credit.Spent))
+			credit.Account, command.Dollars(credit.Balance), command.Dollars(credit.Spendable), command.Dollars(credit.Limit), credit.Expiry, command.Dollars(credit.Spent))
 		rows := make([][]string, len(credit.Spending))
 		for i, s := range credit.Spending {
-			rows[i] = []string{s.Category, s.Device.String(), dollars(s.Amount)}
+			rows[i] = []string{s.Category, s.Device.String(), command.Dollars(s.Amount)}
 		}
 		table(w, []string{"FOR", "TO", "SIGNED FOR"}, rows)
 		fmt.Fprintln(w, "\nWhat devices hold is spent by the epoch, and not signed for again: it shows under spent alone.")
@@ -126,10 +127,10 @@ func supply(c *cobra.Command, _ []string) error {
 	}
 	err = outputOf(c).print(out, func(w io.Writer) {
 		table(w, []string{"", ""}, [][]string{
-			{"genesis", stone(out.Genesis)}, {"+ minted", stone(out.Minted)}, {"− burned", stone(out.Burned)}, {"= supply", stone(s.Supply)},
-			{"in the vault", stone(out.Vault)}, {"in escrow", stone(out.Escrow)}, {"in bonds", stone(out.Bonds)},
-			{"claimed", stone(out.Claimed)}, {"unclaimed", stone(out.Unclaimed)},
-			{"credits bought", dollars(out.CreditsBought)}, {"credits spent", dollars(out.CreditsSpent)},
+			{"genesis", command.Stone(out.Genesis)}, {"+ minted", command.Stone(out.Minted)}, {"− burned", command.Stone(out.Burned)}, {"= supply", command.Stone(s.Supply)},
+			{"in the vault", command.Stone(out.Vault)}, {"in escrow", command.Stone(out.Escrow)}, {"in bonds", command.Stone(out.Bonds)},
+			{"claimed", command.Stone(out.Claimed)}, {"unclaimed", command.Stone(out.Unclaimed)},
+			{"credits bought", command.Dollars(out.CreditsBought)}, {"credits spent", command.Dollars(out.CreditsSpent)},
 		})
 		if out.Balanced {
 			fmt.Fprintln(w, "balanced")

@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/service/role/command"
 )
 
 func deviceCommand() *cobra.Command {
@@ -70,7 +71,7 @@ func deviceList(c *cobra.Command, _ []string) error {
 		rows := make([][]string, len(devices))
 		for i, d := range devices {
 			rows[i] = []string{d.Device, d.Category, d.Status, fmt.Sprintf("%.2f %%", float64(d.Quality)/100),
-				stone(d.Earned), stone(d.Claimed), strconv.FormatUint(d.Refused, 10)}
+				command.Stone(d.Earned), command.Stone(d.Claimed), strconv.FormatUint(d.Refused, 10)}
 		}
 		table(w, []string{"DEVICE", "PROVIDES", "STATUS", "QUALITY", "EARNED", "CLAIMED", "REFUSED"}, rows)
 	})
@@ -88,7 +89,7 @@ func deviceShow(c *cobra.Command, args []string) error {
 	return outputOf(c).print(page, func(w io.Writer) {
 		for _, d := range page.Devices {
 			fmt.Fprintf(w, "%s\n  provides  %s\n  owner     %s\n  status    %s\n  quality   %.2f %%\n  earned    %s\n  claimed   %s\n",
-				d.Device, d.Category, d.Owner, d.Status, float64(d.Quality)/100, stone(d.Earned), stone(d.Claimed))
+				d.Device, d.Category, d.Owner, d.Status, float64(d.Quality)/100, command.Stone(d.Earned), command.Stone(d.Claimed))
 		}
 		for _, r := range page.Refusals {
 			fmt.Fprintf(w, "  refused   %d × %s\n            try: %s\n", r.Count, r.Reason, tryOf(r.Reason))
@@ -134,7 +135,7 @@ func deviceRegister(c *cobra.Command, args []string) error {
 		return err
 	}
 	text, _ := c.Flags().GetString("bond")
-	bond, err := parseStone(text)
+	bond, err := command.ParseStone(text)
 	if err != nil {
 		return usageError{c.CommandPath(), err}
 	}

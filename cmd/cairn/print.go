@@ -89,28 +89,6 @@ func (o output) print(v any, human func(io.Writer)) error {
 // table writes rows under a head, aligned.
 func table(w io.Writer, head []string, rows [][]string) { command.Table(w, head, rows) }
 
-// stone prints ustone as STONE.
-func stone(u types.Ustone) string { return fmt.Sprintf("%d.%06d STONE", u/1e6, u%1e6) }
-
-// dollars prints micro-credits as dollars.
-func dollars(c types.Credit) string { return fmt.Sprintf("$%d.%06d", c/1e6, c%1e6) }
-
-// parseStone reads an amount of STONE with up to six decimals.
-func parseStone(s string) (types.Ustone, error) {
-	whole, part, _ := strings.Cut(strings.TrimSuffix(strings.TrimSpace(s), " STONE"), ".")
-	if len(part) > 6 || whole == "" {
-		return 0, fmt.Errorf("amount %q: want STONE with at most six decimals, like 5 or 0.25", s)
-	}
-	var u uint64
-	for _, c := range whole + part + strings.Repeat("0", 6-len(part)) {
-		if c < '0' || c > '9' || u > 1e17 {
-			return 0, fmt.Errorf("amount %q: want STONE with at most six decimals, like 5 or 0.25", s)
-		}
-		u = u*10 + uint64(c-'0')
-	}
-	return types.Ustone(u), nil
-}
-
 // bytesOf prints a size in binary units.
 func bytesOf(n uint64) string {
 	const units = "KMGTPE"

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role/command"
 )
 
 // object is what the gateway says of a stored object.
@@ -121,7 +122,7 @@ func (p *storePriced) String() string {
 		if c == 0 {
 			return "less than $0.000001"
 		}
-		return dollars(c)
+		return command.Dollars(c)
 	}
 	read := amount(p.Read)
 	if p.ReadMax > p.Read {

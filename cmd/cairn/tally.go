@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/network"
 	"github.com/cairn-network/cairn/service/all/spec"
+	"github.com/cairn-network/cairn/service/role/command"
 	"github.com/cairn-network/cairn/verifier"
 )
 
@@ -72,7 +73,7 @@ func tallyList(c *cobra.Command, _ []string) error {
 	return outputOf(c).print(lines, func(w io.Writer) {
 		rows := make([][]string, len(tallies))
 		for i, t := range tallies {
-			rows[i] = []string{fmt.Sprint(t.Epoch), fmt.Sprint(t.Region), t.Header, string(t.Status), fmt.Sprint(t.Counted), fmt.Sprint(t.Refused), dollars(t.Paid), stone(t.Amount)}
+			rows[i] = []string{fmt.Sprint(t.Epoch), fmt.Sprint(t.Region), t.Header, string(t.Status), fmt.Sprint(t.Counted), fmt.Sprint(t.Refused), command.Dollars(t.Paid), command.Stone(t.Amount)}
 		}
 		table(w, []string{"EPOCH", "REGION", "HEADER", "STATUS", "COUNTED", "REFUSED", "PAID", "AMOUNT"}, rows)
 	})

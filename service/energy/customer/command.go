@@ -83,7 +83,7 @@ func (v verbs) runOrder(c *cobra.Command, _ []string) error {
 			return fmt.Errorf("energy order: %w", err)
 		}
 		return v.Print(c, o, func(w io.Writer) {
-			fmt.Fprintf(w, "cancelled %s; it bought %s for %s\n", o.ID, kWh(o.Bought), dollars(o.Paid))
+			fmt.Fprintf(w, "cancelled %s; it bought %s for %s\n", o.ID, kWh(o.Bought), command.Dollars(o.Paid))
 		})
 	}
 	t, err := v.terms(c, rule)
@@ -99,7 +99,7 @@ func (v verbs) runOrder(c *cobra.Command, _ []string) error {
 	}
 	return v.Print(c, o, func(w io.Writer) {
 		fmt.Fprintf(w, "%s order %s: up to %s a quarter hour at up to %s a kWh, %s in total\nit acts from the epoch after the one that counts it\n",
-			verb, o.ID, kWh(o.Wh), perKWh(o.Limit), dollars(o.Cap))
+			verb, o.ID, kWh(o.Wh), perKWh(o.Limit), command.Dollars(o.Cap))
 	})
 }
 
@@ -147,7 +147,7 @@ func (v verbs) listOrders(c *cobra.Command) error {
 			if o.Reason != "" {
 				state += " (" + string(o.Reason) + ")"
 			}
-			rows[i] = []string{o.ID, o.Rule, perKWh(o.Limit), kWh(o.Wh), dollars(o.Cap), kWh(o.Bought), dollars(o.Paid), state}
+			rows[i] = []string{o.ID, o.Rule, perKWh(o.Limit), kWh(o.Wh), command.Dollars(o.Cap), kWh(o.Bought), command.Dollars(o.Paid), state}
 		}
 		command.Table(w, []string{"ORDER", "RULE", "LIMIT/KWH", "PER QUARTER HOUR", "CAP", "BOUGHT", "PAID", "STATE"}, rows)
 	})
@@ -205,7 +205,7 @@ func (v verbs) fills() *cobra.Command {
 			return v.Print(c, list, func(w io.Writer) {
 				rows := make([][]string, len(list))
 				for i, f := range list {
-					rows[i] = []string{f.Time.Format("2006-01-02 15:04"), f.Rule, short(f.Device.String()), kWh(f.Wh), perKWh(f.Price), dollars(f.Amount), fmt.Sprint(f.Epoch), finality(f.Final)}
+					rows[i] = []string{f.Time.Format("2006-01-02 15:04"), f.Rule, short(f.Device.String()), kWh(f.Wh), perKWh(f.Price), command.Dollars(f.Amount), fmt.Sprint(f.Epoch), finality(f.Final)}
 				}
 				command.Table(w, []string{"TIME (UTC)", "RULE", "DEVICE", "BOUGHT", "PER KWH", "PAID", "EPOCH", ""}, rows)
 			})
@@ -244,7 +244,7 @@ func (v verbs) runStatement(c *cobra.Command, _ []string) error {
 	return v.Print(c, list, func(w io.Writer) {
 		rows := make([][]string, len(list))
 		for i, s := range list {
-			rows[i] = []string{fmt.Sprint(s.Epoch), s.Order, kWh(s.Wh), dollars(s.Amount), fmt.Sprint(len(s.Sales)), finality(s.Final)}
+			rows[i] = []string{fmt.Sprint(s.Epoch), s.Order, kWh(s.Wh), command.Dollars(s.Amount), fmt.Sprint(len(s.Sales)), finality(s.Final)}
 		}
 		command.Table(w, []string{"EPOCH", "ORDER", "BOUGHT", "PAID", "RANGES", ""}, rows)
 	})
@@ -277,7 +277,7 @@ func (v verbs) check(c *cobra.Command, list []*Statement) error {
 			if !s.Proven {
 				verdict = s.Why
 			}
-			rows[i] = []string{fmt.Sprint(s.Epoch), s.Order, kWh(s.Wh), dollars(s.Amount), fmt.Sprintf("%.16s…", s.Header), verdict}
+			rows[i] = []string{fmt.Sprint(s.Epoch), s.Order, kWh(s.Wh), command.Dollars(s.Amount), fmt.Sprintf("%.16s…", s.Header), verdict}
 		}
 		command.Table(w, []string{"EPOCH", "ORDER", "BOUGHT", "PAID", "HEADER", "CHECK"}, rows)
 	})
@@ -442,8 +442,6 @@ func (v verbs) runBound(c *cobra.Command, _ []string) error {
 }
 
 // How amounts are printed.
-
-func dollars(c types.Credit) string { return fmt.Sprintf("$%d.%06d", c/1e6, c%1e6) }
 
 func perKWh(price uint64) string { return fmt.Sprintf("$%d.%03d", price/1000, price%1000) }
 
