@@ -107,6 +107,23 @@ type Retire struct {
 	Hour        uint64
 }
 
+// Sale is a certificate offered to one buyer at a price, signed by its owner: one transaction that pays the seller and transfers the
+// certificate, of which the buyer's signature is missing. Both happen or neither. It lapses with the block Until, and with whatever else
+// the seller signs before.
+type Sale struct {
+	Chain       string        `json:"chain"`
+	Certificate lot.ID        `json:"certificate"`
+	Seller      types.Account `json:"seller"`
+	Buyer       types.Account `json:"buyer"` // pays the transaction's fee, too
+	Price       types.Ustone  `json:"price_ustone,string"`
+	Until       uint64        `json:"until"` // height of the last block that takes it
+	Gas         uint64        `json:"gas"`
+	Fee         types.Ustone  `json:"fee_ustone,string"`
+	Sequence    uint64        `json:"sequence"` // of the seller's transactions
+	Key         []byte        `json:"key"`      // the seller's, secp256k1, compressed
+	Signature   []byte        `json:"signature"`
+}
+
 func (Issue) isMsg()    {}
 func (Split) isMsg()    {}
 func (Transfer) isMsg() {}

@@ -74,14 +74,16 @@ func (c *Client) Submit(ctx context.Context, from types.Account, msgs ...ledger.
 
 // SubmitMsgs is Submit for messages of the SDK's form.
 func (c *Client) SubmitMsgs(ctx context.Context, from types.Account, msgs ...sdk.Msg) (*ledger.Receipt, error) {
-	if c.cfg.Keyring == nil {
-		return nil, fmt.Errorf("client: %w: none is open to sign for %v", ErrKeyring, from)
-	}
+	what := sdk.MsgTypeURL(msgs[0])
+	return c.insist(ctx, from, what, func(ctx context.Context) (cmttypes.Tx, error) { return c.send(ctx, from, what, msgs) })
+}
+
+// insist sends until a transaction is in a block, and again where the chain expected another sequence of from.
+func (c *Client) insist(ctx context.Context, from types.Account, what string, send func(context.Context) (cmttypes.Tx, error)) (*ledger.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	what := sdk.MsgTypeURL(msgs[0])
 	for try := 0; ; try++ {
-		raw, err := c.send(ctx, from, what, msgs)
+		raw, err := send(ctx)
 		if err == nil {
 			var receipt *ledger.Receipt
 			if receipt, err = c.included(ctx, what, raw); err == nil {
@@ -102,13 +104,9 @@ func (c *Client) SubmitMsgs(ctx context.Context, from types.Account, msgs ...sdk
 
 // send builds, simulates, signs and hands in one transaction, and returns its bytes.
 func (c *Client) send(ctx context.Context, from types.Account, what string, msgs []sdk.Msg) (raw cmttypes.Tx, err error) {
-	record, err := c.cfg.Keyring.KeyByAddress(sdk.AccAddress(from[:]))
+	name, public, err := c.keyOf(from)
 	if err != nil {
-		return nil, fmt.Errorf("client: %w: no key of %v: %w", ErrKeyring, from, err)
-	}
-	public, err := record.GetPubKey()
-	if err != nil {
-		return nil, fmt.Errorf("client: %w: key of %v: %w", ErrKeyring, from, err)
+		return nil, err
 	}
 	s := c.sender(from)
 	s.mu.Lock()
@@ -128,14 +126,34 @@ func (c *Client) send(ctx context.Context, from types.Account, what string, msgs
 		return nil, err
 	}
 	b.SetGasLimit(gas)
-	if c.cfg.GasPrice > 0 {
-		fee := types.Ustone((uint64(c.cfg.GasPrice)*gas + 999_999) / 1_000_000)
+	if fee := c.fee(gas); fee > 0 {
 		b.SetFeeAmount(sdk.NewCoins(coin(fee)))
 	}
-	if err := c.sign(ctx, record.Name, public, s, b); err != nil {
+	if err := c.sign(ctx, name, public, s, b); err != nil {
 		return nil, fmt.Errorf("client: %s: sign for %v: %w", what, from, err)
 	}
-	if raw, err = c.enc.TxConfig.TxEncoder()(b.GetTx()); err != nil {
+	return c.hand(ctx, what, s, b)
+}
+
+// keyOf returns the keyring's name of an account, and its public key.
+func (c *Client) keyOf(a types.Account) (name string, public cryptotypes.PubKey, err error) {
+	if c.cfg.Keyring == nil {
+		return "", nil, fmt.Errorf("client: %w: none is open to sign for %v", ErrKeyring, a)
+	}
+	record, err := c.cfg.Keyring.KeyByAddress(sdk.AccAddress(a[:]))
+	if err != nil {
+		return "", nil, fmt.Errorf("client: %w: no key of %v: %w", ErrKeyring, a, err)
+	}
+	if public, err = record.GetPubKey(); err != nil {
+		return "", nil, fmt.Errorf("client: %w: key of %v: %w", ErrKeyring, a, err)
+	}
+	return record.Name, public, nil
+}
+
+// hand hands in a signed transaction. Its sender's next one has the sequence after it.
+func (c *Client) hand(ctx context.Context, what string, s *sender, b sdkclient.TxBuilder) (cmttypes.Tx, error) {
+	raw, err := c.enc.TxConfig.TxEncoder()(b.GetTx())
+	if err != nil {
 		return nil, fmt.Errorf("client: %s: %w", what, err)
 	}
 	if err := c.broadcast(ctx, what, raw); err != nil {
@@ -239,11 +257,11 @@ func (c *Client) simulate(ctx context.Context, what string, b sdkclient.TxBuilde
 	return sim.GasUsed + sim.GasUsed/3 + gasMargin, nil
 }
 
-// sign puts the account's signature in b.
-func (c *Client) sign(ctx context.Context, name string, public cryptotypes.PubKey, s *sender, b sdkclient.TxBuilder) error {
+// sign puts the account's signature in b, before those that others made.
+func (c *Client) sign(ctx context.Context, name string, public cryptotypes.PubKey, s *sender, b sdkclient.TxBuilder, others ...signing.SignatureV2) error {
 	mode := signing.SignMode_SIGN_MODE_DIRECT
 	sig := signing.SignatureV2{PubKey: public, Sequence: s.sequence, Data: &signing.SingleSignatureData{SignMode: mode}}
-	if err := b.SetSignatures(sig); err != nil {
+	if err := b.SetSignatures(append([]signing.SignatureV2{sig}, others...)...); err != nil {
 		return err
 	}
 	data := authsigning.SignerData{
@@ -259,7 +277,7 @@ func (c *Client) sign(ctx context.Context, name string, public cryptotypes.PubKe
 		return err
 	}
 	sig.Data = &signing.SingleSignatureData{SignMode: mode, Signature: made}
-	return b.SetSignatures(sig)
+	return b.SetSignatures(append([]signing.SignatureV2{sig}, others...)...)
 }
 
 // again is how long included waits before it hands a transaction in once more, in case the mempool dropped it.

@@ -112,6 +112,7 @@ const (
 	CertificateProof     Reason = "certificate_proof"
 	CertificateLots      Reason = "certificate_lots"
 	CertificateBelowMark Reason = "certificate_below_mark"
+	CertificateSale      Reason = "certificate_sale"
 	CertificateRange     Reason = "certificate_range"
 	CertificateHour      Reason = "certificate_hour"
 	CertificateRetired   Reason = "certificate_retired"
@@ -195,6 +196,7 @@ func Reasons() []ReasonInfo {
 		{CertificateProof, "The sheet and its siblings do not lead to the header's outputs root.", "Fetch the proof anew from a verifier, for the header's epoch and region."},
 		{CertificateLots, "The lots are not those that the sheet commits to.", "Show all lots of the sheet, in order, and no others."},
 		{CertificateBelowMark, "Certificates were issued up to a watt-hour beyond the first of these.", "Nothing to do if it was this sheet. Earlier days cannot be issued after later ones."},
+		{CertificateSale, "The offer of a certificate does not hold: it lapsed, it is for somebody else, or its seller no longer has the certificate.", "Ask the seller for a new offer: one lapses with its block, and with any other transaction of the seller."},
 		{CertificateRange, "The place to split at is not inside the certificate's range.", "Name a watt-hour of the register between its first and its last."},
 		{CertificateHour, "The hour is not the one in which the certificate's energy was produced.", "Name that hour's first second, or 0 for no claim by the hour."},
 		{CertificateRetired, "The certificate is retired.", "Nothing to do: it is claimed for good."},

@@ -70,7 +70,7 @@ var statuses = map[types.Reason]int{
 	types.UnknownCertificate: http.StatusNotFound, types.CertificateNotFinal: http.StatusConflict, types.CertificateLapsed: http.StatusConflict,
 	types.CertificateProof: http.StatusBadRequest, types.CertificateLots: http.StatusBadRequest, types.CertificateBelowMark: http.StatusConflict,
 	types.CertificateRange: http.StatusBadRequest, types.CertificateHour: http.StatusBadRequest, types.CertificateRetired: http.StatusConflict,
-	types.CertificateExpired: http.StatusConflict,
+	types.CertificateExpired: http.StatusConflict, types.CertificateSale: http.StatusConflict,
 }
 
 // Status returns the HTTP status of a reason at a gateway: from own, a category's table, or from the common one. It is 500 for what has

@@ -6,6 +6,7 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 )
@@ -50,6 +52,9 @@ type Ledger interface {
 	Lookup(nameOrAddress string) (types.Account, error)
 	// Names lists the keyring's accounts by name.
 	Names() (map[string]types.Account, error)
+	// Offer signs, for its owner, the sale of a certificate to a buyer: it holds for the next blocks. Accept signs it as the buyer.
+	Offer(ctx context.Context, id lot.ID, buyer types.Account, price types.Ustone, blocks uint64) (*ledger.Sale, error)
+	Accept(ctx context.Context, sale *ledger.Sale) (*ledger.Receipt, error)
 	Close() error
 }
 
