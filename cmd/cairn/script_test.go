@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -43,7 +44,7 @@ func TestNetwork(t *testing.T) {
 			},
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){
 				"fields": fields, "exactly": exactlyFields, "network": func(ts *testscript.TestScript, _ bool, args []string) { networkFile(ts, home, args) },
-				"field": field, "await": await, "rest": func(ts *testscript.TestScript, neg bool, args []string) { rest(ts, home, args) },
+				"field": field, "largest": largest, "second": second, "await": await, "rest": func(ts *testscript.TestScript, neg bool, args []string) { rest(ts, home, args) },
 			},
 		})
 	})
@@ -59,20 +60,39 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
-// object decodes the JSON that a command printed last: the object, or the first of a list.
+// lastJSON decodes the JSON that a command printed last: the object, or the first of a list.
 func lastJSON(ts *testscript.TestScript) map[string]any {
-	out := strings.TrimSpace(ts.ReadFile("stdout"))
-	out = out[strings.LastIndexByte(out, '\n')+1:]
 	var one map[string]any
-	var list []map[string]any
-	if json.Unmarshal([]byte(out), &one) == nil {
+	if json.Unmarshal(lastLine(ts), &one) == nil {
 		return one
 	}
-	ts.Check(json.Unmarshal([]byte(out), &list))
+	return lastList(ts)[0]
+}
+
+func lastLine(ts *testscript.TestScript) []byte {
+	out := strings.TrimSpace(ts.ReadFile("stdout"))
+	return []byte(out[strings.LastIndexByte(out, '\n')+1:])
+}
+
+func lastList(ts *testscript.TestScript) (list []map[string]any) {
+	ts.Check(json.Unmarshal(lastLine(ts), &list))
 	if len(list) == 0 {
 		ts.Fatalf("an empty list")
 	}
-	return list[0]
+	return list
+}
+
+// largest VAR NAME BY sets a variable to a field of that element of the list printed last whose field BY is the greatest number.
+func largest(ts *testscript.TestScript, _ bool, args []string) {
+	by := func(a, b map[string]any) int { return cmp.Compare(a[args[2]].(float64), b[args[2]].(float64)) }
+	ts.Setenv(args[0], fmt.Sprint(slices.MaxFunc(lastList(ts), by)[args[1]]))
+}
+
+// second VAR sets a variable to the id of the second certificate that a command printed.
+func second(ts *testscript.TestScript, _ bool, args []string) {
+	var out struct{ Certificates []ledger.Certificate }
+	ts.Check(json.Unmarshal(lastLine(ts), &out))
+	ts.Setenv(args[0], out.Certificates[1].ID.String())
 }
 
 // fields NAME… checks that the JSON printed last has those fields.
@@ -112,7 +132,7 @@ func field(ts *testscript.TestScript, _ bool, args []string) {
 
 // await TEXT PROGRAM ARG… repeats a command until it succeeds and its output holds a text.
 func await(ts *testscript.TestScript, _ bool, args []string) {
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(4 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		err := ts.Exec(args[1], args[2:]...)
 		if err == nil && strings.Contains(ts.ReadFile("stdout"), args[0]) {
 			return

@@ -20,7 +20,7 @@ import (
 
 func (v verbs) certificate() *cobra.Command {
 	noun := &cobra.Command{
-		Use: "certificate", Aliases: []string{"cert"}, Short: "Certificates of what was produced and not sold: list, issue, split, transfer, retire them",
+		Use: "certificate", Aliases: []string{"cert"}, Short: "Certificates of what was produced and not sold: list, issue, split, transfer, sell, retire them",
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -58,7 +58,7 @@ to a final header. The chain checks it and makes a certificate for each hour. Da
 	}
 	retire.Flags().String("beneficiary", "", "whose consumption it is (default the owner); a meter's did:key counts in its score")
 	retire.Flags().Bool("hourly", false, "claim consumption in the hour in which it was produced")
-	noun.AddCommand(v.Flags(v.Pays(list), false), v.Flags(v.Pays(issue), true), v.Flags(split, true), v.Flags(transfer, true), v.Flags(retire, true))
+	noun.AddCommand(v.Flags(v.Pays(list), false), v.Flags(v.Pays(issue), true), v.Flags(split, true), v.Flags(transfer, true), v.Flags(retire, true), v.sell(), v.buy())
 	return noun
 }
 

@@ -15,7 +15,8 @@ var _ role.Starter = (*Customer)(nil)
 // What the first round's orders say. A certificate for a kWh is worth a cent or two, a neighbour's kWh less than the utility's.
 const (
 	firstCertificate = 40        // micro-credits per Wh
-	firstBlock       = 50_000    // Wh per quarter hour
+	firstOrigin      = 250       // Wh per quarter hour of which a company buys the origin: something is left for owners to certify
+	firstBlock       = 50_000    // Wh per quarter hour that a home may buy
 	firstCap         = 2_000_000 // micro-credits: $2
 	firstWait        = 25 * time.Second
 )
@@ -30,7 +31,7 @@ func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error
 	if len(devices) == 0 {
 		return "", nil
 	}
-	certificates, err := c.first(ctx, w, Terms{Rule: "certificate", Limit: firstCertificate, Wh: firstBlock, Cap: firstCap})
+	certificates, err := c.first(ctx, w, Terms{Rule: "certificate", Limit: firstCertificate, Wh: firstOrigin, Cap: firstCap})
 	if err != nil {
 		return "", err
 	}
@@ -56,7 +57,7 @@ func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error
 	}
 	who := fmt.Sprintf("%d homes buy from their neighbours", homes)
 	if certificates {
-		who += ", a company buys certificates of the rest"
+		who += ", a company buys certificates of what is left"
 	}
 	return fmt.Sprintf("energy: %d meters, %s; %s", len(devices), who, c.soon(ctx)), nil
 }

@@ -364,7 +364,7 @@ func TestPut(t *testing.T) {
 func TestFirstRound(t *testing.T) {
 	c := newTown(t)
 	did, err := c.FirstRound(cancelled(t), c.market)
-	if err != nil || did != "energy: 2 meters, 1 homes buy from their neighbours, a company buys certificates of the rest; nothing is cleared yet: `cairn energy price` shows when" {
+	if err != nil || did != "energy: 2 meters, 1 homes buy from their neighbours, a company buys certificates of what is left; nothing is cleared yet: `cairn energy price` shows when" {
 		t.Fatalf("%q: %v", did, err)
 	}
 	c.settle()
