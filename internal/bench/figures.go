@@ -185,6 +185,8 @@ var sections = []section{
 			{"./service/energy", "^BenchmarkClearQuadratic$", "5x", 5},
 			{"./service/energy", "^BenchmarkHour$", "0.3s", 5},
 			{"./service/energy", "^BenchmarkCross$/^10000$", "3x", 3},
+			{"./service/energy", "^BenchmarkPeers$/^homes=010000$/^day$", "5x", 3},
+			{"./service/energy", "^BenchmarkPeers$/^homes=100000$/^day$", "1x", 3},
 		},
 		figures: []figure{
 			{name: "clear 10,000 orders: processor time", unit: "ms", value: scaled("Clear/orders=0010000 cpu-ns/order", 0.01), beside: "limit", peer: constant(5), target: within},
@@ -202,6 +204,8 @@ var sections = []section{
 			{name: "evidence of a quarter hour, four to an envelope", unit: "B", value: metric("Hour bytes/quarter"), beside: "limit", peer: constant(120), target: within,
 				bound: "an envelope's signature, key and hashes"},
 			{name: "a home's part of crossing 10,000", unit: "µs", value: scaled("Cross/10000 ns/device", 1e-3), bound: "reading and writing lines"},
+			{name: "its part of one neighbourhood of 100,000 whose days end in 96 quarter hours", unit: "µs", value: scaled("Peers/homes=100000/day cpu-ns/home", 1e-3), beside: "of one of 10,000",
+				peer: scaled("Peers/homes=010000/day cpu-ns/home", 1e-3), target: target{high: 2}, bound: "memory: sorting, and lines that do not fit the processor's caches"},
 		},
 	},
 }

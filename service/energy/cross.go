@@ -57,6 +57,7 @@ type crossing struct {
 // member is a device with what Cross finds of it.
 type member struct {
 	device   *tally.Device
+	owner    uint32 // its account, by number
 	zone     types.Cell
 	place    *Place // the zone's: it has no altitude
 	state    *State
@@ -75,13 +76,19 @@ type member struct {
 func (c *crossing) gather() {
 	c.members = make([]member, 0, len(c.in.Summaries))
 	c.byKey = make(map[types.Key]*member, len(c.in.Summaries))
+	owners := map[types.Account]uint32{}
 	for i := range c.in.Summaries {
 		sum := &c.in.Summaries[i]
 		flows, state, line, err := readSummary(sum.Summary)
 		if err != nil {
 			continue
 		}
-		m := member{device: sum.Device, zone: sum.Device.Cell.Parent(3), state: state, line: line, flows: flows, sold: make([]uint64, len(flows))}
+		owner, known := owners[sum.Device.Owner]
+		if !known {
+			owner = uint32(len(owners))
+			owners[sum.Device.Owner] = owner
+		}
+		m := member{device: sum.Device, owner: owner, zone: sum.Device.Cell.Parent(3), state: state, line: line, flows: flows, sold: make([]uint64, len(flows))}
 		if m.place = c.places[m.zone]; m.place == nil {
 			p := PlaceOf(m.zone, 0)
 			m.place, c.places[m.zone] = &p, &p
@@ -143,7 +150,7 @@ func (c *crossing) rank() {
 		if s.meters() != 2 || s.Site.PDC == 0 || s.Taken {
 			continue
 		}
-		at := standing{key: m.device.Key, owner: m.device.Owner}
+		at := standing{owner: m.owner}
 		for _, part := range m.parts {
 			at.k, at.value = part.k, yield(part.pv, s.Site.PDC)
 			c.peers.add(m.device.Cell, byAny, part.day, at)

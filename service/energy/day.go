@@ -59,7 +59,7 @@ func (s *State) known(t *Thresholds) bool {
 // live takes a device's flows over into its days: compares, cuts, closes.
 func (c *crossing) live(m *member) {
 	s := m.state
-	if env, ok := c.peers.median(m.device.Cell, byEnvelope, 0, 0, m.device.Owner); ok {
+	if env, ok := c.peers.median(m.device.Cell, byEnvelope, 0, 0, m.owner); ok {
 		s.PeerEnvelope = uint16(env)
 	} else {
 		s.PeerEnvelope = 0
@@ -142,7 +142,7 @@ func (c *crossing) compare(m *member, part *segment) {
 
 // neighbours returns the median of the neighbours' yields, and that of their yields to their own bases, where there are enough.
 func (c *crossing) neighbours(m *member, part *segment) (day, base uint64, ok bool) {
-	cell, owner := m.device.Cell, m.device.Owner
+	cell, owner := m.device.Cell, m.owner
 	day, ok = c.peers.median(cell, byYield, part.day, part.k, owner)
 	if ok {
 		base, _ = c.peers.median(cell, byBase, part.day, part.k, owner)

@@ -1,7 +1,6 @@
 package energy
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"slices"
@@ -30,8 +29,7 @@ type pool struct {
 
 // standing is a device's value in a pool.
 type standing struct {
-	key   types.Key
-	owner types.Account
+	owner uint32 // by number
 	k     uint64 // the last interval that the value holds
 	value uint64
 }
@@ -40,24 +38,12 @@ type standing struct {
 type peers struct {
 	limits   *Thresholds
 	pools    map[pool][]standing
-	rankings map[rank]*ranking
+	rankings map[pool]*ranking // of the pools that were asked for
 	cells    map[types.Cell]*cellState
 }
 
-// rank is a pool as of an interval: those whose values reach at least as far.
-type rank struct {
-	pool
-	k uint64
-}
-
-// ranking is a pool in the order of values.
-type ranking struct {
-	values []uint64
-	own    map[types.Account][]int // places, ascending
-}
-
 func newPeers(limits *Thresholds, cells []tally.CellState) *peers {
-	p := &peers{limits: limits, pools: map[pool][]standing{}, rankings: map[rank]*ranking{}, cells: map[types.Cell]*cellState{}}
+	p := &peers{limits: limits, pools: map[pool][]standing{}, rankings: map[pool]*ranking{}, cells: map[types.Cell]*cellState{}}
 	for i := range cells {
 		if c, err := decodeCell(cells[i].State); err == nil {
 			p.cells[cells[i].Cell] = c
@@ -74,56 +60,24 @@ func (p *peers) add(cell types.Cell, by uint8, day uint32, s standing) {
 	}
 }
 
-// median returns the median of a device's neighbours (the lower one of two), and whether there are enough of them: devices of other
-// owners, in the smallest neighbourhood that has enough.
-func (p *peers) median(cell types.Cell, by uint8, day uint32, k uint64, owner types.Account) (uint64, bool) {
+// median returns the median of a device's neighbours as of an interval (the lower one of two), and whether there are enough of them: devices of
+// other owners, in the smallest neighbourhood that has enough.
+func (p *peers) median(cell types.Cell, by uint8, day uint32, k uint64, owner uint32) (uint64, bool) {
 	for _, res := range neighbourhoods {
-		r := p.ranking(rank{pool{cell.Parent(res), by, day}, k})
-		if m, ok := r.median(r.own[owner], p.limits); ok {
+		if m, ok := p.ranking(pool{cell.Parent(res), by, day}).median(k, owner, p.limits); ok {
 			return m, true
 		}
 	}
 	return 0, false
 }
 
-func (p *peers) ranking(at rank) *ranking {
-	if r := p.rankings[at]; r != nil {
-		return r
+func (p *peers) ranking(at pool) *ranking {
+	r := p.rankings[at]
+	if r == nil {
+		r = newRanking(p.pools[at])
+		p.rankings[at] = r
 	}
-	r := &ranking{own: map[types.Account][]int{}}
-	var list []standing
-	for _, s := range p.pools[at.pool] {
-		if s.k >= at.k {
-			list = append(list, s)
-		}
-	}
-	slices.SortFunc(list, func(a, b standing) int {
-		return cmp.Or(cmp.Compare(a.value, b.value), bytes.Compare(a.key[:], b.key[:]))
-	})
-	for i := range list {
-		r.values = append(r.values, list[i].value)
-		r.own[list[i].owner] = append(r.own[list[i].owner], i)
-	}
-	p.rankings[at] = r
 	return r
-}
-
-// median returns the lower median of the ranking without some places, those of one owner, if enough devices and owners are left.
-func (r *ranking) median(without []int, t *Thresholds) (uint64, bool) {
-	n, owners := len(r.values)-len(without), len(r.own)
-	if len(without) > 0 {
-		owners--
-	}
-	if n < max(t.MinPeers, 1) || owners < t.MinOwners {
-		return 0, false
-	}
-	at := (n - 1) / 2
-	for _, own := range without {
-		if own <= at {
-			at++
-		}
-	}
-	return r.values[at], true
 }
 
 // remembered returns what a cell's line says of a day that is over, for a device that comes late.
@@ -199,13 +153,13 @@ func (p *peers) remember(today uint32) []tally.CellState {
 		if at.by != byYield {
 			continue
 		}
-		r := p.ranking(rank{at, 0})
-		yield, ok := r.median(nil, p.limits)
+		r := p.ranking(at)
+		yield, ok := r.without(nil, 0, p.limits)
 		if !ok {
 			continue
 		}
-		d := cellDay{Day: at.day, Devices: clip(len(r.values)), Owners: clip(len(r.own)), Yield: clip(yield)}
-		if base, ok := p.ranking(rank{pool{at.cell, byBase, at.day}, 0}).median(nil, p.limits); ok {
+		d := cellDay{Day: at.day, Devices: clip(len(r.values)), Owners: clip(len(r.lasts)), Yield: clip(yield)}
+		if base, ok := p.ranking(pool{at.cell, byBase, at.day}).without(nil, 0, p.limits); ok {
 			d.Base = clip(base)
 		}
 		if p.cells[at.cell] == nil {

@@ -1,6 +1,7 @@
 package energy
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -9,35 +10,57 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestMedian: the median of the neighbours is that of a plain list of the others' values, wherever one's own lie.
+// TestMedian: the median of the neighbours is that of a plain list of the others' values, wherever one's own lie, and as of whatever interval:
+// in between and beyond those at which values end, and asked in any order.
 func TestMedian(t *testing.T) {
 	limits := DefaultThresholds()
 	rapid.Check(t, func(r *rapid.T) {
 		p := newPeers(&limits, nil)
-		owners := []types.Account{{1}, {2}, {3}, {4}, {5}}
+		last := rapid.SampledFrom([]uint64{1, 3, 200}).Draw(r, "last")
+		owners := rapid.SampledFrom([]uint32{2, 5, 200}).Draw(r, "owners")
+		seed := rapid.Uint64().Draw(r, "seed")
+		dice := rand.New(rand.NewPCG(seed, 1))
 		var all []standing
-		for i := range rapid.IntRange(0, 20).Draw(r, "devices") {
-			s := standing{key: types.Key{byte(i)}, owner: rapid.SampledFrom(owners).Draw(r, "owner"), k: rapid.Uint64Range(5, 7).Draw(r, "k"), value: rapid.Uint64Max(9).Draw(r, "value")}
+		for range rapid.SampledFrom([]int{0, 4, 20, 64, 65, 400}).Draw(r, "devices") {
+			s := standing{owner: dice.Uint32N(owners), k: 10 + 2*dice.Uint64N(last), value: dice.Uint64N(1 + dice.Uint64N(300))}
 			all = append(all, s)
 			p.add(home, byYield, 3, s)
 		}
-		me, k := owners[0], rapid.Uint64Range(5, 7).Draw(r, "at")
-		var others []uint64
-		seen := map[types.Account]bool{}
-		for _, s := range all {
-			if s.owner != me && s.k >= k {
-				others = append(others, s.value)
-				seen[s.owner] = true
+		for range 50 {
+			me, k := dice.Uint32N(owners+1), 9+dice.Uint64N(2*last+2)
+			want, enough := plainMedian(all, k, me, &limits)
+			if got, ok := p.median(home, byYield, 3, k, me); ok != enough || got != want {
+				r.Fatalf("as of %d without those of %d the median of %v is %d, %v; want %d, %v", k, me, all, got, ok, want, enough)
 			}
 		}
-		slices.Sort(others)
-		got, ok := p.median(home, byYield, 3, k, me)
-		if want := len(others) >= limits.MinPeers && len(seen) >= limits.MinOwners; ok != want {
-			r.Fatalf("%d neighbours of %d owners: %v", len(others), len(seen), ok)
-		} else if ok && got != others[(len(others)-1)/2] {
-			r.Fatalf("the median is %d, want that of %v", got, others)
+		want, enough := plainMedian(all, 0, owners, &limits)
+		lines := p.remember(3)
+		if enough != (len(lines) == len(neighbourhoods)) {
+			r.Fatalf("enough: %v, %d lines", enough, len(lines))
+		}
+		for _, l := range lines {
+			if c, err := decodeCell(l.State); err != nil || uint64(c.days[0].Yield) != want || int(c.days[0].Devices) != len(all) {
+				r.Fatalf("remembered of %d devices: %+v, %v; want %d", len(all), c, err, want)
+			}
 		}
 	})
+}
+
+// plainMedian is the lower median of what reaches k and is not of an owner, by sorting it.
+func plainMedian(all []standing, k uint64, without uint32, t *Thresholds) (uint64, bool) {
+	var others []uint64
+	seen := map[uint32]bool{}
+	for _, s := range all {
+		if s.owner != without && s.k >= k {
+			others = append(others, s.value)
+			seen[s.owner] = true
+		}
+	}
+	if len(others) < t.MinPeers || len(seen) < t.MinOwners {
+		return 0, false
+	}
+	slices.Sort(others)
+	return others[(len(others)-1)/2], true
 }
 
 // TestNeighbourhood: the smallest neighbourhood that has enough is asked.
@@ -51,17 +74,17 @@ func TestNeighbourhood(t *testing.T) {
 	if far.Parent(3) != home.Parent(3) {
 		t.Fatalf("%v and %v", far.Parent(3), home.Parent(3))
 	}
-	for i := range byte(6) {
-		p.add(far, byYield, 1, standing{key: types.Key{i}, owner: types.Account{i}, k: 1, value: 100})
+	for i := range uint32(6) {
+		p.add(far, byYield, 1, standing{owner: i, k: 1, value: 100})
 	}
-	if m, ok := p.median(home, byYield, 1, 1, types.Account{99}); !ok || m != 100 {
+	if m, ok := p.median(home, byYield, 1, 1, 99); !ok || m != 100 {
 		t.Errorf("%d, %v", m, ok)
 	}
-	p.rankings = map[rank]*ranking{}
-	for i := range byte(5) {
-		p.add(home, byYield, 1, standing{key: types.Key{10 + i}, owner: types.Account{10 + i}, k: 1, value: 50})
+	p.rankings = map[pool]*ranking{}
+	for i := range uint32(5) {
+		p.add(home, byYield, 1, standing{owner: 10 + i, k: 1, value: 50})
 	}
-	if m, ok := p.median(home, byYield, 1, 1, types.Account{99}); !ok || m != 50 {
+	if m, ok := p.median(home, byYield, 1, 1, 99); !ok || m != 50 {
 		t.Errorf("%d, %v", m, ok)
 	}
 }
