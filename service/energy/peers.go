@@ -20,6 +20,17 @@ const (
 // neighbourhoods are the resolutions at which neighbours are looked for: the first that has enough.
 var neighbourhoods = [...]int{5, 4, 3}
 
+// around returns the cells in which a device's neighbours are looked for, the smallest first. A device that stands in a coarse cell has fewer.
+func around(cell types.Cell) []types.Cell {
+	cells := make([]types.Cell, 0, len(neighbourhoods))
+	for _, res := range neighbourhoods {
+		if at := cell.Parent(res); at != 0 {
+			cells = append(cells, at)
+		}
+	}
+	return cells
+}
+
 // pool names devices that are compared: those below a cell, by one measure, on one day.
 type pool struct {
 	cell types.Cell
@@ -54,8 +65,8 @@ func newPeers(limits *Thresholds, cells []tally.CellState) *peers {
 
 // add puts a device's value into the pools of its neighbourhoods.
 func (p *peers) add(cell types.Cell, by uint8, day uint32, s standing) {
-	for _, res := range neighbourhoods {
-		at := pool{cell.Parent(res), by, day}
+	for _, in := range around(cell) {
+		at := pool{in, by, day}
 		p.pools[at] = append(p.pools[at], s)
 	}
 }
@@ -63,8 +74,8 @@ func (p *peers) add(cell types.Cell, by uint8, day uint32, s standing) {
 // median returns the median of a device's neighbours as of an interval (the lower one of two), and whether there are enough of them: devices of
 // other owners, in the smallest neighbourhood that has enough.
 func (p *peers) median(cell types.Cell, by uint8, day uint32, k uint64, owner uint32) (uint64, bool) {
-	for _, res := range neighbourhoods {
-		if m, ok := p.ranking(pool{cell.Parent(res), by, day}).median(k, owner, p.limits); ok {
+	for _, in := range around(cell) {
+		if m, ok := p.ranking(pool{in, by, day}).median(k, owner, p.limits); ok {
 			return m, true
 		}
 	}
@@ -82,8 +93,8 @@ func (p *peers) ranking(at pool) *ranking {
 
 // remembered returns what a cell's line says of a day that is over, for a device that comes late.
 func (p *peers) remembered(cell types.Cell, day uint32) (yield, base uint64, ok bool) {
-	for _, res := range neighbourhoods {
-		c := p.cells[cell.Parent(res)]
+	for _, in := range around(cell) {
+		c := p.cells[in]
 		if c == nil {
 			continue
 		}

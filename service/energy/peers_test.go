@@ -89,6 +89,27 @@ func TestNeighbourhood(t *testing.T) {
 	}
 }
 
+// TestCoarseCell: devices that say no more than their zone are neighbours within it, and not of those of other zones who say as little.
+func TestCoarseCell(t *testing.T) {
+	limits := DefaultThresholds()
+	p := newPeers(&limits, nil)
+	for i := range uint32(5) {
+		p.add(home.Parent(3), byYield, 1, standing{owner: i, k: 1, value: 100})
+		p.add(elsewhere.Parent(3), byYield, 1, standing{owner: 10 + i, k: 1, value: 900})
+		p.add(elsewhere.Parent(3), byYield, 1, standing{owner: 10 + i, k: 1, value: 900})
+	}
+	for _, cell := range []types.Cell{home.Parent(3), home} {
+		if m, ok := p.median(cell, byYield, 1, 1, 99); !ok || m != 100 {
+			t.Errorf("at %v: %d, %v", cell, m, ok)
+		}
+	}
+	for _, c := range p.remember(1) {
+		if !c.Cell.Valid() {
+			t.Errorf("a line of %v", c.Cell)
+		}
+	}
+}
+
 // TestRemembered: a device that hands three cloudy days in late is held to what its neighbours had made on each.
 func TestRemembered(t *testing.T) {
 	for _, off := range []rule{0, rulePeers} {
