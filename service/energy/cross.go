@@ -17,8 +17,10 @@ func (v Verifier) Cross(in *tally.CrossInput) *tally.CrossOutput {
 	c := &crossing{in: in, rules: v, market: rulesOf(in.Params.Rules), places: map[types.Cell]*Place{}, out: &tally.CrossOutput{}}
 	c.done = c.market.Clock.Done(in.Time)
 	c.peers = newPeers(&c.rules.limits, in.Cells)
+	c.ledger = newLedger(&c.rules.limits, c.peers.cells)
 	c.gather()
 	c.claim()
+	c.inherit()
 	c.rank()
 	today := uint32(0)
 	for i := range c.members {
@@ -26,6 +28,7 @@ func (v Verifier) Cross(in *tally.CrossInput) *tally.CrossOutput {
 		c.live(m)
 		today = max(today, c.today(m))
 	}
+	c.ledger.write(c.peers.cells, today)
 	c.out.Cells = c.peers.remember(today)
 	orders := c.trade()
 	for i := range c.members {
@@ -46,6 +49,7 @@ type crossing struct {
 	byKey   map[types.Key]*member
 	places  map[types.Cell]*Place
 	peers   *peers
+	ledger  *ledger
 	out     *tally.CrossOutput
 	bytes   int // of out.Outputs
 
@@ -61,6 +65,7 @@ type member struct {
 	zone     types.Cell
 	place    *Place // the zone's: it has no altitude
 	state    *State
+	waited   bool   // another device had one of its meters until now
 	line     []byte // as Verify left it
 	flows    []Flow
 	sold     []uint64 // beside flows: Wh
@@ -124,7 +129,8 @@ func (c *crossing) claim() {
 		}
 	})
 	for i := range c.members {
-		c.members[i].state.Taken = false
+		m := &c.members[i]
+		m.waited, m.state.Taken = m.state.Taken, false
 	}
 	if !c.rules.on(ruleMeters) {
 		return

@@ -1,7 +1,6 @@
 package energy
 
 import (
-	"math/bits"
 	"slices"
 
 	"github.com/cairn-network/cairn/core/econ"
@@ -68,7 +67,7 @@ func (c *crossing) live(m *member) {
 		part := &m.parts[i]
 		if part.day > s.Day {
 			if s.Records > 0 {
-				m.closings = append(m.closings, c.close(s, part.day))
+				m.closings = append(m.closings, c.close(m, part.day))
 			}
 			s.Day = part.day
 		}
@@ -86,6 +85,9 @@ func (c *crossing) live(m *member) {
 		for i := range part.flows {
 			s.count(&part.flows[i], &c.rules.limits)
 		}
+	}
+	if len(m.parts) > 0 {
+		c.note(m, s.alarm(&c.rules.limits), true)
 	}
 }
 
@@ -163,8 +165,8 @@ func (c *crossing) neighbours(m *member, part *segment) (day, base uint64, ok bo
 func (c *crossing) today(m *member) uint32 { return m.place.day(c.done - min(c.done, 1)) }
 
 // close ends the day that runs and begins another.
-func (c *crossing) close(s *State, next uint32) closing {
-	t := &c.rules.limits
+func (c *crossing) close(m *member, next uint32) closing {
+	s, t := m.state, &c.rules.limits
 	out := closing{day: s.Day, alarm: s.alarm(t), share: shareBp(s.Battery, s.Sold)}
 	if s.Bright && int(s.Commissioned) < min(t.Commissioning, 255) {
 		s.Commissioned++
@@ -172,11 +174,12 @@ func (c *crossing) close(s *State, next uint32) closing {
 	if s.Bright && s.PeerDay > 0 && s.meters() == 2 && !out.alarm {
 		s.learn(clip(yield(s.PV, s.Site.PDC)*econ.Bps/uint64(s.PeerDay)), t)
 	}
+	c.note(m, out.alarm, false)
 	if s.Ahead = s.AheadNow; out.alarm {
 		s.Ahead = 0
 		s.Alarms |= 1
 		if c.rules.on(ruleFreeze) {
-			s.freeze(t)
+			c.freeze(m)
 		}
 	}
 	passed := next - s.Day // at least 1
@@ -227,18 +230,6 @@ func (s *State) learn(ratio uint16, t *Thresholds) {
 // alarm reports whether the day that runs cannot have been as it was reported.
 func (s *State) alarm(t *Thresholds) bool {
 	return s.Alarms&1 != 0 || s.Over || uint64(s.AheadNow) > t.AheadYield || s.Excess*econ.Bps > s.PV*t.SkyShare && yield(s.Excess, s.Site.PDC) > t.SkyYield
-}
-
-// freeze freezes a device if the alarm of the day that closes is one too many. Alarms that froze it are forgotten.
-func (s *State) freeze(t *Thresholds) {
-	if bits.OnesCount8(s.Alarms&uint8(1<<min(t.AlarmDays, window)-1)) < t.Alarms {
-		return
-	}
-	length := t.Freeze
-	if s.FrozeFor > 0 && s.Day-min(s.Day, s.FrozeOn) <= t.FreezeAgain {
-		length = min(2*uint32(s.FrozeFor), t.FreezeMost)
-	}
-	s.Frozen, s.FrozeOn, s.FrozeFor, s.Alarms = s.Day+1+length, s.Day, uint8(min(length, 255)), 0
 }
 
 // shareBp returns ⌈10⁴ · part / all⌉.

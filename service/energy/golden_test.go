@@ -1,10 +1,12 @@
 package energy
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -68,7 +70,16 @@ func samples(t *testing.T) map[string][]byte {
 			out["market"] = o.Data
 		}
 	}
-	out["cell"] = v.cells[0].State
+	cell, err := decodeCell(v.cells[0].State)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cell.marks = []mark{
+		{meter: meterOf("anybody", "grid"), day: 20636, open: true, alarms: 0b1001},
+		{meter: meterOf("anybody", "pv"), day: 20630, freeze: freeze{Until: 20645, On: 20630, For: 14}},
+	}
+	slices.SortFunc(cell.marks, func(a, b mark) int { return bytes.Compare(a.meter[:], b.meter[:]) })
+	out["cell"] = cell.encode()
 	return out
 }
 

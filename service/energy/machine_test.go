@@ -2,6 +2,7 @@ package energy
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -78,6 +79,13 @@ func TestMachine(t *testing.T) {
 					d.site.PDC += 100
 				}
 				d.submit(KindSite, d.site.Encode())
+			},
+			"anew": func(r *rapid.T) {
+				i := rapid.IntRange(0, len(w.devices)-1).Draw(r, "device")
+				old := w.devices[i]
+				w.devices = slices.Delete(w.devices, i, i+1)
+				d := w.device(fmt.Sprint(old.name, "'"), old.site)
+				d.reg.Cell, d.wh = old.reg.Cell, old.wh
 			},
 			"meter": func(r *rapid.T) {
 				d, other := rapid.SampledFrom(w.devices).Draw(r, "device"), rapid.SampledFrom(w.devices).Draw(r, "other")

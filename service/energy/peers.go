@@ -1,6 +1,7 @@
 package energy
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"slices"
@@ -121,38 +122,66 @@ type cellDay struct {
 }
 
 // cellState is the line of a cell.
-type cellState struct{ days []cellDay } // ascending
+type cellState struct {
+	days  []cellDay // ascending
+	marks []mark    // of meters of devices that stand in the cell itself, ascending by meter
+}
 
 const (
-	cellVersion = 1
+	cellVersion = 2
 	cellRecord  = 4 + 2 + 2 + 2 + 2
+	markRecord  = 32 + 4 + 1 + 4 + 4 + 1
+	markOpen    = 1 << 7 // beside the alarms
 )
 
 func (c *cellState) encode() []byte {
-	b := make([]byte, 0, 1+len(c.days)*cellRecord)
-	b = append(b, cellVersion)
+	b := make([]byte, 0, 2+len(c.days)*cellRecord+len(c.marks)*markRecord)
+	b = append(b, cellVersion, byte(len(c.days)))
 	for _, d := range c.days {
 		b = binary.BigEndian.AppendUint32(b, d.Day)
 		for _, x := range [...]uint16{d.Devices, d.Owners, d.Yield, d.Base} {
 			b = binary.BigEndian.AppendUint16(b, x)
 		}
 	}
+	for i := range c.marks {
+		k := &c.marks[i]
+		b = binary.BigEndian.AppendUint32(append(b, k.meter[:]...), k.day)
+		alarms := k.alarms
+		if k.open {
+			alarms |= markOpen
+		}
+		b = binary.BigEndian.AppendUint32(append(b, alarms), k.Until)
+		b = append(binary.BigEndian.AppendUint32(b, k.On), k.For)
+	}
 	return b
 }
 
 func decodeCell(b []byte) (*cellState, error) {
 	bad := types.Refuse(types.BadEncoding, "energy: the line of a cell, of %d bytes", len(b))
-	if len(b) < 1 || b[0] != cellVersion || (len(b)-1)%cellRecord != 0 || len(b) > 1+cellDays*cellRecord || len(b) == 1 {
+	if len(b) <= 2 || b[0] != cellVersion || b[1] > cellDays || len(b) < 2+int(b[1])*cellRecord {
+		return nil, bad
+	}
+	days, marks := b[2:2+int(b[1])*cellRecord], b[2+int(b[1])*cellRecord:]
+	if len(marks)%markRecord != 0 || len(marks) > maxMarks*markRecord {
 		return nil, bad
 	}
 	c := new(cellState)
-	for r := b[1:]; len(r) > 0; r = r[cellRecord:] {
+	for r := days; len(r) > 0; r = r[cellRecord:] {
 		u16 := func(at int) uint16 { return binary.BigEndian.Uint16(r[at:]) }
 		d := cellDay{Day: binary.BigEndian.Uint32(r), Devices: u16(4), Owners: u16(6), Yield: u16(8), Base: u16(10)}
 		if len(c.days) > 0 && d.Day <= c.days[len(c.days)-1].Day {
 			return nil, bad
 		}
 		c.days = append(c.days, d)
+	}
+	for r := marks; len(r) > 0; r = r[markRecord:] {
+		u32 := func(at int) uint32 { return binary.BigEndian.Uint32(r[at:]) }
+		k := mark{meter: types.Hash(r[:32]), day: u32(32), alarms: r[36] &^ markOpen, open: r[36]&markOpen != 0}
+		k.freeze = freeze{Until: u32(37), On: u32(41), For: r[45]}
+		if n := len(c.marks); n > 0 && bytes.Compare(k.meter[:], c.marks[n-1].meter[:]) <= 0 {
+			return nil, bad
+		}
+		c.marks = append(c.marks, k)
 	}
 	return c, nil
 }
@@ -184,7 +213,7 @@ func (p *peers) remember(today uint32) []tally.CellState {
 		if len(c.days) > cellDays {
 			c.days = c.days[len(c.days)-cellDays:]
 		}
-		if len(c.days) > 0 {
+		if len(c.days)+len(c.marks) > 0 {
 			out = append(out, tally.CellState{Cell: cell, State: c.encode()})
 		}
 	}

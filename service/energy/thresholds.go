@@ -61,4 +61,5 @@ const (
 	ruleGap
 	ruleDrop
 	ruleNamed
+	ruleMarks
 )
