@@ -114,7 +114,7 @@ func (c *crossing) compare(m *member, part *segment) {
 	s.PeerDay = clip(day)
 	own := uint64(s.Base)
 	if own == 0 {
-		own = t.NewBase // else who declares its site anew all the time would never be held against anybody
+		own = c.newBase(s)
 	}
 	if !ok || base == 0 || own == 0 || !c.rules.on(rulePeers) {
 		return
@@ -140,6 +140,16 @@ func (c *crossing) compare(m *member, part *segment) {
 		fresh -= n
 		more(&s.Sums.PeerCap, n)
 	}
+}
+
+// newBase returns what the base of a device is taken for that has not learnt its own: else who declares its site anew all the time would never be
+// held against anybody. Who was frozen lately is not to gain by beginning anew.
+func (c *crossing) newBase(s *State) uint64 {
+	t := &c.rules.limits
+	if s.FrozeFor > 0 && s.Day-min(s.Day, s.FrozeOn) <= t.FreezeAgain && c.rules.on(ruleAnew) {
+		return t.AnewBase
+	}
+	return t.NewBase
 }
 
 // neighbours returns the median of the neighbours' yields, and that of their yields to their own bases, where there are enough.

@@ -296,6 +296,33 @@ func TestNoonIsNoAlarm(t *testing.T) {
 	}
 }
 
+// TestAnewAfterFreeze: who was frozen gains nothing by beginning anew, with another device or another site: without a base of its own it is
+// held to its neighbours' yield, and not to what a new roof may have above it.
+func TestAnewAfterFreeze(t *testing.T) {
+	for name, begin := range map[string]func(v *village){
+		"another device": func(v *village) { v.leave(v.cheat); v.anew("anew") },
+		"another site": func(v *village) {
+			v.cheat.site.Altitude++
+			v.cheat.submit(KindSite, v.cheat.site.Encode())
+		},
+	} {
+		for _, off := range []rule{0, ruleAnew} {
+			v := newVillage(t, off, solar("cheat"))
+			v.settle()
+			v.days(2, flatOut)
+			v.days(8, v.good)
+			begin(v)
+			v.cloud = 70
+			v.days(1, v.good)
+			v.days(1, func(k uint64) flows { f := v.good(k); return flows{pv: f.pv * 142 / 100, exp: f.exp * 142 / 100} })
+			v.days(1, v.good)
+			if s := v.cheat.state(); s.Base != 0 || (s.Alarms != 0) != (off == 0) || s.FrozeFor != 7 {
+				t.Errorf("%s: rules off %b: alarms %b, base %d: %+v", name, off, s.Alarms, s.Base, s)
+			}
+		}
+	}
+}
+
 // TestStayer: for a device that stays where it is, marks change nothing, whatever it reports: its meters have against them what it has.
 func TestStayer(t *testing.T) {
 	freezes := 0

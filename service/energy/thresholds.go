@@ -19,7 +19,8 @@ type Thresholds struct {
 	Ratios    int    // days of comparison with neighbours whose median a device's base follows, at most 60 …
 	BaseStep  uint64 // … by so many bp in a day at most …
 	BaseMost  uint64 // … and never to more than so many bp of what it was at first
-	NewBase   uint64 // bp: what the base of a device is taken for that has not learnt its own
+	NewBase   uint64 // bp: what the base of a device is taken for that has not learnt its own …
+	AnewBase  uint64 // … and if it, or its meters, were frozen within FreezeAgain days
 	PeerShare uint64 // bp of what the neighbours' day makes likely for a device above which …
 	PeerYield uint64 // … plus this yield its day is an alarm day …
 	CutYield  uint64 // … and plus this one it is cut, at any time of the day: panels that look east are ahead of others before noon
@@ -39,7 +40,7 @@ func DefaultThresholds() Thresholds {
 	return Thresholds{
 		Tolerance: 5, Envelope: 7_000, Margin: 11_000, PeerEnvelope: 15_000, Commissioning: 60, Bright: 200, Altitude: 30,
 		SkyShare: 800, SkyYield: 100,
-		MinPeers: 5, MinOwners: 3, Ratios: 28, BaseStep: 50, BaseMost: 15_000, NewBase: 12_000,
+		MinPeers: 5, MinOwners: 3, Ratios: 28, BaseStep: 50, BaseMost: 15_000, NewBase: 12_000, AnewBase: 10_000,
 		PeerShare: 12_500, PeerYield: 300, CutYield: 600, AheadShare: 11_500, AheadYield: 1_500,
 		Alarms: 2, AlarmDays: 7, Freeze: 7, FreezeMost: 56, FreezeAgain: 90,
 	}
@@ -62,4 +63,5 @@ const (
 	ruleDrop
 	ruleNamed
 	ruleMarks
+	ruleAnew
 )
