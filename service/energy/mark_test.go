@@ -150,7 +150,7 @@ func TestFreezeFollowsMeter(t *testing.T) {
 	} {
 		for _, off := range []rule{0, ruleMarks} {
 			v := newVillage(t, off, solar("cheat"))
-			v.settle()
+			v.days(1, v.good)
 			escape(v)
 			v.days(3, v.good)
 			s := v.cheat.state()
@@ -244,7 +244,7 @@ func TestFreezeOfOthers(t *testing.T) {
 		},
 	} {
 		v := newVillage(t, 0, solar("cheat"))
-		v.settle()
+		v.days(1, v.good)
 		attack(v)
 		for _, k := range v.marks() {
 			if of := meterOf("honest 0", "grid"); k.meter == of {

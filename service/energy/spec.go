@@ -108,7 +108,7 @@ var reasons = []types.ReasonInfo{
 	{Reason: CountAboveSky, Sentence: "The panels made more than the sun allows.", Try: "Check the nameplate, the place and the meter's scale."},
 	{Reason: CountOrigin, Sentence: "It came out of a battery that was not charged from the panels.", Try: "Nothing: grid power stays grid power."},
 	{Reason: CountPeerCap, Sentence: "The day's production is above what neighbours make likely.", Try: "Check the meter; if the site grew, declare it anew."},
-	{Reason: CountFrozen, Sentence: "The device is frozen after alarms.", Try: "Find out what was wrong; it ends by itself."},
+	{Reason: CountFrozen, Sentence: "The device, or a meter of it, is frozen after alarms.", Try: "Find out what was wrong; it ends by itself."},
 	{Reason: CountLapsed, Sentence: "The day had an alarm, so what was not sold of it is never issued.", Try: "Check nameplate, place and meters."},
 	{Reason: CountUncertified, Sentence: "A site with one meter cannot have certificates.", Try: "Have the panels metered apart from the grid connection."},
 	{Reason: CountCrowded, Sentence: "The day has more lots than the tally keeps.", Try: "Sell by order what a large plant makes."},
