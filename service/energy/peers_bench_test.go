@@ -54,7 +54,7 @@ func BenchmarkPeers(b *testing.B) {
 					out = New().Cross(in)
 				}
 				b.ReportMetric(float64(processorTime()-start)/float64(b.N)/float64(n), "cpu-ns/home")
-				if len(out.States) != n || len(out.Cells) != 3 {
+				if len(out.States) != n || len(out.Cells) < 3 {
 					b.Fatalf("%d lines, %d cells", len(out.States), len(out.Cells))
 				}
 			})
