@@ -247,12 +247,17 @@ func (s *server) body(w http.ResponseWriter, r *http.Request, buf []byte, limit 
 	}
 	in := http.MaxBytesReader(w, r.Body, limit)
 	n := 0
+	var end [1]byte // where buf is full, the end is still to be seen: most bodies are shards that fill it
 	for {
-		if n == len(buf) {
-			buf = append(buf, 0)
+		into := buf[n:]
+		if len(into) == 0 {
+			into = end[:]
+		}
+		m, err := in.Read(into)
+		if n == len(buf) && m > 0 {
+			buf = append(buf, end[0])
 			buf = buf[:cap(buf)]
 		}
-		m, err := in.Read(buf[n:])
 		n += m
 		var over *http.MaxBytesError
 		switch {
