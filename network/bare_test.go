@@ -113,7 +113,7 @@ func serveBare(conn net.Conn, f *os.File) error {
 }
 
 // do sends a request and what follows it, and reads the answer.
-func (x *bare) do(slot, segment int, op byte, length int, shard, answer []byte) error {
+func (x *bare) do(slot, segment int, op byte, length int, shard []byte, answer *pipeline.Incoming) error {
 	s := x.slots[slot]
 	<-s.free
 	defer func() { s.free <- struct{}{} }()
@@ -124,7 +124,7 @@ func (x *bare) do(slot, segment int, op byte, length int, shard, answer []byte) 
 	if _, err := s.conn.Write(shard); err != nil {
 		return err
 	}
-	_, err := io.ReadFull(s.conn, answer)
+	_, err := answer.ReadFrom(s.conn)
 	return err
 }
 
@@ -135,7 +135,7 @@ func (x *bare) put(data []byte) (*pipeline.Manifest, error) {
 		for slot, shard := range shards {
 			group.Go(func() error {
 				var id types.Hash
-				if err := x.do(slot, index, bareWrite, len(shard), shard, id[:]); err != nil {
+				if err := x.do(slot, index, bareWrite, len(shard), shard, pipeline.NewIncoming(id, id[:])); err != nil {
 					return err
 				}
 				if id != seg.Shards[slot] {
@@ -152,8 +152,8 @@ func (x *bare) put(data []byte) (*pipeline.Manifest, error) {
 func (x *bare) Order(int, pipeline.Segment) []int { return nil }
 
 // Shard implements pipeline.Fetcher.
-func (x *bare) Shard(_ context.Context, index int, _ pipeline.Segment, slot int, dst []byte) error {
-	return x.do(slot, index, bareRead, len(dst), nil, dst)
+func (x *bare) Shard(_ context.Context, index int, _ pipeline.Segment, slot int, into *pipeline.Incoming) error {
+	return x.do(slot, index, bareRead, into.Len(), nil, into)
 }
 
 // Slice implements pipeline.Fetcher.

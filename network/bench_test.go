@@ -277,9 +277,9 @@ func (k *kept) keep(_ context.Context, index int, _ pipeline.Segment, shards [][
 func (k *kept) Order(int, pipeline.Segment) []int { return nil }
 
 // Shard implements pipeline.Fetcher.
-func (k *kept) Shard(_ context.Context, index int, _ pipeline.Segment, slot int, dst []byte) error {
-	copy(dst, k.list[shardKey{index, slot}])
-	return nil
+func (k *kept) Shard(_ context.Context, index int, _ pipeline.Segment, slot int, into *pipeline.Incoming) error {
+	_, err := into.Write(k.list[shardKey{index, slot}])
+	return err
 }
 
 // Slice implements pipeline.Fetcher.

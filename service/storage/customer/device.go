@@ -13,12 +13,11 @@ import (
 	"sync"
 	"time"
 
-	"lukechampine.com/blake3"
-
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/storage"
+	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
 
 // Patience with a device: for a connection, and for the whole of one request.
@@ -151,52 +150,20 @@ func (d *device) stage(ctx context.Context, id types.Hash, shard []byte) error {
 }
 
 // read reads a whole shard and checks that it is the one.
-func (d *device) read(ctx context.Context, session types.SessionID, id types.Hash, into *borrowed) error {
+func (d *device) read(ctx context.Context, session types.SessionID, id types.Hash, into *pipeline.Incoming) error {
 	res, err := d.do(ctx, "GET", storage.PathShard+id.String()+"?session="+session.String(), nil)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
-	hash := blake3.New(len(id), nil)
-	var buf [32 << 10]byte
-	for at := 0; at < into.size; {
-		n, err := res.Body.Read(buf[:min(len(buf), into.size-at)])
-		hash.Write(buf[:n])
-		into.write(at, buf[:n])
-		at += n
-		if err != nil && at < into.size {
-			return fmt.Errorf("device %v: shard %v: %d of %d bytes: %w", d.key, id, at, into.size, err)
-		}
+	into.Reset()
+	if _, err := into.ReadFrom(res.Body); err != nil {
+		return fmt.Errorf("device %v: shard %v: %w", d.key, id, err)
 	}
-	if got := types.Hash(hash.Sum(nil)); got != id {
-		return types.Refuse(storage.ShardMismatch, "device %v: shard %v is %v", d.key, id, got)
+	if err := into.Check(); err != nil {
+		return fmt.Errorf("device %v: %w", d.key, err)
 	}
 	return nil
-}
-
-// borrowed is somebody else's memory, into which a shard is read. Once it is taken back nothing is written there, while the shard may still
-// arrive.
-type borrowed struct {
-	size int
-
-	mu  sync.Mutex
-	dst []byte // nil: taken back
-}
-
-func borrow(dst []byte) *borrowed { return &borrowed{size: len(dst), dst: dst} }
-
-func (b *borrowed) write(at int, p []byte) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.dst != nil {
-		copy(b.dst[at:], p)
-	}
-}
-
-func (b *borrowed) takeBack() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.dst = nil
 }
 
 // slice reads a part of a shard of size bytes with its proof, and checks it.

@@ -73,7 +73,7 @@ func TestPayForNothing(t *testing.T) {
 			s := newSeller(t, serveShard)
 			d, seg := s.download(shard)
 			for range 5 {
-				if err := d.Shard(t.Context(), 0, seg, 0, make([]byte, len(shard))); err == nil {
+				if err := d.Shard(t.Context(), 0, seg, 0, pipeline.NewIncoming(seg.Shards[0], make([]byte, len(shard)))); err == nil {
 					t.Fatal("that was no shard")
 				}
 				if _, err := d.Slice(t.Context(), 0, seg, 0, 1<<10, 200<<10); err == nil {
@@ -106,9 +106,11 @@ func TestPayForLate(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-begun; cancel() }()
 	dst := make([]byte, len(shard))
-	if err := d.Shard(ctx, 0, seg, 0, dst); !errors.Is(err, context.Canceled) {
+	into := pipeline.NewIncoming(seg.Shards[0], dst)
+	if err := d.Shard(ctx, 0, seg, 0, into); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
+	into.TakeBack()
 	clear(dst)
 	close(goOn)
 	d.holders[0].pending.Wait()
@@ -132,7 +134,7 @@ func TestResume(t *testing.T) {
 			r := receipt.Receipt{Chain: "cairn-test-1", Category: types.Storage, Session: h.state.Egress.ID, Payer: h.wallet.Payer(), Device: h.key,
 				Terms: s.ask.Ask.Hash(), Units: types.U64(5 << 20), Amount: 5 << 19, Seq: 77, First: 1}
 			s.newest = &receipt.Signed{Receipt: r, PayerSig: types.NewPrivateKey([32]byte{key}).Sign("receipt", "cairn-test-1", r.Bytes())}
-			if err := d.Shard(t.Context(), 0, seg, 0, make([]byte, len(shard))); err != nil {
+			if err := d.Shard(t.Context(), 0, seg, 0, pipeline.NewIncoming(seg.Shards[0], make([]byte, len(shard)))); err != nil {
 				t.Fatal(err)
 			}
 			h.pending.Wait()

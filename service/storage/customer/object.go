@@ -223,11 +223,9 @@ func (d *download) Order(index int, seg pipeline.Segment) []int {
 }
 
 // Shard reads a whole shard, and pays if it is the one.
-func (d *download) Shard(ctx context.Context, index int, seg pipeline.Segment, slot int, dst []byte) error {
-	into := borrow(dst)
-	defer into.takeBack()
+func (d *download) Shard(ctx context.Context, index int, seg pipeline.Segment, slot int, into *pipeline.Incoming) error {
 	return d.timed(slot, func() error {
-		return d.holders[slot].read(ctx, uint64(len(dst)), func(ctx context.Context, dev *device, id types.SessionID) error {
+		return d.holders[slot].read(ctx, uint64(into.Len()), func(ctx context.Context, dev *device, id types.SessionID) error {
 			return dev.read(ctx, id, seg.Shards[slot], into)
 		})
 	})

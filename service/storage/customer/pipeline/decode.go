@@ -16,8 +16,9 @@ type Fetcher interface {
 	// Order lists slots of segment number index, best first: where to ask. Nil means all in their order; slots left out are never
 	// asked.
 	Order(index int, seg Segment) []int
-	// Shard reads the whole shard in slot into dst, which has its length.
-	Shard(ctx context.Context, index int, seg Segment, slot int, dst []byte) error
+	// Shard reads the whole shard in slot into what waits for it. Whoever has to know whether it is the one asks into.Check, which the
+	// pipeline does anyway. After an error it may go on writing.
+	Shard(ctx context.Context, index int, seg Segment, slot int, into *Incoming) error
 	// Slice returns length bytes from offset on of the shard in slot, with their proof: see storage.ExtractSlice.
 	Slice(ctx context.Context, index int, seg Segment, slot, offset, length int) ([]byte, error)
 }

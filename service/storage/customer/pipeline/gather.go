@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/storage"
 )
 
@@ -156,11 +155,13 @@ func (r *segmentReader) readWhole(ctx context.Context, block cipher.Block, order
 
 // shard reads one whole shard, checks its name and takes its mask off.
 func (r *segmentReader) shard(ctx context.Context, block cipher.Block, slot int, dst []byte) error {
-	if err := r.f.Shard(ctx, r.index, r.seg, slot, dst); err != nil {
+	into := NewIncoming(r.seg.Shards[slot], dst)
+	if err := r.f.Shard(ctx, r.index, r.seg, slot, into); err != nil {
+		into.TakeBack()
 		return err
 	}
-	if storage.ShardID(dst) != r.seg.Shards[slot] {
-		return types.Refuse(storage.ShardMismatch, "slot %d of segment %s", slot, r.seg.ID)
+	if err := into.Check(); err != nil {
+		return fmt.Errorf("slot %d of segment %s: %w", slot, r.seg.ID, err)
 	}
 	maskAt(block, slot, 0).XORKeyStream(dst, dst)
 	return nil
@@ -304,8 +305,8 @@ func (p *pieces) take() []byte {
 
 func (p *pieces) give(buf []byte) { p.free = append(p.free, buf[:p.size]) }
 
-// gather asks for width bytes of k + spare slots of order, and of one more whenever one fails or none answers for a while, until it
-// has k. It returns them by slot, each in a piece. Whoever is still being asked then is cancelled; it may yet write to its piece,
+// gather asks for width bytes of k slots of order, of spare ones where some of those take longer than others, and of one more whenever one
+// fails or none answers for a while, until it has k. It returns them by slot, each in a piece. Whoever is still being asked then is cancelled; it may yet write to its piece,
 // which is therefore not given back, and holds mem until it returns.
 func (r *segmentReader) gather(ctx context.Context, order []int, width int, mem *slab, pieces *pieces, fetch func(ctx context.Context, slot int, dst []byte) error) ([][]byte, error) {
 	type reply struct {
@@ -336,12 +337,15 @@ func (r *segmentReader) gather(ctx context.Context, order []int, width int, mem 
 			lost.add(slot, errNotAsked)
 		}
 	}
-	for range r.k + r.c.cfg.Spare {
+	for range r.k {
 		ask()
 	}
 	shards := make([][]byte, r.n)
-	stall := time.NewTimer(r.c.cfg.Stall)
+	start := time.Now()
+	hedge, stall := time.NewTimer(max(r.c.cfg.Hedge, r.c.cfg.Stall/4)), time.NewTimer(r.c.cfg.Stall)
+	defer hedge.Stop()
 	defer stall.Stop()
+	half, hedged := (r.k+1)/2, false
 	for lost.Found < r.k {
 		if lost.Found+running+len(order) < r.k {
 			return nil, lost
@@ -356,7 +360,14 @@ func (r *segmentReader) gather(ctx context.Context, order []int, width int, mem 
 				break
 			}
 			shards[got.slot] = got.buf
-			lost.Found++
+			if lost.Found++; lost.Found == half && !hedged {
+				hedge.Reset(max(r.c.cfg.Hedge-time.Since(start), time.Since(start)))
+			}
+		case <-hedge.C:
+			hedged = true
+			for range r.c.cfg.Spare {
+				ask()
+			}
 		case <-stall.C:
 			ask()
 		case <-ctx.Done():

@@ -99,8 +99,11 @@ type Config struct {
 	Memory int64
 	// InFlight bounds the segments of one operation that are in memory at once. Default 4.
 	InFlight int
-	// Spare is how many shards beyond k a read asks for at once. Default 2; negative for none.
+	// Spare is how many shards beyond k a read asks for where k are slow to come: see Hedge. Default 2; negative for none.
 	Spare int
+	// Hedge is how long a read waits at least for k shards before it asks for the spare ones, and it waits as long again as half of them took:
+	// what is asked for is paid for, and mostly k come in time (Dean and Barroso, The Tail at Scale, 2013). Default 100 ms.
+	Hedge time.Duration
 	// Stall is how long a read waits for any of the shards it asked for before it asks one device more. Default 2 s.
 	Stall time.Duration
 	// Rand is the source of object keys, nonces and segment ids. Default crypto/rand. Tests only: repeated output breaks both
@@ -120,6 +123,9 @@ func (c Config) withDefaults() Config {
 		c.Spare = 2
 	case c.Spare < 0:
 		c.Spare = 0
+	}
+	if c.Hedge <= 0 {
+		c.Hedge = 100 * time.Millisecond
 	}
 	if c.Stall <= 0 {
 		c.Stall = 2 * time.Second

@@ -97,10 +97,11 @@ func (d *devices) get(ctx context.Context, seg Segment, slot int) ([]byte, error
 	return shard, nil
 }
 
-func (d *devices) Shard(ctx context.Context, index int, seg Segment, slot int, dst []byte) error {
+func (d *devices) Shard(ctx context.Context, index int, seg Segment, slot int, into *Incoming) error {
 	shard, err := d.get(ctx, seg, slot)
-	d.served.Add(uint64(copy(dst, shard)))
-	return err
+	n, short := into.Write(shard)
+	d.served.Add(uint64(n))
+	return errors.Join(err, short)
 }
 
 func (d *devices) Slice(ctx context.Context, index int, seg Segment, slot, offset, length int) ([]byte, error) {
@@ -291,6 +292,69 @@ func TestHangingDevices(t *testing.T) {
 		t.Fatal("read from 3 devices")
 	}
 	idle(t, c)
+}
+
+// TestHedge: a read asks k devices and no more, as long as they answer; where some take longer than others, it asks the spare ones, long
+// before it gives anybody up.
+func TestHedge(t *testing.T) {
+	c := New(Config{Hedge: time.Millisecond, Stall: time.Hour}, secret.Mask())
+	data := content(8<<20 - 100_000)
+	m, d := store(t, c, Lab, data)
+	read := func() uint64 {
+		t.Helper()
+		d.asked.Store(0)
+		var out bytes.Buffer
+		if err := c.Decode(t.Context(), m, secret.Bucket("b"), &out, d); err != nil || !bytes.Equal(out.Bytes(), data) {
+			t.Fatal(err)
+		}
+		return uint64(d.asked.Load())
+	}
+	d.hang = map[int]bool{1: true, 2: true}
+	if asked := read(); asked != 12 {
+		t.Errorf("2 of 8 devices are silent: %d of two segments' shards were asked for, want 6 each", asked)
+	}
+	d.hang = nil
+	c = New(Config{Hedge: time.Hour, Stall: time.Hour}, secret.Mask())
+	if asked := read(); asked != 8 {
+		t.Errorf("all answer: %d of two segments' shards were asked for, want 4 each", asked)
+	}
+}
+
+// TestIncoming: what a device sends after its memory was taken back is still checked, and written elsewhere.
+func TestIncoming(t *testing.T) {
+	shard := content(3000)
+	buf := make([]byte, len(shard))
+	in := NewIncoming(storage.ShardID(shard), buf)
+	mismatch := func(what string) {
+		t.Helper()
+		if err := in.Check(); types.ReasonOf(err) != storage.ShardMismatch {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	mismatch("nothing came")
+	if _, err := in.Write(shard[:1000]); err != nil {
+		t.Fatal(err)
+	}
+	mismatch("a part came")
+	in.TakeBack()
+	clear(buf)
+	if n, err := in.ReadFrom(bytes.NewReader(append(slices.Clone(shard[1000:]), 1))); n != 2000 || err != nil {
+		t.Fatal(n, err)
+	}
+	if err := in.Check(); err != nil || !bytes.Equal(buf, make([]byte, len(buf))) {
+		t.Errorf("%v, and memory that was taken back holds %x", err, buf[:8])
+	}
+	if n, err := in.Write([]byte{1}); n != 0 || !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("more than a shard: %d, %v", n, err)
+	}
+	in.Reset()
+	mismatch("it is asked once more")
+	shard[5]++
+	in.Write(shard)
+	mismatch("another one came")
+	if _, err := NewIncoming(storage.ShardID(shard), buf).ReadFrom(bytes.NewReader(shard[:2999])); !errors.Is(err, io.EOF) {
+		t.Errorf("cut short: %v", err)
+	}
 }
 
 // idle waits until nobody holds memory of c.
@@ -558,11 +622,11 @@ func (d *disk) emit(_ context.Context, index int, _ Segment, shards [][]byte) er
 
 func (d *disk) Order(int, Segment) []int { return nil }
 
-func (d *disk) Shard(_ context.Context, index int, _ Segment, slot int, dst []byte) error {
+func (d *disk) Shard(_ context.Context, index int, _ Segment, slot int, into *Incoming) error {
 	if d.down[slot] {
 		return errDown
 	}
-	_, err := d.files[slot].ReadAt(dst, int64(index)*MaxShard)
+	_, err := into.ReadFrom(io.NewSectionReader(d.files[slot], int64(index)*MaxShard, int64(into.Len())))
 	return err
 }
 
