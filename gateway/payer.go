@@ -88,23 +88,30 @@ func (m *market) askPayers(ctx context.Context) error {
 	return nil
 }
 
-// count takes in one verifier's answer; it returns whether more are needed.
+// count takes in one verifier's answer; it returns whether more are needed. Only a line at its place counts, or one verifier could say it
+// many times in one answer. What was said two epochs ago does not count: whoever asked then can repeat it, seals and all. That of the epoch
+// before does, as verifiers see an epoch's first block a little later than others.
 func (m *market) count(raw []byte, asked []types.Key, votes map[bus.PayerLine]uint64, voted map[types.Key]bool) bool {
 	answer, from, err := bus.Open[bus.Payers](raw, m.chain)
-	if err != nil || voted[from] || len(answer.Lines) != len(asked) {
+	if err != nil || answer.Region != 0 || len(answer.Lines) != len(asked) {
+		return true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if voted[from] || answer.Epoch+1 < m.notice.Epoch || m.verifier[from] == 0 {
 		return true
 	}
 	voted[from] = true
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	var total uint64
 	for _, p := range m.verifier {
 		total += p
 	}
 	agreed := 0
 	for i, line := range answer.Lines {
-		votes[line] += m.verifier[from]
-		if line.Key == asked[i] && bus.TwoThirds(votes[line], total) {
+		if line.Key != asked[i] {
+			continue
+		}
+		if votes[line] += m.verifier[from]; bus.TwoThirds(votes[line], total) {
 			m.payers[line.Key] = line
 			agreed++
 		}
