@@ -326,10 +326,9 @@ func TestOffers(t *testing.T) {
 	m.devices[key(12).Public()].Suspended = 5
 	m.quality[offer{key(13).Public(), types.Storage, 0}] = 9000
 	for i, a := range map[byte]receipt.Ask{10: ask(key(10), 9, 1), 11: ask(key(11), 4, 1), 12: ask(key(12), 9, 1), 13: ask(key(13), 9, 5), 20: ask(key(20), 9, 1)} {
-		m.hear(bus.Message{Data: a.Sign(key(i)).Encode()})
+		hears(m, a.Device, a, key(i))
 	}
-	forged := ask(key(13), 9, 0).Sign(key(20))
-	m.hear(bus.Message{Data: forged.Encode()})
+	hears(m, key(13).Public(), ask(key(13), 9, 0), key(20)) // forged
 	offers, passed, err := m.Offers(t.Context(), types.Storage, 1)
 	if err != nil || len(offers) != 2 || offers[0].Ask.Ask.Device != key(13).Public() || offers[0].Ask.Ask.Price != 5 || offers[1].Ask.Ask.Device != key(10).Public() {
 		t.Errorf("%+v: %v", offers, err)

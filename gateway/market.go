@@ -21,8 +21,12 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// maxAsks bounds how many live asks a gateway remembers; beyond it the ones that lapse first are dropped.
-const maxAsks = 200_000
+// maxAsks bounds how many asks a gateway remembers; beyond it the ones that lapse first are dropped. maxAsksEach is how many of them are one
+// device's: it hears of no further class then, so that no device pushes the others out.
+const (
+	maxAsks     = 200_000
+	maxAsksEach = tally.MaxAsks
+)
 
 // offer names an ask: one device has one for each class.
 type offer struct {
@@ -42,12 +46,14 @@ type market struct {
 	book   *book
 	// patience is how long verifiers have to answer one query.
 	patience time.Duration
+	asksKept int // at most
 	log      *slog.Logger
 
 	// mu guards what follows. Run and the bus's handler write, requests read.
 	mu       sync.RWMutex
 	notice   role.Notice
 	asks     map[offer]*receipt.SignedAsk
+	offering map[types.Key]int // asks of each device
 	devices  map[types.Key]*tally.Device
 	quality  map[offer]types.Bp // class 0
 	payers   map[types.Key]bus.PayerLine
@@ -59,8 +65,8 @@ type market struct {
 
 func newMarket(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, log *slog.Logger) *market {
 	return &market{
-		chain: reader.Chain(), dir: cfg.Dir, key: key, bus: b, ledger: reader, log: log, patience: 5 * time.Second,
-		asks: map[offer]*receipt.SignedAsk{}, devices: map[types.Key]*tally.Device{}, quality: map[offer]types.Bp{},
+		chain: reader.Chain(), dir: cfg.Dir, key: key, bus: b, ledger: reader, log: log, patience: 5 * time.Second, asksKept: maxAsks,
+		asks: map[offer]*receipt.SignedAsk{}, offering: map[types.Key]int{}, devices: map[types.Key]*tally.Device{}, quality: map[offer]types.Bp{},
 		payers: map[types.Key]bus.PayerLine{}, verifier: map[types.Key]uint64{},
 		granted: map[types.Key]types.Epoch{},
 	}
@@ -352,18 +358,25 @@ func (m *market) registry(ctx context.Context) error {
 	return nil
 }
 
-// hear takes in an ask.
+// hear takes in an ask, from its device alone: whoever could hand in another's could make up devices, or bring back what one asked before.
 func (m *market) hear(msg bus.Message) {
 	ask, err := receipt.DecodeAsk(msg.Data, m.chain)
-	if err != nil || !ask.Verify() {
+	if err != nil || msg.Subject != bus.AskSubject(ask.Ask.Device, ask.Ask.Category, ask.Ask.Class) || !ask.Verify() {
 		m.log.Debug("gateway: ask", "subject", msg.Subject, "err", err)
 		return
 	}
 	a := &ask.Ask
+	at := offer{a.Device, a.Category, a.Class}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.asks[offer{a.Device, a.Category, a.Class}] = ask
-	if len(m.asks) <= maxAsks {
+	if m.asks[at] == nil {
+		if m.offering[a.Device] >= maxAsksEach {
+			return
+		}
+		m.offering[a.Device]++
+	}
+	m.asks[at] = ask
+	if len(m.asks) <= m.asksKept {
 		return
 	}
 	var first offer
@@ -374,4 +387,7 @@ func (m *market) hear(msg bus.Message) {
 		}
 	}
 	delete(m.asks, first)
+	if m.offering[first.device]--; m.offering[first.device] == 0 {
+		delete(m.offering, first.device)
+	}
 }
