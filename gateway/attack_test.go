@@ -5,7 +5,9 @@ import (
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
 )
 
 // powers is a gateway among three honest verifiers and a liar, of equal power, in epoch 5 after the tally of epoch 3.
@@ -110,5 +112,39 @@ func TestAskFlood(t *testing.T) {
 	}
 	if m.asks[at] == nil {
 		t.Fatalf("one device's %d asks push another's out", len(m.asks)-1)
+	}
+}
+
+// TestAckOfNoEpoch: the verifier whose ack makes it enough says an epoch that never comes, or none. The order is watched and settled all the
+// same.
+func TestAckOfNoEpoch(t *testing.T) {
+	for _, wrong := range []types.Epoch{0, 1 << 40} {
+		r := newRegion(t)
+		r.tally(ledger.Accepted)
+		liar := r.voters[3]
+		for _, v := range r.voters[2:] {
+			v.set(func(v *voter) { v.deaf = true }) // two of four acknowledge, as they should
+		}
+		o := r.ordering(1, 1000, 1)
+		hash := types.Sum(r.sign(o).Encode())
+		if err := r.hand(o); err != nil {
+			t.Fatal(err)
+		}
+		r.until("it is sent again", func() bool { return r.voters[0].times(hash) > 1 })
+		lie := &bus.Ack{Chain: chain, Epoch: wrong, Accepted: []types.Hash{hash}}
+		if err := liar.link.Publish(t.Context(), bus.AckSubject(liar.key.Public(), r.market.key.Public()), bus.Seal(liar.key, lie)); err != nil {
+			t.Fatal(err)
+		}
+		r.voters[2].set(func(v *voter) { v.deaf = false })
+		r.until("enough keep it", func() bool {
+			rec, err := r.market.book.record(tally.SessionKey{Payer: o.Payer, ID: o.Session})
+			return err == nil && rec.Kept == r.epoch()
+		})
+		r.voters[3].set(func(v *voter) { v.deaf = false })
+		r.tally(ledger.Accepted)
+		r.until("the gateway knows that it counts", func() bool {
+			rec, err := r.market.book.record(tally.SessionKey{Payer: o.Payer, ID: o.Session})
+			return err == nil && rec.Counted
+		})
 	}
 }

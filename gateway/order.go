@@ -283,10 +283,15 @@ func (b *book) soon() {
 	}
 }
 
-// ack takes a verifier's answer in.
+// ack takes a verifier's answer in. The one that makes it enough says in which epoch's batch an order is, so one that names an epoch which
+// is not there yet is as good as none: nobody would look for the order again.
 func (b *book) ack(a *bus.Ack, verifier types.Key, set bus.Set) error {
-	if set.Power(verifier) == 0 {
+	now := b.market.Notice()
+	switch {
+	case set.Power(verifier) == 0:
 		return types.Refuse(types.UnknownAuthor, "gateway: ack of %v, which is no verifier", verifier)
+	case a.Epoch == 0 || a.Epoch > max(now.Epoch, now.Tallied)+1: // they may see the next epoch's first block before this gateway does
+		return types.Refuse(types.WrongEpoch, "gateway: ack of %v for epoch %d, in epoch %d", verifier, a.Epoch, now.Epoch)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
