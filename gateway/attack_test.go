@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/receipt"
@@ -146,5 +147,44 @@ func TestAckOfNoEpoch(t *testing.T) {
 			rec, err := r.market.book.record(tally.SessionKey{Payer: o.Payer, ID: o.Session})
 			return err == nil && rec.Counted
 		})
+	}
+}
+
+// TestQualityByOne: what one verifier alone says of a device's quality moves no offer; what more than two thirds of power say does.
+func TestQualityByOne(t *testing.T) {
+	r := newRegion(t)
+	r.tally(ledger.Accepted)
+	device, m := key(60).Public(), r.market
+	r.until("the gateway knows the tally", func() bool { return m.Notice().Tallied == 1 })
+	a := receipt.Ask{Chain: chain, Device: device, Category: types.Energy, Class: 1, Until: 99}
+	hears(m, device, a, key(60))
+	quality := func() types.Bp {
+		m.askQuality(t.Context())
+		m.mu.RLock()
+		defer m.mu.RUnlock()
+		return m.quality[offer{device, types.Energy, 0}]
+	}
+	says := func(v *voter, bp types.Bp) {
+		v.set(func(v *voter) {
+			v.answer = func(what string, honest []byte) []byte {
+				if what != bus.QueryRefusals {
+					return honest
+				}
+				return bus.Seal(v.key, &bus.Refusals{Chain: chain, Author: device, Epoch: 1, Quality: []bus.Quality{{Category: types.Energy, Bp: bp}}})
+			}
+		})
+	}
+	says(r.voters[0], 9999)
+	for _, v := range r.voters[1:] {
+		v.set(func(v *voter) { v.answer = func(string, []byte) []byte { time.Sleep(20 * time.Millisecond); return nil } }) // a liar is fast
+	}
+	if got := quality(); got != 0 {
+		t.Fatalf("one verifier makes the quality %d", got)
+	}
+	for _, v := range r.voters[1:] {
+		says(v, 5000)
+	}
+	if got := quality(); got != 5000 {
+		t.Fatalf("quality %d, three of four say 5000", got)
 	}
 }

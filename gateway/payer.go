@@ -122,11 +122,12 @@ func (m *market) count(raw []byte, asked []types.Key, votes map[bus.PayerLine]ui
 // maxQualities bounds how many devices' qualities are asked for in one epoch.
 const maxQualities = 1000
 
-// askQuality asks for the quality of the devices that offer something.
+// askQuality asks for the quality of the devices that offer something, as more than two thirds of power say: by it offers are ordered.
 func (m *market) askQuality(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	m.mu.RLock()
+	tallied := m.notice.Tallied
 	seen := map[types.Key]bool{}
 	for at := range m.asks {
 		if len(seen) < maxQualities {
@@ -134,23 +135,19 @@ func (m *market) askQuality(ctx context.Context) {
 		}
 	}
 	m.mu.RUnlock()
+	if tallied == 0 {
+		return
+	}
 	for device := range seen {
-		query := bus.RefusalsQuery{Chain: m.chain, Author: device}
 		one, cancel := context.WithTimeout(ctx, time.Second)
-		raw, err := m.bus.Request(one, bus.QuerySubject(m.key.Public(), 0, bus.QueryRefusals), bus.Encode(&query))
+		answer, err := m.refusals(one, device, tallied)
 		cancel()
 		if err != nil {
 			continue
 		}
-		answer, from, err := bus.Open[bus.Refusals](raw, m.chain)
-		if err != nil || answer.Author != device {
-			continue
-		}
 		m.mu.Lock()
-		if m.verifier[from] > 0 {
-			for _, q := range answer.Quality {
-				m.quality[offer{device, q.Category, 0}] = q.Bp
-			}
+		for _, q := range answer.Quality {
+			m.quality[offer{device, q.Category, 0}] = q.Bp
 		}
 		m.mu.Unlock()
 	}
