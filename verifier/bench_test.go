@@ -179,8 +179,7 @@ func benchIntake(b *testing.B, per int) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		in.roll(basket, nil)
-		in.now.Store(benchMoment(devices))
+		in.roll(benchMoment(devices), basket, nil)
 		var acked atomic.Int64
 		if err := link.Subscribe(ctx, bus.AckSubject(types.Key{}, types.Key{}), func(m bus.Message) {
 			var sealed bus.Sealed

@@ -30,7 +30,7 @@ type intake struct {
 	log     *slog.Logger
 	workers int
 
-	now atomic.Pointer[moment] // set by the verifier's main loop; nil until it has caught up
+	now atomic.Pointer[moment] // set by Clock, of a new epoch under mu; nil until it has caught up
 
 	mu   sync.Mutex // guards the two baskets: held by the keeper while it writes, and by roll
 	open *basket    // of the current epoch
@@ -253,11 +253,12 @@ func (in *intake) baskets() (current, before *basket) {
 	return in.open, in.prev
 }
 
-// roll makes next the basket that is written, and before the one whose items are acknowledged again. When it returns, nothing more
-// enters any other basket.
-func (in *intake) roll(next, before *basket) {
+// roll makes next the basket that is written, and before the one whose items are acknowledged again. When the moment is seen, nothing
+// more enters any other basket: a round reads the one before as soon as it sees it.
+func (in *intake) roll(now *moment, next, before *basket) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.now.Store(now)
 	in.prev, in.open = before, next
 }
 

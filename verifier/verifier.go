@@ -335,8 +335,7 @@ func (v *Verifier) advance(ctx context.Context, head ledger.Block) error {
 	if err != nil {
 		return err
 	}
-	v.intake.now.Store(now)
-	v.intake.roll(next, before)
+	v.intake.roll(now, next, before)
 	v.talk.wake()
 	return nil
 }

@@ -1,0 +1,50 @@
+package verifier
+
+import (
+	"testing"
+	"time"
+
+	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+// TestTurnDuringWrite: an epoch does not turn while the keeper writes into its basket. Else a round could read the basket before what is
+// being written, and acknowledged, is in it: nobody would insist on that.
+func TestTurnDuringWrite(t *testing.T) {
+	key := types.NewPrivateKey([32]byte{1})
+	vrf := types.NewPrivateKey([32]byte{2})
+	chain := ledger.New(ledger.Config{
+		Chain: testChain, Params: []tally.Params{workSpec.Params}, Econ: econ.Default(),
+		Verifiers: []tally.Attester{{Key: key.Public(), VRF: vrf.Public(), Power: 1000}},
+	})
+	v, err := New(Config{Dir: t.TempDir(), Key: key, VRF: vrf, Log: quiet}, chain, nil, []tally.Verifier{work{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if err := v.advance(t.Context(), chain.Advance(1)); err != nil {
+		t.Fatal(err)
+	}
+	head := chain.Advance(25)
+	if head.Epoch != 2 {
+		t.Fatalf("block %d is of epoch %d", head.Height, head.Epoch)
+	}
+	v.intake.mu.Lock() // as the keeper does for as long as it writes
+	turned := make(chan error, 1)
+	go func() { turned <- v.advance(t.Context(), head) }()
+	for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if now := v.intake.now.Load(); now.epoch.Epoch != 1 {
+			t.Errorf("epoch %d began while the basket of epoch 1 was written", now.epoch.Epoch)
+			break
+		}
+	}
+	v.intake.mu.Unlock()
+	if err := <-turned; err != nil {
+		t.Fatal(err)
+	}
+	if now := v.intake.now.Load(); now.epoch.Epoch != 2 || v.intake.open.epoch != 2 || v.intake.prev.epoch != 1 {
+		t.Fatalf("epoch %d, baskets of %d and %d", now.epoch.Epoch, v.intake.open.epoch, v.intake.prev.epoch)
+	}
+}
