@@ -32,6 +32,7 @@ type basket struct {
 	index   map[types.Hash]int32 // into entries
 	entries []entry
 	used    map[quotaKey]tally.Quota
+	synced  int   // how many of entries are on disk for good
 	failed  error // once writing failed, nothing more is taken
 }
 
@@ -95,6 +96,11 @@ func openBasket(dir string, e types.Epoch, chain string, rules *ruleBook, log *s
 		b.add(it, rules, b.size+recordHead+1)
 		b.size += recordHead + int64(n)
 	}
+	if err := b.file.Sync(); err != nil { // whoever wrote it may have died before that
+		b.file.Close()
+		return nil, fmt.Errorf("verifier: sync the log of epoch %d: %w", e, err)
+	}
+	b.synced = len(b.entries)
 	if end, _ := b.file.Seek(0, io.SeekEnd); end != b.size {
 		log.Warn("dropped the unfinished end of a log", "path", b.path, "bytes", end-b.size, "why", err)
 		if err := b.file.Truncate(b.size); err != nil {
@@ -213,20 +219,24 @@ func reasonOfIO(err error) types.Reason {
 	return types.HomeUnwritable
 }
 
-// sync makes durable what was kept. After an error nothing more is taken: it is not known what is on disk.
+// sync makes durable what was kept. After an error nothing more is taken: it is not known what is on disk. What was kept since the last sync
+// is forgotten then, or it would be acknowledged when it is sent again.
 func (b *basket) sync() error {
 	b.mu.RLock()
-	file, failed := b.file, b.failed
+	file, failed, n := b.file, b.failed, len(b.entries)
 	b.mu.RUnlock()
 	if failed != nil {
 		return failed
 	}
-	if err := file.Sync(); err != nil {
-		b.mu.Lock()
-		defer b.mu.Unlock()
+	err := file.Sync()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil {
 		b.failed = err
+		b.forget(b.synced)
 		return fmt.Errorf("verifier: sync the log of epoch %d: %w", b.epoch, err)
 	}
+	b.synced = n
 	return nil
 }
 

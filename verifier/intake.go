@@ -299,6 +299,9 @@ func (in *intake) write(subs []*submission) {
 	for k, s := range subs {
 		for i, it := range s.open {
 			if it == nil {
+				if s.verdicts[i] == "" && in.open != nil && s.epochs[i] == in.open.epoch && !in.open.has(s.hashes[i]) {
+					s.verdicts[i] = later // it was known while it was being written, and that failed
+				}
 				continue
 			}
 			// The epoch may have turned since the item was judged.

@@ -1,10 +1,13 @@
 package verifier
 
 import (
+	"os"
 	"testing"
 	"time"
 
+	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
@@ -46,5 +49,41 @@ func TestTurnDuringWrite(t *testing.T) {
 	}
 	if now := v.intake.now.Load(); now.epoch.Epoch != 2 || v.intake.open.epoch != 2 || v.intake.prev.epoch != 1 {
 		t.Fatalf("epoch %d, baskets of %d and %d", now.epoch.Epoch, v.intake.open.epoch, v.intake.prev.epoch)
+	}
+}
+
+// TestUnsynced: what could not be synced is not acknowledged, also when it is sent again.
+func TestUnsynced(t *testing.T) {
+	rules := newRuleBook([]tally.Verifier{bench})
+	devices := benchDevices(1)
+	envelopes := benchEnvelopes(devices, 2)
+	b, err := openBasket(t.TempDir(), 1, benchChain, rules, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := newIntake(benchChain, 0, types.NewPrivateKey([32]byte{8}), nil, rules, 1, quiet)
+	now := benchMoment(devices)
+	in.roll(now, b, nil)
+	send := func(e *evidence.Envelope) types.Reason {
+		sub := &submission{author: e.Author, items: []bus.Item{evidenceItem(e)}}
+		in.judge(now, []*submission{sub})
+		in.write([]*submission{sub})
+		return sub.verdicts[0]
+	}
+	if why := send(envelopes[0]); why != "" {
+		t.Fatalf("a good disk: %q", why)
+	}
+	b.close()
+	if b.file, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil { // takes every byte, and cannot be synced
+		t.Fatal(err)
+	}
+	defer b.close()
+	for range 2 {
+		if why := send(envelopes[1]); why != types.HomeUnwritable {
+			t.Fatalf("it is not on the disk, and the answer is %q", why)
+		}
+	}
+	if why := send(envelopes[0]); why != "" {
+		t.Fatalf("what was synced before: %q", why)
 	}
 }
