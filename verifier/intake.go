@@ -13,10 +13,13 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Bounds of intake. Behind them the bus waits, and then drops: authors send again what nobody acknowledged.
+// Bounds of what is on its way, over all steps. Beyond them submissions are dropped: authors send again what nobody acknowledged. Each author
+// may have a quarter of what is left, so that whoever sends too much keeps nobody else out, and many who do leave room, too.
 const (
-	queued      = 1024     // submissions between two steps
-	queuedBytes = 64 << 20 // of their items, over all steps
+	queued      = bus.Pending // submissions
+	queuedBytes = 64 << 20    // of them
+	itemBytes   = 192         // what an item takes beside its encoding
+	written     = 1024        // submissions that are written together
 )
 
 // intake takes submissions through four steps: decode and check (workers), keep (one keeper, which alone writes the basket),
@@ -40,12 +43,11 @@ type intake struct {
 	checked chan []*submission
 	kept    chan []*submission
 
-	room     sync.Mutex // guards waiting
-	notFull  *sync.Cond
-	waiting  int
-	stopping bool
+	room    sync.Mutex // guards waiting and of
+	waiting load
+	of      map[types.Key]load // authors with something waiting
 
-	accepted, refused, malformed atomic.Uint64 // see Stats
+	accepted, refused, malformed, dropped atomic.Uint64 // see Stats
 }
 
 // Stats counts what intake did since the verifier started.
@@ -54,6 +56,7 @@ type Stats struct {
 	Refused   uint64 // items refused with a reason
 	Malformed uint64 // submissions that could not be read, and were not answered
 	Waiting   uint64 // bytes of submissions on their way
+	Dropped   uint64 // submissions of authors that had too many on their way
 }
 
 // Stats returns the counters of intake.
@@ -61,8 +64,13 @@ func (v *Verifier) Stats() Stats {
 	in := v.intake
 	in.room.Lock()
 	defer in.room.Unlock()
-	return Stats{Accepted: in.accepted.Load(), Refused: in.refused.Load(), Malformed: in.malformed.Load(), Waiting: uint64(in.waiting)}
+	return Stats{Accepted: in.accepted.Load(), Refused: in.refused.Load(), Malformed: in.malformed.Load(), Waiting: uint64(in.waiting.bytes), Dropped: in.dropped.Load()}
 }
+
+// load is how much is on its way.
+type load struct{ count, bytes int }
+
+func (l load) plus(m load) load { return load{l.count + m.count, l.bytes + m.bytes} }
 
 // submission is one Submit on its way.
 type submission struct {
@@ -80,8 +88,8 @@ func newIntake(chain string, region types.Region, key types.PrivateKey, b bus.Bu
 	in := &intake{
 		chain: chain, region: region, key: key, bus: b, rules: rules, log: log, workers: workers,
 		arrived: make(chan *submission, queued), checked: make(chan []*submission, workers), kept: make(chan []*submission, workers),
+		of: map[types.Key]load{},
 	}
-	in.notFull = sync.NewCond(&in.room)
 	return in
 }
 
@@ -95,14 +103,7 @@ func (in *intake) run(ctx context.Context) error {
 		wg.Go(func() { in.acknowledge(ctx) })
 	}
 	wg.Go(func() { in.keep(ctx) })
-	stop := context.AfterFunc(ctx, func() {
-		in.room.Lock()
-		in.stopping = true
-		in.room.Unlock()
-		in.notFull.Broadcast()
-	})
-	defer stop()
-	err := in.bus.Subscribe(ctx, bus.SubmitSubject(types.Key{}, in.region), func(m bus.Message) { in.arrive(ctx, m) })
+	err := in.bus.Subscribe(ctx, bus.SubmitSubject(types.Key{}, in.region), in.arrive)
 	if err != nil {
 		cancel()
 		err = fmt.Errorf("verifier: listen to authors: %w", err)
@@ -111,35 +112,55 @@ func (in *intake) run(ctx context.Context) error {
 	return err
 }
 
-// arrive takes a message from the bus, and waits while there is no room.
-func (in *intake) arrive(ctx context.Context, m bus.Message) {
-	s, err := bus.Decode[bus.Submit](m.Data, in.chain)
-	author, bad := bus.ParseWord(bus.Owner(m.Subject))
-	if err != nil || bad != nil {
+// arrive takes a message from the bus. It never waits: behind it are the messages of everybody else.
+func (in *intake) arrive(m bus.Message) {
+	author, err := bus.ParseWord(bus.Owner(m.Subject))
+	if err == nil && !in.admit(author, len(m.Data)) { // before it costs anything
+		in.dropped.Add(1)
+		return
+	}
+	var s *bus.Submit
+	if err == nil {
+		if s, err = bus.Decode[bus.Submit](m.Data, in.chain); err != nil {
+			in.add(author, load{-1, -len(m.Data)})
+		}
+	}
+	if err != nil {
 		in.malformed.Add(1)
 		in.log.Debug("dropped a submission", "subject", m.Subject, "error", err)
 		return
 	}
-	sub := &submission{author: author, items: s.Items, bytes: len(m.Data)}
+	sub := &submission{author: author, items: s.Items, bytes: len(m.Data) + itemBytes*len(s.Items)}
+	in.add(author, load{0, sub.bytes - len(m.Data)})
+	in.arrived <- sub // has room for all that is admitted
+}
+
+// admit makes room for a submission of so many bytes, if its author has not too many on their way.
+func (in *intake) admit(author types.Key, bytes int) bool {
 	in.room.Lock()
-	for in.waiting > 0 && in.waiting+sub.bytes > queuedBytes && !in.stopping {
-		in.notFull.Wait()
+	defer in.room.Unlock()
+	mine := in.of[author]
+	if mine.count+1 > (queued-in.waiting.count+3)/4 || mine.bytes+bytes > (queuedBytes-in.waiting.bytes)/4 {
+		return false
 	}
-	in.waiting += sub.bytes
-	in.room.Unlock()
-	select {
-	case in.arrived <- sub:
-	case <-ctx.Done():
+	in.of[author], in.waiting = mine.plus(load{1, bytes}), in.waiting.plus(load{1, bytes})
+	return true
+}
+
+// add changes what of an author is on its way.
+func (in *intake) add(author types.Key, l load) {
+	in.room.Lock()
+	defer in.room.Unlock()
+	in.waiting = in.waiting.plus(l)
+	if in.of[author] = in.of[author].plus(l); in.of[author].count == 0 {
+		delete(in.of, author)
 	}
 }
 
 func (in *intake) done(subs []*submission) {
-	in.room.Lock()
 	for _, s := range subs {
-		in.waiting -= s.bytes
+		in.add(s.author, load{-1, -s.bytes})
 	}
-	in.room.Unlock()
-	in.notFull.Broadcast()
 }
 
 // gather returns submissions of up to BatchSize items: the first one that comes, and what waits behind it.
@@ -271,7 +292,7 @@ func (in *intake) keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for more := true; more && len(subs) < queued; {
+		for more := true; more && len(subs) < written; {
 			select {
 			case s := <-in.checked:
 				subs = append(subs, s...)

@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"context"
 	"os"
 	"testing"
 	"time"
@@ -85,5 +86,73 @@ func TestUnsynced(t *testing.T) {
 	}
 	if why := send(envelopes[0]); why != "" {
 		t.Fatalf("what was synced before: %q", why)
+	}
+}
+
+// TestFlood: one author who sends more than can be taken in keeps nobody else out, and takes no more memory than its share, however little
+// its messages weigh on the wire.
+func TestFlood(t *testing.T) {
+	rules := newRuleBook([]tally.Verifier{bench})
+	devices := benchDevices(2)
+	honest, flooder := devices[0], devices[1]
+	e := benchEnvelopes(devices[:1], 1)[0]
+	b, err := openBasket(t.TempDir(), 1, benchChain, rules, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	key := types.NewPrivateKey([32]byte{8})
+	mem := bus.NewMemory(everybody{key.Public()}, quiet)
+	dial := func(k types.PrivateKey) bus.Bus {
+		link, err := mem.Dial(t.Context(), k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(link.Close)
+		return link
+	}
+	link := dial(key)
+	in := newIntake(benchChain, 0, key, link, rules, 2, quiet)
+	in.roll(benchMoment(devices), b, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- in.run(ctx) }()
+	defer func() { cancel(); <-done }()
+	acked := make(chan *bus.Ack, 1)
+	door := dial(honest)
+	if err := door.Subscribe(ctx, bus.AckSubject(types.Key{}, honest.Public()), func(m bus.Message) {
+		if a, _, err := bus.Open[bus.Ack](m.Data, benchChain); err == nil {
+			acked <- a
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	junk := &bus.Submit{Chain: benchChain}
+	for range 600 {
+		junk.Items = append(junk.Items, bus.Item{Type: bus.Evidence, Raw: []byte{1}})
+	}
+	raw := bus.Encode(junk)
+	in.mu.Lock() // the disk is slow
+	noise := dial(flooder)
+	for i := range bus.Pending + 4096 {
+		if err := noise.Publish(ctx, bus.SubmitSubject(flooder.Public(), 0), raw); err != nil {
+			t.Fatal(err)
+		}
+		if i%256 == 0 {
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+	time.Sleep(time.Second) // what arrived has been looked at
+	if err := door.Publish(ctx, bus.SubmitSubject(honest.Public(), 0), bus.Encode(&bus.Submit{Chain: benchChain, Items: []bus.Item{evidenceItem(e)}})); err != nil {
+		t.Fatal(err)
+	}
+	in.mu.Unlock()
+	select {
+	case a := <-acked:
+		if len(a.Accepted) != 1 || a.Accepted[0] != e.Hash {
+			t.Fatalf("%+v", a)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatalf("the honest author hears nothing; the bus dropped %d messages", link.Dropped())
 	}
 }
