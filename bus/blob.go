@@ -17,6 +17,7 @@ const (
 	fetchWindow  = 4                // chunks asked for at a time
 	chunkTimeout = 10 * time.Second // for one of them
 	findTimeout  = 2 * time.Second  // for somebody to say that they hold a blob
+	maxHolders   = 1024             // that are tried
 )
 
 // Find asks who holds a blob; whoever does answers with Found.
@@ -76,24 +77,24 @@ func ServeBlobs(ctx context.Context, b Bus, blobs Blobs) error {
 }
 
 // FetchBlob fetches the bytes of that hash from whoever holds them, at most limit of them. What arrives is checked against the
-// hash; a holder that is slow, lies or has gone is given up for the next. If nobody has them: unknown_blob.
+// hash; a holder that is slow, lies or has gone is given up for the next, and has at most half of the time that is left until then. If
+// nobody has them: unknown_blob.
 func FetchBlob(ctx context.Context, b Bus, hash types.Hash, limit uint64) ([]byte, error) {
 	finding, stop := context.WithCancel(ctx)
 	defer stop()
 	timer := time.AfterFunc(findTimeout, stop)
 	defer timer.Stop()
-	holders := make(chan Found, 64)
+	holders := make(chan Found, maxHolders)
 	go func() {
 		defer close(holders)
+		said := map[types.Key]bool{} // once each: or one could keep the others from their turn
 		_ = b.Gather(finding, FindSubject(b.Key()), types.Encode(&Find{Hash: hash}), func(raw []byte) bool {
 			var found Found
-			if types.Decode(raw, &found) == nil {
-				select {
-				case holders <- found:
-				default: // more than enough
-				}
+			if types.Decode(raw, &found) == nil && !said[found.Holder] {
+				said[found.Holder] = true
+				holders <- found // there is room for all
 			}
-			return true
+			return len(said) < maxHolders
 		})
 	}()
 	last := types.Refuse(types.UnknownBlob, "nobody answered")
@@ -113,13 +114,26 @@ func FetchBlob(ctx context.Context, b Bus, hash types.Hash, limit uint64) ([]byt
 	return nil, fmt.Errorf("bus: fetch %v: %w", hash, last)
 }
 
+// FetchBlobFrom is FetchBlob which asks the one who named the blob first: then nobody else can come in between.
+func FetchBlobFrom(ctx context.Context, b Bus, holder types.Key, blob Blob, limit uint64) ([]byte, error) {
+	if data, err := fetchFrom(ctx, b, blob.Hash, Found{Holder: holder, Size: blob.Size}, limit); err == nil {
+		return data, nil
+	}
+	return FetchBlob(ctx, b, blob.Hash, limit)
+}
+
 // fetchFrom fetches a blob from one holder, a few chunks ahead of what has arrived. Memory grows with what arrives, not with what
 // the holder claims.
 func fetchFrom(ctx context.Context, b Bus, hash types.Hash, found Found, limit uint64) ([]byte, error) {
 	if found.Size > limit {
 		return nil, types.Refuse(types.Oversize, "%v says %d bytes, at most %d are taken", found.Holder, found.Size, limit)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	patience, share := chunkTimeout, time.Duration(1<<62)
+	if end, ok := ctx.Deadline(); ok {
+		left := time.Until(end)
+		patience, share = min(patience, left/4), left/2
+	}
+	ctx, cancel := context.WithTimeout(ctx, share)
 	defer cancel()
 	type answer struct {
 		data []byte
@@ -129,7 +143,7 @@ func fetchFrom(ctx context.Context, b Bus, hash types.Hash, found Found, limit u
 	ask := func(offset uint64) chan answer {
 		c := make(chan answer, 1)
 		go func() {
-			ctx, cancel := context.WithTimeout(ctx, chunkTimeout)
+			ctx, cancel := context.WithTimeout(ctx, patience)
 			defer cancel()
 			data, err := b.Request(ctx, subject, types.Encode(&Chunk{Hash: hash, Offset: offset}))
 			c <- answer{data, err}

@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/beacon"
@@ -540,7 +542,7 @@ func TestArrival(t *testing.T) {
 type silent struct{ bus.Bus }
 
 func (s silent) Subscribe(ctx context.Context, pattern string, handle func(bus.Message)) error {
-	if strings.HasPrefix(pattern, "find.") {
+	if strings.HasPrefix(pattern, "find.") || strings.HasPrefix(pattern, "blob.") {
 		return nil
 	}
 	return s.Bus.Subscribe(ctx, pattern, handle)
@@ -588,6 +590,96 @@ func TestHiddenBatch(t *testing.T) {
 		n.toHeight(n.height() + 3)
 		if at := n.header(4); h.Totals.Counted == 0 || items == 0 || at.Signed != 4000 {
 			t.Fatalf("epoch 4: counted %d, %d signed", h.Totals.Counted, at.Signed)
+		}
+	})
+}
+
+// far is a link whose answers to who looks for a blob take a while.
+type far struct{ bus.Bus }
+
+func (f far) Subscribe(ctx context.Context, pattern string, handle func(bus.Message)) error {
+	if strings.HasPrefix(pattern, "find.") {
+		return f.Bus.Subscribe(ctx, pattern, func(m bus.Message) { time.Sleep(time.Millisecond); handle(m) })
+	}
+	return f.Bus.Subscribe(ctx, pattern, handle)
+}
+
+// staller is a link of a liar that says of every blob, many times and before all others, that it has it, and sends none but what it hands
+// over.
+type staller struct {
+	bus.Bus
+	mu     sync.Mutex
+	honest map[types.Hash]bool
+}
+
+func (s *staller) PublishLast(ctx context.Context, subject string, data []byte) error {
+	if m, _, err := bus.Open[bus.Handover](data, testChain); err == nil {
+		s.mu.Lock()
+		s.honest[m.Items.Hash] = true
+		s.mu.Unlock()
+	}
+	return s.Bus.PublishLast(ctx, subject, data)
+}
+
+func (s *staller) Subscribe(ctx context.Context, pattern string, handle func(bus.Message)) error {
+	serves := func(hash types.Hash) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.honest[hash]
+	}
+	switch {
+	case strings.HasPrefix(pattern, "find."):
+		return s.Bus.Subscribe(ctx, pattern, func(m bus.Message) {
+			var find bus.Find
+			if types.Decode(m.Data, &find) == nil && serves(find.Hash) {
+				handle(m)
+				return
+			}
+			for range 64 {
+				_ = s.Respond(ctx, m, types.Encode(&bus.Found{Holder: s.Key(), Size: 1000}))
+			}
+		})
+	case strings.HasPrefix(pattern, "blob."):
+		return s.Bus.Subscribe(ctx, pattern, func(m bus.Message) {
+			var chunk bus.Chunk
+			if types.Decode(m.Data, &chunk) == nil && serves(chunk.Hash) {
+				handle(m)
+			}
+		})
+	}
+	return s.Bus.Subscribe(ctx, pattern, handle)
+}
+
+// TestStaller: one verifier that makes all others fetch the batch, as it alone acknowledged an item, and says first that it has every blob,
+// keeps nobody from signing, nor from following the chain.
+func TestStaller(t *testing.T) {
+	testNetwork(t, 4, 1, func(t *testing.T, n *network) {
+		liar := n.leader(2, 3)
+		for i := range n.peers {
+			n.stop(i)
+			n.peers[i].wrap = func(b bus.Bus) bus.Bus { return far{b} }
+		}
+		n.peers[liar].wrap = func(b bus.Bus) bus.Bus { return &staller{Bus: b, honest: map[types.Hash]bool{}} }
+		late := n.leader(2, 2)
+		for i := range n.peers {
+			n.start(i)
+		}
+		e := n.device[0].envelope(reading, nil)
+		n.device[0].sendTo([]int{liar}, evidenceItem(e))
+		h := n.accepted(2)
+		if h.Round != 0 || h.Totals.Counted != 1 {
+			t.Fatalf("round %d, counted %d", h.Round, h.Totals.Counted)
+		}
+		n.stop(late)
+		e = n.device[0].envelope(reading, nil)
+		n.device[0].sendTo([]int{liar}, evidenceItem(e))
+		if h := n.accepted(3); h.Totals.Counted != 1 {
+			t.Fatalf("counted %d", h.Totals.Counted)
+		}
+		n.start(late)
+		n.toHeight(n.height() + 40) // longer than the liar can let it wait
+		if n.peers[late].v.stateOf(n.header(3)) == nil {
+			t.Fatal("a verifier that was away does not get the batch")
 		}
 	})
 }

@@ -213,7 +213,7 @@ func (v *Verifier) lead(ctx context.Context, r *round, head ledger.Block) error 
 			continue
 		}
 		r.heard[who] = true // also if it cannot be had: once is enough
-		if err := v.takeIn(ctx, r, m); err != nil {
+		if err := v.takeIn(ctx, r, who, m); err != nil {
 			v.log.Warn("a handover was not taken", "from", who, "error", err)
 		}
 	}
@@ -226,13 +226,13 @@ func (v *Verifier) lead(ctx context.Context, r *round, head ledger.Block) error 
 }
 
 // takeIn adds what another verifier acknowledged to the union: what is well formed, signed and from a registered author.
-func (v *Verifier) takeIn(ctx context.Context, r *round, m *bus.Handover) error {
+func (v *Verifier) takeIn(ctx context.Context, r *round, who types.Key, m *bus.Handover) error {
 	if m.Count == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
-	raw, err := bus.FetchBlob(ctx, v.bus, m.Items.Hash, maxHandover)
+	raw, err := bus.FetchBlobFrom(ctx, v.bus, who, m.Items, maxHandover)
 	if err != nil {
 		return err
 	}
@@ -330,7 +330,7 @@ func (v *Verifier) assist(ctx context.Context, r *round, head ledger.Block) erro
 			continue
 		}
 		r.judged[h.Hash()]++
-		err = v.judge(ctx, r, h)
+		err = v.judge(ctx, r, h, m.Batch.Size)
 		if why := types.ReasonOf(err); why != types.UnknownBlob && why != types.BusUnavailable && !errors.Is(err, context.DeadlineExceeded) {
 			r.judged[h.Hash()] = maxTries // signed, or wrong
 		}
@@ -347,7 +347,7 @@ func (v *Verifier) handOver(ctx context.Context, r *round, held heldAt, head led
 	defer cancel()
 	var theirs []types.Hash
 	if held.Count > 0 {
-		raw, err := bus.FetchBlob(fetch, v.bus, held.Items.Hash, maxList)
+		raw, err := bus.FetchBlobFrom(fetch, v.bus, r.leader, held.Items, maxList)
 		if err != nil {
 			return fmt.Errorf("verifier: what the leader holds: %w", err)
 		}
@@ -397,8 +397,8 @@ func (v *Verifier) handOver(ctx context.Context, r *round, held heldAt, head led
 	return nil
 }
 
-// judge recomputes a proposed header and signs it if it is the same.
-func (v *Verifier) judge(ctx context.Context, r *round, h *tally.Header) error {
+// judge recomputes a proposed header, whose batch the leader says to be so long, and signs it if it is the same.
+func (v *Verifier) judge(ctx context.Context, r *round, h *tally.Header, size uint64) error {
 	for _, a := range r.ep.Verifiers {
 		if a.Key == r.leader {
 			if _, err := beacon.Output(a.VRF, v.chain, r.ep.Seed, v.cfg.Region, h.VRF); err != nil {
@@ -409,10 +409,12 @@ func (v *Verifier) judge(ctx context.Context, r *round, h *tally.Header) error {
 	raw := tally.Arrange(r.items, r.names).Encode()
 	if types.Sum(raw) != h.Batch { // the leader holds more, or less
 		var err error
-		fetch, cancel := context.WithTimeout(ctx, r.patience)
-		defer cancel()
-		if raw, err = v.batch(fetch, h.Batch); err != nil {
-			return err
+		if raw, err = v.store.blobs.get(h.Batch); err != nil {
+			fetch, cancel := context.WithTimeout(ctx, r.patience)
+			defer cancel()
+			if raw, err = bus.FetchBlobFrom(fetch, v.bus, r.leader, bus.Blob{Hash: h.Batch, Size: size}, maxBlob); err != nil {
+				return err
+			}
 		}
 	}
 	c, err := v.tally(ctx, r.base, turnOf(h), r.prev, raw)
