@@ -103,6 +103,39 @@ func (v *Verifier) stateOf(h *ledger.Header) *tally.State {
 	return st
 }
 
+// keptStates is how many states stay in memory for who asks for the past.
+const keptStates = 2
+
+// shown returns the state after a header for an answer, nil if this verifier does not have it. What is not in memory is read for the while: the
+// past is long, and whoever asks for all of it must not fill memory.
+func (v *Verifier) shown(h *ledger.Header) *tally.State {
+	v.loading.Lock() // one at a time: they may be long
+	defer v.loading.Unlock()
+	v.mu.Lock()
+	st := v.states[h.Hash]
+	if st == nil {
+		st = v.past[h.Hash]
+	}
+	v.mu.Unlock()
+	if st != nil {
+		return st
+	}
+	header, err := tally.DecodeHeader(h.Raw)
+	if err != nil {
+		return nil
+	}
+	if st, err = v.store.state(h.Hash, header.State); err != nil {
+		return nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.past) >= keptStates {
+		clear(v.past)
+	}
+	v.past[h.Hash] = st
+	return st
+}
+
 // catchUp makes sure of the state after the tip: it adopts all headers after the newest one whose state is known.
 func (v *Verifier) catchUp(ctx context.Context, p *path, head ledger.Block) error {
 	var todo []*ledger.Header

@@ -156,3 +156,38 @@ func TestFlood(t *testing.T) {
 		t.Fatalf("the honest author hears nothing; the bus dropped %d messages", link.Dropped())
 	}
 }
+
+// TestOldStates: whoever asks for the past does not fill a verifier's memory with it.
+func TestOldStates(t *testing.T) {
+	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
+		for e := types.Epoch(2); e <= 12; e++ {
+			n.toEpoch(e)
+			n.device[0].send(evidenceItem(n.device[0].envelope(reading, nil)))
+			n.accepted(e)
+		}
+		d, v := n.device[0], n.peers[0].v
+		states := func() int {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			return len(v.states)
+		}
+		before, answered := states(), 0
+		for e := types.Epoch(2); e <= 12; e++ {
+			line := &bus.LineQuery{Chain: testChain, Device: d.key.Public(), Tallied: e}
+			order := &bus.OrderQuery{Chain: testChain, Header: n.header(e).Hash, Session: tally.SessionKey{Payer: n.payer.Public()}}
+			for what, q := range map[string][]byte{bus.QueryLine: bus.Encode(line), bus.QueryOrder: bus.Encode(order)} {
+				ctx, cancel := context.WithTimeout(n.ctx, 10*time.Second)
+				if _, err := d.link.Request(ctx, bus.QuerySubject(d.key.Public(), 0, what), q); err == nil {
+					answered++
+				}
+				cancel()
+			}
+		}
+		if answered < 20 {
+			t.Fatalf("%d questions are answered", answered)
+		}
+		if after := states(); after > before {
+			t.Fatalf("%d states in memory, %d before anybody asked", after, before)
+		}
+	})
+}

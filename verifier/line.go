@@ -23,7 +23,7 @@ func (v *Verifier) answerLine(ctx context.Context, raw []byte) []byte {
 		if h.Epoch != q.Tallied {
 			continue
 		}
-		st := v.stateOf(h)
+		st := v.shown(h)
 		if st == nil {
 			return nil
 		}

@@ -273,7 +273,7 @@ func (v *Verifier) answerOrder(ctx context.Context, raw []byte) []byte {
 		if h.Hash != q.Header {
 			continue
 		}
-		prover := v.prover(h.Hash, func() *tally.State { return v.stateOf(h) })
+		prover := v.prover(h.Hash, func() *tally.State { return v.shown(h) })
 		if prover == nil {
 			return nil
 		}

@@ -125,7 +125,7 @@ func (v *Verifier) tree(h *ledger.Header) (*tally.Tree, error) {
 	if t != nil {
 		return t, nil
 	}
-	st := v.stateOf(h)
+	st := v.shown(h)
 	if st == nil {
 		return nil, types.Refuse(types.UnknownBlob, "verifier: the state after epoch %d", h.Epoch)
 	}

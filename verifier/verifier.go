@@ -61,6 +61,7 @@ type Verifier struct {
 	mu       sync.Mutex // guards all below
 	baskets  map[types.Epoch]*basket
 	states   map[types.Hash]*tally.State // by header; the zero hash is the state before the first
+	past     map[types.Hash]*tally.State // read for answers, by header; at most keptStates
 	computed map[types.Hash]*computed    // not adopted yet, by header
 	faults   map[types.Hash]error        // headers that are not what their inputs give, or whose inputs nobody has
 	missing  map[types.Hash]uint64       // headers whose inputs nobody had, since which block
@@ -73,7 +74,7 @@ type Verifier struct {
 	pending  map[string]types.Epoch // transactions on their way or done
 
 	sending sync.WaitGroup // transactions on their way
-	loading sync.Mutex     // held while outputs are read; taken before mu
+	loading sync.Mutex     // held while outputs and states are read for answers; taken before mu
 
 	round  *round      // owned by Rounds
 	pruned types.Epoch // owned by Guard
@@ -106,7 +107,7 @@ func New(cfg Config, l ledger.Ledger, link bus.Bus, categories []tally.Verifier)
 		cfg: cfg, key: cfg.Key.Public(), chain: l.Chain(), ledger: l, bus: link, log: cfg.Log.With("verifier", cfg.Key.Public().String()[8:16]),
 		rules: rules, book: newRuleBook(categories), pool: Parallel(cfg.Workers), store: st, news: make(chan struct{}, 1),
 		baskets: map[types.Epoch]*basket{}, states: map[types.Hash]*tally.State{{}: tally.NewState(l.Chain(), cfg.Region)},
-		computed: map[types.Hash]*computed{}, faults: map[types.Hash]error{}, declined: map[types.Hash]bool{}, missing: map[types.Hash]uint64{}, sets: map[types.Epoch]*ledger.Epoch{},
+		past: map[types.Hash]*tally.State{}, computed: map[types.Hash]*computed{}, faults: map[types.Hash]error{}, declined: map[types.Hash]bool{}, missing: map[types.Hash]uint64{}, sets: map[types.Epoch]*ledger.Epoch{},
 		results: map[types.Hash]*Report{}, trees: map[types.Hash]*tally.Tree{}, provers: map[types.Hash]*tally.Prover{},
 		outputs: map[types.Hash]*outputs{}, pending: map[string]types.Epoch{},
 	}
