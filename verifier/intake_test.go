@@ -191,3 +191,29 @@ func TestOldStates(t *testing.T) {
 		}
 	})
 }
+
+// TestOldReports: whoever asks for older and older tallies' refusals does not fill memory with them.
+func TestOldReports(t *testing.T) {
+	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
+		n.accepted(12)
+		n.block()
+		d, v := n.device[0], n.peers[0].v
+		answered := 0
+		for e := types.Epoch(12); e >= 2; e-- {
+			q := &bus.RefusalsQuery{Chain: testChain, Author: d.key.Public(), Epoch: e}
+			ctx, cancel := context.WithTimeout(n.ctx, 10*time.Second)
+			if _, err := d.link.Request(ctx, bus.QuerySubject(d.key.Public(), 0, bus.QueryRefusals), bus.Encode(q)); err == nil {
+				answered++
+			}
+			cancel()
+		}
+		if answered <= 2*keptReports {
+			t.Fatalf("%d questions are answered", answered)
+		}
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if got := len(v.results); got > keptReports {
+			t.Fatalf("%d reports in memory, at most %d are kept", got, keptReports)
+		}
+	})
+}

@@ -131,6 +131,8 @@ func (v *Verifier) Report(header types.Hash) (*Report, error) {
 			delete(v.results, hash)
 		}
 	}
-	v.results[header] = r
+	if len(v.results) < keptReports { // else all that are kept are newer
+		v.results[header] = r
+	}
 	return r, nil
 }
