@@ -62,10 +62,10 @@ func openBlobs(dir string) (*blobs, error) {
 
 func (b *blobs) folder(e types.Epoch) string { return filepath.Join(b.dir, fmt.Sprintf("%012d", e)) }
 
-// put keeps data with those of an epoch, and returns its name. The file is durable when put returns.
+// put keeps data with those of an epoch, or of a later one that has it already, and returns its name. The file is durable when put returns.
 func (b *blobs) put(e types.Epoch, data []byte) (bus.Blob, error) {
 	name := bus.BlobOf(data)
-	if at, ok := b.where(name.Hash); ok && at == e {
+	if at, ok := b.where(name.Hash); ok && at >= e {
 		return name, nil
 	}
 	if err := os.MkdirAll(b.folder(e), 0o700); err != nil {
@@ -91,7 +91,7 @@ func (b *blobs) put(e types.Epoch, data []byte) (bus.Blob, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.at[name.Hash] = e
+	b.at[name.Hash] = max(e, b.at[name.Hash]) // somebody else may have been faster
 	return name, nil
 }
 
@@ -225,15 +225,21 @@ func (b *blobs) get(hash types.Hash) ([]byte, error) {
 func (b *blobs) prune(e types.Epoch) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	gone := map[types.Epoch]bool{}
 	for hash, at := range b.at {
 		if at < e {
 			delete(b.at, hash)
-			gone[at] = true
 		}
 	}
-	for at := range gone {
-		if err := os.RemoveAll(b.folder(at)); err != nil {
+	folders, err := os.ReadDir(b.dir) // some may hold only what a later epoch took over
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("verifier: list blobs: %w", err)
+	}
+	for _, d := range folders {
+		at, err := strconv.ParseUint(d.Name(), 10, 64)
+		if err != nil || types.Epoch(at) >= e {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(b.dir, d.Name())); err != nil {
 			return fmt.Errorf("verifier: drop blobs of epoch %d: %w", at, err)
 		}
 	}

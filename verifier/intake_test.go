@@ -3,6 +3,7 @@ package verifier
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -216,4 +217,39 @@ func TestOldReports(t *testing.T) {
 			t.Fatalf("%d reports in memory, at most %d are kept", got, keptReports)
 		}
 	})
+}
+
+// TestBlobAgain: a blob that is kept is not written again for an earlier epoch, so nobody who asks for one line after two tallies in turn keeps
+// the disk busy; and what a later epoch took over goes with its folder.
+func TestBlobAgain(t *testing.T) {
+	b, err := openBlobs(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := []byte("a line")
+	put := func(e types.Epoch) {
+		t.Helper()
+		if _, err := b.put(e, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	there := func(e types.Epoch) bool {
+		_, err := os.Stat(filepath.Join(b.folder(e), types.Sum(data).String()))
+		return err == nil
+	}
+	put(5)
+	put(3)
+	if there(3) {
+		t.Fatal("it is written again")
+	}
+	put(7)
+	if err := b.prune(6); err != nil {
+		t.Fatal(err)
+	}
+	if there(5) || !there(7) {
+		t.Fatalf("after pruning: %v of epoch 5, %v of epoch 7", there(5), there(7))
+	}
+	if got, err := b.get(types.Sum(data)); err != nil || string(got) != string(data) {
+		t.Fatalf("%q, %v", got, err)
+	}
 }
