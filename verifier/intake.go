@@ -228,6 +228,8 @@ func (in *intake) judge(now *moment, subs []*submission) {
 			it, err := open(tally.ItemType(s.items[i].Type), s.items[i].Raw, in.chain)
 			s.hashes[i] = it.Hash
 			switch {
+			case err != nil && mistyped(&s.items[i], in.chain):
+				s.verdicts[i] = types.NotPermitted
 			case err != nil:
 				s.verdicts[i] = reasonOf(err)
 			case (it.Type == tally.Receipt || it.Type == tally.Ask) && it.Author != s.author:
@@ -258,6 +260,19 @@ func (in *intake) judge(now *moment, subs []*submission) {
 			at++
 		}
 	}
+}
+
+// mistyped reports whether an item that does not decode does under another type. A refusal names nothing but the bytes, and what is wrong with
+// their form is wrong for good: whoever hears an item on its way could have it refused, and pass that on to its author.
+func mistyped(it *bus.Item, chain string) bool {
+	for t := tally.Evidence; t <= tally.Ask; t++ {
+		if t != it.Type {
+			if _, err := open(t, it.Raw, chain); err == nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // reasonOf is the reason of a decoding error.

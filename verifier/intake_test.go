@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
@@ -252,4 +253,35 @@ func TestBlobAgain(t *testing.T) {
 	if got, err := b.get(types.Sum(data)); err != nil || string(got) != string(data) {
 		t.Fatalf("%q, %v", got, err)
 	}
+}
+
+// TestMistyped: a liar hands in what somebody else is about to hand in under another type, to have it refused for good by those who would keep
+// it, and passes the refusals on. There are none; and what is nothing under any type is refused as before.
+func TestMistyped(t *testing.T) {
+	testNetwork(t, 2, 2, func(t *testing.T, n *network) {
+		d, liar := n.device[0], n.device[1]
+		r := d.receipt(1000)
+		order := receipt.Order{Chain: testChain, Category: types.Storage, Session: types.NewSessionID(1000, [12]byte{9}), Payer: n.payer.Public(), Cap: 1 << 20, Seq: 1, First: 2}
+		for _, item := range []bus.Item{
+			evidenceItem(d.envelope(reading, nil)),
+			evidenceItem(d.envelope(reading, func(p *evidence.Payload) { p.Body = make([]byte, 1000) })), // longer than a receipt
+			r[0], r[1],
+			{Type: bus.Order, Raw: order.Sign(n.payer).Encode()},
+		} {
+			for _, as := range []bus.ItemType{bus.Evidence, bus.Receipt, bus.Order, bus.Ask} {
+				if as == item.Type {
+					continue
+				}
+				liar.send(bus.Item{Type: as, Raw: item.Raw})
+				if ok, why := liar.verdict(item.Hash()); ok != 0 || bus.Lasting(why) {
+					t.Errorf("%s as %s: accepted by %d, %q", item.Type, as, ok, why)
+				}
+			}
+		}
+		junk := bus.Item{Type: bus.Evidence, Raw: []byte("junk")}
+		liar.send(junk)
+		if _, why := liar.verdict(junk.Hash()); why != types.BadEncoding {
+			t.Errorf("junk: %q", why)
+		}
+	})
 }
