@@ -50,7 +50,7 @@ type Blobs interface {
 
 // ServeBlobs answers who asks for blobs, until ctx ends. It returns when it is in force.
 func ServeBlobs(ctx context.Context, b Bus, blobs Blobs) error {
-	err := b.Subscribe(ctx, FindSubject(types.Key{}), func(m Message) {
+	err := SubscribeFair(ctx, b, FindSubject(types.Key{}), func(m Message) {
 		var find Find
 		if types.Decode(m.Data, &find) != nil {
 			return
@@ -63,7 +63,7 @@ func ServeBlobs(ctx context.Context, b Bus, blobs Blobs) error {
 		return err
 	}
 	buffer := make([]byte, ChunkSize) // owned by the one handler below
-	return b.Subscribe(ctx, ChunkSubject(types.Key{}, b.Key()), func(m Message) {
+	return SubscribeFair(ctx, b, ChunkSubject(types.Key{}, b.Key()), func(m Message) {
 		var chunk Chunk
 		if types.Decode(m.Data, &chunk) != nil || chunk.Offset >= 1<<62 {
 			return

@@ -4,7 +4,10 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cairn-network/cairn/bus"
@@ -282,6 +285,68 @@ func TestMistyped(t *testing.T) {
 		liar.send(junk)
 		if _, why := liar.verdict(junk.Hash()); why != types.BadEncoding {
 			t.Errorf("junk: %q", why)
+		}
+	})
+}
+
+// slow is a chain that takes its time.
+type slow struct{ ledger.Ledger }
+
+func (s slow) Head(ctx context.Context) (ledger.Block, error) {
+	time.Sleep(10 * time.Millisecond)
+	return s.Ledger.Head(ctx)
+}
+
+// tardy is a link of a verifier whose disk takes its time to send a piece of a blob.
+type tardy struct{ bus.Bus }
+
+func (s tardy) Respond(ctx context.Context, to bus.Message, data []byte) error {
+	if strings.HasPrefix(to.Subject, "blob.") {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return s.Bus.Respond(ctx, to, data)
+}
+
+// TestAskedTooMuch: one device that asks a verifier without end keeps it from answering nobody else, about lines and for blobs.
+func TestAskedTooMuch(t *testing.T) {
+	testNetwork(t, 1, 2, func(t *testing.T, n *network) {
+		n.accepted(2)
+		n.stop(0)
+		n.peers[0].ledger, n.peers[0].wrap = slow{n.chain}, func(b bus.Bus) bus.Bus { return tardy{b} }
+		n.start(0)
+		time.Sleep(time.Second)
+		v, honest, flooder := n.peers[0].v, n.device[0], n.device[1]
+		line := bus.Encode(&bus.LineQuery{Chain: testChain, Device: honest.key.Public(), Tallied: 2})
+		header, err := tally.DecodeHeader(n.header(2).Raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chunk := types.Encode(&bus.Chunk{Hash: header.Frame})
+		ask := func(d *device, subject string, data []byte) error {
+			ctx, cancel := context.WithTimeout(n.ctx, 5*time.Second)
+			defer cancel()
+			_, err := d.link.Request(ctx, subject, data)
+			return err
+		}
+		for what, c := range map[string]struct {
+			subject func(types.Key) string
+			data    []byte
+		}{
+			"a line": {func(k types.Key) string { return bus.QuerySubject(k, 0, bus.QueryLine) }, line},
+			"a blob": {func(k types.Key) string { return bus.ChunkSubject(k, v.Key()) }, chunk},
+		} {
+			over, stop := context.WithCancel(n.ctx)
+			var wg sync.WaitGroup
+			for range 4000 {
+				wg.Go(func() { _, _ = flooder.link.Request(over, c.subject(flooder.key.Public()), c.data) })
+			}
+			synctest.Wait()
+			if err := ask(honest, c.subject(honest.key.Public()), c.data); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+			stop()
+			wg.Wait()
+			time.Sleep(time.Minute) // whatever is still asked is answered, to nobody
 		}
 	})
 }

@@ -19,7 +19,7 @@ func (v *Verifier) answerQueries(ctx context.Context) error {
 		bus.QueryPayers: v.answerPayers, bus.QueryProof: v.answerProof, bus.QueryRefusals: v.answerRefusals, bus.QueryState: v.answerState,
 		bus.QueryLine: v.answerLine, bus.QueryOrder: v.answerOrder, bus.QueryOutputs: v.answerOutputs,
 	} {
-		err := v.bus.Subscribe(ctx, bus.QuerySubject(types.Key{}, v.cfg.Region, what), func(m bus.Message) {
+		err := bus.SubscribeFair(ctx, v.bus, bus.QuerySubject(types.Key{}, v.cfg.Region, what), func(m bus.Message) {
 			ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 			defer cancel()
 			if data := answer(ctx, m.Data); data != nil {
