@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -21,6 +22,9 @@ const (
 	itemBytes   = 192         // what an item takes beside its encoding
 	written     = 1024        // submissions that are written together
 )
+
+// maxAccountOrders bounds the orders that are kept of one account in one epoch, over all its keys: as many as a state remembers.
+const maxAccountOrders = 16 * receipt.MaxOrders
 
 // intake takes submissions through four steps: decode and check (workers), keep (one keeper, which alone writes the basket),
 // acknowledge (workers).
@@ -35,9 +39,10 @@ type intake struct {
 
 	now atomic.Pointer[moment] // set by Clock, of a new epoch under mu; nil until it has caught up
 
-	mu   sync.Mutex // guards the two baskets: held by the keeper while it writes, and by roll
-	open *basket    // of the current epoch
-	prev *basket    // of the epoch before; nil at first
+	mu     sync.Mutex            // guards the two baskets: held by the keeper while it writes, and by roll
+	open   *basket               // of the current epoch
+	prev   *basket               // of the epoch before; nil at first
+	orders map[types.Account]int // in open, since this process began
 
 	arrived chan *submission
 	checked chan []*submission
@@ -296,6 +301,7 @@ func (in *intake) roll(now *moment, next, before *basket) {
 	defer in.mu.Unlock()
 	in.now.Store(now)
 	in.prev, in.open = before, next
+	in.orders = map[types.Account]int{}
 }
 
 // keep writes what passed, syncs, and hands on to the acknowledgers. Whatever waits is written in one go.
@@ -343,7 +349,9 @@ func (in *intake) write(subs []*submission) {
 			// The epoch may have turned since the item was judged.
 			if now == nil || in.open == nil || in.open.epoch != now.epoch.Epoch {
 				s.verdicts[i] = later
-			} else if s.verdicts[i] = now.check(it, in.rules); s.verdicts[i] == "" {
+			} else if s.verdicts[i] = now.check(it, in.rules); s.verdicts[i] == "" && !in.allow(now, it) {
+				s.verdicts[i] = types.OverQuota
+			} else if s.verdicts[i] == "" {
 				items, places = append(items, it), append(places, place{k, i})
 			}
 		}
@@ -372,6 +380,19 @@ func (in *intake) write(subs []*submission) {
 			s.verdicts[n] = reasonOfIO(err)
 		}
 	}
+}
+
+// allow counts an order of its account, and reports whether the account may hand in that many. mu is held.
+func (in *intake) allow(now *moment, it *item) bool {
+	if it.Type != tally.Order {
+		return true
+	}
+	account := now.view.Grant(it.Author).Account
+	if in.orders[account] >= maxAccountOrders {
+		return false
+	}
+	in.orders[account]++
+	return true
 }
 
 // acknowledge answers.

@@ -350,3 +350,49 @@ func TestAskedTooMuch(t *testing.T) {
 		}
 	})
 }
+
+// TestPoorOrders: what an account without credits orders is not even kept, however many keys it grants; and of an account with credits there
+// is a bound over all its keys.
+func TestPoorOrders(t *testing.T) {
+	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
+		d, v := n.device[0], n.peers[0].v
+		grant := func(from types.Account, i byte, limit types.Credit) types.PrivateKey {
+			k := types.NewPrivateKey([32]byte{5, from[0], i})
+			n.submit(from, ledger.GrantKey{Key: k.Public(), Limit: limit, Expiry: 1000, Proof: k.Sign("grant", testChain, evidence.GrantBytes(from))})
+			return k
+		}
+		poor, spent := grant(n.peers[0].cfg.Account, 0, 1<<40), grant(n.owner, 0, 0)
+		var keys []types.PrivateKey
+		for i := range byte(10) {
+			keys = append(keys, grant(n.owner, i+1, 1<<40))
+		}
+		n.accepted(2)
+		n.toEpoch(4)
+		order := func(k types.PrivateKey, i int, cap types.Credit) bus.Item {
+			o := receipt.Order{Chain: testChain, Category: types.Storage, Session: types.NewSessionID(1000, [12]byte{byte(i), byte(i >> 8)}), Payer: k.Public(), Cap: cap, Seq: 1, First: 2}
+			return bus.Item{Type: bus.Order, Raw: o.Sign(k).Encode()}
+		}
+		for _, c := range []struct {
+			item bus.Item
+			want types.Reason
+		}{
+			{order(poor, 1, 1000), types.OverBudget}, {order(spent, 1, 1000), types.OverLimit}, {order(keys[0], 1, 0), types.SessionOpening},
+		} {
+			d.send(c.item)
+			if ok, why := d.verdict(c.item.Hash()); ok != 0 || why != c.want {
+				t.Errorf("accepted by %d, %q, want %q", ok, why, c.want)
+			}
+		}
+		before := v.Stats().Accepted
+		for _, k := range keys {
+			var items []bus.Item
+			for i := range tally.MaxNewOrder {
+				items = append(items, order(k, i, 1000))
+			}
+			d.send(items...)
+		}
+		if got := v.Stats().Accepted - before; got != maxAccountOrders {
+			t.Errorf("%d orders of one account are kept", got)
+		}
+	})
+}

@@ -17,6 +17,7 @@ type item struct {
 	anchor   evidence.Anchor
 	session  types.SessionID // of an order
 	first    types.Epoch     // of an order
+	cap      types.Credit    // of an order
 	sigs     []tally.Signed
 }
 
@@ -52,7 +53,7 @@ func open(t tally.ItemType, raw []byte, chain string) (*item, error) {
 			return it, err
 		}
 		it.Author, it.Seq, it.category = s.Order.Payer, s.Order.Seq, s.Order.Category
-		it.session, it.first = s.Order.Session, s.Order.First
+		it.session, it.first, it.cap = s.Order.Session, s.Order.First, s.Order.Cap
 	case tally.Ask:
 		s, err := receipt.DecodeAsk(raw, chain)
 		it.Hash = types.Sum(raw)

@@ -108,7 +108,8 @@ func (m *moment) check(it *item, rules *ruleBook) types.Reason {
 }
 
 // checkOrder judges an order, which anybody may hand in, by what the state at the epoch's start knows of its session: old ones, which
-// anybody can find in batches, would use up the payer's quota. What passes here may still be refused by the tally.
+// anybody can find in batches, would use up the payer's quota. One that begins a session needs as much credit as it will in the tally: else
+// accounts that never bought any could fill baskets and batches. What passes here may still be refused by the tally.
 func (m *moment) checkOrder(it *item) types.Reason {
 	e, expiry := m.epoch.Epoch, it.session.Expiry()
 	key := tally.SessionKey{Payer: it.Author, ID: it.session}
@@ -122,6 +123,22 @@ func (m *moment) checkOrder(it *item) types.Reason {
 		return types.StaleSeq
 	case m.view.base.Session(key) != nil:
 		return types.SessionMismatch
+	case old != nil:
+		return ""
+	}
+	g, least := m.view.Grant(it.Author), m.epoch.MinOpening // checkAuthor has seen the grant
+	limit, bought := g.Limit, m.view.bought(g.Account)
+	if k := m.view.base.Key(it.Author); k != nil {
+		limit -= min(limit, k.Spent)
+	}
+	bought -= min(bought, m.view.base.Balance(g.Account).Spent)
+	switch {
+	case it.cap < least, it.cap == 0:
+		return types.SessionOpening
+	case limit < least:
+		return types.OverLimit
+	case bought < least:
+		return types.OverBudget
 	}
 	return ""
 }
