@@ -683,3 +683,85 @@ func TestStaller(t *testing.T) {
 		}
 	})
 }
+
+// stuffer is a link of a liar that hands over more than it says by itself.
+type stuffer struct {
+	bus.Bus
+	peer  *peer
+	stuff *[]bus.Item
+}
+
+func (s *stuffer) PublishLast(ctx context.Context, subject string, data []byte) error {
+	m, _, err := bus.Open[bus.Handover](data, testChain)
+	if err != nil {
+		return s.Bus.PublishLast(ctx, subject, data)
+	}
+	raw, err := s.peer.v.store.blobs.get(m.Items.Hash)
+	if err != nil {
+		return err
+	}
+	raw = append(raw, bus.Items(*s.stuff)...)
+	if m.Items, err = s.peer.v.store.blobs.put(m.Epoch, raw); err != nil {
+		return err
+	}
+	m.Count += uint64(len(*s.stuff))
+	return s.Bus.PublishLast(ctx, subject, bus.Seal(s.peer.cfg.Key, m))
+}
+
+// TestStuffedHandover: a verifier that hands over what no verifier can have kept, beyond an author's quota or signed by nobody, does not get
+// it into the batch.
+func TestStuffedHandover(t *testing.T) {
+	for what, wrong := range map[string]bool{"beyond the quota": false, "signed by nobody": true} {
+		testNetwork(t, 4, 2, func(t *testing.T, n *network) {
+			liar := n.leader(2, 3)
+			var stuff []bus.Item
+			n.stop(liar)
+			n.peers[liar].wrap = func(b bus.Bus) bus.Bus { return &stuffer{b, n.peers[liar], &stuff} }
+			n.start(liar)
+			for range 5000 {
+				item := evidenceItem(n.device[1].envelope(reading, nil))
+				if wrong {
+					item.Raw = slices.Clone(item.Raw)
+					item.Raw[len(item.Raw)-1] ^= 1
+				}
+				stuff = append(stuff, item)
+			}
+			n.device[0].send(evidenceItem(n.device[0].envelope(reading, nil)))
+			h := n.accepted(2)
+			if h.Totals.Counted == 0 || h.Totals.Refused > 0 || h.Totals.Counted > 1+uint64(workSpec.Quota.Count) {
+				t.Errorf("%s: counted %d, refused %d", what, h.Totals.Counted, h.Totals.Refused)
+			}
+		})
+	}
+}
+
+// TestWrongSignatures: nobody signs a batch in which an item is not signed by its author. No honest leader takes such items, and looking for
+// them one by one takes longer than a round.
+func TestWrongSignatures(t *testing.T) {
+	testNetwork(t, 4, 1, func(t *testing.T, n *network) {
+		sent := n.sendAll()
+		at := n.leader(2, 0)
+		n.stop(at)
+		n.toEpoch(3)
+		liar, p := n.peers[at], n.peers[(at+1)%4]
+		e := slices.Clone(n.device[0].envelope(reading, nil).Raw)
+		e[len(e)-1] ^= 1
+		items := append(slices.Clone(p.v.round.items), tally.Item{Type: tally.Evidence, Raw: e})
+		raw := tally.NewBatch(testChain, items).Encode()
+		turn := turn{epoch: 2, leader: liar.cfg.Key.Public(), vrf: beacon.Prove(liar.cfg.VRF, testChain, p.v.round.ep.Seed, 0)}
+		c, err := p.v.tally(n.ctx, p.v.round.base, turn, p.v.round.prev, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.v.store.blobs.put(2, raw); err != nil {
+			t.Fatal(err)
+		}
+		m := &bus.Proposal{Chain: testChain, Epoch: 2, Header: c.header.Encode(), Batch: bus.BlobOf(raw)}
+		if err := p.link.PublishLast(n.ctx, bus.ProposalSubject(p.v.Key(), 0), bus.Seal(liar.cfg.Key, m)); err != nil {
+			t.Fatal(err)
+		}
+		if h := n.accepted(2); h.Round != 1 || h.Totals.Counted != uint64(sent) || h.Totals.Refused != 0 {
+			t.Fatalf("round %d, counted %d of %d, refused %d", h.Round, h.Totals.Counted, sent, h.Totals.Refused)
+		}
+	})
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/tally"
@@ -125,11 +127,25 @@ func compute(ctx context.Context, l ledger.Reader, rules *tally.Rules, pool tall
 
 // verdicts checks the signatures of a batch on n goroutines, except those of items that known knows, and returns the names too.
 func verdicts(b *tally.Batch, chain string, n int, known func(types.Hash) bool) ([]bool, []tally.Name) {
-	signed := make([]bool, len(b.Items))
-	names := make([]tally.Name, len(b.Items))
+	signed, names, _ := check(b, chain, n, known, false)
+	return signed, names
+}
+
+// check is verdicts which says as well whether all hold. If they must it stops soon after one that does not: looking for all that are wrong
+// takes far longer than seeing that none is.
+func check(b *tally.Batch, chain string, n int, known func(types.Hash) bool, must bool) (signed []bool, names []tally.Name, all bool) {
+	signed = make([]bool, len(b.Items))
+	names = make([]tally.Name, len(b.Items))
 	pool := Parallel(n)
-	parts := min(max(1, len(b.Items)/BatchSize), 4*pool.Parts)
+	parts := max(1, len(b.Items)/BatchSize)
+	if !must {
+		parts = min(parts, 4*pool.Parts)
+	}
+	var wrong atomic.Bool
 	pool.Run(parts, func(k int) {
+		if must && wrong.Load() {
+			return
+		}
 		lo, hi := len(b.Items)*k/parts, len(b.Items)*(k+1)/parts
 		var items []*item
 		var at []int
@@ -147,6 +163,9 @@ func verdicts(b *tally.Batch, chain string, n int, known func(types.Hash) bool) 
 		for i, ok := range checkAll(items) {
 			signed[at[i]] = ok
 		}
+		if slices.Contains(signed[lo:hi], false) {
+			wrong.Store(true)
+		}
 	})
-	return signed, names
+	return signed, names, !wrong.Load()
 }

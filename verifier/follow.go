@@ -288,11 +288,19 @@ func (v *Verifier) batch(ctx context.Context, hash types.Hash) ([]byte, error) {
 
 // tally computes the header of a turn over a batch.
 func (v *Verifier) tally(ctx context.Context, base *tally.State, t turn, prev *ledger.Header, raw []byte) (*computed, error) {
+	return v.tallyOf(ctx, base, t, prev, raw, false)
+}
+
+// tallyOf is tally; if all items must be signed, it refuses a batch in which one is not.
+func (v *Verifier) tallyOf(ctx context.Context, base *tally.State, t turn, prev *ledger.Header, raw []byte, must bool) (*computed, error) {
 	b, err := tally.DecodeBatch(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", tally.ErrInput, err)
 	}
-	signed, names := verdicts(b, v.chain, v.cfg.Workers, v.acknowledged())
+	signed, names, all := check(b, v.chain, v.cfg.Workers, v.acknowledged(), must)
+	if must && !all {
+		return nil, types.Refuse(types.BadSignature, "verifier: a batch of epoch %d with an item that is not signed", t.epoch)
+	}
 	c, err := compute(ctx, v.ledger, v.rules, v.pool, base, t, prev, b, signed)
 	if err != nil {
 		return nil, err

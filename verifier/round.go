@@ -225,7 +225,9 @@ func (v *Verifier) lead(ctx context.Context, r *round, head ledger.Block) error 
 	return v.propose(ctx, r)
 }
 
-// takeIn adds what another verifier acknowledged to the union: what is well formed, signed and from a registered author.
+// takeIn adds what another verifier acknowledged to the union: what is well formed, signed, from a registered author and within its quota. What
+// no verifier can have acknowledged would make a batch longer than a round takes: of an author's items beyond the quota the rest is left out,
+// and a handover that holds one which is not signed is a lie as a whole.
 func (v *Verifier) takeIn(ctx context.Context, r *round, who types.Key, m *bus.Handover) error {
 	if m.Count == 0 {
 		return nil
@@ -241,14 +243,18 @@ func (v *Verifier) takeIn(ctx context.Context, r *round, who types.Key, m *bus.H
 		return err
 	}
 	b := &tally.Batch{}
+	used := map[quotaKey]handed{}
 	for _, it := range list {
-		if hash := it.Hash(); !r.union[hash] && v.admissible(r, it) {
+		if hash := it.Hash(); !r.union[hash] && v.admissible(r, it, used) {
 			b.Items = append(b.Items, tally.Item{Type: tally.ItemType(it.Type), Raw: it.Raw})
 		}
 	}
-	signed, names := verdicts(b, v.chain, v.cfg.Workers, v.acknowledged())
+	_, names, all := check(b, v.chain, v.cfg.Workers, v.acknowledged(), true)
+	if !all {
+		return types.Refuse(types.BadSignature, "verifier: a handover with an item that is not signed")
+	}
 	for i := range b.Items {
-		if signed[i] && !r.union[names[i].Hash] {
+		if !r.union[names[i].Hash] {
 			r.union[names[i].Hash] = true
 			r.items, r.names = append(r.items, b.Items[i]), append(r.names, names[i])
 		}
@@ -256,10 +262,25 @@ func (v *Verifier) takeIn(ctx context.Context, r *round, who types.Key, m *bus.H
 	return nil
 }
 
-// admissible reports whether an item that another verifier acknowledged may be in the batch at all.
-func (v *Verifier) admissible(r *round, raw bus.Item) bool {
+// handed is how much of an author's quota a handover uses.
+type handed struct{ count, bytes uint64 }
+
+// admissible reports whether an item that another verifier acknowledged may be in the batch at all. used is what the handover had before it;
+// its basket of each epoch since the header before is within the quota.
+func (v *Verifier) admissible(r *round, raw bus.Item, used map[quotaKey]handed) bool {
 	it, err := open(tally.ItemType(raw.Type), raw.Raw, v.chain)
-	return err == nil && checkAuthor(it, r.view, v.book, r.epoch) == ""
+	if err != nil || checkAuthor(it, r.view, v.book, r.epoch) != "" {
+		return false
+	}
+	limit := v.book.quota(it, it.Type == tally.Evidence && r.view.Device(it.Author) == nil)
+	key, epochs := quotaKey{it.Author, it.category, it.Type}, uint64(r.epoch-r.base.Epoch())
+	u := used[key]
+	u.count, u.bytes = u.count+1, u.bytes+uint64(len(it.raw))
+	if u.count > epochs*uint64(limit.Count) || u.bytes > epochs*uint64(limit.Bytes) {
+		return false
+	}
+	used[key] = u
+	return true
 }
 
 // propose computes the header over the union, signs it, and publishes both.
@@ -417,7 +438,7 @@ func (v *Verifier) judge(ctx context.Context, r *round, h *tally.Header, size ui
 			}
 		}
 	}
-	c, err := v.tally(ctx, r.base, turnOf(h), r.prev, raw)
+	c, err := v.tallyOf(ctx, r.base, turnOf(h), r.prev, raw, true) // no honest leader takes in what is not signed
 	if err != nil {
 		return err
 	}
