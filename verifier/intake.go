@@ -23,8 +23,13 @@ const (
 	written     = 1024        // submissions that are written together
 )
 
-// maxAccountOrders bounds the orders that are kept of one account in one epoch, over all its keys: as many as a state remembers.
-const maxAccountOrders = 16 * receipt.MaxOrders
+// Bounds of the orders that are kept in one epoch beside the payer's quota. Of an account, over all its keys, they are as many as a state
+// remembers. Of a payer as many may begin a session as an account can have: anybody can hand in again what a tally refused, and the rest of
+// the quota is for changing and cancelling what acts, of which no copy is taken twice.
+const (
+	maxAccountOrders = 16 * receipt.MaxOrders
+	maxBegun         = receipt.MaxOrders
+)
 
 // intake takes submissions through four steps: decode and check (workers), keep (one keeper, which alone writes the basket),
 // acknowledge (workers).
@@ -43,6 +48,7 @@ type intake struct {
 	open   *basket               // of the current epoch
 	prev   *basket               // of the epoch before; nil at first
 	orders map[types.Account]int // in open, since this process began
+	begun  map[types.Key]int     // of them those that begin a session, by payer
 
 	arrived chan *submission
 	checked chan []*submission
@@ -301,7 +307,7 @@ func (in *intake) roll(now *moment, next, before *basket) {
 	defer in.mu.Unlock()
 	in.now.Store(now)
 	in.prev, in.open = before, next
-	in.orders = map[types.Account]int{}
+	in.orders, in.begun = map[types.Account]int{}, map[types.Key]int{}
 }
 
 // keep writes what passed, syncs, and hands on to the acknowledgers. Whatever waits is written in one go.
@@ -382,16 +388,20 @@ func (in *intake) write(subs []*submission) {
 	}
 }
 
-// allow counts an order of its account, and reports whether the account may hand in that many. mu is held.
+// allow counts an order, and reports whether its account and its payer may hand in that many. mu is held.
 func (in *intake) allow(now *moment, it *item) bool {
 	if it.Type != tally.Order {
 		return true
 	}
 	account := now.view.Grant(it.Author).Account
-	if in.orders[account] >= maxAccountOrders {
+	old, _ := now.view.base.Order(tally.SessionKey{Payer: it.Author, ID: it.session})
+	if in.orders[account] >= maxAccountOrders || old == nil && in.begun[it.Author] >= maxBegun {
 		return false
 	}
 	in.orders[account]++
+	if old == nil {
+		in.begun[it.Author]++
+	}
 	return true
 }
 

@@ -363,7 +363,7 @@ func TestPoorOrders(t *testing.T) {
 		}
 		poor, spent := grant(n.peers[0].cfg.Account, 0, 1<<40), grant(n.owner, 0, 0)
 		var keys []types.PrivateKey
-		for i := range byte(10) {
+		for i := range byte(20) {
 			keys = append(keys, grant(n.owner, i+1, 1<<40))
 		}
 		n.accepted(2)
@@ -393,6 +393,34 @@ func TestPoorOrders(t *testing.T) {
 		}
 		if got := v.Stats().Accepted - before; got != maxAccountOrders {
 			t.Errorf("%d orders of one account are kept", got)
+		}
+	})
+}
+
+// TestReplayedOrders: orders that a tally refused can be found in its batch and handed in again by anybody. They use up as much of the payer's
+// quota as new sessions may, and the payer can still change and cancel what acts.
+func TestReplayedOrders(t *testing.T) {
+	testNetwork(t, 1, 2, func(t *testing.T, n *network) {
+		stranger, door := n.device[0], n.device[1]
+		order := func(i int, seq uint64, cap types.Credit) bus.Item {
+			o := receipt.Order{Chain: testChain, Category: types.Storage, Session: types.NewSessionID(1000, [12]byte{byte(i), byte(i >> 8)}), Payer: n.payer.Public(), Cap: cap, Seq: seq, First: 2}
+			return bus.Item{Type: bus.Order, Raw: o.Sign(n.payer).Encode()}
+		}
+		var all []bus.Item
+		for i := range 4 * receipt.MaxOrders { // of which a quarter can act
+			all = append(all, order(i, 1, 1000))
+		}
+		for e := types.Epoch(2); e < 6; e++ {
+			n.toEpoch(e)
+			door.send(all[int(e-2)*receipt.MaxOrders:][:receipt.MaxOrders]...)
+			n.accepted(e)
+		}
+		n.toEpoch(8)
+		stranger.send(all...)
+		cancel := order(0, 2, 1)
+		door.send(cancel)
+		if ok, why := door.verdict(cancel.Hash()); ok != 1 {
+			t.Fatalf("accepted by %d, %q", ok, why)
 		}
 	})
 }
