@@ -424,3 +424,61 @@ func TestReplayedOrders(t *testing.T) {
 		}
 	})
 }
+
+// bulky is a category whose lines are too long for an answer.
+type bulky struct{ work }
+
+func (bulky) Spec() *tally.Spec {
+	spec := workSpec
+	spec.MaxState = 2 * bus.MaxInline
+	return &spec
+}
+
+func (bulky) Verify(in *tally.Input) *tally.Output {
+	out := work{}.Verify(in)
+	out.State = make([]byte, bus.MaxInline+1)
+	copy(out.State, types.Encode(in.Epoch))
+	return out
+}
+
+// TestLongLines: a line that is too long for an answer can be fetched, and whoever asks for lines writes nothing to the verifier's disk.
+func TestLongLines(t *testing.T) {
+	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
+		n.stop(0)
+		n.peers[0].rules = []tally.Verifier{bulky{}}
+		n.start(0)
+		d, p := n.device[0], n.peers[0]
+		for e := types.Epoch(2); e <= 5; e++ {
+			n.toEpoch(e)
+			d.send(evidenceItem(d.envelope(reading, nil)))
+			n.accepted(e)
+		}
+		n.block()
+		kept := func() int {
+			files, err := filepath.Glob(filepath.Join(p.cfg.Dir, "blobs", "*", "*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(files)
+		}
+		before := kept()
+		for e := types.Epoch(2); e <= 5; e++ {
+			ctx, cancel := context.WithTimeout(n.ctx, 10*time.Second)
+			raw, err := d.link.Request(ctx, bus.QuerySubject(d.key.Public(), 0, bus.QueryLine), bus.Encode(&bus.LineQuery{Chain: testChain, Device: d.key.Public(), Tallied: e}))
+			cancel()
+			if err != nil {
+				t.Fatal(err)
+			}
+			line, _, err := bus.Open[bus.Line](raw, testChain)
+			if err != nil || len(line.Lines) != 1 || line.Lines[0].Blob.Size != bus.MaxInline+1 {
+				t.Fatalf("%+v, %v", line, err)
+			}
+			if _, err := bus.FetchBlob(n.ctx, d.link, line.Lines[0].Blob.Hash, 1<<20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if after := kept(); after != before {
+			t.Fatalf("%d files, %d before anybody asked", after, before)
+		}
+	})
+}

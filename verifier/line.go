@@ -27,21 +27,16 @@ func (v *Verifier) answerLine(ctx context.Context, raw []byte) []byte {
 		if st == nil {
 			return nil
 		}
-		line, err := v.line(st, h, q.Device)
-		if err != nil {
-			v.log.Error("a line cannot be kept", "device", q.Device, "error", err)
-			return nil
-		}
-		return bus.Seal(v.cfg.Key, line)
+		return bus.Seal(v.cfg.Key, v.line(st, h, q.Device))
 	}
 	return nil
 }
 
-func (v *Verifier) line(st *tally.State, h *ledger.Header, device types.Key) (*bus.Line, error) {
+func (v *Verifier) line(st *tally.State, h *ledger.Header, device types.Key) *bus.Line {
 	out := &bus.Line{Chain: v.chain, Region: v.cfg.Region, Device: device, Tallied: h.Epoch}
 	l := st.Line(device)
 	if l == nil {
-		return out, nil
+		return out
 	}
 	out.Seq, out.Last = l.Seq, l.Last
 	for _, c := range l.Categories {
@@ -52,11 +47,9 @@ func (v *Verifier) line(st *tally.State, h *ledger.Header, device types.Key) (*b
 		line := bus.CategoryLine{Category: c, Blob: bus.BlobOf(state), State: state}
 		if len(state) > bus.MaxInline {
 			line.State = nil
-			if _, err := v.store.blobs.put(h.Epoch, state); err != nil {
-				return nil, err
-			}
+			v.made.put(state)
 		}
 		out.Lines = append(out.Lines, line)
 	}
-	return out, nil
+	return out
 }

@@ -13,15 +13,21 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// served is what a verifier serves by hash: blobs, and the pages of its states.
-type served struct{ *store }
+// served is what a verifier serves by hash: blobs, the pages of its states, and what it made for who asked.
+type served struct {
+	*store
+	made *recent
+}
 
 // ReadBlob implements bus.Blobs.
 func (s served) ReadBlob(hash types.Hash, p []byte, offset int64) (n int, size int64, err error) {
 	if _, ok := s.blobs.where(hash); ok {
 		return s.blobs.ReadBlob(hash, p, offset)
 	}
-	page := s.page(hash)
+	page := s.made.get(hash)
+	if page == nil {
+		page = s.page(hash)
+	}
 	if len(page) == 0 {
 		return 0, 0, types.Refuse(types.UnknownBlob, "verifier: blob %s", hash)
 	}

@@ -54,6 +54,7 @@ type Verifier struct {
 	pool   tally.Pool
 
 	store  *store
+	made   recent // lines that were asked for
 	intake *intake
 	talk   *talk
 	news   chan struct{} // wakes Rounds
@@ -157,7 +158,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 	if err := v.talk.listen(ctx, v.bus); err != nil {
 		return fmt.Errorf("verifier: listen to the others: %w", err)
 	}
-	if err := bus.ServeBlobs(ctx, v.bus, served{v.store}); err != nil {
+	if err := bus.ServeBlobs(ctx, v.bus, served{v.store, &v.made}); err != nil {
 		return fmt.Errorf("verifier: serve blobs: %w", err)
 	}
 	if err := v.answerQueries(ctx); err != nil {
