@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -479,6 +480,39 @@ func TestLongLines(t *testing.T) {
 		}
 		if after := kept(); after != before {
 			t.Fatalf("%d files, %d before anybody asked", after, before)
+		}
+	})
+}
+
+// counting is a chain that counts how often it is asked for an epoch.
+type counting struct {
+	ledger.Ledger
+	asked atomic.Int64
+}
+
+func (c *counting) Epoch(ctx context.Context, e types.Epoch) (*ledger.Epoch, error) {
+	c.asked.Add(1)
+	return c.Ledger.Epoch(ctx, e)
+}
+
+// TestFarEpochs: what somebody says of epochs that are far away costs no question to the chain, behind which what the others say would wait.
+func TestFarEpochs(t *testing.T) {
+	testNetwork(t, 2, 1, func(t *testing.T, n *network) {
+		n.stop(0)
+		chain := &counting{Ledger: n.chain}
+		n.peers[0].ledger = chain
+		n.start(0)
+		before := chain.asked.Load()
+		liar := n.peers[1]
+		for i := range types.Epoch(500) {
+			m := &bus.Held{Chain: testChain, Epoch: 1000 + i}
+			if err := liar.link.PublishLast(n.ctx, bus.HeldSubject(liar.v.Key(), 0), bus.Seal(liar.cfg.Key, m)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if got := chain.asked.Load() - before; got > 10 {
+			t.Fatalf("the chain was asked %d times", got)
 		}
 	})
 }
