@@ -19,7 +19,7 @@ import (
 const maxBlob = 1 << 30
 
 // fetchTimeout bounds one fetch of a batch or a state.
-const fetchTimeout = time.Minute
+const fetchTimeout = 2 * time.Minute
 
 // follow adopts what the chain took. A batch that nobody shows can keep it waiting, so Guard is a loop of its own.
 func (v *Verifier) follow(ctx context.Context, _ ledger.Block) {

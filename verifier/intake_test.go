@@ -516,3 +516,26 @@ func TestFarEpochs(t *testing.T) {
 		}
 	})
 }
+
+// TestLongSkip: tallies that the chain never took do not stay in memory.
+func TestLongSkip(t *testing.T) {
+	testNetwork(t, 4, 1, func(t *testing.T, n *network) {
+		n.stop(0)
+		n.stop(1)
+		for e := types.Epoch(2); e < 12; e++ {
+			n.toEpoch(e)
+			n.device[0].send(evidenceItem(n.device[0].envelope(reading, nil)))
+		}
+		n.toEpoch(13)
+		for _, p := range n.peers[2:] {
+			p.v.mu.Lock()
+			if got := len(p.v.computed); got > 16 { // two proposals in each round of two epochs
+				t.Errorf("%d tallies in memory", got)
+			}
+			p.v.mu.Unlock()
+		}
+		n.start(0)
+		n.start(1)
+		n.accepted(13) // and the region goes on
+	})
+}

@@ -145,6 +145,13 @@ func (v *Verifier) enter(ctx context.Context, ep *ledger.Epoch, number uint8) (*
 		return nil, err
 	}
 	v.round = r
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for hash, c := range v.computed { // what the chain took of them Follow has adopted, or finds on the disk
+		if c.header.Epoch+1 < r.epoch {
+			delete(v.computed, hash)
+		}
+	}
 	return r, nil
 }
 
