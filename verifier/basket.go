@@ -32,6 +32,8 @@ type basket struct {
 	index   map[types.Hash]int32 // into entries
 	entries []entry
 	used    map[quotaKey]tally.Quota
+	limit   int64 // of size; 0 for none
+	lasting int64 // bytes of entries that last
 	synced  int   // how many of entries are on disk for good
 	failed  error // once writing failed, nothing more is taken
 }
@@ -51,6 +53,10 @@ type quotaKey struct {
 }
 
 const recordHead = 8
+
+// maxBasket bounds the log of an epoch, in bytes, with what lasts of the epochs before that no batch has counted: all of it together has to be
+// fetched as one batch. A variable for the tests.
+var maxBasket int64 = maxBlob / 4 * 3
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -119,11 +125,21 @@ func openBasket(dir string, e types.Epoch, chain string, rules *ruleBook, log *s
 func (b *basket) add(it *item, rules *ruleBook, offset int64) {
 	b.index[it.Hash] = int32(len(b.entries))
 	b.entries = append(b.entries, entry{Name: it.Name, offset: offset, size: uint32(len(it.raw)), lasting: it.lasting(rules)})
+	if it.lasting(rules) {
+		b.lasting += int64(len(it.raw))
+	}
 	key := quotaKey{it.Author, it.category, it.Type}
 	u := b.used[key]
 	u.Count++
 	u.Bytes += uint32(len(it.raw))
 	b.used[key] = u
+}
+
+// bound sets what the log may grow to; beyond it items are over_quota.
+func (b *basket) bound(limit int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit = max(limit, 1)
 }
 
 func (b *basket) has(hash types.Hash) bool {
@@ -178,6 +194,10 @@ func (b *basket) keep(items []*item, witness func(*item) bool, rules *ruleBook) 
 			continue
 		}
 		at := len(buf)
+		if b.limit > 0 && b.size+int64(at+recordHead+1+len(it.raw)) > b.limit {
+			out[i] = types.OverQuota
+			continue
+		}
 		buf = binary.BigEndian.AppendUint32(buf, uint32(len(it.raw)+1))
 		buf = append(buf, 0, 0, 0, 0, byte(it.Type))
 		buf = append(buf, it.raw...)
@@ -207,6 +227,9 @@ func (b *basket) keep(items []*item, witness func(*item) bool, rules *ruleBook) 
 func (b *basket) forget(mark int) {
 	for _, e := range b.entries[mark:] {
 		delete(b.index, e.Hash)
+		if e.lasting {
+			b.lasting -= int64(e.size)
+		}
 	}
 	b.entries = b.entries[:mark]
 }

@@ -539,3 +539,42 @@ func TestLongSkip(t *testing.T) {
 		n.accepted(13) // and the region goes on
 	})
 }
+
+// TestFullBasket: a basket does not grow beyond what a batch can be, with all that skipped epochs before it left. Else registered devices could
+// hand in so much that nobody can fetch the batch, and as receipts last, none of the region's batches would ever be shorter.
+func TestFullBasket(t *testing.T) {
+	defer func(n int64) { maxBasket = n }(maxBasket)
+	maxBasket = 2300
+	testNetwork(t, 4, 4, func(t *testing.T, n *network) {
+		n.stop(0)
+		n.stop(1) // the region skips
+		receipts := func() (taken int) {
+			for _, d := range n.device {
+				r := d.receipt(1000)
+				d.send(r...)
+				if ok, why := d.verdict(r[1].Hash()); why == "" {
+					taken++
+				} else if why != types.OverQuota {
+					t.Fatalf("accepted by %d, %q", ok, why)
+				}
+			}
+			return taken
+		}
+		first := receipts()
+		if first != len(n.device) {
+			t.Fatalf("%d receipts are taken while there is room", first)
+		}
+		n.toEpoch(3)
+		if got := receipts(); got > 1 {
+			t.Fatalf("%d receipts are taken beyond the bound", got)
+		}
+		n.toEpoch(4)
+		n.start(0)
+		n.start(1)
+		n.accepted(4)
+		n.block()
+		if got := receipts(); got == 0 {
+			t.Fatal("nothing is taken after the batch that was full is counted")
+		}
+	})
+}

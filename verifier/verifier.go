@@ -323,6 +323,7 @@ func (v *Verifier) advance(ctx context.Context, head ledger.Block) error {
 	}
 	if old != nil && old.epoch.Epoch == ep.Epoch {
 		now.view = old.view
+		v.bound(now.last, ep.Epoch)
 		v.intake.now.Store(now)
 		return nil
 	}
@@ -343,9 +344,27 @@ func (v *Verifier) advance(ctx context.Context, head ledger.Block) error {
 	if err != nil {
 		return err
 	}
+	v.bound(now.last, ep.Epoch)
 	v.intake.roll(now, next, before)
 	v.talk.wake()
 	return nil
+}
+
+// bound lets the basket of epoch e grow as far as what lasts of the epochs after the region's last header leaves room in one batch.
+func (v *Verifier) bound(last, e types.Epoch) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	room := maxBasket
+	for k, b := range v.baskets {
+		if k > last && k < e {
+			b.mu.RLock()
+			room -= b.lasting
+			b.mu.RUnlock()
+		}
+	}
+	if b := v.baskets[e]; b != nil {
+		b.bound(room)
+	}
 }
 
 // newestState returns the newest state that is known on the region's path, nil if there is none.
