@@ -13,9 +13,9 @@ import (
 
 // What one author may hand in during one epoch beside evidence, whose quota its category says.
 const (
-	MaxReceipts = 4096 // of a device in one category
+	MaxReceipts = 4096 // of a device in one category: sessions of which one may count
 	MaxAsks     = 64   // of a device in one category
-	MaxNewOrder = 128  // of a payer
+	MaxNewOrder = 128  // of a payer: those that may count
 )
 
 // report is a witness's evidence, on its way to the device that it names.
@@ -108,7 +108,10 @@ func (r *run) author(p *part, lo, hi int, line *Line) {
 	}
 	for i, n := lo, 0; i < hi; i++ {
 		if r.items[i].Type == Order && r.stands(i) {
-			if n++; n > MaxNewOrder {
+			if !r.overtaken(r.items[i].body.(*receipt.Order)) { // anybody can hand in an old order
+				n++
+			}
+			if n > MaxNewOrder {
 				r.refuse(i, types.OverQuota)
 				continue
 			}
@@ -117,6 +120,12 @@ func (r *run) author(p *part, lo, hi int, line *Line) {
 	}
 	g.toClaim = len(p.claims)
 	p.groups = append(p.groups, g)
+}
+
+// overtaken reports whether an order cannot count whatever else there is: it is over, or the state has one as new.
+func (r *run) overtaken(o *receipt.Order) bool {
+	old, _ := r.base.Order(SessionKey{Payer: o.Payer, ID: o.Session})
+	return o.Session.Expiry() <= r.frame.Epoch || old != nil && o.Seq <= old.Seq
 }
 
 // evidence checks an author's envelopes. line is nil for an attester.

@@ -41,7 +41,6 @@ func (c *claim) compareSession(d *claim) int {
 
 // receipts checks the receipts that a device countersigned, as far as that can be done beside the device.
 func (r *run) receipts(p *part, g *group, line *Line) {
-	var used [maxCategories]int
 	start := len(p.claims)
 	for i := g.lo; i < g.hi; i++ {
 		if r.items[i].Type != Receipt || !r.stands(i) {
@@ -58,10 +57,6 @@ func (r *run) receipts(p *part, g *group, line *Line) {
 			r.refuse(i, types.WrongEpoch)
 			continue
 		}
-		if used[at]++; used[at] > MaxReceipts {
-			r.refuse(i, types.OverQuota)
-			continue
-		}
 		c.at = int16(at)
 		terms := &c.Receipt.Terms
 		if k, ok := slices.BinarySearchFunc(g.asks, terms, func(a *askItem, h *types.Hash) int { return bytes.Compare(a.hash[:], h[:]) }); ok {
@@ -72,6 +67,62 @@ func (r *run) receipts(p *part, g *group, line *Line) {
 	slices.SortFunc(p.claims[start:], func(a, b claim) int {
 		return cmp.Or(cmp.Compare(a.at, b.at), a.compareSession(&b), a.item-b.item)
 	})
+	p.claims = r.within(p.claims, start)
+}
+
+// within keeps a device's claims, from start on and sorted, to the quota of each category. What cannot count uses up none of it, and the receipts
+// of one session count once: else whoever hands in old copies, which anybody finds in old batches, would push out what is new.
+func (r *run) within(claims []claim, start int) []claim {
+	kept := claims[:start]
+	for mine := claims[start:]; len(mine) > 0; {
+		n := 1
+		for n < len(mine) && mine[n].at == mine[0].at {
+			n++
+		}
+		category := mine[:n]
+		if mine = mine[n:]; n <= MaxReceipts {
+			kept = append(kept, category...)
+			continue
+		}
+		sessions := 0
+		for len(category) > 0 {
+			n := 1
+			for n < len(category) && category[n].compareSession(&category[0]) == 0 {
+				n++
+			}
+			if r.mayCount(category[:n]) {
+				sessions++
+			}
+			for i := range category[:n] {
+				if c := &category[i]; sessions > MaxReceipts {
+					r.refuse(c.item, types.OverQuota)
+				} else {
+					kept = append(kept, *c)
+				}
+			}
+			category = category[n:]
+		}
+	}
+	return kept
+}
+
+// mayCount reports whether one of the receipts of a session may count, as far as the state and the device's asks tell.
+func (r *run) mayCount(claims []claim) bool {
+	s := r.base.Session(claims[0].session())
+	if claims[0].Receipt.Session.Expiry() < r.prev.meta.Before || s != nil && s.Closed {
+		return false
+	}
+	for i := range claims {
+		if c := &claims[i]; s == nil && c.ask != nil || s != nil && !s.has(c.Receipt) {
+			return true
+		}
+	}
+	return false
+}
+
+// has reports whether nothing in a receipt is above what counted of the session.
+func (s *Session) has(rc *receipt.Receipt) bool {
+	return rc.Seq <= s.Seq && rc.Amount <= s.Amount && rc.Units.Cmp(s.Units) <= 0
 }
 
 // attach finds each receipt's key and session, payer by payer: beside the tables of keys and sessions, which are sorted alike.
@@ -163,7 +214,7 @@ func (r *run) receipt(c *claim, key *KeyState, s *Session, ordered bool) types.R
 		return types.SessionMismatch
 	case s.Closed:
 		return types.SessionClosed
-	case rc.Seq <= s.Seq && rc.Amount <= s.Amount && rc.Units.Cmp(s.Units) <= 0:
+	case s.has(rc):
 		return types.Superseded // an old copy: whoever hands in until enough acknowledge it may well be heard twice
 	case rc.Amount < s.Amount || rc.Units.Cmp(s.Units) < 0:
 		return types.FallingTotals
