@@ -132,7 +132,7 @@ func messages() map[string][]byte {
 		"no order":      bus.Seal(key, &bus.OrderAt{Chain: chain, Header: sum("header"), Session: ordered}),
 		"outputs query": bus.Encode(outputsQuery()),
 		"outputs sum": bus.Seal(key, &bus.OutputsSum{Chain: chain, Header: sum("header"), Category: types.Energy, Prefix: []byte("a"),
-			Count: 2, Which: bus.Which([]uint64{0, 2})}),
+			Count: 2, Which: bus.Which([]bus.Leaf{{Index: 0}, {Index: 2, Detail: sum("detail")}})}),
 		"outputs":    bus.Seal(key, outputs()),
 		"find":       types.Encode(&bus.Find{Hash: sum("blob")}),
 		"found":      types.Encode(&bus.Found{Holder: key.Public(), Size: 600_000}),

@@ -43,7 +43,7 @@ func (q *OutputsQuery) check() error {
 
 // OutputsSum is a verifier's sealed answer to an OutputsQuery of everybody. A verifier that does not keep the header's outputs does not
 // answer. All of it follows from the header's inputs, so honest verifiers give the same; leaves are proven one by one, but that none is
-// left out, only what more than a third of power says can show.
+// left out, and what their details are, only what more than a third of power says can show.
 type OutputsSum struct {
 	_        struct{} `cbor:",toarray"`
 	Chain    string
@@ -52,14 +52,20 @@ type OutputsSum struct {
 	Category types.Category
 	Prefix   []byte
 	Count    uint64     // of the leaves
-	Which    types.Hash // Which of their indices
+	Which    types.Hash // Which of them
 }
 
-// Which returns the SHA-256 of indices, ascending, each as u64 (big endian).
-func Which[T ~uint32 | ~uint64](indices []T) types.Hash {
-	raw := make([]byte, 0, 8*len(indices))
-	for _, i := range indices {
-		raw = binary.BigEndian.AppendUint64(raw, uint64(i))
+// Leaf names a leaf with what no header proves of it.
+type Leaf struct {
+	Index  uint64
+	Detail types.Hash // SHA-256 of its detail
+}
+
+// Which returns the SHA-256 of leaves, ascending by index: of each the index as u64 (big endian), and the hash of its detail.
+func Which(leaves []Leaf) types.Hash {
+	raw := make([]byte, 0, len(leaves)*(8+len(types.Hash{})))
+	for i := range leaves {
+		raw = append(binary.BigEndian.AppendUint64(raw, leaves[i].Index), leaves[i].Detail[:]...)
 	}
 	return types.Sum(raw)
 }
@@ -93,6 +99,9 @@ type Output struct {
 	Detail   []byte
 	Siblings []types.Hash
 }
+
+// Leaf returns what Which takes of an output.
+func (o *Output) Leaf() Leaf { return Leaf{o.Index, types.Sum(o.Detail)} }
 
 func (o *Outputs) domain() string  { return "outputs_page" }
 func (o *Outputs) chainID() string { return o.Chain }

@@ -176,7 +176,9 @@ func TestQualityByOne(t *testing.T) {
 	}
 	says(r.voters[0], 9999)
 	for _, v := range r.voters[1:] {
-		v.set(func(v *voter) { v.answer = func(string, []byte) []byte { time.Sleep(20 * time.Millisecond); return nil } }) // a liar is fast
+		v.set(func(v *voter) {
+			v.answer = func(string, []byte) []byte { time.Sleep(20 * time.Millisecond); return nil }
+		}) // a liar is fast
 	}
 	if got := quality(); got != 0 {
 		t.Fatalf("one verifier makes the quality %d", got)

@@ -400,7 +400,7 @@ func TestOutputs(t *testing.T) {
 		"says nothing": func([]byte) []byte { return nil },
 		"leaves one out": func(honest []byte) []byte {
 			if s, _, err := bus.Open[bus.OutputsSum](honest, chain); err == nil {
-				s.Count, s.Which = s.Count-1, bus.Which([]uint64{0})
+				s.Count, s.Which = s.Count-1, bus.Which([]bus.Leaf{{}})
 				return bus.Seal(liar.key, s)
 			}
 			return honest
@@ -408,6 +408,13 @@ func TestOutputs(t *testing.T) {
 		"shows fewer": func(honest []byte) []byte {
 			if o, _, err := bus.Open[bus.Outputs](honest, chain); err == nil {
 				o.Leaves, o.More = o.Leaves[:1], false
+				return bus.Seal(liar.key, o)
+			}
+			return honest
+		},
+		"makes up a detail": func(honest []byte) []byte {
+			if o, _, err := bus.Open[bus.Outputs](honest, chain); err == nil {
+				o.Leaves[0].Detail = append(append([]byte(nil), o.Leaves[0].Detail...), 1)
 				return bus.Seal(liar.key, o)
 			}
 			return honest

@@ -165,8 +165,8 @@ func (m *market) refusals(ctx context.Context, author types.Key, e types.Epoch) 
 	return found, nil
 }
 
-// Outputs implements role.Market. That no leaf is left out, more than a third of power says, so one of them is honest; each leaf itself is
-// proven.
+// Outputs implements role.Market. That no leaf is left out, and what the details are, more than a third of power says, so one of them is
+// honest; the data of each leaf are proven.
 func (v *view) Outputs(ctx context.Context, epoch types.Epoch, prefix []byte) ([]role.Output, error) {
 	if len(prefix) > bus.MaxPrefix {
 		return nil, types.Refuse(types.Oversize, "gateway: a prefix of %d bytes, at most %d are taken", len(prefix), bus.MaxPrefix)
@@ -246,7 +246,7 @@ func (m *market) sumOutputs(ctx context.Context, query *bus.OutputsQuery) (sum *
 // fetchOutputs fetches the leaves from one verifier, page by page.
 func (m *market) fetchOutputs(ctx context.Context, query *bus.OutputsQuery, h *tally.Header, sum *bus.OutputsSum) ([]bus.Output, error) {
 	var all []bus.Output
-	var which []uint64
+	var which []bus.Leaf
 	bytes := 0
 	q := *query
 	for {
@@ -258,7 +258,7 @@ func (m *market) fetchOutputs(ctx context.Context, query *bus.OutputsQuery, h *t
 			return nil, err
 		}
 		for _, l := range page.Leaves {
-			which = append(which, l.Index)
+			which = append(which, l.Leaf())
 			bytes += len(l.Data) + len(l.Detail)
 		}
 		all = append(all, page.Leaves...)
@@ -268,10 +268,10 @@ func (m *market) fetchOutputs(ctx context.Context, query *bus.OutputsQuery, h *t
 		if !page.More || len(page.Leaves) == 0 || uint64(len(all)) >= sum.Count {
 			break
 		}
-		q.From = which[len(which)-1] + 1
+		q.From = all[len(all)-1].Index + 1
 	}
 	if bus.Which(which) != sum.Which {
-		return nil, types.Refuse(types.Mismatch, "%v shows %d of %d outputs", query.Of, len(all), sum.Count)
+		return nil, types.Refuse(types.Mismatch, "%v shows %d of %d outputs, or other details", query.Of, len(all), sum.Count)
 	}
 	return all, nil
 }

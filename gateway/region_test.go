@@ -386,13 +386,13 @@ func (v *voter) outputs(raw []byte) []byte {
 		return nil
 	}
 	var leaves []bus.Output
-	var which []uint64
+	var which []bus.Leaf
 	more := false
 	for i, o := range at.result.Outputs {
 		if o.Category != q.Category || len(o.Data) < len(q.Prefix) || string(o.Data[:len(q.Prefix)]) != string(q.Prefix) {
 			continue
 		}
-		which = append(which, uint64(i))
+		which = append(which, bus.Leaf{Index: uint64(i), Detail: types.Sum(o.Detail)})
 		if uint64(i) < q.From {
 			continue
 		}

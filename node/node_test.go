@@ -50,6 +50,7 @@ type verifier struct {
 	order  []bus.Item
 	line   bus.Line
 	payers map[types.Key]bus.PayerLine
+	behind types.Epoch // how old what it says of payers is
 	leaf   *tally.Leaf
 	judged bus.Refusals
 }
@@ -116,7 +117,7 @@ func (v *verifier) listen() {
 		if err != nil {
 			return nil
 		}
-		answer := &bus.Payers{Chain: chain, Epoch: 1}
+		answer := &bus.Payers{Chain: chain, Epoch: v.w.notice.Epoch - v.behind}
 		for _, key := range q.Payers {
 			line := v.payers[key]
 			line.Key = key
@@ -626,6 +627,25 @@ func TestPromised(t *testing.T) {
 	publish(3, 3, 500, gatewayKey) // forged
 	publish(1, 1, 80, payer)
 	want(40)
+}
+
+// TestOldPayers: what was said of a payer two epochs ago is not believed, whoever repeats it; of the epoch before it is, as verifiers see
+// an epoch's first block one after the other.
+func TestOldPayers(t *testing.T) {
+	w := newWorld(t, 1)
+	w.announce(5, 100, nil)
+	payer, v := bustest.Key(7).Public(), w.verifiers[0]
+	_, host := w.begin(w.home())
+	for behind, want := range map[types.Epoch]types.Reason{2: types.BusUnavailable, 1: "", 0: ""} {
+		payer[0]++
+		v.do(func() {
+			v.payers[payer] = bus.PayerLine{Account: types.Account{1}, Limit: 10, Balance: 10}
+			v.behind = behind
+		})
+		if _, err := host.Payer(t.Context(), payer); types.ReasonOf(err) != want {
+			t.Errorf("%d epochs old: %v, want %q", behind, err, want)
+		}
+	}
 }
 
 func TestAsksStayPublished(t *testing.T) {

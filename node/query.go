@@ -276,8 +276,8 @@ func (n *Node) askSome(ctx context.Context, b bus.Bus, set bus.Set, keys []types
 	done := make([]bool, len(keys))
 	_ = b.Gather(ctx, bus.QuerySubject(b.Key(), n.config.Region, bus.QueryPayers), bus.Encode(query), func(raw []byte) bool {
 		answer, verifier, err := bus.Open[bus.Payers](raw, n.chain)
-		if err != nil || answer.Region != query.Region || len(answer.Lines) != len(keys) {
-			return true
+		if err != nil || answer.Region != query.Region || len(answer.Lines) != len(keys) || answer.Epoch+1 < n.epoch() {
+			return true // or of long ago: whoever asked then can repeat it, seals and all
 		}
 		power, ok := v.hear(verifier)
 		if !ok {

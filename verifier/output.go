@@ -57,6 +57,7 @@ type place struct {
 	data     []byte
 	detail   int64 // where its detail begins in the blob
 	size     uint32
+	digest   types.Hash // of its detail
 }
 
 // match names a search.
@@ -77,6 +78,7 @@ func loadOutputs(b *blobs, blob types.Hash, h *tally.Header) (*outputs, error) {
 	in := bufio.NewReaderSize(r, bus.ChunkSize)
 	var at int64
 	var hashes []types.Hash
+	var detail []byte
 	for uint64(len(o.leaves)) < h.OutCount {
 		var head [outputHead]byte
 		if _, err := io.ReadFull(in, head[:]); err != nil {
@@ -93,9 +95,11 @@ func loadOutputs(b *blobs, blob types.Hash, h *tally.Header) (*outputs, error) {
 		}
 		p.detail = at + outputHead + int64(n)
 		at = p.detail + int64(p.size)
-		if _, err := in.Discard(int(p.size)); err != nil {
+		detail = slices.Grow(detail[:0], int(p.size))[:p.size]
+		if _, err := io.ReadFull(in, detail); err != nil {
 			return nil, fmt.Errorf("verifier: outputs of epoch %d: %w", h.Epoch, err)
 		}
+		p.digest = types.Sum(detail)
 		leaf := tally.OutputLeaf{Category: p.category, Data: p.data}
 		o.leaves, hashes = append(o.leaves, p), append(hashes, leaf.Hash())
 	}
@@ -244,8 +248,12 @@ func (v *Verifier) answerOutputs(_ context.Context, raw []byte) []byte {
 	}
 	list := o.search(q.Category, q.Prefix)
 	if q.Of.IsZero() {
+		which := make([]bus.Leaf, len(list))
+		for i, at := range list {
+			which[i] = bus.Leaf{Index: uint64(at), Detail: o.leaves[at].digest}
+		}
 		return bus.Seal(v.cfg.Key, &bus.OutputsSum{
-			Chain: v.chain, Region: q.Region, Header: q.Header, Category: q.Category, Prefix: q.Prefix, Count: uint64(len(list)), Which: bus.Which(list),
+			Chain: v.chain, Region: q.Region, Header: q.Header, Category: q.Category, Prefix: q.Prefix, Count: uint64(len(list)), Which: bus.Which(which),
 		})
 	}
 	if len(list) > bus.MaxMatches {

@@ -129,14 +129,14 @@ func TestOutputs(t *testing.T) {
 			}
 			q.Of = from.cfg.Key.Public()
 			leaves, pages := asker.outputs(q, h)
-			var indices []uint64
+			var shown []bus.Leaf
 			for _, l := range leaves {
-				indices = append(indices, l.Index)
+				shown = append(shown, l.Leaf())
 				if i := int(l.Index) % leavesEach; !bytes.Equal(l.Detail, bytes.Repeat([]byte{byte(i)}, 10*i)) {
 					t.Fatalf("%s: detail of leaf %d: %x", what, l.Index, l.Detail)
 				}
 			}
-			if len(leaves) != want || pages != wantPages || bus.Which(indices) != which {
+			if len(leaves) != want || pages != wantPages || bus.Which(shown) != which {
 				t.Fatalf("%s: %d leaves on %d pages", what, len(leaves), pages)
 			}
 		}

@@ -17,7 +17,7 @@ import (
 // Bounds of what one verifier hands over to a leader.
 const (
 	maxList     = 512 << 20 // bytes of a list of hashes
-	maxHandover = 256 << 20 // bytes of the items
+	maxHandover = maxBlob   // bytes of the items: all that a basket holds may be missing
 )
 
 // maxTries is how often a proposal is judged whose batch cannot be had.
