@@ -52,8 +52,12 @@ type PayerLine struct {
 	Limit   types.Credit // of the key, in total
 	Expiry  types.Epoch
 	Spent   types.Credit // by the key, in total
+	Ordered types.Credit // of Spent: by orders, not by receipts
 	Balance types.Credit // B − S of the account in the region
 }
+
+// Paid returns what the key's receipts have spent: what they promise beyond that, no tally has counted yet.
+func (l *PayerLine) Paid() types.Credit { return l.Spent - min(l.Spent, l.Ordered) }
 
 func (p *Payers) domain() string  { return "payers" }
 func (p *Payers) chainID() string { return p.Chain }

@@ -276,7 +276,8 @@ func TestPromises(t *testing.T) {
 	}
 	m := f.market
 	m.mu.Lock()
-	m.payers[w.Payer()] = bus.PayerLine{Key: w.Payer(), Account: alice, Limit: 1000, Expiry: 50, Spent: 100, Balance: 700}
+	// Of the 130 that were spent, an order bought 30: those cover no promise.
+	m.payers[w.Payer()] = bus.PayerLine{Key: w.Payer(), Account: alice, Limit: 1000, Expiry: 50, Spent: 130, Ordered: 30, Balance: 700}
 	m.notice.Epoch = 3
 	m.mu.Unlock()
 	sign := func(session byte, amount types.Credit) error {

@@ -270,7 +270,7 @@ func (m *market) spendable(payer types.Key) types.Credit {
 		m.log.Error("gateway: promised", "payer", payer, "err", err)
 		return 0
 	}
-	if open := promised - min(promised, line.Spent); open < left {
+	if open := promised - min(promised, line.Paid()); open < left {
 		return left - open
 	}
 	return 0

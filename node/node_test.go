@@ -595,7 +595,7 @@ func TestPromised(t *testing.T) {
 	payer, gatewayKey := bustest.Key(7), bustest.Key(8)
 	for _, v := range w.verifiers {
 		v.do(func() {
-			v.payers[payer.Public()] = bus.PayerLine{Account: types.Account{1}, Limit: 1000, Balance: 900, Spent: 100}
+			v.payers[payer.Public()] = bus.PayerLine{Account: types.Account{1}, Limit: 1000, Balance: 900, Spent: 120, Ordered: 20}
 		})
 	}
 	w.roles.Set(gatewayKey.Public(), bus.RoleGateway)

@@ -143,7 +143,7 @@ type session struct {
 
 // promised is what the payer's receipts say beyond what the tally has counted.
 func (p *payer) promised() types.Credit {
-	return types.Credit(p.total - min(p.total, uint64(p.line.Spent)))
+	return types.Credit(p.total - min(p.total, uint64(p.line.Paid())))
 }
 
 // get returns what is known of key, and remembers that somebody wants to know. known is false until verifiers have said.

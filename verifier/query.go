@@ -64,7 +64,7 @@ func (v *Verifier) answerPayers(ctx context.Context, raw []byte) []byte {
 		if g := now.view.Grant(key); g != nil {
 			line.Account, line.Limit, line.Expiry = g.Account, g.Limit, g.Expiry
 			if k := st.Key(key); k != nil {
-				line.Spent = k.Spent
+				line.Spent, line.Ordered = k.Spent, k.Ordered
 			}
 			if bought, spent := now.view.bought(g.Account), st.Balance(g.Account).Spent; bought > spent {
 				line.Balance = bought - spent

@@ -324,7 +324,7 @@ func (r *run) spend(orders []*live) error {
 		}
 		if sum > 0 {
 			k := r.next.Key(key)
-			k.Spent += sum
+			k.Spent, k.Ordered = k.Spent+sum, k.Ordered+sum
 			keys.set(key[:], k.append(nil))
 			r.spent += sum
 		}

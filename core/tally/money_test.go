@@ -283,6 +283,9 @@ func TestOrder(t *testing.T) {
 	w.tally()
 	w.want(first, "")
 	spent(900) // the receipt's 400, then 200 of the key's limit
+	if k := w.state.Key(p.id); k.Spent != 900 || k.Ordered != 500 {
+		t.Fatalf("key %+v", k)
+	}
 	cancel := p.order(session(50, 1), 10, 4)
 	w.changes = append(w.changes, Change{Grant: &Grant{Key: p.id, Account: account(1), Limit: 5000, Expiry: 100}},
 		Change{Holder: &Holder{Account: account(1), Bought: 5000}})

@@ -71,20 +71,21 @@ type KeyState struct {
 	Limit   types.Credit
 	Expiry  types.Epoch
 	Spent   types.Credit
+	Ordered types.Credit // of Spent: by orders, not by receipts
 }
 
 func (k *KeyState) append(b []byte) []byte {
-	b = types.AppendBytes(append(b, types.MajorArray|4), k.Account[:])
-	return types.AppendUint(types.AppendUint(types.AppendUint(b, k.Limit), k.Expiry), k.Spent)
+	b = types.AppendBytes(append(b, types.MajorArray|5), k.Account[:])
+	return types.AppendUint(types.AppendUint(types.AppendUint(types.AppendUint(b, k.Limit), k.Expiry), k.Spent), k.Ordered)
 }
 
 func (k *KeyState) parse(b []byte) error {
 	c := types.NewCursor(b)
-	if c.Array(4) != 4 {
+	if c.Array(5) != 5 {
 		c.Fail()
 	}
 	c.Fixed(k.Account[:])
-	k.Limit, k.Expiry, k.Spent = types.Credit(c.U64()), types.Epoch(c.U64()), types.Credit(c.U64())
+	k.Limit, k.Expiry, k.Spent, k.Ordered = types.Credit(c.U64()), types.Epoch(c.U64()), types.Credit(c.U64()), types.Credit(c.U64())
 	return c.End()
 }
 

@@ -43,7 +43,7 @@ func TestRecords(t *testing.T) {
 		}
 		for _, c := range []struct{ in, out record }{
 			{&Balance{Bought: types.Credit(n()), Spent: types.Credit(n())}, &Balance{}},
-			{&KeyState{Account: types.Account(h[:20]), Limit: types.Credit(n()), Expiry: types.Epoch(n()), Spent: types.Credit(n())}, &KeyState{}},
+			{&KeyState{Account: types.Account(h[:20]), Limit: types.Credit(n()), Expiry: types.Epoch(n()), Spent: types.Credit(n()), Ordered: types.Credit(n())}, &KeyState{}},
 			{&attester{VRF: types.Key(h), Owner: types.Account(h[:20]), Power: n(), Seq: n(), Last: h}, &attester{}},
 			{&Session{Device: types.Key(h), Category: types.Category(n()), Terms: h, Class: types.Class(n()), Price: n(), Units: u,
 				Amount: types.Credit(n()), Seq: n(), Closed: rapid.Bool().Draw(t, "closed")}, &Session{}},
