@@ -117,7 +117,7 @@ func (m *moment) checkOrder(it *item) types.Reason {
 	switch {
 	case expiry <= e:
 		return types.SessionExpired
-	case it.first > e+1, expiry > e+receipt.MaxExpiry:
+	case it.first > e+1, old == nil && it.first+receipt.MaxFresh < e, expiry > e+receipt.MaxExpiry:
 		return types.WrongEpoch
 	case old != nil && it.Seq <= old.Seq:
 		return types.StaleSeq

@@ -20,6 +20,7 @@ const (
 	MaxExpiry = 8760 // epochs ahead that a session may expire
 	MaxTerms  = 4096 // bytes of an ask's terms, and of an order's selector
 	MaxOrders = 64   // live orders per account
+	MaxFresh  = 24   // epochs after its first one in which an order can begin a session: one that was refused does not act much later
 )
 
 // Receipt is a customer's statement of what it has received and owes, in total, since its session began.

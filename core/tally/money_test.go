@@ -298,6 +298,27 @@ func TestOrder(t *testing.T) {
 	spent(900)
 }
 
+// TestOldOrder: an order that did not count when it was new begins no session long after, whoever kept it; one of a known session does.
+func TestOldOrder(t *testing.T) {
+	w := newWorld(t)
+	p, poor := w.payer(1, 1, 1000, 900, 100), w.payer(2, 2, 0, 900, 100)
+	w.tally()
+	refused, good := poor.order(session(50, 1), 500, 1), p.order(session(50, 1), 500, 1)
+	w.tally()
+	w.want(refused, types.OverBudget)
+	w.want(good, "")
+	for w.epoch < 1+receipt.MaxFresh {
+		w.tally()
+	}
+	w.changes = append(w.changes, Change{Holder: &Holder{Account: account(2), Bought: 5000}})
+	w.tally()
+	w.items = append(w.items, refused)
+	again := p.order(session(50, 1), 600, 2)
+	w.tally()
+	w.want(refused, types.WrongEpoch)
+	w.want(again, "")
+}
+
 // TestOrdersShare: orders of one account reserve after each other, so that together they spend no more than it has; of two orders
 // with one number the lower hash counts.
 func TestOrdersShare(t *testing.T) {

@@ -134,6 +134,8 @@ func (r *run) order(o *receipt.Order, count, held map[types.Account]int) (*Order
 	} else {
 		balance := r.next.Balance(key.Account)
 		switch {
+		case o.First+receipt.MaxFresh < r.frame.Epoch:
+			return nil, types.WrongEpoch
 		case o.Cap < r.frame.MinOpening || o.Cap == 0:
 			return nil, types.SessionOpening
 		case less(key.Limit, key.Spent, 0) < r.frame.MinOpening:
