@@ -17,9 +17,7 @@ import (
 
 // TestWallet lets CosmJS, a wallet library that nobody here wrote, do what a customer and an operator do.
 func TestWallet(t *testing.T) {
-	if _, err := os.Stat("testdata/cosmjs/node_modules"); err != nil {
-		t.Skip("run `make clients` first: npm installs CosmJS")
-	}
+	needCosmJS(t)
 	n := running(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -41,26 +39,15 @@ func TestWallet(t *testing.T) {
 		Chain: n.ChainID(), Device: key.Public(), Owner: account, Categories: []types.Category{types.Storage}, Cell: cell, Expiry: 10_000,
 	}.Sign(key)
 	device, owner, before := owed(ctx, t, n)
-	in, _ := json.Marshal(map[string]string{
-		"rpc": n.Addresses().RPC, "rest": n.Addresses().REST, "api": n.Addresses().API, "words": words,
-		"statement": base64.StdEncoding.EncodeToString(statement.Encode()), "device": device.String(),
-	})
-	cmd := exec.CommandContext(ctx, "node", "wallet.mjs", string(in))
-	cmd.Dir = "testdata/cosmjs"
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	raw, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v\n%s\n%s", err, raw, stderr.Bytes())
-	}
 	var out struct {
 		Chain, Address, Before, After, Rest, Payer string
 		PlainHeight                                uint64
 		Bought, Granted, Registered, Claimed       struct{ Height, Events int }
 	}
-	if err := json.Unmarshal(raw, &out); err != nil {
-		t.Fatalf("%s: %v", raw, err)
-	}
+	raw := cosmjs(ctx, t, "wallet.mjs", map[string]any{
+		"rpc": n.Addresses().RPC, "rest": n.Addresses().REST, "api": n.Addresses().API, "words": words,
+		"statement": base64.StdEncoding.EncodeToString(statement.Encode()), "device": device.String(),
+	}, &out)
 	if out.Chain != n.ChainID() || out.Address != account.String() || out.PlainHeight == 0 || out.After != out.Rest {
 		t.Errorf("%s", raw)
 	}
@@ -85,6 +72,34 @@ func TestWallet(t *testing.T) {
 		t.Errorf("claimed of %v: %d after %d: %v", device, after, before, err)
 	}
 	_ = owner
+}
+
+func needCosmJS(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("testdata/cosmjs/node_modules"); err != nil {
+		t.Skip("run `make clients` first: npm installs CosmJS")
+	}
+}
+
+// cosmjs runs a script of testdata/cosmjs with one argument, and returns what it printed, decoded into out too.
+func cosmjs(ctx context.Context, t *testing.T, script string, in map[string]any, out any) []byte {
+	t.Helper()
+	argument, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, "node", script, string(argument))
+	cmd.Dir = "testdata/cosmjs"
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	raw, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, raw, stderr.Bytes())
+	}
+	if err := json.Unmarshal(raw, out); err != nil {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	return raw
 }
 
 // owed waits for a device that a final tally owes more than was claimed.

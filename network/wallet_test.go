@@ -1,12 +1,9 @@
 package network
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"net/url"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -21,9 +18,7 @@ import (
 // TestCertificateWallet issues what a home did not sell of a solar day, by proof from a final tally, and hands a certificate to CosmJS, which
 // splits it, gives half away and retires both; nothing of it is issued, moved or retired a second time.
 func TestCertificateWallet(t *testing.T) {
-	if _, err := os.Stat("testdata/cosmjs/node_modules"); err != nil {
-		t.Skip("run `make clients` first: npm installs CosmJS")
-	}
+	needCosmJS(t)
 	n := running(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
@@ -57,25 +52,12 @@ func TestCertificateWallet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, _ := json.Marshal(map[string]any{
-		"rpc": n.Addresses().RPC, "words": words[0], "other": words[1], "id": id.String(), "at": at,
-	})
-	cmd := exec.CommandContext(ctx, "node", "certificate.mjs", string(in))
-	cmd.Dir = "testdata/cosmjs"
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	raw, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v\n%s\n%s", err, raw, stderr.Bytes())
-	}
 	type outcome struct {
 		Split, Transfer, Foreign string
 		Retired, Again           []string
 	}
 	var out outcome
-	if err := json.Unmarshal(raw, &out); err != nil {
-		t.Fatalf("%s: %v", raw, err)
-	}
+	cosmjs(ctx, t, "certificate.mjs", map[string]any{"rpc": n.Addresses().RPC, "words": words[0], "other": words[1], "id": id.String(), "at": at}, &out)
 	want := outcome{
 		Foreign: string(types.NotOwner), Retired: []string{"", ""}, Again: []string{string(types.CertificateRetired), string(types.CertificateRetired)},
 	}
