@@ -90,16 +90,24 @@ func (v *Verifier) stateOf(h *ledger.Header) *tally.State {
 	if st != nil || h == nil {
 		return st
 	}
+	if st = v.readState(h); st != nil {
+		v.mu.Lock()
+		v.states[hash] = st
+		v.mu.Unlock()
+	}
+	return st
+}
+
+// readState reads the state after a header from the disk, nil if it is not there.
+func (v *Verifier) readState(h *ledger.Header) *tally.State {
 	header, err := tally.DecodeHeader(h.Raw)
 	if err != nil {
 		return nil
 	}
-	if st, err = v.store.state(h.Hash, header.State); err != nil {
+	st, err := v.store.state(h.Hash, header.State)
+	if err != nil {
 		return nil
 	}
-	v.mu.Lock()
-	v.states[hash] = st
-	v.mu.Unlock()
 	return st
 }
 
@@ -120,11 +128,7 @@ func (v *Verifier) shown(h *ledger.Header) *tally.State {
 	if st != nil {
 		return st
 	}
-	header, err := tally.DecodeHeader(h.Raw)
-	if err != nil {
-		return nil
-	}
-	if st, err = v.store.state(h.Hash, header.State); err != nil {
+	if st = v.readState(h); st == nil {
 		return nil
 	}
 	v.mu.Lock()
