@@ -128,12 +128,12 @@ func fetchFrom(ctx context.Context, b Bus, hash types.Hash, found Found, limit u
 	if found.Size > limit {
 		return nil, types.Refuse(types.Oversize, "%v says %d bytes, at most %d are taken", found.Holder, found.Size, limit)
 	}
-	patience, share := chunkTimeout, time.Duration(1<<62)
 	if end, ok := ctx.Deadline(); ok {
-		left := time.Until(end)
-		patience, share = min(patience, left/4), left/2
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
 	}
-	ctx, cancel := context.WithTimeout(ctx, share)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type answer struct {
 		data []byte
@@ -143,7 +143,7 @@ func fetchFrom(ctx context.Context, b Bus, hash types.Hash, found Found, limit u
 	ask := func(offset uint64) chan answer {
 		c := make(chan answer, 1)
 		go func() {
-			ctx, cancel := context.WithTimeout(ctx, patience)
+			ctx, cancel := context.WithTimeout(ctx, chunkTimeout)
 			defer cancel()
 			data, err := b.Request(ctx, subject, types.Encode(&Chunk{Hash: hash, Offset: offset}))
 			c <- answer{data, err}
