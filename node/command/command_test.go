@@ -60,9 +60,18 @@ func (gpu) Find(context.Context, string) (json.RawMessage, string, error) {
 	return nil, "no GPU", nil
 }
 
+// meters are found on other machines.
+type meters struct{ disk }
+
+func (meters) Category() types.Category { return types.Energy }
+func (meters) Search() string           { return "look beyond this machine?" }
+func (meters) Find(context.Context, string) (json.RawMessage, string, error) {
+	return json.RawMessage(`{"bytes":3}`), "looked beyond this machine", nil
+}
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"cairn-node": func() {
-		root := command.New([]role.Maker{gpu{}, disk{}})
+		root := command.New([]role.Maker{gpu{}, disk{}, meters{}})
 		root.Use = "cairn-node"
 		os.Exit(command.Run(context.Background(), root, os.Args[1:], os.Stderr))
 	}})

@@ -172,15 +172,16 @@ func offersOf(c *cobra.Command, makers []role.Maker, home string) (map[string]no
 		if len(named) > 0 && !wanted {
 			continue
 		}
-		if search, ok := m.(role.Searching); ok && !wanted {
-			// Not even --yes stands for leave to look at other machines.
-			if yes || !confirm(c.Context(), asks, answers, fmt.Sprintf("%-10s %s [Y/n] ", name, search.Search())) {
-				continue
-			}
+		search, searching := m.(role.Searching)
+		// Not even --yes stands for leave to look at other machines.
+		if searching && !wanted && (yes || !confirm(c.Context(), asks, answers, fmt.Sprintf("%-10s %s [Y/n] ", name, search.Search()))) {
+			continue
 		}
-		found, line, err := m.Find(c.Context(), filepath.Join(home, "providers", name))
-		if err != nil {
-			return nil, fmt.Errorf("init: look for %s: %w", name, err)
+		found, line := given, "as given"
+		if given == nil || !searching { // who says where the meters are is not asking for others
+			if found, line, err = m.Find(c.Context(), filepath.Join(home, "providers", name)); err != nil {
+				return nil, fmt.Errorf("init: look for %s: %w", name, err)
+			}
 		}
 		fmt.Fprintf(asks, "%-10s %s\n", name, line)
 		if given != nil {

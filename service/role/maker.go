@@ -25,8 +25,8 @@ type Documented interface {
 	Settings() any
 }
 
-// Searching is a Maker whose Find looks beyond this machine. It is called only for an owner who named the category or said yes to Search, a
-// question ("look for meters on the local network?").
+// Searching is a Maker whose Find looks beyond this machine. It is called only for an owner who named the category without
+// saying its settings, or said yes to Search, a question ("look for meters on the local network?").
 type Searching interface {
 	Search() string
 }
