@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/node/command"
+	"github.com/cairn-network/cairn/service/all/provider"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -25,6 +27,9 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asNode) != "" {
+		os.Exit(command.Run(context.Background(), command.New(provider.Makers()), os.Args[1:], os.Stderr))
+	}
 	code := m.Run()
 	if shared.network != nil {
 		shared.network.Stop()
