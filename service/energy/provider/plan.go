@@ -28,10 +28,13 @@ type plan struct {
 	at   energy.Site              // …
 	run  []int                    // records of the envelope that grows
 	late int                      // records that can never count
+	lost bool                     // something that was handed in does not count
 }
 
 // make works the envelopes out. What was handed in and may still count is passed over, as if it did; what was handed in and does not
-// count goes in envelopes of its own, since one record that counts twice would have the whole envelope refused.
+// count goes in envelopes of its own, since one record that counts twice would have the whole envelope refused. What was handed in after
+// something that does not count goes again too, whatever may become of it: it may be refused for what it lacked, and once a later record
+// counts it never can.
 func (p *plan) make() []envelope {
 	p.wh, p.at = p.state.Wh, p.state.Site
 	for i := range p.entries {
@@ -46,7 +49,8 @@ func (p *plan) make() []envelope {
 		case r.K >= p.done:
 			continue
 		}
-		waits := e.Sent > 0 && p.tallied < e.Sent
+		p.lost = p.lost || e.Sent > 0 && p.tallied >= e.Sent
+		waits := e.Sent > 0 && !p.lost
 		p.declare(&e.Site, r, waits)
 		p.resets(r, waits)
 		if len(p.run) > 0 && p.entries[p.run[0]].Sent != e.Sent {

@@ -66,6 +66,8 @@ func TestPlan(t *testing.T) {
 		"what counts":   {plan{state: has(a, 97, 3), site: &a, done: 100, entries: []entry{at(a, 96, 2, 0), at(a, 97, 3, 0), at(a, 98, 4, 0)}}, []string{"records 98-98"}, 0},
 		"on its way":    {plan{state: has(a, 95, 1), site: &a, done: 100, tallied: 6, entries: []entry{at(a, 96, 2, 7), at(a, 97, 3, 0)}}, []string{"records 97-97"}, 0},
 		"lost":          {plan{state: has(a, 95, 1), site: &a, done: 100, tallied: 7, entries: []entry{at(a, 96, 2, 7), at(a, 97, 3, 0)}}, []string{"records 96-96", "records 97-97"}, 0},
+		"lost before":   {plan{state: has(a, 95, 1), site: &a, done: 100, tallied: 6, entries: []entry{at(a, 96, 2, 6), at(a, 97, 3, 7), at(a, 98, 4, 0)}}, []string{"records 96-96", "records 97-97", "records 98-98"}, 0},
+		"site refused":  {plan{state: new(energy.State), site: &a, sited: 6, tallied: 6, done: 100, entries: []entry{at(a, 96, 2, 6), at(a, 97, 3, 7)}}, []string{"site 1", "records 96-96", "records 97-97"}, 0},
 		"too late":      {plan{state: has(a, 95, 1), site: &a, done: 1000, entries: []entry{at(a, 96, 2, 0), at(a, 327, 2, 0), at(a, 328, 2, 0), at(a, 999, 3, 0)}}, []string{"records 328-999"}, 2},
 		"began anew":    {plan{state: has(a, 95, 50), site: &a, done: 100, entries: []entry{at(a, 96, 60, 0), at(a, 97, 5, 0)}}, []string{"records 96-96", "reset export 60→5 (2)", "reset import 120→10 (2)", "records 97-97"}, 0},
 		"anew, flying":  {plan{state: has(a, 95, 50), site: &a, done: 100, tallied: 6, entries: []entry{at(a, 96, 5, 7), at(a, 97, 6, 0)}}, []string{"records 97-97"}, 0},
