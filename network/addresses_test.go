@@ -1,9 +1,14 @@
 package network
 
 import (
+	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
+
+	"github.com/cairn-network/cairn/core/types"
 )
 
 // TestAddresses: what categories listen on stands beside the other addresses, and is read back.
@@ -33,5 +38,22 @@ func TestAddresses(t *testing.T) {
 	var bad Addresses
 	if json.Unmarshal([]byte(`{"pid":"x"}`), &bad) == nil {
 		t.Error("a process that is no number is taken")
+	}
+}
+
+// TestOldHome: a home that another version began is not touched, and it says what to do.
+func TestOldHome(t *testing.T) {
+	home := t.TempDir()
+	path := filepath.Join(home, layoutFile)
+	old := []byte(`{"chain_id":"cairn-local-1","validators":1,"nodes":8,"homes":8}`)
+	if err := os.WriteFile(path, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Start(t.Context(), Config{Home: home, Listen: "127.0.0.1:0"})
+	if types.ReasonOf(err) != types.HomeFormat {
+		t.Errorf("%v", err)
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, old) {
+		t.Errorf("the layout is now %s: %v", now, err)
 	}
 }

@@ -49,8 +49,13 @@ const (
 	localMinOpening = 1 // micro-credits; a real network asks for 10,000
 )
 
+// format is that of homes that this program makes and goes on with. It counts up when the tallies' state is written, or follows from its inputs,
+// in another way.
+const format = 2
+
 // layout is what a home was made with.
 type layout struct {
+	Format     int       `json:"format"`
 	ChainID    string    `json:"chain_id"`
 	Validators int       `json:"validators"`
 	Nodes      int       `json:"nodes"` // may grow
@@ -71,6 +76,9 @@ func (n *Network) chainHome(i int) string { return n.path("chain", fmt.Sprint(i)
 func (n *Network) prepare() error {
 	err := readJSON(n.path(layoutFile), &n.layout)
 	if err == nil {
+		if n.layout.Format != format {
+			return types.Refuse(types.HomeFormat, "network: home %s has format %d, this program goes on with %d", n.cfg.Home, n.layout.Format, format)
+		}
 		if n.cfg.Validators != 0 && n.cfg.Validators != n.layout.Validators {
 			return fmt.Errorf("network: this home has %d validators, not %d: choose another with --home, or `make clean-network`", n.layout.Validators, n.cfg.Validators)
 		}
@@ -84,7 +92,7 @@ func (n *Network) prepare() error {
 			return types.Refuse(types.HomeUnwritable, "network: %v", err)
 		}
 	}
-	n.layout = layout{ChainID: n.cfg.ChainID, Validators: max(n.cfg.Validators, 1), Nodes: n.cfg.Nodes, Created: time.Now().UTC()}
+	n.layout = layout{Format: format, ChainID: n.cfg.ChainID, Validators: max(n.cfg.Validators, 1), Nodes: n.cfg.Nodes, Created: time.Now().UTC()}
 	if n.layout.Nodes == 0 {
 		n.layout.Nodes = defaultNodes
 	}

@@ -86,6 +86,7 @@ const (
 	PortInUse        Reason = "port_in_use"
 	HomeUnwritable   Reason = "home_unwritable"
 	HomeBusy         Reason = "home_busy"
+	HomeFormat       Reason = "home_format"
 	DiskFull         Reason = "disk_full"
 	InsufficientFund Reason = "insufficient_funds"
 
@@ -172,6 +173,7 @@ func Reasons() []ReasonInfo {
 		{PortInUse, "Another program listens on the port.", "Stop it, or choose another port."},
 		{HomeUnwritable, "The home directory cannot be written.", "Choose another with --home, or mend its permissions."},
 		{HomeBusy, "Another process runs a network in this home directory.", "Stop it first (`make down`)."},
+		{HomeFormat, "The network in this home directory was begun by a program whose tallies this one cannot go on with.", "Choose another with --home, forget it (`make clean-network`), or run the version that began it."},
 		{DiskFull, "The disk is full.", "Free some space; nothing that was acknowledged is lost."},
 		{InsufficientFund, "The account does not hold enough STONE.", "Fund the account."},
 		{DeviceKnown, "The device is registered already.", "Nothing to do; changing its owner needs both owners."},
