@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -118,7 +119,7 @@ func (a *api) do(ctx context.Context, method, path string, body io.Reader, size 
 	if json.Unmarshal(raw, &p) != nil || p.Message == "" {
 		return nil, fmt.Errorf("%s %s: %s: %s", method, path, res.Status, bytes.TrimSpace(raw))
 	}
-	return nil, advice{types.Refuse(p.Reason, "%s", p.Message), p.Try}
+	return nil, advice{types.Refuse(p.Reason, "%s", strings.TrimSuffix(p.Message, ": "+string(p.Reason))), p.Try} // which Refuse adds
 }
 
 // get decodes the JSON at path into v.
