@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairn-network/cairn/service/storage"
 	"github.com/cairn-network/cairn/service/storage/customer"
 	"github.com/cairn-network/cairn/service/storage/provider"
 )
@@ -82,7 +83,9 @@ func TestRenew(t *testing.T) {
 	if s := n.state(0).Sessions; len(s) < 3 || s[len(s)-1].ID.Expiry() < n.Epoch() {
 		t.Fatalf("in epoch %d, %d sessions: %+v", n.Epoch(), len(s), s)
 	}
-	n.clean()
+	// Sessions are renewed while epochs turn. Where one turns between a device's note that it hands in a holding and the handing in, the next
+	// tally cannot show it yet, and it is handed in once more beside itself: it counts once.
+	n.clean(storage.HoldingStale)
 	for i := range 4 {
 		n.devices[2*i].Stop()
 	}
