@@ -3,7 +3,8 @@
 // Space.
 //
 // A device's registers begin, at address 40000, 0 or 50000, with the two words "SunS". Blocks follow: a model's number, its length in
-// words, and its points; the number 0xffff ends them. A point that the device does not have holds a value that its type sets aside:
+// words, and its points; the number 0xffff ends them. The blocks behind a Common block (model 1), up to the next one, belong to the device
+// that it names: an inverter and a meter behind one unit are two devices. A point that the device does not have holds a value that its type sets aside:
 // such a point is absent, never zero.
 //
 //	inverter := sunspec.Inverter3.New()

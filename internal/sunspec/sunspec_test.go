@@ -227,7 +227,7 @@ func (w words) Read(address, count uint16) ([]uint16, error) {
 	return out, nil
 }
 
-// TestWalkFaults: a device without models, one that does not answer, chains that do not end.
+// TestWalkFaults: a device without models, one that does not answer, chains that do not end. What was found before stays.
 func TestWalkFaults(t *testing.T) {
 	if _, err := sunspec.Walk(words{0: 1, 1: 2}); !errors.Is(err, sunspec.ErrNone) {
 		t.Errorf("no mark: %v", err)
@@ -235,16 +235,51 @@ func TestWalkFaults(t *testing.T) {
 	if _, err := sunspec.Walk(words{}); err == nil || errors.Is(err, sunspec.ErrNone) {
 		t.Errorf("no answer: %v", err)
 	}
-	endless := words{0: 0x5375, 1: 0x6e53}
+	endless := words{}
 	for a := uint16(2); a < 1000; a += 2 {
 		endless[a], endless[a+1] = 7, 0
 	}
-	if p, err := sunspec.Walk(endless); err == nil {
-		t.Errorf("endless: %d models", len(p))
+	one := []sunspec.Place{{ID: 1, Address: 2, Length: 2}}
+	for name, c := range map[string]struct {
+		words words
+		want  []sunspec.Place
+	}{
+		"an exception":    {words{2: 1, 3: 2}, one},
+		"zeros":           {words{2: 1, 3: 2, 6: 0, 7: 0}, one},
+		"half a head":     {words{2: 1, 3: 2, 6: 0}, one}, // one word can be read, two cannot
+		"out of range":    {words{2: 1, 3: 2, 6: 5, 7: 65535}, one},
+		"to the last":     {words{2: 1, 3: 65532}, []sunspec.Place{{ID: 1, Address: 2, Length: 65532}}},
+		"not even one":    {words{2: 1, 3: 65535}, nil},
+		"nothing at all":  {words{}, nil},
+		"without an end":  {endless, nil},
+		"of unknown kind": {words{2: 1, 3: 2, 6: 160, 7: 1, 9: 64999, 10: 0}, append(one, sunspec.Place{ID: 160, Address: 6, Length: 1}, sunspec.Place{ID: 64999, Address: 9})},
+	} {
+		c.words[0], c.words[1] = 0x5375, 0x6e53
+		got, err := sunspec.Walk(c.words)
+		if !errors.Is(err, sunspec.ErrBroken) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if name == "without an end" {
+			if len(got) != sunspec.MaxModels {
+				t.Errorf("%s: %d models", name, len(got))
+			}
+		} else if !cmp.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
 	}
-	for _, broken := range []words{{0: 0x5375, 1: 0x6e53, 2: 1, 3: 65535}, {0: 0x5375, 1: 0x6e53, 2: 1, 3: 66}} {
-		if p, err := sunspec.Walk(broken); err == nil {
-			t.Errorf("%v: %v", broken, p)
+}
+
+// TestWalkDevices: each block belongs to the Common before it.
+func TestWalkDevices(t *testing.T) {
+	space := sunspec.NewSpace(0, sunspec.Common.New(), sunspec.Inverter3.New(), sunspec.Nameplate.New(), sunspec.Common.New(), sunspec.Meter3.New())
+	asked := 0
+	got, err := sunspec.Walk(device{space, &asked})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{0, 0, 0, 1, 1} {
+		if got[i].Device != want {
+			t.Errorf("model %d is of device %d, want %d", got[i].ID, got[i].Device, want)
 		}
 	}
 }
@@ -258,9 +293,9 @@ func FuzzWalk(f *testing.F) {
 		for i := 0; i+1 < len(raw); i += 2 {
 			w[uint16(i/2)] = uint16(raw[i])<<8 | uint16(raw[i+1])
 		}
-		places, err := sunspec.Walk(w)
-		if err != nil {
-			return
+		places, _ := sunspec.Walk(w)
+		if len(places) > sunspec.MaxModels {
+			t.Errorf("%d models", len(places))
 		}
 		for _, p := range places {
 			b, err := sunspec.ReadBlock(w, p)

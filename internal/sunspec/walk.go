@@ -30,10 +30,12 @@ type Place struct {
 	ID      uint16
 	Address uint16 // of its number
 	Length  uint16 // in words, behind number and length
+	Device  int    // whose it is: how many Common blocks went before, its own aside. A unit may show several devices
 }
 
-// Walk finds a device's blocks. It is ErrNone if all Bases were read, and none begins with the mark; an error of the reader if none of
-// them could be read, or if the chain of blocks broke off.
+// Walk finds the blocks of a unit. It is ErrNone if all Bases were read, and none begins with the mark, and an error of the reader if none
+// of them could be read. Where the chain of blocks breaks off instead of ending, the error says how, and the blocks before are
+// returned beside it: many devices have no end model, and answer with zeros or an exception there.
 func Walk(r Reader) ([]Place, error) {
 	var failed error
 	answered := false
@@ -54,28 +56,40 @@ func Walk(r Reader) ([]Place, error) {
 	return nil, failed
 }
 
+// ErrBroken says that the blocks break off without an end model.
+var ErrBroken = errors.New("no end model")
+
 // follow goes from block to block.
 func follow(r Reader, address uint16) ([]Place, error) {
 	var places []Place
+	device := -1
 	for range MaxModels {
 		words, err := r.Read(address, 2)
-		if err != nil {
-			return nil, fmt.Errorf("sunspec: read the model at address %d: %w", address, err)
-		}
-		if len(words) != 2 {
-			return nil, fmt.Errorf("sunspec: the model at address %d: %d words of 2", address, len(words))
-		}
-		if words[0] == last {
+		switch {
+		case err != nil:
+			return places, fmt.Errorf("sunspec: read the model at address %d: %w: %w", address, ErrBroken, err)
+		case len(words) != 2:
+			return places, fmt.Errorf("sunspec: the model at address %d: %d words of 2: %w", address, len(words), ErrBroken)
+		case words[0] == last:
 			return places, nil
+		case words[0] == 0:
+			return places, fmt.Errorf("sunspec: model 0 at address %d: %w", address, ErrBroken)
 		}
-		p := Place{ID: words[0], Address: address, Length: words[1]}
-		if next := uint32(address) + 2 + uint32(p.Length); next > 1<<16-2 {
-			return nil, fmt.Errorf("sunspec: model %d at address %d, of %d words, leaves the address range", p.ID, address, p.Length)
+		if words[0] == Common.ID {
+			device++
+		}
+		p := Place{ID: words[0], Address: address, Length: words[1], Device: max(device, 0)}
+		next := uint32(address) + 2 + uint32(p.Length)
+		if next > 1<<16 {
+			return places, fmt.Errorf("sunspec: model %d at address %d, of %d words, leaves the address range: %w", p.ID, address, p.Length, ErrBroken)
 		}
 		places = append(places, p)
-		address += 2 + p.Length
+		if next > 1<<16-2 {
+			return places, fmt.Errorf("sunspec: no room behind model %d: %w", p.ID, ErrBroken)
+		}
+		address = uint16(next)
 	}
-	return nil, fmt.Errorf("sunspec: more than %d models", MaxModels)
+	return places, fmt.Errorf("sunspec: more than %d models: %w", MaxModels, ErrBroken)
 }
 
 // ReadBlock reads a block in one request; where it is longer than MaxRead words, only what one request takes. It is an error if another

@@ -91,17 +91,25 @@ func propose(found []candidate) (*Offer, string) {
 				continue
 			}
 			c := source.Config{Role: role, Map: "sunspec", Address: f.address, Unit: f.unit, Rating: connection}
+			if f.channel > 0 {
+				c.Channel = &f.channel
+			}
 			switch role {
 			case source.PV:
 				o.PAC = f.rating
 				o.PDC = uint32(uint64(f.rating) * overbuilt / 100)
-				c.Rating = f.rating
+				if f.rating > 0 {
+					c.Rating = f.rating
+				}
 			case source.Battery:
 				o.Storage, o.Efficiency = f.storage, energy.MaxEfficiency
 				c.Rating = max(f.rating, 1000)
 			}
 			o.Meters = append(o.Meters, c)
 			said = append(said, fmt.Sprintf("%s: %s at %s unit %d", role, f.meter, f.address, f.unit))
+			if more := others(found, &f); more > 0 {
+				said[len(said)-1] += fmt.Sprintf(" (and %d more like it, which are left out)", more)
+			}
 		}
 	}
 	if !o.has(source.Grid) {
@@ -111,10 +119,23 @@ func propose(found []candidate) (*Offer, string) {
 		return nil, "no inverter or meter answers SunSpec on the local network"
 	}
 	line := strings.Join(said, ", ")
+	if o.has(source.PV) && o.PAC == 0 {
+		line += "; the inverter does not say what it is rated for: set energy.p_ac_w and energy.p_dc_w"
+	}
 	if o.PAC > 0 {
 		line += fmt.Sprintf("; panels of %d W are assumed behind an inverter of %d W: set energy.p_dc_w to what they are", o.PDC, o.PAC)
 	}
 	return o, line
+}
+
+// others counts what else was found for a candidate's role.
+func others(found []candidate, c *candidate) (n int) {
+	for i := range found {
+		if found[i].role == c.role && found[i].meter != c.meter {
+			n++
+		}
+	}
+	return n
 }
 
 func (o *Offer) has(role source.Role) bool {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -30,6 +29,7 @@ type candidate struct {
 	role    source.Role
 	address string
 	unit    uint8
+	channel uint8 // which of the unit's devices of its sort
 	meter   source.Meter
 	rating  uint32
 	storage uint32
@@ -88,7 +88,7 @@ func scan(ctx context.Context, addresses []string) []candidate {
 	}
 	group.Wait()
 	slices.SortFunc(found, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.address, b.address), cmp.Compare(a.unit, b.unit))
+		return cmp.Or(cmp.Compare(a.address, b.address), cmp.Compare(a.unit, b.unit), cmp.Compare(a.channel, b.channel))
 	})
 	grid := false
 	for i := range found {
@@ -109,24 +109,35 @@ func units(ctx context.Context, address string) (list []candidate) {
 	}
 	conn.Close()
 	for unit := uint8(1); unit <= maxUnits; unit++ {
-		f, err := source.Probe(ctx, "tcp://"+address, unit, askFor)
+		found, err := source.Probe(ctx, "tcp://"+address, unit, askFor)
 		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 			return list
 		}
 		if err != nil {
 			continue
 		}
-		c := candidate{address: fmt.Sprintf("tcp://%s", address), unit: unit, meter: f.Meter, rating: f.Rating, storage: f.Storage}
-		switch {
-		case f.Counts:
-			c.role = source.Grid
-		case f.Inverter && f.Charges && f.Storage > 0:
-			c.role = source.Battery
-		case f.Inverter && f.Rating > 0:
-			c.role = source.PV
-		default:
-			continue
+		for i := range found {
+			for _, c := range candidatesOf(&found[i]) {
+				c.address, c.unit = "tcp://"+address, unit
+				list = append(list, c)
+			}
 		}
+	}
+	return list
+}
+
+// candidatesOf says what a device seems to measure: an inverter that has a meter's models as well, two things.
+func candidatesOf(f *source.Found) (list []candidate) {
+	c := candidate{meter: f.Meter, rating: f.Rating, storage: f.Storage}
+	if f.Inverter {
+		c.role, c.channel = source.PV, f.Channel
+		if f.Charges && f.Storage > 0 {
+			c.role = source.Battery
+		}
+		list = append(list, c)
+	}
+	if f.Counts {
+		c.role, c.channel = source.Grid, f.Meters
 		list = append(list, c)
 	}
 	return list

@@ -124,7 +124,7 @@ func TestPymodbus(t *testing.T) {
 	set("exp", 0) // not implemented
 	want(t, firstReading(t, grid), map[energy.Register]int64{energy.Import: 1 << 20 * 100})
 	f, err := Probe(t.Context(), "tcp://127.0.0.1:"+port, 1, time.Second)
-	if err != nil || f.Rating != 5000 || !f.Inverter || f.Counts || f.Meter.Serial != "PV-1" {
+	if err != nil || len(f) != 1 || f[0].Rating != 5000 || !f[0].Inverter || f[0].Counts || f[0].Meter.Serial != "PV-1" {
 		t.Errorf("%+v, %v", f, err)
 	}
 }

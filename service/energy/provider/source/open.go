@@ -3,6 +3,7 @@ package source
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -16,13 +17,22 @@ type Config struct {
 	Map          string `json:"map" doc:"Which of its values are which register: sunspec, dsmr, sml, tasmota, shelly, or the path of a file of your own."`
 	Address      string `json:"address" doc:"Where it is: tcp://HOST:PORT, rtu:///dev/ttyUSB0?speed=9600&parity=none (Modbus), serial:///dev/ttyUSB0?speed=115200 (P1, SML) or mqtt://[USER:PASSWORD@]HOST:PORT/TOPIC."`
 	Unit         uint8  `json:"unit,omitempty" doc:"Modbus: the number of the unit behind the address; 0 is 1."`
-	Rating       uint32 `json:"rating_w" doc:"The most that flows through it, in W: a counter that falls has gone over if the step fits this, and else has begun anew."`
+	Channel      *uint8 `json:"channel,omitempty" doc:"Which one, where a Modbus unit has several devices with what is to be read: 0 is the first, and what is taken without this."`
+	Rating       uint32 `json:"rating_w" doc:"The most that flows through it, in W. A register that rises faster than a quarter above this is not believed; one that falls has gone over if the step fits it."`
 	Manufacturer string `json:"manufacturer,omitempty" doc:"Its maker, where the meter does not say it."`
 	Model        string `json:"model,omitempty" doc:"Its model, where the meter does not say it."`
 	Serial       string `json:"serial,omitempty" doc:"Its serial number, where the meter does not say it."`
 
 	// Timeout bounds a request to a Modbus device. Default 3 s.
 	Timeout time.Duration `json:"-"`
+}
+
+// channel is which of several is read; the first unless it is set.
+func (c *Config) channel() uint8 {
+	if c.Channel == nil {
+		return 0
+	}
+	return *c.Channel
 }
 
 // reader is what a protocol implements.
@@ -85,7 +95,7 @@ func (s *mapped) Read(ctx context.Context) (*Reading, error) {
 	r.Bad = bad
 	r.Meter = Meter{cmp.Or(s.cfg.Manufacturer, r.Meter.Manufacturer), cmp.Or(s.cfg.Model, r.Meter.Model), cmp.Or(s.cfg.Serial, r.Meter.Serial)}
 	if r.Meter.Serial == "" {
-		return nil, fmt.Errorf("source: the meter says no serial number: set it")
+		return nil, errors.Join(append([]error{errors.New("source: the meter says no serial number: set it")}, bad...)...)
 	}
 	if r.At.IsZero() {
 		r.At = time.Now()

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -18,10 +19,12 @@ type Found struct {
 	Charges  bool   // its nameplate says that it can take power in: a battery
 	Inverter bool   // it has an inverter's models
 	Counts   bool   // it has a meter's models
+	Channel  uint8  // which of the unit's inverters it is …
+	Meters   uint8  // … and which of its meters
 }
 
-// Probe asks a unit at a Modbus address what it is. It is sunspec.ErrNone for one that answers, but has no models.
-func Probe(ctx context.Context, address string, unit uint8, timeout time.Duration) (*Found, error) {
+// Probe asks a unit at a Modbus address what its devices are. It is sunspec.ErrNone for one that answers, but has no models.
+func Probe(ctx context.Context, address string, unit uint8, timeout time.Duration) ([]Found, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, err
@@ -37,14 +40,54 @@ func Probe(ctx context.Context, address string, unit uint8, timeout time.Duratio
 		return nil, err
 	}
 	defer s.close()
+	var found []Found
+	var without error
+	for device := range s.devices() {
+		f, err := s.probe(ctx, device)
+		switch {
+		case err != nil:
+			return found, err
+		case f.Meter.Serial == "":
+			without = errors.Join(without, fmt.Errorf("a device without a serial number: %s", f.Meter))
+		default:
+			found = append(found, *f)
+		}
+	}
+	inverters, meters := uint8(0), uint8(0)
+	for i := range found {
+		f := &found[i]
+		f.Channel, f.Meters = inverters, meters
+		if f.Inverter {
+			inverters++
+		}
+		if f.Counts {
+			meters++
+		}
+	}
+	if len(found) == 0 {
+		return nil, errors.Join(sunspec.ErrNone, without)
+	}
+	return found, nil
+}
+
+// devices counts the unit's devices.
+func (s *modbusSource) devices() int {
+	if len(s.places) == 0 {
+		return 0
+	}
+	return s.places[len(s.places)-1].Device + 1
+}
+
+// probe asks what one device of a unit is.
+func (s *modbusSource) probe(ctx context.Context, device int) (*Found, error) {
 	f := &Found{}
 	for _, place := range s.places {
 		model := sunspec.ModelOf(place.ID)
-		if model == nil {
+		if model == nil || place.Device != device {
 			continue
 		}
-		f.Inverter = f.Inverter || slices.Contains([]uint16{101, 102, 103, 111, 112, 113, 701}, place.ID)
-		f.Counts = f.Counts || place.ID >= 201 && place.ID <= 214
+		f.Inverter = f.Inverter || isInverter(place.ID)
+		f.Counts = f.Counts || isMeter(place.ID)
 		if !slices.Contains([]uint16{1, 120, 702}, place.ID) {
 			continue
 		}
@@ -52,13 +95,13 @@ func Probe(ctx context.Context, address string, unit uint8, timeout time.Duratio
 			return nil, err
 		}
 		b, err := sunspec.ReadBlock(s, place)
+		if refused(err) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
 		f.nameplate(b)
-	}
-	if f.Meter.Serial == "" {
-		return nil, fmt.Errorf("a device without a serial number: %s", f.Meter)
 	}
 	return f, nil
 }
