@@ -12,7 +12,7 @@ import (
 // client's key, so no request carries a signature of its own. Bodies other than shards are deterministic CBOR; refusals are
 // role.Problem with a coded reason.
 //
-//	PUT  /v1/shard/{id}                 the masked bytes, length known; staged until a commit names them, two epochs at most
+//	PUT  /v1/shard/{id}                 the masked bytes, length known; staged until a commit names them, two epochs at most, in bounded room
 //	GET  /v1/shard/{id}?session=S       the masked bytes; S is an egress session, and what was served counts against it
 //	GET  …&offset=O&length=L            a slice with its proof (ExtractSlice)
 //	POST /v1/commit                     Commit → Committed

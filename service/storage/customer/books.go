@@ -95,6 +95,7 @@ var (
 	formerBucket      = []byte("former")        // like sessions: the session before, while shards are moved from it
 	formerShardBucket = []byte("former shards") // like shards
 	breakBucket       = []byte("breaks")        // payer ‖ device → apart
+	partBucket        = []byte("parts")         // object id ‖ u64 → part
 )
 
 // tables are where a session is.
@@ -124,12 +125,12 @@ func openBooks(path string) (*books, error) {
 		return nil, fmt.Errorf("storage: open books %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{objectBucket, manifestBucket, sessionBucket, shardBucket, dropBucket, formerBucket, formerShardBucket, breakBucket} {
+		for _, b := range [][]byte{objectBucket, manifestBucket, sessionBucket, shardBucket, dropBucket, formerBucket, formerShardBucket, breakBucket, partBucket} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
 		}
-		return nil
+		return abandonParts(tx)
 	})
 	if err != nil {
 		db.Close()
@@ -170,7 +171,7 @@ func (b *books) manifest(id ObjectID) (raw []byte, err error) {
 // putObject enters an object with its manifest.
 func (b *books) putObject(id ObjectID, o *object, manifest []byte) error {
 	err := b.db.Update(func(tx *bbolt.Tx) error {
-		if err := tx.Bucket(manifestBucket).Put(id[:], manifest); err != nil {
+		if err := errors.Join(tx.Bucket(manifestBucket).Put(id[:], manifest), wipe(tx.Bucket(partBucket), id[:])); err != nil {
 			return err
 		}
 		return tx.Bucket(objectBucket).Put(id[:], types.Encode(o))

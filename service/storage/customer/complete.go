@@ -181,18 +181,20 @@ func (a *account) fill(ctx context.Context, id ObjectID, o *object, m *pipeline.
 	if err != nil {
 		return err
 	}
-	var shards []storage.Shard
+	f := &filling{account: a, id: id, holder: h}
 	for _, i := range segments {
 		err := a.coder.Rebuild(ctx, m, i, []int{slot}, from, func(slot int, shard []byte) error {
-			shards = append(shards, storage.Shard{ID: m.Segments[i].Shards[slot], Bytes: uint64(len(shard))})
-			return d.stage(ctx, m.Segments[i].Shards[slot], shard)
+			if err := d.stage(ctx, m.Segments[i].Shards[slot], shard); err != nil {
+				return err
+			}
+			return f.add(ctx, storage.Shard{ID: m.Segments[i].Shards[slot], Bytes: uint64(len(shard))})
 		})
 		if err != nil {
-			return err
+			return f.fail(err)
 		}
 	}
-	if err := h.commit(ctx, shards, nil); err != nil {
-		return err
+	if err := f.commit(ctx); err != nil {
+		return f.fail(err)
 	}
 	before := o.Devices[slot]
 	var had []types.Hash
@@ -211,11 +213,10 @@ func (a *account) fill(ctx context.Context, id ObjectID, o *object, m *pipeline.
 		return err
 	}
 	if !known { // it was deleted meanwhile
-		ids := make([]types.Hash, len(shards))
-		for i, shard := range shards {
-			ids[i] = shard.ID
-		}
-		return h.drop(ctx, ids)
+		return f.fail(nil)
+	}
+	if err := a.books.forgetParts(id); err != nil {
+		return err
 	}
 	o.Devices[slot] = key
 	if len(had) == 0 {
@@ -229,4 +230,57 @@ func (a *account) fill(ctx context.Context, id ObjectID, o *object, m *pipeline.
 		a.log.Info("storage: a device is told later what to drop", "device", before, "err", err)
 	}
 	return nil
+}
+
+// filling is a slot of an object on its way to a device. As in an upload, what is staged is committed part by part: reading enough to compute
+// a large object's shards can take longer than a device keeps what nobody holds.
+type filling struct {
+	account *account
+	id      ObjectID
+	holder  *holder
+	fresh   []storage.Shard
+	bytes   uint64
+	since   types.Epoch
+	sent    []types.Hash
+	parts   uint64
+}
+
+func (f *filling) add(ctx context.Context, shard storage.Shard) error {
+	now := f.account.market.Notice().Epoch
+	if len(f.fresh) == 0 {
+		f.since = now
+	}
+	f.fresh, f.bytes = append(f.fresh, shard), f.bytes+shard.Bytes
+	if f.bytes < commitEvery && f.since == now {
+		return nil
+	}
+	return f.commit(ctx)
+}
+
+func (f *filling) commit(ctx context.Context) error {
+	if len(f.fresh) == 0 {
+		return nil
+	}
+	shards := f.fresh
+	p := part{Payer: f.account.wallet.Payer(), Device: f.holder.key}
+	for _, shard := range shards {
+		p.Shards = append(p.Shards, shard.ID)
+	}
+	if err := f.account.books.noteParts(f.id, f.parts, []part{p}); err != nil {
+		return err
+	}
+	f.parts++
+	f.sent = append(f.sent, p.Shards...)
+	f.fresh, f.bytes = nil, 0
+	return f.holder.commit(ctx, shards)
+}
+
+// fail has the device drop what it holds for nothing, and returns err.
+func (f *filling) fail(err error) error {
+	if len(f.sent) == 0 {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	return errors.Join(err, f.holder.drop(ctx, f.sent), f.account.books.forgetParts(f.id))
 }

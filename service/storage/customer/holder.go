@@ -92,11 +92,16 @@ func (h *holder) connect(ctx context.Context) (*device, error) {
 	return h.pool.get(h.wallet, ask)
 }
 
-// commit has the device hold what appending and deleting leave. It returns once the device has countersigned and the books say so.
-// Where device and books have come apart, or the session has ended, it goes on in a new one.
-func (h *holder) commit(ctx context.Context, appends []storage.Shard, deletes []types.Hash) error {
+// commit has the device hold shards that it has staged. It returns once the device has countersigned and the books say so.
+func (h *holder) commit(ctx context.Context, shards []storage.Shard) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.change(ctx, shards, nil)
+}
+
+// change has the device hold what appending and deleting leave. Where device and books have come apart, or the session has ended, it goes
+// on in a new one. mu is held.
+func (h *holder) change(ctx context.Context, appends []storage.Shard, deletes []types.Hash) error {
 	d, err := h.connect(ctx)
 	if err != nil {
 		return err
@@ -121,7 +126,7 @@ func (h *holder) commit(ctx context.Context, appends []storage.Shard, deletes []
 	return h.climb(ctx, d)
 }
 
-// try is commit in the present sessions. Appends that are held already, and deletions of what is not, are none.
+// try is change in the present sessions. Appends that are held already, and deletions of what is not, are none.
 func (h *holder) try(ctx context.Context, d *device, appends []storage.Shard, deletes []types.Hash) error {
 	if err := h.settle(ctx, d); err != nil {
 		return err
@@ -235,14 +240,17 @@ func (h *holder) drop(ctx context.Context, ids []types.Hash) error {
 	return h.dropQueued(ctx)
 }
 
-// dropQueued tells the device what it has yet to drop, a commit's worth at a time.
+// dropQueued tells the device what it has yet to drop, a commit's worth at a time. A shard that is about to be held leaves the queue before
+// it is committed, so the queue is read while no commit is under way.
 func (h *holder) dropQueued(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for {
 		ids, err := h.books.toDrop(h.wallet.Payer(), h.key, storage.MaxCommitOps/2)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		if err := h.commit(ctx, nil, ids); err != nil {
+		if err := h.change(ctx, nil, ids); err != nil {
 			return err
 		}
 		if err := h.books.dropped(h.wallet.Payer(), h.key, ids); err != nil {

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/service/storage"
 	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
 
@@ -36,13 +35,11 @@ func (a *account) putAs(ctx context.Context, id ObjectID, src io.Reader, name st
 	if err != nil {
 		return nil, err
 	}
-	up := &upload{account: a, profile: p, holders: place, held: make([][]storage.Shard, p.N), failed: make([]error, p.N), late: make([]int, p.N), missing: map[[2]int]bool{}}
-	manifest, err := a.coder.Encode(ctx, src, p, a.secret.Bucket(bucket), up.segment)
+	up := newUpload(a, id, p, place)
+	manifest, err := up.run(ctx, func(emit pipeline.Emit) (*pipeline.Manifest, error) {
+		return a.coder.Encode(ctx, src, p, a.secret.Bucket(bucket), emit)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("storage: put %s: %w", name, err)
-	}
-	if err := up.commit(ctx, len(manifest.Segments)); err != nil {
-		up.abandon()
 		return nil, fmt.Errorf("storage: put %s: %w", name, err)
 	}
 	o := &object{Name: name, Profile: p.Name, Created: uint64(time.Now().Unix()), Bytes: manifest.Size, Payer: a.wallet.Payer()}
@@ -53,142 +50,10 @@ func (a *account) putAs(ctx context.Context, id ObjectID, src io.Reader, name st
 		o.setAbsent(at[0], at[1])
 	}
 	if err := a.books.putObject(id, o, manifest.Encode()); err != nil {
+		up.abandon()
 		return nil, err
 	}
 	return a.finish(ctx, id, o), nil
-}
-
-// upload is one object on its way to its devices.
-type upload struct {
-	account *account
-	profile pipeline.Profile
-	holders []*holder // by slot
-
-	mu      sync.Mutex
-	held    [][]storage.Shard // by slot: what the device has staged
-	failed  []error           // by slot: why it takes no more
-	late    []int             // by slot: segments that others had to wait for it
-	missing map[[2]int]bool   // (segment, slot) that was not staged, or not committed
-}
-
-// segment stages the shards of one segment, all at once. It succeeds with the profile's count of devices; the others get a
-// moment more, so that a slow device is not left out of every object.
-func (u *upload) segment(ctx context.Context, index int, seg pipeline.Segment, shards [][]byte) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	type outcome struct {
-		slot int
-		err  error
-	}
-	results := make(chan outcome, len(shards))
-	for slot := range shards {
-		go func() { results <- outcome{slot, u.stage(ctx, slot, seg.Shards[slot], shards[slot])} }()
-	}
-	good := 0
-	for range shards {
-		r := <-results // shards are the pipeline's again when this returns: every sender must be done
-		u.mu.Lock()
-		if r.err == nil {
-			good++
-			u.held[r.slot] = append(u.held[r.slot], storage.Shard{ID: seg.Shards[r.slot], Bytes: uint64(len(shards[r.slot]))})
-		} else {
-			u.missing[[2]int{index, r.slot}] = true
-			cut := ctx.Err() != nil
-			if cut {
-				u.late[r.slot]++
-			}
-			if u.failed[r.slot] == nil && (!cut || u.late[r.slot] >= patience) {
-				u.failed[r.slot] = r.err
-			}
-		}
-		u.mu.Unlock()
-		if good == u.profile.Success {
-			time.AfterFunc(grace, cancel)
-		}
-	}
-	if good < u.profile.Success {
-		return types.Refuse(storage.TooFewDevices, "segment %d: %d of %d devices took their shards, %d are needed: %v", index, good, u.profile.N, u.profile.Success, u.why())
-	}
-	return nil
-}
-
-// The slowest devices get grace after enough have answered; who needed more that often is left out of the rest of the object.
-const (
-	grace    = 2 * time.Second
-	patience = 3
-)
-
-func (u *upload) stage(ctx context.Context, slot int, id types.Hash, shard []byte) error {
-	u.mu.Lock()
-	err := u.failed[slot]
-	u.mu.Unlock()
-	if err != nil {
-		return err // it failed before: no object waits for it twice
-	}
-	d, err := u.holders[slot].connect(ctx)
-	if err != nil {
-		return err
-	}
-	return d.stage(ctx, id, shard)
-}
-
-func (u *upload) why() error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return errors.Join(u.failed...)
-}
-
-// commit asks every device to hold what it staged. What a device does not countersign counts as missing.
-func (u *upload) commit(ctx context.Context, segments int) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*requestTimeout)
-	defer cancel()
-	errs := make([]error, u.profile.N)
-	var group errgroup.Group
-	for slot, h := range u.holders {
-		if len(u.held[slot]) == 0 {
-			errs[slot] = u.failed[slot]
-			continue
-		}
-		group.Go(func() error {
-			errs[slot] = h.commit(ctx, u.held[slot], nil)
-			return nil
-		})
-	}
-	group.Wait()
-	for slot, err := range errs {
-		if err == nil {
-			continue
-		}
-		u.account.log.Warn("storage: commit", "device", u.holders[slot].key, "err", err)
-		for segment := range segments {
-			u.missing[[2]int{segment, slot}] = true
-		}
-	}
-	absent := make([]int, segments)
-	for at := range u.missing {
-		absent[at[0]]++
-	}
-	for segment, n := range absent {
-		if held := u.profile.N - n; held < u.profile.Success {
-			return types.Refuse(storage.TooFewDevices, "segment %d: %d of %d devices countersigned, %d are needed: %v", segment, held, u.profile.N, u.profile.Success, errors.Join(errs...))
-		}
-	}
-	return nil
-}
-
-// abandon has the devices that countersigned drop what belongs to no object.
-func (u *upload) abandon() {
-	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
-	defer cancel()
-	for slot, h := range u.holders {
-		ids := make([]types.Hash, len(u.held[slot]))
-		for i, s := range u.held[slot] {
-			ids[i] = s.ID
-		}
-		if err := h.drop(ctx, ids); err != nil {
-			u.account.log.Warn("storage: abandon", "device", h.key, "err", err)
-		}
-	}
 }
 
 // download is one object on its way back. It is the pipeline's Fetcher.

@@ -28,6 +28,8 @@ func (o *offers) Offers(context.Context, types.Category, types.Class) ([]role.Of
 	return o.list, nil, nil
 }
 
+func (o *offers) Notice() role.Notice { return role.Notice{Epoch: 1} }
+
 type keys struct{ role.Wallet }
 
 func (keys) TLS() types.PrivateKey { return types.NewPrivateKey([32]byte{2}) }
@@ -37,15 +39,14 @@ func (keys) Payer() types.Key      { return types.NewPrivateKey([32]byte{2}).Pub
 func uploadTo(t *testing.T, handlers []http.HandlerFunc) *upload {
 	t.Helper()
 	market, open := &offers{}, &pool{}
-	n := len(handlers)
-	u := &upload{profile: pipeline.Lab, held: make([][]storage.Shard, n), failed: make([]error, n), late: make([]int, n), missing: map[[2]int]bool{}}
+	var holders []*holder
 	for i, handler := range handlers {
 		key := types.NewPrivateKey([32]byte{100, byte(i)})
 		ask := receipt.Ask{Device: key.Public(), Terms: (&storage.Terms{Address: serve(t, key, handler)}).Encode()}
 		market.list = append(market.list, role.Offer{Ask: ask.Sign(key)})
-		u.holders = append(u.holders, &holder{holding: holding{wallet: keys{}, market: market, key: key.Public(), state: new(session), reading: new(sync.Mutex)}, pool: open})
+		holders = append(holders, &holder{holding: holding{wallet: keys{}, market: market, key: key.Public(), state: new(session), reading: new(sync.Mutex)}, pool: open})
 	}
-	return u
+	return newUpload(&account{wallet: keys{}, market: market}, ObjectID{}, pipeline.Lab, holders)
 }
 
 func segment(i int) (pipeline.Segment, [][]byte) {
@@ -80,7 +81,7 @@ func TestSlowDevice(t *testing.T) {
 		if took := time.Since(start); i >= patience && took > grace/2 {
 			t.Errorf("segment %d still waited %v", i, took)
 		}
-		if !u.missing[[2]int{i, 3}] || len(u.held[3]) != 0 || len(u.held[4]) != i+1 {
+		if !u.missing[[2]int{i, 3}] || len(u.slots[3].fresh) != 0 || len(u.slots[4].fresh) != i+1 {
 			t.Errorf("segment %d: missing %v", i, u.missing)
 		}
 	}

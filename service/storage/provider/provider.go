@@ -228,7 +228,9 @@ func (d *device) sweep(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
-	err := d.store.Each(ctx, func(key shardlog.Key, _ shardlog.Info) error { return d.shelf.adopt(key, d.now()+grace) })
+	err := d.store.Each(ctx, func(key shardlog.Key, info shardlog.Info) error {
+		return d.shelf.adopt(key, uint64(info.Length), d.now()+grace)
+	})
 	if err != nil && ctx.Err() == nil {
 		d.log.Warn("storage: look for shards that nothing refers to", "err", err)
 	}

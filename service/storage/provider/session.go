@@ -186,7 +186,7 @@ func (d *device) present(c *storage.Commit) (keys []shardlog.Key, err error) {
 		if err := d.store.Put(key, c.Holding.Holding.Revision, c.Journal); err != nil {
 			return keys, err
 		}
-		if err := d.shelf.add(key, d.now()+grace); err != nil {
+		if _, err := d.shelf.add(key, uint64(len(c.Journal)), d.store.Stats().Capacity, d.now()+grace); err != nil {
 			return keys, err
 		}
 	}

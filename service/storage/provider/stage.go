@@ -10,10 +10,13 @@ import (
 	"github.com/cairn-network/cairn/service/storage/provider/shardlog"
 )
 
-// Bounds of what is staged. Beyond them a shard is refused with storage.full.
+// Bounds of what is staged, which nobody pays for. Beyond them a shard is refused with storage.full. In bytes, a quarter of what the device
+// holds or has room for may be staged, and a quarter of that by one account, but never less than the least.
 const (
 	maxStaged        = 1 << 18 // shards in all
 	maxStagedAccount = 1 << 16 // shards of one account
+	stagedShare      = 4
+	leastStaged      = 128 << 20 // bytes in all
 )
 
 // shelf knows which stored shards no session refers to yet, and lets nobody remove a shard that somebody is about to refer to. It
@@ -24,13 +27,36 @@ type shelf struct {
 
 	// mu guards what follows. It is held while a shard is removed.
 	mu       sync.Mutex
-	staged   map[shardlog.Key]types.Epoch // until
-	accounts map[types.SessionID]int      // staged shards by tag
+	staged   map[shardlog.Key]staged
+	accounts map[types.SessionID]*load // by tag
+	all      load
 	pins     map[shardlog.Key]int
 }
 
+// staged is a shard that is kept until the end of an epoch.
+type staged struct {
+	until types.Epoch
+	bytes uint64
+}
+
+// load is how much is staged.
+type load struct {
+	shards int
+	bytes  uint64
+}
+
 func newShelf(store *shardlog.Store, b *books) *shelf {
-	return &shelf{store: store, books: b, staged: map[shardlog.Key]types.Epoch{}, accounts: map[types.SessionID]int{}, pins: map[shardlog.Key]int{}}
+	return &shelf{store: store, books: b, staged: map[shardlog.Key]staged{}, accounts: map[types.SessionID]*load{}, pins: map[shardlog.Key]int{}}
+}
+
+// of returns how many bytes an account has staged.
+func (s *shelf) of(account types.SessionID) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.accounts[account]; a != nil {
+		return a.bytes
+	}
+	return 0
 }
 
 // pin keeps shards from being removed until unpin.
@@ -52,18 +78,40 @@ func (s *shelf) unpin(keys ...shardlog.Key) {
 	}
 }
 
-// add stages a shard until the end of an epoch.
-func (s *shelf) add(key shardlog.Key, until types.Epoch) error {
+// add stages a shard of so many bytes until the end of an epoch, and reports whether it was not staged before. capacity is how many bytes the
+// device can hold.
+func (s *shelf) add(key shardlog.Key, bytes, capacity uint64, until types.Epoch) (fresh bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.staged[key]; !ok {
-		if len(s.staged) >= maxStaged || s.accounts[key.Session] >= maxStagedAccount {
-			return types.Refuse(storage.Full, "storage: %d shards are staged, %d of this account", len(s.staged), s.accounts[key.Session])
-		}
-		s.accounts[key.Session]++
+	if old, ok := s.staged[key]; ok {
+		s.staged[key] = staged{until, old.bytes}
+		return false, nil
 	}
-	s.staged[key] = until
-	return nil
+	most := max(leastStaged, capacity/stagedShare)
+	var mine load
+	if a := s.accounts[key.Session]; a != nil {
+		mine = *a
+	}
+	if s.all.shards >= maxStaged || mine.shards >= maxStagedAccount || s.all.bytes+bytes > most || mine.bytes+bytes > most/stagedShare {
+		return false, types.Refuse(storage.Full, "storage: %d bytes in %d shards are staged, %d in %d of this account; at most %d, and %d of one",
+			s.all.bytes, s.all.shards, mine.bytes, mine.shards, most, most/stagedShare)
+	}
+	s.enter(key, bytes, until)
+	return true, nil
+}
+
+// enter counts a staged shard. mu is held.
+func (s *shelf) enter(key shardlog.Key, bytes uint64, until types.Epoch) {
+	a := s.accounts[key.Session]
+	if a == nil {
+		a = new(load)
+		s.accounts[key.Session] = a
+	}
+	s.staged[key] = staged{until, bytes}
+	for _, l := range []*load{a, &s.all} {
+		l.shards++
+		l.bytes += bytes
+	}
 }
 
 // take ends the staging of shards: sessions refer to them now.
@@ -77,11 +125,17 @@ func (s *shelf) take(keys ...shardlog.Key) {
 
 // forget drops a staged shard from the count. mu is held.
 func (s *shelf) forget(key shardlog.Key) {
-	if _, ok := s.staged[key]; !ok {
+	old, ok := s.staged[key]
+	if !ok {
 		return
 	}
 	delete(s.staged, key)
-	if s.accounts[key.Session]--; s.accounts[key.Session] == 0 {
+	a := s.accounts[key.Session]
+	for _, l := range []*load{a, &s.all} {
+		l.shards--
+		l.bytes -= old.bytes
+	}
+	if a.shards == 0 {
 		delete(s.accounts, key.Session)
 	}
 }
@@ -117,8 +171,8 @@ func (s *shelf) dropOne(key shardlog.Key) error {
 func (s *shelf) expire(now types.Epoch) error {
 	var old []shardlog.Key
 	s.mu.Lock()
-	for key, until := range s.staged {
-		if until < now && s.pins[key] == 0 {
+	for key, at := range s.staged {
+		if at.until < now && s.pins[key] == 0 {
 			old = append(old, key)
 			s.forget(key)
 		}
@@ -128,7 +182,7 @@ func (s *shelf) expire(now types.Epoch) error {
 }
 
 // adopt stages a stored shard that nothing refers to: it was left by a crash.
-func (s *shelf) adopt(key shardlog.Key, until types.Epoch) error {
+func (s *shelf) adopt(key shardlog.Key, bytes uint64, until types.Epoch) error {
 	held := false
 	err := s.books.db.View(func(tx *bbolt.Tx) error {
 		held = referred(tx, key)
@@ -140,8 +194,7 @@ func (s *shelf) adopt(key shardlog.Key, until types.Epoch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.staged[key]; !ok {
-		s.staged[key] = until // beyond the bounds if need be: it takes no further room
-		s.accounts[key.Session]++
+		s.enter(key, bytes, until) // beyond the bounds if need be: it takes no further room
 	}
 	return nil
 }

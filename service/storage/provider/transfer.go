@@ -21,7 +21,7 @@ func (s *server) putShard(w http.ResponseWriter, r *http.Request, p *peer) error
 	if r.ContentLength > storage.MaxShard {
 		return types.Refuse(types.Oversize, "storage: a shard of %d bytes, at most %d are taken", r.ContentLength, storage.MaxShard)
 	}
-	if err := s.d.mayStage(p); err != nil {
+	if err := s.d.mayStage(p, r.ContentLength); err != nil {
 		return err
 	}
 	buf, free, err := s.buffer(r.Context())
@@ -36,13 +36,17 @@ func (s *server) putShard(w http.ResponseWriter, r *http.Request, p *peer) error
 	key := shardlog.Key{Shard: id, Session: tag(p.Account)}
 	s.d.shelf.pin(key)
 	defer s.d.shelf.unpin(key)
+	fresh, err := s.d.shelf.add(key, uint64(len(shard)), s.d.store.Stats().Capacity, s.d.now()+grace)
+	if err != nil {
+		return err
+	}
 	if err := s.d.store.Put(key, 0, shard); err != nil {
+		if fresh {
+			s.d.shelf.take(key)
+		}
 		return err
 	}
 	s.d.cfg.at("stored")
-	if err := s.d.shelf.add(key, s.d.now()+grace); err != nil {
-		return errors.Join(err, s.d.store.Delete(key))
-	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -396,13 +400,23 @@ func (d *device) opens(c *storage.Commit) error {
 	return nil
 }
 
-// mayStage says whether a payer may send shards: it can pay, and its sessions have ladders.
-func (d *device) mayStage(p *peer) error {
+// mayStage says whether a payer may send a shard of length bytes, -1 for unknown: it could pay for what it has staged, and its sessions
+// have ladders.
+func (d *device) mayStage(p *peer, length int64) error {
 	if d.provider.leaving.Load() {
 		return types.Refuse(storage.Full, "storage: the device takes nothing on")
 	}
-	if min(p.Balance, p.Limit-min(p.Spent, p.Limit)) == 0 {
-		return types.Refuse(storage.Unpaid, "storage: account %v has no credits to spend with this key", p.Account)
+	if length < 0 {
+		length = storage.MaxShard
+	}
+	bytes := d.shelf.of(tag(p.Account)) + uint64(length)
+	due, err := storage.Amount(types.Mul64(bytes, storage.SpareRungs), d.cfg.Price)
+	if err != nil {
+		return err
+	}
+	if left := min(p.Balance, p.Limit-min(p.Spent, p.Limit)); left == 0 || due > left {
+		return types.Refuse(storage.Unpaid, "storage: %d epochs of the %d bytes that account %v has staged cost %d micro-credits, %d can be spent with this key",
+			storage.SpareRungs, bytes, p.Account, due, left)
 	}
 	now := d.now()
 	for _, s := range d.sessionsOf(p.key) {

@@ -315,10 +315,15 @@ func TestLadder(t *testing.T) {
 // TestBalance: who cannot pay is served nothing.
 func TestBalance(t *testing.T) {
 	c := newClient(t, "poor", config(), 100)
-	shard := random(50, 1<<20)
-	c.want("", c.stage(shard), "stage")
-	// 24 epochs of it cost 24 · 2²⁰ / 64 micro-credits.
-	c.want(storage.Unpaid, c.commit(c.next(shard)), "commit beyond the balance")
+	// 24 epochs of them cost 24 bytes / 64 micro-credits.
+	shard, little := random(50, 1<<20), [][]byte{random(51, 200), random(52, 60), random(53, 10)}
+	c.want(storage.Unpaid, c.stage(shard), "stage beyond the balance")
+	c.want("", c.stage(little[0]), "stage")
+	c.want("", c.stage(little[1]), "stage up to the balance")
+	c.want(storage.Unpaid, c.stage(little[2]), "stage a little more")
+	c.want("", c.commit(c.next(little[:2]...)), "commit")
+	c.want("", c.stage(little[2]), "stage when nothing else is")
+	c.want(storage.Unpaid, c.commit(c.next(little[2])), "commit beyond the balance")
 	none := dialClient(t, c.w, c.device, c.w.Market("none", 0))
 	none.want(storage.Unpaid, none.stage(shard), "stage without credits")
 	stranger := dialClient(t, c.w, c.device, c.m)
@@ -440,5 +445,41 @@ func TestStaged(t *testing.T) {
 		if got := n.used(0); got != 3000 {
 			t.Errorf("restart %t: %d bytes on disk, want 3,000", restart, got)
 		}
+	}
+}
+
+// TestStagedRoom: what nobody pays for takes a share of the device and of each account at most, and who can pay a micro-credit stages no
+// more than that would hold.
+func TestStagedRoom(t *testing.T) {
+	cfg := config()
+	cfg.Capacity = 256 << 20
+	c := newClient(t, "customer", cfg, 1<<50)
+	other, poor := dialClient(t, c.w, c.device, c.w.Market("other", 1<<50)), dialClient(t, c.w, c.device, c.w.Market("poor", 1))
+	c.w.Next()
+	shard := random(82, storage.MaxShard)
+	next := func() []byte {
+		shard[0]++
+		return shard
+	}
+	const mine = 32 // of 256 MiB a quarter may be staged, 128 MiB at least, and a quarter of that by one account
+	for i := range mine {
+		c.want("", c.stage(next()), "stage "+strconv.Itoa(i))
+	}
+	c.want("", c.stage(shard), "stage the last one again")
+	held := bytes.Clone(shard)
+	for range 3 {
+		c.want(storage.Full, c.stage(next()), "stage more than the account's share")
+	}
+	other.want("", other.stage(next()), "stage beside that")
+	poor.want(storage.Unpaid, poor.stage(next()), "stage what could not be paid for")
+	c.want("", c.commit(c.next(held)), "commit one")
+	c.want("", c.stage(next()), "stage in its place")
+	c.want(storage.Full, c.stage(next()), "stage one more")
+	for range 4 {
+		c.w.Next()
+	}
+	n := &net{World: c.w, t: t, devices: []*roletest.Device{c.device}}
+	if got := n.used(0); got != storage.MaxShard {
+		t.Errorf("%d bytes on disk after four epochs, want those of the one shard that is held", got)
 	}
 }
