@@ -34,10 +34,12 @@ const (
 	PendingBytes = 64 << 20 // of their data
 )
 
-// Bounds of what one publisher keeps under `last`; beyond them its oldest kept messages go.
+// Bounds of what one key, or all keys of one account, keep under `last`; beyond them the oldest of these go.
 const (
-	MaxKept      = 4096    // messages
-	MaxKeptBytes = 4 << 20 // of their data
+	MaxKept       = 4096     // messages
+	MaxKeptBytes  = 4 << 20  // of them with their subjects
+	DeviceKept    = 64 << 10 // the same, of a device
+	KeptPerCredit = 1 << 10  // the same, of a payer, for each least opening amount that its account has bought
 )
 
 // Message is what arrives. Its data is the reader's.
@@ -77,8 +79,33 @@ type Bus interface {
 	Close()
 }
 
-// Authorizer says what a key may log on as, Nobody if it may not. It is asked at each log-on, and from time to time while
-// the key stays logged on; it must answer within a second.
+// Pass is what a key may be on the bus, and how much room it has there.
+type Pass struct {
+	Role Role
+	// Account answers for the key together with its other keys: they share one shelf, and a bounded number of connections. Zero for keys that
+	// stand for themselves, each of which costs a bond or a place among the verifiers.
+	Account types.Account
+	Own     int // bytes that the key may keep below `last`
+	Keep    int // the same, of the account's keys together; unused without an account
+}
+
+// shared reports whether other keys share the shelf.
+func (p Pass) shared() bool { return p.Account != types.Account{} }
+
+// Full is the pass of a key that answers for itself and has all the room of its role.
+func Full(role Role) Pass {
+	p := Pass{Role: role, Own: MaxKeptBytes}
+	switch role {
+	case Nobody:
+		return Pass{}
+	case RoleDevice:
+		p.Own = DeviceKept
+	}
+	return p
+}
+
+// Authorizer says what a key may log on as, Nobody if it may not. It is asked at each log-on, from time to time while the key stays logged
+// on, and when it wants to keep more than it may; it must answer within a second.
 type Authorizer interface {
-	Authorize(ctx context.Context, key types.Key) (Role, error)
+	Authorize(ctx context.Context, key types.Key) (Pass, error)
 }

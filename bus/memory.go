@@ -20,16 +20,16 @@ type Memory struct {
 
 	mu     sync.Mutex
 	down   bool
-	subs   []*memorySub            // in the order of subscription
-	kept   map[string][]byte       // by subject
-	shelf  map[string]*Shelf       // by owner
+	subs   []*memorySub      // in the order of subscription
+	kept   map[string][]byte // by subject
+	shelf  *Shelves
 	boxes  map[string]func([]byte) // by reply subject
 	serial uint64
 }
 
 // NewMemory returns an empty bus.
 func NewMemory(auth Authorizer, log *slog.Logger) *Memory {
-	return &Memory{auth: auth, log: log, kept: map[string][]byte{}, shelf: map[string]*Shelf{}, boxes: map[string]func([]byte){}}
+	return &Memory{auth: auth, log: log, kept: map[string][]byte{}, shelf: NewShelves(nil), boxes: map[string]func([]byte){}}
 }
 
 // SetDown makes the bus unreachable for everybody, or reachable again: subscriptions then go on, and those of kept messages get
@@ -56,15 +56,15 @@ func (m *Memory) Dial(ctx context.Context, key types.PrivateKey) (Bus, error) {
 	if down {
 		return nil, errDown("log on")
 	}
-	role, err := m.auth.Authorize(ctx, key.Public())
+	pass, err := m.auth.Authorize(ctx, key.Public())
 	if err != nil {
 		return nil, fmt.Errorf("bus: log on: %w", err)
 	}
-	if role == Nobody {
+	if pass.Role == Nobody {
 		return nil, types.Refuse(types.NotPermitted, "bus: log on as %v", key.Public())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &memoryBus{m: m, key: key.Public(), role: role, ctx: ctx, cancel: cancel}, nil
+	return &memoryBus{m: m, key: key.Public(), role: pass.Role, ctx: ctx, cancel: cancel}, nil
 }
 
 func errDown(what string) error { return types.Refuse(types.BusUnavailable, "bus: %s", what) }
@@ -79,21 +79,28 @@ func (m *Memory) replay(s *memorySub) {
 }
 
 // send hands a message to all who listen and returns how many they are.
-func (m *Memory) send(subject, reply string, data []byte, keep bool) (int, error) {
+func (m *Memory) send(by types.Key, subject, reply string, data []byte, keep bool) (int, error) {
+	var pass Pass
+	if keep {
+		var err error
+		if pass, err = m.auth.Authorize(context.Background(), by); err != nil {
+			return 0, fmt.Errorf("bus: keep %s: %w", subject, err)
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.down {
 		return 0, errDown("publish " + subject)
 	}
 	if keep {
-		by := owner(subject)
-		if m.shelf[by] == nil {
-			m.shelf[by] = new(Shelf)
+		gone, refused := m.shelf.Put(subject, len(data), pass)
+		if refused != "" {
+			return 0, notKept(refused, subject)
+		}
+		for _, subject := range gone {
+			delete(m.kept, subject)
 		}
 		m.kept[subject] = slices.Clone(data)
-		for _, gone := range m.shelf[by].Put(subject, len(data)) {
-			delete(m.kept, gone)
-		}
 	}
 	n := 0
 	for _, s := range m.subs {
@@ -137,7 +144,7 @@ func (b *memoryBus) publish(subject, reply string, data []byte, keep bool) (int,
 	if !mayPublish(b.role, b.key, subject) {
 		return 0, notPermitted("publish under", subject)
 	}
-	return b.m.send(subject, reply, data, keep)
+	return b.m.send(b.key, subject, reply, data, keep)
 }
 
 func (b *memoryBus) Publish(_ context.Context, subject string, data []byte) error {

@@ -156,7 +156,10 @@ func (b *natsBus) delay(attempt int) time.Duration {
 // natsError adds our reason to an error of the client.
 func natsError(err error) error {
 	switch {
-	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrPermissionViolation):
+	case errors.Is(err, nats.ErrAuthorization):
+		return fmt.Errorf("%w: the server does not know the key, or has as many connections of it or its account as it takes: %w",
+			err, types.NotPermitted)
+	case errors.Is(err, nats.ErrPermissionViolation):
 		return fmt.Errorf("%w: %w", err, types.NotPermitted)
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: %w", err, types.Oversize)
@@ -257,7 +260,7 @@ func (b *natsBus) PublishLast(ctx context.Context, subject string, data []byte) 
 	case err != nil:
 		return fmt.Errorf("bus: publish %s: %w", subject, natsError(err))
 	case len(answer.Data) > 0:
-		return types.Refuse(types.Reason(answer.Data), "bus: publish %s", subject)
+		return notKept(types.Reason(answer.Data), subject)
 	}
 	return nil
 }
@@ -345,6 +348,9 @@ func (b *natsBus) fetch(ctx context.Context, s *natsSub) error {
 		if err != nil {
 			return fmt.Errorf("bus: kept messages of %s: %w", s.pattern, err)
 		}
+		if why := keepRefusal(raw); why != "" {
+			return types.Refuse(why, "bus: kept messages of %s", s.pattern)
+		}
 		var page KeepPage
 		if err := types.DecodeLimit(raw, &page, MaxMessage); err != nil {
 			return fmt.Errorf("bus: kept messages of %s: %w", s.pattern, err)
@@ -362,6 +368,14 @@ func (b *natsBus) fetch(ctx context.Context, s *natsSub) error {
 			return nil
 		}
 	}
+}
+
+// keepRefusal returns the reason that a keeper answered with instead of a page, which begins with the byte of an array.
+func keepRefusal(raw []byte) types.Reason {
+	if len(raw) == 0 || raw[0] < 'a' || raw[0] > 'z' {
+		return ""
+	}
+	return types.Reason(raw)
 }
 
 // refetch fetches what was kept while the connection was lost. If that fails, the messages are simply those that come.

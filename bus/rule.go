@@ -47,3 +47,16 @@ func checkAnswer(m Message, data []byte) error {
 func notPermitted(what, subject string) error {
 	return types.Refuse(types.NotPermitted, "bus: %s %s", what, subject)
 }
+
+// notKept is the error of a message that the keeper refused.
+func notKept(why types.Reason, subject string) error {
+	switch why {
+	case types.OverBudget:
+		return types.Refuse(why, "bus: keep %s: the payer's account has not bought enough credits for a message of this size", subject)
+	case types.OverQuota:
+		return types.Refuse(why, "bus: keep %s: the key may not keep a message of this size, or has too many under way", subject)
+	case types.DiskFull:
+		return types.Refuse(why, "bus: keep %s: the bus's part for this role is full", subject)
+	}
+	return types.Refuse(why, "bus: keep %s", subject)
+}

@@ -32,14 +32,14 @@ var (
 
 type anybody struct{}
 
-func (anybody) Authorize(_ context.Context, k types.Key) (bus.Role, error) {
+func (anybody) Authorize(_ context.Context, k types.Key) (bus.Pass, error) {
 	switch k {
 	case key(9).Public():
-		return bus.RoleGateway, nil
+		return bus.Full(bus.RoleGateway), nil
 	case key(8).Public():
-		return bus.RoleVerifier, nil
+		return bus.Full(bus.RoleVerifier), nil
 	}
-	return bus.RoleDevice, nil
+	return bus.Full(bus.RoleDevice), nil
 }
 
 // fixture is a gateway between twins.

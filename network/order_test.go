@@ -44,9 +44,9 @@ type doorman struct {
 	gateway types.Key
 }
 
-func (d doorman) Authorize(ctx context.Context, key types.Key) (bus.Role, error) {
+func (d doorman) Authorize(ctx context.Context, key types.Key) (bus.Pass, error) {
 	if key == d.gateway {
-		return bus.RoleGateway, nil
+		return bus.Full(bus.RoleGateway), nil
 	}
 	return d.Authorizer.Authorize(ctx, key)
 }

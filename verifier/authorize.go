@@ -24,33 +24,51 @@ func NewAuthorizer(l ledger.Reader, gateways ...types.Key) *Authorizer {
 	return &Authorizer{l, gateways}
 }
 
-// Authorize implements bus.Authorizer.
-func (a *Authorizer) Authorize(ctx context.Context, key types.Key) (bus.Role, error) {
+// Authorize implements bus.Authorizer. What a key may keep on the bus costs something: a place among the verifiers, a bond, or credits. Keys
+// that cost nothing, which one account can have as many of as it likes, share what is their account's.
+func (a *Authorizer) Authorize(ctx context.Context, key types.Key) (bus.Pass, error) {
 	if slices.Contains(a.gateways, key) {
-		return bus.RoleGateway, nil
+		return bus.Full(bus.RoleGateway), nil
 	}
 	head, err := a.ledger.Head(ctx)
 	if err != nil {
-		return bus.Nobody, err
+		return bus.Pass{}, err
 	}
 	ep, err := a.ledger.Epoch(ctx, head.Epoch)
 	if err != nil {
-		return bus.Nobody, err
+		return bus.Pass{}, err
 	}
 	if slices.ContainsFunc(ep.Verifiers, func(v tally.Attester) bool { return v.Key == key }) {
-		return bus.RoleVerifier, nil // jailed ones too: they listen, and go on when they are back
+		return bus.Full(bus.RoleVerifier), nil // jailed ones too: they listen, and go on when they are back
 	}
-	switch _, err := a.ledger.Device(ctx, key); {
+	switch d, err := a.ledger.Device(ctx, key); {
+	case err == nil && d.Bond > 0:
+		return bus.Full(bus.RoleDevice), nil
 	case err == nil:
-		return bus.RoleDevice, nil
+		return bus.Pass{Role: bus.RoleDevice, Account: d.Owner, Own: bus.DeviceKept, Keep: bus.DeviceKept}, nil
 	case !notFound(err):
-		return bus.Nobody, err
+		return bus.Pass{}, err
 	}
 	switch g, err := a.ledger.Grant(ctx, key); {
 	case err == nil && g.Expiry >= ep.Epoch:
-		return bus.RolePayer, nil
+		return a.payer(ctx, g, ep.MinOpening)
 	case err != nil && !notFound(err):
-		return bus.Nobody, err
+		return bus.Pass{}, err
 	}
-	return bus.Nobody, nil
+	return bus.Pass{}, nil
+}
+
+// payer returns what a payer may keep: room for one receipt for each session that its account, and the key itself, could have opened.
+func (a *Authorizer) payer(ctx context.Context, g *tally.Grant, opening types.Credit) (bus.Pass, error) {
+	var bought types.Credit
+	switch account, err := a.ledger.Account(ctx, g.Account); {
+	case err == nil:
+		bought = account.Bought
+	case !notFound(err):
+		return bus.Pass{}, err
+	}
+	room := func(c types.Credit) int {
+		return int(min(c/max(opening, 1), bus.MaxKeptBytes/bus.KeptPerCredit)) * bus.KeptPerCredit
+	}
+	return bus.Pass{Role: bus.RolePayer, Account: g.Account, Own: room(min(bought, g.Limit)), Keep: room(bought)}, nil
 }

@@ -27,11 +27,11 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 // everybody lets all keys log on: verifier for the first, devices for the rest.
 type everybody struct{ verifier types.Key }
 
-func (a everybody) Authorize(_ context.Context, key types.Key) (bus.Role, error) {
+func (a everybody) Authorize(_ context.Context, key types.Key) (bus.Pass, error) {
 	if key == a.verifier {
-		return bus.RoleVerifier, nil
+		return bus.Full(bus.RoleVerifier), nil
 	}
-	return bus.RoleDevice, nil
+	return bus.Full(bus.RoleDevice), nil
 }
 
 // benchSpec is a category with one kind of evidence and no limits that matter.

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
@@ -304,18 +305,33 @@ func TestRecompute(t *testing.T) {
 	})
 }
 
-// TestAuthorizer: who may log on, and as what.
+// TestAuthorizer: who may log on, as what, and what may be kept: nothing by a key that nobody put a credit behind.
 func TestAuthorizer(t *testing.T) {
 	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
 		gateway := types.NewPrivateKey([32]byte{5}).Public()
+		grant := func(seed byte, from types.Account, limit types.Credit) types.Key {
+			key := types.NewPrivateKey([32]byte{6, seed})
+			n.submit(from, ledger.GrantKey{Key: key.Public(), Limit: limit, Expiry: 1000, Proof: key.Sign("grant", testChain, evidence.GrantBytes(from))})
+			return key.Public()
+		}
+		payer := func(account types.Account, own, keep int) bus.Pass {
+			return bus.Pass{Role: bus.RolePayer, Account: account, Own: own, Keep: keep}
+		}
+		other := n.peers[0].cfg.Account // which never bought credits
 		a := NewAuthorizer(n.chain, gateway)
-		for key, want := range map[types.Key]bus.Role{
-			n.peers[0].v.Key(): bus.RoleVerifier, n.device[0].key.Public(): bus.RoleDevice, n.payer.Public(): bus.RolePayer,
-			gateway: bus.RoleGateway, {7}: bus.Nobody,
+		for key, want := range map[types.Key]bus.Pass{
+			n.peers[0].v.Key(): bus.Full(bus.RoleVerifier), n.device[0].key.Public(): bus.Full(bus.RoleDevice), gateway: bus.Full(bus.RoleGateway), {7}: {},
+			n.payer.Public():           payer(n.owner, bus.MaxKeptBytes, bus.MaxKeptBytes),
+			grant(1, n.owner, 0):       payer(n.owner, 0, bus.MaxKeptBytes),
+			grant(2, n.owner, 3):       payer(n.owner, 3*bus.KeptPerCredit, bus.MaxKeptBytes),
+			grant(3, other, 1_000_000): payer(other, 0, 0),
 		} {
 			if got, err := a.Authorize(n.ctx, key); err != nil || got != want {
-				t.Errorf("%v: %v, %v; want %v", key, got, err, want)
+				t.Errorf("%v: %+v, %v; want %+v", key, got, err, want)
 			}
+		}
+		if got, err := a.payer(n.ctx, &tally.Grant{Account: n.owner, Limit: 25_000}, 10_000); err != nil || got.Own != 2*bus.KeptPerCredit {
+			t.Errorf("a limit of two and a half least opening amounts: %+v, %v", got, err)
 		}
 	})
 }

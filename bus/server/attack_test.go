@@ -200,28 +200,6 @@ func TestRevocation(t *testing.T) {
 	await(true)
 }
 
-// TestPerKey shows that one key does not take all connections.
-func TestPerKey(t *testing.T) {
-	roles := new(bustest.Roles)
-	n := &network{t: t, auth: roles, config: server.Config{Listen: "127.0.0.1:0", Dir: t.TempDir(), Recheck: 50 * time.Millisecond, PerKey: 3}}
-	n.Start()
-	t.Cleanup(n.Stop)
-	key := bustest.Key(1)
-	roles.Set(key.Public(), bus.RoleDevice)
-	for range 10 {
-		raw(t, n.url, key)
-	}
-	for end := time.Now().Add(10 * time.Second); n.server.Clients() > 3+1; time.Sleep(5 * time.Millisecond) { // the keeper is one
-		if time.Now().After(end) {
-			t.Fatalf("%d clients", n.server.Clients())
-		}
-	}
-	time.Sleep(200 * time.Millisecond)
-	if got := n.server.Clients(); got != 3+1 {
-		t.Fatalf("%d clients, want 3 and the keeper", got)
-	}
-}
-
 func TestPortInUse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -253,33 +231,6 @@ func TestBrokenFile(t *testing.T) {
 	_, err = server.Serve(server.Config{Listen: "127.0.0.1:0", Dir: dir}, new(bustest.Roles), quiet)
 	if types.ReasonOf(err) != types.HomeBusy {
 		t.Fatalf("got %v, want home_busy", err)
-	}
-}
-
-// TestKeepBytes shows what happens at the keeper's bound: new subjects are refused by name, old ones can be refreshed.
-func TestKeepBytes(t *testing.T) {
-	roles := new(bustest.Roles)
-	n := &network{t: t, auth: roles, config: server.Config{Listen: "127.0.0.1:0", Dir: t.TempDir(), KeepBytes: 1000, KeepFor: 10 * time.Second}}
-	n.Start()
-	t.Cleanup(n.Stop)
-	key := bustest.Key(1)
-	roles.Set(key.Public(), bus.RoleDevice)
-	b, err := n.Dial(t.Context(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	publish := func(class types.Class, size int) types.Reason {
-		return types.ReasonOf(b.PublishLast(t.Context(), bus.AskSubject(key.Public(), 3, class), make([]byte, size)))
-	}
-	for i, want := range []struct {
-		class  types.Class
-		size   int
-		reason types.Reason
-	}{{1, 600, ""}, {2, 500, types.DiskFull}, {1, 400, ""}, {2, 500, ""}, {1, 600, types.DiskFull}, {1, 500, ""}} {
-		if got := publish(want.class, want.size); got != want.reason {
-			t.Errorf("step %d: %q, want %q", i, got, want.reason)
-		}
 	}
 }
 

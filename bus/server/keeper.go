@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -9,7 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,29 +23,45 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-var keptBucket = []byte("kept") // subject → u64 Unix milliseconds (big endian), data
-
-const (
-	keepBatch = 512       // messages that are stored together
-	pageBytes = 256 << 10 // of data in one page, before its last message
+// The buckets of the file. What it holds is refreshed by its publishers: one of an earlier format is thrown away.
+var (
+	keptBucket   = []byte("kept 2") // subject → kept
+	turnedBucket = []byte("turned") // bus.Turn(subject) → nothing
+	oldBucket    = []byte("kept")
 )
 
-// keeper stores the last message of each subject. Everything but the connection is owned by run.
+const (
+	keepBatch  = 512       // messages that are stored together
+	pageBytes  = 256 << 10 // of data in one page, before its last message
+	pageSteps  = 4096      // records that one page looks at
+	sweepSteps = 4096      // records that a sweep looks at before others have their turn
+	putEach    = 1024      // messages of one account that wait to be stored
+	askEach    = 64        // queries of one account that wait to be answered
+	readers    = 2         // queries that are answered at a time
+	keptHead   = 8 + 1 + len(types.Account{})
+)
+
+// keeper stores the last message of each subject. One goroutine writes (write); queries are answered beside it (read), in turn of those who ask.
 type keeper struct {
 	config Config
 	log    *slog.Logger
 	db     *bbolt.DB
 	conn   *nats.Conn
-	puts   chan *nats.Msg
-	asks   chan *nats.Msg
+	pass   func(key types.Key, stale time.Duration) (bus.Pass, error)
 
-	shelves map[string]*bus.Shelf // by publisher
-	total   int64                 // bytes of data
+	first    *bus.Fair[*nats.Msg] // of verifiers
+	puts     *bus.Fair[*nats.Msg] // of all others
+	asks     *bus.Fair[*nats.Msg]
+	barriers chan chan struct{} // closed when what had come before is stored
+	steps    atomic.Uint64      // records that queries have looked at
+
+	shelves *bus.Shelves // owned by write
+	cursor  []byte       // where the sweep goes on; owned by write
 }
 
 func newKeeper(s *Server) (*keeper, error) {
-	k := &keeper{config: s.config, log: s.log, shelves: map[string]*bus.Shelf{},
-		puts: make(chan *nats.Msg, bus.Pending), asks: make(chan *nats.Msg, bus.Pending)}
+	k := &keeper{config: s.config, log: s.log, pass: s.pass, first: bus.NewFair[*nats.Msg](putEach), puts: bus.NewFair[*nats.Msg](putEach),
+		asks: bus.NewFair[*nats.Msg](askEach), barriers: make(chan chan struct{}), shelves: bus.NewShelves(parts(s.config.KeepBytes))}
 	if err := k.open(filepath.Join(s.config.Dir, "kept.db")); err != nil {
 		return nil, fmt.Errorf("bus: keeper: %w", err)
 	}
@@ -52,6 +70,11 @@ func newKeeper(s *Server) (*keeper, error) {
 		return nil, fmt.Errorf("bus: keeper: %w", err)
 	}
 	return k, nil
+}
+
+// parts shares out the keeper's room. Verifiers have half of it: the default is 4 MiB for each of 128.
+func parts(total int64) map[bus.Role]int64 {
+	return map[bus.Role]int64{bus.RoleVerifier: total / 2, bus.RoleDevice: total / 4, bus.RoleGateway: total / 8, bus.RolePayer: total / 8}
 }
 
 func (k *keeper) connect(s *Server) error {
@@ -69,14 +92,34 @@ func (k *keeper) connect(s *Server) error {
 	if err != nil {
 		return err
 	}
-	if _, err = k.conn.ChanSubscribe(bus.Last+".>", k.puts); err != nil {
-		return err
+	for _, kind := range bus.KeptByVerifiers {
+		if _, err := k.conn.Subscribe(bus.Last+"."+kind+".>", func(m *nats.Msg) { k.queue(k.first, m) }); err != nil {
+			return err
+		}
+	}
+	for _, kind := range []string{"ask", "receipt"} {
+		if _, err := k.conn.Subscribe(bus.Last+"."+kind+".>", func(m *nats.Msg) { k.queue(k.puts, m) }); err != nil {
+			return err
+		}
 	}
 	// Of a cluster's keepers one answers, the nearest.
-	if _, err = k.conn.ChanQueueSubscribe(bus.KeepSubject(types.Key{}), "keepers", k.asks); err != nil {
+	if _, err = k.conn.QueueSubscribe(bus.KeepSubject(types.Key{}), "keepers", func(m *nats.Msg) { k.queue(k.asks, m) }); err != nil {
 		return err
 	}
 	return k.conn.FlushTimeout(startup)
+}
+
+// queue has a message wait for its turn. What an account's keys sent waits together.
+func (k *keeper) queue(q *bus.Fair[*nats.Msg], m *nats.Msg) {
+	by := bus.Owner(m.Subject)
+	if key, err := bus.ParseWord(by); err == nil {
+		if p, err := k.pass(key, 0); err == nil && p.Account != (types.Account{}) {
+			by = p.Account.String()
+		}
+	}
+	if !q.Put(by, len(m.Data)+len(m.Subject), m) && m.Reply != "" {
+		_ = m.Respond([]byte(types.OverQuota)) // who sent it has sent too much already
+	}
 }
 
 // open opens the file, or begins a new one if it is broken.
@@ -111,18 +154,26 @@ func (k *keeper) load() error {
 		subject string
 		at      uint64
 		size    int
+		role    bus.Role
+		account types.Account
 	}
 	var lines []line
 	err := k.db.Update(func(tx *bbolt.Tx) error {
+		if err := tx.DeleteBucket(oldBucket); err != nil && !errors.Is(err, bolterr.ErrBucketNotFound) {
+			return err
+		}
+		if _, err := tx.CreateBucketIfNotExists(turnedBucket); err != nil {
+			return err
+		}
 		b, err := tx.CreateBucketIfNotExists(keptBucket)
 		if err != nil {
 			return err
 		}
 		return b.ForEach(func(subject, v []byte) error {
-			if len(v) < 8 {
+			if len(v) < keptHead {
 				return b.Delete(subject)
 			}
-			lines = append(lines, line{string(subject), binary.BigEndian.Uint64(v), len(v) - 8})
+			lines = append(lines, line{string(subject), binary.BigEndian.Uint64(v), len(v) - keptHead, bus.Role(v[8]), types.Account(v[9:keptHead])})
 			return nil
 		})
 	})
@@ -136,50 +187,59 @@ func (k *keeper) load() error {
 		return int(min(a.at-b.at, 1))
 	})
 	for _, l := range lines {
-		k.shelf(l.subject).Put(l.subject, l.size)
-		k.total += int64(l.size)
+		k.shelves.Load(l.subject, l.size, l.role, l.account)
 	}
 	return nil
 }
 
-func (k *keeper) shelf(subject string) *bus.Shelf {
-	by := bus.Owner(subject)
-	if k.shelves[by] == nil {
-		k.shelves[by] = new(bus.Shelf)
+// run works until ctx ends.
+func (k *keeper) run(ctx context.Context) {
+	var work sync.WaitGroup
+	for range readers {
+		work.Go(func() { k.read(ctx) })
 	}
-	return k.shelves[by]
+	k.write(ctx)
+	work.Wait()
 }
 
-func (k *keeper) run(ctx context.Context) {
+// write stores what is published.
+func (k *keeper) write(ctx context.Context) {
 	sweep := time.NewTicker(k.config.KeepFor / 100)
 	defer sweep.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case m := <-k.puts:
-			k.put(drain(k.puts, m))
-		case m := <-k.asks:
-			k.put(drain(k.puts, nil)) // whoever asks sees what was published before
-			k.answer(m)
+		case <-k.first.Ready():
+			k.put(k.drain())
+		case <-k.puts.Ready():
+			k.put(k.drain())
+		case done := <-k.barriers:
+			for n := k.first.Len() + k.puts.Len(); n > 0; n -= keepBatch {
+				k.put(k.drain())
+			}
+			close(done)
 		case <-sweep.C:
-			k.sweep()
+			for k.sweep() && ctx.Err() == nil {
+				k.put(k.drain())
+			}
 		}
 	}
 }
 
-// drain returns first and what waits behind it, at most keepBatch messages.
-func drain(c <-chan *nats.Msg, first *nats.Msg) []*nats.Msg {
-	var list []*nats.Msg
-	if first != nil {
-		list = append(list, first)
-	}
+// drain takes what waits, at most keepBatch messages: of verifiers and of all others in turn.
+func (k *keeper) drain() (list []*nats.Msg) {
 	for len(list) < keepBatch {
-		select {
-		case m := <-c:
-			list = append(list, m)
-		default:
-			return list
+		one, ok := k.first.Take()
+		if ok {
+			list = append(list, one)
+		}
+		other, more := k.puts.Take()
+		if more {
+			list = append(list, other)
+		}
+		if !ok && !more {
+			break
 		}
 	}
 	return list
@@ -190,13 +250,18 @@ func (k *keeper) put(list []*nats.Msg) {
 	if len(list) == 0 {
 		return
 	}
-	refused := make([]types.Reason, len(list))
+	refused, passes := make([]types.Reason, len(list)), make([]bus.Pass, len(list))
+	for i, m := range list {
+		passes[i], refused[i] = k.admit(m)
+	}
 	err := k.db.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(keptBucket)
 		at := binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixMilli()))
 		for i, m := range list {
+			if refused[i] != "" {
+				continue
+			}
 			var err error
-			if refused[i], err = k.putOne(b, m, at); err != nil {
+			if refused[i], err = k.putOne(tx, m, passes[i], at); err != nil {
 				return err
 			}
 		}
@@ -215,90 +280,169 @@ func (k *keeper) put(list []*nats.Msg) {
 	}
 }
 
-func (k *keeper) putOne(b *bbolt.Bucket, m *nats.Msg, at []byte) (types.Reason, error) {
+// admit returns what the publisher of a message may keep. Where that is too little, the chain may know better by now.
+func (k *keeper) admit(m *nats.Msg) (bus.Pass, types.Reason) {
+	key, err := bus.ParseWord(bus.Owner(m.Subject))
 	switch {
-	case !bus.ValidSubject(m.Subject):
-		return types.BadEncoding, nil
+	case err != nil || !bus.ValidSubject(m.Subject):
+		return bus.Pass{}, types.BadEncoding
 	case len(m.Data) > bus.MaxLast:
-		return types.Oversize, nil
+		return bus.Pass{}, types.Oversize
 	}
-	old := b.Get([]byte(m.Subject))
-	grown := int64(len(m.Data) - max(len(old)-8, 0))
-	if k.total+grown > k.config.KeepBytes && grown > 0 {
-		return types.DiskFull, nil
+	p, err := k.pass(key, 0)
+	if err == nil && p.Own < len(m.Subject)+len(m.Data) {
+		p, err = k.pass(key, passStale)
 	}
-	k.total += grown
-	if err := b.Put([]byte(m.Subject), slices.Concat(at, m.Data)); err != nil {
-		return "", err
+	switch {
+	case err != nil:
+		return bus.Pass{}, types.BusUnavailable
+	case p.Role == bus.Nobody:
+		return bus.Pass{}, types.NotPermitted
 	}
-	for _, gone := range k.shelf(m.Subject).Put(m.Subject, len(m.Data)) {
-		if err := k.forget(b, gone); err != nil {
+	return p, ""
+}
+
+func (k *keeper) putOne(tx *bbolt.Tx, m *nats.Msg, p bus.Pass, at []byte) (types.Reason, error) {
+	gone, refused := k.shelves.Put(m.Subject, len(m.Data), p)
+	if refused == types.DiskFull && p.Role == bus.RoleVerifier && k.retire(tx) {
+		gone, refused = k.shelves.Put(m.Subject, len(m.Data), p)
+	}
+	if refused != "" {
+		return refused, nil
+	}
+	for _, subject := range gone {
+		if err := forget(tx, subject); err != nil {
 			return "", err
 		}
 	}
-	return "", nil
+	value := slices.Concat(at, []byte{byte(p.Role)}, p.Account[:], m.Data)
+	return "", errors.Join(tx.Bucket(keptBucket).Put([]byte(m.Subject), value),
+		tx.Bucket(turnedBucket).Put([]byte(bus.Turn(m.Subject)), nil))
 }
 
-func (k *keeper) forget(b *bbolt.Bucket, subject string) error {
-	k.total -= int64(max(len(b.Get([]byte(subject)))-8, 0))
-	return b.Delete([]byte(subject))
+func forget(tx *bbolt.Tx, subject string) error {
+	return errors.Join(tx.Bucket(keptBucket).Delete([]byte(subject)), tx.Bucket(turnedBucket).Delete([]byte(bus.Turn(subject))))
 }
 
-// answer hands out a page.
-func (k *keeper) answer(m *nats.Msg) {
-	var query bus.KeepQuery
-	if types.Decode(m.Data, &query) != nil || !strings.HasPrefix(query.Pattern, bus.Last+".") {
-		return
-	}
-	from, _, _ := strings.Cut(strings.ReplaceAll(query.Pattern, ">", "*"), "*")
-	var page bus.KeepPage
-	bytes := 0
-	err := k.db.View(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(keptBucket).Cursor()
-		for s, v := c.Seek([]byte(max(from, query.After))); s != nil && strings.HasPrefix(string(s), from); s, v = c.Next() {
-			subject := string(s)
-			if subject <= query.After || !bus.Match(query.Pattern, subject) {
-				continue
+// retire forgets what former verifiers left in the verifiers' part, and reports whether there was any.
+func (k *keeper) retire(tx *bbolt.Tx) (found bool) {
+	for _, word := range k.shelves.Of(bus.RoleVerifier) {
+		key, err := bus.ParseWord(word)
+		if err != nil {
+			continue
+		}
+		if p, err := k.pass(key, time.Nanosecond); err != nil || p.Role == bus.RoleVerifier {
+			continue
+		}
+		for _, subject := range k.shelves.Clear(word) {
+			found = true
+			if err := forget(tx, subject); err != nil {
+				k.log.Error("keeper", "error", err)
 			}
-			if bytes += len(subject) + len(v); bytes > pageBytes && len(page.Kept) > 0 {
+		}
+	}
+	return found
+}
+
+// read answers queries. What was published before a query is stored before it is answered.
+func (k *keeper) read(ctx context.Context) {
+	for m, ok := k.asks.Wait(ctx); ok; m, ok = k.asks.Wait(ctx) {
+		done := make(chan struct{})
+		select {
+		case k.barriers <- done:
+			<-done
+		case <-ctx.Done():
+			return
+		}
+		page, refused := k.page(m.Data)
+		if refused != "" {
+			_ = m.Respond([]byte(refused))
+			continue
+		}
+		_ = m.Respond(types.Encode(page)) // the asker asks again
+	}
+}
+
+// page answers a query. It looks at no record that does not fit, and at no more than pageSteps.
+func (k *keeper) page(raw []byte) (*bus.KeepPage, types.Reason) {
+	var query bus.KeepQuery
+	if types.Decode(raw, &query) != nil {
+		return nil, types.BadEncoding
+	}
+	plan, ok := bus.PlanKept(query.Pattern)
+	if !ok {
+		return nil, types.BadEncoding
+	}
+	page, size, after := new(bus.KeepPage), 0, query.After
+	err := k.db.View(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(keptBucket)
+		c := b.Cursor()
+		if plan.Turned {
+			c = tx.Bucket(turnedBucket).Cursor()
+			after = bus.Turn(after)
+		}
+		prefix := []byte(plan.Prefix)
+		if query.After == "" {
+			after = ""
+		}
+		steps := 0
+		for s, v := c.Seek([]byte(max(plan.Prefix, after))); s != nil && bytes.HasPrefix(s, prefix); s, v = c.Next() {
+			subject := string(s)
+			k.steps.Add(1)
+			if plan.Exact && subject != plan.Prefix {
+				return nil
+			}
+			if subject <= after {
+				continue // the one that the page before ended with
+			}
+			if plan.Turned {
+				subject = bus.Unturn(subject)
+				v = b.Get([]byte(subject))
+			}
+			if len(v) < keptHead {
+				continue // not reached: both are written together
+			}
+			if steps++; steps > pageSteps || size+len(subject)+len(v) > pageBytes && len(page.Kept) > 0 {
 				page.More = true
 				return nil
 			}
-			page.Kept = append(page.Kept, bus.Kept{Subject: subject, Data: slices.Clone(v[8:])})
+			size += len(subject) + len(v)
+			page.Kept = append(page.Kept, bus.Kept{Subject: subject, Data: slices.Clone(v[keptHead:])})
 		}
 		return nil
 	})
 	if err != nil {
 		k.log.Error("keeper", "error", err)
-		return
+		return nil, types.BusUnavailable
 	}
-	_ = m.Respond(types.Encode(&page)) // the asker asks again
+	return page, ""
 }
 
-// sweep forgets what nobody has refreshed for long.
-func (k *keeper) sweep() {
+// sweep forgets what nobody has refreshed for long, among the next sweepSteps records, and reports whether there are more.
+func (k *keeper) sweep() (more bool) {
 	before := uint64(time.Now().Add(-k.config.KeepFor).UnixMilli())
 	err := k.db.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(keptBucket)
 		var old []string
-		err := b.ForEach(func(subject, v []byte) error {
-			if binary.BigEndian.Uint64(v) < before {
+		c, steps := tx.Bucket(keptBucket).Cursor(), 0
+		subject, v := c.Seek(k.cursor)
+		for ; subject != nil && steps < sweepSteps; subject, v = c.Next() {
+			if steps++; binary.BigEndian.Uint64(v) < before {
 				old = append(old, string(subject))
 			}
-			return nil
-		})
+		}
+		k.cursor, more = slices.Clone(subject), subject != nil
+		var err error
 		for _, subject := range old {
-			shelf := k.shelf(subject)
-			if shelf.Drop(subject); shelf.Len() == 0 {
-				delete(k.shelves, bus.Owner(subject))
-			}
-			err = errors.Join(err, k.forget(b, subject))
+			k.shelves.Drop(subject)
+			err = errors.Join(err, forget(tx, subject))
 		}
 		return err
 	})
 	if err != nil {
 		k.log.Error("keeper", "error", err)
+		return false
 	}
+	return more
 }
 
 func (k *keeper) close() {

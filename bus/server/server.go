@@ -26,6 +26,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -42,16 +43,20 @@ type Config struct {
 	Listen string      // host:port; port 0 takes a free one
 	Dir    string      // of the keeper's file; it is made if it does not exist
 	TLS    *tls.Config // nil serves without TLS
-	// MaxClients bounds how many are logged on at a time. Default 65,536.
+	// MaxClients bounds how many devices and payers are logged on at a time, of whom payers may be half. Default 65,536. Verifiers and
+	// gateways have places beside those.
 	MaxClients int
-	// KeepBytes bounds what the keeper holds in total; beyond it new subjects are refused with disk_full. Default 1 GiB.
+	// PerKey bounds the connections with one key, and PerAccount those of all keys that one account answers for: payers, and 16 times as many
+	// devices without a bond. Default 8 and 64. Whoever is beyond a bound is not let in.
+	PerKey     int
+	PerAccount int
+	// KeepBytes bounds what the keeper holds in total. Verifiers have half of it, devices a quarter, gateways and payers an eighth each; who
+	// finds the part full, and keeps nothing that could go, is refused with disk_full. Default 1 GiB.
 	KeepBytes int64
 	// KeepFor is how long a message is kept that nobody refreshes. Default 14 days.
 	KeepFor time.Duration
-	// Recheck is how often the Authorizer is asked about those who are logged on. Default 1 minute. Then, too, whoever is logged
-	// on more than PerKey times with one key loses what is beyond that. Default 8.
+	// Recheck is how often the Authorizer is asked about those who are logged on. Default 1 minute.
 	Recheck time.Duration
-	PerKey  int
 	Cluster *Cluster // nil for one server
 }
 
@@ -66,6 +71,9 @@ type Cluster struct {
 const (
 	authTimeout = time.Second
 	startup     = 10 * time.Second
+	passStale   = 5 * time.Second // after which the chain is asked again about a key that wants more than it may
+	reserved    = 2048            // connections of verifiers and gateways
+	strangers   = 8192            // connections that have not logged on yet; each has two seconds for it
 )
 
 // Server is a running bus.
@@ -79,14 +87,23 @@ type Server struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	mu    sync.Mutex
-	roles map[types.Key]bus.Role // at log-on
+	places *places
+
+	mu     sync.Mutex
+	passes map[types.Key]known // of those who are logged on here, or keep something
+}
+
+// known is what the Authorizer said of a key.
+type known struct {
+	pass bus.Pass
+	at   time.Time
 }
 
 // Serve starts a bus and returns when it takes connections. A port that is taken is port_in_use.
 func Serve(config Config, auth bus.Authorizer, log *slog.Logger) (*Server, error) {
 	defaults(&config)
-	s := &Server{config: config, auth: auth, log: log, roles: map[types.Key]bus.Role{}}
+	s := &Server{config: config, auth: auth, log: log, passes: map[types.Key]known{}}
+	s.places = newPlaces(&s.config, func(id uint64) bool { return s.nats.GetClient(id) != nil })
 	_, s.inside, _ = ed25519.GenerateKey(rand.Reader) // never fails
 	options, err := s.options()
 	if err != nil {
@@ -132,6 +149,9 @@ func defaults(c *Config) {
 	if c.PerKey == 0 {
 		c.PerKey = 8
 	}
+	if c.PerAccount == 0 {
+		c.PerAccount = 64
+	}
 }
 
 func hostPort(listen string) (string, int, error) {
@@ -159,7 +179,7 @@ func (s *Server) options() (*server.Options, error) {
 		Host:       host,
 		Port:       port,
 		NoSigs:     true, NoLog: true, NoSystemAccount: true,
-		MaxConn:       s.config.MaxClients,
+		MaxConn:       s.config.MaxClients + reserved + strangers,
 		MaxSubs:       2048, // per client
 		MaxPayload:    bus.MaxMessage,
 		MaxPending:    32 << 20, // per client; one that reads more slowly is disconnected and comes back
@@ -252,24 +272,68 @@ func (s *Server) Check(c server.ClientAuthentication) bool {
 		c.RegisterUser(&server.User{Username: "keeper"})
 		return true
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), authTimeout)
-	defer cancel()
-	role, err := s.auth.Authorize(ctx, key)
-	if err != nil || role == bus.Nobody {
+	pass, err := s.pass(key, time.Nanosecond)
+	if err != nil || pass.Role == bus.Nobody {
 		s.log.Debug("log-on refused", "key", key, "from", c.RemoteAddress(), "error", err)
 		return false
 	}
-	s.mu.Lock()
-	s.roles[key] = role
-	s.mu.Unlock()
+	id, ok := connection(c)
+	if !ok {
+		s.log.Error("log-on refused: the connection has no number", "key", key, "from", c.RemoteAddress())
+		return false
+	}
+	if full := s.places.take(id, key, pass); full != "" {
+		s.log.Warn("log-on refused: too many "+full, "key", key, "account", pass.Account, "role", pass.Role, "from", c.RemoteAddress())
+		return false
+	}
 	c.RegisterUser(&server.User{
 		Username: bus.Word(key),
 		Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Allow: bus.Publishes(role, key)},
-			Subscribe: &server.SubjectPermission{Allow: bus.Subscribes(role, key)},
+			Publish:   &server.SubjectPermission{Allow: bus.Publishes(pass.Role, key)},
+			Subscribe: &server.SubjectPermission{Allow: bus.Subscribes(pass.Role, key)},
 		},
 	})
 	return true
+}
+
+// connection returns the server's number of a connection, which its name ends with: "address:port - cid:7".
+func connection(c server.ClientAuthentication) (uint64, bool) {
+	name, ok := c.(fmt.Stringer)
+	if !ok {
+		return 0, false
+	}
+	_, after, _ := strings.Cut(name.String(), " - cid:")
+	digits, _, _ := strings.Cut(after, " ")
+	id, err := strconv.ParseUint(digits, 10, 64)
+	return id, err == nil
+}
+
+// pass returns what a key may be and keep. stale says how old the Authorizer's answer may be; 0 takes any. Where it can't be asked, the last
+// answer holds.
+func (s *Server) pass(key types.Key, stale time.Duration) (bus.Pass, error) {
+	s.mu.Lock()
+	k, ok := s.passes[key]
+	s.mu.Unlock()
+	if ok && (stale == 0 || time.Since(k.at) < stale) {
+		return k.pass, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), authTimeout)
+	defer cancel()
+	pass, err := s.auth.Authorize(ctx, key)
+	if err != nil {
+		if ok {
+			return k.pass, nil
+		}
+		return pass, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if pass.Role == bus.Nobody {
+		delete(s.passes, key)
+	} else {
+		s.passes[key] = known{pass, time.Now()}
+	}
+	return pass, nil
 }
 
 // signer returns the key that signed the nonce.
@@ -304,50 +368,30 @@ func (s *Server) recheck(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		here := map[types.Key]int{}
-		for offset := 0; ; offset += 1024 {
-			page, err := s.nats.Connz(&server.ConnzOptions{Username: true, Offset: offset, Limit: 1024})
-			if err != nil || len(page.Conns) == 0 {
-				break
+		here := map[types.Key]bus.Role{}
+		for id, seat := range s.places.all() {
+			role, asked := here[seat.key]
+			if !asked {
+				pass, err := s.pass(seat.key, time.Nanosecond)
+				if err != nil {
+					pass.Role = seat.role // whoever cannot be asked about stays
+				}
+				role = pass.Role
+				here[seat.key] = role
 			}
-			for _, c := range page.Conns {
-				key, ok := parseNkey(c.AuthorizedUser)
-				if !ok || c.AuthorizedUser == "" {
-					continue
-				}
-				if here[key]++; here[key] > s.config.PerKey {
-					s.log.Info("logged off: too many connections", "key", key)
-					_ = s.nats.DisconnectClientByID(c.Cid) // it has gone already
-					continue
-				}
-				s.recheckOne(ctx, key, c.Cid)
+			if role != seat.role {
+				s.log.Info("logged off", "key", seat.key, "was", seat.role, "is", role)
+				_ = s.nats.DisconnectClientByID(id) // it has gone already
 			}
 		}
 		s.mu.Lock()
-		for key := range s.roles {
-			if here[key] == 0 {
-				delete(s.roles, key)
+		for key := range s.passes {
+			if _, ok := here[key]; !ok {
+				delete(s.passes, key)
 			}
 		}
 		s.mu.Unlock()
 	}
-}
-
-func (s *Server) recheckOne(ctx context.Context, key types.Key, client uint64) {
-	s.mu.Lock()
-	was, known := s.roles[key]
-	s.mu.Unlock()
-	if !known {
-		return // the keeper, or one that has just come
-	}
-	ctx, cancel := context.WithTimeout(ctx, authTimeout)
-	defer cancel()
-	role, err := s.auth.Authorize(ctx, key)
-	if err != nil || role == was {
-		return // whoever cannot be asked about stays
-	}
-	s.log.Info("logged off", "key", key, "was", was, "is", role)
-	_ = s.nats.DisconnectClientByID(client) // it has gone already
 }
 
 // logger hands the server's log on, and what would end the process to fatal.
