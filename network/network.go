@@ -228,7 +228,7 @@ func (n *Network) startChain(ctx context.Context) error {
 		n.ledgers = append(n.ledgers, l)
 		go func() {
 			<-chain.Done()
-			n.fail(fmt.Sprintf("validator %d", i), nil)
+			n.fail(fmt.Sprintf("validator %d", i), chain.Err())
 		}()
 	}
 	wait, cancel := context.WithTimeout(ctx, startTimeout)
@@ -514,11 +514,18 @@ func (n *Network) Stop() {
 	for _, l := range n.ledgers {
 		l.Close()
 	}
-	for _, c := range n.chains {
-		if c != nil {
-			c.Stop()
+	var chains sync.WaitGroup // each waits for what still writes
+	for i, c := range n.chains {
+		if c == nil {
+			continue
 		}
+		chains.Go(func() {
+			if err := c.Stop(); err != nil {
+				n.log.Error("a validator did not end in order", "validator", i, "err", err)
+			}
+		})
 	}
+	chains.Wait()
 	if n.release != nil {
 		n.release()
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 	dbm "github.com/cosmos/cosmos-db"
@@ -50,13 +51,15 @@ type App struct {
 	manager      *module.Manager
 	configurator module.Configurator
 
+	interval uint64 // blocks between snapshots that the application takes; 0: none
+	work     work
 	closing  sync.Once
 	closeErr error
 }
 
 // New builds the application over db. With loadLatest it loads the last committed state, or else the caller loads one
 // (LoadHeight). appOpts is app.toml and the command line; options go to baseapp (pruning, snapshots, gas prices …;
-// server.DefaultBaseappOptions reads them from appOpts).
+// Options reads them from appOpts).
 //
 // It panics where the wiring or the database is broken, as nothing can run then; Open returns that as an error.
 func New(logger log.Logger, db dbm.DB, loadLatest bool, appOpts servertypes.AppOptions,
@@ -68,6 +71,7 @@ func New(logger log.Logger, db dbm.DB, loadLatest bool, appOpts servertypes.AppO
 		cdc:      encoding.Codec,
 		encoding: encoding,
 	}
+	a.ownSnapshots(appOpts)
 	a.SetVersion(version.Version)
 	a.SetInterfaceRegistry(encoding.InterfaceRegistry)
 	a.SetTxEncoder(encoding.TxConfig.TxEncoder())
@@ -190,9 +194,20 @@ func (a *App) initChain(ctx sdk.Context, req *abci.RequestInitChain) (*abci.Resp
 	return a.manager.InitGenesis(ctx, a.cdc, state)
 }
 
-// Close closes the databases; further calls return what the first did.
+// Close waits for what still uses the databases, for StopLimit at most, and closes them. Further calls return what the first did.
 func (a *App) Close() error {
-	a.closing.Do(func() { a.closeErr = a.BaseApp.Close() })
+	a.closing.Do(func() {
+		start := time.Now()
+		waited, err := a.work.end(StopLimit)
+		if err != nil {
+			a.closeErr = fmt.Errorf("app: close: %w", err)
+			return
+		}
+		if waited != "" {
+			a.Logger().Info("waited for what used the state", "what", waited, "took", time.Since(start))
+		}
+		a.closeErr = a.BaseApp.Close()
+	})
 	return a.closeErr
 }
 

@@ -242,7 +242,7 @@ func down(c *cobra.Command, _ []string) error {
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		return fmt.Errorf("stop process %d: %w", pid, err)
 	}
-	for range 300 {
+	for range 600 { // twice what the chain waits for what still writes
 		if _, err := network.Running(home); errors.Is(err, network.ErrNotRunning) {
 			return outputOf(c).print(map[string]any{"stopped": true}, func(w io.Writer) { fmt.Fprintf(w, "stopped; `cairn up` goes on from here\n") })
 		}

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -62,7 +63,7 @@ func start(c *cobra.Command) {
 			return err
 		}
 		<-n.Done()
-		return n.Stop()
+		return errors.Join(n.Err(), n.Stop())
 	}
 }
 

@@ -1,9 +1,10 @@
 package local
 
 import (
+	"errors"
 	"fmt"
-	"strings"
 	"sync"
+	"syscall"
 
 	cmtdb "github.com/cometbft/cometbft-db"
 	cmtcfg "github.com/cometbft/cometbft/config"
@@ -37,7 +38,7 @@ func (n *Node) openDB(ctx *cmtcfg.DBContext) (cmtdb.DB, error) {
 
 // busy tells a database that another node holds open from one that is damaged.
 func busy(err error, doing string) error {
-	if strings.Contains(err.Error(), "resource temporarily unavailable") || strings.Contains(err.Error(), "lock") {
+	if errors.Is(err, syscall.EAGAIN) {
 		return types.Refuse(types.HomeBusy, "local: %s: %v", doing, err)
 	}
 	return fmt.Errorf("local: %s: %w", doing, err)

@@ -9,12 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cosmos/cosmos-sdk/baseapp"
-	"github.com/cosmos/cosmos-sdk/server"
 	"github.com/cosmos/cosmos-sdk/server/api"
 	serverconfig "github.com/cosmos/cosmos-sdk/server/config"
 	servergrpc "github.com/cosmos/cosmos-sdk/server/grpc"
-	servertypes "github.com/cosmos/cosmos-sdk/server/types"
 	"github.com/cosmos/cosmos-sdk/telemetry"
 	"github.com/gorilla/handlers"
 	"github.com/improbable-eng/grpc-web/go/grpcweb"
@@ -105,7 +102,9 @@ func (f *front) close() error {
 		}
 	}
 	if f.grpc != nil {
-		f.grpc.Stop()
+		late := time.AfterFunc(time.Second, f.grpc.Stop)
+		f.grpc.GracefulStop()
+		late.Stop()
 	}
 	f.wait.Wait()
 	return err
@@ -124,14 +123,4 @@ func (a Addresses) free() error {
 		l.Close()
 	}
 	return nil
-}
-
-// baseOptions are the SDK's, read from app.toml; what it panics on comes back as an error.
-func baseOptions(opts servertypes.AppOptions) (options []func(*baseapp.BaseApp), err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("local: settings: %v", r)
-		}
-	}()
-	return server.DefaultBaseappOptions(opts), nil
 }

@@ -37,6 +37,22 @@ const (
 // send signs msgs as the validator and waits until they are in a block.
 func send(t *testing.T, n *Node, v Validator, msgs ...sdk.Msg) *sdk.TxResponse {
 	t.Helper()
+	ctx, hash := n.Client(), broadcast(t, n, v, msgs...)
+	deadline := time.Now().Add(20 * time.Second)
+	for time.Now().Before(deadline) {
+		got, err := txtypes.NewServiceClient(ctx).GetTx(t.Context(), &txtypes.GetTxRequest{Hash: hash})
+		if err == nil {
+			return got.TxResponse
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("transaction %s is in no block", hash)
+	return nil
+}
+
+// broadcast signs msgs as the validator, and returns the hash of the transaction.
+func broadcast(t *testing.T, n *Node, v Validator, msgs ...sdk.Msg) string {
+	t.Helper()
 	ctx := n.Client()
 	kb, err := Keyring(v.Home, ctx.Codec)
 	if err != nil {
@@ -63,16 +79,7 @@ func send(t *testing.T, n *Node, v Validator, msgs ...sdk.Msg) *sdk.TxResponse {
 	if err != nil || res.Code != 0 {
 		t.Fatalf("broadcast: %v, %v", res, err)
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for time.Now().Before(deadline) {
-		got, err := txtypes.NewServiceClient(ctx).GetTx(t.Context(), &txtypes.GetTxRequest{Hash: res.TxHash})
-		if err == nil {
-			return got.TxResponse
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatalf("transaction %s is in no block", res.TxHash)
-	return nil
+	return res.TxHash
 }
 
 // customer does what a customer and an operator do first: buy credits, grant a key, register a device.

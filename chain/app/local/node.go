@@ -9,14 +9,17 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	cmtcfg "github.com/cometbft/cometbft/config"
+	"github.com/cometbft/cometbft/consensus"
 	"github.com/cometbft/cometbft/node"
 	"github.com/cometbft/cometbft/p2p"
 	"github.com/cometbft/cometbft/privval"
 	"github.com/cometbft/cometbft/proxy"
 	"github.com/cometbft/cometbft/rpc/client/local"
+	rpccore "github.com/cometbft/cometbft/rpc/core"
 	cmttypes "github.com/cometbft/cometbft/types"
 	dbm "github.com/cosmos/cosmos-db"
 	"github.com/cosmos/cosmos-sdk/client"
@@ -56,10 +59,17 @@ type Node struct {
 	addresses Addresses
 	front     *front // gRPC and REST
 
+	logger    log.Logger
+	env       *rpccore.Environment // what CometBFT consists of
+	consensus *consensus.State
+
 	dbs      []*database // consensus databases; CometBFT leaves some of them open
 	stop     sync.Once
 	stopErr  error
+	stopping atomic.Bool
+	failure  atomic.Pointer[error] // what consensus failed with
 	done     chan struct{}
+	ended    func() // closes done
 	unwatch  func() bool
 	appClose func() error
 }
@@ -76,6 +86,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		return nil, err
 	}
 	n = &Node{addresses: listening(comet, srv), done: make(chan struct{})}
+	n.ended = sync.OnceFunc(func() { close(n.done) })
 	if err := n.addresses.free(); err != nil {
 		return nil, err
 	}
@@ -84,6 +95,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 			err = fmt.Errorf("local: start the node in %s: %v", cfg.Home, r)
 		}
 		if err != nil {
+			n.stopping.Store(true)
 			n.close()
 			n = nil
 		}
@@ -95,6 +107,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	if cfg.SDK != nil {
 		logger = cfg.SDK
 	}
+	n.logger = logger
 	if err := n.openApp(logger, opts, srv); err != nil {
 		return n, err
 	}
@@ -106,10 +119,6 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		return n, err
 	}
 	n.unwatch = context.AfterFunc(ctx, func() { n.Stop() })
-	go func() {
-		n.comet.Wait()
-		close(n.done)
-	}()
 	return n, nil
 }
 
@@ -163,7 +172,7 @@ func (n *Node) openApp(logger log.Logger, opts *viper.Viper, srv *serverconfig.C
 		return busy(err, "open the state in "+home)
 	}
 	n.appClose = db.Close
-	options, err := baseOptions(opts)
+	options, err := app.Options(opts)
 	if err != nil {
 		return err
 	}
@@ -190,9 +199,12 @@ func (n *Node) openComet(ctx context.Context, logger log.Logger, cfg *cmtcfg.Con
 			}
 			return doc.ToGenesisDoc()
 		},
-		n.openDB, node.DefaultMetricsProvider(cfg.Instrumentation), cmtlog.CometLoggerWrapper{Logger: logger})
+		n.openDB, node.DefaultMetricsProvider(cfg.Instrumentation), ears{cmtlog.CometLoggerWrapper{Logger: logger}, n})
 	if err != nil {
 		return fmt.Errorf("local: make the node: %w", err)
+	}
+	if err := n.watch(); err != nil {
+		return err
 	}
 	if err := n.comet.Start(); err != nil {
 		return fmt.Errorf("local: start consensus: %w", err)
@@ -212,9 +224,12 @@ func (n *Node) serveContext(home string, cfg *cmtcfg.Config, srv serverconfig.Co
 	n.app.RegisterNodeService(n.client, srv)
 }
 
-// Stop ends the node and closes everything it opened; further calls return what the first did.
+// Stop ends the node and closes everything it opened; further calls return what the first did. It waits for what still writes: a
+// snapshot for app.StopLimit, the index for two seconds, requests under way for one. What takes longer is named in the error, and its
+// databases stay open until the process ends, which is as safe as a crash.
 func (n *Node) Stop() error {
 	n.stop.Do(func() {
+		n.stopping.Store(true)
 		if n.unwatch != nil {
 			n.unwatch()
 		}
@@ -231,6 +246,7 @@ func (n *Node) close() error {
 		errs = append(errs, n.front.close())
 	}
 	if n.comet != nil && n.comet.IsRunning() {
+		n.quiet()
 		errs = append(errs, n.comet.Stop())
 		n.comet.Wait()
 	}
@@ -246,7 +262,8 @@ func (n *Node) close() error {
 	return nil
 }
 
-// Done is closed when consensus has ended, by Stop or by itself (a failed block, an upgrade).
+// Done is closed when consensus has ended, by Stop or by itself (a full disk, a failed block, an upgrade): then Err says why. Who started
+// the node stops it then as well.
 func (n *Node) Done() <-chan struct{} { return n.done }
 
 // App returns the application, for queries in process. It must not be used after Stop.
@@ -276,7 +293,7 @@ func (n *Node) WaitHeight(ctx context.Context, h int64) error {
 		case <-ctx.Done():
 			return fmt.Errorf("local: wait for block %d, at %d: %w", h, n.app.LastBlockHeight(), ctx.Err())
 		case <-n.done:
-			return fmt.Errorf("local: the node ended at block %d, before block %d", n.app.LastBlockHeight(), h)
+			return errors.Join(fmt.Errorf("local: the node ended at block %d, before block %d", n.app.LastBlockHeight(), h), n.Err())
 		case <-tick.C:
 		}
 	}
