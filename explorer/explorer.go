@@ -50,15 +50,17 @@ type Tallies interface {
 	Digest(ctx context.Context, epoch types.Epoch, region types.Region) (*Digest, error)
 	// Claim returns a device's leaf of the newest final header with its proof, or an error with reason not_final.
 	Claim(ctx context.Context, device types.Key) (*ledger.Claim, error)
-	// Bundle writes all that a tally was made from, for whoever recomputes it.
+	// Bundle writes all that a tally was made from, for whoever recomputes it, piece by piece. What fails before the first piece leaves w
+	// alone.
 	Bundle(ctx context.Context, epoch types.Epoch, region types.Region, w io.Writer) error
 }
 
 // Config says where the index lives.
 type Config struct {
-	Path    string // of the SQLite file; "" keeps it in memory
-	Regions int    // how many regions there are; at least 1
-	Follow  int    // how many of the newest headers are looked at again at each block; at most 1,000
+	Path    string   // of the SQLite file; "" keeps it in memory
+	Regions int      // how many regions there are; at least 1
+	Follow  int      // how many of the newest headers are looked at again at each block; at most 1,000
+	Hosts   []string // names that the pages are reached under, besides addresses and localhost; role.AnyHost stands for all
 }
 
 // Explorer is the index and its pages.
@@ -68,6 +70,7 @@ type Explorer struct {
 	tallies Tallies
 	index   *index
 	log     *slog.Logger
+	readers readers // of bundles
 }
 
 // New opens the index.

@@ -80,7 +80,7 @@ func header(e types.Epoch, status ledger.Status, amount types.Ustone) *ledger.He
 	return &ledger.Header{Epoch: e, Status: status, Raw: h.Encode(), Hash: h.Hash(), Height: uint64(20*e + 1)}
 }
 
-func newExplorer(t *testing.T, path string, c *chain, d digests) *Explorer {
+func newExplorer(t *testing.T, path string, c *chain, d Tallies) *Explorer {
 	t.Helper()
 	x, err := New(Config{Path: path}, c, d, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -115,7 +115,7 @@ func catchUp(t *testing.T, x *Explorer) {
 func get[T any](t *testing.T, h http.Handler, path string, code int) T {
 	t.Helper()
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	h.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost"+path, nil))
 	var v T
 	if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil || w.Code != code {
 		t.Fatalf("%s: %d %s: %v", path, w.Code, w.Body, err)
@@ -208,14 +208,14 @@ func TestPages(t *testing.T) {
 	h := x.Handler()
 	for _, path := range []string{"/", "/device/" + key(1).String(), "/tally/2/0", "/style.css"} {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		h.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost"+path, nil))
 		body := w.Body.String()
 		if w.Code != 200 || strings.Contains(body, "<script>") || strings.Contains(body, "http://") || strings.Contains(body, "https://") {
 			t.Errorf("%s: %d\n%s", path, w.Code, body)
 		}
 	}
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	h.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/", nil))
 	for _, want := range []string{"lang=\"en\"", "Skip to content", "balanced", "storage.answer_chunk", "99.00 %"} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("the first page does not say %q", want)

@@ -90,7 +90,7 @@ func (x *Explorer) Handler() http.Handler {
 		mux.HandleFunc(rt.Method+" "+rt.Path, serve)
 	}
 	x.pages(mux)
-	return role.Coherent(mux)
+	return role.Guard(role.Coherent(mux), x.cfg.Hosts)
 }
 
 func number(r *http.Request, name string) int {
@@ -198,18 +198,6 @@ func (x *Explorer) tally(r *http.Request) (*TallyPage, error) {
 	p := &TallyPage{Tally: *t}
 	p.Refusals, err = x.index.refusals(r.Context(), "", t.Epoch, 100)
 	return p, err
-}
-
-// bundle streams all that a tally was made from.
-func (x *Explorer) bundle(w http.ResponseWriter, r *http.Request) {
-	page, err := x.tally(r)
-	if err == nil {
-		w.Header().Set("Content-Type", "application/octet-stream")
-		err = x.tallies.Bundle(r.Context(), page.Tally.Epoch, page.Tally.Region, w)
-	}
-	if err != nil {
-		x.fail(w, err)
-	}
 }
 
 // front is what the first page shows.

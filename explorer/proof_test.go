@@ -89,7 +89,7 @@ func TestProof(t *testing.T) {
 	h := e.Handler()
 	for _, i := range []int{0, 5, 6} { // the last one is promoted twice
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("GET", "/api/proof/"+x.leaves[i].Device.String(), nil))
+		h.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/api/proof/"+x.leaves[i].Device.String(), nil))
 		for _, name := range []string{`"epoch":300`, `"header":"`, `"leaf":{"device":"did:key:z6Mk`, `"amount":"`, `"siblings":[{"sum":"`} {
 			if !strings.Contains(w.Body.String(), name) {
 				t.Errorf("no %s in %s", name, w.Body)

@@ -40,9 +40,10 @@ func (f *fixture) count(t *testing.T) (pending, kept int) {
 
 // ask asks for a key as somebody at an address would, through a proxy on this machine.
 func (f *fixture) ask(from string, account types.Account) *httptest.ResponseRecorder {
-	r := httptest.NewRequest("POST", "/v1/keys", strings.NewReader(`{"account":"`+account.String()+`"}`))
+	r := httptest.NewRequest("POST", "http://localhost/v1/keys", strings.NewReader(`{"account":"`+account.String()+`"}`))
 	r.RemoteAddr = "127.0.0.1:9"
 	r.Header.Set("X-Forwarded-For", "203.0.113.1, "+from)
+	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()
 	f.Handler().ServeHTTP(w, r)
 	return w

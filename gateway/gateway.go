@@ -38,12 +38,18 @@ type Config struct {
 	// Proxies are where reverse proxies of this gateway are: of their requests the last address in X-Forwarded-For is who asks. Without
 	// this everybody behind a proxy shares one address's allowance of new API keys.
 	Proxies []netip.Prefix
+	// Private are the addresses beyond the public internet (loopback, private and link-local ones) where devices may be. Whatever else
+	// an ask names in there is not dialled: private_address.
+	Private []netip.Prefix
+	// Hosts are the names that the gateway is reached under, besides its addresses and localhost; role.AnyHost stands for all.
+	Hosts []string
 }
 
 // Gateway is the door.
 type Gateway struct {
 	market    *market
 	proxies   []netip.Prefix
+	hosts     []string
 	limit     *limiter // of new API keys
 	customers []role.Customer
 	handler   http.Handler
@@ -65,7 +71,7 @@ func New(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, cust
 		m.store.db.Close()
 		return nil, err
 	}
-	g := &Gateway{market: m, proxies: cfg.Proxies, limit: newLimiter(time.Now), customers: customers}
+	g := &Gateway{market: m, proxies: cfg.Proxies, hosts: cfg.Hosts, limit: newLimiter(time.Now), customers: customers}
 	if g.handler, err = g.mux(); err != nil {
 		m.store.db.Close()
 		return nil, err
@@ -110,7 +116,7 @@ func (g *Gateway) mux() (http.Handler, error) {
 		}
 		mux.Handle(prefix(c)+"/", http.StripPrefix(prefix(c), h))
 	}
-	return role.Coherent(mux), nil
+	return role.Guard(role.Coherent(mux), g.hosts), nil
 }
 
 // prefix is where a customer's handler is mounted.

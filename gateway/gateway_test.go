@@ -103,6 +103,9 @@ func (f *fixture) do(t *testing.T, method, path, api, body string) (int, string)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	if api != "" {
 		req.Header.Set("Authorization", "Bearer "+api)
 	}

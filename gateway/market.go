@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -46,7 +47,8 @@ type market struct {
 	book   *book
 	// patience is how long verifiers have to answer one query.
 	patience time.Duration
-	asksKept int // at most
+	asksKept int            // at most
+	private  []netip.Prefix // beyond the public internet, where devices may be
 	log      *slog.Logger
 
 	// mu guards what follows. Run and the bus's handler write, requests read.
@@ -65,7 +67,7 @@ type market struct {
 
 func newMarket(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, log *slog.Logger) *market {
 	return &market{
-		chain: reader.Chain(), dir: cfg.Dir, key: key, bus: b, ledger: reader, log: log, patience: 5 * time.Second, asksKept: maxAsks,
+		chain: reader.Chain(), dir: cfg.Dir, key: key, bus: b, ledger: reader, log: log, patience: 5 * time.Second, asksKept: maxAsks, private: cfg.Private,
 		asks: map[offer]*receipt.SignedAsk{}, offering: map[types.Key]int{}, devices: map[types.Key]*tally.Device{}, quality: map[offer]types.Bp{},
 		payers: map[types.Key]bus.PayerLine{}, verifier: map[types.Key]uint64{},
 		granted: map[types.Key]types.Epoch{},

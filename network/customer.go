@@ -43,6 +43,7 @@ func CreateKey(ctx context.Context, l ledger.Ledger, api string, in KeyRequest) 
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set("Content-Type", "application/json")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the gateway for a key: %w", err)

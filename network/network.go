@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -41,6 +42,12 @@ const (
 	startTimeout = 60 * time.Second
 )
 
+// near are the private addresses where devices of a network like this one are: this machine and the networks that it is in.
+var near = []netip.Prefix{
+	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"),
+	netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("fc00::/7"),
+}
+
 // Config says what kind of network to run. Zero values take the defaults that are named; of a home that exists, what it was
 // made with.
 type Config struct {
@@ -52,6 +59,7 @@ type Config struct {
 	BlockTime   time.Duration // default 400 ms
 	EpochBlocks uint64        // default 20
 	Listen      string        // host:port of page and API; default 127.0.0.1:8420; port 0 takes a free one
+	Hosts       []string      // names that page and API are reached under, besides addresses and localhost; role.AnyHost for all
 	// Rules, Customers, Providers, Makers and Simulators replace the lists of service/all: for tests of engines.
 	Rules      []service.Verifier
 	Customers  []role.Customer
@@ -399,7 +407,7 @@ func (n *Network) startGateway(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("network: gateway: %w", err)
 	}
-	n.gateway, err = gateway.New(gateway.Config{Dir: n.path("gateway")}, key, link, n.Ledger(), n.cfg.Customers, n.log.With("part", "gateway"))
+	n.gateway, err = gateway.New(gateway.Config{Dir: n.path("gateway"), Hosts: n.cfg.Hosts, Private: near}, key, link, n.Ledger(), n.cfg.Customers, n.log.With("part", "gateway"))
 	if err != nil {
 		link.Close()
 		return err
@@ -408,7 +416,7 @@ func (n *Network) startGateway(ctx context.Context) error {
 		link.Close()
 		return err
 	}
-	n.explorer, err = explorer.New(explorer.Config{Path: n.path("explorer.db")}, n.Ledger(), &tallies{n}, n.log.With("part", "explorer"))
+	n.explorer, err = explorer.New(explorer.Config{Path: n.path("explorer.db"), Hosts: n.cfg.Hosts}, n.Ledger(), &tallies{n}, n.log.With("part", "explorer"))
 	if err != nil {
 		return err
 	}

@@ -183,7 +183,9 @@ func TestOrderEngines(t *testing.T) {
 func post(t *testing.T, h http.Handler, path, body string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("POST", path, strings.NewReader(body)))
+	r := httptest.NewRequest("POST", "http://localhost"+path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	h.ServeHTTP(w, r)
 	return w.Code, w.Body.String()
 }
 

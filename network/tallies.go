@@ -68,10 +68,5 @@ func (t *tallies) Claim(ctx context.Context, device types.Key) (*ledger.Claim, e
 
 // Bundle implements explorer.Tallies.
 func (t *tallies) Bundle(ctx context.Context, e types.Epoch, _ types.Region, w io.Writer) error {
-	b, err := t.n.Verifier(0).Bundle(ctx, e)
-	if err != nil {
-		return err
-	}
-	_, err = b.WriteTo(w)
-	return err
+	return t.n.Verifier(0).WriteBundle(ctx, e, w)
 }

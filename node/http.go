@@ -40,7 +40,7 @@ func (n *Node) listen() (serve func(context.Context), err error) {
 		l.Close()
 		return nil, fmt.Errorf("node: status: %w", err)
 	}
-	server := &http.Server{Handler: n.Handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
+	server := &http.Server{Handler: n.guarded(l.Addr()), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
 	return func(ctx context.Context) {
 		defer os.Remove(path)
 		stop := context.AfterFunc(ctx, func() { server.Close() })
@@ -49,6 +49,15 @@ func (n *Node) listen() (serve func(context.Context), err error) {
 			n.log.Error("status", "error", err)
 		}
 	}, nil
+}
+
+// guarded is Handler against pages of other sites (role.Guard). Where the status is served beyond this machine, whoever collects it may call
+// the machine as they like.
+func (n *Node) guarded(at net.Addr) http.Handler {
+	if tcp, ok := at.(*net.TCPAddr); ok && tcp.IP.IsLoopback() {
+		return role.Guard(n.Handler(), nil)
+	}
+	return role.Guard(n.Handler(), []string{role.AnyHost})
 }
 
 // StatusAddress returns where the node that runs in home serves its status.

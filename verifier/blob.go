@@ -205,6 +205,22 @@ func readTail(f *os.File) (lengths []uint32, size int64, err error) {
 	return lengths, size, nil
 }
 
+// copy writes a blob of that size, a chunk at a time.
+func (b *blobs) copy(w io.Writer, hash types.Hash, size int64) error {
+	chunk := make([]byte, min(size, bus.ChunkSize))
+	for at := int64(0); at < size; {
+		n, _, err := b.ReadBlob(hash, chunk, at)
+		if err != nil && !errors.Is(err, io.EOF) || n == 0 {
+			return types.Refuse(types.UnknownBlob, "verifier: blob %s: %v", hash, err)
+		}
+		if _, err := w.Write(chunk[:n]); err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	return nil
+}
+
 // get returns a blob in one piece, checked against its name.
 func (b *blobs) get(hash types.Hash) ([]byte, error) {
 	_, size, err := b.ReadBlob(hash, nil, 0)

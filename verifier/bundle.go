@@ -36,39 +36,56 @@ func BundleName(e types.Epoch, region types.Region) string {
 	return fmt.Sprintf("tally-%d-%d.bundle", region, e)
 }
 
-// WriteTo implements io.WriterTo.
-func (b *Bundle) WriteTo(w io.Writer) (int64, error) {
-	var written int64
-	write := func(p []byte) error {
-		n, err := w.Write(p)
-		written += int64(n)
-		return err
-	}
-	err := write([]byte(bundleMagic))
-	part := func(p []byte) {
-		if err == nil {
-			err = write(binary.BigEndian.AppendUint64(nil, uint64(len(p))))
-		}
-		if err == nil {
-			err = write(p)
-		}
-	}
-	for _, p := range [][]byte{b.Previous, b.Header, b.Frame, b.Changes, b.Batch} {
-		part(p)
-	}
-	if err == nil {
-		err = write(binary.BigEndian.AppendUint64(nil, uint64(len(b.Pages))))
-	}
-	for _, p := range b.Pages {
-		part(p)
-	}
-	if err != nil {
-		return written, fmt.Errorf("verifier: write a bundle: %w", err)
-	}
-	return written, nil
+// part is a part of a bundle's file: how long it is, and what writes it.
+type part struct {
+	size  int64
+	write func(io.Writer) error
 }
 
-// ParseBundle reads what WriteTo wrote. The bundle shares raw.
+// held is a part that is in memory.
+func held(p []byte) part {
+	return part{int64(len(p)), func(w io.Writer) error { _, err := w.Write(p); return err }}
+}
+
+// writeBundle writes a bundle's file: Previous, Header, Frame, Changes and Batch, then n pages, one at a time.
+func writeBundle(w io.Writer, head [5]part, n int, page func(int) ([]byte, error)) error {
+	number := func(n uint64) error { _, err := w.Write(binary.BigEndian.AppendUint64(nil, n)); return err }
+	if _, err := io.WriteString(w, bundleMagic); err != nil {
+		return err
+	}
+	for _, p := range head {
+		if err := number(uint64(p.size)); err != nil {
+			return err
+		}
+		if err := p.write(w); err != nil {
+			return err
+		}
+	}
+	if err := number(uint64(n)); err != nil {
+		return err
+	}
+	for i := range n {
+		raw, err := page(i)
+		if err != nil {
+			return err
+		}
+		if err := number(uint64(len(raw))); err != nil {
+			return err
+		}
+		if _, err := w.Write(raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encode writes the bundle's file.
+func (b *Bundle) encode(w io.Writer) error {
+	head := [5]part{held(b.Previous), held(b.Header), held(b.Frame), held(b.Changes), held(b.Batch)}
+	return writeBundle(w, head, len(b.Pages), func(i int) ([]byte, error) { return b.Pages[i], nil })
+}
+
+// ParseBundle reads a bundle's file. The bundle shares raw.
 func ParseBundle(raw []byte) (*Bundle, error) {
 	bad := types.Refuse(types.BadEncoding, "verifier: not a bundle")
 	rest, ok := bytes.CutPrefix(raw, []byte(bundleMagic))
@@ -198,7 +215,7 @@ func RecomputeFile(dir string, e types.Epoch, region types.Region, expected type
 // Save writes the bundle into a folder, under BundleName.
 func (b *Bundle) Save(dir string, e types.Epoch, region types.Region) error {
 	var buf bytes.Buffer
-	if _, err := b.WriteTo(&buf); err != nil {
+	if err := b.encode(&buf); err != nil {
 		return err
 	}
 	if err := writeFile(filepath.Join(dir, BundleName(e, region)), buf.Bytes()); err != nil {
@@ -235,15 +252,71 @@ func (v *Verifier) Bundle(ctx context.Context, e types.Epoch) (*Bundle, error) {
 	})
 }
 
-func gatherBundle(ctx context.Context, l ledger.Reader, e types.Epoch, region types.Region, blob func(types.Hash) ([]byte, error), pages func(types.Hash, *tally.Header) ([][]byte, error)) (*Bundle, error) {
-	at, err := l.Header(ctx, e, region)
+// WriteBundle writes the file of what the header of an epoch was made from, out of what this verifier keeps, and holds no more than a piece of
+// it in memory. The reason is unknown_blob, before anything is written, if it is not kept. What is written is checked by whoever reads it.
+func (v *Verifier) WriteBundle(ctx context.Context, e types.Epoch, w io.Writer) error {
+	at, h, prev, before, err := bundleHeaders(ctx, v.ledger, e, v.cfg.Region)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	head := [5]part{1: held(at.Raw)}
+	for i, hash := range [5]types.Hash{2: h.Frame, 3: h.Registry, 4: h.Batch} {
+		if i < 2 {
+			continue
+		}
+		_, size, err := v.store.blobs.ReadBlob(hash, nil, 0)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("verifier: bundle of epoch %d: %w", e, err)
+		}
+		head[i] = part{size, func(w io.Writer) error { return v.store.blobs.copy(w, hash, size) }}
+	}
+	head[0] = held(nil)
+	var list []types.Hash
+	if prev != nil {
+		head[0] = held(prev.Raw)
+		if list, err = bus.ParseHashes(v.store.pageList(prev.Hash)); err != nil {
+			return err
+		}
+		if merkle.Root(list) != before.State {
+			return types.Refuse(types.UnknownBlob, "verifier: the state after epoch %d", before.Epoch)
+		}
+	}
+	err = writeBundle(w, head, len(list), func(i int) ([]byte, error) {
+		raw := v.store.page(list[i])
+		if raw == nil {
+			return nil, types.Refuse(types.UnknownBlob, "a page of the state after epoch %d", before.Epoch)
+		}
+		return raw, nil
+	})
+	if err != nil {
+		return fmt.Errorf("verifier: write the bundle of epoch %d: %w", e, err)
+	}
+	return nil
+}
+
+// bundleHeaders returns the header of an epoch as the chain took it, and the one before: nil for a region's first.
+func bundleHeaders(ctx context.Context, l ledger.Reader, e types.Epoch, region types.Region) (at *ledger.Header, h *tally.Header, prev *ledger.Header, before *tally.Header, err error) {
+	if at, err = l.Header(ctx, e, region); err != nil {
+		return nil, nil, nil, nil, err
 	}
 	if at.Raw == nil {
-		return nil, types.Refuse(types.RegionSkipped, "verifier: epoch %d of region %d is %s", e, region, at.Status)
+		return nil, nil, nil, nil, types.Refuse(types.RegionSkipped, "verifier: epoch %d of region %d is %s", e, region, at.Status)
 	}
-	h, err := tally.DecodeHeader(at.Raw)
+	if h, err = tally.DecodeHeader(at.Raw); err != nil || h.Previous.IsZero() {
+		return at, h, nil, nil, err
+	}
+	if prev, err = l.Header(ctx, at.Previous, region); err != nil {
+		return nil, nil, nil, nil, err
+	}
+	if types.Sum(prev.Raw) != h.Previous {
+		return nil, nil, nil, nil, types.Refuse(types.HeaderLink, "verifier: the header before that of epoch %d is another one", e)
+	}
+	before, err = tally.DecodeHeader(prev.Raw)
+	return at, h, prev, before, err
+}
+
+func gatherBundle(ctx context.Context, l ledger.Reader, e types.Epoch, region types.Region, blob func(types.Hash) ([]byte, error), pages func(types.Hash, *tally.Header) ([][]byte, error)) (*Bundle, error) {
+	at, h, prev, before, err := bundleHeaders(ctx, l, e, region)
 	if err != nil {
 		return nil, err
 	}
@@ -253,19 +326,8 @@ func gatherBundle(ctx context.Context, l ledger.Reader, e types.Epoch, region ty
 			return nil, fmt.Errorf("verifier: bundle of epoch %d: %w", e, err)
 		}
 	}
-	if h.Previous.IsZero() {
+	if prev == nil {
 		return b, nil
-	}
-	prev, err := l.Header(ctx, at.Previous, region)
-	if err != nil {
-		return nil, err
-	}
-	if types.Sum(prev.Raw) != h.Previous {
-		return nil, types.Refuse(types.HeaderLink, "verifier: the header before that of epoch %d is another one", e)
-	}
-	before, err := tally.DecodeHeader(prev.Raw)
-	if err != nil {
-		return nil, err
 	}
 	b.Previous = prev.Raw
 	if b.Pages, err = pages(prev.Hash, before); err != nil {

@@ -269,10 +269,18 @@ func TestRecompute(t *testing.T) {
 			t.Fatal(err)
 		}
 		var a, b bytes.Buffer
-		own.WriteTo(&a)
-		fetched.WriteTo(&b)
+		own.encode(&a)
+		fetched.encode(&b)
 		if !bytes.Equal(a.Bytes(), b.Bytes()) {
 			t.Fatal("the bundle that was fetched is another one")
+		}
+		b.Reset()
+		if err := n.peers[0].v.WriteBundle(n.ctx, 3, &b); err != nil || !bytes.Equal(a.Bytes(), b.Bytes()) {
+			t.Fatalf("the bundle that is streamed is another one: %v", err)
+		}
+		b.Reset()
+		if err := n.peers[0].v.WriteBundle(n.ctx, 9, &b); !errors.Is(err, ledger.ErrNotFound) || b.Len() > 0 {
+			t.Fatalf("a bundle of the future is streamed: %v", err)
 		}
 		if err := fetched.Save(dir, 3, 0); err != nil {
 			t.Fatal(err)
@@ -420,7 +428,7 @@ func TestCycle(t *testing.T) {
 func FuzzParseBundle(f *testing.F) {
 	var buf bytes.Buffer
 	b := &Bundle{Header: []byte{1}, Frame: []byte{2, 3}, Batch: []byte{0x80}, Pages: [][]byte{{4}, {}}}
-	b.WriteTo(&buf)
+	b.encode(&buf)
 	f.Add(buf.Bytes())
 	f.Add([]byte(bundleMagic))
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -429,7 +437,7 @@ func FuzzParseBundle(f *testing.F) {
 			return
 		}
 		var again bytes.Buffer
-		if _, err := b.WriteTo(&again); err != nil || !bytes.Equal(again.Bytes(), raw) {
+		if err := b.encode(&again); err != nil || !bytes.Equal(again.Bytes(), raw) {
 			t.Fatalf("written again: %x", again.Bytes())
 		}
 		if _, err := Recompute(b, types.Hash{}, 1, []tally.Verifier{work{}}, 1); err != nil {

@@ -130,14 +130,15 @@ func (a *api) get(ctx context.Context, path string, v any) error {
 // call sends in as JSON, where it is not nil, and decodes the answer into out, where it is not nil.
 func (a *api) call(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
+	var field []string
 	if in != nil {
 		raw, err := json.Marshal(in)
 		if err != nil {
 			return err
 		}
-		body = bytes.NewReader(raw)
+		body, field = bytes.NewReader(raw), []string{"Content-Type", "application/json"}
 	}
-	res, err := a.do(ctx, method, path, body, 0)
+	res, err := a.do(ctx, method, path, body, 0, field...)
 	if err != nil {
 		return err
 	}

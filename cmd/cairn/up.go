@@ -34,6 +34,7 @@ keyring that only you can read: this is a network to try things on, not one to k
 	c.Flags().Int("homes", 0, "homes behind simulated meters and inverters (default 8, 0 for none; may grow)")
 	c.Flags().String("energy-data", "", "replay recorded homes out of a folder instead of simulating sun and habits (fixed once the home exists)")
 	c.Flags().String("listen", "", "where page and API listen (default 127.0.0.1:8420; port 0 takes a free one)")
+	c.Flags().StringSlice("host", nil, "a name that page and API are reached under, besides addresses and localhost; * for any")
 	c.Flags().Duration("block-time", 0, "time between blocks of a new network (default 400ms)")
 	c.Flags().Bool("once", false, "stop after the first round")
 	c.Flags().String("log", "", "write a log to this file (default HOME/cairn.log)")
@@ -60,6 +61,7 @@ func up(c *cobra.Command, _ []string) error {
 	data, _ := c.Flags().GetString("energy-data")
 	cfg.Simulators = simulator.Simulators(simulator.Config{EnergyData: data})
 	cfg.Listen, _ = c.Flags().GetString("listen")
+	cfg.Hosts, _ = c.Flags().GetStringSlice("host")
 	cfg.BlockTime, _ = c.Flags().GetDuration("block-time")
 	if cfg.Validators < 0 || cfg.Validators > 16 || cfg.Nodes < 0 || cfg.Nodes > 256 || cfg.Homes > 64 {
 		return usageError{c.CommandPath(), errors.New("up: 1 to 16 validators, 1 to 256 nodes, and up to 64 homes, fit one machine")}

@@ -78,9 +78,12 @@ func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) WriteHeader(status int)      { a.status = status }
 func (a *answer) Write(b []byte) (int, error) { return len(b), nil }
 
-// ReadJSON decodes the JSON body of a request, which the caller bounds (http.MaxBytesReader). Unknown fields are refused with bad_request, a
-// longer body with oversize.
+// ReadJSON decodes the JSON body of a request, which the caller bounds (http.MaxBytesReader). A body that does not say that it is JSON is refused
+// with bad_media, unknown fields and a second value with bad_request, a longer body with oversize.
 func ReadJSON(r *http.Request, v any) error {
+	if !jsonBody(r) {
+		return types.Refuse(BadMedia, "body: Content-Type %.100q", r.Header.Get("Content-Type"))
+	}
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
@@ -89,6 +92,9 @@ func ReadJSON(r *http.Request, v any) error {
 			return types.Refuse(types.Oversize, "body: %v", err)
 		}
 		return types.Refuse(BadRequest, "body: %v", err)
+	}
+	if d.More() {
+		return types.Refuse(BadRequest, "body: more than one JSON value")
 	}
 	return nil
 }

@@ -12,11 +12,17 @@ const (
 	BadRequest   types.Reason = "gateway.bad_request"
 	NotFound     types.Reason = "gateway.not_found"
 	BadMethod    types.Reason = "gateway.bad_method"
+	BadMedia     types.Reason = "gateway.bad_media"
+	BadHost      types.Reason = "gateway.bad_host"
+	BadOrigin    types.Reason = "gateway.bad_origin"
 	TooMany      types.Reason = "gateway.too_many"
 	Full         types.Reason = "gateway.full"
+	Busy         types.Reason = "gateway.busy"
 	AskLapsed    types.Reason = "gateway.ask_lapsed"
 	NotInService types.Reason = "gateway.not_in_service"
-	Internal     types.Reason = "gateway.internal"
+	// PrivateAddress is why a gateway does not connect to a device.
+	PrivateAddress types.Reason = "gateway.private_address"
+	Internal       types.Reason = "gateway.internal"
 )
 
 // Reasons returns the table of the door's reasons.
@@ -26,10 +32,15 @@ func Reasons() []types.ReasonInfo {
 		{Reason: BadRequest, Sentence: "The request is not what this path takes.", Try: "See /openapi.json."},
 		{Reason: NotFound, Sentence: "There is nothing under this name.", Try: "List what there is; /openapi.json lists the paths."},
 		{Reason: BadMethod, Sentence: "The path does not take this method.", Try: "Use a method that the Allow header names."},
+		{Reason: BadMedia, Sentence: "The body is of a type that this path does not take.", Try: "Send it as JSON, and say so: `Content-Type: application/json`."},
+		{Reason: BadHost, Sentence: "The request is for a host that this server does not go by.", Try: "Use its address or localhost. Its operator can name further hosts: `cairn up --host NAME`."},
+		{Reason: BadOrigin, Sentence: "A page of another site asked for a change.", Try: "Use the page of this server, or a program."},
 		{Reason: TooMany, Sentence: "This address has asked for too many API keys.", Try: "Wait for as many seconds as the Retry-After header says."},
 		{Reason: Full, Sentence: "The gateway keeps as many API keys as it can.", Try: "Try again in a minute, or use another gateway."},
+		{Reason: Busy, Sentence: "The server does as much of this at once as it may, for everybody or for one address.", Try: "Wait for as many seconds as the Retry-After header says."},
 		{Reason: AskLapsed, Sentence: "The device's offer has lapsed.", Try: "Nothing: it counts again once the device renews it."},
 		{Reason: NotInService, Sentence: "The device does not provide this category.", Try: "Choose another."},
+		{Reason: PrivateAddress, Sentence: "The device says that it is at an address inside a private network.", Try: "The device's owner names a public address in node.yaml. A gateway in the same network lists it in its setting for private addresses."},
 		{Reason: Internal, Sentence: "The gateway could not do what it was asked.", Try: "Try again; its log says what failed."},
 	}
 }
@@ -39,8 +50,9 @@ func Reasons() []types.ReasonInfo {
 // the same request may do later, and 500 only if nobody outside the gateway's machine can mend it.
 var statuses = map[types.Reason]int{
 	NoKey: http.StatusUnauthorized, BadRequest: http.StatusBadRequest, NotFound: http.StatusNotFound,
-	BadMethod: http.StatusMethodNotAllowed, TooMany: http.StatusTooManyRequests, Full: http.StatusServiceUnavailable,
-	AskLapsed: http.StatusServiceUnavailable, NotInService: http.StatusConflict, Internal: http.StatusInternalServerError,
+	BadMethod: http.StatusMethodNotAllowed, BadMedia: http.StatusUnsupportedMediaType, BadHost: http.StatusMisdirectedRequest, BadOrigin: http.StatusForbidden,
+	TooMany: http.StatusTooManyRequests, Full: http.StatusServiceUnavailable, Busy: http.StatusServiceUnavailable,
+	AskLapsed: http.StatusServiceUnavailable, NotInService: http.StatusConflict, PrivateAddress: http.StatusBadGateway, Internal: http.StatusInternalServerError,
 
 	types.Oversize: http.StatusRequestEntityTooLarge, types.UnknownField: http.StatusBadRequest, types.BadEncoding: http.StatusBadRequest,
 	types.WrongChain: http.StatusBadRequest, types.WrongEpoch: http.StatusConflict, types.WrongRegion: http.StatusConflict,

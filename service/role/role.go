@@ -8,6 +8,7 @@ package role
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 
 	"github.com/cairn-network/cairn/core/evidence"
@@ -123,6 +124,8 @@ type Market interface {
 	Notice() Notice
 	// Offers lists the live asks of a class. Passed lists those left out, each with its reason.
 	Offers(ctx context.Context, category types.Category, class types.Class) (offers []Offer, passed []Passed, err error)
+	// Dial connects to an address that an ask names. The owner of the gateway says which private ones it may be: private_address.
+	Dial(ctx context.Context, network, address string) (net.Conn, error)
 	// Wallet returns the account that an API key stands for: its session key signs receipts.
 	Wallet(r *http.Request) (Wallet, error)
 	// Wallets lists all accounts whose keys this gateway holds, for background work.

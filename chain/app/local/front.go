@@ -60,6 +60,8 @@ func serve(n *Node, logger log.Logger, cfg serverconfig.Config) (*front, error) 
 	f.rest = &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
 	f.wait.Go(func() { f.rest.Serve(l) })

@@ -214,7 +214,9 @@ func do[T any](c *town, status int, method, path string, in any) (out T) {
 		c.t.Fatal(err)
 	}
 	w := httptest.NewRecorder()
-	c.http.ServeHTTP(w, httptest.NewRequestWithContext(c.t.Context(), method, path, bytes.NewReader(raw)))
+	r := httptest.NewRequestWithContext(c.t.Context(), method, path, bytes.NewReader(raw))
+	r.Header.Set("Content-Type", "application/json")
+	c.http.ServeHTTP(w, r)
 	if w.Code != status {
 		c.t.Fatalf("%s %s %s: %d, want %d: %s", method, path, raw, w.Code, status, w.Body)
 	}

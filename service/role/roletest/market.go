@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -66,6 +67,11 @@ func (m *Market) Chain() string { return Chain }
 
 // Log writes to the test's output.
 func (m *Market) Log() *slog.Logger { return m.w.logger(m.name) }
+
+// Dial connects to any address.
+func (m *Market) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, network, address)
+}
 
 // Dir is the gateway's disk.
 func (m *Market) Dir() string { return m.dir }

@@ -59,6 +59,7 @@ func (c *Customer) Category() types.Category { return types.Storage }
 // Mount returns the handler of /storage/v1/.
 func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	c.market = market
+	c.pool.dial = market.Dial
 	return c.handler(), nil
 }
 

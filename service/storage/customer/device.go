@@ -33,8 +33,11 @@ type device struct {
 	http    *http.Client
 }
 
+// dialer connects to an address: role.Market.Dial.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
 // dial prepares the connection; nothing is sent before the first request.
-func dial(payer types.PrivateKey, ask *receipt.SignedAsk) (*device, error) {
+func dial(by dialer, payer types.PrivateKey, ask *receipt.SignedAsk) (*device, error) {
 	terms, err := storage.DecodeTerms(ask.Ask.Terms)
 	if err != nil {
 		return nil, err
@@ -44,7 +47,11 @@ func dial(payer types.PrivateKey, ask *receipt.SignedAsk) (*device, error) {
 		return nil, err
 	}
 	transport := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+			defer cancel()
+			return by(ctx, network, address)
+		},
 		TLSClientConfig:     config,
 		TLSHandshakeTimeout: dialTimeout,
 		ForceAttemptHTTP2:   true,
@@ -228,6 +235,7 @@ const maxDevices = 4096
 
 // pool keeps the connections of all wallets.
 type pool struct {
+	dial dialer // set before the first get
 	mu   sync.Mutex
 	open map[poolKey]*device
 }
@@ -250,7 +258,7 @@ func (p *pool) get(w role.Wallet, ask *receipt.SignedAsk) (*device, error) {
 	if d := p.open[key]; d != nil {
 		return d, nil
 	}
-	d, err := dial(w.TLS(), ask)
+	d, err := dial(p.dial, w.TLS(), ask)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -22,7 +23,7 @@ func reach(t *testing.T, handler http.HandlerFunc) *device {
 	key := types.NewPrivateKey([32]byte{1})
 	terms := storage.Terms{Address: serve(t, key, handler)}
 	ask := receipt.Ask{Device: key.Public(), Terms: terms.Encode()}
-	d, err := dial(types.NewPrivateKey([32]byte{2}), ask.Sign(key))
+	d, err := dial(new(net.Dialer).DialContext, types.NewPrivateKey([32]byte{2}), ask.Sign(key))
 	if err != nil {
 		t.Fatal(err)
 	}

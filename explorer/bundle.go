@@ -1,0 +1,90 @@
+package explorer
+
+import (
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+const (
+	// maxBundles is how many bundles are sent at once, maxBundlesEach how many of them to one address. Each takes a piece of memory and a file.
+	maxBundles     = 64
+	maxBundlesEach = 4
+	// bundleStall is how long a reader may take over one piece of a bundle before it loses its connection.
+	bundleStall = 30 * time.Second
+)
+
+// readers counts who is sent a bundle, by address.
+type readers struct {
+	mu  sync.Mutex
+	all int
+	by  map[string]int
+}
+
+// enter takes a place, and reports whether there was one. leave gives it back.
+func (s *readers) enter(r *http.Request) (leave func(), ok bool) {
+	from, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		from = r.RemoteAddr
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all >= maxBundles || s.by[from] >= maxBundlesEach {
+		return nil, false
+	}
+	if s.by == nil {
+		s.by = map[string]int{}
+	}
+	s.all++
+	s.by[from]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.all--
+		if s.by[from]--; s.by[from] == 0 {
+			delete(s.by, from)
+		}
+	}, true
+}
+
+// patient writes an answer whose reader has bundleStall for each piece.
+type patient struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	written bool
+}
+
+func (p *patient) Write(b []byte) (int, error) {
+	p.written = true
+	_ = p.control.SetWriteDeadline(time.Now().Add(bundleStall)) // a server that cannot has its own
+	return p.w.Write(b)
+}
+
+// bundle streams all that a tally was made from.
+func (x *Explorer) bundle(w http.ResponseWriter, r *http.Request) {
+	leave, ok := x.readers.enter(r)
+	if !ok {
+		w.Header().Set("Retry-After", "10")
+		x.fail(w, types.Refuse(role.Busy, "explorer: as many bundles are being sent as this server, or one address, may have"))
+		return
+	}
+	defer leave()
+	page, err := x.tally(r)
+	out := &patient{w: w, control: http.NewResponseController(w)}
+	if err == nil {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		err = x.tallies.Bundle(r.Context(), page.Tally.Epoch, page.Tally.Region, out)
+	}
+	switch {
+	case err == nil:
+	case out.written: // the reader has to see that it is not whole
+		x.log.Info("explorer: a bundle was cut short", "err", err)
+		panic(http.ErrAbortHandler)
+	default:
+		x.fail(w, err)
+	}
+}
