@@ -53,6 +53,8 @@ type App struct {
 
 	interval uint64 // blocks between snapshots that the application takes; 0: none
 	work     work
+	gate *gate
+
 	closing  sync.Once
 	closeErr error
 }
@@ -89,8 +91,9 @@ func New(logger log.Logger, db dbm.DB, loadLatest bool, appOpts servertypes.AppO
 	})
 	a.SetBeginBlocker(func(ctx sdk.Context) (sdk.BeginBlock, error) { return a.manager.BeginBlock(ctx) })
 	a.SetEndBlocker(func(ctx sdk.Context) (sdk.EndBlock, error) { return a.manager.EndBlock(ctx) })
+	a.gate = &gate{app: a, lane: newLane()}
 	a.setAnteHandler()
-	a.setLane()
+	a.setLane(a.gate.lane)
 
 	if loadLatest {
 		if err := dropUncommitted(db); err != nil {
@@ -180,7 +183,9 @@ func (a *App) setAnteHandler() {
 	if err != nil {
 		panic(fmt.Errorf("app: ante handler: %w", err))
 	}
-	a.SetAnteHandler(handler)
+	a.SetAnteHandler(func(ctx sdk.Context, tx sdk.Tx, simulate bool) (sdk.Context, error) {
+		return a.gate.AnteHandle(ctx, tx, simulate, handler)
+	})
 }
 
 func (a *App) initChain(ctx sdk.Context, req *abci.RequestInitChain) (*abci.ResponseInitChain, error) {

@@ -1,11 +1,7 @@
 package app
 
 import (
-	"bytes"
-	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -17,9 +13,6 @@ import (
 	protov2 "google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
-
-	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
-	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
 
 	"cosmossdk.io/log/v2"
 )
@@ -95,68 +88,3 @@ func TestModules(t *testing.T) {
 type brokenDB struct{ *dbm.MemDB }
 
 func (brokenDB) Get([]byte) ([]byte, error) { return nil, errors.New("disk on fire") }
-
-// fakeTx is as much of a transaction as the lane looks at.
-type fakeTx struct {
-	sdk.FeeTx
-	name  string
-	gas   uint64
-	payer string
-	msgs  []sdk.Msg
-}
-
-func (f *fakeTx) GetMsgs() []sdk.Msg { return f.msgs }
-func (f *fakeTx) GetGas() uint64     { return f.gas }
-func (f *fakeTx) FeePayer() []byte   { return []byte(f.payer) }
-
-func encodeFake(tx sdk.Tx) ([]byte, error) { return []byte(tx.(*fakeTx).name), nil }
-
-func commit(name, payer string, gas uint64) *fakeTx {
-	return &fakeTx{name: name, payer: payer, gas: gas, msgs: []sdk.Msg{&tallytypes.MsgCommitTally{}}}
-}
-
-// TestLane floods the mempool and still finds a validator's tally at the head of the block, and nobody else's.
-func TestLane(t *testing.T) {
-	l := &laneMempool{&Lane{validator: func(_ context.Context, a []byte) bool { return strings.HasPrefix(string(a), "val") }}, encodeFake}
-	buy := &fakeTx{name: "buy-from-validator", payer: "val-a", gas: 10, msgs: []sdk.Msg{&credittypes.MsgBuyCredits{}}}
-	mixed := &fakeTx{name: "mixed", payer: "val-a", gas: 10, msgs: []sdk.Msg{&tallytypes.MsgCommitTally{}, &credittypes.MsgBuyCredits{}}}
-	for _, tx := range []*fakeTx{buy, mixed, commit("stranger", "mallory", 10), commit("honest", "val-a", 10), commit("honest", "val-a", 10)} {
-		if err := l.Insert(t.Context(), tx); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if l.CountTx() != 1 {
-		t.Fatalf("the lane holds %d transactions", l.CountTx())
-	}
-	for i := range 100 { // one validator cannot fill it
-		l.Insert(t.Context(), commit(fmt.Sprint("spam-", i), "val-b", 10))
-	}
-	if l.CountTx() != 1+lanePerSender {
-		t.Errorf("after a flood by one validator the lane holds %d", l.CountTx())
-	}
-	known := map[string]*fakeTx{"honest": commit("honest", "val-a", 10)}
-	var flood [][]byte
-	for i := range 1000 {
-		name := fmt.Sprintf("flood-%04d", i)
-		known[name] = &fakeTx{name: name, gas: 10, msgs: []sdk.Msg{&credittypes.MsgBuyCredits{}}}
-		flood = append(flood, []byte(name))
-	}
-	flood = append(flood, []byte("honest"))
-	decode := func(raw []byte) (sdk.Tx, error) { return known[string(raw)], nil }
-	valid := func(tx sdk.Tx) bool { return !strings.HasPrefix(tx.(*fakeTx).name, "spam") }
-	txs := propose(l.snapshot(), flood, budget{bytes: 1000, gas: 900}, decode, valid)
-	if len(txs) != 90 || string(txs[0]) != "honest" || string(txs[1]) != "flood-0000" {
-		t.Errorf("%d transactions, beginning with %s", len(txs), txs[:min(2, len(txs))])
-	}
-	if slices.ContainsFunc(txs[1:], func(b []byte) bool { return bytes.Equal(b, []byte("honest")) }) {
-		t.Error("the lane's transaction is in the block twice")
-	}
-	heavy := propose([]laneTx{{commit("heavy", "val-a", 500), "heavy", "val-a"}}, nil, budget{bytes: 1000, gas: 900}, decode, valid)
-	if len(heavy) != 0 {
-		t.Error("the lane took more than its share")
-	}
-	l.Remove(commit("honest", "val-a", 10))
-	if l.CountTx() != lanePerSender {
-		t.Error("what is in a block stays in the lane")
-	}
-}

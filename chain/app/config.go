@@ -88,7 +88,7 @@ func CometConfig(blockTime time.Duration) *cmtcfg.Config {
 	c.Consensus.TimeoutCommit = blockTime
 	c.Consensus.TimeoutPropose = min(max(5*blockTime, time.Second), 3*time.Second)
 	c.Mempool.MaxTxBytes = 512 << 10
-	c.Mempool.Size = 20_000
+	c.Mempool.Size = 5_000 // checked anew after each block; a quarter is the Lane's
 	c.Mempool.MaxTxsBytes = 64 << 20
 	return c
 }

@@ -66,27 +66,36 @@ func (p *period) commitAt(e types.Epoch, round uint8) *tally.Header {
 	for _, l := range p.books.Lines {
 		l.Paid += 1_000_000 / types.Credit(len(p.books.Lines)) // the same in all, however many share it
 	}
+	h, msg := p.made.signed(p.t, p.books, ep, round)
+	_, err = p.real.Submit(ctx, p.made.accounts[0], msg)
+	p.must(err)
+	return h
+}
+
+// signed returns the header of the books in a round, and what commits it, signed by all verifiers.
+func (c *chain) signed(t testing.TB, books *ledgertest.Books, ep *ledger.Epoch, round uint8) (*tally.Header, ledger.Commit) {
+	t.Helper()
 	var vrf types.PrivateKey
-	for _, v := range p.made.verifiers {
+	for _, v := range c.verifiers {
 		if v.Key.Public() == ep.Leaders[round] {
 			vrf = v.VRF
 		}
 	}
-	h, err := p.books.Header(chainID, ep, round, vrf)
-	p.must(err)
+	h, err := books.Header(chainID, ep, round, vrf)
+	if err != nil {
+		t.Fatal(err)
+	}
 	hash := h.Hash()
 	msg := ledger.Commit{Header: h.Encode(), Bitmap: make([]byte, (len(ep.Verifiers)+7)/8)}
 	for i, seat := range ep.Verifiers {
-		for _, v := range p.made.verifiers {
+		for _, v := range c.verifiers {
 			if v.Key.Public() == seat.Key {
 				msg.Bitmap[i/8] |= 1 << (i % 8)
 				msg.Signatures = append(msg.Signatures, v.Key.Sign("header", chainID, hash[:]))
 			}
 		}
 	}
-	_, err = p.real.Submit(ctx, p.made.accounts[0], msg)
-	p.must(err)
-	return h
+	return h, msg
 }
 
 // TestCost: what an epoch takes of the chain does not depend on how many devices were counted in it.

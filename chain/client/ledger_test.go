@@ -49,6 +49,12 @@ type chain struct {
 // made returns a chain whose epochs have that many blocks, not started.
 func made(t testing.TB, validators int, epoch uint64) *chain {
 	t.Helper()
+	return madeWith(t, validators, epoch, nil)
+}
+
+// madeWith is made with settings of its nodes changed.
+func madeWith(t testing.TB, validators int, epoch uint64, configure func(*cmtcfg.Config, *serverconfig.Config)) *chain {
+	t.Helper()
 	c := &chain{keys: keyring.NewInMemory(app.NewEncoding().Codec)}
 	g := local.Genesis{ChainID: chainID, Stake: math.NewInt(stake), Balance: math.NewInt(10_000 * stone), BlockTime: blockTime}
 	for range validators {
@@ -71,6 +77,9 @@ func made(t testing.TB, validators int, epoch uint64) *chain {
 		comet.Consensus.SkipTimeoutCommit = true
 		comet.P2P.FlushThrottleTimeout = 5 * time.Millisecond
 		server.GRPC.Enable, server.API.Enable = false, false
+		if configure != nil {
+			configure(comet, server)
+		}
 	}
 	var err error
 	if c.validators, err = local.Init(g); err != nil {

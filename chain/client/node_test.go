@@ -17,7 +17,12 @@ import (
 // start runs a chain of real nodes.
 func start(t testing.TB, validators int, epoch uint64) *chain {
 	t.Helper()
-	c := made(t, validators, epoch)
+	return made(t, validators, epoch).run(t)
+}
+
+// run starts the chain's nodes.
+func (c *chain) run(t testing.TB) *chain {
+	t.Helper()
 	for _, v := range c.validators {
 		n, err := local.Start(t.Context(), local.Config{Home: v.Home})
 		if err != nil {

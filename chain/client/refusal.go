@@ -27,9 +27,10 @@ func refused(what, codespace string, code uint32, log string) error {
 	switch {
 	case codespace == refusal.Codespace && byCode[code] != "":
 		return fmt.Errorf("client: %s: %s: %w", what, log, byCode[code])
-	case codespace == sdkerrors.RootCodespace && code == sdkerrors.ErrInsufficientFunds.ABCICode(),
-		codespace == sdkerrors.RootCodespace && code == sdkerrors.ErrInsufficientFee.ABCICode():
+	case codespace == sdkerrors.RootCodespace && code == sdkerrors.ErrInsufficientFunds.ABCICode():
 		return fmt.Errorf("client: %s: %s: %w", what, log, types.InsufficientFund)
+	case codespace == sdkerrors.RootCodespace && code == sdkerrors.ErrInsufficientFee.ABCICode():
+		return fmt.Errorf("client: %s: %s: %w", what, log, types.FeeLow)
 	}
 	if r := refusal.Parse(log); r != "" {
 		return fmt.Errorf("client: %s: %s: %w", what, log, r)

@@ -187,7 +187,11 @@ func (c *Client) broadcast(ctx context.Context, what string, raw cmttypes.Tx) er
 	if stale(res.Codespace, res.Code) {
 		return fmt.Errorf("client: %s: %w: %s", what, errStale, res.Log)
 	}
-	return refused(what, res.Codespace, res.Code, res.Log)
+	err = refused(what, res.Codespace, res.Code, res.Log)
+	if errors.Is(err, types.MempoolFull) {
+		return fmt.Errorf("%w: %w", errStale, err)
+	}
+	return err
 }
 
 // after notes what a failure says of the sequence: the next one, where the chain or another client's transaction tells it, or that it

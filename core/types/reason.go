@@ -89,6 +89,9 @@ const (
 	HomeFormat       Reason = "home_format"
 	DiskFull         Reason = "disk_full"
 	InsufficientFund Reason = "insufficient_funds"
+	FeeLow           Reason = "fee_low"
+	MempoolFull      Reason = "mempool_full"
+	TooManyChanges   Reason = "too_many_changes"
 
 	DeviceKnown      Reason = "device_known"
 	NotOwner         Reason = "not_owner"
@@ -176,6 +179,9 @@ func Reasons() []ReasonInfo {
 		{HomeFormat, "The network in this home directory was begun by a program whose tallies this one cannot go on with.", "Choose another with --home, forget it (`make clean-network`), or run the version that began it."},
 		{DiskFull, "The disk is full.", "Free some space; nothing that was acknowledged is lost."},
 		{InsufficientFund, "The account does not hold enough STONE.", "Fund the account."},
+		{FeeLow, "The transaction offers less than the node's minimum gas price.", "Offer at least that (`minimum_gas_price` at /cosmos/base/node/v1beta1/config)."},
+		{MempoolFull, "The node keeps no more waiting transactions, or none more of this account.", "Send it again after the next block."},
+		{TooManyChanges, "The account has changed as much of the registry in this epoch as it may, or the block takes no more changes.", "Send it again in the next block, or in the next epoch."},
 		{DeviceKnown, "The device is registered already.", "Nothing to do; changing its owner needs both owners."},
 		{NotOwner, "The sender is not the owner that the device, its statement or the certificate names.", "Send it from the owner's account."},
 		{StatementExpired, "The claim statement can no longer be used.", "Let the device make a new one."},

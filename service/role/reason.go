@@ -71,6 +71,7 @@ var statuses = map[types.Reason]int{
 	types.AlreadyClaimed: http.StatusConflict, types.BusUnavailable: http.StatusServiceUnavailable, types.NotPermitted: http.StatusForbidden,
 	types.UnknownBlob: http.StatusNotFound, types.PortInUse: http.StatusInternalServerError, types.HomeUnwritable: http.StatusInternalServerError,
 	types.HomeBusy: http.StatusInternalServerError, types.HomeFormat: http.StatusInternalServerError, types.DiskFull: http.StatusInsufficientStorage, types.InsufficientFund: http.StatusPaymentRequired,
+	types.FeeLow: http.StatusPaymentRequired, types.MempoolFull: http.StatusServiceUnavailable, types.TooManyChanges: http.StatusTooManyRequests,
 
 	types.DeviceKnown: http.StatusConflict, types.NotOwner: http.StatusForbidden, types.StatementExpired: http.StatusConflict,
 	types.KeyTaken: http.StatusConflict, types.UnknownVerifier: http.StatusBadGateway, types.HeaderRound: http.StatusConflict,

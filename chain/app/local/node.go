@@ -206,6 +206,7 @@ func (n *Node) openComet(ctx context.Context, logger log.Logger, cfg *cmtcfg.Con
 	if err := n.watch(); err != nil {
 		return err
 	}
+	n.app.LimitMempool(n.comet.Mempool(), cfg.Mempool.Size, cfg.Mempool.MaxTxsBytes)
 	if err := n.comet.Start(); err != nil {
 		return fmt.Errorf("local: start consensus: %w", err)
 	}
