@@ -128,7 +128,7 @@ func (f *flood) fill() (taken int, why string) {
 // TestFlood: with every mempool as full as strangers can make it, at the node where they are handed in and at the others, what verifiers
 // need comes into a block at once: a commit, an appeal of anybody, votes, and a request to leave jail.
 func TestFlood(t *testing.T) {
-	c := madeWith(t, 2, 60, func(comet *cmtcfg.Config, server *serverconfig.Config) {
+	c := madeWith(t, 2, 80, func(comet *cmtcfg.Config, server *serverconfig.Config) {
 		comet.Mempool.Size = floodSize
 		server.MinGasPrices = "0ustone"
 	}).run(t)
@@ -144,7 +144,7 @@ func TestFlood(t *testing.T) {
 	f := newFlood(t, c, at, 12)
 
 	books := ledgertest.NewBooks()
-	c.advance(t, 60)
+	c.advance(t, 80)
 	taken, why := f.fill()
 	t.Logf("%d transactions were taken; then: %s", taken, why)
 	if n := c.nodes[1].Comet().Mempool().Size(); taken < floodFree || n > floodFree || !strings.HasSuffix(why, string(types.MempoolFull)) {
@@ -177,9 +177,13 @@ func TestFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	round, ok := ep.RoundAt(head.Height + 5)
+	start := ep.Cut + ((head.Height-ep.Cut)/ep.Round+1)*ep.Round
+	if err := c.nodes[1].WaitHeight(t.Context(), int64(start)); err != nil { // a whole round is left
+		t.Fatal(err)
+	}
+	round, ok := ep.RoundAt(start + 1)
 	if !ok {
-		t.Fatalf("no round in block %d", head.Height)
+		t.Fatalf("no round in block %d", start+1)
 	}
 	h, commit := c.signed(t, books, ep, round)
 	submit := func(what string, from types.Account, m ledger.Msg) {
