@@ -217,7 +217,7 @@ func (n *Network) startChain(ctx context.Context) error {
 	var group errgroup.Group
 	for i := range n.chains {
 		group.Go(func() (err error) {
-			n.chains[i], err = local.Start(n.ctx, local.Config{Home: n.chainHome(i), Logger: n.log.With("chain", i)})
+			n.chains[i], err = local.Start(n.ctx, local.Config{Home: n.chainHome(i), Logger: quieter(n.log).With("chain", i)})
 			return err
 		})
 	}

@@ -14,8 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"gopkg.in/natefinch/lumberjack.v2"
 
-	"github.com/cairn-network/cairn/chain/app/local"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/network"
 	"github.com/cairn-network/cairn/service/all/simulator"
@@ -37,7 +37,8 @@ keyring that only you can read: this is a network to try things on, not one to k
 	c.Flags().StringSlice("host", nil, "a name that page and API are reached under, besides addresses and localhost; * for any")
 	c.Flags().Duration("block-time", 0, "time between blocks of a new network (default 400ms)")
 	c.Flags().Bool("once", false, "stop after the first round")
-	c.Flags().String("log", "", "write a log to this file (default HOME/cairn.log)")
+	c.Flags().String("log", "", fmt.Sprintf("write a log to this file (default HOME/cairn.log); it is begun anew at %d MiB, and %d before it are kept", logMegabytes, logsKept))
+	c.Flags().String("log-level", "info", "how much the log says: debug, info, warn or error; the chain's everyday lines only with debug")
 	return homeFlags(c)
 }
 
@@ -158,21 +159,28 @@ func live(ctx context.Context, w io.Writer, n *network.Network) {
 func logOf(c *cobra.Command, home string) (*slog.Logger, func(), error) {
 	path, _ := c.Flags().GetString("log")
 	if path == "" {
-		if err := local.Writable(home); err != nil {
-			return nil, nil, err
+		if err := os.MkdirAll(home, 0o700); err != nil {
+			return nil, nil, fmt.Errorf("log: %w: %w", err, types.HomeUnwritable)
 		}
 		path = filepath.Join(home, "cairn.log")
 	}
-	// One log of the run before is kept, so that it cannot grow without end.
-	if info, err := os.Stat(path); err == nil && info.Size() > 64<<20 {
-		os.Rename(path, path+".old")
+	var level slog.Level
+	name, _ := c.Flags().GetString("log-level")
+	if err := level.UnmarshalText([]byte(name)); err != nil {
+		return nil, nil, usageError{c.CommandPath(), fmt.Errorf("--log-level %q: debug, info, warn or error", name)}
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
+	f := &lumberjack.Logger{Filename: path, MaxSize: logMegabytes, MaxBackups: logsKept}
+	if _, err := f.Write(nil); err != nil { // it opens with the first line, and says nothing where it can't
 		return nil, nil, fmt.Errorf("log: %w: %w", err, types.HomeUnwritable)
 	}
-	return slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: slog.LevelInfo})), func() { f.Close() }, nil
+	return slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: level})), func() { f.Close() }, nil
 }
+
+// A log is begun anew when it has so many MiB; so many before it are kept, with the time in their names.
+const (
+	logMegabytes = 16
+	logsKept     = 3
+)
 
 // steps prints a line for each step: with a moving sign while it takes, on a terminal.
 type steps struct {

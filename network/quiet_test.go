@@ -1,0 +1,30 @@
+package network
+
+import (
+	"bytes"
+	"log/slog"
+	"testing"
+)
+
+// A chain's everyday lines are not in the log, its warnings are; whoever asks for debug gets both.
+func TestQuiet(t *testing.T) {
+	for level, want := range map[slog.Level]string{
+		slog.LevelInfo:  "level=WARN msg=late chain=0\nlevel=ERROR msg=broken chain=0\n",
+		slog.LevelDebug: "level=INFO msg=block chain=0\nlevel=WARN msg=late chain=0\nlevel=ERROR msg=broken chain=0\n",
+	} {
+		var out bytes.Buffer
+		log := quieter(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))).With("chain", 0)
+		log.Debug("vote")
+		log.Info("block")
+		log.Warn("late")
+		log.Error("broken")
+		if out.String() != want {
+			t.Errorf("%v: %q, want %q", level, out.String(), want)
+		}
+	}
+}
