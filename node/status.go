@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // Status is what a node says of itself. Amounts are ustone, as strings.
@@ -41,6 +42,8 @@ type ProviderStatus struct {
 	Error    string `json:"error,omitempty"`
 	Restarts int    `json:"restarts"`
 	Quality  *int   `json:"quality_bp,omitempty"` // basis points, in the newest tally
+	// Remarks are what the provider has to say to the owner now.
+	Remarks []role.Remark `json:"remarks,omitempty"`
 }
 
 // Earned is what tallies have given the device.
@@ -174,10 +177,26 @@ func (n *Node) Status() Status {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))
 	})
 	for _, r := range n.providers {
-		out.Providers = append(out.Providers, r.status(quality))
+		p := r.status(quality)
+		p.Remarks = r.remarks(table)
+		out.Providers = append(out.Providers, p)
 	}
 	out.Next = next(&out)
 	return out
+}
+
+// remarks are what the provider has to say, with what to do about each.
+func (r *runner) remarks(table map[types.Reason]types.ReasonInfo) []role.Remark {
+	p, ok := r.provider.(role.Speaking)
+	if !ok {
+		return nil
+	}
+	list := p.Remarks()
+	list = slices.Clone(list[:min(len(list), role.MaxRemarks)])
+	for i := range list {
+		list[i].Try = cmp.Or(list[i].Try, table[list[i].Reason].Try)
+	}
+	return list
 }
 
 func (r *runner) status(quality map[types.Category]types.Bp) ProviderStatus {
@@ -212,6 +231,13 @@ func next(s *Status) string {
 	for _, p := range s.Providers {
 		if p.State == "resting" {
 			return fmt.Sprintf("The provider of %s failed: %s", p.Category, p.Error)
+		}
+	}
+	for _, p := range s.Providers {
+		for _, r := range p.Remarks {
+			if r.Try != "" {
+				return fmt.Sprintf("%s (%s): %s", p.Category, r.Reason, r.Try)
+			}
 		}
 	}
 	for _, r := range s.Refused {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,21 @@ func (disk) New(offer json.RawMessage) (role.Provider, error) {
 func (disk) Run(ctx context.Context, _ role.Host) error {
 	<-ctx.Done()
 	return nil
+}
+
+// complains makes disks say something to their owner.
+var complains atomic.Bool
+
+func (d disk) Remarks() []role.Remark {
+	if !complains.Load() {
+		return nil
+	}
+	return []role.Remark{{Reason: types.DiskFull, Text: "it fills up"}}
+}
+
+// Try implements role.Trying.
+func (disk) Try(_ context.Context, offer json.RawMessage) []string {
+	return []string{"tried " + string(offer)}
 }
 
 // gpu is something this machine does not have.
@@ -143,6 +159,9 @@ func TestRun(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("init: %s", errs)
 	}
+	if !strings.Contains(errs, `tried {"bytes":1000}`) {
+		t.Errorf("init says %s", errs)
+	}
 	var claim struct {
 		Device types.Key `json:"device"`
 	}
@@ -186,6 +205,12 @@ func TestRun(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "online, epoch 7, block 140") || !strings.Contains(out, "storage: running") || !strings.Contains(out, "Nothing needs to be done") {
 		t.Errorf("status %d:\n%s", code, out)
 	}
+	complains.Store(true)
+	code, out, _ = cairn(t.Context(), "", "status")
+	if code != 0 || !strings.Contains(out, "note") || !strings.Contains(out, "it fills up (disk_full)") || !strings.Contains(out, "storage (disk_full): ") {
+		t.Errorf("status %d:\n%s", code, out)
+	}
+	complains.Store(false)
 	cancel()
 	if end := <-done; !strings.HasPrefix(end, "0") {
 		t.Errorf("run ended with %s", end)

@@ -33,7 +33,8 @@ func initCommand(makers []role.Maker) *cobra.Command {
 		Short: "Set this device up and print its claim code",
 		Long: `Looks at what this machine can provide, shows it, asks what to share, makes the device's key, and prints
 the claim code that the owner registers the device with. The settings are in node.yaml of the device's home, each with
-what it means above it, and can be edited there. Run again, it keeps the key and replaces the settings.
+what it means above it, and can be edited there. Meters and the like that the settings name are tried, and what they
+say is shown. Run again, it keeps the key and replaces the settings.
 
 The join file comes from the network (cairn up writes join.json into its home). It names the bus and the
 verifiers that the device believes at first, so take it from somebody you trust.`,
@@ -200,6 +201,11 @@ func offersOf(c *cobra.Command, makers []role.Maker, home string) (map[string]no
 		}
 		if _, err := m.New(found); err != nil {
 			return nil, advice{fmt.Errorf("init: %w", err), fmt.Sprintf("change it with --set %s.NAME=VALUE; the settings are %s", name, found)}
+		}
+		if t, ok := m.(role.Trying); ok {
+			for _, line := range t.Try(c.Context(), found) {
+				fmt.Fprintf(asks, "%-10s %s\n", "", line)
+			}
 		}
 		offers[name] = found
 	}

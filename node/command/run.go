@@ -192,6 +192,9 @@ func printStatus(out io.Writer, s *node.Status) {
 			line += fmt.Sprintf(", failed %d times", p.Restarts)
 		}
 		fmt.Fprintf(w, "provides\t%s: %s\n", p.Category, line)
+		for _, r := range p.Remarks {
+			fmt.Fprintf(w, "  note\t%s (%s)\n", r.Text, r.Reason)
+		}
 	}
 	fmt.Fprintf(w, "earned\ttoday %s, in total %s, of which final %s\n", stone(s.Earned.Today), stone(s.Earned.Total), stone(s.Earned.Final))
 	fmt.Fprintf(w, "evidence\t%d handed in, %d acknowledged, %d counted, %d waiting\n", s.Submitted, s.Acked, s.Counted, s.Pending)

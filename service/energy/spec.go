@@ -58,8 +58,11 @@ const (
 
 // Reasons that a device's own node gives its owner, in its log. No item is refused with them.
 const (
-	SourceBad types.Reason = "energy.source_bad"
-	ClockOff  types.Reason = "energy.clock_off"
+	SourceBad       types.Reason = "energy.source_bad"
+	ClockOff        types.Reason = "energy.clock_off"
+	RegisterOdd     types.Reason = "energy.register_odd"
+	RegisterMissing types.Reason = "energy.register_missing"
+	RegisterCoarse  types.Reason = "energy.register_coarse"
 )
 
 // Reference is what a kWh is worth, in micro-credits: about what households pay for one.
@@ -114,4 +117,7 @@ var reasons = []types.ReasonInfo{
 	{Reason: CountCrowded, Sentence: "The day has more lots than the tally keeps.", Try: "Sell by order what a large plant makes."},
 	{Reason: SourceBad, Sentence: "A meter does not answer, or says something that cannot be.", Try: "Check its cable and address; the log says what it said. It is asked again."},
 	{Reason: ClockOff, Sentence: "The machine's clock is more than 30 seconds off, so nothing is stamped.", Try: "Set the clock, best by NTP."},
+	{Reason: RegisterOdd, Sentence: "A register rose faster than its meter can count, fell, or shows 0, so the reading is not counted.", Try: "Nothing if it passes: the next reading that can be goes on from the last one. If it comes again and again, set rating_w of the meter to what flows through it at most, and check its cable."},
+	{Reason: RegisterMissing, Sentence: "A meter never sends a register that its role needs.", Try: "Choose another map, channel or role for the meter in node.yaml, or write a map of your own that names what it sends."},
+	{Reason: RegisterCoarse, Sentence: "A register counts in such large steps that quarter hours can hardly be told apart.", Try: "Have the meter show more digits: a German meter does once its PIN is entered. Until then energy counts in these steps."},
 }

@@ -31,7 +31,6 @@ const (
 	fastest    = 200 * time.Millisecond // between two readings of a meter, however fast energy time runs
 	slowest    = 10 * time.Minute
 	slack      = 60_000 // ms of energy time: that a sample may be away from a boundary
-	confirm    = 3      // readings that agree before a register has begun anew
 	maxHeld    = 3      // records in a row that are left out because a register is missing
 	maxSkew    = 30 * time.Second
 	keepFor    = 35 * 96 // records

@@ -9,9 +9,15 @@
 // record that would miss a register which the one before had is left out, three times in a row at most: the next whole one covers up to
 // four quarter hours, while one with a hole would spoil two.
 //
-// A 32-bit counter that falls has gone over if the step, modulo 2³², is no more than a quarter above what can have flowed. Any other
-// fall is held back until three further readings agree. Then it is a register that began anew, and a reset is declared; another serial number is
-// another meter, and a new site is declared, too.
+// # What is believed
+//
+// What a register shows is taken over if it can follow from what it showed last: it rose by no more than a quarter above what can have flowed
+// since (rating_w), or stands still. A counter that falls has gone over if the step, modulo 2³² or the next power of ten, fits that. A reading that
+// is coarser (another power of ten) and lies below the last one by less than it counts is rounded, and 0 after something else is
+// "not read". Everything else makes the register absent and is said to the owner (energy.register_odd), and the next reading that can follow
+// goes on from the last one that did. Readings that do not follow, but for a quarter of an hour follow from each other, are a register that began
+// anew: the step to it is declared unknown, and the place before is kept: if the value returns there, it goes on from there, likewise
+// without the step. Another serial number is another meter, and a new site is declared, too. All this survives a restart.
 //
 // # Time
 //

@@ -3,6 +3,7 @@ package provider
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,6 +111,81 @@ func TestGlitch(t *testing.T) {
 		b.noneRefused()
 		if got := after.Sums.Exported - before.Sums.Exported; got != 3*4*150 {
 			t.Errorf("exported %d Wh, want %d", got, 3*4*150)
+		}
+	})
+}
+
+// TestReturn: a register that falls for two hours, over a restart, and returns is counted as what flowed, though it was taken to have begun anew
+// in between.
+func TestReturn(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		b.epochs(3)
+		before := b.current()
+		b.change(source.Grid, func(d *dial) { d.counts[energy.Export] -= 2000 })
+		b.epochs(1)
+		if err := b.device.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		b.start()
+		b.epochs(1)
+		b.change(source.Grid, func(d *dial) { d.counts[energy.Export] += 2000 })
+		b.epochs(4)
+		after := b.current()
+		b.noneRefused()
+		flowed := (after.K - before.K) * 150
+		if v := after.V - before.V; v > flowed || v+7*150 < flowed {
+			t.Errorf("%d Wh counted, %d flowed", v, flowed)
+		}
+		if after.Wh[energy.Export] < before.Wh[energy.Export] {
+			t.Errorf("the register is at %d, was at %d", after.Wh[energy.Export], before.Wh[energy.Export])
+		}
+	})
+}
+
+// TestImplausible: a rise beyond what can flow is not counted, and said as long as it lasts; one that stays is another beginning.
+func TestImplausible(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		b.epochs(3)
+		before := b.current()
+		b.change(source.PV, func(d *dial) { d.counts[energy.PV] += 700_000 })
+		b.minutes(5, 300, 60)
+		if list := b.provider.Remarks(); len(list) != 1 || list[0].Reason != energy.RegisterOdd || !strings.Contains(list[0].Text, "pv") {
+			t.Errorf("%+v", list)
+		}
+		b.minutes(55, 300, 60)
+		b.Next()
+		b.epochs(3)
+		after := b.current()
+		b.noneRefused()
+		if after.Sums.Produced-before.Sums.Produced > (after.K-before.K)*300 || after.Sums.AboveSky > 0 || after.Excess > 0 {
+			t.Errorf("%+v, was %+v", after.Sums, before.Sums)
+		}
+		if after.Wh[energy.PV] < 700_000 {
+			t.Errorf("the register is at %d", after.Wh[energy.PV])
+		}
+		if list := b.provider.Remarks(); len(list) != 0 {
+			t.Errorf("%+v", list)
+		}
+	})
+}
+
+// TestRemarks: a register that never appears is named with what the meter sends, and so is one that counts in whole kWh.
+func TestRemarks(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		if err := b.device.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		b.device.SetDir(t.TempDir())
+		b.change(source.Grid, func(d *dial) { delete(d.counts, energy.Export); d.sent = []string{"1-0:1.8.0", "1-0:16.7.0"} })
+		b.change(source.PV, func(d *dial) { d.exp = 3 })
+		b.start()
+		for range 10 {
+			time.Sleep(time.Minute)
+		}
+		list := b.provider.Remarks()
+		if len(list) != 2 || list[0].Reason != energy.RegisterMissing || !strings.Contains(list[0].Text, "export") || !strings.Contains(list[0].Text, "1-0:16.7.0") ||
+			list[1].Reason != energy.RegisterCoarse || !strings.Contains(list[1].Text, "1000 Wh") {
+			t.Errorf("%+v", list)
 		}
 	})
 }

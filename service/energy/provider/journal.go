@@ -18,6 +18,7 @@ type entry struct {
 	Record energy.Record `json:"record"`
 	Site   energy.Site   `json:"site"`           // whose meters it is of
 	Sent   types.Epoch   `json:"sent,omitempty"` // the epoch in which it was handed in last
+	Anew   energy.Mask   `json:"anew,omitempty"` // the registers that began anew since the record before
 	// Unchecked: the clock that stamped it had not been compared with the chain's.
 	Unchecked bool `json:"unchecked,omitempty"`
 }
@@ -156,7 +157,11 @@ func (j *journal) tracks() (map[string]*track, error) {
 		return tx.Bucket(trackBucket).ForEach(func(k, raw []byte) error {
 			t := new(track)
 			out[string(k)] = t
-			return json.Unmarshal(raw, t)
+			if err := json.Unmarshal(raw, t); err != nil {
+				return err
+			}
+			t.mend()
+			return nil
 		})
 	})
 	return out, err

@@ -2,8 +2,11 @@ package provider
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
+	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/energy"
 	"github.com/cairn-network/cairn/service/energy/provider/source"
 )
@@ -15,6 +18,10 @@ type meter struct {
 	latest uint64        // the energy time of the newest sample
 	best   *taken        // the sample nearest the end of the interval that is awaited
 	sick   string        // what was wrong last, "" for nothing
+	wrong  error         // what was wrong with the last sample
+	seen   energy.Mask   // the registers that it has ever shown
+	reads  int           // samples, up to seldom
+	sent   []string      // what it says beside a register that is missing
 }
 
 // sample is what a poll gave.
@@ -30,6 +37,7 @@ type taken struct {
 	meter   source.Meter
 	present energy.Mask
 	wh      [energy.Registers]uint64
+	begun   [energy.Registers]uint32 // how often each register has begun anew
 }
 
 // patience is how long a meter that speaks of itself may be silent.
@@ -65,6 +73,7 @@ func (m *meter) poll(ctx context.Context, d *device) error {
 func (d *device) take(s *sample) {
 	m := s.meter
 	if s.err != nil {
+		m.wrong = s.err
 		d.complain(m, s.err)
 		return
 	}
@@ -89,20 +98,27 @@ func (d *device) take(s *sample) {
 		if list == nil {
 			continue
 		}
-		name := string(m.cfg.Role) + "/" + reg.String()
+		name := trackName(m.cfg.Role, reg)
 		if d.tracks[name] == nil {
 			d.tracks[name] = new(track)
 		}
-		wh, began, err := d.tracks[name].follow(s.reading.Meter.ID().String(), list, at, uint64(m.cfg.Rating))
-		if began {
-			d.log.Warn("energy: a register began anew, which is declared", "role", m.cfg.Role, "register", reg, "first", wh)
+		register := d.tracks[name]
+		m.seen |= 1 << reg
+		wh, anew, err := register.follow(s.reading.Meter.ID().String(), list, at, uint64(m.cfg.Rating))
+		if anew {
+			d.log.Warn("energy: a register goes on from another value; the step to it is not counted", "role", m.cfg.Role, "register", reg, "wh", wh)
 		}
 		if err != nil {
-			wrong = append(wrong, err)
+			wrong = append(wrong, fmt.Errorf("%v: %w", reg, err))
 			continue
 		}
 		t.present |= 1 << reg
-		t.wh[reg] = wh
+		t.wh[reg], t.begun[reg] = wh, register.Begun
+	}
+	m.wrong = errors.Join(wrong...)
+	m.sent = s.reading.Sent
+	if m.reads < seldom {
+		m.reads++
 	}
 	if len(wrong) > 0 {
 		d.complain(m, wrong[0])
@@ -121,8 +137,20 @@ func (d *device) take(s *sample) {
 
 // complain says once what is wrong with a meter.
 func (d *device) complain(m *meter, err error) {
-	if text := err.Error(); text != m.sick {
-		m.sick = text
-		d.log.Warn("energy: a meter cannot be read, and is asked again", "reason", energy.SourceBad, "role", m.cfg.Role, "err", err)
+	kind, odd := err.Error(), (*oddity)(nil)
+	if errors.As(err, &odd) {
+		kind = odd.kind // its text has the reading in it
 	}
+	if kind != m.sick {
+		m.sick = kind
+		d.log.Warn("energy: a meter cannot be read, and is asked again", "reason", reasonOf(err), "role", m.cfg.Role, "err", err)
+	}
+}
+
+// reasonOf is the reason that an owner is given for what is wrong with a meter.
+func reasonOf(err error) types.Reason {
+	if odd := (*oddity)(nil); errors.As(err, &odd) {
+		return energy.RegisterOdd
+	}
+	return energy.SourceBad
 }

@@ -52,7 +52,7 @@ func (p *plan) make() []envelope {
 		p.lost = p.lost || e.Sent > 0 && p.tallied >= e.Sent
 		waits := e.Sent > 0 && !p.lost
 		p.declare(&e.Site, r, waits)
-		p.resets(r, waits)
+		p.resets(e, waits)
 		if len(p.run) > 0 && p.entries[p.run[0]].Sent != e.Sent {
 			p.flush()
 		}
@@ -115,10 +115,11 @@ func (p *plan) declare(site *energy.Site, r *energy.Record, waits bool) {
 // roles in their order.
 var roles = []source.Role{source.Grid, source.PV, source.Battery}
 
-// resets declares the registers that show less than the tally has.
-func (p *plan) resets(r *energy.Record, waits bool) {
+// resets declares the registers that began anew, and those that show less than the tally has.
+func (p *plan) resets(e *entry, waits bool) {
+	r := &e.Record
 	for reg := range energy.Registers {
-		if r.Present.Has(reg) && r.Wh[reg] < p.wh[reg] {
+		if r.Present.Has(reg) && (r.Wh[reg] < p.wh[reg] || e.Anew.Has(reg) && r.Wh[reg] != p.wh[reg] && p.state.K > 0) {
 			p.reset(reg, r.Wh[reg], energy.Zeroed, waits)
 		}
 	}

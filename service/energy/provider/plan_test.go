@@ -92,7 +92,7 @@ func TestJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer j.close()
-	tracks := map[string]*track{"grid/export": {Meter: "m", Wh: 7, Known: true, Counters: map[string]counter{"c": {Raw: 7, High: 1 << 32}}}}
+	tracks := map[string]*track{"grid/export": {Meter: "m", series: series{Wh: 7, Known: true, Step: 1, Finest: 1, Base: 1, Values: 1, Counters: map[string]counter{"c": {Raw: 7, High: 1 << 32}}}}}
 	e := &entry{Record: recordOf(5, 7), Site: siteOf(1), Sent: 3}
 	if _, err := j.put(e, tracks, 0); err != nil {
 		t.Fatal(err)

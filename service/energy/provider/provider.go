@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -14,16 +15,23 @@ import (
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/energy/provider/source"
 	"github.com/cairn-network/cairn/service/role"
 )
 
 // Provider is a home.
-type Provider struct{ cfg Config }
+type Provider struct {
+	cfg     Config
+	remarks atomic.Pointer[[]role.Remark]
+}
 
-var _ role.Provider = (*Provider)(nil)
+var (
+	_ role.Provider = (*Provider)(nil)
+	_ role.Speaking = (*Provider)(nil)
+)
 
 // New returns the device's side of energy. A configuration that cannot be is an error of Run.
-func New(cfg Config) *Provider { return &Provider{cfg.withDefaults()} }
+func New(cfg Config) *Provider { return &Provider{cfg: cfg.withDefaults()} }
 
 // Category is energy.
 func (p *Provider) Category() types.Category { return types.Energy }
@@ -37,6 +45,7 @@ func (p *Provider) Run(ctx context.Context, host role.Host) error {
 	if err != nil {
 		return err
 	}
+	d.say = &p.remarks
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.follow(ctx) })
 	for i := range d.meters {
@@ -68,6 +77,7 @@ type device struct {
 	present energy.Mask
 	held    int // records that were left out in a row
 	skewed  bool
+	say     *atomic.Pointer[[]role.Remark] // what the owner should know; nil for nobody to tell
 }
 
 // batch counts what was handed in in an epoch.
@@ -134,6 +144,7 @@ func (d *device) follow(ctx context.Context) error {
 		case s := <-d.samples:
 			named := d.site() != nil
 			d.take(&s)
+			d.speak()
 			err = d.stamp(ctx)
 			if !named && d.site() != nil && d.notice != nil && err == nil {
 				err = d.handIn(ctx) // the site can be declared now
@@ -279,6 +290,9 @@ func (d *device) record() error {
 			if s.present.Has(reg) {
 				e.Record.Present |= 1 << reg
 				e.Record.Wh[reg] = s.wh[reg]
+				if t := d.tracks[trackName(m.cfg.Role, reg)]; t != nil && t.begun(s.begun[reg]) {
+					e.Anew |= 1 << reg
+				}
 			}
 		}
 	}
@@ -297,6 +311,13 @@ func (d *device) record() error {
 	e.Unchecked = !checked
 	d.unchecked = d.unchecked || e.Unchecked
 	d.held, d.present = 0, e.Record.Present
+	for _, m := range d.meters {
+		for _, reg := range m.cfg.Role.Registers() {
+			if t := d.tracks[trackName(m.cfg.Role, reg)]; t != nil && e.Record.Present.Has(reg) {
+				t.Stamped = m.best.begun[reg]
+			}
+		}
+	}
 	dropped, err := d.journal.put(e, d.tracks, d.state.K)
 	if err != nil {
 		return fmt.Errorf("energy: keep the record of interval %d: %w", d.k, err)
@@ -306,6 +327,11 @@ func (d *device) record() error {
 	}
 	d.log.Debug("energy: stamped", "interval", d.k, "wh", e.Record.Wh)
 	return nil
+}
+
+// trackName names a register's track.
+func trackName(role source.Role, reg energy.Register) string {
+	return string(role) + "/" + reg.String()
 }
 
 func apart(a, b uint64) uint64 { return max(a, b) - min(a, b) }

@@ -18,11 +18,12 @@ import (
 // bench is a home on a bench: meters that show what a test says, in a world whose time is the bubble's.
 type bench struct {
 	*roletest.World
-	t      *testing.T
-	device *roletest.Device
-	begin  time.Time
-	ahead  time.Duration // of the machine's clock
-	cfg    Config
+	t        *testing.T
+	device   *roletest.Device
+	provider *Provider
+	begin    time.Time
+	ahead    time.Duration // of the machine's clock
+	cfg      Config
 
 	mu     sync.Mutex
 	meters map[source.Role]*dial
@@ -34,6 +35,8 @@ type dial struct {
 	name   source.Meter
 	counts map[energy.Register]int64
 	bits   uint8
+	exp    int8
+	sent   []string
 	err    error
 }
 
@@ -43,9 +46,9 @@ func (d *dial) Read(context.Context) (*source.Reading, error) {
 	if d.err != nil {
 		return nil, d.err
 	}
-	r := &source.Reading{At: time.Now(), Meter: d.name}
+	r := &source.Reading{At: time.Now(), Meter: d.name, Sent: d.sent}
 	for reg, v := range d.counts {
-		r.Counters[reg] = []source.Counter{{Path: reg.String(), Value: Number{Mantissa: v}, Scale: Number{Mantissa: 1}, Bits: d.bits}}
+		r.Counters[reg] = []source.Counter{{Path: reg.String(), Value: Number{Mantissa: v, Exp: d.exp}, Scale: Number{Mantissa: 1}, Bits: d.bits}}
 	}
 	return r, nil
 }
@@ -82,7 +85,10 @@ var home = func() (c types.Cell) {
 	return c
 }()
 
-func (b *bench) start() { b.device.Start(New(b.cfg)) }
+func (b *bench) start() {
+	b.provider = New(b.cfg)
+	b.device.Start(b.provider)
+}
 
 // change changes a meter.
 func (b *bench) change(role source.Role, f func(*dial)) {

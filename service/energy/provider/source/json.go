@@ -37,7 +37,7 @@ func flattenValue(fields Fields, d *json.Decoder, path, join string, depth int) 
 	}
 	switch t := t.(type) {
 	case json.Number:
-		f := Field{Text: t.String()}
+		f := Field{Text: t.String(), Loose: true}
 		if n, ok := parseNumber(t.String()); ok {
 			f.Number = &n
 		}

@@ -201,7 +201,7 @@ func (e *Entry) find(fields Fields, r *Reading) []Counter {
 			if bits == 0 {
 				bits = e.Wrap
 			}
-			list = append(list, Counter{Path: name, Value: *f.Number, Scale: e.scale, Bits: bits})
+			list = append(list, Counter{Path: name, Value: *f.Number, Scale: e.scale, Bits: bits, Loose: f.Loose})
 		}
 		if len(list) < len(names) {
 			continue
@@ -225,9 +225,14 @@ func first(fields Fields, paths []string) string {
 	return ""
 }
 
-// parseNumber reads a decimal as meters and JSON write it: digits, a point, an exponent. What needs more than 18 digits is not read, but
-// zeros behind the point do not count.
-func parseNumber(s string) (Number, bool) {
+// parseNumber reads a decimal as JSON has it: digits, a point, an exponent. What needs more than 18 digits is not read, but zeros behind
+// the point do not count.
+func parseNumber(s string) (Number, bool) { return parseDecimal(s, true) }
+
+// parseFixed reads a decimal whose digits say how finely it counts: zeros behind the point do.
+func parseFixed(s string) (Number, bool) { return parseDecimal(s, false) }
+
+func parseDecimal(s string, trim bool) (Number, bool) {
 	base, exponent, scientific := strings.Cut(strings.ToLower(s), "e")
 	exp := 0
 	if scientific {
@@ -238,7 +243,9 @@ func parseNumber(s string) (Number, bool) {
 	}
 	whole, fraction, point := strings.Cut(base, ".")
 	if point {
-		fraction = strings.TrimRight(fraction, "0")
+		if trim {
+			fraction = strings.TrimRight(fraction, "0")
+		}
 		if len(fraction) > 9 {
 			fraction = fraction[:9] // binary fractions written out
 		}

@@ -64,6 +64,7 @@ type Counter struct {
 	Value Number // as counted, in units of Scale Wh
 	Scale Number // Wh
 	Bits  uint8  // the bare count goes over from 2^Bits−1 to 0; 0 if it does not
+	Loose bool   // Value's power of ten does not say how finely it counts: zeros at its end may have been left out
 }
 
 // Reading is what a meter showed.
@@ -73,12 +74,14 @@ type Reading struct {
 	Counters [energy.Registers][]Counter // nil: absent
 	Power    *int64                      // W, as the meter counts its sign; nil: absent
 	Bad      []error                     // what could not be read, though the meter should have it
+	Sent     []string                    // where a register is absent: some of what the meter does say, by path
 }
 
 // Field is one value of a device.
 type Field struct {
 	Number *Number // nil for what is not a number
 	Bits   uint8   // of a counter that goes over
+	Loose  bool    // the digits of Number do not say how finely it counts
 	Text   string
 	At     time.Time
 }

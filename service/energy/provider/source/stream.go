@@ -101,7 +101,7 @@ func dsmrFields(raw []byte) (Fields, error) {
 		}
 		v, _ := t.Value(l.Code)
 		f := Field{Text: v.Name()}
-		n, ok := parseNumber(v.Text)
+		n, ok := parseFixed(v.Text)
 		switch v.Unit {
 		case "kWh", "kW", "kvarh", "kvar":
 			n.Exp += thousand

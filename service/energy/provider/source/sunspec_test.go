@@ -235,19 +235,23 @@ func TestForms(t *testing.T) {
 		block *sunspec.Block
 		want  map[energy.Register]int64
 	}{
-		"101":                          {block(sunspec.Inverter1, map[string]int64{"WH": 123, "WH_SF": 2}), wh(12_300_000)},
-		"102, tenths":                  {block(sunspec.Inverter2, map[string]int64{"WH": 123, "WH_SF": -1}), wh(12_300)},
-		"103 without a power of ten":   {block(sunspec.Inverter3, map[string]int64{"WH": 123}), none},
-		"103 at zero":                  {block(sunspec.Inverter3, map[string]int64{"WH": 0, "WH_SF": 0}), none},
-		"111":                          {float(sunspec.InverterFloat1.New(), "WH", 123.5), wh(123_500)},
-		"112, not a number":            {float(sunspec.InverterFloat2.New(), "WH", nan), none},
-		"113":                          {float(sunspec.InverterFloat3.New(), "WH", 14_676_442), wh(14_676_442_000)},
-		"113, infinite":                {float(sunspec.InverterFloat3.New(), "WH", math.Inf(1)), none},
-		"701":                          {block(sunspec.Measure, map[string]int64{"TotWhInj": 1<<40 + 3, "TotWh_SF": 0}), wh((1<<40 + 3) * 1000)},
-		"701 without a power of ten":   {block(sunspec.Measure, map[string]int64{"TotWhInj": 5}), none},
-		"a meter of the panels, 213":   {float(sunspec.MeterFloat3.New(), "TotWhExp", 77), wh(77_000)},
-		"a meter of the panels, 204":   {block(sunspec.Meter3Delta, map[string]int64{"TotWhExp": 77, "TotWh_SF": 1}), wh(770_000)},
-		"a power of ten out of bounds": {func() *sunspec.Block { b := block(sunspec.Inverter3, map[string]int64{"WH": 1}); b.Words[26] = 11; return b }(), none},
+		"101":                        {block(sunspec.Inverter1, map[string]int64{"WH": 123, "WH_SF": 2}), wh(12_300_000)},
+		"102, tenths":                {block(sunspec.Inverter2, map[string]int64{"WH": 123, "WH_SF": -1}), wh(12_300)},
+		"103 without a power of ten": {block(sunspec.Inverter3, map[string]int64{"WH": 123}), none},
+		"103 at zero":                {block(sunspec.Inverter3, map[string]int64{"WH": 0, "WH_SF": 0}), none},
+		"111":                        {float(sunspec.InverterFloat1.New(), "WH", 123.5), wh(123_500)},
+		"112, not a number":          {float(sunspec.InverterFloat2.New(), "WH", nan), none},
+		"113":                        {float(sunspec.InverterFloat3.New(), "WH", 14_676_442), wh(14_676_442_000)},
+		"113, infinite":              {float(sunspec.InverterFloat3.New(), "WH", math.Inf(1)), none},
+		"701":                        {block(sunspec.Measure, map[string]int64{"TotWhInj": 1<<40 + 3, "TotWh_SF": 0}), wh((1<<40 + 3) * 1000)},
+		"701 without a power of ten": {block(sunspec.Measure, map[string]int64{"TotWhInj": 5}), none},
+		"a meter of the panels, 213": {float(sunspec.MeterFloat3.New(), "TotWhExp", 77), wh(77_000)},
+		"a meter of the panels, 204": {block(sunspec.Meter3Delta, map[string]int64{"TotWhExp": 77, "TotWh_SF": 1}), wh(770_000)},
+		"a power of ten out of bounds": {func() *sunspec.Block {
+			b := block(sunspec.Inverter3, map[string]int64{"WH": 1})
+			b.Words[26] = 11
+			return b
+		}(), none},
 	} {
 		t.Run(name, func(t *testing.T) {
 			// Model 160 (strings) is not known here, and stepped over.
