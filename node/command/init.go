@@ -203,6 +203,7 @@ func offersOf(c *cobra.Command, makers []role.Maker, home string) (map[string]no
 			return nil, advice{fmt.Errorf("init: %w", err), fmt.Sprintf("change it with --set %s.NAME=VALUE; the settings are %s", name, found)}
 		}
 		if t, ok := m.(role.Trying); ok {
+			fmt.Fprintf(asks, "%-10s trying what the settings name …\n", "")
 			for _, line := range t.Try(c.Context(), found) {
 				fmt.Fprintf(asks, "%-10s %s\n", "", line)
 			}

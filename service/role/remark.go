@@ -24,7 +24,7 @@ type Speaking interface {
 const MaxRemarks = 16
 
 // Trying is a Maker that can try settings out before they are kept: it looks whether what they name is there, and returns lines that a
-// person reads ("grid: import 2043 kWh, export 12 kWh"). It takes no longer than half a minute. What cannot be reached is said too: it
+// person reads ("grid: import 2043 kWh, export 12 kWh"). It takes little more than a minute. What cannot be reached is said too: it
 // is no reason to refuse the settings.
 type Trying interface {
 	Try(ctx context.Context, offer json.RawMessage) []string

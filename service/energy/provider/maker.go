@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -37,6 +39,7 @@ var (
 	_ role.Maker      = Maker{}
 	_ role.Documented = Maker{}
 	_ role.Searching  = Maker{}
+	_ role.Trying     = Maker{}
 )
 
 // Category is energy.
@@ -164,6 +167,75 @@ func (Maker) New(offer json.RawMessage) (role.Provider, error) {
 		return nil, fmt.Errorf("energy: offer: %w", err)
 	}
 	return p, nil
+}
+
+// Try reads each meter that settings name, and says what it shows.
+func (Maker) Try(ctx context.Context, offer json.RawMessage) []string {
+	var o Offer
+	if err := json.Unmarshal(offer, &o); err != nil {
+		return []string{fmt.Sprintf("the settings cannot be read: %v", err)}
+	}
+	said := make([][]string, len(o.Meters))
+	var group sync.WaitGroup
+	for i := range o.Meters {
+		group.Go(func() { said[i] = try(ctx, &o.Meters[i], o.PDC > 0 || o.Storage > 0) })
+	}
+	group.Wait()
+	return slices.Concat(said...)
+}
+
+// try reads one meter; feeds says whether anything can be fed in.
+func try(ctx context.Context, c *source.Config, feeds bool) (lines []string) {
+	say := func(format string, args ...any) {
+		lines = append(lines, fmt.Sprintf("%s: ", c.Role)+fmt.Sprintf(format, args...))
+	}
+	look, err := source.TakeALook(ctx, *c)
+	if err != nil {
+		say("cannot be read now: %.300s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return lines
+	}
+	r := look.Reading
+	var shown, missing []string
+	for _, reg := range c.Role.Registers() {
+		list := r.Counters[reg]
+		if list == nil {
+			if reg != energy.Export || feeds {
+				missing = append(missing, reg.String())
+			}
+			continue
+		}
+		v, err := new(series).read(list, 0, 0)
+		if err != nil {
+			say("%v: %v", reg, err)
+			continue
+		}
+		shown = append(shown, fmt.Sprintf("%v %d Wh", reg, v.wh))
+		if v.step >= coarse && !v.loose && v.wh > 0 {
+			say("%v counts in steps of %d Wh, so quarter hours can hardly be told apart. Have the meter show more digits: a German meter does once its PIN is entered", reg, v.step)
+		}
+	}
+	if len(shown) > 0 {
+		line := fmt.Sprintf("%s shows %s", r.Meter, strings.Join(shown, ", "))
+		if r.Power != nil {
+			line += fmt.Sprintf("; %d W now", *r.Power)
+		}
+		say("%s", line)
+	}
+	if len(missing) > 0 {
+		say("%s does not appear. The meter sends %s. Choose another map or channel, or write a map of your own", strings.Join(missing, " and "), listed(r.Sent))
+	}
+	if len(look.Channels) > 0 {
+		var powers []string
+		for _, ch := range look.Channels {
+			powers = append(powers, fmt.Sprintf("%d: %d W", ch.Number, ch.Watts))
+		}
+		is := "is not set"
+		if c.Channel != nil {
+			is = fmt.Sprintf("is %d", *c.Channel)
+		}
+		say("its channels carry %s; channel %s", strings.Join(powers, ", "), is)
+	}
+	return lines
 }
 
 // config turns settings into a configuration.

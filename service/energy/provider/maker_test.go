@@ -65,6 +65,47 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// TestTry reads what settings name, and says what it shows, what is missing with what is there, and what cannot be reached.
+func TestTry(t *testing.T) {
+	h := neighbours(t, noon, func(p *street.Profile) bool { return p.PDC > 0 && !p.DER && p.Storage == 0 })
+	at := "tcp://" + h.Address()
+	o := Offer{PDC: 5000, PAC: 4000, Meters: []source.Config{{Role: source.Grid, Map: "sunspec", Address: at, Unit: street.UnitGrid, Rating: 40_000},
+		{Role: source.PV, Map: "sunspec", Address: "tcp://127.0.0.1:1", Rating: 4000}}}
+	try := func() string {
+		raw, err := json.Marshal(&o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(Maker{}.Try(t.Context(), raw), "\n")
+	}
+	for _, want := range []string{"grid: ", h.Grid.Serial(), "import ", "export ", "pv: cannot be read now"} {
+		if got := try(); !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
+	}
+	o.Meters = o.Meters[:1]
+	o.Meters[0].Unit = street.UnitInverter
+	if got := try(); !strings.Contains(got, "cannot be read") || !strings.Contains(got, "model 103") {
+		t.Errorf("%s", got)
+	}
+}
+
+// TestCandidates: an inverter and two meters behind one unit are found as three meters.
+func TestCandidates(t *testing.T) {
+	var found []candidate
+	for _, f := range []source.Found{{Meter: source.Meter{Serial: "i"}, Inverter: true}, {Meter: source.Meter{Serial: "m"}, Counts: true},
+		{Meter: source.Meter{Serial: "n"}, Counts: true, Meters: 1}} {
+		found = append(found, candidatesOf(&f)...)
+	}
+	if len(found) != 3 || found[0].role != source.PV || found[1].role != source.Grid || found[2].channel != 1 {
+		t.Fatalf("%+v", found)
+	}
+	o, line := propose(found)
+	if o == nil || len(o.Meters) != 2 || o.Meters[0].Channel != nil && *o.Meters[0].Channel != 0 || !strings.Contains(line, "p_ac_w") || !strings.Contains(line, "1 more") {
+		t.Errorf("%+v, %q", o, line)
+	}
+}
+
 func TestFindNothing(t *testing.T) {
 	m := Maker{Networks: func() ([]string, error) { return []string{"127.0.0.1:1"}, nil }}
 	if raw, line, err := m.Find(t.Context(), ""); raw != nil || err != nil || line == "" {

@@ -20,8 +20,10 @@ type meter struct {
 	sick   string        // what was wrong last, "" for nothing
 	wrong  error         // what was wrong with the last sample
 	seen   energy.Mask   // the registers that it has ever shown
-	reads  int           // samples, up to seldom
-	sent   []string      // what it says beside a register that is missing
+	reads  int           // samples, up to seldom …
+	first  uint64        // … and when the first and the newest were taken
+	last   uint64
+	sent   []string // what it says beside a register that is missing
 }
 
 // sample is what a poll gave.
@@ -117,9 +119,10 @@ func (d *device) take(s *sample) {
 	}
 	m.wrong = errors.Join(wrong...)
 	m.sent = s.reading.Sent
-	if m.reads < seldom {
-		m.reads++
+	if m.last = at; m.reads == 0 {
+		m.first = at
 	}
+	m.reads = min(m.reads+1, seldom)
 	if len(wrong) > 0 {
 		d.complain(m, wrong[0])
 	} else if m.sick != "" {

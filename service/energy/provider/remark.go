@@ -10,8 +10,11 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// seldom is how many samples without a register are enough to say that the meter does not send it.
-const seldom = 30
+// A register that has not appeared in so many samples over so long a time is one that the meter does not send.
+const (
+	seldom  = 3
+	unknown = 5 * 60_000 // ms of energy time
+)
 
 // Reasons are those of the category: the node says what each means and what to do.
 func (p *Provider) Reasons() []types.ReasonInfo { return energy.New().Spec().Reasons }
@@ -52,7 +55,7 @@ func (d *device) remarks(m *meter) (list []role.Remark) {
 		switch {
 		case reg == energy.Export && d.cfg.Site.PDC == 0 && d.cfg.Site.Storage == 0:
 			// nothing is fed in
-		case !m.seen.Has(reg) && m.reads >= seldom:
+		case !m.seen.Has(reg) && m.reads >= seldom && m.last >= m.first+unknown:
 			say(energy.RegisterMissing, "%v never appears. The meter sends %s", reg, listed(m.sent))
 		case t != nil && m.seen.Has(reg) && t.coarse() > 0:
 			say(energy.RegisterCoarse, "%v counts in steps of %d Wh", reg, t.coarse())

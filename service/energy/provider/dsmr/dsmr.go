@@ -43,6 +43,31 @@ type Value struct {
 // ErrCRC says that a telegram is not what the meter sent.
 var ErrCRC = errors.New("the checksum is wrong")
 
+// ErrEncrypted says that a meter encrypts what it says, as those of Luxembourg and some of Austria and Poland do (DLMS security suite 0).
+var ErrEncrypted = errors.New("the meter encrypts what it says: ask the network's operator for its key, and put something before it that decrypts")
+
+// encrypted reports whether b ends with the head of an encrypted message: general-glo-ciphering, a system title of 8 bytes, a length
+// of two, and what it is secured by.
+func encrypted(b []byte) bool {
+	if len(b) < cipherHead {
+		return false
+	}
+	b = b[len(b)-cipherHead:]
+	return b[0] == 0xdb && b[1] == 8 && b[10] == 0x82 && b[13]&^0x3f == 0 && b[13] != 0
+}
+
+const cipherHead = 14
+
+// noText is what to say of a telegram that is not sound and holds bytes that are no text.
+func noText(raw []byte) string {
+	for _, c := range raw {
+		if c >= 0x80 || c < ' ' && c != '\r' && c != '\n' && c != '\t' {
+			return "; it holds bytes that are no text: there is noise on the line, or the meter encrypts what it says"
+		}
+	}
+	return ""
+}
+
 // Decode reads one telegram, from "/" to the end of its checksum's line, which may be missing its end.
 func Decode(raw []byte) (*Telegram, error) {
 	if len(raw) > MaxTelegram {
@@ -54,10 +79,10 @@ func Decode(raw []byte) (*Telegram, error) {
 	}
 	sum, err := strconv.ParseUint(string(bytes.TrimRight(raw[end+1:], "\r\n")), 16, 16)
 	if err != nil || end+5 > len(raw) {
-		return nil, errors.New("dsmr: no checksum behind the telegram")
+		return nil, fmt.Errorf("dsmr: no checksum behind the telegram%s", noText(raw[:end]))
 	}
 	if CRC(raw[:end+1]) != uint16(sum) {
-		return nil, fmt.Errorf("dsmr: %w", ErrCRC)
+		return nil, fmt.Errorf("dsmr: %w%s", ErrCRC, noText(raw))
 	}
 	lines := bytes.Split(raw[:end], []byte("\n"))
 	if len(lines) > MaxLines {
@@ -147,11 +172,25 @@ func CRC(b []byte) uint16 {
 	return crc
 }
 
-// Next reads the next telegram off a stream, skipping what goes before its "/". One that grows beyond MaxTelegram is an error; the next
-// call goes on behind it.
+// Next reads the next telegram off a stream, skipping what goes before its "/". One that grows beyond MaxTelegram is an error, and so is an
+// encrypted message (ErrEncrypted); the next call goes on behind it.
 func Next(r *bufio.Reader) ([]byte, error) {
-	for {
+	var seen []byte // the last bytes
+	read := func() (byte, error) {
 		c, err := r.ReadByte()
+		if err != nil {
+			return 0, err
+		}
+		if seen = append(seen, c); len(seen) > cipherHead {
+			seen = seen[1:]
+		}
+		if encrypted(seen) {
+			return 0, fmt.Errorf("dsmr: %w", ErrEncrypted)
+		}
+		return c, nil
+	}
+	for {
+		c, err := read()
 		if err != nil {
 			return nil, err
 		}
@@ -161,7 +200,7 @@ func Next(r *bufio.Reader) ([]byte, error) {
 	}
 	raw := []byte{'/'}
 	for last := false; ; {
-		c, err := r.ReadByte()
+		c, err := read()
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +210,7 @@ func Next(r *bufio.Reader) ([]byte, error) {
 		raw = append(raw, c)
 		switch {
 		case len(raw) > MaxTelegram:
-			return nil, fmt.Errorf("dsmr: a telegram of more than %d bytes", MaxTelegram)
+			return nil, fmt.Errorf("dsmr: a telegram of more than %d bytes%s", MaxTelegram, noText(raw))
 		case c == '!':
 			last = true
 		case c == '\n' && last:

@@ -23,6 +23,10 @@ type Map struct {
 	Meter    Names                     `yaml:"meter"`
 	Power    Entry                     `yaml:"power"`
 	Roles    map[Role]map[string]Entry `yaml:"roles"` // by role, then by register: export, import, pv, charge, discharge
+	// Channel says what {channel} in a path is where the owner sets none: "" for the first, "all" for the sum of all that there are.
+	Channel string `yaml:"channel"`
+	// Apart are beginnings of names of devices whose channels are never added up: the first is read where the owner sets none.
+	Apart []string `yaml:"apart"`
 }
 
 // Names are where a device says what it is: of each, the first that is there.
@@ -35,6 +39,7 @@ type Names struct {
 // Entry is where a value comes from.
 type Entry struct {
 	Path  []string `yaml:"path"`  // alternatives: the first whose terms are all there
+	Back  []string `yaml:"back"`  // the same for a meter that is wired the other way round, where no other register of the role is that
 	Scale string   `yaml:"scale"` // what one is in Wh or W, a decimal; "" is 1
 	Wrap  uint8    `yaml:"wrap"`  // bits of the counter, where the protocol does not say; 0 never goes over
 
@@ -99,6 +104,9 @@ func (m *Map) check() error {
 	if !slices.Contains([]string{"sunspec", "dsmr", "sml", "mqtt"}, m.Protocol) {
 		return fmt.Errorf("protocol %.40q: want sunspec, dsmr, sml or mqtt", m.Protocol)
 	}
+	if m.Channel != "" && m.Channel != "all" {
+		return fmt.Errorf("channel %.20q: want all, or none", m.Channel)
+	}
 	if len(m.Roles) == 0 {
 		return fmt.Errorf("it has no roles")
 	}
@@ -151,6 +159,7 @@ func (m *Map) paths(role Role) []string {
 	add(m.Power.Path)
 	for _, e := range m.Roles[role] {
 		add(e.Path)
+		add(e.Back)
 	}
 	return list
 }
@@ -163,38 +172,76 @@ func terms(path string) []string {
 	return list
 }
 
+// choice is what is read of a device that has several of a kind, and what was read of it before.
+type choice struct {
+	channel *uint8 // nil: the first, or all
+	all     bool   // nil is all
+	reverse bool   // it is wired the other way round
+	// taken is the alternative that each register was read from, from 1; 0 for none yet. One that the map names later is not read any more: it
+	// counts something else, and would come and go with the first.
+	taken [energy.Registers]int
+	named Meter
+	from  [3]int // the alternatives that its names came from
+}
+
 // Read takes what the map names for a role out of fields.
-func (m *Map) Read(role Role, fields Fields) *Reading {
-	r := &Reading{Meter: Meter{first(fields, m.Meter.Manufacturer), first(fields, m.Meter.Model), first(fields, m.Meter.Serial)}}
-	for _, reg := range role.Registers() {
-		e, ok := m.Roles[role][reg.String()]
+func (m *Map) Read(role Role, fields Fields) *Reading { return m.read(role, fields, new(choice)) }
+
+func (m *Map) read(role Role, fields Fields, c *choice) *Reading {
+	r := new(Reading)
+	for i, n := range []struct {
+		to, kept *string
+		paths    []string
+	}{{&r.Meter.Manufacturer, &c.named.Manufacturer, m.Meter.Manufacturer}, {&r.Meter.Model, &c.named.Model, m.Meter.Model},
+		{&r.Meter.Serial, &c.named.Serial, m.Meter.Serial}} {
+		text, at := first(fields, n.paths, c)
+		if at > 0 && (c.from[i] == 0 || at <= c.from[i]) {
+			*n.kept, c.from[i] = text, at
+		}
+		if at > 0 {
+			*n.to = *n.kept // a name that is less of one does not replace it
+		}
+	}
+	registers := role.Registers()
+	for i, reg := range registers {
+		named := reg
+		if c.reverse && len(registers) > 1 {
+			named = registers[len(registers)-1-i]
+		}
+		e, ok := m.Roles[role][named.String()]
 		if !ok {
 			continue
 		}
-		r.Counters[reg] = e.find(fields, r)
-	}
-	if c := m.Power.find(fields, nil); c != nil {
-		watts := int64(0)
-		for _, c := range c {
-			if n, ok := c.Value.Times(c.Scale); ok {
-				if w, ok := n.Floor(0); ok {
-					watts += w
-				}
-			}
+		if c.reverse && len(registers) == 1 {
+			e.Path = e.Back
 		}
-		r.Power = &watts
+		var at int
+		if r.Counters[reg], at = e.find(fields, r, c, c.taken[reg]); at > 0 {
+			c.taken[reg] = at
+		}
+	}
+	if list, _ := m.Power.find(fields, nil, c, 0); list != nil {
+		sum := watts(list)
+		if c.reverse {
+			sum = -sum
+		}
+		r.Power = &sum
 	}
 	return r
 }
 
-// find returns the counters of the first alternative that is there, and has r be as old as the oldest of them.
-func (e *Entry) find(fields Fields, r *Reading) []Counter {
-	for _, path := range e.Path {
+// find returns the counters of the first alternative that is there, of the first so many if that is not 0, and which it is, from 1. It has r be as
+// old as the oldest of them.
+func (e *Entry) find(fields Fields, r *Reading, c *choice, limit int) ([]Counter, int) {
+	for i, path := range e.Path {
+		if limit > 0 && i >= limit {
+			break
+		}
+		names, ok := resolve(path, fields, c)
 		var list []Counter
-		names := terms(path)
 		for _, name := range names {
-			f, ok := fields[name]
-			if !ok || f.Number == nil {
+			f := fields[name]
+			if ok = ok && f.Number != nil; !ok {
 				break
 			}
 			bits := f.Bits
@@ -203,7 +250,7 @@ func (e *Entry) find(fields Fields, r *Reading) []Counter {
 			}
 			list = append(list, Counter{Path: name, Value: *f.Number, Scale: e.scale, Bits: bits, Loose: f.Loose})
 		}
-		if len(list) < len(names) {
+		if !ok || len(list) == 0 {
 			continue
 		}
 		for _, name := range names {
@@ -211,18 +258,75 @@ func (e *Entry) find(fields Fields, r *Reading) []Counter {
 				r.At = at
 			}
 		}
-		return list
+		return list, i + 1
 	}
-	return nil
+	return nil, 0
 }
 
-func first(fields Fields, paths []string) string {
-	for _, p := range paths {
-		if f, ok := fields[p]; ok && f.Text != "" {
-			return f.Text
+// What stands for part of a path.
+const (
+	numbered = "{channel}" // the channel's number, or with "channel: all" every one
+	every    = "*"         // every name or number that is there: they are added up
+	any1     = "{any}"     // the one name that is there, or of several, by the alphabet, the one that the channel says
+)
+
+// resolve returns the paths of fields that a path of the map stands for.
+func resolve(path string, fields Fields, c *choice) (names []string, ok bool) {
+	for _, term := range terms(path) {
+		number := uint8(0)
+		if c.channel != nil {
+			number = *c.channel
+		} else if c.all {
+			term = strings.Replace(term, numbered, every, 1)
+		}
+		term = strings.Replace(term, numbered, strconv.Itoa(int(number)), 1)
+		if head, tail, found := strings.Cut(term, any1); found {
+			list := middles(fields, head, tail)
+			if int(number) >= len(list) || c.channel == nil && len(list) > 1 {
+				return nil, false
+			}
+			term = head + list[number] + tail
+		}
+		if head, tail, found := strings.Cut(term, every); found {
+			list := middles(fields, head, tail)
+			if len(list) == 0 {
+				return nil, false
+			}
+			for _, m := range list {
+				names = append(names, head+m+tail)
+			}
+			continue
+		}
+		if _, there := fields[term]; !there {
+			return nil, false
+		}
+		names = append(names, term)
+	}
+	return names, true
+}
+
+// middles lists what stands between head and tail in the paths of fields: one name or number each, in order.
+func middles(fields Fields, head, tail string) (list []string) {
+	for path := range fields {
+		if m, ok := strings.CutPrefix(path, head); ok {
+			if m, ok = strings.CutSuffix(m, tail); ok && !strings.ContainsAny(m, "/.") {
+				list = append(list, m)
+			}
 		}
 	}
-	return ""
+	slices.Sort(list)
+	return list
+}
+
+// first returns the first name that is there, and which it is, from 1.
+func first(fields Fields, paths []string, c *choice) (string, int) {
+	for i, p := range paths {
+		names, ok := resolve(p, fields, c)
+		if ok && len(names) == 1 && fields[names[0]].Text != "" {
+			return fields[names[0]].Text, i + 1
+		}
+	}
+	return "", 0
 }
 
 // parseNumber reads a decimal as JSON has it: digits, a point, an exponent. What needs more than 18 digits is not read, but zeros behind

@@ -240,7 +240,7 @@ func isMeter(id uint16) bool    { return id >= 201 && id <= 204 || id >= 211 && 
 // sent lists the unit's models.
 func (s *modbusSource) sent(Fields) (list []string) {
 	for _, p := range s.places {
-		list = append(list, fmt.Sprintf("%d", p.ID))
+		list = append(list, fmt.Sprintf("model %d", p.ID))
 	}
 	return list
 }

@@ -19,17 +19,20 @@ type mqttSource struct {
 	topic   string // the meter's
 	filters map[string]byte
 	names   Fields
+	settle  time.Duration // for how long no new topic has to have come up before anything is read; 0: not at all
 	client  mqtt.Client
 
 	mu     sync.Mutex // guards what follows
 	topics map[string]Fields
 	bad    []error
+	grown  time.Time     // when the newest topic came up
 	news   chan struct{} // holds one if a message came since the last reading
 }
 
 const (
-	maxTopics = 32              // of one meter
-	staleness = 5 * time.Minute // after which a message says nothing any more
+	maxTopics = 64               // of one meter
+	staleness = 5 * time.Minute  // after which a message says nothing any more
+	settleFor = 35 * time.Second // within which a meter with a topic for each value has said all of them
 )
 
 func newMQTT(u *url.URL, m *Map, name string) (*mqttSource, error) {
@@ -42,6 +45,9 @@ func newMQTT(u *url.URL, m *Map, name string) (*mqttSource, error) {
 	}
 	s := &mqttSource{topic: topic, filters: map[string]byte{}, topics: map[string]Fields{}, news: make(chan struct{}, 1)}
 	s.names = Fields{"protocol": {Text: "MQTT"}, "map": {Text: name}, "topic": {Text: topic}}
+	if m.Channel == "all" {
+		s.settle = settleFor // what is added up must be complete
+	}
 	for _, t := range m.Topics {
 		s.filters[topic+"/"+t] = 0
 	}
@@ -86,18 +92,29 @@ func (s *mqttSource) fresh() (Fields, []error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fields := maps.Clone(s.names)
-	for topic, of := range s.topics {
+	bad := s.bad
+	s.bad = nil
+	if s.settle > 0 && time.Since(s.grown) < s.settle {
+		return fields, bad
+	}
+	for _, of := range s.topics {
 		for path, f := range of {
 			if time.Since(f.At) > staleness {
-				delete(s.topics, topic)
-				break
+				f = Field{} // the path is there, so that no sum goes without it, and says nothing
 			}
 			fields[path] = f
 		}
 	}
-	bad := s.bad
-	s.bad = nil
 	return fields, bad
+}
+
+func (s *mqttSource) sent(Fields) (list []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, of := range s.topics {
+		list = append(list, numbers(of)...)
+	}
+	return list
 }
 
 func (s *mqttSource) connect(ctx context.Context) error {
@@ -128,9 +145,13 @@ func (s *mqttSource) take(_ mqtt.Client, m mqtt.Message) {
 	if m.Retained() {
 		return // nobody knows how old it is
 	}
-	path := strings.TrimPrefix(m.Topic(), s.topic+"/")
+	s.hear(m.Topic(), m.Payload())
+}
+
+func (s *mqttSource) hear(topic string, payload []byte) {
+	path := strings.TrimPrefix(topic, s.topic+"/")
 	fields := Fields{}
-	err := flatten(fields, path, m.Payload())
+	err := flatten(fields, path, payload)
 	at := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,12 +160,15 @@ func (s *mqttSource) take(_ mqtt.Client, m mqtt.Message) {
 	}
 	if err != nil {
 		if len(s.bad) < maxTopics {
-			s.bad = append(s.bad, fmt.Errorf("mqtt: message of %.100s: %w", m.Topic(), err))
+			s.bad = append(s.bad, fmt.Errorf("mqtt: message of %.100s: %w", topic, err))
 		}
 	} else {
 		for p, f := range fields {
 			f.At = at
 			fields[p] = f
+		}
+		if s.topics[path] == nil {
+			s.grown = at
 		}
 		s.topics[path] = fields
 	}

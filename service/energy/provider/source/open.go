@@ -6,9 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cairn-network/cairn/service/energy"
 )
 
 // Config is one meter of a site.
@@ -17,7 +21,8 @@ type Config struct {
 	Map          string `json:"map" doc:"Which of its values are which register: sunspec, dsmr, sml, tasmota, shelly, or the path of a file of your own."`
 	Address      string `json:"address" doc:"Where it is: tcp://HOST:PORT, rtu:///dev/ttyUSB0?speed=9600&parity=none (Modbus), serial:///dev/ttyUSB0?speed=115200 (P1, SML) or mqtt://[USER:PASSWORD@]HOST:PORT/TOPIC."`
 	Unit         uint8  `json:"unit,omitempty" doc:"Modbus: the number of the unit behind the address; 0 is 1."`
-	Channel      *uint8 `json:"channel,omitempty" doc:"Which one, where a Modbus unit has several devices with what is to be read: 0 is the first, and what is taken without this."`
+	Channel      *uint8 `json:"channel,omitempty" doc:"Which one, from 0, where there are several: the clamp of a Shelly, the how many-th device with such registers behind a Modbus unit, the how many-th meter in a Tasmota message. Without this the first; of a Shelly 3EM of the first generation all together."`
+	Reverse      bool   `json:"reverse,omitempty" doc:"true where it is wired the other way round: what it calls import is export, and what it calls charge is discharge."`
 	Rating       uint32 `json:"rating_w" doc:"The most that flows through it, in W. A register that rises faster than a quarter above this is not believed; one that falls has gone over if the step fits it."`
 	Manufacturer string `json:"manufacturer,omitempty" doc:"Its maker, where the meter does not say it."`
 	Model        string `json:"model,omitempty" doc:"Its model, where the meter does not say it."`
@@ -38,6 +43,7 @@ func (c *Config) channel() uint8 {
 // reader is what a protocol implements.
 type reader interface {
 	read(ctx context.Context) (Fields, []error, error)
+	sent(Fields) []string // names some of what the device says
 	close() error
 }
 
@@ -52,6 +58,9 @@ func Open(c Config) (Source, error) {
 	}
 	if c.Rating == 0 {
 		return nil, fmt.Errorf("source: rating_w of %s: set what flows through the meter at most", c.Address)
+	}
+	if entry := m.Roles[c.Role][energy.PV.String()]; c.Reverse && c.Role == PV && len(entry.Back) == 0 {
+		return nil, fmt.Errorf("source: map %s: pv cannot be reversed", c.Map)
 	}
 	u, err := url.Parse(c.Address)
 	if err != nil {
@@ -75,7 +84,15 @@ func Open(c Config) (Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source: %s: %w", u.Redacted(), err)
 	}
-	return &mapped{c, m, r}, nil
+	s := &mapped{cfg: c, m: m, reader: r}
+	s.choice = choice{channel: c.Channel, reverse: c.Reverse, all: m.Channel == "all" && !m.apart(u.Path)}
+	return s, nil
+}
+
+// apart reports whether the channels of the device of a topic are never added up.
+func (m *Map) apart(topic string) bool {
+	name := path.Base(topic)
+	return slices.ContainsFunc(m.Apart, func(head string) bool { return strings.HasPrefix(name, head) })
 }
 
 // mapped is a reader with its map.
@@ -83,6 +100,8 @@ type mapped struct {
 	cfg    Config
 	m      *Map
 	reader reader
+	choice choice
+	last   Fields // of the last reading
 }
 
 // Read reads the fields and maps them.
@@ -91,8 +110,22 @@ func (s *mapped) Read(ctx context.Context) (*Reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := s.m.Read(s.cfg.Role, fields)
+	return s.reading(fields, bad)
+}
+
+// reading maps fields.
+func (s *mapped) reading(fields Fields, bad []error) (*Reading, error) {
+	s.last = fields
+	r := s.m.read(s.cfg.Role, fields, &s.choice)
 	r.Bad = bad
+	if s.cfg.channel() > 0 && s.m.Protocol == "mqtt" && r.Meter.Serial != "" {
+		r.Meter.Serial = fmt.Sprintf("%s/%d", r.Meter.Serial, s.cfg.channel()) // another channel is another meter
+	}
+	for _, reg := range s.cfg.Role.Registers() {
+		if r.Counters[reg] == nil && r.Sent == nil {
+			r.Sent = some(s.reader.sent(fields))
+		}
+	}
 	r.Meter = Meter{cmp.Or(s.cfg.Manufacturer, r.Meter.Manufacturer), cmp.Or(s.cfg.Model, r.Meter.Model), cmp.Or(s.cfg.Serial, r.Meter.Serial)}
 	if r.Meter.Serial == "" {
 		return nil, errors.Join(append([]error{errors.New("source: the meter says no serial number: set it")}, bad...)...)
@@ -101,6 +134,28 @@ func (s *mapped) Read(ctx context.Context) (*Reading, error) {
 		r.At = time.Now()
 	}
 	return r, nil
+}
+
+// maxSent bounds what is listed of what a device says.
+const maxSent = 24
+
+// some returns the first names of a list, and how many more there are.
+func some(list []string) []string {
+	slices.Sort(list)
+	if n := len(list); n > maxSent {
+		list = append(list[:maxSent:maxSent], fmt.Sprintf("and %d more", n-maxSent))
+	}
+	return list
+}
+
+// numbers lists the paths of what is a number.
+func numbers(fields Fields) (list []string) {
+	for path, f := range fields {
+		if f.Number != nil {
+			list = append(list, fmt.Sprintf("%.80s", path))
+		}
+	}
+	return list
 }
 
 // Close ends the connection.

@@ -76,6 +76,8 @@ func (s *stream) read(ctx context.Context) (Fields, []error, error) {
 	return fields, nil, nil
 }
 
+func (s *stream) sent(f Fields) []string { return numbers(f) }
+
 func (s *stream) close() error {
 	c := s.conn
 	s.conn = nil
@@ -96,10 +98,11 @@ func dsmrFields(raw []byte) (Fields, error) {
 	}
 	fields := Fields{"flag": {Text: t.Flag}, "identification": {Text: t.Identification}}
 	for _, l := range t.Lines {
-		if _, known := fields[l.Code]; known {
+		code := strings.TrimSuffix(l.Code, "*255") // which means "now", and is mostly left out
+		if _, known := fields[code]; known {
 			continue
 		}
-		v, _ := t.Value(l.Code)
+		v := l.Values[len(l.Values)-1]
 		f := Field{Text: v.Name()}
 		n, ok := parseFixed(v.Text)
 		switch v.Unit {
@@ -109,7 +112,7 @@ func dsmrFields(raw []byte) (Fields, error) {
 		if ok && v.Unit != "" {
 			f.Number = &n
 		}
-		if err := fields.put(l.Code, f); err != nil {
+		if err := fields.put(code, f); err != nil {
 			return nil, fmt.Errorf("dsmr: %w", err)
 		}
 	}

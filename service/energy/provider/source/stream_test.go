@@ -261,7 +261,7 @@ func FuzzFlatten(f *testing.F) {
 		if err := flatten(fields, "x", raw); err == nil && len(fields) > maxFields {
 			t.Errorf("%d fields", len(fields))
 		}
-		for _, name := range []string{"tasmota", "shelly"} {
+		for _, name := range []string{"tasmota", "shelly", "shelly1"} {
 			m, err := LoadMap(name)
 			if err != nil {
 				t.Fatal(err)
@@ -273,7 +273,7 @@ func FuzzFlatten(f *testing.F) {
 
 // TestMaps: every built-in map is well-formed, and an owner's own is read strictly.
 func TestMaps(t *testing.T) {
-	if len(Maps()) != 5 {
+	if len(Maps()) != 6 {
 		t.Errorf("maps %v", Maps())
 	}
 	for _, name := range Maps() {
