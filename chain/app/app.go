@@ -53,7 +53,7 @@ type App struct {
 
 	interval uint64 // blocks between snapshots that the application takes; 0: none
 	work     work
-	gate *gate
+	gate     *gate
 
 	closing  sync.Once
 	closeErr error

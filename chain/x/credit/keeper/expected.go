@@ -15,6 +15,8 @@ type Clock interface {
 	Epoch(context.Context) (types.Epoch, error)
 	// Regions returns into how many regions devices are split.
 	Regions(context.Context) (uint16, error)
+	// Folded returns the epoch up to which no tally will ask for changes of the registry again.
+	Folded(context.Context) (types.Epoch, error)
 }
 
 // Economy holds the numbers that governance may move. x/reward is it.

@@ -171,17 +171,25 @@ func (k Keeper) EndBlock(ctx context.Context) error {
 	if err != nil || uint64(e) <= p.ChangeRetention {
 		return err
 	}
+	return k.forget(ctx, uint64(e)-p.ChangeRetention)
+}
+
+// forget forgets some of the changes before an epoch, but none that a tally may still ask for.
+func (k Keeper) forget(ctx context.Context, end uint64) error {
 	var old []collections.Triple[uint64, uint32, []byte]
-	end := uint64(e) - p.ChangeRetention
-	err = k.changes.Walk(ctx, nil, func(key collections.Triple[uint64, uint32, []byte], _ []byte) (bool, error) {
+	err := k.changes.Walk(ctx, nil, func(key collections.Triple[uint64, uint32, []byte], _ []byte) (bool, error) {
 		if key.K1() >= end || len(old) == pruned {
 			return true, nil
 		}
 		old = append(old, key)
 		return false, nil
 	})
+	if err != nil || len(old) == 0 {
+		return err
+	}
+	folded, err := (*k.clock).Folded(ctx)
 	for _, key := range old {
-		if err == nil {
+		if err == nil && key.K1() <= uint64(folded) {
 			err = k.changes.Remove(ctx, key)
 		}
 	}

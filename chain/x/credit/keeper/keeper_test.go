@@ -22,12 +22,14 @@ import (
 // world stands in for the modules beside: the epoch and the economy are what a test says.
 type world struct {
 	epoch   core.Epoch
+	behind  core.Epoch // epochs that no tally has taken in
 	regions uint16
 	params  econ.Params
 }
 
 func (w *world) Epoch(context.Context) (core.Epoch, error)    { return w.epoch, nil }
 func (w *world) Regions(context.Context) (uint16, error)      { return w.regions, nil }
+func (w *world) Folded(context.Context) (core.Epoch, error)   { return w.epoch - 1 - w.behind, nil }
 func (w *world) Economy(context.Context) (econ.Params, error) { return w.params, nil }
 
 type fixture struct {

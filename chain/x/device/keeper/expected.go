@@ -16,6 +16,8 @@ type Clock interface {
 	Epoch(context.Context) (types.Epoch, error)
 	// Regions returns into how many regions devices are split.
 	Regions(context.Context) (uint16, error)
+	// Folded returns the epoch up to which no tally will ask for changes of the registry again.
+	Folded(context.Context) (types.Epoch, error)
 }
 
 // Headers knows which tallies can no longer change. x/tally is it.

@@ -23,6 +23,7 @@ import (
 // world stands in for the modules beside: epoch, price, economy and final headers are what a test says.
 type world struct {
 	epoch   core.Epoch
+	behind  core.Epoch // epochs that no tally has taken in
 	price   uint64
 	params  econ.Params
 	headers map[core.Epoch]*tally.Header
@@ -30,6 +31,7 @@ type world struct {
 
 func (w *world) Epoch(context.Context) (core.Epoch, error)    { return w.epoch, nil }
 func (w *world) Regions(context.Context) (uint16, error)      { return 1, nil }
+func (w *world) Folded(context.Context) (core.Epoch, error)   { return w.epoch - 1 - w.behind, nil }
 func (w *world) Economy(context.Context) (econ.Params, error) { return w.params, nil }
 func (w *world) Band(context.Context) (econ.Band, error)      { return econ.Fixed(w.price), nil }
 func (w *world) FinalHeader(_ context.Context, e core.Epoch, _ core.Region) (*tally.Header, error) {

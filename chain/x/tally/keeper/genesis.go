@@ -74,7 +74,7 @@ func (k Keeper) importEpochs(ctx context.Context, g *types.GenesisState) error {
 		err = errors.Join(err, k.Epochs.Set(ctx, e.Epoch, e))
 	}
 	for r := range g.Params.Regions {
-		var tip uint64
+		var tip, final uint64
 		closed, walking := oldest-1, true
 		for _, e := range g.Epochs {
 			h := headers[[2]uint64{uint64(r), e.Epoch}]
@@ -86,14 +86,14 @@ func (k Keeper) importEpochs(ctx context.Context, g *types.GenesisState) error {
 			case types.Status_STATUS_ACCEPTED, types.Status_STATUS_APPEALED:
 				tip, walking = e.Epoch, false
 			case types.Status_STATUS_FINAL:
-				tip = e.Epoch
+				tip, final = e.Epoch, e.Epoch
 			}
 			// A voided or skipped epoch behind one that can still change waits for it.
 			if walking {
 				closed = e.Epoch
 			}
 		}
-		err = errors.Join(err, k.tips.Set(ctx, r, tip), k.closed.Set(ctx, r, closed))
+		err = errors.Join(err, k.tips.Set(ctx, r, tip), k.finals.Set(ctx, r, final), k.closed.Set(ctx, r, closed))
 	}
 	return errors.Join(err, k.Now.Set(ctx, now),
 		k.pruned.Set(ctx, prunedAll, oldest-1), k.pruned.Set(ctx, prunedDaily, min(first, oldest)-1))

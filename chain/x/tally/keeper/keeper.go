@@ -86,6 +86,8 @@ type Keeper struct {
 
 	rules    collections.Map[[]byte, []byte] // categories' own rules, by hash
 	ruleUses collections.Map[[]byte, uint64] // how often epochs name them
+
+	finals collections.Map[uint32, uint64] // by region, its newest final header's epoch; 0: none
 }
 
 type late struct {
@@ -123,6 +125,7 @@ func New(cdc codec.BinaryCodec, kv store.KVStoreService, addresses address.Codec
 		pruned:   collections.NewMap(sb, collections.NewPrefix(16), "pruned", collections.Uint32Key, collections.Uint64Value),
 		rules:    collections.NewMap(sb, collections.NewPrefix(17), "rules", collections.BytesKey, collections.BytesValue),
 		ruleUses: collections.NewMap(sb, collections.NewPrefix(18), "rule_uses", collections.BytesKey, collections.Uint64Value),
+		finals:   collections.NewMap(sb, collections.NewPrefix(22), "finals", collections.Uint32Key, collections.Uint64Value),
 	}
 	var err error
 	if k.Schema, err = sb.Build(); err != nil {
@@ -146,6 +149,24 @@ func (k Keeper) Epoch(ctx context.Context) (core.Epoch, error) {
 func (k Keeper) Regions(ctx context.Context) (uint16, error) {
 	p, err := k.Params.Get(ctx)
 	return uint16(p.Regions), err
+}
+
+// Folded returns the epoch up to which every region's final tallies have taken in the registry: whatever becomes of the headers that
+// are not final, no tally will ask for the changes of it or of epochs before it again.
+func (k Keeper) Folded(ctx context.Context) (core.Epoch, error) {
+	p, err := k.Params.Get(ctx)
+	if err != nil {
+		return 0, err
+	}
+	folded := ^uint64(0)
+	for r := range p.Regions {
+		final, err := get(ctx, k.finals, r)
+		if err != nil {
+			return 0, err
+		}
+		folded = min(folded, final)
+	}
+	return core.Epoch(folded), nil
 }
 
 // FinalHeader returns a final header; types.NotFinal if it is not (yet).

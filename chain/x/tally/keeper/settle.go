@@ -271,7 +271,7 @@ func (k Keeper) release(ctx sdk.Context, h *types.Header) error {
 	}
 	l.Region, l.Amount = h.Region, uint64(decoded.Totals.Amount)
 	h.Status = types.Status_STATUS_FINAL
-	if err := errors.Join(k.Headers.Set(ctx, key, *h), k.Ledgers.Set(ctx, h.Region, l)); err != nil {
+	if err := errors.Join(k.Headers.Set(ctx, key, *h), k.Ledgers.Set(ctx, h.Region, l), k.finals.Set(ctx, h.Region, h.Epoch)); err != nil {
 		return err
 	}
 	emit(ctx, "header_final", "epoch", text(h.Epoch), "region", text(h.Region), "amount", text(l.Amount))
