@@ -51,7 +51,7 @@ func (x *Explorer) routes() []route {
 		get("/supply", "The chain's ledger of money, and whether it balances", ledger.Supply{},
 			func(r *http.Request) (any, error) { return x.ledger.Supply(r.Context()) }),
 		get("/devices", "Devices by key, a row for each category", []Device(nil), func(r *http.Request) (any, error) {
-			return x.index.devices(r.Context(), r.FormValue("after"), "", number(r, "limit"))
+			return x.index.devices(r.Context(), role.Query(r, "after"), "", number(r, "limit"))
 		}, "after", "limit"),
 		get("/devices/{device}", "A device with its refusals and its past", DevicePage{},
 			func(r *http.Request) (any, error) { return x.device(r) }),
@@ -65,7 +65,7 @@ func (x *Explorer) routes() []route {
 			func(r *http.Request) (any, error) { return x.claim(r) }),
 		bundle,
 		get("/refusals", "How often what was refused, newest first", []RefusalCount(nil), func(r *http.Request) (any, error) {
-			return x.index.refusals(r.Context(), r.FormValue("device"), types.Epoch(number(r, "epoch")), number(r, "limit"))
+			return x.index.refusals(r.Context(), role.Query(r, "device"), types.Epoch(number(r, "epoch")), number(r, "limit"))
 		}, "device", "epoch", "limit"),
 	}
 }
@@ -94,7 +94,7 @@ func (x *Explorer) Handler() http.Handler {
 }
 
 func number(r *http.Request, name string) int {
-	n, _ := strconv.Atoi(r.FormValue(name))
+	n, _ := strconv.Atoi(role.Query(r, name))
 	return max(n, 0)
 }
 

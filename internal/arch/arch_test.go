@@ -137,6 +137,33 @@ func TestImportLaw(t *testing.T) {
 	}
 }
 
+// forms are what net/http reads a form with. Each reads the body of a request whose type is a form's, and curl says so of whatever it sends:
+// parameters are read with role.Query, bodies by who wants them.
+var forms = []string{
+	"FormValue", "PostFormValue", "FormFile", "ParseForm", "ParseMultipartForm", "MultipartReader", "Form", "PostForm", "MultipartForm",
+}
+
+// TestNoForms: no handler reads a request as a form.
+func TestNoForms(t *testing.T) {
+	web := false
+	for _, f := range load(t) {
+		if f.generated || strings.HasSuffix(f.path, "_test.go") ||
+			!slices.ContainsFunc(f.ast.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"net/http"` }) {
+			continue
+		}
+		web = true
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok && slices.Contains(forms, s.Sel.Name) {
+				t.Errorf("%s: %s reads the body of a form: use role.Query", f.path, s.Sel.Name)
+			}
+			return true
+		})
+	}
+	if !web {
+		t.Error("nothing was looked at")
+	}
+}
+
 // purity reports goroutines, floats and clocks.
 func purity(t *testing.T, f file) {
 	ast.Inspect(f.ast, func(n ast.Node) bool {

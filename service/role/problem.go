@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -49,9 +50,18 @@ func Fail(w http.ResponseWriter, err error, own map[types.Reason]int, extra ...t
 	WriteError(w, err, Status(types.ReasonOf(err), own), extra...)
 }
 
-// Coherent serves mux, and refuses what mux has no path or no method for with a Problem like any other.
+// Query returns a parameter of the request's URL, "" where it has none. The parser of forms (r.FormValue and its like) is used nowhere: with it
+// a body of a form's type, which curl claims for whatever it sends, is read and gone before its handler sees it.
+func Query(r *http.Request, name string) string { return r.URL.Query().Get(name) }
+
+// Coherent serves mux, and refuses what mux has no path or no method for with a Problem like any other, and a URL whose parameters cannot be
+// read: one that is left out unseen means something else.
 func Coherent(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+			Fail(w, types.Refuse(BadRequest, "%s %.200s: %v", r.Method, r.URL.Path, err), nil)
+			return
+		}
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
 			mux.ServeHTTP(w, r)

@@ -108,7 +108,7 @@ func reply(w http.ResponseWriter, status int, v any) error {
 
 // number reads a parameter that is a number; without it, otherwise.
 func number(r *http.Request, name string, otherwise, most uint64) (uint64, error) {
-	text := r.FormValue(name)
+	text := role.Query(r, name)
 	if text == "" {
 		return otherwise, nil
 	}
@@ -128,7 +128,7 @@ func (c *Customer) pageOf(r *http.Request, account types.Account, few uint64) (p
 		return page{}, err
 	}
 	p := page{From: types.Epoch(from), To: types.Epoch(to), Limit: int(limit)}
-	if id := r.FormValue("order"); id != "" {
+	if id := role.Query(r, "order"); id != "" {
 		rec, err := c.find(account, id)
 		if err != nil {
 			return page{}, err
@@ -269,14 +269,14 @@ func (c *Customer) servePrices(w http.ResponseWriter, r *http.Request, _ role.Wa
 		return err
 	}
 	var zone types.Cell
-	if text := r.FormValue("zone"); text != "" {
+	if text := role.Query(r, "zone"); text != "" {
 		if zone, err = types.ParseCell(text); err != nil || zone.Resolution() != 3 {
 			return types.Refuse(role.BadRequest, "zone %.40q: want a cell of resolution 3", text)
 		}
 	}
-	class, ok := map[string]types.Class{"": 0, "community": energy.Community, "certificate": energy.Certificate}[r.FormValue("class")]
+	class, ok := map[string]types.Class{"": 0, "community": energy.Community, "certificate": energy.Certificate}[role.Query(r, "class")]
 	if !ok {
-		return types.Refuse(role.BadRequest, "class %.40q: want community or certificate", r.FormValue("class"))
+		return types.Refuse(role.BadRequest, "class %.40q: want community or certificate", role.Query(r, "class"))
 	}
 	p, err := c.prices(r.Context(), zone, class, int(limit))
 	if err != nil {
@@ -291,23 +291,23 @@ func (c *Customer) serveCertificates(w http.ResponseWriter, r *http.Request, wal
 		return err
 	}
 	q := ledger.CertificateQuery{Owner: wallet.Account(), Limit: int(limit)}
-	if text := r.FormValue("owner"); text != "" {
+	if text := role.Query(r, "owner"); text != "" {
 		if q.Owner, err = types.ParseAccount(text); err != nil {
 			return types.Refuse(role.BadRequest, "owner %.80q: %v", text, err)
 		}
 	}
-	if text := r.FormValue("device"); text != "" {
+	if text := role.Query(r, "device"); text != "" {
 		q.Owner = types.Account{}
 		if q.Device, err = types.ParseKey(text); err != nil {
 			return types.Refuse(role.BadRequest, "device %.80q: %v", text, err)
 		}
 	}
-	switch q.State = ledger.CertificateState(r.FormValue("state")); q.State {
+	switch q.State = ledger.CertificateState(role.Query(r, "state")); q.State {
 	case "", ledger.CertificateActive, ledger.CertificateRetired:
 	default:
 		return types.Refuse(role.BadRequest, "state %.40q: want active or retired", q.State)
 	}
-	if q.After, err = hexOf(r.FormValue("after")); err != nil {
+	if q.After, err = hexOf(role.Query(r, "after")); err != nil {
 		return err
 	}
 	list, err := c.list(r.Context(), q)
@@ -334,7 +334,7 @@ func (c *Customer) serveCertificate(w http.ResponseWriter, r *http.Request, _ ro
 
 func (c *Customer) serveSheets(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
 	var keys []types.Key
-	if text := r.FormValue("device"); text != "" {
+	if text := role.Query(r, "device"); text != "" {
 		key, err := types.ParseKey(text)
 		if err != nil {
 			return types.Refuse(role.BadRequest, "device %.80q: %v", text, err)
@@ -361,16 +361,16 @@ func (c *Customer) serveSheets(w http.ResponseWriter, r *http.Request, wallet ro
 }
 
 func (c *Customer) serveScore(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
-	meter, err := types.ParseKey(r.FormValue("meter"))
+	meter, err := types.ParseKey(role.Query(r, "meter"))
 	if err != nil {
-		return types.Refuse(role.BadRequest, "meter %.80q: %v", r.FormValue("meter"), err)
+		return types.Refuse(role.BadRequest, "meter %.80q: %v", role.Query(r, "meter"), err)
 	}
 	if err := c.owned(r.Context(), wallet.Account(), &energy.Selector{Meter: meter}); err != nil {
 		return err
 	}
 	span := [2]uint64{0, farAway}
 	for i, name := range []string{"from", "to"} {
-		text := r.FormValue(name)
+		text := role.Query(r, name)
 		if text == "" {
 			continue
 		}
