@@ -213,7 +213,8 @@ func TestRefusals(t *testing.T) {
 		"unknown field":   {"POST", "/v1/keys", "", `{"account":"` + alice.String() + `","admin":true}`, 400, BadRequest},
 		"not JSON":        {"POST", "/v1/keys", "", `account`, 400, BadRequest},
 		"oversize":        {"POST", "/v1/keys", "", `{"label":"` + strings.Repeat("x", maxBody) + `"}`, 413, types.Oversize},
-		"too long a name": {"POST", "/v1/keys", "", `{"account":"` + alice.String() + `","label":"` + strings.Repeat("x", 65) + `"}`, 400, BadRequest},
+		"too long a name": {"POST", "/v1/keys", "", `{"account":"` + alice.String() + `","label":"` + strings.Repeat("x", 65) + `"}`, 400, BadText},
+		"a name unseen":   {"POST", "/v1/keys", "", `{"account":"` + alice.String() + `","label":"a\u001b[2J"}`, 400, BadText},
 	} {
 		code, body := f.do(t, c.method, c.path, c.api, c.body)
 		var p role.Problem

@@ -9,6 +9,7 @@ import (
 const (
 	NoKey      = role.NoKey
 	BadRequest = role.BadRequest
+	BadText    = role.BadText
 	NotFound   = role.NotFound
 	TooMany    = role.TooMany
 	Full       = role.Full

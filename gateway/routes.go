@@ -87,6 +87,9 @@ func (g *Gateway) status() Status {
 	}
 }
 
+// maxLabel bounds an API key's label, in bytes.
+const maxLabel = 64
+
 // createKey needs no API key: whoever names an account gets a key that only that account can make worth anything.
 func (g *Gateway) createKey(w http.ResponseWriter, r *http.Request) (*Key, error) {
 	from := addressOf(r, g.proxies)
@@ -99,8 +102,11 @@ func (g *Gateway) createKey(w http.ResponseWriter, r *http.Request) (*Key, error
 	if err := role.ReadJSON(r, &in); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	if in.Account.IsZero() || len(in.Label) > 64 {
-		return nil, types.Refuse(BadRequest, "gateway: create key: an account, and a label of at most 64 bytes")
+	if in.Account.IsZero() {
+		return nil, types.Refuse(BadRequest, "gateway: create key: want an account")
+	}
+	if err := role.CheckText("label", in.Label, maxLabel); err != nil {
+		return nil, fmt.Errorf("gateway: create key: %w", err)
 	}
 	wallet, api, err := g.market.createKey(r.Context(), in.Account, in.Label)
 	if err != nil {

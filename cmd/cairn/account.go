@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/network"
+	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/role/command"
 )
 
@@ -82,6 +83,9 @@ func accountCreate(c *cobra.Command, args []string) error {
 		return usageError{c.CommandPath(), fmt.Errorf("%s: --fund 0: an account that holds nothing cannot grant a key", c.CommandPath())}
 	case buy > fund:
 		return usageError{c.CommandPath(), fmt.Errorf("%s: --buy %s of --fund %s", c.CommandPath(), command.Stone(types.Ustone(buy)), command.Stone(types.Ustone(fund)))}
+	}
+	if err := role.CheckText("name", args[0], 64); err != nil {
+		return fmt.Errorf("account create: %w", err)
 	}
 	l, err := openLedger(c)
 	if err != nil {

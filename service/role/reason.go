@@ -10,6 +10,8 @@ import (
 const (
 	NoKey        types.Reason = "gateway.no_key"
 	BadRequest   types.Reason = "gateway.bad_request"
+	BadText      types.Reason = "gateway.bad_text"
+	Precondition types.Reason = "gateway.precondition"
 	NotFound     types.Reason = "gateway.not_found"
 	BadMethod    types.Reason = "gateway.bad_method"
 	BadMedia     types.Reason = "gateway.bad_media"
@@ -30,6 +32,8 @@ func Reasons() []types.ReasonInfo {
 	return []types.ReasonInfo{
 		{Reason: NoKey, Sentence: "The request has no API key that this gateway knows.", Try: "Send `Authorization: Bearer cairn_…`; `cairn account create` makes a key. One that is not granted within ten minutes is forgotten."},
 		{Reason: BadRequest, Sentence: "The request is not what this path takes.", Try: "See /openapi.json."},
+		{Reason: BadText, Sentence: "A name or a label is too long, is not UTF-8, or has characters that would not be seen.", Try: "Use UTF-8 without control characters and without marks that turn the direction of text, no longer than the message says."},
+		{Reason: Precondition, Sentence: "What the request made a condition (If-Match, If-Unmodified-Since …) does not hold.", Try: "Ask for the object's ETag with HEAD; an id that is not listed any more was deleted."},
 		{Reason: NotFound, Sentence: "There is nothing under this name.", Try: "List what there is; /openapi.json lists the paths."},
 		{Reason: BadMethod, Sentence: "The path does not take this method.", Try: "Use a method that the Allow header names."},
 		{Reason: BadMedia, Sentence: "The body is of a type that this path does not take.", Try: "Send it as JSON, and say so: `Content-Type: application/json`."},
@@ -49,7 +53,7 @@ func Reasons() []types.ReasonInfo {
 // another request would do better, 402 if credits or a grant are missing, 502 if a device or a verifier said something wrong, 503 if
 // the same request may do later, and 500 only if nobody outside the gateway's machine can mend it.
 var statuses = map[types.Reason]int{
-	NoKey: http.StatusUnauthorized, BadRequest: http.StatusBadRequest, NotFound: http.StatusNotFound,
+	NoKey: http.StatusUnauthorized, BadRequest: http.StatusBadRequest, BadText: http.StatusBadRequest, Precondition: http.StatusPreconditionFailed, NotFound: http.StatusNotFound,
 	BadMethod: http.StatusMethodNotAllowed, BadMedia: http.StatusUnsupportedMediaType, BadHost: http.StatusMisdirectedRequest, BadOrigin: http.StatusForbidden,
 	TooMany: http.StatusTooManyRequests, Full: http.StatusServiceUnavailable, Busy: http.StatusServiceUnavailable,
 	AskLapsed: http.StatusServiceUnavailable, NotInService: http.StatusConflict, PrivateAddress: http.StatusBadGateway, Internal: http.StatusInternalServerError,

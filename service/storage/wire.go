@@ -17,6 +17,7 @@ const (
 	NoObject      types.Reason = "storage.no_object"
 	NoProfile     types.Reason = "storage.no_profile"
 	BadRange      types.Reason = "storage.bad_range"
+	BadRecord     types.Reason = "storage.bad_record"
 	Truncated     types.Reason = "storage.truncated"
 )
 
@@ -35,6 +36,7 @@ func customerReasons() []types.ReasonInfo {
 		{Reason: NoObject, Sentence: "The account has stored no object of this id.", Try: "List what there is: `cairn store list`."},
 		{Reason: NoProfile, Sentence: "There is no profile of this name.", Try: "Use lab, std or deep."},
 		{Reason: BadRange, Sentence: "The range lies outside the object.", Try: "Ask for bytes below the object's size."},
+		{Reason: BadRecord, Sentence: "The gateway's books of this object are damaged: it can be listed and deleted, and not be read.", Try: "Delete it by its id and store it again."},
 		{Reason: Truncated, Sentence: "The upload ended before all of it had come.", Try: "Send it again."},
 	}
 }

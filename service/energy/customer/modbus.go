@@ -425,8 +425,11 @@ func (c *Customer) servePutClient(w http.ResponseWriter, r *http.Request, wallet
 		return err
 	}
 	block, rest := pem.Decode([]byte(in.Certificate))
-	if block == nil || block.Type != "CERTIFICATE" || len(bytes.TrimSpace(rest)) > 0 || len(in.Label) > 64 {
-		return types.Refuse(role.BadRequest, "want one certificate in PEM, and a label of at most 64 bytes")
+	if block == nil || block.Type != "CERTIFICATE" || len(bytes.TrimSpace(rest)) > 0 {
+		return types.Refuse(role.BadRequest, "want one certificate in PEM")
+	}
+	if err := role.CheckText("label", in.Label, 64); err != nil {
+		return err
 	}
 	if _, err := x509.ParseCertificate(block.Bytes); err != nil {
 		return types.Refuse(role.BadRequest, "certificate: %v", err)

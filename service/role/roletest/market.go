@@ -252,3 +252,10 @@ func (m *Market) Balance() types.Credit {
 	defer m.w.mu.Unlock()
 	return m.bought - min(m.bought, m.w.state.Balance(m.account).Spent)
 }
+
+// Receipts is how many receipts were published.
+func (m *Market) Receipts() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.published)
+}

@@ -5,13 +5,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
+	"github.com/fxamacker/cbor/v2"
 	"go.etcd.io/bbolt"
 
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/storage"
 	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
@@ -32,6 +35,8 @@ type object struct {
 	Payer   types.Key   // whose holdings have its shards
 	Devices []types.Key // by slot, the same for all segments
 	Absent  []byte      // a bit for each (segment, slot) whose shard no device holds
+
+	Type string `cbor:"-"` // the content type that the customer gave; beside the record, in typeBucket; "" for none
 }
 
 func (o *object) absent(segment, slot int) bool {
@@ -88,6 +93,7 @@ type egress struct {
 var (
 	objectBucket   = []byte("objects")   // id → object
 	manifestBucket = []byte("manifests") // id → pipeline.Manifest
+	typeBucket     = []byte("types")     // id → content type
 	sessionBucket  = []byte("sessions")  // payer ‖ device → session
 	shardBucket    = []byte("shards")    // payer ‖ device ‖ u64 slot → Shard
 	dropBucket     = []byte("drops")     // payer ‖ device ‖ shard id: what the device has yet to be told to drop
@@ -116,7 +122,8 @@ type apart struct {
 // books are one account's, on disk.
 type books struct{ db *bbolt.DB }
 
-func openBooks(path string) (*books, error) {
+// openBooks opens an account's books. What it finds damaged it says, and goes on: no record keeps an account from its others.
+func openBooks(path string, log *slog.Logger) (*books, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second, FreelistType: bbolt.FreelistMapType})
 	if errors.Is(err, bbolt.ErrTimeout) {
 		return nil, types.Refuse(types.HomeBusy, "storage: %s is in use", path)
@@ -125,12 +132,12 @@ func openBooks(path string) (*books, error) {
 		return nil, fmt.Errorf("storage: open books %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{objectBucket, manifestBucket, sessionBucket, shardBucket, dropBucket, formerBucket, formerShardBucket, breakBucket, partBucket} {
+		for _, b := range [][]byte{objectBucket, manifestBucket, typeBucket, sessionBucket, shardBucket, dropBucket, formerBucket, formerShardBucket, breakBucket, partBucket} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
 		}
-		return abandonParts(tx)
+		return errors.Join(mend(tx, log), abandonParts(tx))
 	})
 	if err != nil {
 		db.Close()
@@ -158,7 +165,63 @@ func get[T any](b *books, bucket, key []byte) (*T, error) {
 	return v, nil
 }
 
-func (b *books) object(id ObjectID) (*object, error) { return get[object](b, objectBucket, id[:]) }
+// maxName bounds an object's name, in bytes, as S3 does, and maxType its content type.
+const (
+	maxName = 1024
+	maxType = 255
+)
+
+// readable decodes an object's record. One that is damaged is storage.BadRecord.
+func readable(id, raw []byte) (*object, error) {
+	o := new(object)
+	if err := types.DecodeLimit(raw, o, maxRecord); err != nil {
+		return nil, fmt.Errorf("storage: books: object %x: %w: %w", id, storage.BadRecord, err)
+	}
+	return o, nil
+}
+
+// lax reads text as it is.
+var lax, _ = cbor.DecOptions{UTF8: cbor.UTF8DecodeInvalid}.DecMode()
+
+// mend looks at the record of each object. A name that cannot be read or shown, as earlier versions took it, is made into one that
+// can.
+func mend(tx *bbolt.Tx, log *slog.Logger) error {
+	objects := tx.Bucket(objectBucket)
+	changed := map[ObjectID][]byte{}
+	err := objects.ForEach(func(k, v []byte) error {
+		o := new(object)
+		err := types.DecodeLimit(v, o, maxRecord)
+		if err != nil && (lax.Unmarshal(v, o) != nil || !bytes.Equal(types.Encode(o), v)) {
+			log.Error("storage: the record of an object is damaged: it can only be deleted", "object", fmt.Sprintf("%x", k), "err", err)
+			return nil
+		}
+		if name := role.CleanText(o.Name, maxName); name != o.Name {
+			log.Warn("storage: the name of an object could not be shown, and was changed", "object", fmt.Sprintf("%x", k), "from", o.Name, "to", name)
+			o.Name = name
+			changed[ObjectID(k)] = types.Encode(o)
+		}
+		return nil
+	})
+	for id, raw := range changed {
+		err = errors.Join(err, objects.Put(id[:], raw))
+	}
+	return err
+}
+
+// object returns an object, or nil.
+func (b *books) object(id ObjectID) (o *object, err error) {
+	err = b.db.View(func(tx *bbolt.Tx) error {
+		raw := tx.Bucket(objectBucket).Get(id[:])
+		if raw == nil {
+			return nil
+		}
+		if o, err = readable(id[:], raw); err == nil {
+			o.Type = string(tx.Bucket(typeBucket).Get(id[:]))
+		}
+		return err
+	})
+	return o, err
+}
 
 func (b *books) manifest(id ObjectID) (raw []byte, err error) {
 	err = b.db.View(func(tx *bbolt.Tx) error {
@@ -168,11 +231,29 @@ func (b *books) manifest(id ObjectID) (raw []byte, err error) {
 	return raw, err
 }
 
+// shape returns an object's manifest, decoded. One that is damaged is storage.BadRecord.
+func (b *books) shape(id ObjectID) (*pipeline.Manifest, error) {
+	raw, err := b.manifest(id)
+	if err != nil {
+		return nil, err
+	}
+	m, err := pipeline.DecodeManifest(raw)
+	if err != nil {
+		return nil, fmt.Errorf("storage: books: object %v: %w: %w", id, storage.BadRecord, err)
+	}
+	return m, nil
+}
+
 // putObject enters an object with its manifest.
 func (b *books) putObject(id ObjectID, o *object, manifest []byte) error {
 	err := b.db.Update(func(tx *bbolt.Tx) error {
 		if err := errors.Join(tx.Bucket(manifestBucket).Put(id[:], manifest), wipe(tx.Bucket(partBucket), id[:])); err != nil {
 			return err
+		}
+		if o.Type != "" {
+			if err := tx.Bucket(typeBucket).Put(id[:], []byte(o.Type)); err != nil {
+				return err
+			}
 		}
 		return tx.Bucket(objectBucket).Put(id[:], types.Encode(o))
 	})
@@ -189,8 +270,8 @@ func (b *books) changeObject(id ObjectID, change func(*object)) (known bool, err
 		if raw == nil {
 			return nil
 		}
-		o := new(object)
-		if err := types.DecodeLimit(raw, o, maxRecord); err != nil {
+		o, err := readable(id[:], raw)
+		if err != nil {
 			return err
 		}
 		known = true
@@ -205,10 +286,7 @@ func (b *books) changeObject(id ObjectID, change func(*object)) (known bool, err
 
 func (b *books) deleteObject(id ObjectID) error {
 	err := b.db.Update(func(tx *bbolt.Tx) error {
-		if err := tx.Bucket(manifestBucket).Delete(id[:]); err != nil {
-			return err
-		}
-		return tx.Bucket(objectBucket).Delete(id[:])
+		return errors.Join(tx.Bucket(manifestBucket).Delete(id[:]), tx.Bucket(typeBucket).Delete(id[:]), tx.Bucket(objectBucket).Delete(id[:]))
 	})
 	if err != nil {
 		return fmt.Errorf("storage: books: delete object %v: %w", id, err)
@@ -216,13 +294,13 @@ func (b *books) deleteObject(id ObjectID) error {
 	return nil
 }
 
-// objects visits all objects by id.
+// objects visits all objects by id. Of one whose record is damaged there is nothing but the id: o is nil.
 func (b *books) objects(visit func(ObjectID, *object) error) error {
 	return b.db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(objectBucket).ForEach(func(k, v []byte) error {
-			o := new(object)
-			if err := types.DecodeLimit(v, o, maxRecord); err != nil {
-				return fmt.Errorf("storage: books: object %x: %w", k, err)
+			o, _ := readable(k, v)
+			if o != nil {
+				o.Type = string(tx.Bucket(typeBucket).Get(k))
 			}
 			return visit(ObjectID(k), o)
 		})
@@ -372,9 +450,9 @@ func (b *books) markAbsent(payer, device types.Key, lost map[types.Hash]bool) er
 		objects := tx.Bucket(objectBucket)
 		changed := map[string][]byte{}
 		err := objects.ForEach(func(k, v []byte) error {
-			o := new(object)
-			if err := types.DecodeLimit(v, o, maxRecord); err != nil {
-				return fmt.Errorf("object %x: %w", k, err)
+			o, err := readable(k, v)
+			if err != nil {
+				return nil // it was said when the books were opened
 			}
 			slot := slices.Index(o.Devices, device)
 			if o.Payer != payer || slot < 0 {
@@ -382,7 +460,7 @@ func (b *books) markAbsent(payer, device types.Key, lost map[types.Hash]bool) er
 			}
 			m, err := pipeline.DecodeManifest(tx.Bucket(manifestBucket).Get(k))
 			if err != nil {
-				return fmt.Errorf("object %x: %w", k, err)
+				return nil // no shard of it can be told
 			}
 			for i, seg := range m.Segments {
 				if lost[seg.Shards[slot]] && !o.absent(i, slot) {

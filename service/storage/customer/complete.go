@@ -60,7 +60,7 @@ func (a *account) completeSome(ctx context.Context) {
 	now := a.market.Notice().Epoch
 	var list []ObjectID
 	err := a.books.objects(func(id ObjectID, o *object) error {
-		if len(list) < completeMost && !o.complete() && o.Payer == a.wallet.Payer() && a.later[id].next <= now {
+		if len(list) < completeMost && o != nil && !o.complete() && o.Payer == a.wallet.Payer() && a.later[id].next <= now {
 			list = append(list, id)
 		}
 		return nil
@@ -98,11 +98,7 @@ func (a *account) complete(ctx context.Context, id ObjectID) error {
 	if err != nil || o == nil {
 		return err
 	}
-	raw, err := a.books.manifest(id)
-	if err != nil {
-		return err
-	}
-	m, err := pipeline.DecodeManifest(raw)
+	m, err := a.books.shape(id)
 	if err != nil {
 		return err
 	}

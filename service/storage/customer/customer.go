@@ -168,7 +168,7 @@ func (c *Customer) account(w role.Wallet) (*account, error) {
 	b := c.books[w.Account()]
 	if b == nil {
 		var err error
-		if b, err = openBooks(filepath.Join(c.market.Dir(), w.Account().String()+".db")); err != nil {
+		if b, err = openBooks(filepath.Join(c.market.Dir(), w.Account().String()+".db"), c.market.Log()); err != nil {
 			return nil, err
 		}
 		c.books[w.Account()] = b
@@ -208,7 +208,13 @@ func (a *account) place(ctx context.Context, p pipeline.Profile) ([]*holder, err
 	if err != nil {
 		return nil, err
 	}
-	offers = slices.DeleteFunc(slices.Clone(offers), func(o role.Offer) bool { return a.books.shunned(a.wallet.Payer(), o.Ask.Ask.Device) })
+	offers = slices.DeleteFunc(slices.Clone(offers), func(o role.Offer) bool {
+		if _, err := a.holder(o.Ask.Ask.Device); err != nil { // what the books say of it is damaged
+			a.log.Error("storage: holding", "device", o.Ask.Ask.Device, "err", err)
+			return true
+		}
+		return a.books.shunned(a.wallet.Payer(), o.Ask.Ask.Device)
+	})
 	chosen, err := choose(p, offers, len(passed))
 	if err != nil {
 		return nil, err
@@ -258,7 +264,7 @@ func choose(p pipeline.Profile, offers []role.Offer, passed int) ([]role.Offer, 
 	return chosen, nil
 }
 
-// find returns an object of the account, with the side of the wallet that stored it.
+// find returns an object of the account, with the side of the wallet that stored it. Of one whose record is damaged it returns the rest too.
 func (c *Customer) find(w role.Wallet, text string) (a *account, id ObjectID, o *object, err error) {
 	if a, err = c.account(w); err != nil {
 		return nil, id, nil, err
@@ -269,7 +275,7 @@ func (c *Customer) find(w role.Wallet, text string) (a *account, id ObjectID, o 
 	}
 	id = ObjectID(raw)
 	if o, err = a.books.object(id); err != nil {
-		return nil, id, nil, err
+		return a, id, nil, err
 	}
 	if o == nil {
 		return nil, id, nil, types.Refuse(storage.NoObject, "object %v", id)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"time"
 
@@ -86,7 +87,7 @@ func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error
 // putFirst stores the object once there are devices enough.
 func (a *account) putFirst(ctx context.Context, id ObjectID, content []byte) (*object, error) {
 	for {
-		o, err := a.putAs(ctx, id, bytes.NewReader(content), "first.bin", pipeline.Lab)
+		o, err := a.putAs(ctx, id, bytes.NewReader(content), about{name: "first.bin"}, pipeline.Lab)
 		if types.ReasonOf(err) != storage.TooFewDevices {
 			return o, err
 		}
@@ -118,7 +119,12 @@ var errChanged = errors.New("it came back changed")
 // compare reads an object back.
 func (a *account) compare(ctx context.Context, id ObjectID, o *object, content []byte) error {
 	back := bytes.NewBuffer(make([]byte, 0, len(content)))
-	if err := a.get(ctx, id, o, back, 0, -1); err != nil {
+	in, err := a.read(ctx, id, o, 0, int64(o.Bytes))
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if _, err := io.Copy(back, in); err != nil {
 		return err
 	}
 	if !bytes.Equal(content, back.Bytes()) {

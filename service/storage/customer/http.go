@@ -2,14 +2,11 @@ package customer
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -26,6 +23,9 @@ type Object struct {
 	Shards  int       `json:"shards"` // all that the devices hold of it
 	Profile string    `json:"profile"`
 	Created time.Time `json:"created"`
+	Type    string    `json:"content_type,omitempty"` // what it was stored as
+	// Damaged says that the gateway's record of it cannot be read: it can be deleted, and nothing else.
+	Damaged bool `json:"damaged,omitempty"`
 }
 
 // Price is what storing and reading costs now, on the devices that an object would be stored on now. A session keeps the price that it
@@ -48,7 +48,7 @@ func (c *Customer) routes() []route {
 	return []route{
 		{role.Route{Method: "PUT", Path: "/objects", Summary: "Store the body as an object", Query: []string{"name", "profile"}, Status: http.StatusCreated, In: []byte(nil), Out: Object{}}, c.servePut},
 		{role.Route{Method: "GET", Path: "/objects", Summary: "List the account's objects", Out: []Object(nil)}, c.serveList},
-		{role.Route{Method: "GET", Path: "/objects/{id}", Summary: "Read an object, or the one range of it that the Range header names (then 206)", Out: []byte(nil)}, c.serveGet},
+		{role.Route{Method: "GET", Path: "/objects/{id}", Summary: "Read an object, or the ranges of it that the Range header names (then 206); conditions and HEAD as RFC 9110 says", Out: []byte(nil)}, c.serveGet},
 		{role.Route{Method: "DELETE", Path: "/objects/{id}", Summary: "Forget an object and let its shards go", Out: Deleted{}}, c.serveDelete},
 		{role.Route{Method: "GET", Path: "/objects/{id}/placement", Summary: "Which device has which slot of an object's segments", Out: []Placement(nil)}, c.servePlacement},
 		{role.Route{Method: "GET", Path: "/price", Summary: "What storing and reading so many bytes would cost, on the devices that would be chosen now", Query: []string{"profile", "bytes"}, Out: Price{}}, c.servePrice},
@@ -90,7 +90,8 @@ func (c *Customer) handler() http.Handler {
 // do better, as the gateway then tried others.
 var statuses = map[types.Reason]int{
 	storage.NoObject: http.StatusNotFound, storage.NoProfile: http.StatusBadRequest, storage.Truncated: http.StatusBadRequest,
-	storage.BadRange: http.StatusRequestedRangeNotSatisfiable, storage.Unpaid: http.StatusPaymentRequired,
+	storage.BadRecord: http.StatusGone,
+	storage.BadRange:  http.StatusRequestedRangeNotSatisfiable, storage.Unpaid: http.StatusPaymentRequired,
 	storage.TooFewDevices: http.StatusServiceUnavailable, storage.ShardsLost: http.StatusServiceUnavailable,
 
 	storage.HoldingSignature: http.StatusBadGateway, storage.HoldingStale: http.StatusBadGateway, storage.HoldingTerms: http.StatusBadGateway,
@@ -121,31 +122,57 @@ func (c *Customer) servePut(w http.ResponseWriter, r *http.Request, wallet role.
 	if err != nil {
 		return err
 	}
-	id, o, err := a.put(r.Context(), r.Body, r.FormValue("name"), p)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return types.Refuse(storage.Truncated, "%v", err)
+	as := about{name: role.Query(r, "name"), kind: kindOf(r)}
+	if err := role.CheckText("name", as.name, maxName); err != nil {
+		return err
 	}
+	if r.Header.Get("Content-Range") != "" { // RFC 9110 §14.5: what is a part would be taken for the whole
+		return types.Refuse(role.BadRequest, "an upload with Content-Range: send the whole object")
+	}
+	id, o, err := a.put(r.Context(), sent{r.Body}, as, p)
 	if err != nil {
 		return err
 	}
 	return reply(w, http.StatusCreated, c.describe(a, id, o))
 }
 
+// sent is the body of a request. That it cannot be read to its end is its sender's doing.
+type sent struct{ body io.Reader }
+
+func (s sent) Read(p []byte) (int, error) {
+	n, err := s.body.Read(p)
+	if err != nil && err != io.EOF && types.ReasonOf(err) == "" {
+		err = types.Refuse(storage.Truncated, "%v", err)
+	}
+	return n, err
+}
+
+// kindOf is the content type that an object is stored as and given back as: the request's, if it is one.
+func kindOf(r *http.Request) string {
+	text := r.Header.Get("Content-Type")
+	if _, _, err := mime.ParseMediaType(text); err != nil || role.CheckText("content type", text, maxType) != nil {
+		return ""
+	}
+	return text
+}
+
 // describe counts the shards that are held.
 func (c *Customer) describe(a *account, id ObjectID, o *object) Object {
+	if o == nil {
+		return Object{ID: id.String(), Damaged: true}
+	}
 	shards := 0
-	if raw, err := a.books.manifest(id); err == nil {
-		if m, err := pipeline.DecodeManifest(raw); err == nil {
-			for i := range m.Segments {
-				for slot := range o.Devices {
-					if !o.absent(i, slot) {
-						shards++
-					}
+	m, err := a.books.shape(id)
+	if err == nil {
+		for i := range m.Segments {
+			for slot := range o.Devices {
+				if !o.absent(i, slot) {
+					shards++
 				}
 			}
 		}
 	}
-	return Object{ID: id.String(), Name: o.Name, Bytes: o.Bytes, Shards: shards, Profile: o.Profile, Created: time.Unix(int64(o.Created), 0).UTC()}
+	return Object{ID: id.String(), Name: o.Name, Bytes: o.Bytes, Shards: shards, Profile: o.Profile, Created: time.Unix(int64(o.Created), 0).UTC(), Type: o.Type, Damaged: err != nil}
 }
 
 func (c *Customer) serveList(w http.ResponseWriter, _ *http.Request, wallet role.Wallet) error {
@@ -164,103 +191,19 @@ func (c *Customer) serveList(w http.ResponseWriter, _ *http.Request, wallet role
 	return reply(w, http.StatusOK, list)
 }
 
-// serveGet streams an object, or the one range of it that is asked for. When shards turn out to be lost after the first byte was
-// sent, the answer ends early: who then asks for the rest is told why.
-func (c *Customer) serveGet(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
-	a, id, o, err := c.find(wallet, r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	offset, length, ranged, err := parseRange(r.Header.Get("Range"), o.Bytes)
-	if err != nil {
-		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", o.Bytes))
-		return err
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Accept-Ranges", "bytes")
-	h.Set("ETag", `"`+id.String()+`"`)
-	h.Set("Last-Modified", time.Unix(int64(o.Created), 0).UTC().Format(http.TimeFormat))
-	if o.Name != "" {
-		h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": o.Name}))
-	}
-	out := &lazy{w: w, status: http.StatusOK, length: int64(o.Bytes)}
-	if ranged {
-		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", offset, offset+length-1, o.Bytes))
-		out.status, out.length = http.StatusPartialContent, length
-		err = a.get(r.Context(), id, o, out, offset, length)
-	} else {
-		err = a.get(r.Context(), id, o, out, 0, -1)
-	}
-	if err == nil {
-		out.begin()
-		return nil
-	}
-	if !out.begun {
-		for _, name := range []string{"Content-Disposition", "Content-Range", "ETag", "Last-Modified"} {
-			h.Del(name)
-		}
-		return err
-	}
-	a.log.Warn("storage: get", "object", id, "err", err)
-	panic(http.ErrAbortHandler) // the client must not take what it has for the whole
-}
-
-// lazy sends the status with the first byte, so that an error before it still has a status of its own.
-type lazy struct {
-	w      http.ResponseWriter
-	status int
-	length int64
-	begun  bool
-}
-
-func (l *lazy) begin() {
-	if !l.begun {
-		l.begun = true
-		l.w.Header().Set("Content-Length", strconv.FormatInt(l.length, 10))
-		l.w.WriteHeader(l.status)
-	}
-}
-
-func (l *lazy) Write(b []byte) (int, error) {
-	l.begin()
-	return l.w.Write(b)
-}
-
-// parseRange reads a Range header (RFC 9110 §14.1.2) of one range; several, or another unit, mean the whole object.
-func parseRange(header string, size uint64) (offset, length int64, ranged bool, err error) {
-	spec, ok := strings.CutPrefix(header, "bytes=")
-	if !ok || strings.Contains(spec, ",") {
-		return 0, 0, false, nil
-	}
-	from, to, ok := strings.Cut(strings.TrimSpace(spec), "-")
-	if !ok {
-		return 0, 0, false, nil
-	}
-	start, err1 := strconv.ParseInt(from, 10, 63)
-	end, err2 := strconv.ParseInt(to, 10, 63)
-	last := int64(size) - 1
-	switch {
-	case from == "" && err2 == nil && end > 0: // the last bytes
-		start, end = max(0, last+1-end), last
-	case err1 == nil && to == "":
-		end = last
-	case err1 != nil || err2 != nil || end < start:
-		return 0, 0, false, nil
-	}
-	end = min(end, last)
-	if start > last {
-		return 0, 0, true, types.Refuse(storage.BadRange, "bytes %s of %d", spec, size)
-	}
-	return start, end - start + 1, true, nil
-}
-
 func (c *Customer) serveDelete(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
 	a, id, o, err := c.find(wallet, r.PathValue("id"))
-	if err != nil {
-		return err
+	switch {
+	case err == nil && !allowed(r, id, o):
+		err = types.Refuse(role.Precondition, "object %v", id)
+	case err == nil:
+		if err = a.delete(r.Context(), id, o); types.ReasonOf(err) == storage.BadRecord {
+			err = c.forget(r.Context(), wallet, id)
+		}
+	case types.ReasonOf(err) == storage.BadRecord:
+		err = c.forget(r.Context(), wallet, id)
 	}
-	if err := a.delete(r.Context(), id, o); err != nil {
+	if err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, Deleted{ID: id.String(), Deleted: true})
@@ -285,11 +228,7 @@ func (c *Customer) servePlacement(w http.ResponseWriter, r *http.Request, wallet
 	if err != nil {
 		return err
 	}
-	raw, err := a.books.manifest(id)
-	if err != nil {
-		return err
-	}
-	m, err := pipeline.DecodeManifest(raw)
+	m, err := a.books.shape(id)
 	if err != nil {
 		return err
 	}
@@ -312,9 +251,9 @@ func (c *Customer) servePrice(w http.ResponseWriter, r *http.Request, _ role.Wal
 	if err != nil {
 		return err
 	}
-	size, err := strconv.ParseUint(r.FormValue("bytes"), 10, 48)
+	size, err := strconv.ParseUint(role.Query(r, "bytes"), 10, 48)
 	if err != nil {
-		return types.Refuse(role.BadRequest, "bytes %.40q: want a number below 2^48", r.FormValue("bytes"))
+		return types.Refuse(role.BadRequest, "bytes %.40q: want a number below 2^48", role.Query(r, "bytes"))
 	}
 	hold, passed, err := c.market.Offers(r.Context(), types.Storage, storage.Hold)
 	if err != nil {
@@ -365,7 +304,7 @@ func quote(p pipeline.Profile, size uint64, hold, egress []role.Offer, passed in
 
 // profileOf returns the profile that a request names, or lab.
 func profileOf(r *http.Request) (pipeline.Profile, error) {
-	name := r.FormValue("profile")
+	name := role.Query(r, "profile")
 	if name == "" {
 		return pipeline.Lab, nil
 	}

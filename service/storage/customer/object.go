@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
 
@@ -21,16 +22,19 @@ const bucket = "default"
 // profiles by name.
 var profiles = map[string]pipeline.Profile{pipeline.Lab.Name: pipeline.Lab, pipeline.Std.Name: pipeline.Std, pipeline.Deep.Name: pipeline.Deep}
 
+// about is what a customer says of an object: its name and its content type, "" for none.
+type about struct{ name, kind string }
+
 // put stores what src yields and returns once enough devices have countersigned every segment.
-func (a *account) put(ctx context.Context, src io.Reader, name string, p pipeline.Profile) (ObjectID, *object, error) {
+func (a *account) put(ctx context.Context, src io.Reader, as about, p pipeline.Profile) (ObjectID, *object, error) {
 	var id ObjectID
 	rand.Read(id[:])
-	o, err := a.putAs(ctx, id, src, name, p)
+	o, err := a.putAs(ctx, id, src, as, p)
 	return id, o, err
 }
 
 // putAs stores under an id that no object has.
-func (a *account) putAs(ctx context.Context, id ObjectID, src io.Reader, name string, p pipeline.Profile) (*object, error) {
+func (a *account) putAs(ctx context.Context, id ObjectID, src io.Reader, as about, p pipeline.Profile) (*object, error) {
 	place, err := a.place(ctx, p)
 	if err != nil {
 		return nil, err
@@ -40,9 +44,9 @@ func (a *account) putAs(ctx context.Context, id ObjectID, src io.Reader, name st
 		return a.coder.Encode(ctx, src, p, a.secret.Bucket(bucket), emit)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("storage: put %s: %w", name, err)
+		return nil, fmt.Errorf("storage: put %s: %w", as.name, err)
 	}
-	o := &object{Name: name, Profile: p.Name, Created: uint64(time.Now().Unix()), Bytes: manifest.Size, Payer: a.wallet.Payer()}
+	o := &object{Name: as.name, Type: as.kind, Profile: p.Name, Created: uint64(time.Now().Unix()), Bytes: manifest.Size, Payer: a.wallet.Payer()}
 	for _, h := range place {
 		o.Devices = append(o.Devices, h.key)
 	}
@@ -72,7 +76,7 @@ var _ pipeline.Fetcher = (*download)(nil)
 func (d *download) Order(index int, seg pipeline.Segment) []int {
 	slots := make([]int, 0, len(seg.Shards))
 	for slot := range seg.Shards {
-		if !d.object.absent(index, slot) {
+		if !d.object.absent(index, slot) && (len(d.holders) <= slot || d.holders[slot] != nil) {
 			slots = append(slots, slot)
 		}
 	}
@@ -130,44 +134,75 @@ func (a *account) download(o *object, m *pipeline.Manifest) (*download, error) {
 	d := &download{account: a, object: o, k: int(m.K), slow: make([]time.Duration, len(o.Devices))}
 	for _, key := range o.Devices {
 		h, err := a.holder(key)
-		if err != nil {
-			return nil, err
+		if err != nil { // what the books say of it is damaged: the others are enough, perhaps
+			a.log.Error("storage: holding", "device", key, "err", err)
+			h = nil
 		}
 		d.holders = append(d.holders, h)
 	}
 	return d, nil
 }
 
-// get writes length bytes of an object from offset on; length below 0 is all.
-func (a *account) get(ctx context.Context, id ObjectID, o *object, w io.Writer, offset, length int64) error {
-	raw, err := a.books.manifest(id)
+// forget deletes an object whose record is damaged. Where its shards were, nothing says: each device that keeps something of the account's is
+// told to drop those that the manifest names. Where that is damaged too, they stay.
+func (c *Customer) forget(ctx context.Context, w role.Wallet, id ObjectID) error {
+	a, err := c.account(w)
 	if err != nil {
 		return err
 	}
-	manifest, err := pipeline.DecodeManifest(raw)
+	m, err := a.books.shape(id)
 	if err != nil {
-		return fmt.Errorf("storage: object %v: %w", id, err)
+		a.log.Error("storage: an object is deleted whose shards nobody can tell", "object", id, "err", err)
+		return a.books.deleteObject(id)
+	}
+	var ids []types.Hash
+	for _, seg := range m.Segments {
+		ids = append(ids, seg.Shards...)
+	}
+	for _, other := range c.market.Wallets() {
+		if other.Account() != w.Account() {
+			continue
+		}
+		side, err := c.account(other)
+		if err != nil {
+			return err
+		}
+		devices, err := a.books.sessions(other.Payer())
+		if err != nil {
+			return err
+		}
+		for _, key := range devices {
+			h, err := side.holder(key)
+			if err == nil {
+				err = h.drop(ctx, ids) // of which it has the fewest: it passes over the others
+			}
+			if err != nil {
+				a.log.Warn("storage: delete", "device", key, "err", err)
+			}
+		}
+	}
+	return a.books.deleteObject(id)
+}
+
+// read returns length bytes of an object from offset on, to be closed. Nothing is asked of a device before it returns.
+func (a *account) read(ctx context.Context, id ObjectID, o *object, offset, length int64) (io.ReadCloser, error) {
+	manifest, err := a.books.shape(id)
+	if err != nil {
+		return nil, err
 	}
 	d, err := a.download(o, manifest)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if length < 0 {
-		return a.coder.Decode(ctx, manifest, a.secret.Bucket(bucket), w, d)
-	}
-	return a.coder.DecodeRange(ctx, manifest, a.secret.Bucket(bucket), uint64(offset), uint64(length), w, d)
+	return a.coder.Open(ctx, manifest, a.secret.Bucket(bucket), uint64(offset), uint64(length), d)
 }
 
 // delete has every device drop its shards, and then forgets the object. Devices that cannot be reached are told later: what they
 // hold stays in the holding until tend gets through.
 func (a *account) delete(ctx context.Context, id ObjectID, o *object) error {
-	raw, err := a.books.manifest(id)
+	manifest, err := a.books.shape(id)
 	if err != nil {
 		return err
-	}
-	manifest, err := pipeline.DecodeManifest(raw)
-	if err != nil {
-		return fmt.Errorf("storage: object %v: %w", id, err)
 	}
 	var group errgroup.Group
 	for slot, key := range o.Devices {

@@ -1,6 +1,7 @@
 package customer
 
 import (
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -11,7 +12,7 @@ import (
 // TestParts: what a process that died had devices hold for an object that never came to be is dropped by the next one, and nothing else is.
 func TestParts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "books.db")
-	b, err := openBooks(path)
+	b, err := openBooks(path, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,7 @@ func TestParts(t *testing.T) {
 		if err := b.db.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if b, err = openBooks(path); err != nil {
+		if b, err = openBooks(path, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
 		queued(device, types.Hash{20}, types.Hash{21}, types.Hash{22})

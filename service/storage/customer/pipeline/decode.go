@@ -35,44 +35,96 @@ func (c *Coder) Decode(ctx context.Context, m *Manifest, bucket BucketKey, w io.
 // DecodeRange writes length bytes of the object, from offset on, to w. It reads only the shards, and of those only the parts, that
 // hold them.
 func (c *Coder) DecodeRange(ctx context.Context, m *Manifest, bucket BucketKey, offset, length uint64, w io.Writer, f Fetcher) error {
-	if err := m.Check(); err != nil {
+	r, err := c.Open(ctx, m, bucket, offset, length, f)
+	if err != nil {
 		return err
 	}
+	defer r.Close()
+	_, err = io.CopyBuffer(w, r, make([]byte, 2*packagePlain))
+	return err
+}
+
+// Reader is a part of an object on its way back. One goroutine uses it.
+type Reader struct {
+	in    *stream
+	plain io.Reader
+	skip  int64  // bytes of the first package that come before the part
+	left  uint64 // of the part
+	ends  bool   // the part ends with the object
+	err   error
+}
+
+var errClosed = errors.New("pipeline: the reader is closed")
+
+// Open returns length bytes of the object, from offset on. Shards are asked for from the first Read on, some segments ahead; Close, which must be
+// called, ends that.
+func (c *Coder) Open(ctx context.Context, m *Manifest, bucket BucketKey, offset, length uint64, f Fetcher) (*Reader, error) {
+	if err := m.Check(); err != nil {
+		return nil, err
+	}
 	if offset > m.Size || length > m.Size-offset {
-		return fmt.Errorf("pipeline: range %d+%d of an object of %d bytes: out of range", offset, length, m.Size)
+		return nil, fmt.Errorf("pipeline: range %d+%d of an object of %d bytes: out of range", offset, length, m.Size)
 	}
 	key, err := bucket.unwrap(m.Key)
 	if err != nil {
-		return fmt.Errorf("pipeline: %w", err)
+		return nil, fmt.Errorf("pipeline: %w", err)
 	}
 	if length == 0 {
-		return nil
+		return &Reader{err: io.EOF}, nil
 	}
 	total, err := sio.EncryptedSize(m.Size)
 	if err != nil {
-		return fmt.Errorf("pipeline: %w", err)
+		return nil, fmt.Errorf("pipeline: %w", err)
 	}
 	first, last := offset/packagePlain, (offset+length-1)/packagePlain
 	in := c.stream(ctx, m, f, first*packageSealed, min(total, (last+1)*packageSealed))
-	defer in.close()
 	plain, err := sio.DecryptReader(in, seal(key, uint32(first), nil))
 	if err != nil {
-		return fmt.Errorf("pipeline: open: %w", err)
+		in.close()
+		return nil, fmt.Errorf("pipeline: open: %w", err)
 	}
-	if _, err := io.CopyN(io.Discard, plain, int64(offset-first*packagePlain)); err != nil {
-		return opening(err)
+	return &Reader{in: in, plain: plain, skip: int64(offset - first*packagePlain), left: length, ends: offset+length == m.Size}, nil
+}
+
+// Read implements io.Reader. What it returns is authentic.
+func (r *Reader) Read(p []byte) (n int, err error) {
+	if r.err != nil {
+		return 0, r.err
 	}
-	copied, err := io.CopyBuffer(w, io.LimitReader(plain, int64(length)), make([]byte, 2*packagePlain))
-	if err != nil {
-		return opening(err)
-	}
-	if uint64(copied) != length {
-		return opening(io.ErrUnexpectedEOF)
-	}
-	if offset+length == m.Size { // the seal marks the end: an object that goes on or breaks off there is another one
-		if n, err := io.ReadFull(plain, make([]byte, 1)); n != 0 || err != io.EOF {
-			return opening(err)
+	defer func() { r.err = err }()
+	if r.skip > 0 {
+		if _, err := io.CopyN(io.Discard, r.plain, r.skip); err != nil {
+			return 0, opening(err)
 		}
+		r.skip = 0
+	}
+	if uint64(len(p)) > r.left {
+		p = p[:r.left]
+	}
+	n, err = r.plain.Read(p)
+	r.left -= uint64(n)
+	switch {
+	case err == nil || err == io.EOF && r.left == 0:
+		err = nil
+	default:
+		return n, opening(err)
+	}
+	if r.left > 0 {
+		return n, nil
+	}
+	if r.ends { // the seal marks the end: an object that goes on or breaks off there is another one
+		if more, err := io.ReadFull(r.plain, make([]byte, 1)); more != 0 || err != io.EOF {
+			return n, opening(err)
+		}
+	}
+	return n, io.EOF
+}
+
+// Close ends what is still being read. It waits for what is under way.
+func (r *Reader) Close() error {
+	if r.in != nil {
+		r.in.close()
+		r.in, r.err = nil, errors.Join(r.err, errClosed)
 	}
 	return nil
 }
