@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -188,7 +189,7 @@ func newSeller(t *testing.T, serveShard http.HandlerFunc) *seller {
 func (s *seller) download(shard []byte) (*download, pipeline.Segment) {
 	h := &holder{
 		holding: holding{wallet: signer{}, market: s.market, key: s.key.Public(), log: slog.New(slog.DiscardHandler), state: new(session), reading: new(sync.Mutex)},
-		pool:    &pool{}, reads: make(chan struct{}, maxReads), newest: new(receipt.Signed), // as if one waited to be published already
+		pool:    &pool{dial: new(net.Dialer).DialContext}, reads: make(chan struct{}, maxReads), newest: new(receipt.Signed), // as if one waited to be published already
 	}
 	seg := pipeline.Segment{Length: uint32(len(shard)), Shards: []types.Hash{storage.ShardID(shard)}}
 	return &download{k: 1, holders: []*holder{h}, slow: make([]time.Duration, 1)}, seg

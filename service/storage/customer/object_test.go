@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -38,7 +39,7 @@ func (keys) Payer() types.Key      { return types.NewPrivateKey([32]byte{2}).Pub
 // uploadTo prepares an upload to eight devices, each with a handler of its own.
 func uploadTo(t *testing.T, handlers []http.HandlerFunc) *upload {
 	t.Helper()
-	market, open := &offers{}, &pool{}
+	market, open := &offers{}, &pool{dial: new(net.Dialer).DialContext}
 	var holders []*holder
 	for i, handler := range handlers {
 		key := types.NewPrivateKey([32]byte{100, byte(i)})
