@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ type runner struct {
 	provider role.Provider
 	dir      string
 	log      *slog.Logger
+	files    watched // of dir
 
 	mu       sync.Mutex
 	ctx      context.Context // of the provider's present run
@@ -75,6 +77,11 @@ func (r *runner) run(ctx context.Context) {
 func (r *runner) once(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		return fmt.Errorf("node: %w: %w", err, types.HomeUnwritable)
+	}
+	r.files.forget()
+	r.files.add(r.dir)
 	r.mu.Lock()
 	r.ctx = ctx
 	r.mu.Unlock()

@@ -124,6 +124,7 @@ var (
 	ignoredDesc   = desc("notices_ignored_total", "Notices that were thrown away since the start.")
 	runningDesc   = desc("provider_running", "Whether a category's provider runs.", "category")
 	restartsDesc  = desc("provider_restarts_total", "How often a category's provider failed since the start.", "category")
+	remarksDesc   = desc("remarks", "What the owner should know of the home (no category) or of a provider, by reason.", "category", "reason")
 	qualityDesc   = desc("quality_basis_points", "Quality in the newest tally, by category.", "category")
 )
 
@@ -159,6 +160,18 @@ func (m metrics) Collect(c chan<- prometheus.Metric) {
 	counter(ignoredDesc, float64(m.n.status.discards()))
 	for _, r := range s.Refused {
 		counter(refusedDesc, float64(r.Count), string(r.Reason))
+	}
+	remarks := map[[2]string]int{}
+	for _, p := range s.Remarks {
+		remarks[[2]string{"", string(p.Reason)}]++
+	}
+	for _, p := range s.Providers {
+		for _, remark := range p.Remarks {
+			remarks[[2]string{p.Category, string(remark.Reason)}]++
+		}
+	}
+	for at, count := range remarks {
+		gauge(remarksDesc, float64(count), at[0], at[1])
 	}
 	for _, p := range s.Providers {
 		gauge(runningDesc, flag(p.State == "running"), p.Category)

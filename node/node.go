@@ -68,6 +68,7 @@ type Node struct {
 	payers    payers
 	providers []*runner
 	status    *status
+	home      watched
 	news      chan struct{}   // a notice was believed
 	chore     chan struct{}   // an epoch or a tally may be new
 	work      chan struct{}   // something is due
@@ -115,6 +116,8 @@ func New(config Config, providers []role.Provider, log *slog.Logger) (*Node, err
 	if n.outbox, err = openOutbox(filepath.Join(config.Home, "node.db"), key, n.chain); err != nil {
 		return nil, err
 	}
+	n.home.add(config.Home)
+	n.home.add(filepath.Join(config.Home, "node.db"))
 	n.follower = bus.NewFollower(n.loadPin())
 	n.life, n.end = context.WithCancel(context.Background())
 	return n, nil
@@ -138,6 +141,7 @@ func (n *Node) Run(ctx context.Context) error {
 	tasks.Go(func() { n.follow(ctx) })
 	tasks.Go(func() { n.chores(ctx) })
 	tasks.Go(func() { n.send(ctx) })
+	tasks.Go(func() { n.guard(ctx) })
 	for _, r := range n.providers {
 		tasks.Go(func() { r.run(ctx) })
 	}

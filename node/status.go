@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ type Status struct {
 	Epoch     types.Epoch      `json:"epoch"`
 	Height    uint64           `json:"height"`
 	Skew      int64            `json:"clock_skew_seconds"` // of this machine's clock against the chain's
+	Remarks   []role.Remark    `json:"remarks,omitempty"`  // what is wrong with the home
 	Providers []ProviderStatus `json:"providers"`
 	Earned    Earned           `json:"earned"`
 	Pending   int              `json:"pending"` // items that wait to be acknowledged
@@ -42,6 +44,7 @@ type ProviderStatus struct {
 	Error    string `json:"error,omitempty"`
 	Restarts int    `json:"restarts"`
 	Quality  *int   `json:"quality_bp,omitempty"` // basis points, in the newest tally
+	Fell     int    `json:"quality_fell"`         // in how many tallies in a row
 	// Remarks are what the provider has to say to the owner now.
 	Remarks []role.Remark `json:"remarks,omitempty"`
 }
@@ -79,10 +82,11 @@ type status struct {
 	discarded uint64 // notices
 	refused   map[types.Reason]*Refused
 	quality   map[types.Category]types.Bp
+	fell      map[types.Category]int // tallies in a row
 }
 
 func newStatus() *status {
-	return &status{refused: map[types.Reason]*Refused{}, quality: map[types.Category]types.Bp{}}
+	return &status{refused: map[types.Reason]*Refused{}, quality: map[types.Category]types.Bp{}, fell: map[types.Category]int{}}
 }
 
 func (s *status) do(f func()) {
@@ -132,8 +136,14 @@ func (s *status) judged(r *bus.Refusals) {
 				s.refuseLocked(f.Reason, r.Epoch, 1)
 			}
 		}
+		before := maps.Clone(s.quality)
 		clear(s.quality)
 		for _, q := range r.Quality {
+			if was, known := before[q.Category]; known && q.Bp < was {
+				s.fell[q.Category]++
+			} else {
+				s.fell[q.Category] = 0
+			}
 			s.quality[q.Category] = q.Bp
 		}
 	})
@@ -168,31 +178,30 @@ func (n *Node) Status() Status {
 		line.What, line.Try = table[r.Reason].Sentence, table[r.Reason].Try
 		out.Refused = append(out.Refused, line)
 	}
-	quality := map[types.Category]types.Bp{}
-	for c, q := range s.quality {
-		quality[c] = q
-	}
+	quality, fell := maps.Clone(s.quality), maps.Clone(s.fell)
 	s.mu.Unlock()
+	out.Remarks = n.remarks()
 	slices.SortFunc(out.Refused, func(a, b Refused) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))
 	})
 	for _, r := range n.providers {
 		p := r.status(quality)
-		p.Remarks = r.remarks(table)
+		p.Fell, p.Remarks = fell[r.provider.Category()], r.remarks(table)
 		out.Providers = append(out.Providers, p)
 	}
 	out.Next = next(&out)
 	return out
 }
 
-// remarks are what the provider has to say, with what to do about each.
+// remarks are what the provider has to say, with what to do about each: first what became of its folder, where it does not know.
 func (r *runner) remarks(table map[types.Reason]types.ReasonInfo) []role.Remark {
-	p, ok := r.provider.(role.Speaking)
-	if !ok {
-		return nil
+	var list []role.Remark
+	if p, ok := r.provider.(role.Speaking); ok {
+		list = p.Remarks()
 	}
-	list := p.Remarks()
-	list = slices.Clone(list[:min(len(list), role.MaxRemarks)])
+	r.files.addDir(r.dir)
+	list = slices.Concat(r.files.changed(), list)
+	list = list[:min(len(list), role.MaxRemarks)]
 	for i := range list {
 		list[i].Try = cmp.Or(list[i].Try, table[list[i].Reason].Try)
 	}
@@ -219,6 +228,8 @@ const maxSkew = 120
 // next says the step that would help most, the most urgent first.
 func next(s *Status) string {
 	switch {
+	case len(s.Remarks) > 0:
+		return s.Remarks[0].Text + ". " + s.Remarks[0].Try
 	case s.Reason == types.NotPermitted:
 		return "The network does not know this device: its owner registers it with the claim code (`cairn-node code`)."
 	case !s.Online:
@@ -245,11 +256,22 @@ func next(s *Status) string {
 			return fmt.Sprintf("Refused lately (%s): %s", r.Reason, r.Try)
 		}
 	}
+	for _, p := range s.Providers {
+		switch {
+		case p.Fell > 0 && p.Quality != nil:
+			return fmt.Sprintf("The quality of %s has been falling, to %s: something that it should have proven it did not. Its log says what (`cairn-node run --log debug`).", p.Category, percent(*p.Quality))
+		case p.Quality != nil && *p.Quality < int(role.FairQuality):
+			return fmt.Sprintf("The quality of %s is %s: below %s customers choose other devices first. It follows from what the device proves (service/%s/SPEC.md says how).",
+				p.Category, percent(*p.Quality), percent(int(role.FairQuality)), p.Category)
+		}
+	}
 	if s.Earned.Final > 0 {
 		return "Nothing needs to be done. The owner can claim what is final: `cairn claim --all`."
 	}
 	return "Nothing needs to be done. Earnings show after the first tally that counts this device's work."
 }
+
+func percent(bp int) string { return fmt.Sprintf("%d.%02d %%", bp/100, bp%100) }
 
 func (s *status) discards() uint64 {
 	s.mu.Lock()

@@ -87,6 +87,7 @@ const (
 	HomeUnwritable   Reason = "home_unwritable"
 	HomeBusy         Reason = "home_busy"
 	HomeFormat       Reason = "home_format"
+	HomeChanged      Reason = "home_changed"
 	DiskFull         Reason = "disk_full"
 	InsufficientFund Reason = "insufficient_funds"
 	FeeLow           Reason = "fee_low"
@@ -176,6 +177,7 @@ func Reasons() []ReasonInfo {
 		{PortInUse, "Another program listens on the port.", "Stop it, or choose another port."},
 		{HomeUnwritable, "The home directory cannot be written.", "Choose another with --home, or mend its permissions."},
 		{HomeBusy, "Another process runs a network in this home directory.", "Stop it first (`make down`)."},
+		{HomeChanged, "A file or folder of the home was removed or replaced while a program uses it; what is written to it now is lost when that stops.", "Put it back from where it went or from a backup, mount its disk, and start the program anew; keep a copy of device.key."},
 		{HomeFormat, "The network in this home directory was begun by a program whose tallies this one cannot go on with.", "Choose another with --home, forget it (`make clean-network`), or run the version that began it."},
 		{DiskFull, "The disk is full.", "Free some space; nothing that was acknowledged is lost."},
 		{InsufficientFund, "The account does not hold enough STONE.", "Fund the account."},

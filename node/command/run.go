@@ -183,6 +183,9 @@ func printStatus(out io.Writer, s *node.Status) {
 	if s.Problem != "" {
 		fmt.Fprintf(w, "problem\t%s\n", s.Problem)
 	}
+	for _, r := range s.Remarks {
+		fmt.Fprintf(w, "problem\t%s (%s)\n", r.Text, r.Reason)
+	}
 	for _, p := range s.Providers {
 		line := p.State
 		if p.Quality != nil {

@@ -74,7 +74,7 @@ var statuses = map[types.Reason]int{
 	types.RegionSkipped: http.StatusServiceUnavailable, types.EconRange: http.StatusInternalServerError, types.BadClaim: http.StatusBadRequest,
 	types.AlreadyClaimed: http.StatusConflict, types.BusUnavailable: http.StatusServiceUnavailable, types.NotPermitted: http.StatusForbidden,
 	types.UnknownBlob: http.StatusNotFound, types.PortInUse: http.StatusInternalServerError, types.HomeUnwritable: http.StatusInternalServerError,
-	types.HomeBusy: http.StatusInternalServerError, types.HomeFormat: http.StatusInternalServerError, types.DiskFull: http.StatusInsufficientStorage, types.InsufficientFund: http.StatusPaymentRequired,
+	types.HomeBusy: http.StatusInternalServerError, types.HomeFormat: http.StatusInternalServerError, types.HomeChanged: http.StatusInternalServerError, types.DiskFull: http.StatusInsufficientStorage, types.InsufficientFund: http.StatusPaymentRequired,
 	types.FeeLow: http.StatusPaymentRequired, types.MempoolFull: http.StatusServiceUnavailable, types.TooManyChanges: http.StatusTooManyRequests,
 
 	types.DeviceKnown: http.StatusConflict, types.NotOwner: http.StatusForbidden, types.StatementExpired: http.StatusConflict,

@@ -61,6 +61,9 @@ type Provider interface {
 	Run(ctx context.Context, host Host) error
 }
 
+// FairQuality is the quality, in basis points, below which customers choose other devices first: half of the most.
+const FairQuality types.Bp = 5000
+
 // Host is what a provider is given.
 type Host interface {
 	Chain() string

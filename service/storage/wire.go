@@ -6,6 +6,10 @@ import "github.com/cairn-network/cairn/core/types"
 // tally.
 const (
 	Full          types.Reason = "storage.full"
+	FolderGone    types.Reason = "storage.folder_gone"
+	DiskFailed    types.Reason = "storage.disk_failed"
+	DataLost      types.Reason = "storage.data_lost"
+	Unproven      types.Reason = "storage.unproven"
 	Unpaid        types.Reason = "storage.unpaid"
 	AskExpired    types.Reason = "storage.ask_expired"
 	RootMismatch  types.Reason = "storage.root_mismatch"
@@ -25,6 +29,14 @@ const (
 func customerReasons() []types.ReasonInfo {
 	return []types.ReasonInfo{
 		{Reason: Full, Sentence: "The device has no room for more shards, or its disk failed to take them.", Try: "Store on another device; the gateway does so by itself."},
+		{Reason: FolderGone, Sentence: "The folder in which the device keeps its shards is gone, or is another than it opened.",
+			Try: "The device's owner mounts the disk again, or puts the folder back, and restarts the device; if it is lost, a restart begins anew. The gateway uses other devices by itself."},
+		{Reason: DiskFailed, Sentence: "The device's disk failed to keep what was written, so the device takes nothing more.",
+			Try: "The device's owner checks the disk and its room (dmesg, smartctl, df), mends or replaces it, and restarts the device."},
+		{Reason: DataLost, Sentence: "The device found shards gone from its disk and has declared them lost.",
+			Try: "The device's owner checks the disk (dmesg, smartctl) and who else writes to its folder; customers store there again once it has proven for a day."},
+		{Reason: Unproven, Sentence: "The device did not prove in time that it still has what it holds, so it earned nothing and its quality fell.",
+			Try: "The device's owner reads its log: a slow or failing disk, a connection that was away, or a clock or a machine that slept."},
 		{Reason: Unpaid, Sentence: "The customer has not signed for what the device already did.", Try: "Sign the receipts that are due; check the account's credits."},
 		{Reason: AskExpired, Sentence: "The ask that the session refers to has lapsed.", Try: "Fetch the device's current ask and open a session under it."},
 		{Reason: RootMismatch, Sentence: "Device and customer arrive at different holdings.", Try: "Both go back to the last co-signed revision and replay; the gateway does so by itself."},

@@ -102,6 +102,7 @@ var (
 	formerShardBucket = []byte("former shards") // like shards
 	breakBucket       = []byte("breaks")        // payer ‖ device → apart
 	partBucket        = []byte("parts")         // object id ‖ u64 → part
+	lossBucket        = []byte("losses")        // payer ‖ device → u64 epoch in which it was last seen to have lost something
 )
 
 // tables are where a session is.
@@ -132,7 +133,7 @@ func openBooks(path string, log *slog.Logger) (*books, error) {
 		return nil, fmt.Errorf("storage: open books %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{objectBucket, manifestBucket, typeBucket, sessionBucket, shardBucket, dropBucket, formerBucket, formerShardBucket, breakBucket, partBucket} {
+		for _, b := range [][]byte{objectBucket, manifestBucket, typeBucket, sessionBucket, shardBucket, dropBucket, formerBucket, formerShardBucket, breakBucket, partBucket, lossBucket} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
@@ -426,6 +427,20 @@ func (b *books) shunned(payer, device types.Key) bool {
 	return err == nil && times >= maxBreaks
 }
 
+// restAfterLoss is for how many epochs a device that has lost something gets no further shards where others will do.
+const restAfterLoss = 24
+
+// rests reports whether a device has lost something lately.
+func (b *books) rests(payer, device types.Key, now types.Epoch) (rests bool) {
+	_ = b.db.View(func(tx *bbolt.Tx) error { // fails only when it is closed
+		if v := tx.Bucket(lossBucket).Get(sessionKey(payer, device)); len(v) == 8 {
+			rests = types.Epoch(binary.BigEndian.Uint64(v))+restAfterLoss > now
+		}
+		return nil
+	})
+	return rests
+}
+
 // wipe deletes everything below a prefix.
 func wipe(bucket *bbolt.Bucket, prefix []byte) error {
 	var keys [][]byte
@@ -442,11 +457,14 @@ func wipe(bucket *bbolt.Bucket, prefix []byte) error {
 }
 
 // markAbsent notes that a device does not have shards of a payer's objects any more.
-func (b *books) markAbsent(payer, device types.Key, lost map[types.Hash]bool) error {
+func (b *books) markAbsent(payer, device types.Key, lost map[types.Hash]bool, now types.Epoch) error {
 	if len(lost) == 0 {
 		return nil
 	}
 	err := b.db.Update(func(tx *bbolt.Tx) error {
+		if err := tx.Bucket(lossBucket).Put(sessionKey(payer, device), binary.BigEndian.AppendUint64(nil, uint64(now))); err != nil {
+			return err
+		}
 		objects := tx.Bucket(objectBucket)
 		changed := map[string][]byte{}
 		err := objects.ForEach(func(k, v []byte) error {

@@ -48,7 +48,7 @@ func (a *account) finish(ctx context.Context, id ObjectID, o *object) *object {
 		if err != nil {
 			a.log.Info("storage: shards are missing", "object", id, "try", try+1, "err", err)
 		}
-		if errors.Is(err, errNoRoom) {
+		if errors.Is(err, errNoRoom) || errors.Is(err, errRests) {
 			break
 		}
 	}
@@ -127,8 +127,14 @@ func (a *account) completeSlot(ctx context.Context, id ObjectID, o *object, m *p
 		return nil
 	}
 	failed := error(errNoRoom)
-	if a.takes(offers, o.Devices[slot], m, missing) {
-		if failed = a.fill(ctx, id, o, m, slot, o.Devices[slot], missing); failed == nil {
+	now := a.market.Notice().Epoch
+	rests := func(device types.Key) bool { return a.books.rests(a.wallet.Payer(), device, now) }
+	again := func() error { return a.fill(ctx, id, o, m, slot, o.Devices[slot], missing) }
+	takes := a.takes(offers, o.Devices[slot], m, missing)
+	// One that has just lost shards is not the first to get them again: another one's whole slot is.
+	later := takes && rests(o.Devices[slot])
+	if takes && !later {
+		if failed = again(); failed == nil {
 			return nil
 		}
 	}
@@ -140,12 +146,38 @@ func (a *account) completeSlot(ctx context.Context, id ObjectID, o *object, m *p
 	}
 	for _, offer := range offers {
 		device := offer.Ask.Ask.Device
-		if owners[offer.Owner] || slices.Contains(o.Devices, device) || !a.takes(offers, device, m, all) {
+		if owners[offer.Owner] || slices.Contains(o.Devices, device) || rests(device) || !a.takes(offers, device, m, all) {
 			continue
 		}
 		return errors.Join(a.fill(ctx, id, o, m, slot, device, all), ctx.Err())
 	}
-	return failed
+	switch {
+	case !later:
+		return failed
+	case a.urgent(o, m):
+		return again()
+	}
+	return errRests
+}
+
+// errRests: a device has lost shards lately, and there is no other to take them. It gets them again when it has rested, or when they are
+// needed.
+var errRests = errors.New("the device that should have them has lost some lately")
+
+// urgent reports whether an object has come down to what its profile repairs at.
+func (a *account) urgent(o *object, m *pipeline.Manifest) bool {
+	for i := range m.Segments {
+		held := 0
+		for slot := range o.Devices {
+			if !o.absent(i, slot) {
+				held++
+			}
+		}
+		if held <= profiles[o.Profile].Repair {
+			return true
+		}
+	}
+	return false
 }
 
 // takes reports whether a device offers room for segments' shards.

@@ -215,7 +215,14 @@ func (a *account) place(ctx context.Context, p pipeline.Profile) ([]*holder, err
 		}
 		return a.books.shunned(a.wallet.Payer(), o.Ask.Ask.Device)
 	})
-	chosen, err := choose(p, offers, len(passed))
+	now := a.market.Notice().Epoch
+	willing := slices.DeleteFunc(slices.Clone(offers), func(o role.Offer) bool {
+		return a.books.rests(a.wallet.Payer(), o.Ask.Ask.Device, now) || o.Ask.Ask.Capacity.Cmp(types.U64(pipeline.MaxShard)) < 0
+	})
+	chosen, err := choose(p, willing, len(passed))
+	if types.ReasonOf(err) == storage.TooFewDevices { // those that are full, or have lost something lately, are better than none
+		chosen, err = choose(p, offers, len(passed))
+	}
 	if err != nil {
 		return nil, err
 	}

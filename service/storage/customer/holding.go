@@ -261,7 +261,7 @@ func (h *holding) lose(ctx context.Context, d *device, status *storage.SessionSt
 	if err := h.keep(touched); err != nil {
 		return err
 	}
-	return h.books.markAbsent(held.Payer, h.key, lost)
+	return h.books.markAbsent(held.Payer, h.key, lost, now)
 }
 
 // climb gives the device a fresh ladder.

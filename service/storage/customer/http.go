@@ -101,7 +101,9 @@ var statuses = map[types.Reason]int{
 	storage.LossRevision: http.StatusBadGateway, storage.LossPath: http.StatusBadGateway, storage.UnitsBeyondProof: http.StatusBadGateway,
 	storage.UnitsOverflow: http.StatusBadGateway, storage.PriceMismatch: http.StatusBadGateway, storage.Full: http.StatusBadGateway,
 	storage.AskExpired: http.StatusBadGateway, storage.RootMismatch: http.StatusBadGateway, storage.ShardMismatch: http.StatusBadGateway,
-	storage.NoShard: http.StatusBadGateway, storage.TooSlow: http.StatusGatewayTimeout,
+	storage.FolderGone: http.StatusBadGateway, storage.DiskFailed: http.StatusBadGateway, storage.DataLost: http.StatusBadGateway,
+	storage.Unproven: http.StatusBadGateway,
+	storage.NoShard:  http.StatusBadGateway, storage.TooSlow: http.StatusGatewayTimeout,
 }
 
 // Statuses implements role.Coded.

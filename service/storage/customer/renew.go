@@ -157,7 +157,7 @@ func (h *holder) move(ctx context.Context, d *device) error {
 		}
 		if len(lost) > 0 {
 			h.log.Warn("storage: a device has lost shards", "device", h.key, "shards", len(lost))
-			if err := h.books.markAbsent(h.wallet.Payer(), h.key, lost); err != nil {
+			if err := h.books.markAbsent(h.wallet.Payer(), h.key, lost, h.market.Notice().Epoch); err != nil {
 				return err
 			}
 		}

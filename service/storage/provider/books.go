@@ -102,7 +102,11 @@ var (
 const maxRecord = 1 << 20
 
 // books are books.db. What update did is on the disk when it returns.
-type books struct{ db *bbolt.DB }
+type books struct {
+	db   *bbolt.DB
+	path string
+	info os.FileInfo // of the file that is open
+}
 
 func openBooks(path string) (*books, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
@@ -125,7 +129,11 @@ func openBooks(path string) (*books, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage: prepare books: %w", errors.Join(err, db.Close()))
 	}
-	return &books{db}, nil
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("storage: open books: %w", errors.Join(err, db.Close()))
+	}
+	return &books{db, path, info}, nil
 }
 
 func (b *books) close() error { return b.db.Close() }

@@ -16,6 +16,11 @@
 // is declared lost at once: that costs its part of what is retained, hiding it costs more. Shards that a customer deleted stay on
 // disk until a tally without them is final, since a header can be voided and older revisions be asked for again.
 //
+// A file that is removed can be read for as long as it is open, and would be proven until the device stops. So it is the names in the folder
+// that count: before each answer and each countersignature, and every ten seconds, the device looks whether they lead to what it has
+// open. What a log held that is gone is declared all together; where the folder itself is gone, the device does nothing more, and gives
+// up its sessions when it is not back in the next epoch. Remarks says so to the owner.
+//
 // # Being paid
 //
 // For what is held, ladders: of each session the highest receipt that is payable after the epoch's pass. For what is read, a receipt

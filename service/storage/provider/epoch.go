@@ -35,8 +35,11 @@ type turn struct {
 	holdings int  // handed in, in this epoch
 	losses   int
 	releases int
-	disowned bool // what the books do not know was looked for
-	tallied  types.Epoch
+
+	lossBytes int         // of the evidence that declares losses
+	lostAt    types.Epoch // when lost logs were last looked through
+	disowned  bool        // what the books do not know was looked for
+	tallied   types.Epoch
 
 	until types.Epoch // of the asks
 	free  uint64      // that they offer
@@ -68,9 +71,10 @@ func (d *device) follow(ctx context.Context) error {
 		case <-d.changed:
 			if v := d.view.Load(); v != nil {
 				d.declareBad()
-				if err := d.handIn(ctx, v); err != nil && ctx.Err() == nil {
+				if err := errors.Join(d.declareLost(ctx, v), d.handIn(ctx, v)); err != nil && ctx.Err() == nil {
 					d.log.Warn("storage: hand in", "epoch", v.Epoch, "err", err)
 				}
+				d.tell(v)
 			}
 		}
 	}
@@ -85,9 +89,14 @@ func (d *device) live(ctx context.Context, v *view) {
 	}
 	fresh, err := d.begin(v)
 	report("note what the tally has", err)
+	gone := d.intact(true)
+	defer d.tell(v)
 	report("offer", d.offer(ctx, v))
 	report("answer", d.answer(ctx, v))
 	d.declareBad()
+	if gone == nil {
+		report("declare what is lost", d.declareLost(ctx, v))
+	}
 	report("hand in", d.handIn(ctx, v))
 	if d.provider.leaving.Load() {
 		report("leave", d.release(ctx, v))
@@ -224,6 +233,9 @@ func (d *device) answer(ctx context.Context, v *view) error {
 		return nil
 	}
 	t.tries++
+	if err := d.intact(true); err != nil {
+		return fmt.Errorf("%w: %w", err, storage.FolderGone)
+	}
 	draws := v.state.Draw(v.Seed, d.key, v.Totals)
 	answer := make(storage.Answer, 0, len(draws))
 	var errs []error
@@ -443,9 +455,14 @@ func (d *device) release(ctx context.Context, v *view) error {
 }
 
 // disown ends the sessions that the tally has and these books do not, or not as far: the disk was lost, or is an old copy. Nothing can be
-// proven of them, so every epoch would count as failed, for all that the device still holds.
+// proven of them, so every epoch would count as failed, for all that the device still holds. A folder that is gone is waited for to the end
+// of the epoch: a disk that was only taken off is back by then.
 func (d *device) disown(ctx context.Context, v *view) error {
 	if d.turn.disowned || !v.Challenged {
+		return nil
+	}
+	away := d.away()
+	if away != nil && !d.emptied() {
 		return nil
 	}
 	d.turn.disowned = true
@@ -455,7 +472,7 @@ func (d *device) disown(ctx context.Context, v *view) error {
 		if line.Ended || line.Bytes == 0 || d.turn.releases >= allHoldings {
 			continue
 		}
-		if s := d.session(line.ID); s != nil {
+		if s := d.session(line.ID); s != nil && away == nil {
 			s.mu.Lock()
 			known := s.record.Revision
 			s.mu.Unlock()

@@ -26,6 +26,10 @@ import (
 type Provider struct {
 	cfg     Config
 	leaving atomic.Bool
+
+	mu      sync.Mutex // guards what follows, which outlives a Run
+	loss    loss
+	remarks []role.Remark
 }
 
 var _ role.Provider = (*Provider)(nil)
@@ -81,6 +85,8 @@ type device struct {
 	mu       sync.Mutex // guards what follows
 	sessions map[types.SessionID]*session
 	payers   map[types.Key][]*session
+	gone     *absence // nil while the folder is there
+	losing   bool     // there are lost shards to declare
 
 	reads reads
 
@@ -259,10 +265,14 @@ func (d *device) scrub(ctx context.Context) error {
 	return nil
 }
 
+// lookEvery is how many seconds pass between two looks at the whole folder, beside those before each answer and each commit.
+const lookEvery = 10
+
 // keep writes down what was read and signed for, once a second: a crash costs a second of it, and the customer's next receipt
-// makes up for that.
+// makes up for that. And it looks whether the folder is still there.
 func (d *device) keep(ctx context.Context) error {
-	for sleep(ctx, time.Second) == nil {
+	for i := 1; sleep(ctx, time.Second) == nil; i++ {
+		_ = d.intact(i%lookEvery == 0) // it keeps what it finds
 		if err := d.reads.flush(d.books); err != nil {
 			d.log.Warn("storage: keep receipts", "err", err)
 		}
@@ -286,7 +296,7 @@ func (d *device) offer(ctx context.Context, v *view) error {
 	t := &d.turn
 	stats := d.store.Stats()
 	free := stats.Capacity - min(stats.Used, stats.Capacity)
-	if d.provider.leaving.Load() || stats.Failed != nil {
+	if d.provider.leaving.Load() || stats.Failed != nil || d.away() != nil {
 		free = 0
 	}
 	stale := t.until < v.Epoch+askRefresh || max(free, t.free)-min(free, t.free) > t.free/8+storage.MaxShard

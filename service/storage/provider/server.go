@@ -178,7 +178,7 @@ func (s *server) routes() http.Handler {
 // status maps a refusal to its HTTP status (RFC 9110).
 func status(err error) int {
 	switch types.ReasonOf(err) {
-	case storage.Full, types.DiskFull:
+	case storage.Full, types.DiskFull, storage.FolderGone:
 		return http.StatusInsufficientStorage
 	case storage.Unpaid, types.OverBudget, types.UnknownKey, types.KeyExpired:
 		return http.StatusPaymentRequired

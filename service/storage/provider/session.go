@@ -23,6 +23,8 @@ type session struct {
 	shards *storage.Shards // nil while it is not in memory
 	used   uint64          // when the list was last used: device.uses
 	bare   types.Epoch     // since when its ladders reach too short; 0: they do not
+
+	forsaken bool // too much of it is lost: it is given up
 }
 
 // maxSeen is how many sightings wait for finality; beyond it the newest gives way to a newer one.
@@ -158,6 +160,9 @@ func (d *device) commit(s *session, c *storage.Commit, p *peer) (*storage.Commit
 		return nil, errors.Join(err, list.Undo())
 	}
 	d.cfg.at("synced")
+	if err := d.intact(false); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", err, storage.FolderGone), list.Undo())
+	}
 	if err := d.enter(s, c, appended); err != nil {
 		d.lapse(s)
 		return nil, err
@@ -176,6 +181,9 @@ func (d *device) countersign(h *storage.Holding) *storage.Committed {
 func (d *device) present(c *storage.Commit) (keys []shardlog.Key, err error) {
 	name := tag(c.Holding.Holding.Account)
 	for _, op := range c.Ops {
+		if op.Kind == storage.OpAppend && d.emptied() {
+			return nil, types.Refuse(storage.NoShard, "storage: shard %s: the folder of this device is gone", op.Shard.ID)
+		}
 		if op.Kind == storage.OpAppend {
 			keys = append(keys, shardlog.Key{Shard: op.Shard.ID, Session: name})
 		}
@@ -195,7 +203,7 @@ func (d *device) present(c *storage.Commit) (keys []shardlog.Key, err error) {
 			continue
 		}
 		info, err := d.store.Stat(shardlog.Key{Shard: op.Shard.ID, Session: name})
-		if errors.Is(err, shardlog.ErrNotFound) || err == nil && uint64(info.Length) != op.Shard.Bytes {
+		if errors.Is(err, shardlog.ErrNotFound) || errors.Is(err, shardlog.ErrDamaged) || err == nil && uint64(info.Length) != op.Shard.Bytes {
 			return keys, types.Refuse(storage.NoShard, "storage: shard %s of %d bytes is not staged", op.Shard.ID, op.Shard.Bytes)
 		}
 		if err != nil {
@@ -288,6 +296,7 @@ func (d *device) declare(s *session, list *storage.Shards, slots []int) error {
 		return err
 	}
 	s.record = next
+	d.turn.lossBytes += len(st.Loss) + lossOverhead
 	for _, op := range st.Ops {
 		d.log.Warn("storage: a shard is lost", "session", s.id, "slot", op.Slot, "shard", op.Shard.ID, "bytes", op.Shard.Bytes)
 	}

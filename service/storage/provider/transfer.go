@@ -21,7 +21,7 @@ func (s *server) putShard(w http.ResponseWriter, r *http.Request, p *peer) error
 	if r.ContentLength > storage.MaxShard {
 		return types.Refuse(types.Oversize, "storage: a shard of %d bytes, at most %d are taken", r.ContentLength, storage.MaxShard)
 	}
-	if err := s.d.mayStage(p, r.ContentLength); err != nil {
+	if err := errors.Join(s.d.here(), s.d.mayStage(p, r.ContentLength)); err != nil {
 		return err
 	}
 	buf, free, err := s.buffer(r.Context())
@@ -62,9 +62,12 @@ func (s *server) getShard(w http.ResponseWriter, r *http.Request, p *peer) error
 	if err != nil {
 		return err
 	}
+	if err := s.d.here(); err != nil {
+		return err
+	}
 	key := shardlog.Key{Shard: id, Session: tag(p.Account)}
 	info, err := s.d.store.Stat(key)
-	if errors.Is(err, shardlog.ErrNotFound) {
+	if errors.Is(err, shardlog.ErrNotFound) || errors.Is(err, shardlog.ErrDamaged) {
 		return types.Refuse(storage.NoShard, "storage: shard %s", id)
 	}
 	if err != nil {
@@ -308,6 +311,9 @@ func (d *device) statusOf(id types.SessionID, p *peer) (*storage.SessionStatus, 
 	if r.Holding.Holding.Account != p.Account || r.Revision == 0 {
 		return st, nil
 	}
+	if s.forsaken || d.emptied() {
+		return nil, types.Refuse(storage.SessionClosed, "storage: session %s was given up: too much of it is lost", id)
+	}
 	list, err := d.list(s)
 	if err != nil {
 		return nil, err
@@ -437,7 +443,7 @@ func (d *device) mayStage(p *peer, length int64) error {
 func (d *device) mayCommit(s *session, c *storage.Commit, p *peer) error {
 	h, old, now := &c.Holding.Holding, &s.record.Holding.Holding, d.now()
 	switch {
-	case s.record.Over:
+	case s.record.Over || s.forsaken || old.Revision != 0 && d.emptied():
 		return types.Refuse(storage.SessionClosed, "storage: session %s has ended", s.id)
 	case s.id.Expiry() < now:
 		return types.Refuse(types.SessionExpired, "storage: session %s in epoch %d", s.id, now)

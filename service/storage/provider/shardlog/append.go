@@ -88,6 +88,10 @@ func (s *Store) create(number uint32) (*logFile, error) {
 		return nil, err
 	}
 	l := &logFile{number: number, file: f}
+	if l.info, err = s.cfg.disk.stat(logName(number)); err != nil {
+		f.Close()
+		return nil, err
+	}
 	s.logs[number] = l
 	return l, nil
 }

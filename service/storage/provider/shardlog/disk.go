@@ -23,8 +23,10 @@ type disk interface {
 	open(name string) (f file, size int64, err error)
 	remove(name string) error
 	list() ([]string, error) // names of all files
-	sync() error             // makes new and removed names durable
-	free() (uint64, error)   // bytes that the file system has left
+	// stat says what a name leads to; "." is the directory itself.
+	stat(name string) (os.FileInfo, error)
+	sync() error           // makes new and removed names durable
+	free() (uint64, error) // bytes that the file system has left
 }
 
 // osDisk is a directory of the operating system's.
@@ -56,6 +58,10 @@ func (d osDisk) list() ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+func (d osDisk) stat(name string) (os.FileInfo, error) {
+	return os.Stat(filepath.Join(string(d), name))
 }
 
 func (d osDisk) sync() error {

@@ -5,19 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/cairn-network/cairn/service/storage"
 )
 
+const indexName = "index.db"
+
 func logName(number uint32) string { return fmt.Sprintf("%08x.log", number) }
 
 // load opens index and logs, and reads the logs from where the index ends.
 func (s *Store) load() error {
 	var err error
-	if s.index, err = openIndex(filepath.Join(s.cfg.Dir, "index.db")); err != nil {
+	if s.index, err = openIndex(filepath.Join(s.cfg.Dir, indexName)); err != nil {
 		return err
+	}
+	s.own = map[string]os.FileInfo{}
+	for _, name := range []string{".", indexName} {
+		if s.own[name], err = s.cfg.disk.stat(name); err != nil {
+			return err
+		}
 	}
 	logs, err := s.openLogs()
 	if err != nil {
@@ -85,6 +94,9 @@ func (s *Store) openLogs() ([]*logFile, error) {
 		}
 		l := &logFile{number: number, file: f, size: size}
 		s.logs[number] = l
+		if l.info, err = s.cfg.disk.stat(name); err != nil {
+			return nil, err
+		}
 		logs = append(logs, l)
 	}
 	slices.SortFunc(logs, func(a, b *logFile) int { return cmp.Compare(a.number, b.number) })
@@ -99,7 +111,7 @@ func (s *Store) count() error {
 		entries, next, err := s.index.after(last, 4096)
 		if err != nil || len(entries) == 0 {
 			if missing > 0 {
-				s.log.Error("storage: shards are in logs that are gone", "shards", missing)
+				s.log.Error("storage: shards are in logs that are gone or short", "shards", missing)
 			}
 			return err
 		}
@@ -108,8 +120,10 @@ func (s *Store) count() error {
 			s.shards++
 			if l := s.logs[e.log]; l != nil {
 				l.alive += e.span()
-			} else {
+			}
+			if s.missing(e.place) {
 				missing++
+				s.lost = true
 			}
 		}
 		last = next

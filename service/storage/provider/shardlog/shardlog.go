@@ -23,6 +23,12 @@
 // Config.KeepFree would stay free, or when the disk fails to write. After a failed fsync nobody knows what is on the disk, so every
 // change is refused until the store is opened again; reading goes on, and so does proving.
 //
+// # Lost files
+//
+// A file that is removed stays readable for who has it open, and its bytes go when he closes it. Check compares what is open with what its
+// name leads to: a log that is gone, another or short is given up at once, and Lost lists what was in it. Where the directory or the index
+// is another, nothing of the store can be relied on (ErrGone).
+//
 // Memory is bounded: the index is a memory map, at most a few thousand changes wait to be put in it, and Put and Get work on the
 // caller's one shard.
 package shardlog
@@ -113,6 +119,8 @@ type Store struct {
 	syncing  chan struct{} // closed when the fsync under way ends; nil when there is none
 	failed   error         // after a failed fsync; never reset
 	closed   bool
+	lost     bool                   // the index names shards that no log has, and Check has not said so yet
+	own      map[string]os.FileInfo // the directory and the index, as they were opened
 }
 
 // logFile is one log. Its fields but number and file are guarded by Store.mu.
@@ -122,6 +130,7 @@ type logFile struct {
 	size   int64
 	alive  int64 // bytes of records that the index names
 	stuck  bool  // something alive in it cannot be read, so it cannot be compacted
+	info   os.FileInfo
 }
 
 // place is where a shard lies.
@@ -175,7 +184,10 @@ func (s *Store) Put(key Key, journal uint64, shard []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.find(key); !errors.Is(err, ErrNotFound) {
+	switch at, err := s.find(key); {
+	case err == nil && s.missing(at): // it is written anew
+		s.note(key, change{place: at, gone: true})
+	case !errors.Is(err, ErrNotFound):
 		return err
 	}
 	if err := s.room(uint64(len(shard))); err != nil {
@@ -239,11 +251,14 @@ func (s *Store) find(key Key) (place, error) {
 
 var errClosed = fmt.Errorf("shardlog: %w", os.ErrClosed)
 
-// Stat returns what is known of a shard, or ErrNotFound.
+// Stat returns what is known of a shard: ErrNotFound if it was never stored, ErrDamaged if its log is gone.
 func (s *Store) Stat(key Key) (Info, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	at, err := s.find(key)
+	if err == nil && s.missing(at) {
+		err = fmt.Errorf("shardlog: %s: log %s is gone or short: %w", key.Shard, logName(at.log), ErrDamaged)
+	}
 	return at.Info, err
 }
 

@@ -1,0 +1,72 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// TestHomeChanged: whatever is taken from under a running node, its owner reads what and what to do; put back, all is well again.
+func TestHomeChanged(t *testing.T) {
+	w := newWorld(t, 1)
+	w.announce(5, 100, nil)
+	d, host := w.begin(w.home())
+	journal := filepath.Join(host.Dir(), "journal.db")
+	ok(t, os.WriteFile(journal, []byte("x"), 0o600))
+	w.until("all is well", func() bool { return strings.HasPrefix(d.Status().Next, "Nothing needs to be done") })
+	for _, path := range []string{filepath.Join(d.home, keyFile), filepath.Join(d.home, "node.db"), host.Dir(), journal, d.home} {
+		away := filepath.Join(t.TempDir(), "away")
+		check := func(what string) {
+			t.Helper()
+			s := d.Status()
+			remarks := s.Remarks
+			for _, p := range s.Providers {
+				remarks = append(remarks, p.Remarks...)
+			}
+			if len(remarks) == 0 || remarks[0].Reason != types.HomeChanged || remarks[0].Try == "" || !strings.Contains(remarks[0].Text, filepath.Base(path)) && path != d.home || !strings.Contains(s.Next, remarks[0].Try) {
+				t.Errorf("%s %s: %+v, next: %s", path, what, remarks, s.Next)
+			}
+		}
+		info, err := os.Stat(path)
+		ok(t, err)
+		ok(t, os.Rename(path, away))
+		check("removed")
+		if info.IsDir() {
+			ok(t, os.Mkdir(path, 0o700))
+		} else {
+			ok(t, os.WriteFile(path, nil, 0o600))
+		}
+		check("replaced")
+		ok(t, os.RemoveAll(path))
+		ok(t, os.Rename(away, path))
+		if s := d.Status(); !strings.HasPrefix(s.Next, "Nothing needs to be done") {
+			t.Errorf("%s is back: %s", path, s.Next)
+		}
+	}
+}
+
+// TestNext: a device that customers shun, whose quality falls, or that has a trouble of its own is not told that nothing needs to be done.
+func TestNext(t *testing.T) {
+	status := func(bp, fell int, remarks ...role.Remark) *Status {
+		return &Status{Online: true, Epoch: 9, Earned: Earned{Final: 1}, Providers: []ProviderStatus{
+			{Category: "energy", State: "running"}, {Category: "storage", State: "running", Quality: &bp, Fell: fell, Remarks: remarks},
+		}}
+	}
+	lost := role.Remark{Reason: "storage.data_lost", Text: "Shards are gone.", Try: "Check the disk."}
+	for want, s := range map[string]*Status{
+		"Nothing needs to be done": status(5000, 0),
+		"below 50.00 %":            status(4999, 0),
+		"is 45.00 %":               status(4500, 0),
+		"is 0.00 %":                status(0, 0),
+		"has been falling":         status(9900, 3),
+		"storage (storage.data_lost): Check the disk.": status(9900, 3, lost),
+	} {
+		if got := next(s); !strings.Contains(got, want) {
+			t.Errorf("%+v: %q, want %q", s.Providers[1], got, want)
+		}
+	}
+}
