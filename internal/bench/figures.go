@@ -174,8 +174,8 @@ var sections = []section{
 	},
 	{
 		name:    "store",
-		runs:    []run{{"./network", "^BenchmarkStore$", "3x", 1}, {"./service/storage", "^BenchmarkProof$", "0.3s", 5}},
-		figures: slices.Concat(storeFigures("on disk"), storeFigures("in memory"), proofFigures),
+		runs:    []run{{"./network", "^BenchmarkStore$", "3x", 1}, {"./service/storage/provider", "^BenchmarkSmallPut$", "400x", 3}, {"./service/storage", "^BenchmarkProof$", "0.3s", 5}},
+		figures: slices.Concat(storeFigures("on disk"), storeFigures("in memory"), smallFigures, proofFigures),
 	},
 	{
 		name: "energy",
@@ -228,6 +228,12 @@ func storeFigures(place string) []figure {
 		)
 	}
 	return append(list, figure{name: "write and fsync " + place, unit: "MiB/s", value: metric(at + "disk-MiB/s"), bound: "a put writes twice its bytes"})
+}
+
+var smallFigures = []figure{
+	{name: "put of 10 KiB, 8 at a time: the gateway's processor time", unit: "ms", value: metric("SmallPut gateway-ms/put"), beside: "limit", peer: constant(20), target: within,
+		bound: "eight requests to stage, and a share of eight commits, their fsyncs and signatures"},
+	{name: "the same: all eight devices'", unit: "ms", value: metric("SmallPut devices-ms/put"), bound: "the same from the other side"},
 }
 
 var proofFigures = []figure{

@@ -66,7 +66,7 @@ type SessionStatus struct {
 	Amount   types.Credit // of it
 	Unused   uint64       // rungs of its ladders above what is payable now
 	Served   uint64       // bytes served in the session, ever (egress)
-	Promised types.U128   // units of the newest receipt that the device has (egress)
+	Promised types.U128   // units of the newest receipt that the device has (egress); of a session that holds, those that are payable now
 }
 
 // Losses are what a device declared lost in a session after a revision that the customer knows, in the order of revisions, at most

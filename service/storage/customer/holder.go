@@ -28,6 +28,7 @@ type holder struct {
 	// The session before this one, while there are shards that move do not have yet.
 	former *holding
 	lapsed bool          // nothing is agreed on in former any more: the device has ended it, or differs
+	queue  queue         // what waits to be committed
 	breaks atomic.Uint64 // how often device and books came apart
 
 	// reading, which is the holding's, also guards what follows; it is taken after mu.
@@ -92,13 +93,6 @@ func (h *holder) connect(ctx context.Context) (*device, error) {
 	return h.pool.get(h.wallet, ask)
 }
 
-// commit has the device hold shards that it has staged. It returns once the device has countersigned and the books say so.
-func (h *holder) commit(ctx context.Context, shards []storage.Shard) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.change(ctx, shards, nil)
-}
-
 // change has the device hold what appending and deleting leave. Where device and books have come apart, or the session has ended, it goes
 // on in a new one. mu is held.
 func (h *holder) change(ctx context.Context, appends []storage.Shard, deletes []types.Hash) error {
@@ -123,7 +117,11 @@ func (h *holder) change(ctx context.Context, appends []storage.Shard, deletes []
 			h.log.Info("storage: move to a new session", "device", h.key, "err", err)
 		}
 	}
-	return h.climb(ctx, d)
+	if err := h.cover(ctx, d); err != nil {
+		// The device holds what it was to hold, and waits two epochs for a ladder: tend tries again in the next.
+		h.log.Info("storage: sign a ladder", "device", h.key, "err", err)
+	}
+	return nil
 }
 
 // try is change in the present sessions. Appends that are held already, and deletions of what is not, are none.
@@ -225,11 +223,10 @@ func (h *holder) look(ctx context.Context, d *device, in *holding) error {
 	if in.state.Holding.Holding.Revision == 0 {
 		return nil
 	}
-	status, err := in.check(ctx, d)
-	if err != nil || status.Unused >= storage.Rungs/2 {
+	if _, err := in.check(ctx, d); err != nil {
 		return err
 	}
-	return in.climb(ctx, d)
+	return in.cover(ctx, d)
 }
 
 // drop has the device delete shards. What it cannot be told now is told later, by tend.

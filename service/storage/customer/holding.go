@@ -26,6 +26,7 @@ type holding struct {
 	state   *session
 	shards  *storage.Shards
 	stray   *pending // the last commit that the device had not applied when it was asked: it may yet arrive
+	pays    coverage
 }
 
 // errApart: device and books disagree about a session, and no revision that both have signed leads out of that.
@@ -60,6 +61,9 @@ func (h *holding) check(ctx context.Context, d *device) (*storage.SessionStatus,
 		err = h.lose(ctx, d, status)
 	case status.Revision < held.Revision || status.Root != held.Root:
 		err = h.apart("stands at revision %d with root %s, signed revision %d with %s", status.Revision, status.Root, held.Revision, held.Root)
+	}
+	if err == nil {
+		h.saw(status)
 	}
 	return status, err
 }
@@ -264,16 +268,42 @@ func (h *holding) lose(ctx context.Context, d *device, status *storage.SessionSt
 	return h.books.markAbsent(held.Payer, h.key, lost, now)
 }
 
-// climb gives the device a fresh ladder.
-func (h *holding) climb(ctx context.Context, d *device) error {
+// coverage is what the ladders of a session pay beyond what was payable in an epoch, at least: what is payable changes with the epoch.
+type coverage struct {
+	epoch types.Epoch
+	units types.U128
+}
+
+// saw notes what a device says of a session.
+func (h *holding) saw(status *storage.SessionStatus) {
+	h.pays = coverage{h.market.Notice().Epoch, types.Mul64(status.Bytes, status.Unused)}
+}
+
+// reaches reports whether ladders are known to pay what is held for half a ladder's epochs.
+func (h *holding) reaches() bool {
+	return h.pays.epoch == h.market.Notice().Epoch && h.pays.units.Cmp(types.Mul64(h.state.Holding.Holding.Bytes, storage.Rungs/2)) >= 0
+}
+
+// cover gives the device a fresh ladder where those that it has pay for less than half of a ladder's epochs. So ladders are signed when time
+// has used them up, and each time that the bytes have doubled, however many commits that takes.
+func (h *holding) cover(ctx context.Context, d *device) error {
 	held := &h.state.Holding.Holding
-	if held.Revision == 0 || held.Bytes == 0 {
+	if held.Revision == 0 || held.Bytes == 0 || h.reaches() {
 		return nil
 	}
 	status, err := d.session(ctx, held.Session)
 	if err != nil {
 		return err
 	}
+	if h.saw(status); h.reaches() {
+		return nil
+	}
+	return h.climb(ctx, d, status)
+}
+
+// climb gives the device a fresh ladder, from the units that it last handed in to what is payable in a full ladder's epochs from now.
+func (h *holding) climb(ctx context.Context, d *device, status *storage.SessionStatus) error {
+	held := &h.state.Holding.Holding
 	now := h.market.Notice().Epoch
 	most, _ := h.state.Owed.Add(types.Mul64(held.Bytes, uint64(now+1-min(now, h.state.Since))))
 	from := receipt.Receipt{
@@ -283,9 +313,27 @@ func (h *holding) climb(ctx context.Context, d *device) error {
 	if from.Units.Cmp(most) > 0 {
 		from.Units = most // more than it can have earned is not believed
 	}
-	ladder, err := storage.NewLadder(from, held.Bytes, held.Price, h.wallet.Sign)
+	payable := status.Promised
+	if payable.Cmp(most) > 0 {
+		payable = most
+	}
+	step := held.Bytes
+	if behind, err := payable.Sub(from.Units); err == nil { // what is not worth a credit is never handed in, and can be many epochs' units
+		if more, err := behind.MulDiv(1, storage.Rungs); err == nil {
+			if n, ok := more.Uint64(); ok {
+				step += n
+			}
+		}
+	}
+	ladder, err := storage.NewLadder(from, step, held.Price, h.wallet.Sign)
 	if err != nil {
 		return err
 	}
-	return d.ladder(ctx, ladder)
+	if err := d.ladder(ctx, ladder); err != nil {
+		return err
+	}
+	if ahead, err := ladder.Units(ladder.Top()).Sub(payable); err == nil {
+		h.pays = coverage{now, ahead}
+	}
+	return nil
 }

@@ -123,7 +123,7 @@ func (h *holder) retire(lapsed bool, breaks uint64) error {
 		return err
 	}
 	h.breaks.Add(breaks)
-	h.state, h.shards, h.stray, h.former, h.lapsed = fresh, empty, nil, &old, lapsed
+	h.state, h.shards, h.stray, h.pays, h.former, h.lapsed = fresh, empty, nil, coverage{}, &old, lapsed
 	return nil
 }
 
@@ -178,7 +178,7 @@ func (h *holder) move(ctx context.Context, d *device) error {
 		return nil
 	}
 	h.log.Info("storage: a new session holds what the former one did", "device", h.key, "bytes", h.state.Holding.Holding.Bytes)
-	return h.climb(ctx, d)
+	return h.cover(ctx, d)
 }
 
 // adopt appends shards that the device should have on its disk. Those that it does not have are found by halves.

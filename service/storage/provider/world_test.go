@@ -29,7 +29,7 @@ const price = 1 << 34
 // net is one customer and eight devices.
 type net struct {
 	*roletest.World
-	t        *testing.T
+	t        testing.TB
 	devices  []*roletest.Device
 	market   *roletest.Market
 	customer *customer.Customer
@@ -40,10 +40,10 @@ func config() provider.Config {
 	return provider.Config{Listen: "127.0.0.1:0", Price: price, Egress: price, KeepFree: 1, Log: shardlog.Config{LogSize: 64 << 20}}
 }
 
-func newNet(t *testing.T, devices int) *net { return newNetOf(t, devices, customer.Config{}) }
+func newNet(t testing.TB, devices int) *net { return newNetOf(t, devices, customer.Config{}) }
 
 // newNetOf is newNet with a customer of that configuration.
-func newNetOf(t *testing.T, devices int, cfg customer.Config) *net {
+func newNetOf(t testing.TB, devices int, cfg customer.Config) *net {
 	n := &net{World: roletest.New(t, storage.New()), t: t}
 	n.market = n.Market("customer", 1<<50)
 	for i := range devices {
