@@ -377,7 +377,7 @@ func (b *book) settle(ctx context.Context, tip *standing) error {
 }
 
 func (b *book) settleOne(ctx context.Context, tip *standing, kept *order) error {
-	counted, _, err := b.market.order(ctx, tip, kept.session)
+	counted, err := b.market.order(ctx, tip, kept.session)
 	if err != nil {
 		return err
 	}
@@ -469,12 +469,12 @@ func (v *view) OrderState(ctx context.Context, session tally.SessionKey) (role.O
 	}
 	if tip != nil {
 		out.Tallied = tip.header.Epoch
-		counted, line, err := v.order(ctx, tip, session)
+		line, err := v.order(ctx, tip, session)
 		if err != nil {
 			return out, err
 		}
-		if counted != nil {
-			out.Order, out.Units, out.Amount = counted, line.Units, line.Amount
+		if line != nil {
+			out.Of(line)
 		}
 	}
 	rec, err := v.book.record(session)
@@ -486,7 +486,10 @@ func (v *view) OrderState(ctx context.Context, session tally.SessionKey) (role.O
 		return out, fmt.Errorf("gateway: order of session %v: %w", session.ID, err)
 	}
 	switch {
-	case rec.Counted, out.Order != nil && out.Order.Seq >= mine.Order.Seq:
+	case out.Counted(mine.Order.Seq):
+	case rec.Counted && !out.Known: // it ended without having bought anything, and the tally forgot it
+		out.Known, out.Seq, out.Ended = true, mine.Order.Seq, true
+	case rec.Counted:
 	case rec.Refused != "":
 		out.Refused = rec.Refused
 	default:

@@ -106,7 +106,7 @@ func TestOrderRefusedAtOnce(t *testing.T) {
 // TestOrder: an order is handed in until enough verifiers keep it, over a restart, and then shows what it bought.
 func TestOrder(t *testing.T) {
 	r := newRegion(t)
-	if s := r.orderState(1); s.Counted() || s.Waiting != 0 || s.Tallied != 0 {
+	if s := r.orderState(1); s.Counted(1) || s.Waiting != 0 || s.Tallied != 0 {
 		t.Fatalf("before anything: %+v", s)
 	}
 	r.tally(ledger.Accepted)
@@ -125,20 +125,20 @@ func TestOrder(t *testing.T) {
 	r.stop()
 	r.start() // what was promised is on disk
 	r.taken(o)
-	if s := r.orderState(1); s.Counted() || s.Waiting != 1 || s.Tallied != 1 || s.Refused != "" {
+	if s := r.orderState(1); s.Counted(1) || s.Waiting != 1 || s.Tallied != 1 || s.Refused != "" {
 		t.Fatalf("on its way: %+v", s)
 	}
 	r.tally(ledger.Accepted)
 	r.until("it counts", func() bool {
 		s := r.orderState(1)
-		return s.Counted() && s.Waiting == 0 && s.Amount == 0 && s.Tallied == 2
+		return s.Counted(1) && s.Waiting == 0 && s.Amount == 0 && s.Tallied == 2
 	})
 	r.until("the gateway knows", func() bool {
 		rec, err := r.market.book.record(tally.SessionKey{Payer: o.Payer, ID: o.Session})
 		return err == nil && rec.Counted
 	})
 	r.tally(ledger.Accepted)
-	if s := r.orderState(1); s.Amount != 2 || s.Units != types.U64(2) || s.Order.Seq != 1 {
+	if s := r.orderState(1); s.Amount != 2 || s.Units != types.U64(2) || s.Seq != 1 || s.Ended {
 		t.Fatalf("after an epoch: %+v", s)
 	}
 	sent := r.voters[3].times(hash)
@@ -148,13 +148,13 @@ func TestOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.taken(next)
-	if s := r.orderState(1); s.Waiting != 2 || s.Order.Seq != 1 {
+	if s := r.orderState(1); s.Waiting != 2 || s.Seq != 1 || s.Ended {
 		t.Fatalf("the next one waits: %+v", s)
 	}
 	r.tally(ledger.Accepted)
 	r.tally(ledger.Accepted)
 	r.tally(ledger.Accepted)
-	if s := r.orderState(1); s.Waiting != 0 || s.Order.Seq != 2 || s.Amount > 4 {
+	if s := r.orderState(1); s.Waiting != 0 || s.Seq != 2 || s.Amount > 4 {
 		t.Fatalf("the next one: %+v", s)
 	}
 	if n := r.voters[3].times(hash); n != sent {
@@ -196,7 +196,7 @@ func TestOrderRefused(t *testing.T) {
 	r.tally(ledger.Accepted)
 	r.until("the tally's reason shows", func() bool {
 		s := r.orderState(2)
-		return s.Refused == types.OverLimit && s.Waiting == 0 && !s.Counted()
+		return s.Refused == types.OverLimit && s.Waiting == 0 && !s.Counted(1)
 	})
 }
 
@@ -214,7 +214,7 @@ func TestOrderLost(t *testing.T) {
 	r.until("it is handed in again", func() bool { return r.voters[0].times(hash) > before })
 	r.taken(o)
 	r.tally(ledger.Accepted)
-	r.until("it counts", func() bool { return r.orderState(1).Counted() })
+	r.until("it counts", func() bool { return r.orderState(1).Counted(1) })
 }
 
 // TestOrderCounted: an order of which all acks were lost, and which counted, is not taken for refused because it is stale.
@@ -233,7 +233,7 @@ func TestOrderCounted(t *testing.T) {
 	for _, v := range r.voters {
 		v.set(func(v *voter) { v.deaf, v.refuse = false, types.StaleSeq })
 	}
-	r.until("it counts", func() bool { s := r.orderState(1); return s.Counted() && s.Refused == "" && s.Waiting == 0 })
+	r.until("it counts", func() bool { s := r.orderState(1); return s.Counted(1) && s.Refused == "" && s.Waiting == 0 })
 	r.until("the gateway knows", func() bool {
 		r.tally(ledger.Accepted)
 		rec, err := r.market.book.record(tally.SessionKey{Payer: o.Payer, ID: o.Session})
@@ -322,7 +322,7 @@ func TestOrderLiars(t *testing.T) {
 				}
 			})
 			s, err := r.door.market.OrderState(t.Context(), key)
-			if err != nil || s.Counted() != (key == real) {
+			if err != nil || s.Counted(1) != (key == real) {
 				t.Errorf("a verifier that %s: %+v, %v", what, s, err)
 			}
 		}
@@ -334,7 +334,7 @@ func TestOrderLiars(t *testing.T) {
 	if s, err := r.door.market.OrderState(t.Context(), none); types.ReasonOf(err) != types.BusUnavailable {
 		t.Errorf("a fourth of power says that there is no order: %+v, %v", s, err)
 	}
-	if s, err := r.door.market.OrderState(t.Context(), real); err != nil || !s.Counted() {
+	if s, err := r.door.market.OrderState(t.Context(), real); err != nil || !s.Counted(1) {
 		t.Errorf("one verifier can prove it: %+v, %v", s, err)
 	}
 }

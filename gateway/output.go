@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/cairn-network/cairn/bus"
-	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
@@ -79,9 +78,9 @@ func (v *voices) hear(verifier types.Key, what any) uint64 {
 // third reports whether power is more than a third of all: at least one of those who said so is honest.
 func (v *voices) third(power uint64) bool { return power > v.set.Total()/3 }
 
-// order returns the order of a session in the state of a header, as a page of that state proves; nil if more than two thirds of power say
+// order returns what the state of a header has of a session's orders, as a page of that state proves; nil if more than two thirds of power say
 // that there is none.
-func (m *market) order(ctx context.Context, at *standing, session tally.SessionKey) (found *receipt.Order, line *tally.OrderState, err error) {
+func (m *market) order(ctx context.Context, at *standing, session tally.SessionKey) (found *tally.OrderState, err error) {
 	ctx, cancel := context.WithTimeout(ctx, m.patience)
 	defer cancel()
 	query := &bus.OrderQuery{Chain: m.chain, Header: at.hash, Session: session}
@@ -95,18 +94,18 @@ func (m *market) order(ctx context.Context, at *standing, session tally.SessionK
 			none = v.set.Enough(v.hear(verifier, session))
 			return !none
 		}
-		o, l, err := answer.Proof.Order(at.header, session)
+		line, err := answer.Proof.Order(at.header, session)
 		if err != nil {
 			m.log.Warn("gateway: a verifier shows an order that is none", "verifier", verifier, "err", err)
 			return true
 		}
-		found, line = o, l
+		found = line
 		return false
 	})
 	if found != nil || none {
-		return found, line, nil
+		return found, nil
 	}
-	return nil, nil, unanswered("order of session "+session.ID.String(), err, ctx)
+	return nil, unanswered("order of session "+session.ID.String(), err, ctx)
 }
 
 // unanswered is the error of a query that too few verifiers answered.

@@ -51,7 +51,7 @@ const (
 
 // format is that of homes that this program makes and goes on with. It counts up when the tallies' state is written, or follows from its inputs,
 // in another way.
-const format = 2
+const format = 3
 
 // layout is what a home was made with.
 type layout struct {

@@ -24,7 +24,7 @@ const (
 )
 
 // Bounds of the orders that are kept in one epoch beside the payer's quota. Of an account, over all its keys, they are as many as a state
-// remembers. Of a payer as many may begin a session as an account can have: anybody can hand in again what a tally refused, and the rest of
+// remembers, and those that begin a session as many as it has credits for. Of a payer as many may begin a session as an account can have: anybody can hand in again what a tally refused, and the rest of
 // the quota is for changing and cancelling what acts, of which no copy is taken twice.
 const (
 	maxAccountOrders = 16 * receipt.MaxOrders
@@ -44,11 +44,12 @@ type intake struct {
 
 	now atomic.Pointer[moment] // set by Clock, of a new epoch under mu; nil until it has caught up
 
-	mu     sync.Mutex            // guards the two baskets: held by the keeper while it writes, and by roll
-	open   *basket               // of the current epoch
-	prev   *basket               // of the epoch before; nil at first
-	orders map[types.Account]int // in open, since this process began
-	begun  map[types.Key]int     // of them those that begin a session, by payer
+	mu     sync.Mutex               // guards the two baskets: held by the keeper while it writes, and by roll
+	open   *basket                  // of the current epoch
+	prev   *basket                  // of the epoch before; nil at first
+	orders map[types.Account]int    // in open, since this process began
+	begun  map[types.Key]int        // of them those that begin a session, by payer
+	backed map[types.Account]uint64 // how many least opening amounts they need behind them
 
 	arrived chan *submission
 	checked chan []*submission
@@ -307,7 +308,7 @@ func (in *intake) roll(now *moment, next, before *basket) {
 	defer in.mu.Unlock()
 	in.now.Store(now)
 	in.prev, in.open = before, next
-	in.orders, in.begun = map[types.Account]int{}, map[types.Key]int{}
+	in.orders, in.begun, in.backed = map[types.Account]int{}, map[types.Key]int{}, map[types.Account]uint64{}
 }
 
 // keep writes what passed, syncs, and hands on to the acknowledgers. Whatever waits is written in one go.
@@ -394,13 +395,14 @@ func (in *intake) allow(now *moment, it *item) bool {
 		return true
 	}
 	account := now.view.Grant(it.Author).Account
-	old, _ := now.view.base.Order(tally.SessionKey{Payer: it.Author, ID: it.session})
-	if in.orders[account] >= maxAccountOrders || old == nil && in.begun[it.Author] >= maxBegun {
+	old := now.view.base.Order(tally.SessionKey{Payer: it.Author, ID: it.session})
+	if in.orders[account] >= maxAccountOrders || old == nil && (in.begun[it.Author] >= maxBegun || in.backed[account]+it.units > now.units(account)) {
 		return false
 	}
 	in.orders[account]++
 	if old == nil {
 		in.begun[it.Author]++
+		in.backed[account] += it.units
 	}
 	return true
 }

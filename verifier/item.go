@@ -18,6 +18,7 @@ type item struct {
 	session  types.SessionID // of an order
 	first    types.Epoch     // of an order
 	cap      types.Credit    // of an order
+	units    uint64          // of an order: how many least opening amounts have to be behind it
 	sigs     []tally.Signed
 }
 
@@ -54,6 +55,7 @@ func open(t tally.ItemType, raw []byte, chain string) (*item, error) {
 		}
 		it.Author, it.Seq, it.category = s.Order.Payer, s.Order.Seq, s.Order.Category
 		it.session, it.first, it.cap = s.Order.Session, s.Order.First, s.Order.Cap
+		it.units = tally.OrderUnits(&s.Order)
 	case tally.Ask:
 		s, err := receipt.DecodeAsk(raw, chain)
 		it.Hash = types.Sum(raw)

@@ -113,7 +113,7 @@ func (m *moment) check(it *item, rules *ruleBook) types.Reason {
 func (m *moment) checkOrder(it *item) types.Reason {
 	e, expiry := m.epoch.Epoch, it.session.Expiry()
 	key := tally.SessionKey{Payer: it.Author, ID: it.session}
-	old, _ := m.view.base.Order(key)
+	old := m.view.base.Order(key)
 	switch {
 	case expiry <= e:
 		return types.SessionExpired
@@ -123,24 +123,27 @@ func (m *moment) checkOrder(it *item) types.Reason {
 		return types.StaleSeq
 	case m.view.base.Session(key) != nil:
 		return types.SessionMismatch
-	case old != nil:
-		return ""
 	}
-	g, least := m.view.Grant(it.Author), m.epoch.MinOpening // checkAuthor has seen the grant
-	limit, bought := g.Limit, m.view.bought(g.Account)
+	g, least := m.view.Grant(it.Author), max(m.epoch.MinOpening, 1) // checkAuthor has seen the grant
+	limit := g.Limit
 	if k := m.view.base.Key(it.Author); k != nil {
 		limit -= min(limit, k.Spent)
 	}
-	bought -= min(bought, m.view.base.Balance(g.Account).Spent)
 	switch {
-	case it.cap < least, it.cap == 0:
+	case old == nil && it.cap < least:
 		return types.SessionOpening
-	case limit < least:
+	case old == nil && limit < least:
 		return types.OverLimit
-	case bought < least:
+	case (old == nil || it.cap > old.Amount) && it.units > m.units(g.Account):
 		return types.OverBudget
 	}
 	return ""
+}
+
+// units is how many least opening amounts an account has left.
+func (m *moment) units(a types.Account) uint64 {
+	bought := m.view.bought(a)
+	return uint64((bought - min(bought, m.view.base.Balance(a).Spent)) / max(m.epoch.MinOpening, 1))
 }
 
 func (m *moment) checkEvidence(it *item, device bool, rules *ruleBook) types.Reason {

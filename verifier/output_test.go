@@ -320,9 +320,9 @@ func TestOrders(t *testing.T) {
 			if err != nil || at.Proof == nil {
 				t.Fatalf("%+v, %v", at, err)
 			}
-			o, line, err := at.Proof.Order(h, key)
-			if err != nil || o.Seq != 5 || line.Amount != 2 || line.Units != types.U64(2) {
-				t.Fatalf("order %+v, state %+v, %v", o, line, err)
+			line, err := at.Proof.Order(h, key)
+			if err != nil || line.Seq != 5 || line.Amount != 2 || line.Units != types.U64(2) {
+				t.Fatalf("order %+v, %v", line, err)
 			}
 		}
 		q.Session.ID = types.NewSessionID(500, [12]byte{2})

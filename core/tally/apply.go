@@ -86,19 +86,20 @@ type run struct {
 	changes []Change
 	signed  []bool
 
-	params  []Params     // beside rules.categories
-	fold    *econ.Fold   // nil if there is nothing to fold
-	base    *State       // prev with the registry changes: what checks and Verify see
-	next    *State       // what will be returned
-	items   []opened     // beside batch.Items
-	parts   []part       // by ranges of devices and authors
-	reports []report     // by device, then in the order of the batch
-	buckets []bucket     // claims, by ranges of payers
-	fills   []fill       // by device
-	spent   types.Credit // by accounts in this epoch
-	pushed  []Rejection  // what Cross refused
-	header  *Header
-	result  Result
+	params   []Params   // beside rules.categories
+	fold     *econ.Fold // nil if there is nothing to fold
+	base     *State     // prev with the registry changes: what checks and Verify see
+	next     *State     // what will be returned
+	items    []opened   // beside batch.Items
+	parts    []part     // by ranges of devices and authors
+	reports  []report   // by device, then in the order of the batch
+	buckets  []bucket   // claims, by ranges of payers
+	fills    []fill     // by device
+	holdings map[types.Account]*holding
+	spent    types.Credit // by accounts in this epoch
+	pushed   []Rejection  // what Cross refused
+	header   *Header
+	result   Result
 }
 
 // part is a range of devices and authors, and what was found about them.

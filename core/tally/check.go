@@ -124,7 +124,7 @@ func (r *run) author(p *part, lo, hi int, line *Line) {
 
 // overtaken reports whether an order cannot count whatever else there is: it is over, or the state has one as new.
 func (r *run) overtaken(o *receipt.Order) bool {
-	old, _ := r.base.Order(SessionKey{Payer: o.Payer, ID: o.Session})
+	old := r.base.Order(SessionKey{Payer: o.Payer, ID: o.Session})
 	return o.Session.Expiry() <= r.frame.Epoch || old != nil && o.Seq <= old.Seq
 }
 

@@ -18,21 +18,25 @@ type fill struct {
 	amount types.Credit
 }
 
-// live is an order in force.
+// live is an order of the state with its line.
 type live struct {
-	LiveOrder
-	at   int
-	key  SessionKey
-	line OrderState
-	left types.Credit // of Reserved
+	LiveOrder // without an Order if it ended
+	at        int
+	key       SessionKey
+	line      OrderState
+	payer     *KeyState // nil if it was forgotten
 }
+
+// paid reports whether it bought something in this epoch.
+func (o *live) paid() bool { return o.line.Amount != o.Amount || o.line.Units != o.Units }
 
 // cross is the second half of step 4: each category's Cross over the region, with what orders have reserved.
 func (r *run) cross() error {
-	orders, err := r.reserve()
+	all, err := r.orders()
 	if err != nil {
 		return err
 	}
+	orders := r.reserve(all)
 	for at := range r.rules.categories {
 		if r.rules.categories[at].crosser != nil {
 			if err := r.compare(at, orders); err != nil {
@@ -40,51 +44,61 @@ func (r *run) cross() error {
 			}
 		}
 	}
-	var e edits
-	for _, o := range orders {
-		if o.line.Amount != o.Amount || o.line.Units != o.Units {
-			e.set(sessionKey(nil, &o.key), o.line.append(nil))
-		}
-	}
-	t := &r.next.tables
-	t[orderTable] = t[orderTable].apply(r.Pool, orderTable, []edits{e})
 	slices.SortStableFunc(r.fills, func(a, b fill) int { return bytes.Compare(a.device[:], b.device[:]) })
-	return r.spend(orders)
+	if err := r.spend(orders); err != nil {
+		return err
+	}
+	r.tendOrders(all)
+	return nil
 }
 
-// reserve returns the orders in force, ascending by payer and session. By account and session, each has reserved the least of
-// what its cap, its key and its account leave, after receipts and the orders before it.
-func (r *run) reserve() ([]*live, error) {
-	var orders []*live
+// orders returns all orders of the state, ascending by payer and session.
+func (r *run) orders() (all []*live, err error) {
 	for w := r.base.tables[orderTable].walk(nil, nil); w.next(); {
 		o := &live{key: parseSessionKey(w.key)}
 		if err := o.line.parse(w.val); err != nil {
 			return nil, err
 		}
-		order, err := o.line.order()
-		if err != nil {
-			return nil, err
+		if n := len(all); n > 0 && all[n-1].key.Payer == o.key.Payer {
+			o.payer = all[n-1].payer
+		} else {
+			o.payer = r.next.Key(o.key.Payer)
 		}
-		key := r.next.Key(o.key.Payer)
-		o.at = r.rules.find(order.Category)
-		if o.at < 0 || !r.inForce(order, o.line.Amount, key) {
+		if o.Units, o.Amount = o.line.Units, o.line.Amount; o.payer != nil {
+			o.Account = o.payer.Account
+		}
+		if !o.line.Ended() {
+			if o.Order, err = o.line.Order(); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, o)
+	}
+	return all, nil
+}
+
+// reserve returns those of all orders that are in force. By account and session, each has reserved the least of what its cap, its key and
+// its account leave, after receipts and the orders before it.
+func (r *run) reserve(all []*live) (orders []*live) {
+	for _, o := range all {
+		if o.line.Ended() {
 			continue
 		}
-		o.LiveOrder = LiveOrder{Order: order, Account: key.Account, Units: o.line.Units, Amount: o.line.Amount}
-		orders = append(orders, o)
+		if o.at = r.rules.find(o.line.Category); o.at >= 0 && r.inForce(o.Order, o.line.Amount, o.payer) {
+			orders = append(orders, o)
+		}
 	}
 	byAccount := slices.Clone(orders)
 	slices.SortStableFunc(byAccount, func(a, b *live) int { return bytes.Compare(a.Account[:], b.Account[:]) })
 	keys, accounts := map[types.Key]types.Credit{}, map[types.Account]types.Credit{} // reserved
 	for _, o := range byAccount {
-		key, balance := r.next.Key(o.key.Payer), r.next.Balance(o.Account)
-		o.Reserved = min(o.Order.Cap-o.Amount, less(key.Limit, key.Spent, keys[o.key.Payer]),
+		balance := r.next.Balance(o.Account)
+		o.Reserved = min(o.Order.Cap-o.Amount, less(o.payer.Limit, o.payer.Spent, keys[o.key.Payer]),
 			less(balance.Bought, balance.Spent, accounts[o.Account]))
-		o.left = o.Reserved
 		keys[o.key.Payer] += o.Reserved
 		accounts[o.Account] += o.Reserved
 	}
-	return orders, nil
+	return orders
 }
 
 // less returns a − b − c, at least 0.

@@ -347,8 +347,7 @@ func (m *machine) model(t *rapid.T, items []Item) {
 			t.Fatalf("session %v: %+v, want %d", k, now, amount)
 		}
 	}
-	for o, s := range m.state.Orders() {
-		k := SessionKey{Payer: o.Payer, ID: o.Session}
+	for k, s := range m.state.Orders() {
 		if m.now.orders[k] > s.Amount || m.now.paid[k] != nil {
 			t.Fatalf("order %v fell from %d to %d", k, m.now.orders[k], s.Amount)
 		}

@@ -8,9 +8,102 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// maxRemembered bounds the orders of one account that the state holds, dead ones included: one that was cancelled is remembered until
-// its session expires, or it could be handed in again. Without a bound a payer could fill the state for nothing.
-const maxRemembered = 16 * receipt.MaxOrders
+// What the state remembers of orders costs every verifier, so an account needs credits behind it that it has not spent: the least opening
+// amount for each orderUnit bytes that are begun, and for each order that ended without having paid as much. An order that nothing is behind
+// for maxUnbacked epochs ends. One that ended leaves a few bytes, so that it can't be handed in again; once none of its session can begin any
+// more, these go too, unless it bought something: what its session was paid counts against the cap of a later order.
+const (
+	orderUnit     = 256
+	maxUnbacked   = receipt.MaxFresh
+	maxRemembered = 16 * receipt.MaxOrders // of one account, those that ended included
+)
+
+// holding is what the state has of one account's orders.
+type holding struct {
+	live  int
+	lines int
+	units uint64 // that credits are needed for
+	most  uint64 // units that there are credits for
+}
+
+// holding returns an account's, which it begins.
+func (r *run) holding(a types.Account) *holding {
+	h := r.holdings[a]
+	if h == nil {
+		b := r.next.Balance(a)
+		h = &holding{most: uint64(less(b.Bought, b.Spent, 0) / r.least())}
+		r.holdings[a] = h
+	}
+	return h
+}
+
+// least is the least opening amount, at least 1.
+func (r *run) least() types.Credit { return max(r.frame.MinOpening, 1) }
+
+// OrderUnits is how many least opening amounts an order needs behind it while it is live.
+func OrderUnits(o *receipt.Order) uint64 { return orderUnits(types.Encode(o)) }
+
+func orderUnits(raw []byte) uint64 { return (uint64(len(raw)) + orderUnit - 1) / orderUnit }
+
+// units is how many least opening amounts a line needs behind it.
+func (r *run) units(line *OrderState) uint64 {
+	switch {
+	case !line.Ended():
+		return orderUnits(line.Raw)
+	case line.Amount < r.least():
+		return 1
+	}
+	return 0
+}
+
+// end makes an ended order's line of one that was live.
+func (r *run) end(line *OrderState) { line.Raw, line.Since = nil, r.frame.Epoch }
+
+// tendOrders ends orders that can buy nothing more or that nothing is behind, forgets those that ended long ago without having bought anything,
+// and counts the others for takeOrders.
+func (r *run) tendOrders(orders []*live) {
+	r.holdings = map[types.Account]*holding{}
+	backed := map[types.Account]uint64{}
+	var e edits
+	for _, o := range orders { // of an account by payer and session
+		line, before := &o.line, o.line.Since
+		h := new(holding) // of nobody: the key was forgotten
+		if o.payer != nil {
+			h = r.holding(o.payer.Account)
+		}
+		switch units := r.units(line); {
+		case line.Ended():
+			if line.Amount == 0 && r.frame.Epoch > line.Since+1+receipt.MaxFresh {
+				e.remove(sessionKey(nil, &o.key))
+				continue
+			}
+		case o.Order.Cap <= line.Amount || o.key.ID.Expiry() <= r.frame.Epoch:
+			r.end(line)
+		case r.payable(o.payer) && backed[o.payer.Account]+units <= h.most:
+			backed[o.payer.Account] += units
+			line.Since = 0
+		case line.Since == 0:
+			line.Since = r.frame.Epoch
+		case r.frame.Epoch > line.Since+maxUnbacked:
+			r.end(line)
+		}
+		h.lines++
+		h.units += r.units(line)
+		if !line.Ended() {
+			h.live++
+		}
+		if o.paid() || line.Since != before {
+			e.set(sessionKey(nil, &o.key), line.append(nil))
+		}
+	}
+	t := &r.next.tables
+	t[orderTable] = t[orderTable].apply(r.Pool, orderTable, []edits{e})
+}
+
+// payable reports whether a key can pay in a later epoch.
+func (r *run) payable(key *KeyState) bool {
+	return key != nil && key.Expiry > r.frame.Epoch && less(key.Limit, key.Spent, 0) >= r.least()
+}
 
 // takeOrders takes in the batch's orders, which act from the next epoch. Of one session the highest number counts, then the
 // lowest hash.
@@ -35,10 +128,6 @@ func (r *run) takeOrders() error {
 		}
 		best[key] = i
 	}
-	count, held, err := r.countOrders()
-	if err != nil {
-		return err
-	}
 	type taken struct {
 		key  SessionKey
 		line *OrderState
@@ -49,7 +138,7 @@ func (r *run) takeOrders() error {
 			continue
 		}
 		o := r.items[i].body.(*receipt.Order)
-		line, reason := r.order(o, count, held)
+		line, reason := r.order(o)
 		if reason != "" {
 			r.refuse(i, reason)
 			continue
@@ -66,37 +155,8 @@ func (r *run) takeOrders() error {
 	return nil
 }
 
-// countOrders returns how many live orders each account has, and how many of its the state holds.
-func (r *run) countOrders() (count, held map[types.Account]int, err error) {
-	count, held = map[types.Account]int{}, map[types.Account]int{}
-	for w := r.next.tables[orderTable].walk(nil, nil); w.next(); {
-		var line OrderState
-		if err := line.parse(w.val); err != nil {
-			return nil, nil, err
-		}
-		o, err := line.order()
-		if err != nil {
-			return nil, nil, err
-		}
-		key := r.next.Key(o.Payer)
-		if key == nil {
-			continue
-		}
-		held[key.Account]++
-		if r.alive(o, line.Amount, key) {
-			count[key.Account]++
-		}
-	}
-	return count, held, nil
-}
-
-// alive reports whether an order that has bought so much can act in a later epoch.
-func (r *run) alive(o *receipt.Order, amount types.Credit, key *KeyState) bool {
-	return o.Cap > amount && key.Expiry > r.frame.Epoch && o.Session.Expiry() > r.frame.Epoch
-}
-
-// order checks an order and returns its line, or what is wrong with it. It keeps count of those that are live, and of those held.
-func (r *run) order(o *receipt.Order, count, held map[types.Account]int) (*OrderState, types.Reason) {
+// order checks an order and returns its line, or what is wrong with it. It keeps count of what its account holds.
+func (r *run) order(o *receipt.Order) (*OrderState, types.Reason) {
 	key := r.next.Key(o.Payer)
 	session := SessionKey{Payer: o.Payer, ID: o.Session}
 	switch {
@@ -113,50 +173,45 @@ func (r *run) order(o *receipt.Order, count, held map[types.Account]int) (*Order
 	case r.next.Session(session) != nil:
 		return nil, types.SessionMismatch
 	}
-	line := &OrderState{Raw: types.Encode(o)}
-	before, fresh := false, 0
-	if raw := r.next.tables[orderTable].get(sessionKey(nil, &session)); raw != nil {
-		var old OrderState
-		if old.parse(raw) != nil {
-			return nil, types.EconRange // not reached: states are checked when they are read
-		}
-		was, err := old.order()
+	line, h := &OrderState{Raw: types.Encode(o), Category: o.Category, Seq: o.Seq}, r.holding(key.Account)
+	var before holding // this session's part of it
+	if old := r.next.Order(session); old != nil {
 		switch {
-		case err != nil:
-			return nil, types.EconRange
-		case was.Category != o.Category:
+		case old.Category != o.Category:
 			return nil, types.SessionMismatch
-		case o.Seq <= was.Seq:
+		case o.Seq <= old.Seq:
 			return nil, types.StaleSeq
 		}
 		line.Units, line.Amount = old.Units, old.Amount
-		before = r.alive(was, old.Amount, key)
+		if before = (holding{lines: 1, units: r.units(old)}); !old.Ended() {
+			before.live = 1
+		}
 	} else {
-		balance := r.next.Balance(key.Account)
 		switch {
 		case o.First+receipt.MaxFresh < r.frame.Epoch:
 			return nil, types.WrongEpoch
-		case o.Cap < r.frame.MinOpening || o.Cap == 0:
+		case o.Cap < r.least():
 			return nil, types.SessionOpening
-		case less(key.Limit, key.Spent, 0) < r.frame.MinOpening:
+		case less(key.Limit, key.Spent, 0) < r.least():
 			return nil, types.OverLimit
-		case less(balance.Bought, balance.Spent, 0) < r.frame.MinOpening:
-			return nil, types.OverBudget
-		case held[key.Account] >= maxRemembered:
-			return nil, types.OrderLimit
 		}
-		fresh = 1
 	}
-	now := r.alive(o, line.Amount, key)
-	if now && !before {
-		if count[key.Account] >= receipt.MaxOrders {
-			return nil, types.OrderLimit
-		}
-		count[key.Account]++
-	} else if before && !now {
-		count[key.Account]--
+	if o.Cap <= line.Amount {
+		r.end(line)
 	}
-	held[key.Account] += fresh
+	now := holding{lines: 1, units: r.units(line)}
+	if !line.Ended() {
+		now.live = 1
+	}
+	switch {
+	case now.lines > before.lines && h.lines >= maxRemembered, now.live > before.live && h.live >= receipt.MaxOrders:
+		return nil, types.OrderLimit
+	case now.units > before.units && h.units-before.units+now.units > h.most:
+		return nil, types.OverBudget
+	}
+	h.lines += now.lines - before.lines
+	h.live += now.live - before.live
+	h.units += now.units - before.units
 	return line, ""
 }
 

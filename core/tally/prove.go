@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/cairn-network/cairn/core/merkle"
-	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -62,10 +61,10 @@ func (p *RecordProof) page(h *Header, id tableID) error {
 	return err
 }
 
-// Order returns the order of a session, as the state of h has it. Whatever does not prove one is merkle.ErrProof, or bad_encoding.
-func (p *RecordProof) Order(h *Header, key SessionKey) (*receipt.Order, *OrderState, error) {
+// Order returns the line of a session's orders, as the state of h has it. Whatever does not prove one is merkle.ErrProof, or bad_encoding.
+func (p *RecordProof) Order(h *Header, key SessionKey) (*OrderState, error) {
 	if err := p.page(h, orderTable); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	k := sessionKey(nil, &key)
 	for rest := p.Page[1:]; len(rest) > 0; {
@@ -77,10 +76,9 @@ func (p *RecordProof) Order(h *Header, key SessionKey) (*receipt.Order, *OrderSt
 		}
 		line := new(OrderState)
 		if err := line.parse(val); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		o, err := line.order()
-		return o, line, err
+		return line, nil
 	}
-	return nil, nil, fmt.Errorf("tally: order of session %s: not on the page that was shown: %w", key.ID, merkle.ErrProof)
+	return nil, fmt.Errorf("tally: order of session %s: not on the page that was shown: %w", key.ID, merkle.ErrProof)
 }

@@ -148,13 +148,15 @@ func TestOrderProof(t *testing.T) {
 			t.Fatalf("order %d is not there", i)
 		}
 		pages[proof.Index] = true
-		o, line, err := proof.Order(w.header, key)
-		if err != nil || o.Payer != key.Payer || o.Session != key.ID || line.Amount != 0 {
-			t.Fatalf("order %d: %+v, %+v, %v", i, o, line, err)
+		line, err := proof.Order(w.header, key)
+		if err != nil || line.Amount != 0 {
+			t.Fatalf("order %d: %+v, %v", i, line, err)
 		}
-		want, _ := w.state.Order(key)
-		if !bytes.Equal(types.Encode(want), types.Encode(o)) {
-			t.Fatalf("order %d is shown as %+v, is %+v", i, o, want)
+		if o, err := line.Order(); err != nil || o.Payer != key.Payer || o.Session != key.ID {
+			t.Fatalf("order %d: %+v, %v", i, o, err)
+		}
+		if want := w.state.Order(key); !bytes.Equal(types.Encode(want), types.Encode(line)) {
+			t.Fatalf("order %d is shown as %+v, is %+v", i, line, want)
 		}
 		if n := len(types.Encode(proof)); n > MaxRecordProof {
 			t.Fatalf("a proof of %d bytes", n)
@@ -180,7 +182,7 @@ func TestOrderProof(t *testing.T) {
 	} {
 		p, key := proof, keys[0]
 		bend(&p, &key)
-		if o, _, err := p.Order(w.header, key); err == nil {
+		if o, err := p.Order(w.header, key); err == nil {
 			t.Errorf("%s: shows %+v", what, o)
 		}
 	}

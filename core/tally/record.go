@@ -280,33 +280,47 @@ func (s *Session) parse(b []byte) error {
 	return c.End()
 }
 
-// OrderState is an order with what it has bought, without its key.
+// OrderState is the newest order of a session with what they bought, without its key. Of one that ended its order is forgotten: see orders.go.
 type OrderState struct {
-	_      struct{} `cbor:",toarray"`
-	Raw    []byte   // the encoding of the receipt.Order
-	Units  types.U128
-	Amount types.Credit
+	_        struct{} `cbor:",toarray"`
+	Raw      []byte   // the encoding of the receipt.Order; empty once it ended
+	Category types.Category
+	Seq      uint64
+	Since    types.Epoch // when it ended; of a live one, since when no credits are behind it, 0 if there are
+	Units    types.U128
+	Amount   types.Credit
+}
+
+// Ended reports whether it buys nothing more: it was cancelled, is used up or over, or nothing was behind it.
+func (o *OrderState) Ended() bool { return len(o.Raw) == 0 }
+
+// Order decodes the order itself; nil if it ended.
+func (o *OrderState) Order() (*receipt.Order, error) {
+	if o.Ended() {
+		return nil, nil
+	}
+	order := new(receipt.Order)
+	if err := types.Decode(o.Raw, order); err != nil {
+		return nil, err
+	}
+	return order, nil
 }
 
 func (o *OrderState) append(b []byte) []byte {
-	b = types.AppendBytes(append(b, types.MajorArray|3), o.Raw)
+	b = types.AppendBytes(append(b, types.MajorArray|6), o.Raw)
+	b = types.AppendUint(types.AppendUint(types.AppendUint(b, o.Category), o.Seq), o.Since)
 	return types.AppendUint(types.AppendU128(b, o.Units), o.Amount)
 }
 
 func (o *OrderState) parse(b []byte) error {
 	c := types.NewCursor(b)
-	if c.Array(3) != 3 {
+	if c.Array(6) != 6 {
 		c.Fail()
 	}
 	o.Raw = c.Bytes()
+	o.Category, o.Seq, o.Since = types.Category(c.Uint(1<<16-1)), c.U64(), types.Epoch(c.U64())
 	o.Units, o.Amount = c.U128(), types.Credit(c.U64())
 	return c.End()
-}
-
-// order decodes the order itself.
-func (o *OrderState) order() (*receipt.Order, error) {
-	order := new(receipt.Order)
-	return order, types.Decode(o.Raw, order)
 }
 
 // appendTotals appends a category's sums.
@@ -377,7 +391,7 @@ func checkRecord(id tableID, key, val []byte) bool {
 	case orderTable:
 		var o OrderState
 		if err = o.parse(val); err == nil {
-			_, err = o.order()
+			_, err = o.Order()
 		}
 	case totalTable:
 		_, err = parseTotals(val)

@@ -6,7 +6,6 @@ import (
 	"iter"
 
 	"github.com/cairn-network/cairn/core/merkle"
-	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -224,28 +223,21 @@ func (s *State) Sessions(payer types.Key) iter.Seq2[SessionKey, *Session] {
 	}
 }
 
-// Order returns the order of a session with its state, or nil.
-func (s *State) Order(key SessionKey) (*receipt.Order, *OrderState) {
+// Order returns the line of a session's orders, or nil.
+func (s *State) Order(key SessionKey) *OrderState {
 	v := new(OrderState)
 	if raw := s.tables[orderTable].get(sessionKey(nil, &key)); raw == nil || v.parse(raw) != nil {
-		return nil, nil
+		return nil
 	}
-	o, err := v.order()
-	if err != nil {
-		return nil, nil
-	}
-	return o, v
+	return v
 }
 
-// Orders returns all orders that are remembered, ascending by payer and session, with their states.
-func (s *State) Orders() iter.Seq2[*receipt.Order, *OrderState] {
-	return func(yield func(*receipt.Order, *OrderState) bool) {
+// Orders returns the lines of all orders that are remembered, ascending by payer and session.
+func (s *State) Orders() iter.Seq2[SessionKey, *OrderState] {
+	return func(yield func(SessionKey, *OrderState) bool) {
 		for w := s.tables[orderTable].walk(nil, nil); w.next(); {
 			v := new(OrderState)
-			if v.parse(w.val) != nil {
-				return
-			}
-			if o, err := v.order(); err != nil || !yield(o, v) {
+			if v.parse(w.val) != nil || !yield(parseSessionKey(w.key), v) {
 				return
 			}
 		}

@@ -47,7 +47,7 @@ func TestRecords(t *testing.T) {
 			{&attester{VRF: types.Key(h), Owner: types.Account(h[:20]), Power: n(), Seq: n(), Last: h}, &attester{}},
 			{&Session{Device: types.Key(h), Category: types.Category(n()), Terms: h, Class: types.Class(n()), Price: n(), Units: u,
 				Amount: types.Credit(n()), Seq: n(), Closed: rapid.Bool().Draw(t, "closed")}, &Session{}},
-			{&OrderState{Raw: types.Encode(&receipt.Order{Cap: types.Credit(n())}), Units: u, Amount: types.Credit(n())}, &OrderState{}},
+			{&OrderState{Raw: types.Encode(&receipt.Order{Cap: types.Credit(n())}), Category: types.Category(n() % 9), Seq: n(), Since: types.Epoch(n()), Units: u, Amount: types.Credit(n())}, &OrderState{}},
 			{line, &Line{}},
 		} {
 			raw := c.in.append(nil)

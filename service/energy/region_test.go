@@ -157,9 +157,9 @@ func TestRegion(t *testing.T) {
 		}
 	}
 	units := map[tally.SessionKey]types.U128{}
-	for o, s := range r.state.Orders() {
-		units[tally.SessionKey{Payer: o.Payer, ID: o.Session}] = s.Units
-		t.Logf("order %x bought %s Wh for %d", o.Session[4:6], s.Units, s.Amount)
+	for key, s := range r.state.Orders() {
+		units[key] = s.Units
+		t.Logf("order %x bought %s Wh for %d", key.ID[4:6], s.Units, s.Amount)
 	}
 	if units[a].IsZero() || units[b].IsZero() || units[c].IsZero() || !units[foreign].IsZero() {
 		t.Errorf("bought: %v", units)

@@ -150,18 +150,29 @@ type Market interface {
 
 // OrderState is where the orders of one session stand. What the tally has is checked against the header of Tallied.
 type OrderState struct {
-	Tallied types.Epoch    // the epoch of the region's last tally; 0 for none
-	Order   *receipt.Order // the session's, as counted by that tally; nil for none, or if the session has ended and was forgotten
-	Units   types.U128     // what it has bought so far
-	Amount  types.Credit   // what it has paid so far
+	Tallied types.Epoch  // the epoch of the region's last tally; 0 for none
+	Known   bool         // a tally has counted an order of the session, and that tally remembers it or this gateway does
+	Seq     uint64       // the number of the newest order that was counted
+	Ended   bool         // it buys nothing more: it was cancelled, is used up or over, or no credits were behind it for too long
+	Unpaid  types.Epoch  // of one that has not ended: since when there are no credits behind it; 0 if there are
+	Units   types.U128   // what it has bought so far
+	Amount  types.Credit // what it has paid so far
 	// Waiting is the number (Order.Seq) of a newer order that this gateway hands in and that the tally does not show yet, 0 for none.
 	Waiting uint64
 	// Refused is why the newest order that this gateway handed in did not count, "" if it did or may yet.
 	Refused types.Reason
 }
 
-// Counted reports whether the tally has an order of the session.
-func (s OrderState) Counted() bool { return s.Order != nil }
+// Counted reports whether a tally has counted the session's order of a number, or a later one.
+func (s OrderState) Counted(seq uint64) bool { return s.Known && s.Seq >= seq }
+
+// Of takes over what a tally has of a session's orders.
+func (s *OrderState) Of(line *tally.OrderState) {
+	s.Known, s.Seq, s.Ended, s.Units, s.Amount = true, line.Seq, line.Ended(), line.Units, line.Amount
+	if !s.Ended {
+		s.Unpaid = line.Since
+	}
+}
 
 // Output is a leaf of the outputs tree with its proof (tally.Header.VerifyOutput).
 type Output struct {

@@ -37,7 +37,8 @@ type Order struct {
 	Seq     uint64      `json:"seq"`
 	Created time.Time   `json:"created"`
 	Expiry  types.Epoch `json:"expiry"` // the first epoch in which it acts no more
-	// State is waiting (no tally has counted it yet), live, refused, spent (it has bought all that its cap pays), cancelled or expired.
+	// State is waiting (no tally has counted it yet), live, refused, spent (it has bought all that its cap pays), cancelled, expired, or ended
+	// (it had not enough credits behind it for 24 epochs: replace it once there are).
 	State   string       `json:"state"`
 	Reason  types.Reason `json:"reason,omitempty"` // why it was refused, or did not act in the newest epoch in which it could have
 	Bought  uint64       `json:"bought_wh"`
@@ -362,7 +363,7 @@ func (c *Customer) describe(ctx context.Context, r *record) (*Order, error) {
 	}
 	out.Bought, _ = at.Units.Uint64()
 	out.Paid, out.Tallied = at.Amount, at.Tallied
-	counted := at.Order != nil && at.Order.Seq >= o.Seq
+	counted := at.Counted(o.Seq)
 	switch {
 	case r.Refused != "":
 		out.State, out.Reason = "refused", r.Refused
@@ -374,6 +375,10 @@ func (c *Customer) describe(ctx context.Context, r *record) (*Order, error) {
 		out.State = "waiting"
 	case out.Paid+types.Credit(o.Limit) > o.Cap:
 		out.State = "spent"
+	case at.Ended:
+		out.State, out.Reason = "ended", types.OverBudget
+	case at.Unpaid != 0:
+		out.State, out.Reason = "live", types.OverBudget
 	default:
 		out.State = "live"
 		idle, err := c.books.idle(o.Session)

@@ -137,10 +137,10 @@ func (m *Market) OrderState(_ context.Context, session tally.SessionKey) (role.O
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
 	out := role.OrderState{Tallied: m.w.state.Epoch()}
-	if o, line := m.w.state.Order(session); o != nil {
-		out.Order, out.Units, out.Amount = o, line.Units, line.Amount
+	if line := m.w.state.Order(session); line != nil {
+		out.Of(line)
 	}
-	if mine == nil || out.Order != nil && out.Order.Seq >= mine.seq {
+	if mine == nil || out.Counted(mine.seq) {
 		return out, nil
 	}
 	for _, t := range m.w.tallies {
