@@ -162,6 +162,36 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestOrderForgotten: a cancelled order has ended for good, also when no tally remembers it any more.
+func TestOrderForgotten(t *testing.T) {
+	r := newRegion(t)
+	for seq, cap := range []types.Credit{1000, 0} {
+		o := r.ordering(1, cap, uint64(seq)+1)
+		o.Limit = 0 // so it buys nothing
+		if err := r.hand(o); err != nil {
+			t.Fatal(err)
+		}
+		r.taken(o)
+		r.tally(ledger.Accepted)
+		r.until("it counts", func() bool {
+			rec, err := r.market.book.record(tally.SessionKey{Payer: o.Payer, ID: o.Session})
+			return err == nil && rec.Counted
+		})
+	}
+	if s := r.orderState(1); !s.Counted(2) || !s.Ended {
+		t.Fatalf("cancelled: %+v", s)
+	}
+	for range receipt.MaxFresh + 2 {
+		r.tally(ledger.Accepted)
+	}
+	r.mu.Lock()
+	known := r.state.Order(tally.SessionKey{Payer: r.wallet.Payer(), ID: types.NewSessionID(50, [12]byte{1})})
+	r.mu.Unlock()
+	if s := r.orderState(1); known != nil || !s.Counted(2) || !s.Ended || s.Waiting != 0 {
+		t.Fatalf("forgotten: %+v, in the state %+v", s, known)
+	}
+}
+
 // TestOrderRefused: what verifiers or a tally refuse shows in the order's state, with the reason.
 func TestOrderRefused(t *testing.T) {
 	r := newRegion(t)

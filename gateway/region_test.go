@@ -40,7 +40,7 @@ func (shop) Cross(in *tally.CrossInput) *tally.CrossOutput {
 	for _, o := range in.Orders {
 		for _, s := range in.Summaries {
 			session := tally.SessionKey{Payer: o.Order.Payer, ID: o.Order.Session}
-			if o.Reserved > 0 {
+			if o.Reserved > 0 && o.Order.Limit > 0 {
 				out.Fills = append(out.Fills, tally.Fill{Session: session, Device: s.Device.Key, Units: types.U64(1), Amount: 1})
 			}
 			out.Outputs = append(out.Outputs, tally.OutputData{Data: types.Encode(session), Detail: []byte(s.Device.Key.String())})
