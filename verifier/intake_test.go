@@ -398,6 +398,37 @@ func TestPoorOrders(t *testing.T) {
 	})
 }
 
+// TestLeanOrders: of an account's orders that begin a session no more are kept in an epoch than it has credits to stand behind.
+func TestLeanOrders(t *testing.T) {
+	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
+		d, from := n.device[0], n.peers[0].cfg.Account
+		n.submit(from, ledger.Buy{Amount: 100})
+		k := types.NewPrivateKey([32]byte{5, 1})
+		n.submit(from, ledger.GrantKey{Key: k.Public(), Limit: 1 << 40, Expiry: 1000, Proof: k.Sign("grant", testChain, evidence.GrantBytes(from))})
+		n.accepted(2)
+		n.toEpoch(4)
+		account, err := n.chain.Account(n.ctx, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := receipt.Order{Chain: testChain, Category: types.Storage, Payer: k.Public(), Selector: make([]byte, receipt.MaxTerms), Cap: 1000, Seq: 1, First: 2}
+		most := int(uint64(account.Bought) / tally.OrderUnits(&o)) // the least opening amount is 1 here
+		if most < 2 || most > maxBegun-10 {
+			t.Fatalf("%d credits are no good for this test", account.Bought)
+		}
+		var items []bus.Item
+		for i := range byte(most) + 10 {
+			o.Session = types.NewSessionID(1000, [12]byte{i})
+			items = append(items, bus.Item{Type: bus.Order, Raw: o.Sign(k).Encode()})
+		}
+		before := n.peers[0].v.Stats().Accepted
+		d.send(items...)
+		if got := n.peers[0].v.Stats().Accepted - before; got != uint64(most) {
+			t.Errorf("%d orders are kept, there are credits for %d", got, most)
+		}
+	})
+}
+
 // TestReplayedOrders: orders that a tally refused can be found in its batch and handed in again by anybody. They use up as much of the payer's
 // quota as new sessions may, and the payer can still change and cancel what acts.
 func TestReplayedOrders(t *testing.T) {
