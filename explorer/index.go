@@ -32,8 +32,11 @@ CREATE TABLE device (device TEXT PRIMARY KEY, owner TEXT NOT NULL, categories TE
                      status TEXT NOT NULL, bond INTEGER NOT NULL, claimed INTEGER NOT NULL) WITHOUT ROWID;
 `
 
-// keep is how many epochs of lines and refusals the index holds; older ones are dropped.
-const keep = 24 * 100
+// keep is how many epochs of lines and refusals the index holds, keepTallies how many of tallies; older ones are dropped.
+const (
+	keep        = 24 * 100
+	keepTallies = 24 * 365
+)
 
 type index struct{ db *sql.DB }
 
@@ -130,6 +133,11 @@ func (ix *index) put(ctx context.Context, h *ledger.Header, decoded *tally.Heade
 			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE epoch < ?`, h.Epoch-keep); err != nil {
 				return err
 			}
+		}
+	}
+	if h.Epoch > keepTallies {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM tally WHERE epoch < ?`, h.Epoch-keepTallies); err != nil {
+			return err
 		}
 	}
 	return tx.Commit()

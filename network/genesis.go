@@ -16,6 +16,7 @@ import (
 	"github.com/cosmos/cosmos-sdk/crypto/hd"
 	"github.com/cosmos/cosmos-sdk/crypto/keyring"
 	sdk "github.com/cosmos/cosmos-sdk/types"
+	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 	"github.com/cosmos/gogoproto/proto"
 
 	"github.com/cairn-network/cairn/chain/app"
@@ -167,6 +168,12 @@ func (n *Network) genesis() error {
 func (n *Network) edit(cdc codec.Codec, state app.State, validators []local.Validator) error {
 	err := editState(cdc, state, "credit", new(credittypes.GenesisState), func(g *credittypes.GenesisState) {
 		g.Params.MinOpening = localMinOpening
+	})
+	if err != nil {
+		return err
+	}
+	err = editState(cdc, state, "staking", new(stakingtypes.GenesisState), func(g *stakingtypes.GenesisState) {
+		g.Params.UnbondingTime = localUnbonding
 	})
 	if err != nil {
 		return err

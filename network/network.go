@@ -38,6 +38,10 @@ import (
 
 const (
 	defaultNodes = 8
+	localRetain  = 2500 // blocks: a quarter of an hour
+	localKeep    = 60   // epochs beyond finality for which verifiers keep what tallies are made from: eight minutes
+	// localUnbonding is how long stake is bound. Blocks may have to prove double signing for as long, and stay on disk.
+	localUnbonding = 30 * time.Minute
 	// startTimeout bounds how long the chain may take to produce its first block, and each part to come up.
 	startTimeout = 60 * time.Second
 )
@@ -211,13 +215,16 @@ func (n *Network) fail(what string, err error) {
 // Failed delivers the error of the first part that ended by itself.
 func (n *Network) Failed() <-chan error { return n.failed }
 
+// chainOptions bound what a chain keeps of its past: some minutes of blocks, and as many states for queries.
+var chainOptions = map[string]any{"min-retain-blocks": localRetain, "pruning-keep-recent": fmt.Sprint(localRetain)}
+
 // startChain starts all validators at once and waits for a block.
 func (n *Network) startChain(ctx context.Context) error {
 	n.chains = make([]*local.Node, n.layout.Validators)
 	var group errgroup.Group
 	for i := range n.chains {
 		group.Go(func() (err error) {
-			n.chains[i], err = local.Start(n.ctx, local.Config{Home: n.chainHome(i), Logger: quieter(n.log).With("chain", i)})
+			n.chains[i], err = local.Start(n.ctx, local.Config{Home: n.chainHome(i), Logger: quieter(n.log).With("chain", i), Options: chainOptions})
 			return err
 		})
 	}
@@ -348,7 +355,7 @@ func (n *Network) StartVerifier(ctx context.Context, i int) error {
 		return fmt.Errorf("network: verifier %d: %w", i, err)
 	}
 	v, err := verifier.New(verifier.Config{
-		Dir: n.path("verifier", fmt.Sprint(i)), Key: key, VRF: vrf, Account: account, Appeal: true, Log: n.log.With("part", "verifier"),
+		Dir: n.path("verifier", fmt.Sprint(i)), Key: key, VRF: vrf, Account: account, Appeal: true, Keep: localKeep, Log: n.log.With("part", "verifier"),
 	}, n.ledgers[i], link, n.cfg.Rules)
 	if err != nil {
 		link.Close()

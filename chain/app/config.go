@@ -67,6 +67,8 @@ func ServerConfig() *serverconfig.Config {
 	c.Pruning = "custom"
 	c.PruningKeepRecent = "10000" // more than an appeal window of a test network; queries may look back as far
 	c.PruningInterval = "100"
+	c.MinRetainBlocks = 500_000 // a month of blocks of five seconds; an archive sets 0
+	c.IndexEvents = []string{"message.action", "message.sender", "transfer.sender", "transfer.recipient"}
 	c.StateSync.SnapshotInterval = 1000
 	c.StateSync.SnapshotKeepRecent = 2
 	c.API.Enable = true

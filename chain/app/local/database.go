@@ -33,6 +33,9 @@ func (n *Node) openDB(ctx *cmtcfg.DBContext) (cmtdb.DB, error) {
 	}
 	d := &database{db: db, empty: cmtdb.NewMemDB()}
 	n.dbs = append(n.dbs, d)
+	if ctx.ID == "tx_index" {
+		n.index = d
+	}
 	return d, nil
 }
 

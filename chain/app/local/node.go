@@ -64,6 +64,8 @@ type Node struct {
 	consensus *consensus.State
 
 	dbs      []*database // consensus databases; CometBFT leaves some of them open
+	index    *database   // of transactions, one of dbs; nil if there is none
+	retained func()      // ends retain; nil before it runs
 	stop     sync.Once
 	stopErr  error
 	stopping atomic.Bool
@@ -119,6 +121,10 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		return n, err
 	}
 	n.unwatch = context.AfterFunc(ctx, func() { n.Stop() })
+	retaining, cancel := context.WithCancel(context.Background())
+	var tidy sync.WaitGroup
+	tidy.Go(func() { n.retain(retaining, n.index, comet.Consensus.WalFile()) })
+	n.retained = func() { cancel(); tidy.Wait() }
 	return n, nil
 }
 
@@ -243,6 +249,9 @@ func (n *Node) Stop() error {
 // close ends what Start got to, in the order in which the parts use each other.
 func (n *Node) close() error {
 	var errs []error
+	if n.retained != nil {
+		n.retained()
+	}
 	if n.front != nil {
 		errs = append(errs, n.front.close())
 	}

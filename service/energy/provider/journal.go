@@ -13,14 +13,21 @@ import (
 	"github.com/cairn-network/cairn/service/energy"
 )
 
-// entry is a record as it is kept.
+// entry is a record as it is kept, in CBOR; earlier versions kept JSON.
 type entry struct {
-	Record energy.Record `json:"record"`
-	Site   energy.Site   `json:"site"`           // whose meters it is of
-	Sent   types.Epoch   `json:"sent,omitempty"` // the epoch in which it was handed in last
-	Anew   energy.Mask   `json:"anew,omitempty"` // the registers that began anew since the record before
+	Record energy.Record `json:"record" cbor:"1,keyasint"`
+	Site   energy.Site   `json:"site" cbor:"2,keyasint"`                     // whose meters it is of
+	Sent   types.Epoch   `json:"sent,omitempty" cbor:"3,keyasint,omitempty"` // the epoch in which it was handed in last
+	Anew   energy.Mask   `json:"anew,omitempty" cbor:"5,keyasint,omitempty"` // the registers that began anew since the record before
 	// Unchecked: the clock that stamped it had not been compared with the chain's.
-	Unchecked bool `json:"unchecked,omitempty"`
+	Unchecked bool `json:"unchecked,omitempty" cbor:"4,keyasint,omitempty"`
+}
+
+func decodeEntry(raw []byte, e *entry) error {
+	if len(raw) > 0 && raw[0] == '{' {
+		return json.Unmarshal(raw, e)
+	}
+	return types.Decode(raw, e)
 }
 
 // journal is what is on disk. What put has returned from survives a crash.
@@ -59,12 +66,9 @@ func key(k uint64) []byte { return binary.BigEndian.AppendUint64(nil, k) }
 // counted, as far as counted tells.
 func (j *journal) put(e *entry, tracks map[string]*track, counted uint64) (dropped int, err error) {
 	err = j.db.Update(func(tx *bbolt.Tx) error {
-		raw, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
 		records := tx.Bucket(recordBucket)
-		if err := records.Put(key(e.Record.K), raw); err != nil {
+		records.FillPercent = 0.9 // they are added at the end
+		if err := records.Put(key(e.Record.K), types.Encode(e)); err != nil {
 			return err
 		}
 		for name, t := range tracks {
@@ -106,7 +110,7 @@ func (j *journal) after(k uint64) (list []entry, err error) {
 		c := tx.Bucket(recordBucket).Cursor()
 		for at, raw := c.Seek(key(k + 1)); at != nil; at, raw = c.Next() {
 			var e entry
-			if err := json.Unmarshal(raw, &e); err != nil {
+			if err := decodeEntry(raw, &e); err != nil {
 				return fmt.Errorf("energy: record %d on disk: %w", binary.BigEndian.Uint64(at), err)
 			}
 			list = append(list, e)
@@ -138,11 +142,7 @@ func (j *journal) change(list []entry, f func(*entry) (keep bool)) error {
 				}
 				continue
 			}
-			raw, err := json.Marshal(&list[i])
-			if err != nil {
-				return err
-			}
-			if err := b.Put(key(list[i].Record.K), raw); err != nil {
+			if err := b.Put(key(list[i].Record.K), types.Encode(&list[i])); err != nil {
 				return err
 			}
 		}
