@@ -37,7 +37,7 @@ bench: tools-check ## each figure beside its limit or its peer, measured in the 
 	@$(GO) run ./internal/bench -only "$(BENCH_ONLY)"
 
 soak: build ## what takes too long for `make test`
-	CAIRN_SOAK=1 $(GO) test -timeout 60m -tags soak ./...
+	CAIRN_SOAK=1 $(GO) test -timeout 180m -tags soak ./...
 
 fuzz: ## ten seconds for every fuzz target
 	@for t in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \

@@ -1,0 +1,83 @@
+package network
+
+import (
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// At rest a network's home grows by at most 20 MB an hour once what is kept for a while is all there, which takes localRetain blocks. It
+// prints where each byte goes (docs/disk.md).
+func TestRest(t *testing.T) {
+	if !soak {
+		t.Skip("takes an hour: make soak")
+	}
+	home := t.TempDir()
+	n, err := Start(t.Context(), Config{Home: home, Listen: "127.0.0.1:0", Log: logTo(home), Simulators: simulators(), Customers: customers()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Stop()
+	if _, err := n.FirstRound(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.chains[0].WaitHeight(t.Context(), localRetain+500); err != nil {
+		t.Fatal(err)
+	}
+	const limit = 20_000_000
+	before, start := onDisk(t, home), time.Now()
+	select {
+	case <-time.After(30 * time.Minute):
+	case err := <-n.Failed():
+		t.Fatal(err)
+	}
+	after, hours := onDisk(t, home), time.Since(start).Hours()
+	var all, was int64
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		all, was = all+after[name], was+before[name]
+		t.Logf("%-24s %8d KB  %+8.0f KB an hour", name, after[name]/1000, float64(after[name]-before[name])/1000/hours)
+	}
+	growth := float64(all-was) / hours
+	t.Logf("%-24s %8d KB  %+8.0f KB an hour, limit %d", "all", all/1000, growth/1000, limit/1000)
+	if growth > limit {
+		t.Errorf("grows by %.1f MB an hour at rest, limit %d", growth/1e6, limit/1_000_000)
+	}
+}
+
+// onDisk returns how many bytes a home takes on disk, by the first two folders below it.
+func onDisk(t *testing.T, home string) map[string]int64 {
+	t.Helper()
+	out := map[string]int64{}
+	err := filepath.WalkDir(home, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil // it may go while we look
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil
+		}
+		size := info.Size()
+		if s, ok := info.Sys().(*syscall.Stat_t); ok {
+			size = s.Blocks * 512
+		}
+		rel, _ := filepath.Rel(home, path)
+		parts := strings.Split(filepath.ToSlash(rel), "/")
+		switch {
+		case parts[0] == "chain" && len(parts) > 4:
+			rel = strings.Join([]string{parts[0], parts[3]}, "/")
+		case len(parts) > 3:
+			rel = strings.Join([]string{parts[0], parts[2]}, "/")
+		}
+		out[rel] += size
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
