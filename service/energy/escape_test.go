@@ -172,7 +172,7 @@ func TestLongestLine(t *testing.T) {
 		Since: [meterRoles]types.Epoch{u63, u63, u63}, Named: u63, Taken: true,
 		Offers: [2]Offer{{1<<64 - 1, 1<<16 - 1, 1<<64 - 1}, {1<<64 - 1, 1<<16 - 1, 1<<64 - 1}},
 		Done:   u63, K: 1 << 55, Boot: 1<<32 - 1, Present: 1<<Registers - 1, V: maxVirtual,
-		Stored: MaxStorage * 10_000, Peak: 10_000, PeerEnvelope: 10_000, Commissioned: 255, Ratios: make([]uint16, maxRatios), Base: 1<<16 - 1,
+		Stored: MaxStorage * 10_000, Unshown: Whole, Unlit: Whole, Peak: 10_000, PeerEnvelope: 10_000, Commissioned: 255, Ratios: make([]uint16, maxRatios), Base: 1<<16 - 1,
 		FirstBase: 1<<16 - 1, Ahead: 1<<16 - 1, AheadNow: 1<<16 - 1,
 		Day: 1<<32 - 1, Records: dayRecords, PV: maxVirtual, Excess: maxVirtual, Cut: maxVirtual, Over: true, PeerDay: 1<<16 - 1, Bright: true,
 		Sold: maxVirtual, Battery: maxVirtual, Alarms: 1<<window - 1, Frozen: 1<<32 - 1, FrozeOn: 1<<32 - 1, FrozeFor: 255,

@@ -27,12 +27,16 @@ func (j *judge) flow(v *Interval) Flow {
 	}
 	f.PV = pv
 	tolerance := j.rules.limits.Tolerance
+	if v.Whole != 0 {
+		tolerance += Whole // what flowed is shown up to a step later
+	}
 	if two && j.rules.on(ruleConservation) && (pv+imp+out+tolerance < exp+in || exp > pv+out+tolerance) {
 		more(&sums.Conservation, exp)
 		s.drain(out)
 		return f
 	}
-	made := min(pv, j.bound(&f))
+	bound := j.bound(&f)
+	made := s.lit(pv, bound, v.Whole.Has(PV) || !two && v.Whole.Has(Export))
 	if !j.rules.on(ruleSky) {
 		made = pv
 	}
@@ -45,7 +49,15 @@ func (j *judge) flow(v *Interval) Flow {
 		direct = made - charged
 		green = direct + drawn
 	}
+	late := two && (v.Whole.Has(Export) || v.Whole.Has(PV))
+	if late {
+		green += uint64(s.Unshown)
+		direct += uint64(s.Unshown)
+	}
 	eligible := min(exp, green)
+	if s.Unshown = 0; late {
+		s.Unshown = uint16(min(green-eligible, Whole))
+	}
 	above := min(exp-eligible, f.Excess)
 	more(&sums.AboveSky, above)
 	more(&sums.Origin, exp-eligible-above)
@@ -59,6 +71,19 @@ func (j *judge) flow(v *Interval) Flow {
 	more(&sums.Netted, eligible-f.Accepted)
 	f.Import = imp - min(imp, exp)
 	return f
+}
+
+// lit returns what of pv the sun allows. A register in whole kWh shows with a step what flowed since the one before: what the sun allowed
+// meanwhile, up to a step, counts too.
+func (s *State) lit(pv, bound uint64, whole bool) uint64 {
+	if !whole {
+		s.Unlit = 0
+		return min(pv, bound)
+	}
+	bound += uint64(s.Unlit)
+	made := min(pv, bound)
+	s.Unlit = uint16(min(bound-made, Whole))
+	return made
 }
 
 // needed returns the registers without which an interval says nothing.

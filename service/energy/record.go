@@ -30,6 +30,10 @@ func (r Register) String() string {
 	return fmt.Sprintf("register(%d)", uint8(r))
 }
 
+// Whole is what a register counts in that shows whole kWh, in Wh. Both ends of an interval tell: one that counts finely stands at a whole kWh
+// at both once in a million intervals.
+const Whole = 1000
+
 // Mask is a set of registers.
 type Mask uint8
 

@@ -42,6 +42,8 @@ type State struct {
 
 	// What the panels can do.
 	Stored       uint64   // green energy in the battery, in 10⁻⁴ Wh
+	Unshown      uint16   // Wh that the panels made and an export register in whole kWh has not shown yet, or those of another one may show later
+	Unlit        uint16   // Wh that the sun allowed and a register in whole kWh has not shown yet
 	Peak         uint16   // the largest ratio to the bound while commissioning, in bp
 	PeerEnvelope uint16   // the neighbours' median envelope in bp; 0 without neighbours
 	Commissioned uint8    // days so far, up to Thresholds.Commissioning
@@ -87,6 +89,7 @@ type Interval struct {
 	Span  uint8             // intervals between the readings; 0 is more than MaxSpan
 	Late  bool              // it came after the interval was cleared
 	Known Mask              // the registers whose steps are known
+	Whole Mask              // the registers of these that count in whole kWh, of wholes
 	Wh    [Registers]uint64 // the steps; that of Export is always given, and moves the virtual register
 	From  uint64            // the virtual register before
 }
@@ -169,6 +172,7 @@ const (
 	flagOver
 	flagBright
 	flagSite
+	flagWhole
 )
 
 // Encode returns the line, which is at most MaxState bytes: lots that find no room are given up, newest first, and counted in
@@ -191,7 +195,7 @@ func (s *State) Encode() []byte {
 func (s *State) append(b []byte) []byte {
 	u := binary.AppendUvarint
 	var flags byte
-	for i, on := range []bool{s.Taken, s.Over, s.Bright, !s.Site.Grid.IsZero()} {
+	for i, on := range []bool{s.Taken, s.Over, s.Bright, !s.Site.Grid.IsZero(), s.Unshown > 0 || s.Unlit > 0} {
 		if on {
 			flags |= 1 << i
 		}
@@ -213,6 +217,9 @@ func (s *State) append(b []byte) []byte {
 	}
 	b = appendIntervals(u(b, s.V), s.Pending)
 	b = u(u(u(b, s.Stored), uint64(s.Peak)), uint64(s.PeerEnvelope))
+	if flags&flagWhole != 0 {
+		b = u(u(b, uint64(s.Unshown)), uint64(s.Unlit))
+	}
 	b = append(b, s.Commissioned, byte(len(s.Ratios)))
 	for _, r := range s.Ratios {
 		b = binary.BigEndian.AppendUint16(b, r)
@@ -243,6 +250,25 @@ func (s *Site) append(b []byte) []byte {
 	return u(u(b, uint64(s.Storage)), uint64(s.Efficiency))
 }
 
+// wholes are the registers of which it matters whether they count in whole kWh: what they show too late, conservation would hold against a site.
+// Import shown too late or too early is none of these, and charge goes with discharge.
+var wholes = [...]Register{Export, PV, Discharge}
+
+// pack keeps of a mask what is in wholes.
+func (m Mask) pack() (packed Mask) {
+	for i, r := range wholes {
+		packed |= m >> r & 1 << i
+	}
+	return packed
+}
+
+func unpack(packed Mask) (m Mask) {
+	for i, r := range wholes {
+		m |= packed >> i & 1 << r
+	}
+	return m
+}
+
 func appendIntervals(b []byte, list []Interval) []byte {
 	u := binary.AppendUvarint
 	b = u(b, uint64(len(list)))
@@ -254,7 +280,7 @@ func appendIntervals(b []byte, list []Interval) []byte {
 		if v.Late {
 			late = 1
 		}
-		b = append(b, v.Span<<1|late, byte(v.Known))
+		b = append(b, v.Span<<1|late, byte(v.Known|v.Whole.pack()<<Registers))
 		b = u(u(b, v.From), v.Wh[Export])
 		for r := Import; r < Registers; r++ {
 			if v.Known.Has(r) {
@@ -286,7 +312,7 @@ func (s *State) read(r *reader) bool {
 	if r.u8(stateVersion) != stateVersion {
 		return false
 	}
-	flags := r.u8(1<<4 - 1)
+	flags := r.u8(1<<5 - 1)
 	s.Taken, s.Over, s.Bright = flags&flagTaken != 0, flags&flagOver != 0, flags&flagBright != 0
 	if flags&flagSite != 0 {
 		s.Site.read(r)
@@ -306,6 +332,11 @@ func (s *State) read(r *reader) bool {
 	s.V = r.uint(maxVirtual)
 	s.Pending = readIntervals(r, MaxPending, nil)
 	s.Stored, s.Peak, s.PeerEnvelope = r.uint(MaxStorage*econ.Bps), uint16(r.uint(econ.Bps)), uint16(r.uint(econ.Bps))
+	if flags&flagWhole != 0 {
+		if s.Unshown, s.Unlit = uint16(r.uint(Whole)), uint16(r.uint(Whole)); s.Unshown == 0 && s.Unlit == 0 {
+			return false // there is one encoding of everything
+		}
+	}
 	s.Commissioned = r.u8(255)
 	if n := r.u8(maxRatios); n > 0 {
 		s.Ratios = make([]uint16, n)
@@ -351,7 +382,8 @@ func readIntervals(r *reader, limit uint64, to []Interval) []Interval {
 	for range r.uint(limit) {
 		v := Interval{K: k + r.uint(1<<62)}
 		flags := r.u8(MaxSpan<<1 | 1)
-		v.Late, v.Span, v.Known = flags&1 == 1, flags>>1, Mask(r.u8(1<<Registers-1))
+		known := Mask(r.u8(1<<Registers<<len(wholes) - 1))
+		v.Late, v.Span, v.Known, v.Whole = flags&1 == 1, flags>>1, known&(1<<Registers-1), unpack(known>>Registers)
 		v.From, v.Wh[Export] = r.uint(maxVirtual), r.uint(maxVirtual)
 		for i := Import; i < Registers; i++ {
 			if v.Known.Has(i) {

@@ -140,6 +140,7 @@ func (j *judge) site(site *Site) types.Reason {
 		more(&s.Sums.Gap, s.Pending[i].Wh[Export])
 	}
 	s.Site, s.Pending, s.Present = *site, nil, 0
+	s.Unshown, s.Unlit = 0, 0
 	s.Stored, s.Peak, s.PeerEnvelope, s.Commissioned, s.Ratios, s.Base, s.FirstBase, s.Ahead, s.AheadNow = 0, 0, 0, 0, nil, 0, 0, 0, 0
 	s.Over, s.PeerDay, s.Bright = false, 0, false
 	return ""
@@ -245,6 +246,15 @@ func (j *judge) record(s *State, r *Record) types.Reason {
 				v.Wh[i] = 0
 			}
 		}
+		for i := range Registers {
+			if whole := r.Wh[i] > 0 && r.Wh[i]%Whole == 0 && s.Wh[i]%Whole == 0; v.Known.Has(i) && whole {
+				v.Whole |= 1 << i
+			}
+		}
+		if v.Whole.Has(Charge) {
+			v.Whole |= 1 << Discharge
+		}
+		v.Whole = unpack(v.Whole.pack())
 		s.Pending = append(s.Pending, v)
 		more(&s.Sums.Exported, wh[Export])
 	}
