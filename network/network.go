@@ -472,7 +472,8 @@ func (n *Network) openDoors(context.Context) error {
 	mux.Handle("/v1/", api)
 	mux.Handle("/openapi.json", api)
 	mux.Handle("/", n.explorer.Handler())
-	n.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
+	n.http = &http.Server{Handler: role.Pace{}.Serve(mux), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
 	n.tasks.Go(func() {
 		if err := n.http.Serve(n.page); !errors.Is(err, http.ErrServerClosed) {
 			n.fail("page", err)

@@ -1,6 +1,7 @@
 package arch
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -161,6 +162,41 @@ func TestNoForms(t *testing.T) {
 	}
 	if !web {
 		t.Error("nothing was looked at")
+	}
+}
+
+// TestServers: every server says how long it waits for a request's head and for the next request, and how long a head may be.
+func TestServers(t *testing.T) {
+	servers := 0
+	for _, f := range load(t) {
+		if f.generated || strings.HasSuffix(f.path, "_test.go") {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			lit, ok := n.(*ast.CompositeLit)
+			if !ok {
+				return true
+			}
+			if s, ok := lit.Type.(*ast.SelectorExpr); !ok || s.Sel.Name != "Server" || fmt.Sprint(s.X) != "http" {
+				return true
+			}
+			servers++
+			set := map[string]bool{}
+			for _, e := range lit.Elts {
+				if kv, ok := e.(*ast.KeyValueExpr); ok {
+					set[fmt.Sprint(kv.Key)] = true
+				}
+			}
+			for _, name := range []string{"ReadHeaderTimeout", "IdleTimeout", "MaxHeaderBytes"} {
+				if !set[name] {
+					t.Errorf("%s: an http.Server without %s", f.path, name)
+				}
+			}
+			return true
+		})
+	}
+	if servers < 4 {
+		t.Errorf("only %d servers were looked at", servers)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -47,12 +49,30 @@ func Fail(w http.ResponseWriter, err error, own map[types.Reason]int, extra ...t
 	if types.ReasonOf(err) == "" {
 		err = fmt.Errorf("%w: %w", err, Internal)
 	}
+	var later *later
+	switch h := w.Header(); {
+	case errors.As(err, &later):
+		h.Set("Retry-After", strconv.FormatInt(int64((later.wait+time.Second-1)/time.Second), 10))
+	case types.ReasonOf(err) == Busy && h.Get("Retry-After") == "":
+		h.Set("Retry-After", "10")
+	}
 	WriteError(w, err, Status(types.ReasonOf(err), own), extra...)
 }
 
 // Query returns a parameter of the request's URL, "" where it has none. The parser of forms (r.FormValue and its like) is used nowhere: with it
 // a body of a form's type, which curl claims for whatever it sends, is read and gone before its handler sees it.
 func Query(r *http.Request, name string) string { return r.URL.Query().Get(name) }
+
+// later is a refusal that may be none after a while.
+type later struct {
+	error
+	wait time.Duration
+}
+
+func (l *later) Unwrap() error { return l.error }
+
+// Later has Fail say after what time to try again what err refuses.
+func Later(err error, wait time.Duration) error { return &later{err, wait} }
 
 // Coherent serves mux, and refuses what mux has no path or no method for with a Problem like any other, and a URL whose parameters cannot be
 // read: one that is left out unseen means something else.

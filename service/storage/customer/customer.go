@@ -20,7 +20,9 @@ import (
 
 // Config bounds a customer.
 type Config struct {
-	Memory int64 // of all transfers together, in bytes; default 64 MiB
+	Memory int64 // of all transfers together, in bytes; default 96 MiB
+	// Transfers bounds how many objects are stored and read at once, of all accounts together; one account gets a quarter. Default 512.
+	Transfers int
 	// Lifetime is how many epochs ahead sessions with devices expire; they are renewed an eighth of it before. Default, and the most that
 	// the protocol takes with room for clocks: 8,736.
 	Lifetime types.Epoch
@@ -37,6 +39,35 @@ type Customer struct {
 	mu       sync.Mutex
 	books    map[types.Account]*books
 	accounts map[types.Key]*account // by payer
+	shares   map[types.Account]*share
+	running  int // transfers
+}
+
+// share is what one account takes of what all have together.
+type share struct {
+	pipeline *pipeline.Share
+	running  int // transfers
+}
+
+// begin lets a transfer of an account begin, if not too many run. end is to be called after it.
+func (c *Customer) begin(w role.Wallet) (end func(), err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.shares[w.Account()]
+	if s == nil { // its books could not be opened
+		return func() {}, nil
+	}
+	if c.running >= c.cfg.Transfers || s.running >= max(1, c.cfg.Transfers/4) {
+		return nil, types.Refuse(role.Busy, "storage: %d transfers run, %d of this account", c.running, s.running)
+	}
+	c.running++
+	s.running++
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.running--
+		s.running--
+	}, nil
 }
 
 var _ role.Customer = (*Customer)(nil)
@@ -44,13 +75,15 @@ var _ role.Customer = (*Customer)(nil)
 // New returns the customer's side of storage.
 func New(cfg Config) *Customer {
 	if cfg.Memory == 0 {
-		cfg.Memory = 64 << 20
+		cfg.Memory = 96 << 20
+	}
+	if cfg.Transfers == 0 {
+		cfg.Transfers = 512
 	}
 	if cfg.Lifetime == 0 || cfg.Lifetime > defaultLifetime {
 		cfg.Lifetime = defaultLifetime
 	}
-	coder := pipeline.New(pipeline.Config{Memory: cfg.Memory}, pipeline.MaskKey{})
-	return &Customer{cfg: cfg, coder: coder, books: map[types.Account]*books{}, accounts: map[types.Key]*account{}}
+	return &Customer{cfg: cfg, books: map[types.Account]*books{}, accounts: map[types.Key]*account{}, shares: map[types.Account]*share{}}
 }
 
 // Category is storage.
@@ -60,6 +93,7 @@ func (c *Customer) Category() types.Category { return types.Storage }
 func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	c.market = market
 	c.pool.dial = market.Dial
+	c.coder = pipeline.New(pipeline.Config{Memory: c.cfg.Memory, Spool: market.Dir()}, pipeline.MaskKey{})
 	return c.handler(), nil
 }
 
@@ -173,10 +207,15 @@ func (c *Customer) account(w role.Wallet) (*account, error) {
 		}
 		c.books[w.Account()] = b
 	}
+	s := c.shares[w.Account()]
+	if s == nil { // as many as there are books
+		s = &share{pipeline: c.coder.NewShare()}
+		c.shares[w.Account()] = s
+	}
 	secret := pipeline.Secret(w.Secret("storage"))
 	a := &account{
 		wallet: w, market: c.market, cfg: c.cfg, books: b, pool: &c.pool, secret: secret, log: c.market.Log().With("account", w.Account()),
-		coder:      c.coder.For(secret.Mask()),
+		coder:      c.coder.For(secret.Mask(), s.pipeline),
 		holders:    map[types.Key]*holder{},
 		completing: make(chan struct{}, 1), later: map[ObjectID]waiting{},
 	}

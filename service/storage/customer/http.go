@@ -131,6 +131,11 @@ func (c *Customer) servePut(w http.ResponseWriter, r *http.Request, wallet role.
 	if r.Header.Get("Content-Range") != "" { // RFC 9110 §14.5: what is a part would be taken for the whole
 		return types.Refuse(role.BadRequest, "an upload with Content-Range: send the whole object")
 	}
+	end, err := c.begin(wallet)
+	if err != nil {
+		return err
+	}
+	defer end()
 	id, o, err := a.put(r.Context(), sent{r.Body}, as, p)
 	if err != nil {
 		return err

@@ -35,8 +35,8 @@ func (c *Customer) serveGet(w http.ResponseWriter, r *http.Request, wallet role.
 	if len(ranges) > 0 {
 		r.Header.Set("Range", rangeHeader(ranges))
 	}
-	body := &content{ctx: r.Context(), a: a, id: id, o: o, ranges: ranges}
-	defer body.close()
+	body := &content{ctx: r.Context(), a: a, id: id, o: o, ranges: ranges, begin: func() (func(), error) { return c.begin(wallet) }}
+	defer body.done()
 	out := &late{w: w}
 	http.ServeContent(out, r, "", time.Unix(int64(o.Created), 0).UTC(), body)
 	switch {
@@ -203,6 +203,9 @@ type content struct {
 	at   int64
 	open io.ReadCloser // from at on; nil for none
 	err  error         // why it could not be read
+
+	begin func() (end func(), err error) // before the first Read that needs devices
+	end   func()
 }
 
 func (c *content) Seek(offset int64, whence int) (int64, error) {
@@ -232,6 +235,11 @@ func (c *content) Read(p []byte) (n int, err error) {
 			if i := slices.IndexFunc(c.ranges, func(s span) bool { return s.start == c.at }); i >= 0 {
 				length = c.ranges[i].length
 			}
+			if c.end == nil {
+				if c.end, c.err = c.begin(); c.err != nil {
+					return 0, c.err
+				}
+			}
 			if c.open, c.err = c.a.read(c.ctx, c.id, c.o, c.at, length); c.err != nil {
 				return 0, c.err
 			}
@@ -245,6 +253,14 @@ func (c *content) Read(p []byte) (n int, err error) {
 	}
 	c.err = err
 	return n, err
+}
+
+// done ends what was begun.
+func (c *content) done() {
+	c.close()
+	if c.end != nil {
+		c.end()
+	}
 }
 
 func (c *content) close() {

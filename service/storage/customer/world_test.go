@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -32,12 +33,19 @@ type door struct {
 	devices []*roletest.Device
 	market  *roletest.Market
 	url     string
+	pace    role.Pace    // of who asks
+	active  atomic.Int64 // requests
 	close   func()
 }
 
 // newDoor opens a door for an account that has bought that many micro-credits.
 func newDoor(t *testing.T, cfg customer.Config, bought types.Credit) *door {
-	d := &door{World: roletest.New(t, storage.New()), t: t}
+	return newDoorOf(t, new(door), cfg, bought)
+}
+
+// newDoorOf is newDoor for one whose pace is set.
+func newDoorOf(t *testing.T, d *door, cfg customer.Config, bought types.Credit) *door {
+	d.World, d.t = roletest.New(t, storage.New()), t
 	d.market = d.Market("customer", bought)
 	for i := range 8 {
 		dev := d.Device(fmt.Sprintf("device %d", i))
@@ -57,7 +65,11 @@ func (d *door) open(cfg customer.Config) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	server := httptest.NewServer(handler)
+	server := httptest.NewServer(d.pace.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d.active.Add(1)
+		defer d.active.Add(-1)
+		handler.ServeHTTP(w, r)
+	})))
 	d.url = server.URL
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -142,52 +142,70 @@ func opening(err error) error {
 type stream struct {
 	cancel context.CancelFunc
 	queue  chan chan part // in the order of the object; closed after the last
+	taken  chan struct{}  // a part was read to its end
 	now    part
 	err    error
 }
 
 // part is what one segment holds of the stream.
 type part struct {
-	data [][]byte
-	mem  *slab // holds data; nil after an error
+	data *parcel
 	err  error
-}
-
-func (p part) release() {
-	if p.mem != nil {
-		p.mem.release()
-	}
 }
 
 // stream starts reading bytes from … to − 1 of the sealed object. Its queue and the segment in use make up InFlight.
 func (c *Coder) stream(ctx context.Context, m *Manifest, f Fetcher, from, to uint64) *stream {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &stream{cancel: cancel, queue: make(chan chan part, c.cfg.InFlight-1)}
+	s := &stream{cancel: cancel, queue: make(chan chan part, c.cfg.InFlight-1), taken: make(chan struct{}, c.cfg.InFlight+2)}
 	full := uint64(m.K) * MaxShard
 	go func() {
 		defer close(s.queue)
+		waiting := 0 // parts that were not taken yet
 		for at := from; at < to; at = (at/full + 1) * full {
 			index := at / full
 			start, end := at-index*full, min(to-index*full, full)
+			// It is read ahead as far as there is memory for it. The one that is read next needs none: it is, if need be, kept in a file.
+			data := c.room.parcel(c.share)
+			for more := true; more; {
+				select {
+				case <-s.taken:
+					waiting--
+				default:
+					more = false
+				}
+			}
+			for !data.reserve(int(end-start)) && waiting > 0 {
+				select {
+				case <-s.taken:
+					waiting--
+				case <-ctx.Done():
+					return
+				}
+			}
+			waiting++
 			done := make(chan part, 1)
 			select {
 			case s.queue <- done:
 			case <-ctx.Done():
+				data.free()
 				return
 			}
 			r := c.reader(m, int(index), int(start), int(end), f)
 			mem, err := c.acquire(ctx, r.memory())
 			if err != nil {
+				data.free()
 				done <- part{err: err}
 				return
 			}
 			go func() {
-				data, err := r.read(ctx, mem)
-				if err != nil {
-					mem.release()
-					mem = nil
+				pieces, err := r.read(ctx, mem)
+				for _, piece := range pieces {
+					if err == nil {
+						_, err = data.Write(piece)
+					}
 				}
-				done <- part{data, mem, err}
+				mem.release()
+				done <- part{data, err}
 			}()
 		}
 	}()
@@ -196,8 +214,11 @@ func (c *Coder) stream(ctx context.Context, m *Manifest, f Fetcher, from, to uin
 
 // Read implements io.Reader. Its errors are never io.ErrUnexpectedEOF, which the sealing library would take for an end.
 func (s *stream) Read(p []byte) (int, error) {
-	for s.err == nil && len(s.now.data) == 0 {
-		s.now.release()
+	for s.err == nil && (s.now.data == nil || s.now.data.read == s.now.data.n) {
+		if s.now.data != nil {
+			s.now.data.free()
+			s.taken <- struct{}{} // there is room for each part in the queue, and for this one
+		}
 		s.now = part{}
 		done, ok := <-s.queue
 		if !ok {
@@ -212,18 +233,18 @@ func (s *stream) Read(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
-	n := copy(p, s.now.data[0])
-	if s.now.data[0] = s.now.data[0][n:]; len(s.now.data[0]) == 0 {
-		s.now.data = s.now.data[1:]
+	n, err := s.now.data.Read(p)
+	if err != nil {
+		s.err = err
 	}
-	return n, nil
+	return n, err
 }
 
 // close ends what is still being read and gives back its memory.
 func (s *stream) close() {
 	s.cancel()
-	s.now.release()
+	s.now.data.free()
 	for done := range s.queue {
-		(<-done).release()
+		(<-done).data.free()
 	}
 }

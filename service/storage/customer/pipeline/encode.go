@@ -56,12 +56,11 @@ func (c *Coder) Encode(ctx context.Context, src io.Reader, p Profile, bucket Buc
 // cut reads segments and starts their work. A segment's shards are filled in by its goroutine in group.
 func (c *Coder) cut(ctx context.Context, sealed io.Reader, p Profile, group *errgroup.Group, emit Emit) ([]*Segment, error) {
 	var segments []*Segment
-	head := make([]byte, probe)
 	for last := false; !last; {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		mem, length, err := c.read(ctx, sealed, head, p)
+		mem, length, err := c.read(ctx, sealed, p)
 		switch {
 		case errors.Is(err, io.EOF):
 			last = true
@@ -93,40 +92,29 @@ func (c *Coder) cut(ctx context.Context, sealed io.Reader, p Profile, group *err
 	return segments, nil
 }
 
-// probe is how much is read before a whole segment's memory is taken, so that small objects cost little of it.
-const probe = 128 << 10
-
-// read fills a slab with the sealed bytes of the next segment, and makes it as long as the segment's n shards. It returns io.EOF
-// with the last one, where length may be 0 and the slab nil.
-func (c *Coder) read(ctx context.Context, sealed io.Reader, head []byte, p Profile) (mem *slab, length int, err error) {
-	n, err := readFull(sealed, head)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, 0, fmt.Errorf("pipeline: read object: %w", err)
+// read fills a slab with the sealed bytes of the next segment, once all of them are there, and makes it as long as the segment's n shards. It
+// returns io.EOF with the last one, where length may be 0 and the slab nil.
+func (c *Coder) read(ctx context.Context, sealed io.Reader, p Profile) (mem *slab, length int, err error) {
+	in := c.room.parcel(c.share)
+	defer in.free()
+	end := in.fill(sealed, p.SegmentLength())
+	if end != nil && !errors.Is(end, io.EOF) {
+		return nil, 0, fmt.Errorf("pipeline: read object: %w", end)
 	}
-	if n == 0 {
+	if in.n == 0 {
 		return nil, 0, io.EOF
 	}
-	if err != nil {
-		mem, err := c.acquire(ctx, shardLength(n, p.K)*p.N)
-		if err != nil {
-			return nil, 0, err
-		}
-		clear(mem.buf[copy(mem.buf, head[:n]):])
-		return mem, n, io.EOF
-	}
-	mem, err = c.acquire(ctx, p.N*MaxShard)
-	if err != nil {
+	length = in.n
+	each := shardLength(length, p.K)
+	if mem, err = c.acquire(ctx, each*p.N); err != nil {
 		return nil, 0, err
 	}
-	copy(mem.buf, head)
-	more, err := readFull(sealed, mem.buf[n:p.SegmentLength()])
-	if err != nil && !errors.Is(err, io.EOF) {
+	if _, err := io.ReadFull(in, mem.buf[:length]); err != nil {
 		mem.release()
 		return nil, 0, fmt.Errorf("pipeline: read object: %w", err)
 	}
-	length = n + more
-	clear(mem.buf[length : shardLength(length, p.K)*p.K])
-	return mem, length, err
+	clear(mem.buf[length : each*p.K])
+	return mem, length, end
 }
 
 // readFull is io.ReadFull, but says io.EOF also after a part.

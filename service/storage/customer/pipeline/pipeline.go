@@ -23,7 +23,9 @@
 // # Memory and concurrency
 //
 // The operations of a Coder, and of those made from it for other accounts ([Coder.For]), have their buffers in Config.Memory
-// together; who comes later waits. One operation works on at most Config.InFlight segments at once, so that sealing, coding, hashing and the network overlap.
+// together; who comes later waits, and one account has no more than its [Share]. One operation works on at most Config.InFlight segments at once, so
+// that sealing, coding, hashing and the network overlap. Of that memory nothing waits for a customer: what one has sent of a segment,
+// or has not taken yet, is in a part of its own, and in a file where that is full.
 //
 // # Trust
 //
@@ -95,8 +97,12 @@ func shardLength(length, k int) int {
 // Config bounds a Coder. The zero value of a field means its default.
 type Config struct {
 	// Memory bounds the buffers of all operations together, in bytes. Default 64 MiB. One operation may exceed it alone where
-	// a single segment is larger.
+	// a single segment is larger. A quarter of it is for what waits for customers.
 	Memory int64
+	// Spool is a directory for what waits for customers beyond that, at most Spooled bytes in files without a name. Default the system's
+	// for temporary files, and 1 GiB.
+	Spool   string
+	Spooled int64
 	// InFlight bounds the segments of one operation that are in memory at once. Default 4.
 	InFlight int
 	// Spare is how many shards beyond k a read asks for where k are slow to come: see Hedge. Default 2; negative for none.
@@ -114,6 +120,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Memory <= 0 {
 		c.Memory = 64 << 20
+	}
+	if c.Spooled <= 0 {
+		c.Spooled = 1 << 30
 	}
 	if c.InFlight <= 0 {
 		c.InFlight = 4
@@ -138,14 +147,17 @@ func (c Config) withDefaults() Config {
 
 // Coder encodes and decodes under one mask key. It is safe for concurrent use.
 type Coder struct {
-	cfg  Config
-	mask MaskKey
+	cfg   Config
+	mask  MaskKey
+	share *Share
 	*shared
 }
 
 // shared is what the Coders of several accounts have in common.
 type shared struct {
-	memory *semaphore.Weighted
+	memory    *semaphore.Weighted // of slabs
+	slabsMost int64
+	room      *room
 
 	mu    sync.Mutex
 	codes map[[2]int]reedsolomon.Encoder // by k and n; guarded by mu
@@ -155,13 +167,21 @@ type shared struct {
 // New returns a Coder for the shards that mask covers.
 func New(cfg Config, mask MaskKey) *Coder {
 	cfg = cfg.withDefaults()
-	return &Coder{cfg: cfg, mask: mask, shared: &shared{
-		memory: semaphore.NewWeighted(cfg.Memory), codes: map[[2]int]reedsolomon.Encoder{}, slabs: map[int]*sync.Pool{},
+	waiting := cfg.Memory / 4
+	slabs := cfg.Memory - waiting
+	c := &Coder{cfg: cfg, mask: mask, shared: &shared{
+		memory: semaphore.NewWeighted(slabs), slabsMost: slabs, codes: map[[2]int]reedsolomon.Encoder{}, slabs: map[int]*sync.Pool{},
+		room: &room{dir: cfg.Spool, memoryMost: waiting, diskMost: cfg.Spooled},
 	}}
+	c.share = c.NewShare()
+	return c
 }
 
-// For returns a Coder for the shards of another account, within the same bounds: Config.Memory is for both together.
-func (c *Coder) For(mask MaskKey) *Coder { return &Coder{cfg: c.cfg, mask: mask, shared: c.shared} }
+// For returns a Coder for the shards of another account, within the same bounds: Config.Memory is for all together. What it takes counts
+// towards share.
+func (c *Coder) For(mask MaskKey, share *Share) *Coder {
+	return &Coder{cfg: c.cfg, mask: mask, share: share, shared: c.shared}
+}
 
 // code returns the Reed–Solomon code k of n. Its goroutines are off, since shards are worked on in parallel above it, and so is
 // its cache of inverted matrices, which would grow with every new set of lost shards.
@@ -187,15 +207,24 @@ type slab struct {
 	giveUp func()
 }
 
-// acquire waits for size bytes of the budget. The slab has one user, the caller.
+// acquire waits for size bytes of the budget, and of the account's share of it. The slab has one user, the caller, who waits for no customer
+// while it has it.
 func (c *Coder) acquire(ctx context.Context, size int) (*slab, error) {
-	weight := min(int64(size), c.cfg.Memory)
-	if err := c.memory.Acquire(ctx, weight); err != nil {
+	weight, own := min(int64(size), c.slabsMost), min(int64(size), c.share.most)
+	if err := c.share.slabs.Acquire(ctx, own); err != nil {
 		return nil, err
+	}
+	if err := c.memory.Acquire(ctx, weight); err != nil {
+		c.share.slabs.Release(own)
+		return nil, err
+	}
+	giveUp := func() {
+		c.memory.Release(weight)
+		c.share.slabs.Release(own)
 	}
 	// Only whole segments repeat their size; slabs for others are left to the garbage collector.
 	if size%MaxShard != 0 {
-		return &slab{buf: make([]byte, size), users: 1, giveUp: func() { c.memory.Release(weight) }}, nil
+		return &slab{buf: make([]byte, size), users: 1, giveUp: giveUp}, nil
 	}
 	c.mu.Lock()
 	pool := c.slabs[size]
@@ -205,7 +234,7 @@ func (c *Coder) acquire(ctx context.Context, size int) (*slab, error) {
 	}
 	c.mu.Unlock()
 	buf := pool.Get().(*[]byte)
-	return &slab{buf: *buf, users: 1, giveUp: func() { pool.Put(buf); c.memory.Release(weight) }}, nil
+	return &slab{buf: *buf, users: 1, giveUp: func() { pool.Put(buf); giveUp() }}, nil
 }
 
 func (s *slab) hold() {

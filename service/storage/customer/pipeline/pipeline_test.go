@@ -135,7 +135,7 @@ func store(t testing.TB, c *Coder, p Profile, data []byte) (*Manifest, *devices)
 func TestRoundTrip(t *testing.T) {
 	for _, p := range Profiles() {
 		seg := p.SegmentLength()
-		lengths := []int{0, 1, 1000, 65535, 65536, 65537, probe - 64, probe - 63, probe, seg - 32*(seg>>16) - 100, seg, seg + 1, 2*seg + 12345}
+		lengths := []int{0, 1, 1000, 65535, 65536, 65537, pieceSize - 64, pieceSize - 63, pieceSize, seg - 32*(seg>>16) - 100, seg, seg + 1, 2*seg + 12345}
 		if p.Name == "deep" {
 			lengths = lengths[:3]
 		}
@@ -362,10 +362,15 @@ func idle(t *testing.T, c *Coder) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if err := c.memory.Acquire(ctx, c.cfg.Memory); err != nil {
+	if err := c.memory.Acquire(ctx, c.slabsMost); err != nil {
 		t.Fatal("memory was not given back")
 	}
-	c.memory.Release(c.cfg.Memory)
+	c.memory.Release(c.slabsMost)
+	c.room.mu.Lock()
+	defer c.room.mu.Unlock()
+	if c.room.memory != 0 || c.room.disk != 0 || c.share.memory != 0 || c.share.disk != 0 {
+		t.Fatalf("parcels were not given back: %d and %d bytes", c.room.memory, c.room.disk)
+	}
 }
 
 func TestRanges(t *testing.T) {
@@ -451,7 +456,7 @@ func TestKeys(t *testing.T) {
 // TestFor: Coders of several accounts share one bound.
 func TestFor(t *testing.T) {
 	c := New(Config{Memory: 8 << 20}, secret.Mask())
-	other := c.For(Secret{9}.Mask())
+	other := c.For(Secret{9}.Mask(), c.NewShare())
 	busy, stop := make(chan bool, 1), make(chan bool)
 	done := make(chan error)
 	go func() {
