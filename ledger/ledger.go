@@ -145,6 +145,9 @@ type Reader interface {
 	// Head returns the newest block.
 	Head(ctx context.Context) (Block, error)
 	Block(ctx context.Context, height uint64) (Block, error)
+	// Hashes returns the hashes of blocks from to to, ascending. The chain keeps those that a tally may name which can still be made,
+	// appealed or voted on; of older blocks ErrNotFound where the node does not have them.
+	Hashes(ctx context.Context, from, to uint64) ([]tally.BlockHash, error)
 	// Watch delivers the newest block and then each further one until ctx ends; a slow reader misses all but the newest.
 	Watch(ctx context.Context) <-chan Block
 	Epoch(ctx context.Context, e types.Epoch) (*Epoch, error)

@@ -31,6 +31,20 @@ func (m *Memory) Block(_ context.Context, height uint64) (Block, error) {
 	return m.blocks[height-1], nil
 }
 
+// Hashes implements Reader.
+func (m *Memory) Hashes(_ context.Context, from, to uint64) ([]tally.BlockHash, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if from == 0 || from > to || to > uint64(len(m.blocks)) {
+		return nil, fmt.Errorf("hashes of blocks %d to %d of %d: %w", from, to, len(m.blocks), ErrNotFound)
+	}
+	out := make([]tally.BlockHash, 0, to-from+1)
+	for _, b := range m.blocks[from-1 : to] {
+		out = append(out, tally.BlockHash{Height: b.Height, Hash: b.Hash})
+	}
+	return out, nil
+}
+
 // Watch implements Reader.
 func (m *Memory) Watch(ctx context.Context) <-chan Block {
 	m.mu.Lock()

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -9,6 +10,7 @@ import (
 	"github.com/cairn-network/cairn/chain/app/solo"
 	"github.com/cairn-network/cairn/chain/client"
 	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/ledger/ledgertest"
@@ -61,6 +63,20 @@ func TestExport(t *testing.T) {
 		p.must(s.AdvanceTo(11*p.blocks + 5))
 	}
 	compare("three epochs later")
+	first, err := other.Epoch(t.Context(), 7)
+	p.must(err)
+	hashes := func(l *client.Client) []tally.BlockHash { // of the frame that follows the last final header, back into the first chain
+		t.Helper()
+		list, err := l.Hashes(t.Context(), first.First-evidence.MaxAnchorAge, forked.Height())
+		p.must(err)
+		return list
+	}
+	if a, b := hashes(p.real), hashes(other); len(a) == 0 || cmp.Diff(a, b) != "" {
+		t.Fatalf("hashes of blocks (- first, + from its export):\n%s", cmp.Diff(a, b))
+	}
+	if _, err := other.Hashes(t.Context(), 1, 10); !errors.Is(err, ledger.ErrNotFound) {
+		t.Fatalf("blocks that no tally names, of a chain that does not have them: %v", err)
+	}
 }
 
 // picture is what can be seen of a chain.

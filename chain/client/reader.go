@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	cmttypes "github.com/cometbft/cometbft/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	grpctypes "github.com/cosmos/cosmos-sdk/types/grpc"
 	"github.com/cosmos/cosmos-sdk/types/query"
@@ -66,16 +68,66 @@ func (c *Client) Block(ctx context.Context, height uint64) (ledger.Block, error)
 }
 
 func (c *Client) block(ctx context.Context, height uint64) (ledger.Block, error) {
-	h := int64(height)
-	res, err := c.rpc.Commit(ctx, &h)
+	b, err := c.commit(ctx, height)
 	if err != nil {
-		return ledger.Block{}, fmt.Errorf("client: block %d: %w", height, err)
+		return ledger.Block{}, err
 	}
 	e, err := c.epochOf(ctx, height)
 	if err != nil {
 		return ledger.Block{}, err
 	}
-	return ledger.Block{Height: height, Hash: types.Hash(res.Header.Hash()), Time: res.Header.Time, Epoch: e}, nil
+	return ledger.Block{Height: height, Hash: types.Hash(b.Hash()), Time: b.Time, Epoch: e}, nil
+}
+
+// Hashes implements ledger.Reader: what the state keeps, and what is older from the node's own blocks.
+func (c *Client) Hashes(ctx context.Context, from, to uint64) ([]tally.BlockHash, error) {
+	head, err := c.height(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if from == 0 || from > to || to > head {
+		return nil, fmt.Errorf("client: hashes of blocks %d to %d of %d: %w", from, to, head, ledger.ErrNotFound)
+	}
+	out := make([]tally.BlockHash, 0, to-from+1)
+	for h := from; h <= to; h = from + uint64(len(out)) {
+		res, err := c.tally.Blocks(ctx, &tallytypes.QueryBlocksRequest{From: h, Limit: uint32(min(to-h+1, page))})
+		if err != nil {
+			if err = fault(fmt.Sprintf("hash of block %d", h), err); !errors.Is(err, ledger.ErrNotFound) {
+				return nil, err
+			}
+			for range min(to-h+1, 100) { // then the state is asked again
+				b, err := c.commit(ctx, h)
+				if err != nil {
+					return nil, err
+				}
+				out = append(out, tally.BlockHash{Height: h, Hash: types.Hash(b.Hash())})
+				h++
+			}
+			continue
+		}
+		for _, text := range res.Hashes[:min(uint64(len(res.Hashes)), to-h+1)] {
+			hash, err := types.ParseHash(text)
+			if err != nil {
+				return nil, fmt.Errorf("client: hash of block %d: %w", h, err)
+			}
+			out = append(out, tally.BlockHash{Height: h, Hash: hash})
+			h++
+		}
+	}
+	return out, nil
+}
+
+// commit returns a block's header, ErrNotFound if the node does not have it.
+func (c *Client) commit(ctx context.Context, height uint64) (*cmttypes.Header, error) {
+	h := int64(height)
+	res, err := c.rpc.Commit(ctx, &h)
+	if err != nil && !strings.Contains(err.Error(), "is not available") { // CometBFT's words for a block before its first
+		return nil, fmt.Errorf("client: block %d: %w", height, err)
+	}
+	if err != nil || res == nil || res.Header == nil {
+		return nil, fmt.Errorf("client: the node does not have block %d: %w", height, ledger.ErrNotFound)
+	}
+	return res.Header, nil
 }
 
 // epochOf returns the epoch that a block belongs to. Epochs are equally long while a program runs: only an upgrade changes that.

@@ -23,9 +23,26 @@ type Frame struct {
 	PreviousEpoch types.Epoch
 	PreviousRound uint8
 	Fold          *Settlement  // of Previous, to fold; nil if there is none
-	Blocks        []BlockHash  // ascending: from 100 before the first block of epoch PreviousEpoch+1, at most maxFrame's worth, to the cut
+	Blocks        []BlockHash  // ascending: from 100 before the first block of epoch PreviousEpoch+1, at most MaxBlocks, to the cut
 	Params        []Params     // ascending by category
 	MinOpening    types.Credit // what the first receipt of a session must be worth
+}
+
+// MaxBlocks bounds the block hashes of a frame: after skips of that many blocks, older anchors are taken on the word of those who
+// acknowledged them.
+const MaxBlocks = 50_000
+
+// FrameStart returns the first block of a frame: from age blocks before the first block after the previous header's epoch, and at
+// most MaxBlocks up to the cut.
+func FrameStart(first, cut, age uint64) uint64 {
+	from := uint64(1)
+	if first > age {
+		from = first - age
+	}
+	if cut >= from && cut-from >= MaxBlocks {
+		from = cut - MaxBlocks + 1
+	}
+	return from
 }
 
 // BlockHash is one block's height and hash.

@@ -68,6 +68,7 @@ func testLife(t *testing.T, n *Network) {
 	r.fold(books)
 	r.commit(books, 4)
 	r.toEpoch(6)
+	r.hashes(3)
 	r.status(3, ledger.Final)
 	if got := r.status(2, ledger.Final); got.Hash != h2.Hash() || got.Previous != 1 {
 		t.Fatalf("header of epoch 2: %+v", got)
@@ -456,6 +457,27 @@ func testEquivocation(t *testing.T, n *Network) {
 	for _, v := range r.epoch(3).Verifiers {
 		if v.Key == liar.Key.Public() && v.Power != 0 {
 			t.Fatalf("the liar still has power %d", v.Power)
+		}
+	}
+}
+
+// hashes checks what the chain says of the blocks that a frame names which follows the header of an epoch.
+func (r *rig) hashes(final types.Epoch) {
+	r.t.Helper()
+	head := must(r.Ledger.Head(r.ctx))(r.t)
+	from := tally.FrameStart(r.epoch(final+1).First, r.epoch(final+1).Cut, evidence.MaxAnchorAge)
+	list := must(r.Ledger.Hashes(r.ctx, from, head.Height))(r.t)
+	if len(list) != int(head.Height-from+1) {
+		r.t.Fatalf("%d hashes of blocks %d to %d", len(list), from, head.Height)
+	}
+	for i, b := range list {
+		if want := must(r.Ledger.Block(r.ctx, from+uint64(i)))(r.t); b.Height != want.Height || b.Hash != want.Hash {
+			r.t.Fatalf("hash %d: %+v, want %+v", i, b, want)
+		}
+	}
+	for _, bad := range [][2]uint64{{0, 1}, {head.Height, head.Height + 1}, {5, 4}} {
+		if _, err := r.Ledger.Hashes(r.ctx, bad[0], bad[1]); !errors.Is(err, ledger.ErrNotFound) {
+			r.t.Fatalf("hashes of blocks %d to %d: %v", bad[0], bad[1], err)
 		}
 	}
 }

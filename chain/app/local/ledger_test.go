@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/cairn-network/cairn/chain/refusal"
 	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
 	devicetypes "github.com/cairn-network/cairn/chain/x/device/types"
+	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
 
@@ -194,6 +196,11 @@ func TestSnapshot(t *testing.T) {
 	devices, err := devicetypes.NewQueryClient(m.Client()).Devices(t.Context(), &devicetypes.QueryDevicesRequest{})
 	if err != nil || len(devices.Devices) != 1 {
 		t.Errorf("devices at the joining node: %v, %v", devices, err)
+	}
+	// It has no old blocks, and knows their hashes all the same: a verifier can compute tallies by it.
+	blocks, err := tallytypes.NewQueryClient(m.Client()).Blocks(t.Context(), &tallytypes.QueryBlocksRequest{From: 1, Limit: 9})
+	if err != nil || len(blocks.Hashes) != 9 || blocks.Hashes[4] != strings.ToLower(trusted.Commit.BlockID.Hash.String()) {
+		t.Errorf("hashes of blocks at the joining node: %v, %v", blocks, err)
 	}
 }
 

@@ -52,6 +52,7 @@ type Chain struct {
 
 	mu      sync.Mutex // guards all below, and the application
 	headers []cmttypes.Header
+	base    int64 // the first block that it can show: a chain that starts from an export does not have those before
 	txs     map[string]*coretypes.ResultTx
 	gas     int64
 	bytes   int64
@@ -120,7 +121,10 @@ func (c *Chain) Fork(home string) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Chain{app: a, id: c.id, interval: c.interval, headers: slices.Clone(c.headers), txs: map[string]*coretypes.ResultTx{}}
+	f := &Chain{
+		app: a, id: c.id, interval: c.interval, headers: slices.Clone(c.headers), base: int64(len(c.headers)),
+		txs: map[string]*coretypes.ResultTx{},
+	}
 	if err := f.genesis(out.ConsensusParams, out.AppState); err != nil {
 		a.Close()
 		return nil, err
@@ -228,8 +232,8 @@ func (c *Chain) Commit(_ context.Context, height *int64) (*coretypes.ResultCommi
 	if height != nil {
 		at = *height
 	}
-	if at < 1 || at >= int64(len(c.headers)) {
-		return nil, fmt.Errorf("solo: no block %d", at)
+	if at < max(c.base, 1) || at >= int64(len(c.headers)) {
+		return nil, fmt.Errorf("height %d is not available, lowest height is %d", at, max(c.base, 1)) // as CometBFT says it
 	}
 	return &coretypes.ResultCommit{SignedHeader: cmttypes.SignedHeader{Header: &c.headers[at]}}, nil
 }

@@ -24,6 +24,7 @@ func (AppModule) AutoCLIOptions() *autocliv1.ModuleOptions {
 				{RpcMethod: "Appeal", Use: "appeal [region] [epoch]", Short: "Show a vote under way", PositionalArgs: args("region", "epoch")},
 				{RpcMethod: "Appeals", Short: "List the votes under way"},
 				{RpcMethod: "Changes", Use: "changes [epoch] [region]", Short: "Show what an epoch's registry view changed", PositionalArgs: args("epoch", "region")},
+				{RpcMethod: "Blocks", Use: "blocks [from]", Short: "Show the hashes of blocks that a tally may name, from one on", PositionalArgs: args("from")},
 			},
 		},
 		Tx: &autocliv1.ServiceCommandDescriptor{

@@ -158,6 +158,28 @@ func (k Keeper) log(ctx context.Context, region uint32, subject []byte, c *tally
 func accountSubject(a core.Account) []byte { return append([]byte{0}, a[:]...) }
 func keySubject(key core.Key) []byte       { return append([]byte{1}, key[:]...) }
 
+// ChangesAfter returns at most limit of Changes, those after one (nil: from the first), and what names the last of them.
+func (k Keeper) ChangesAfter(ctx context.Context, e core.Epoch, region core.Region, after []byte, limit int) (list []tally.Change, last []byte, err error) {
+	r := new(collections.Range[collections.Triple[uint64, uint32, []byte]]).EndExclusive(collections.Join3(uint64(e), uint32(region)+1, []byte{}))
+	if after == nil {
+		r.StartInclusive(collections.Join3(uint64(e), uint32(region), []byte{}))
+	} else {
+		r.StartExclusive(collections.Join3(uint64(e), uint32(region), after))
+	}
+	if limit <= 0 {
+		return nil, nil, nil
+	}
+	err = k.changes.Walk(ctx, r, func(key collections.Triple[uint64, uint32, []byte], raw []byte) (bool, error) {
+		var c tally.Change
+		if err := core.Decode(raw, &c); err != nil {
+			return true, err
+		}
+		list, last = append(list, c), key.K3()
+		return len(list) == limit, nil
+	})
+	return list, last, err
+}
+
 // EndBlock burns the day's excess and forgets changes that nobody needs any more, a bounded number in each block.
 func (k Keeper) EndBlock(ctx context.Context) error {
 	e, err := k.epoch(ctx)

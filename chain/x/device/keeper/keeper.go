@@ -153,6 +153,28 @@ func (k Keeper) Changes(ctx context.Context, e core.Epoch, region core.Region) (
 	return list, err
 }
 
+// ChangesAfter returns at most limit of Changes, those after one (nil: from the first), and what names the last of them.
+func (k Keeper) ChangesAfter(ctx context.Context, e core.Epoch, region core.Region, after []byte, limit int) (list []tally.Change, last []byte, err error) {
+	r := new(collections.Range[collections.Triple[uint64, uint32, []byte]]).EndExclusive(collections.Join3(uint64(e), uint32(region)+1, []byte{}))
+	if after == nil {
+		r.StartInclusive(collections.Join3(uint64(e), uint32(region), []byte{}))
+	} else {
+		r.StartExclusive(collections.Join3(uint64(e), uint32(region), after))
+	}
+	if limit <= 0 {
+		return nil, nil, nil
+	}
+	err = k.changes.Walk(ctx, r, func(key collections.Triple[uint64, uint32, []byte], raw []byte) (bool, error) {
+		var c tally.Change
+		if err := core.Decode(raw, &c); err != nil {
+			return true, err
+		}
+		list, last = append(list, c), key.K3()
+		return len(list) == limit, nil
+	})
+	return list, last, err
+}
+
 // EndBlock forgets changes that nobody needs any more, a bounded number in each block.
 func (k Keeper) EndBlock(ctx context.Context) error {
 	e, err := k.tally.clock.Epoch(ctx)

@@ -23,8 +23,11 @@ const (
 	finalPerBlock = 8 // headers, in each region
 )
 
-// BeginBlock notes the time of an epoch's first block.
+// BeginBlock notes the block's hash, and time and hash of an epoch's first block.
 func (k Keeper) BeginBlock(ctx context.Context) error {
+	if err := k.noteBlock(ctx); err != nil {
+		return err
+	}
 	now, err := k.Now.Get(ctx)
 	if err != nil {
 		return err
@@ -33,7 +36,8 @@ func (k Keeper) BeginBlock(ctx context.Context) error {
 	if err != nil || e.Time != 0 {
 		return err
 	}
-	e.Time = sdk.UnwrapSDKContext(ctx).BlockTime().Unix()
+	c := sdk.UnwrapSDKContext(ctx)
+	e.Time, e.Hash = c.BlockTime().Unix(), c.HeaderHash()
 	emit(ctx, "epoch", "epoch", text(now), "cut", text(e.Cut))
 	return k.Epochs.Set(ctx, now, e)
 }
@@ -45,8 +49,10 @@ func (k Keeper) EndBlock(ctx context.Context) error {
 	k.attempt(c, "votes", func(c sdk.Context) error { return k.closeVotes(c, h) })
 	k.attempt(c, "skip", func(c sdk.Context) error { return k.skipDue(c, h) })
 	k.attempt(c, "final", func(c sdk.Context) error { return k.finalize(c, h) })
+	k.attempt(c, "changes", k.addChanges)
 	k.attempt(c, "cut", func(c sdk.Context) error { return k.cut(c, h) })
 	k.attempt(c, "prune", k.prune)
+	k.attempt(c, "blocks", k.forgetBlocks)
 	return nil
 }
 
@@ -84,7 +90,11 @@ func (k Keeper) cut(ctx sdk.Context, height uint64) error {
 	if now > 1 {
 		k.attempt(ctx, "missed", func(c sdk.Context) error { return k.countMissed(c, core.Epoch(now-1)) })
 	}
-	return k.begin(ctx, core.Epoch(now+1), e.Cut+1)
+	if err := k.begin(ctx, core.Epoch(now+1), e.Cut+1); err != nil {
+		return err
+	}
+	k.attempt(ctx, "floor", k.raiseFloor)
+	return nil
 }
 
 // begin opens epoch e, whose first block is first: its parameters, its view of verifiers, its verifiers and leaders.

@@ -21,6 +21,8 @@ type Registry interface {
 	Penalize(context.Context, types.Key, types.Ustone) (types.Ustone, error)
 	// Changes returns by what the region's devices differ in the view of an epoch from the one before, by key.
 	Changes(context.Context, types.Epoch, types.Region) ([]tally.Change, error)
+	// ChangesAfter returns at most limit of Changes, those after one (nil: from the first), and what names the last of them.
+	ChangesAfter(ctx context.Context, e types.Epoch, r types.Region, after []byte, limit int) ([]tally.Change, []byte, error)
 }
 
 // Credits sells credits and settles them. x/credit is it.
@@ -40,6 +42,8 @@ type Credits interface {
 	// Changes returns by what the region's accounts and session keys differ in the view of an epoch from the one before:
 	// accounts by address, then keys by key.
 	Changes(context.Context, types.Epoch, types.Region) ([]tally.Change, error)
+	// ChangesAfter is as in Registry.
+	ChangesAfter(ctx context.Context, e types.Epoch, r types.Region, after []byte, limit int) ([]tally.Change, []byte, error)
 }
 
 // Rewards holds the economy's parameters and mints. x/reward is it.

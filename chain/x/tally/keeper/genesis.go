@@ -35,7 +35,7 @@ func (k Keeper) InitGenesis(ctx sdk.Context, g *types.GenesisState) error {
 	if len(g.Epochs) == 0 {
 		return k.begin(ctx, 1, uint64(max(1, ctx.BlockHeight())))
 	}
-	if err := errors.Join(k.importRules(ctx, g), k.importEpochs(ctx, g)); err != nil {
+	if err := errors.Join(k.importRules(ctx, g), k.importEpochs(ctx, g), k.importBlocks(ctx, g)); err != nil {
 		return err
 	}
 	if err := k.importMoney(ctx, g); err != nil {
@@ -133,6 +133,7 @@ func (k Keeper) ExportGenesis(ctx context.Context) (*types.GenesisState, error) 
 		walk(ctx, k.Verifiers, &g.Verifiers), walk(ctx, k.Epochs, &g.Epochs), walk(ctx, k.Headers, &g.Headers),
 		walk(ctx, k.Escrows, &g.Escrows), walk(ctx, k.Settlements, &g.Settlements), walk(ctx, k.Ledgers, &g.Ledgers),
 		walk(ctx, k.Appeals, &g.Appeals), walk(ctx, k.Keys, &g.Keys), walk(ctx, k.rules, &g.Rules),
+		k.exportBlocks(ctx, g),
 		k.Claims.Walk(ctx, nil, func(key []byte, amount uint64) (bool, error) {
 			g.Claimed = append(g.Claimed, types.Claimed{Device: core.Key(key).String(), Amount: amount})
 			return false, nil

@@ -77,6 +77,7 @@ type Keeper struct {
 	Claims      collections.Map[[]byte, uint64]           // by device: what was claimed, ever
 	Appeals     collections.Map[at, types.Appeal]         // votes under way
 	Dust        collections.Item[uint64]
+	Blocks      collections.Map[uint64, []byte] // by height: hashes of blocks that a tally may still name
 
 	tips    collections.Map[uint32, uint64] // by region: epoch of the last header that stands
 	closed  collections.Map[uint32, uint64] // by region: up to this epoch nothing can become final any more
@@ -88,6 +89,8 @@ type Keeper struct {
 	ruleUses collections.Map[[]byte, uint64] // how often epochs name them
 
 	finals collections.Map[uint32, uint64] // by region, its newest final header's epoch; 0: none
+	floor  collections.Item[uint64]        // no tally names blocks below it any more
+	adding collections.Item[types.Adding]  // how far the current epoch's registry changes are added up
 }
 
 type late struct {
@@ -126,6 +129,9 @@ func New(cdc codec.BinaryCodec, kv store.KVStoreService, addresses address.Codec
 		rules:    collections.NewMap(sb, collections.NewPrefix(17), "rules", collections.BytesKey, collections.BytesValue),
 		ruleUses: collections.NewMap(sb, collections.NewPrefix(18), "rule_uses", collections.BytesKey, collections.Uint64Value),
 		finals:   collections.NewMap(sb, collections.NewPrefix(22), "finals", collections.Uint32Key, collections.Uint64Value),
+		Blocks:   collections.NewMap(sb, collections.NewPrefix(19), "blocks", collections.Uint64Key, collections.BytesValue),
+		floor:    collections.NewItem(sb, collections.NewPrefix(20), "floor", collections.Uint64Value),
+		adding:   collections.NewItem(sb, collections.NewPrefix(21), "adding", codec.CollValue[types.Adding](cdc)),
 	}
 	var err error
 	if k.Schema, err = sb.Build(); err != nil {

@@ -153,6 +153,8 @@ func (f *fixture) next() {
 	f.must(f.k.EndBlock(f.ctx))
 	f.balanced()
 	f.ctx = f.ctx.WithBlockHeight(f.ctx.BlockHeight() + 1).WithBlockTime(f.ctx.BlockTime().Add(5 * time.Second))
+	hash := blockHash(uint64(f.ctx.BlockHeight()))
+	f.ctx = f.ctx.WithHeaderHash(hash[:])
 	f.must(f.k.BeginBlock(f.ctx))
 }
 

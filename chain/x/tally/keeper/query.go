@@ -275,16 +275,21 @@ func (k Keeper) Changes(ctx context.Context, e core.Epoch, r core.Region) ([]tal
 		return nil, err
 	}
 	out = append(out, more...)
+	attesters, err := k.verifierChanges(ctx, &rec)
+	return append(out, attesters...), err
+}
+
+// verifierChanges returns by what the view of verifiers of an epoch differs from the one before.
+func (k Keeper) verifierChanges(ctx context.Context, rec *types.Epoch) ([]tally.Change, error) {
 	var before []types.Verifier
-	if e > 1 {
-		last, err := found(k.Epochs.Get(ctx, uint64(e)-1))("view of epoch %d", e-1)
+	if rec.Epoch > 1 {
+		last, err := found(k.Epochs.Get(ctx, rec.Epoch-1))("view of epoch %d", rec.Epoch-1)
 		if err != nil {
 			return nil, err
 		}
 		before = last.View
 	}
-	attesters, err := diff(before, rec.View)
-	return append(out, attesters...), err
+	return diff(before, rec.View)
 }
 
 // diff returns what leads from one view of verifiers to another, by key: power 0 removes.

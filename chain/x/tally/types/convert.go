@@ -92,6 +92,11 @@ func (g *GenesisState) Validate() error {
 			return fmt.Errorf("epoch %d, blocks %d to %d, does not follow the one before", e.Epoch, e.First, e.Cut)
 		}
 	}
+	if n, size := uint64(len(g.Blocks)), uint64(len(types.Hash{})); n > 0 {
+		if len(g.Epochs) == 0 || n%size != 0 || g.BlocksFrom == 0 || g.BlocksFrom+n/size-1 > g.Epochs[len(g.Epochs)-1].Cut {
+			return fmt.Errorf("%d bytes of blocks' hashes from block %d do not fit the epochs", n, g.BlocksFrom)
+		}
+	}
 	headers := map[[2]uint64]Status{}
 	for _, h := range g.Headers {
 		at := [2]uint64{uint64(h.Region), h.Epoch}
