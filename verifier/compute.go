@@ -14,10 +14,6 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// maxFrameBlocks bounds the block hashes of a frame: after skips of that many blocks, older anchors are taken on the word of those
-// who acknowledged them.
-const maxFrameBlocks = 50_000
-
 // partsPerCore cuts the work finer than the cores, so that none waits long for the last part.
 const partsPerCore = 4
 
@@ -97,14 +93,7 @@ func buildFrame(ctx context.Context, l ledger.Reader, t turn, prev *ledger.Heade
 	if err != nil {
 		return nil, fmt.Errorf("verifier: frame of epoch %d: %w", t.epoch, err)
 	}
-	from := uint64(1)
-	if start.First > evidence.MaxAnchorAge {
-		from = start.First - evidence.MaxAnchorAge
-	}
-	if ep.Cut-from >= maxFrameBlocks {
-		from = ep.Cut - maxFrameBlocks + 1
-	}
-	f.Blocks, err = blockRange(ctx, l, from, ep.Cut, nil)
+	f.Blocks, err = l.Hashes(ctx, tally.FrameStart(start.First, ep.Cut, evidence.MaxAnchorAge), ep.Cut)
 	return f, err
 }
 

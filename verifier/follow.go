@@ -140,7 +140,9 @@ func (v *Verifier) shown(h *ledger.Header) *tally.State {
 	return st
 }
 
-// catchUp makes sure of the state after the tip: it adopts all headers after the newest one whose state is known.
+// catchUp makes sure of the state after the tip: it adopts all headers after the newest one whose state is known. Where that is older
+// than the last final one, it starts from the latter, which others have and which is checked against the header: what replaying
+// takes (old batches, registry changes, blocks' hashes) need not be there any more. Only if nobody has that state it replays.
 func (v *Verifier) catchUp(ctx context.Context, p *path, head ledger.Block) error {
 	var todo []*ledger.Header
 	known := p.complete
@@ -151,12 +153,15 @@ func (v *Verifier) catchUp(ctx context.Context, p *path, head ledger.Block) erro
 		}
 		todo = append(todo, h)
 	}
-	if !known {
-		if err := v.fetchState(ctx, p.final); err != nil {
+	if since := slices.Index(todo, p.final); !known || since >= 0 && !v.faulty(todo[since:]) {
+		err := v.fetchState(ctx, p.final)
+		switch {
+		case err == nil:
+			todo = todo[:since]
+		case !known || ctx.Err() != nil:
 			return err
-		}
-		for len(todo) > 0 && todo[len(todo)-1].Epoch <= p.final.Epoch {
-			todo = todo[:len(todo)-1]
+		default:
+			v.log.Warn("nobody has the last final state: replaying", "epoch", p.final.Epoch, "headers", len(todo), "error", err)
 		}
 	}
 	for _, h := range slices.Backward(todo) {
@@ -166,6 +171,16 @@ func (v *Verifier) catchUp(ctx context.Context, p *path, head ledger.Block) erro
 	}
 	return nil
 }
+
+// faulty reports whether one of the headers is not what its inputs give.
+func (v *Verifier) faulty(headers []*ledger.Header) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.ContainsFunc(headers, func(h *ledger.Header) bool { return v.faults[h.Hash] != nil })
+}
+
+// errMissing marks inputs that nobody shows, as opposed to what this verifier cannot read itself.
+var errMissing = errors.New("verifier: nobody shows it")
 
 // adopt takes over the state after a header that the chain took, if the header is what its inputs give.
 func (v *Verifier) adopt(ctx context.Context, p *path, h *ledger.Header, head ledger.Block) error {
@@ -185,11 +200,13 @@ func (v *Verifier) adopt(ctx context.Context, p *path, h *ledger.Header, head le
 				v.mu.Unlock()
 				return nil
 			}
-			v.mu.Lock()
-			if _, ok := v.missing[h.Hash]; !ok {
-				v.missing[h.Hash] = head.Height
+			if errors.Is(err, errMissing) { // what its own node cannot say is no ground for an appeal
+				v.mu.Lock()
+				if _, ok := v.missing[h.Hash]; !ok {
+					v.missing[h.Hash] = head.Height
+				}
+				v.mu.Unlock()
 			}
-			v.mu.Unlock()
 			return fmt.Errorf("header of epoch %d: %w", h.Epoch, err)
 		}
 	}
@@ -261,7 +278,7 @@ func (v *Verifier) recompute(ctx context.Context, p *path, h *ledger.Header) (*c
 	}
 	raw, err := v.batch(ctx, header.Batch)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errMissing, err)
 	}
 	// Whatever it turns out to be: as long as the header can be voted on, others may ask for its batch.
 	if _, err := v.store.blobs.put(header.Epoch, raw); err != nil {

@@ -205,24 +205,19 @@ func recentBlocks(ctx context.Context, l ledger.Reader, head ledger.Block, n uin
 	if head.Height > n {
 		from = head.Height - n + 1
 	}
-	return blockRange(ctx, l, from, head.Height, known)
-}
-
-// blockRange returns the hashes of blocks from to to.
-func blockRange(ctx context.Context, l ledger.Reader, from, to uint64, known []tally.BlockHash) ([]tally.BlockHash, error) {
-	out := make([]tally.BlockHash, 0, to-from+1)
-	for h := from; h <= to; h++ {
-		if len(known) > 0 && h >= known[0].Height && h <= known[len(known)-1].Height {
-			out = append(out, known[h-known[0].Height])
-			continue
-		}
-		b, err := l.Block(ctx, h)
-		if err != nil {
-			return nil, fmt.Errorf("verifier: hash of block %d: %w", h, err)
-		}
-		out = append(out, tally.BlockHash{Height: h, Hash: b.Hash})
+	var out []tally.BlockHash
+	if len(known) > 0 && known[0].Height <= from && known[len(known)-1].Height >= from {
+		out = append(out, known[from-known[0].Height:]...)
 	}
-	return out, nil
+	next := from + uint64(len(out))
+	if next > head.Height {
+		return out, nil
+	}
+	list, err := l.Hashes(ctx, next, head.Height)
+	if err != nil {
+		return nil, fmt.Errorf("verifier: hashes of blocks %d to %d: %w", next, head.Height, err)
+	}
+	return append(out, list...), nil
 }
 
 // notFound reports whether the chain does not have something yet.

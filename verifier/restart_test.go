@@ -3,6 +3,7 @@ package verifier
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
@@ -374,4 +376,69 @@ func TestJoin(t *testing.T) {
 			t.Fatalf("%d of %d signed", got.Signed, ep.Power())
 		}
 	})
+}
+
+// pruned is the chain as a node shows it that came by its state from a snapshot, or whose chain began from an export: of blocks it has the
+// hashes that the state keeps.
+type pruned struct {
+	*ledger.Memory
+}
+
+// Hashes implements ledger.Reader.
+func (l pruned) Hashes(ctx context.Context, from, to uint64) ([]tally.BlockHash, error) {
+	p, err := readPath(ctx, l.Memory, 0, 1000)
+	if err != nil {
+		return nil, err
+	}
+	floor := uint64(1)
+	if p.final != nil { // of the tally that follows the last final header
+		floor = tally.FrameStart(uint64(p.final.Epoch)*20+1, uint64(p.final.Epoch+1)*20, evidence.MaxAnchorAge)
+	}
+	if from < floor {
+		return nil, fmt.Errorf("block %d: %w", from, ledger.ErrNotFound)
+	}
+	return l.Memory.Hashes(ctx, from, to)
+}
+
+// TestPrunedNode: a verifier whose own chain node has no old blocks starts from the last final state, also while the region's first
+// header is still on its path, and signs within two epochs. One that was away too long for a replay does the same. Nobody appeals
+// because of what its own node cannot say.
+func TestPrunedNode(t *testing.T) {
+	for _, kept := range []bool{false, true} {
+		testNetwork(t, 4, 2, func(t *testing.T, n *network) {
+			n.sendAll()
+			n.accepted(2)
+			const away, until = 3, 12
+			n.stop(away)
+			for e := types.Epoch(3); e <= until; e++ {
+				n.toEpoch(e)
+				n.sendAll()
+				n.accepted(e)
+			}
+			p := n.peers[away]
+			if !kept {
+				if err := os.RemoveAll(p.cfg.Dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.ledger = pruned{n.chain}
+			n.start(away)
+			n.toEpoch(until + 2)
+			n.sendAll()
+			n.accepted(until + 2)
+			for range 4 {
+				n.block()
+			}
+			ep, _ := n.chain.Epoch(n.ctx, until+2)
+			if got := n.header(until + 2); got.Signed != ep.Power() {
+				t.Fatalf("its own states kept: %v: %d of %d signed", kept, got.Signed, ep.Power())
+			}
+			for e := types.Epoch(2); e < until; e++ {
+				if s := n.header(e).Status; s != ledger.Final {
+					t.Errorf("its own states kept: %v: epoch %d is %s", kept, e, s)
+				}
+			}
+			n.balanced()
+		})
+	}
 }
