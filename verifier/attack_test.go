@@ -677,7 +677,7 @@ func TestStaller(t *testing.T) {
 			t.Fatalf("counted %d", h.Totals.Counted)
 		}
 		n.start(late)
-		n.toHeight(n.height() + 40) // longer than the liar can let it wait
+		n.toHeight(n.height() + 80) // longer than the liar can let it wait: for the pages of the last final state, their list, and the batch
 		if n.peers[late].v.stateOf(n.header(3)) == nil {
 			t.Fatal("a verifier that was away does not get the batch")
 		}
