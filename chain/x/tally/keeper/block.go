@@ -30,8 +30,7 @@ func (k Keeper) noteBlock(ctx context.Context) error {
 	return k.Blocks.Set(ctx, uint64(c.BlockHeight()), c.HeaderHash())
 }
 
-// raiseFloor finds the first block that a tally may name which can still be made, appealed or voted on. It reads the headers that
-// are not final: once an epoch.
+// raiseFloor finds the first block that a tally may name which can still be made, appealed or voted on. Once an epoch.
 func (k Keeper) raiseFloor(ctx sdk.Context) error {
 	p, err := k.Params.Get(ctx)
 	if err != nil {
@@ -55,12 +54,7 @@ func (k Keeper) firstBlock(ctx context.Context, r uint32) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	final, err := get(ctx, k.tips, r)
-	for err == nil && final > closed {
-		var h types.Header
-		h, err = k.Headers.Get(ctx, collections.Join(r, final))
-		final = h.Previous
-	}
+	final, err := get(ctx, k.finals, r)
 	if err != nil {
 		return 0, err
 	}
