@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"cosmossdk.io/math"
+	cmtcfg "github.com/cometbft/cometbft/config"
 	"github.com/cosmos/cosmos-sdk/codec"
 	"github.com/cosmos/cosmos-sdk/crypto/hd"
 	"github.com/cosmos/cosmos-sdk/crypto/keyring"
+	serverconfig "github.com/cosmos/cosmos-sdk/server/config"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 	"github.com/cosmos/gogoproto/proto"
@@ -47,7 +49,8 @@ const (
 	validatorFunds  = 10_000 * stoneUnit
 	customerFunds   = 100_000 * stoneUnit
 	ownerFunds      = 1_000 * stoneUnit
-	localMinOpening = 1 // micro-credits; a real network asks for 10,000
+	localMinOpening = 1   // micro-credits; a real network asks for 10,000
+	localGasPrice   = 100 // ustone for 10⁶ gas; a node asks for 5,000 unless it is told otherwise
 )
 
 // format is that of homes that this program makes and goes on with. It counts up when the tallies' state is written, or follows from its inputs,
@@ -159,6 +162,9 @@ func (n *Network) genesis() error {
 	_, err = local.Init(local.Genesis{
 		Time: n.layout.Created, ChainID: n.layout.ChainID, Homes: homes, Accounts: accounts, BlockTime: n.cfg.BlockTime,
 		Stake: math.NewInt(validatorStake), Balance: math.NewInt(validatorFunds), Edit: n.edit,
+		Configure: func(_ int, _ *cmtcfg.Config, server *serverconfig.Config) {
+			server.MinGasPrices = app.GasPrice(localGasPrice)
+		},
 	})
 	return err
 }

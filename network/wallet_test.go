@@ -57,7 +57,7 @@ func TestCertificateWallet(t *testing.T) {
 		Retired, Again           []string
 	}
 	var out outcome
-	cosmjs(ctx, t, "certificate.mjs", map[string]any{"rpc": n.Addresses().RPC, "words": words[0], "other": words[1], "id": id.String(), "at": at}, &out)
+	cosmjs(ctx, t, "certificate.mjs", map[string]any{"rpc": n.Addresses().RPC, "rest": n.Addresses().REST, "words": words[0], "other": words[1], "id": id.String(), "at": at}, &out)
 	want := outcome{
 		Foreign: string(types.NotOwner), Retired: []string{"", ""}, Again: []string{string(types.CertificateRetired), string(types.CertificateRetired)},
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"time"
 
+	"cosmossdk.io/math"
 	cmtcfg "github.com/cometbft/cometbft/config"
 	serverconfig "github.com/cosmos/cosmos-sdk/server/config"
 	sdk "github.com/cosmos/cosmos-sdk/types"
@@ -28,7 +29,15 @@ const (
 	MaxBlockBytes = 4 << 20
 	// MaxBlockGas is the gas of a block at genesis: about 3,000 bank sends.
 	MaxBlockGas = 300_000_000
+	// MinGasPrice is what a node takes for 10⁶ gas at least, in ustone, unless its operator sets another: a payment costs a two-thousandth
+	// of a STONE, and filling a block 1.5.
+	MinGasPrice = 5_000
 )
+
+// GasPrice returns what is taken for 10⁶ gas as app.toml has it.
+func GasPrice(million int64) string {
+	return sdk.NewDecCoinFromDec(Denom, math.LegacyNewDecWithPrec(million, 6)).String()
+}
 
 // The SDK keeps the address prefixes in one process-wide setting that its own types read (AccAddress.String), so it is
 // set before anything else can print an address.
@@ -57,11 +66,10 @@ func DenomMetadata() banktypes.Metadata {
 	}
 }
 
-// ServerConfig is the default app.toml. Its minimum gas price is zero, which suits one machine and a test network; a
-// public validator sets its own.
+// ServerConfig is the default app.toml. No message is free, as each costs all who run the chain; a network on one machine sets the price low.
 func ServerConfig() *serverconfig.Config {
 	c := serverconfig.DefaultConfig()
-	c.MinGasPrices = "0" + Denom
+	c.MinGasPrices = GasPrice(MinGasPrice)
 	c.QueryGasLimit = 50_000_000
 	c.IAVLCacheSize = 100_000
 	c.Pruning = "custom"

@@ -33,7 +33,8 @@ type Config struct {
 	URL string
 	// Keyring holds the keys of the accounts that Submit signs for; nil: Submit refuses.
 	Keyring keyring.Keyring
-	// GasPrice is what is offered for 10⁶ gas, in ustone; 0: nothing.
+	// GasPrice is what is offered for 10⁶ gas at least, in ustone. Where the node asks for more, that is offered, up to 100,000; what
+	// verifiers need not pay for (app.OfTally) is sent without a fee first.
 	GasPrice types.Ustone
 	// Timeout bounds how long Submit waits for a block; zero: 30 s.
 	Timeout time.Duration
@@ -61,9 +62,10 @@ type Client struct {
 	tally       tallytypes.QueryClient
 	certificate certificatetypes.QueryClient
 
-	mu      sync.Mutex // guards senders and table
+	mu      sync.Mutex // guards all below
 	senders map[types.Account]*sender
 	table   *timetable
+	price   price
 }
 
 var _ ledger.Ledger = (*Client)(nil)

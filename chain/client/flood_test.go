@@ -2,7 +2,9 @@ package client_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -33,7 +35,7 @@ import (
 
 // Limits of the mempool in TestFlood, and how much of it is the lane's.
 const (
-	floodSize = 400
+	floodSize = 200
 	floodFree = floodSize - floodSize/4
 )
 
@@ -47,11 +49,12 @@ type flood struct {
 	accounts []types.Account
 	numbers  []uint64
 	next     []uint64
+	fees     string // of each transaction
 }
 
 func newFlood(t testing.TB, c *chain, l *client.Client, accounts int) *flood {
 	t.Helper()
-	f := &flood{t: t, c: c, l: l}
+	f := &flood{t: t, c: c, l: l, fees: "2000000ustone"}
 	var list []sdk.Msg
 	from := sdk.AccAddress(c.accounts[0][:]).String()
 	for i := range accounts {
@@ -86,7 +89,7 @@ func (f *flood) one(i int) string {
 	f.t.Helper()
 	enc := app.NewEncoding()
 	const gas = app.MaxBlockGas / 4 * 3
-	factory := tx.Factory{}.WithChainID(chainID).WithKeybase(f.c.keys).WithTxConfig(enc.TxConfig).WithGas(gas).WithFees("1000000ustone").
+	factory := tx.Factory{}.WithChainID(chainID).WithKeybase(f.c.keys).WithTxConfig(enc.TxConfig).WithGas(gas).WithFees(f.fees).
 		WithAccountNumber(f.numbers[i]).WithSequence(f.next[i])
 	to := sdk.AccAddress(f.accounts[i][:]).String()
 	b, err := factory.BuildUnsignedTx(&banktypes.MsgSend{FromAddress: to, ToAddress: to, Amount: sdk.NewCoins(sdk.NewInt64Coin(app.Denom, 1))})
@@ -128,9 +131,8 @@ func (f *flood) fill() (taken int, why string) {
 // TestFlood: with every mempool as full as strangers can make it, at the node where they are handed in and at the others, what verifiers
 // need comes into a block at once: a commit, an appeal of anybody, votes, and a request to leave jail.
 func TestFlood(t *testing.T) {
-	c := madeWith(t, 2, 80, func(comet *cmtcfg.Config, server *serverconfig.Config) {
+	c := madeWith(t, 2, 40, func(comet *cmtcfg.Config, _ *serverconfig.Config) {
 		comet.Mempool.Size = floodSize
-		server.MinGasPrices = "0ustone"
 	}).run(t)
 	if err := c.nodes[1].WaitHeight(t.Context(), 2); err != nil {
 		t.Fatal(err)
@@ -141,10 +143,10 @@ func TestFlood(t *testing.T) {
 		t.Fatal(err)
 	}
 	jail(t, c, at)
-	f := newFlood(t, c, at, 12)
+	f := newFlood(t, c, at, 6)
 
 	books := ledgertest.NewBooks()
-	c.advance(t, 80)
+	c.advance(t, 40)
 	taken, why := f.fill()
 	t.Logf("%d transactions were taken; then: %s", taken, why)
 	if n := c.nodes[1].Comet().Mempool().Size(); taken < floodFree || n > floodFree || !strings.HasSuffix(why, string(types.MempoolFull)) {
@@ -193,8 +195,15 @@ func TestFlood(t *testing.T) {
 	submit("commit", c.verifiers[0].Owner, commit)
 	submit("appeal", c.accounts[2], ledger.Appeal{Epoch: 1})
 	for _, v := range c.verifiers {
+		before, err := at.Account(t.Context(), v.Owner)
+		if err != nil {
+			t.Fatal(err)
+		}
 		sig := v.Key.Sign("vote", chainID, evidence.VoteBytes(h.Hash(), true))
 		submit("vote", v.Owner, ledger.Vote{Epoch: 1, Yes: true, Key: v.Key.Public(), Sig: sig})
+		if after, err := at.Account(t.Context(), v.Owner); err != nil || after.Balance != before.Balance {
+			t.Errorf("a verifier had %d, voted, and has %d: %v", before.Balance, after.Balance, err)
+		}
 	}
 	soon("unjail", func() (*ledger.Receipt, error) {
 		return at.SubmitMsgs(t.Context(), c.accounts[1], &slashingtypes.MsgUnjail{ValidatorAddr: sdk.ValAddress(c.accounts[1][:]).String()})
@@ -205,6 +214,72 @@ func TestFlood(t *testing.T) {
 	defer cancel()
 	if _, err := at.Submit(ctx, c.accounts[0], ledger.Send{To: types.Account{1}, Amount: 1}); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, types.MempoolFull) {
 		t.Errorf("a stranger's transaction: %v", err)
+	}
+}
+
+// TestFees: no message is free but a verifier's. A client finds out what a node asks for, within reason, and pays it.
+func TestFees(t *testing.T) {
+	ask := app.GasPrice(app.MinGasPrice)
+	c := madeWith(t, 1, 100, func(_ *cmtcfg.Config, server *serverconfig.Config) { server.MinGasPrices = ask }).run(t)
+	l := c.open(t, c.nodes[0].Client().Client)
+	if p, err := l.GasPrice(t.Context()); err != nil || p != app.MinGasPrice {
+		t.Errorf("the price is %d, %v", p, err)
+	}
+	to := types.Account{7}
+	before, err := l.Account(t.Context(), c.accounts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := l.Submit(t.Context(), c.accounts[1], ledger.Send{To: to, Amount: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := l.Account(t.Context(), c.accounts[1])
+	least := types.Ustone(r.Gas * app.MinGasPrice / 1_000_000)
+	if paid := before.Balance - after.Balance - 3; err != nil || paid < least || paid > 2*least {
+		t.Errorf("paid %d for %d gas: %v", paid, r.Gas, err)
+	}
+	f := newFlood(t, c, l, 1)
+	for _, fees := range []string{"", "1ustone", "1124999ustone"} {
+		if f.fees = fees; !strings.Contains(f.one(0), "insufficient fee") {
+			t.Errorf("a transaction for %q", fees)
+		}
+	}
+	f.fees = "1125000ustone"
+	if why := f.one(0); why != "" {
+		t.Errorf("a transaction for the least: %s", why)
+	}
+	// A stranger may hand in what is a verifier's, and pays for it.
+	stranger := ledger.Vote{Epoch: 1, Yes: true, Key: c.verifiers[0].Key.Public()}
+	if _, err := l.Submit(t.Context(), c.accounts[2], stranger); !errors.Is(err, types.AppealClosed) {
+		t.Errorf("a vote on nothing: %v", err)
+	}
+}
+
+// TestGreedyNode: a client does not pay whatever a node asks for.
+func TestGreedyNode(t *testing.T) {
+	c := madeWith(t, 1, 100, func(_ *cmtcfg.Config, server *serverconfig.Config) { server.MinGasPrices = "1000ustone" }).run(t)
+	l := c.open(t, c.nodes[0].Client().Client)
+	if _, err := l.Submit(t.Context(), c.accounts[1], ledger.Send{To: types.Account{7}, Amount: 3}); !errors.Is(err, types.FeeLow) {
+		t.Errorf("a thousand ustone for each gas: %v", err)
+	}
+}
+
+// TestWalletPrices: wallets learn what the node takes, and more for those in a hurry.
+func TestWalletPrices(t *testing.T) {
+	for price, want := range map[types.Ustone]string{0: `0.005 0.01 0.025`, 100: `0.0001 0.0002 0.0005`, 3_000_000: `3 6 15`} {
+		var info struct {
+			FeeCurrencies []struct {
+				GasPriceStep struct{ Low, Average, High json.Number }
+			}
+		}
+		if err := json.Unmarshal(client.KeplrChainInfo(client.Endpoints{GasPrice: price}), &info); err != nil {
+			t.Fatal(err)
+		}
+		s := info.FeeCurrencies[0].GasPriceStep
+		if got := fmt.Sprint(s.Low, " ", s.Average, " ", s.High); got != want {
+			t.Errorf("at %d: %s, want %s", price, got, want)
+		}
 	}
 }
 

@@ -46,9 +46,13 @@ func (c *Client) Offer(ctx context.Context, id lot.ID, buyer types.Account, pric
 	if err := c.load(ctx, now.Owner, s); err != nil {
 		return nil, err
 	}
+	fee, err := c.fee(ctx, saleGas)
+	if err != nil {
+		return nil, err
+	}
 	sale := &ledger.Sale{
 		Chain: c.chain, Certificate: id, Seller: now.Owner, Buyer: buyer, Price: price, Until: head.Height + blocks,
-		Gas: saleGas, Fee: c.fee(saleGas), Sequence: s.sequence, Key: public.Bytes(),
+		Gas: saleGas, Fee: fee, Sequence: s.sequence, Key: public.Bytes(),
 	}
 	if err := checkSale(sale, now, head.Height); err != nil {
 		return nil, err
@@ -74,7 +78,11 @@ func (c *Client) Accept(ctx context.Context, sale *ledger.Sale) (*ledger.Receipt
 	if sale.Chain != c.chain {
 		return nil, types.Refuse(types.WrongChain, "client: an offer on %.50q", sale.Chain)
 	}
-	if own := c.fee(sale.Gas); sale.Gas > saleGas || sale.Fee > own {
+	own, err := c.fee(ctx, min(sale.Gas, saleGas))
+	if err != nil {
+		return nil, err
+	}
+	if sale.Gas > saleGas || sale.Fee > own {
 		return nil, types.Refuse(types.CertificateSale, "client: it takes a fee of %d ustone for %d gas, more than %d for %d", sale.Fee, sale.Gas, own, saleGas)
 	}
 	return c.insist(ctx, sale.Buyer, "sale", func(ctx context.Context) (cmttypes.Tx, error) {
@@ -83,11 +91,6 @@ func (c *Client) Accept(ctx context.Context, sale *ledger.Sale) (*ledger.Receipt
 		}
 		return c.buy(ctx, sale)
 	})
-}
-
-// fee is what this client offers for gas.
-func (c *Client) fee(gas uint64) types.Ustone {
-	return types.Ustone((uint64(c.cfg.GasPrice)*gas + 999_999) / 1_000_000)
 }
 
 // checkSale says what is wrong with an offer of a certificate as it is at a height.

@@ -20,6 +20,7 @@ import (
 	authsigning "github.com/cosmos/cosmos-sdk/x/auth/signing"
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 
+	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 )
@@ -75,7 +76,15 @@ func (c *Client) Submit(ctx context.Context, from types.Account, msgs ...ledger.
 // SubmitMsgs is Submit for messages of the SDK's form.
 func (c *Client) SubmitMsgs(ctx context.Context, from types.Account, msgs ...sdk.Msg) (*ledger.Receipt, error) {
 	what := sdk.MsgTypeURL(msgs[0])
-	return c.insist(ctx, from, what, func(ctx context.Context) (cmttypes.Tx, error) { return c.send(ctx, from, what, msgs) })
+	free, asked := app.OfTally(msgs), false
+	return c.insist(ctx, from, what, func(ctx context.Context) (raw cmttypes.Tx, err error) {
+		if raw, err = c.send(ctx, from, what, msgs, free); errors.Is(err, types.FeeLow) && (free || !asked) {
+			free, asked = false, asked || !free // of another than a bonded validator; or the node's price has changed
+			c.forgetPrice()
+			err = fmt.Errorf("%w: %w", errStale, err)
+		}
+		return raw, err
+	})
 }
 
 // insist sends until a transaction is in a block, and again where the chain expected another sequence of from.
@@ -102,8 +111,8 @@ func (c *Client) insist(ctx context.Context, from types.Account, what string, se
 	}
 }
 
-// send builds, simulates, signs and hands in one transaction, and returns its bytes.
-func (c *Client) send(ctx context.Context, from types.Account, what string, msgs []sdk.Msg) (raw cmttypes.Tx, err error) {
+// send builds, simulates, signs and hands in one transaction, with a fee unless it is free, and returns its bytes.
+func (c *Client) send(ctx context.Context, from types.Account, what string, msgs []sdk.Msg, free bool) (raw cmttypes.Tx, err error) {
 	name, public, err := c.keyOf(from)
 	if err != nil {
 		return nil, err
@@ -126,7 +135,13 @@ func (c *Client) send(ctx context.Context, from types.Account, what string, msgs
 		return nil, err
 	}
 	b.SetGasLimit(gas)
-	if fee := c.fee(gas); fee > 0 {
+	var fee types.Ustone
+	if !free {
+		if fee, err = c.fee(ctx, gas); err != nil {
+			return nil, err
+		}
+	}
+	if fee > 0 {
 		b.SetFeeAmount(sdk.NewCoins(coin(fee)))
 	}
 	if err := c.sign(ctx, name, public, s, b); err != nil {

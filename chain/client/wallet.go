@@ -1,9 +1,14 @@
 package client
 
 import (
+	"cmp"
 	"encoding/json"
+	"strings"
+
+	"cosmossdk.io/math"
 
 	"github.com/cairn-network/cairn/chain/app"
+	"github.com/cairn-network/cairn/core/types"
 )
 
 // Endpoints are where wallets reach a chain.
@@ -13,6 +18,8 @@ type Endpoints struct {
 	RPC   string // http://host:26657
 	REST  string // http://host:1317
 	GRPC  string // host:9090
+	// GasPrice is the least that the node takes for 10⁶ gas, in ustone; 0: what nodes take by default.
+	GasPrice types.Ustone
 }
 
 func (e Endpoints) name() string {
@@ -22,12 +29,15 @@ func (e Endpoints) name() string {
 	return e.Name
 }
 
-// What wallets offer for a unit of gas, in ustone.
-const (
-	gasLow     = 0
-	gasAverage = 0.001
-	gasHigh    = 0.01
-)
+// step returns what wallets offer for a unit of gas, in ustone: so many times the least.
+func (e Endpoints) step(times types.Ustone) json.Number {
+	least := cmp.Or(e.GasPrice, app.MinGasPrice)
+	text := math.LegacyNewDecFromIntWithPrec(math.NewIntFromUint64(uint64(least*times)), 6).String()
+	return json.Number(strings.TrimRight(strings.TrimRight(text, "0"), "."))
+}
+
+// What wallets offer where there is more or less of a hurry, in multiples of the least.
+const low, average, high = 1, 2, 5
 
 type object map[string]any
 
@@ -36,7 +46,7 @@ type object map[string]any
 func KeplrChainInfo(e Endpoints) []byte {
 	prefix := app.Prefix
 	stone := object{"coinDenom": "STONE", "coinMinimalDenom": app.Denom, "coinDecimals": app.DenomExponent}
-	fee := object{"gasPriceStep": object{"low": gasLow, "average": gasAverage, "high": gasHigh}}
+	fee := object{"gasPriceStep": object{"low": e.step(low), "average": e.step(average), "high": e.step(high)}}
 	for k, v := range stone {
 		fee[k] = v
 	}
@@ -66,7 +76,7 @@ func ChainRegistry(e Endpoints) (chain, assets []byte) {
 		"status": "live", "network_type": "devnet", "bech32_prefix": app.Prefix, "daemon_name": app.Name, "node_home": "$HOME/.cairn",
 		"key_algos": []string{"secp256k1"}, "slip44": app.CoinType,
 		"fees": object{"fee_tokens": []object{{
-			"denom": app.Denom, "fixed_min_gas_price": gasLow, "low_gas_price": gasLow, "average_gas_price": gasAverage, "high_gas_price": gasHigh,
+			"denom": app.Denom, "fixed_min_gas_price": e.step(low), "low_gas_price": e.step(low), "average_gas_price": e.step(average), "high_gas_price": e.step(high),
 		}}},
 		"staking": object{"staking_tokens": []object{{"denom": app.Denom}}},
 		"apis":    object{"rpc": at(e.RPC), "rest": at(e.REST), "grpc": at(e.GRPC)},

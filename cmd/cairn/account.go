@@ -222,7 +222,14 @@ func walletCommand() *cobra.Command {
 		if err != nil {
 			return client.Endpoints{}, err
 		}
-		return client.Endpoints{Chain: a.at.ChainID, RPC: a.at.RPC, REST: a.at.REST, GRPC: a.at.GRPC}, nil
+		e := client.Endpoints{Chain: a.at.ChainID, RPC: a.at.RPC, REST: a.at.REST, GRPC: a.at.GRPC}
+		l, err := openLedger(c)
+		if err != nil {
+			return e, err
+		}
+		defer l.Close()
+		e.GasPrice, err = l.GasPrice(c.Context())
+		return e, err
 	}
 	keplr := &cobra.Command{Use: "keplr", Short: "Print Keplr's chain info (experimentalSuggestChain)", Args: exactly(), Example: "  cairn wallet keplr",
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -64,7 +64,7 @@ func broadcast(t *testing.T, n *Node, v Validator, msgs ...sdk.Msg) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := tx.Factory{}.WithChainID(testChain).WithKeybase(kb).WithTxConfig(ctx.TxConfig).WithGas(1_000_000).
+	f := tx.Factory{}.WithChainID(testChain).WithKeybase(kb).WithTxConfig(ctx.TxConfig).WithGas(5_000_000).WithGasPrices(app.GasPrice(app.MinGasPrice)).
 		WithAccountNumber(number).WithSequence(sequence)
 	b, err := f.BuildUnsignedTx(msgs...)
 	if err != nil {

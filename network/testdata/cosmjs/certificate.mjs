@@ -1,11 +1,11 @@
 // A wallet that knows nothing of Cairn but its published messages: CosmJS splits a certificate, gives half away, retires both halves, and
 // is refused what was done before. Input is one JSON argument; output is one line of JSON.
 import { DirectSecp256k1HdWallet, Registry } from "@cosmjs/proto-signing";
-import { SigningStargateClient, defaultRegistryTypes, GasPrice } from "@cosmjs/stargate";
+import { SigningStargateClient, calculateFee, defaultRegistryTypes, GasPrice } from "@cosmjs/stargate";
 import { Comet38Client } from "@cosmjs/tendermint-rpc";
 import protobuf from "protobufjs";
 
-const { rpc, words, other, id, at } = JSON.parse(process.argv[2]);
+const { rpc, rest, words, other, id, at } = JSON.parse(process.argv[2]);
 
 const root = protobuf.parse(`
 syntax = "proto3";
@@ -17,13 +17,16 @@ message MsgRetire { string owner = 1; string id = 2; string beneficiary = 3; uin
 const registry = new Registry(defaultRegistryTypes);
 for (const name of ["MsgSplit", "MsgTransfer", "MsgRetire"]) registry.register(`/cairn.certificate.v1.${name}`, root.lookupType(`cairn.${name}`));
 
+const config = await (await fetch(`${rest}/cosmos/base/node/v1beta1/config`)).json();
+const gasPrice = GasPrice.fromString(config.minimum_gas_price);
+
 // as signs as the account of words, and returns what became of it: 0, or the code and the end of the log.
 const as = async (words) => {
   const wallet = await DirectSecp256k1HdWallet.fromMnemonic(words, { prefix: "cairn" });
   const [{ address }] = await wallet.getAccounts();
-  const client = SigningStargateClient.createWithSigner(await Comet38Client.connect(rpc), wallet, { registry, gasPrice: GasPrice.fromString("0ustone") });
+  const client = SigningStargateClient.createWithSigner(await Comet38Client.connect(rpc), wallet, { registry, gasPrice });
   const send = async (name, value) => {
-    const res = await client.signAndBroadcast(address, [{ typeUrl: `/cairn.certificate.v1.${name}`, value: { owner: address, ...value } }], { amount: [], gas: "500000" });
+    const res = await client.signAndBroadcast(address, [{ typeUrl: `/cairn.certificate.v1.${name}`, value: { owner: address, ...value } }], calculateFee(500000, gasPrice));
     return res.code === 0 ? "" : res.rawLog.split(": ").pop();
   };
   return { address, send, end: () => client.disconnect() };

@@ -1,7 +1,7 @@
 // A wallet that knows nothing of Cairn but its published messages: CosmJS queries, buys credits, grants a session key, registers a
 // device from its claim code, and claims what devices earned. Input is one JSON argument; output is one line of JSON.
 import { DirectSecp256k1HdWallet, Registry } from "@cosmjs/proto-signing";
-import { SigningStargateClient, StargateClient, defaultRegistryTypes, GasPrice } from "@cosmjs/stargate";
+import { SigningStargateClient, StargateClient, calculateFee, defaultRegistryTypes, GasPrice } from "@cosmjs/stargate";
 import { Comet38Client } from "@cosmjs/tendermint-rpc";
 import protobuf from "protobufjs";
 
@@ -40,12 +40,13 @@ plain.disconnect();
 const comet = await Comet38Client.connect(rpc);
 const wallet = await DirectSecp256k1HdWallet.fromMnemonic(words, { prefix: "cairn" });
 const [{ address }] = await wallet.getAccounts();
-const client = SigningStargateClient.createWithSigner(comet, wallet, { registry, gasPrice: GasPrice.fromString("0ustone") });
+const gasPrice = GasPrice.fromString((await json(`${rest}/cosmos/base/node/v1beta1/config`)).minimum_gas_price);
+const client = SigningStargateClient.createWithSigner(comet, wallet, { registry, gasPrice });
 const chain = await client.getChainId();
 const before = await client.getBalance(address, "ustone");
 
 const send = async (typeUrl, value) => {
-  const res = await client.signAndBroadcast(address, [{ typeUrl, value }], { amount: [], gas: "2000000" });
+  const res = await client.signAndBroadcast(address, [{ typeUrl, value }], calculateFee(2000000, gasPrice));
   if (res.code !== 0) throw new Error(`${typeUrl}: code ${res.code}: ${res.rawLog}`);
   return { height: res.height, events: res.events.length };
 };
