@@ -70,6 +70,9 @@ type layout struct {
 
 const layoutFile = "layout.json"
 
+// folders are those of a home in which parts of the network keep what they hold.
+var folders = []string{"chain", "verifier", "node", "simulated", "bus", "gateway"}
+
 func (n *Network) path(parts ...string) string {
 	return filepath.Join(append([]string{n.cfg.Home}, parts...)...)
 }
@@ -91,7 +94,7 @@ func (n *Network) prepare() error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("network: %w", err)
 	}
-	for _, dir := range []string{"chain", "verifier", "node", "simulated", "bus", "gateway"} {
+	for _, dir := range folders {
 		if err := os.RemoveAll(n.path(dir)); err != nil {
 			return types.Refuse(types.HomeUnwritable, "network: %v", err)
 		}

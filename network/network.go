@@ -25,6 +25,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/gateway"
+	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/node"
 	"github.com/cairn-network/cairn/service"
@@ -64,6 +65,7 @@ type Config struct {
 	EpochBlocks uint64        // default 20
 	Listen      string        // host:port of page and API; default 127.0.0.1:8420; port 0 takes a free one
 	Hosts       []string      // names that page and API are reached under, besides addresses and localhost; role.AnyHost for all
+	Disk        disk.Limits   // when the network warns that a disk gets full, and when it stops; zero: never
 	// Rules, Customers, Providers, Makers and Simulators replace the lists of service/all: for tests of engines.
 	Rules      []service.Verifier
 	Customers  []role.Customer
@@ -77,8 +79,9 @@ type Config struct {
 
 // Step is something that a start, or a first round, has done.
 type Step struct {
-	Text string // for people: one line
-	Done bool   // false: it has begun and takes a while
+	Text    string // for people: one line
+	Done    bool   // false: it has begun and takes a while
+	Trouble bool   // nothing was done: something has to be by whoever reads it
 }
 
 // Network is a running network. Its parts can be stopped and started one by one, for tests of what fails.
@@ -90,7 +93,9 @@ type Network struct {
 
 	ctx    context.Context // of everything that runs
 	cancel context.CancelFunc
-	failed chan error // the first part that ended by itself
+	failed chan error      // the first part that ended by itself
+	broken context.Context // ends with that error
+	breaks context.CancelCauseFunc
 
 	chains    []*local.Node
 	ledgers   []*client.Client
@@ -104,7 +109,8 @@ type Network struct {
 	explorer  *explorer.Explorer
 	http      *http.Server
 	page      net.Listener
-	tasks     sync.WaitGroup // gateway, explorer, pages
+	tasks     sync.WaitGroup // gateway, explorer, pages, disks
+	warned    sync.Once      // that a disk gets full, where people see it
 }
 
 // part is an engine that can be stopped and started again.
@@ -155,7 +161,18 @@ func Start(ctx context.Context, cfg Config) (*Network, error) {
 	}
 	n := &Network{cfg: cfg, log: cfg.Log, failed: make(chan error, 1)}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if err := n.start(ctx); err != nil {
+	n.broken, n.breaks = context.WithCancelCause(context.Background())
+	starting, done := context.WithCancel(ctx)
+	defer context.AfterFunc(n.broken, done)() // what has ended already cannot be waited for
+	cancel := n.cancel
+	n.cancel = func() {
+		cancel()
+		done()
+	}
+	if err := n.start(starting); err != nil {
+		if n.broken.Err() != nil {
+			err = context.Cause(n.broken)
+		}
 		n.Stop()
 		return nil, err
 	}
@@ -170,9 +187,13 @@ func (n *Network) start(ctx context.Context) error {
 	if n.page, err = listen(n.cfg.Listen); err != nil {
 		return err
 	}
+	if err := disk.Least(n.cfg.Disk.Stop, n.cfg.Home); err != nil {
+		return types.Refuse(types.DiskFull, "network: home %s: %v", n.cfg.Home, err)
+	}
 	if err := n.prepare(); err != nil {
 		return err
 	}
+	n.tasks.Go(n.watchDisks)
 	for _, stage := range []func(context.Context) error{
 		n.startChain, n.startBus, n.startVerifiers, n.startGateway, n.startNodes, n.openDoors,
 	} {
@@ -206,9 +227,32 @@ func (n *Network) fail(what string, err error) {
 	if err == nil {
 		err = errors.New("it ended")
 	}
+	err = fmt.Errorf("network: %s: %w", what, err)
+	if disk.IsFull(err) && types.ReasonOf(err) == "" {
+		err = types.Refuse(types.DiskFull, "%v", err)
+	}
+	n.log.Error("a part ended by itself", "err", err)
+	n.breaks(err)
 	select {
-	case n.failed <- fmt.Errorf("network: %s: %w", what, err):
+	case n.failed <- err:
 	default:
+	}
+}
+
+// watchDisks ends the network before one of its disks is full.
+func (n *Network) watchDisks() {
+	var dirs []string
+	for _, dir := range folders { // each may be a disk of its own
+		dirs = append(dirs, n.path(dir))
+	}
+	err := disk.Watch(n.ctx, n.cfg.Disk, dirs, func(dir string, free uint64) {
+		n.log.Error("a disk gets full", "folder", dir, "free", disk.Size(free), "stops_at", disk.Size(n.cfg.Disk.Stop))
+		n.warned.Do(func() {
+			n.cfg.Progress(Step{Text: fmt.Sprintf("the disk of %s has only %s left: free some; at %s the network stops", dir, disk.Size(free), disk.Size(n.cfg.Disk.Stop)), Done: true, Trouble: true})
+		})
+	})
+	if err != nil {
+		n.fail("it stops before the disk is full", err)
 	}
 }
 
@@ -220,7 +264,7 @@ var chainOptions = map[string]any{"min-retain-blocks": localRetain, "pruning-kee
 
 // startChain starts all validators at once and waits for a block.
 func (n *Network) startChain(ctx context.Context) error {
-	n.chains = make([]*local.Node, n.layout.Validators)
+	n.chains = make([]*local.Node, n.layout.Validators) // their disks are watched with all others
 	var group errgroup.Group
 	for i := range n.chains {
 		group.Go(func() (err error) {

@@ -17,6 +17,7 @@ import (
 	"gopkg.in/natefinch/lumberjack.v2"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/network"
 	"github.com/cairn-network/cairn/service/all/simulator"
 )
@@ -36,6 +37,8 @@ keyring that only you can read: this is a network to try things on, not one to k
 	c.Flags().String("listen", "", "where page and API listen (default 127.0.0.1:8420; port 0 takes a free one)")
 	c.Flags().StringSlice("host", nil, "a name that page and API are reached under, besides addresses and localhost; * for any")
 	c.Flags().Duration("block-time", 0, "time between blocks of a new network (default 400ms)")
+	c.Flags().String("disk-warn", disk.Size(disk.Warn), "free disk space below which it warns (0: never)")
+	c.Flags().String("disk-stop", disk.Size(disk.Stop), "free disk space below which it stops, while it can do so in order (0: never)")
 	c.Flags().Bool("once", false, "stop after the first round")
 	c.Flags().String("log", "", fmt.Sprintf("write a log to this file (default HOME/cairn.log); it is begun anew at %d MiB, and %d before it are kept", logMegabytes, logsKept))
 	c.Flags().String("log-level", "info", "how much the log says: debug, info, warn or error; the chain's everyday lines only with debug")
@@ -66,6 +69,9 @@ func up(c *cobra.Command, _ []string) error {
 	cfg.BlockTime, _ = c.Flags().GetDuration("block-time")
 	if cfg.Validators < 0 || cfg.Validators > 16 || cfg.Nodes < 0 || cfg.Nodes > 256 || cfg.Homes > 64 {
 		return usageError{c.CommandPath(), errors.New("up: 1 to 16 validators, 1 to 256 nodes, and up to 64 homes, fit one machine")}
+	}
+	if cfg.Disk, err = diskOf(c); err != nil {
+		return usageError{c.CommandPath(), err}
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "Cairn in %s (test keyring: unencrypted, for this machine only)\n", home)
 	n, err := network.Start(c.Context(), cfg)
@@ -104,6 +110,17 @@ func up(c *cobra.Command, _ []string) error {
 	}
 	fmt.Fprintln(c.ErrOrStderr(), "stopping; a second `cairn up` goes on from here")
 	return nil
+}
+
+// diskOf reads --disk-warn and --disk-stop.
+func diskOf(c *cobra.Command) (limits disk.Limits, err error) {
+	for name, to := range map[string]*uint64{"disk-warn": &limits.Warn, "disk-stop": &limits.Stop} {
+		text, _ := c.Flags().GetString(name)
+		if *to, err = disk.ParseSize(text); err != nil {
+			return limits, fmt.Errorf("--%s: %w", name, err)
+		}
+	}
+	return limits, limits.Check()
 }
 
 // cmpCause prefers why ctx ended to what failed because of it.
@@ -196,6 +213,10 @@ func newSteps(w io.Writer) *steps {
 
 func (s *steps) step(st network.Step) {
 	s.end()
+	if st.Trouble {
+		fmt.Fprintf(s.w, "! %s\n", st.Text)
+		return
+	}
 	if st.Done {
 		fmt.Fprintf(s.w, "✓ %s\n", st.Text)
 		return

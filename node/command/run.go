@@ -20,6 +20,7 @@ import (
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/node"
 	"github.com/cairn-network/cairn/service/role"
 )
@@ -58,6 +59,10 @@ func runCommand(makers []role.Maker) *cobra.Command {
 		ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		log.Info("running", "device", n.Key(), "home", home)
+		// It does not stop: without room it can still prove and serve what it holds, and its provider takes nothing more.
+		go disk.Watch(ctx, disk.Limits{Warn: disk.Warn}, []string{home}, func(dir string, free uint64) {
+			log.Warn("the disk gets full: free some, or nothing more can be kept for the network", "folder", dir, "free", disk.Size(free))
+		})
 		return n.Run(ctx)
 	}
 	return c

@@ -17,9 +17,11 @@ import (
 	genutilcli "github.com/cosmos/cosmos-sdk/x/genutil/client/cli"
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 	"github.com/spf13/cobra"
+	"github.com/spf13/viper"
 
 	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/app/local"
+	"github.com/cairn-network/cairn/internal/disk"
 
 	"cosmossdk.io/log/v2"
 )
@@ -46,8 +48,14 @@ func addServer(root *cobra.Command, home string) {
 // with peers connected. What only the SDK offers (no consensus in the process, a CPU profile) stays the SDK's.
 func start(c *cobra.Command) {
 	run := c.RunE
+	c.Flags().String("disk-warn", disk.Size(disk.Warn), "free disk space below which the log warns (0: never)")
+	c.Flags().String("disk-stop", disk.Size(disk.Stop), "free disk space below which the node stops, while it can do so in order (0: never)")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		s := server.GetServerContextFromCmd(cmd)
+		limits, err := diskLimits(s.Viper)
+		if err != nil {
+			return err
+		}
 		if !s.Viper.GetBool("with-comet") || s.Viper.GetBool("grpc-only") || s.Viper.GetString("cpu-profile") != "" {
 			return run(cmd, args)
 		}
@@ -56,7 +64,7 @@ func start(c *cobra.Command) {
 			options[key] = s.Viper.Get(key)
 		}
 		n, err := local.Start(cmd.Context(), local.Config{
-			Home: s.Config.RootDir, SDK: s.Logger, Alone: true, Options: options,
+			Home: s.Config.RootDir, SDK: s.Logger, Alone: true, Options: options, Disk: limits,
 			Configure: func(comet *cmtcfg.Config, _ *serverconfig.Config) { *comet = *s.Config },
 		})
 		if err != nil {
@@ -65,6 +73,14 @@ func start(c *cobra.Command) {
 		<-n.Done()
 		return errors.Join(n.Err(), n.Stop())
 	}
+}
+
+// diskLimits reads the flags, which the environment (CAIRN_DISK_STOP) and app.toml may set as well.
+func diskLimits(v *viper.Viper) (disk.Limits, error) {
+	warn, err1 := disk.ParseSize(v.GetString("disk-warn"))
+	stop, err2 := disk.ParseSize(v.GetString("disk-stop"))
+	limits := disk.Limits{Warn: warn, Stop: stop}
+	return limits, errors.Join(err1, err2, limits.Check())
 }
 
 // initCommand is the SDK's, with this chain's consensus parameters written over the SDK's in the genesis document.

@@ -1,7 +1,7 @@
 package local
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"strings"
 	"syscall"
@@ -12,6 +12,7 @@ import (
 	rpccore "github.com/cometbft/cometbft/rpc/core"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/disk"
 )
 
 // indexLimit is how long Stop waits for the last block's transactions to be in the index.
@@ -48,7 +49,7 @@ func (n *Node) failed(value any) {
 	}
 	err = fmt.Errorf("local: consensus failed: %w", err)
 	// Values of panics are mostly texts: what the system said is in them as words only.
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
+	if disk.IsFull(err) || strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
 		err = types.Refuse(types.DiskFull, "%v", err)
 	}
 	n.failure.CompareAndSwap(nil, &err)
@@ -85,6 +86,24 @@ func (n *Node) watch() error {
 		n.ended()
 	}()
 	return nil
+}
+
+// watchDisk ends the node before its disk is full: databases that meet a full disk in the middle of a block end badly.
+func (n *Node) watchDisk(limits disk.Limits, dir string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		<-n.done
+		cancel()
+	}()
+	err := disk.Watch(ctx, limits, []string{dir}, func(dir string, free uint64) {
+		n.logger.Error("the disk gets full", "folder", dir, "free", disk.Size(free), "ends_at", disk.Size(limits.Stop))
+	})
+	if err != nil {
+		err = types.Refuse(types.DiskFull, "local: the node ends before the disk is full: %v", err)
+		n.failure.CompareAndSwap(nil, &err)
+		n.ended()
+	}
 }
 
 // quiet ends consensus and waits for the index: CometBFT's own end takes the bus away on which the index waits for the last block.

@@ -32,6 +32,8 @@ import (
 	"github.com/spf13/viper"
 
 	"github.com/cairn-network/cairn/chain/app"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/disk"
 
 	"cosmossdk.io/log/v2"
 	sdkslog "cosmossdk.io/log/v2/slog"
@@ -45,6 +47,8 @@ type Config struct {
 	// Alone says that the process runs no other node: then metrics (CometBFT's and, at /metrics of the REST server, the
 	// application's) and profiles are served as configured. Several nodes in one process would collide.
 	Alone bool
+	// Disk says when the node warns that its disk gets full, in its log, and when it ends because of it.
+	Disk disk.Limits
 	// Options override app.toml, by the names it uses ("pruning", "state-sync.snapshot-interval" …).
 	Options map[string]any
 	// Configure changes the configuration that was read, for this run only; nil: nothing.
@@ -87,6 +91,9 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := disk.Least(cfg.Disk.Stop, comet.DBDir()); err != nil {
+		return nil, types.Refuse(types.DiskFull, "local: start the node in %s: %v", cfg.Home, err)
+	}
 	n = &Node{addresses: listening(comet, srv), done: make(chan struct{})}
 	n.ended = sync.OnceFunc(func() { close(n.done) })
 	if err := n.addresses.free(); err != nil {
@@ -125,6 +132,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	var tidy sync.WaitGroup
 	tidy.Go(func() { n.retain(retaining, n.index, comet.Consensus.WalFile()) })
 	n.retained = func() { cancel(); tidy.Wait() }
+	go n.watchDisk(cfg.Disk, comet.DBDir())
 	return n, nil
 }
 
