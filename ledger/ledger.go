@@ -8,7 +8,7 @@ package ledger
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cairn-network/cairn/core/evidence"
@@ -18,7 +18,7 @@ import (
 )
 
 // ErrNotFound is returned for what the chain does not have (yet, or any more).
-var ErrNotFound = errors.New("ledger: not found")
+var ErrNotFound = fmt.Errorf("ledger: %w", types.NotFound)
 
 // Block is a committed block.
 type Block struct {

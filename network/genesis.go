@@ -73,9 +73,7 @@ const layoutFile = "layout.json"
 // folders are those of a home in which parts of the network keep what they hold.
 var folders = []string{"chain", "verifier", "node", "simulated", "bus", "gateway"}
 
-func (n *Network) path(parts ...string) string {
-	return filepath.Join(append([]string{n.cfg.Home}, parts...)...)
-}
+func (n *Network) path(parts ...string) string { return n.cfg.path(parts...) }
 
 func (n *Network) chainHome(i int) string { return n.path("chain", fmt.Sprint(i)) }
 
@@ -87,7 +85,8 @@ func (n *Network) prepare() error {
 			return types.Refuse(types.HomeFormat, "network: home %s has format %d, this program goes on with %d", n.cfg.Home, n.layout.Format, format)
 		}
 		if n.cfg.Validators != 0 && n.cfg.Validators != n.layout.Validators {
-			return fmt.Errorf("network: this home has %d validators, not %d: choose another with --home, or `make clean-network`", n.layout.Validators, n.cfg.Validators)
+			return types.Refuse(types.BadArgument, "network: this home has %d validators, not %d: choose another with --home, or `make clean-network`",
+				n.layout.Validators, n.cfg.Validators)
 		}
 		return n.grow()
 	}

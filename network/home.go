@@ -86,7 +86,7 @@ const (
 )
 
 // ErrNotRunning says that no network runs in a home.
-var ErrNotRunning = errors.New("no network runs here")
+var ErrNotRunning = fmt.Errorf("no network runs here: %w", types.NotRunning)
 
 // ReadAddresses reads network.json of a home.
 func ReadAddresses(home string) (*Addresses, error) {
@@ -134,7 +134,7 @@ func keyPath(home, name string) (string, error) {
 	case name == CustomerName:
 		return filepath.Join(home, customerFile), nil
 	case name == "" || name[0] == '.' || len(name) > 64 || strings.ContainsAny(name, "/\\\x00"):
-		return "", fmt.Errorf("account name %.80q: want 1 to 64 characters without slashes, and no dot at first", name)
+		return "", types.Refuse(types.BadArgument, "account name %.80q: want 1 to 64 characters without slashes, and no dot at first", name)
 	}
 	return filepath.Join(home, keyFolder, name+".json"), nil
 }

@@ -120,9 +120,8 @@ type part[E any] struct {
 	stop   func() // waits until it has stopped; nil while it is stopped
 }
 
-// Start brings a network up, making its home where there is none, and returns once everything runs. What of an earlier start was cut short
-// goes on where it stopped.
-func Start(ctx context.Context, cfg Config) (*Network, error) {
+// defaults fills in what is not given.
+func (cfg *Config) defaults() {
 	if cfg.BlockTime == 0 {
 		cfg.BlockTime = 400 * time.Millisecond
 	}
@@ -134,15 +133,6 @@ func Start(ctx context.Context, cfg Config) (*Network, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	var telling sync.Mutex
-	hears := cfg.Progress
-	cfg.Progress = func(s Step) {
-		telling.Lock()
-		defer telling.Unlock()
-		if hears != nil {
-			hears(s)
-		}
 	}
 	if cfg.Rules == nil {
 		cfg.Rules = spec.Categories()
@@ -158,6 +148,25 @@ func Start(ctx context.Context, cfg Config) (*Network, error) {
 	}
 	if cfg.Simulators == nil {
 		cfg.Simulators = simulator.Simulators(simulator.Config{})
+	}
+}
+
+func (cfg *Config) path(parts ...string) string {
+	return filepath.Join(append([]string{cfg.Home}, parts...)...)
+}
+
+// Start brings a network up, making its home where there is none, and returns once everything runs. What of an earlier start was cut short
+// goes on where it stopped.
+func Start(ctx context.Context, cfg Config) (*Network, error) {
+	cfg.defaults()
+	var telling sync.Mutex
+	hears := cfg.Progress
+	cfg.Progress = func(s Step) {
+		telling.Lock()
+		defer telling.Unlock()
+		if hears != nil {
+			hears(s)
+		}
 	}
 	n := &Network{cfg: cfg, log: cfg.Log, failed: make(chan error, 1)}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -185,6 +194,9 @@ func (n *Network) start(ctx context.Context) error {
 		return err
 	}
 	if n.page, err = listen(n.cfg.Listen); err != nil {
+		return err
+	}
+	if err := errors.Join(n.cfg.checkRanges(), n.cfg.checkClock(time.Now())); err != nil {
 		return err
 	}
 	if err := disk.Least(n.cfg.Disk.Stop, n.cfg.Home); err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/cosmos/cosmos-sdk/crypto/hd"
 	"github.com/cosmos/cosmos-sdk/crypto/keyring"
 	sdk "github.com/cosmos/cosmos-sdk/types"
+	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
 
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -49,6 +50,9 @@ func (c *Client) Lookup(nameOrAddress string) (types.Account, error) {
 		return types.Account{}, fmt.Errorf("client: %w: none is open to look up %q", ErrKeyring, nameOrAddress)
 	}
 	r, err := c.cfg.Keyring.Key(nameOrAddress)
+	if errors.Is(err, sdkerrors.ErrKeyNotFound) {
+		return types.Account{}, fmt.Errorf("client: %w: no account %q: %w", ErrKeyring, nameOrAddress, types.NotFound)
+	}
 	if err != nil {
 		return types.Account{}, fmt.Errorf("client: %w: account %q: %w", ErrKeyring, nameOrAddress, err)
 	}

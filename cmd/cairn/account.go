@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-network/cairn/chain/client"
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/network"
@@ -78,6 +79,9 @@ func accountCreate(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := keyEpochs(c); err != nil {
+		return err
+	}
 	switch {
 	case fund == 0:
 		return usageError{c.CommandPath(), fmt.Errorf("%s: --fund 0: an account that holds nothing cannot grant a key", c.CommandPath())}
@@ -134,7 +138,18 @@ func accountCreate(c *cobra.Command, args []string) error {
 	})
 }
 
+// keyEpochs refuses an API key that could never spend, before anything is sent.
+func keyEpochs(c *cobra.Command) error {
+	if epochs, _ := c.Flags().GetUint64("epochs"); epochs == 0 || epochs > receipt.MaxExpiry {
+		return usageError{c.CommandPath(), fmt.Errorf("%s: --epochs %d: want 1 to %d", c.CommandPath(), epochs, receipt.MaxExpiry)}
+	}
+	return nil
+}
+
 func accountKey(c *cobra.Command, args []string) error {
+	if err := keyEpochs(c); err != nil {
+		return err
+	}
 	limit, err := amountFlag(c, "limit")
 	if err != nil {
 		return err

@@ -79,7 +79,7 @@ func openAPI(c *cobra.Command) (*api, error) {
 		a.key = customer.APIKey
 	case name == network.CustomerName: // the network has had no first round yet
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, advice{fmt.Errorf("account %s has no API key in %s", name, home), "cairn account key " + name + ", if cairn account list shows it; else cairn account create " + name}
+		return nil, advice{types.Refuse(types.NotFound, "account %s has no API key in %s", name, home), "cairn account key " + name + ", if cairn account list shows it; else cairn account create " + name}
 	default:
 		return nil, err
 	}

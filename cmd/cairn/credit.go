@@ -27,6 +27,9 @@ func creditCommand() *cobra.Command {
 
 func creditBuy(c *cobra.Command, args []string) error {
 	amount, err := command.ParseStone(args[0])
+	if err == nil && amount == 0 {
+		err = fmt.Errorf("%s %.40q: want more than 0 STONE", c.CommandPath(), args[0])
+	}
 	if err != nil {
 		return usageError{c.CommandPath(), err}
 	}

@@ -127,7 +127,7 @@ func deviceRegister(c *cobra.Command, args []string) error {
 	defer l.Close()
 	statement, err := evidence.ParseCode(args[0], l.Chain())
 	if err != nil {
-		return fmt.Errorf("device register: %w", err)
+		return advice{fmt.Errorf("device register: %w", err), "copy the code whole: cairn-node code shows it"}
 	}
 	from, _ := c.Flags().GetString("from")
 	owner, err := ownerOf(l, statement.Statement.Owner, from)

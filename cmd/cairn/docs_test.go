@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairn-network/cairn/chain/app/command"
 	device "github.com/cairn-network/cairn/node/command"
 	"github.com/cairn-network/cairn/service/all/provider"
 )
@@ -19,11 +20,11 @@ var named = regexp.MustCompile("(?m)^    (?:bin/)?(cairn(?:-node)?) (.*)$|`(?:bi
 
 // TestDocsNameRealCommands: each command and flag that a document names exists.
 func TestDocsNameRealCommands(t *testing.T) {
-	full, err := newRoot()
+	chain, err := command.NewCommands()
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := map[string]*cobra.Command{"cairn": full, "cairn-node": device.New(provider.Makers())}
+	roots := map[string]*cobra.Command{"cairn": newRoot(chain), "cairn-node": device.New(provider.Makers())}
 	found := 0
 	check := func(path string) {
 		text, err := os.ReadFile(path)

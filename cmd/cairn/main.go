@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -22,21 +23,25 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:]))
+	os.Exit(run(ctx, os.Args[1:], os.Stderr))
 }
 
 // run executes one command line and returns its exit status: 0, 1 for what failed, 2 for what was not understood.
-func run(ctx context.Context, args []string) int {
-	root, err := newRoot()
+func run(ctx context.Context, args []string, stderr io.Writer) int {
+	chain, err := command.NewCommands()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "cairn:", err)
+		fmt.Fprintln(stderr, "cairn:", err)
 		return 1
 	}
+	return execute(ctx, newRoot(chain), args, stderr)
+}
+
+func execute(ctx context.Context, root *cobra.Command, args []string, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "node" { // it has its own way to say what went wrong
-		return device.Run(ctx, root, args, os.Stderr)
+		return device.Run(ctx, root, args, stderr)
 	}
 	root.SetArgs(args)
-	err = root.ExecuteContext(ctx)
+	err := root.ExecuteContext(ctx)
 	var usage usageError
 	if err != nil && !errors.As(err, &usage) && strings.HasPrefix(err.Error(), "unknown command") { // cobra has no type for it
 		err = usageError{root.CommandPath(), err}
@@ -45,10 +50,10 @@ func run(ctx context.Context, args []string) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &usage):
-		fmt.Fprintf(os.Stderr, "%v\ntry: %s --help\n", err, usage.command)
+		fmt.Fprintf(stderr, "%s\ntry: %s\n", plain(err), usage.try())
 		return 2
 	}
-	report(os.Stderr, err)
+	report(stderr, err)
 	return 1
 }
 
@@ -60,7 +65,8 @@ func noun(c *cobra.Command, args []string) error {
 	return c.Help()
 }
 
-func newRoot() (*cobra.Command, error) {
+// newRoot is the whole program: the chain's commands, Cairn's own and a device's.
+func newRoot(chain []*cobra.Command) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "cairn",
 		Short:         "Physical infrastructure, owned by the people who run it",
@@ -69,11 +75,7 @@ func newRoot() (*cobra.Command, error) {
 		SilenceErrors: true,
 		Example:       "  cairn up\n  cairn store put holiday.mp4\n  cairn device list",
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{c.CommandPath(), err} })
-	chain, err := command.NewCommands()
-	if err != nil {
-		return nil, err
-	}
+	root.SetFlagErrorFunc(flagError)
 	root.AddGroup(&cobra.Group{ID: "network", Title: "Network:"}, &cobra.Group{ID: "chain", Title: "Chain (as in other Cosmos SDK chains):"})
 	for _, c := range chain {
 		c.GroupID = "chain"
@@ -89,5 +91,5 @@ func newRoot() (*cobra.Command, error) {
 	node := device.New(provider.Makers())
 	node.GroupID = "network"
 	root.AddCommand(node)
-	return root, nil
+	return root
 }

@@ -48,6 +48,15 @@ func TestNetwork(t *testing.T) {
 			},
 		})
 	})
+	t.Run("refusals", func(t *testing.T) {
+		t.Setenv("CAIRN_HOME", home)
+		t.Setenv("CAIRN_NODE_HOME", "")
+		at, err := network.ReadAddresses(home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, online, "--node", strings.Replace(at.RPC, "http:", "tcp:", 1))
+	})
 	t.Run("verify", func(t *testing.T) { recompute(t, home) })
 	t.Run("busy", func(t *testing.T) { busy(t, home) })
 	settled(t, home)
@@ -202,14 +211,11 @@ func recompute(t *testing.T, home string) {
 	// here recomputes in this process.
 	here := func() (outcome, error) {
 		t.Helper()
-		root, err := newRoot()
-		if err != nil {
-			t.Fatal(err)
-		}
+		root := newRoot(nil)
 		var out bytes.Buffer
 		root.SetOut(&out)
 		root.SetArgs([]string{"tally", "verify", "--home", elsewhere, "--epoch", epoch, "--header", tallies[i].Header, "--json"})
-		err = root.ExecuteContext(t.Context())
+		err := root.ExecuteContext(t.Context())
 		return parse[outcome](t, out.Bytes()), err
 	}
 	write(good)

@@ -62,6 +62,9 @@ func tallyList(c *cobra.Command, _ []string) error {
 		return err
 	}
 	limit, _ := c.Flags().GetInt("limit")
+	if limit < 1 || limit > 1000 {
+		return usageError{c.CommandPath(), fmt.Errorf("%s: --limit %d: want 1 to 1,000", c.CommandPath(), limit)}
+	}
 	var tallies []explorer.Tally
 	if err := a.get(c.Context(), "/api/tallies?limit="+strconv.Itoa(limit), &tallies); err != nil {
 		return fmt.Errorf("tally list: %w", err)
@@ -145,13 +148,13 @@ func fetchBundle(c *cobra.Command, e types.Epoch, region types.Region, expected 
 	defer l.Close()
 	h, err := l.Header(c.Context(), e, region)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return "", advice{fmt.Errorf("tally verify: epoch %d of region %d has no header", e, region), "cairn tally list shows those that have one"}
+		return "", advice{types.Refuse(types.NotFound, "tally verify: epoch %d of region %d has no header", e, region), "cairn tally list shows those that have one"}
 	}
 	if err != nil {
 		return "", fmt.Errorf("tally verify: header of epoch %d: %w", e, err)
 	}
 	if h.Raw == nil {
-		return "", advice{fmt.Errorf("tally verify: epoch %d of region %d is %s: it has no header", e, region, h.Status), "cairn tally list shows those that have one"}
+		return "", advice{types.Refuse(types.NotFound, "tally verify: epoch %d of region %d is %s: it has no header", e, region, h.Status), "cairn tally list shows those that have one"}
 	}
 	if expected.IsZero() {
 		*expected = h.Hash

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -50,13 +51,8 @@ func up(c *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	log, closeLog, err := logOf(c, home)
-	if err != nil {
-		return err
-	}
-	defer closeLog()
 	show := newSteps(c.ErrOrStderr())
-	cfg := network.Config{Home: home, Log: log, Progress: show.step}
+	cfg := network.Config{Home: home, Progress: show.step}
 	cfg.Validators, _ = c.Flags().GetInt("validators")
 	cfg.Nodes, _ = c.Flags().GetInt("nodes")
 	if cfg.Homes, _ = c.Flags().GetInt("homes"); cfg.Homes == 0 && c.Flags().Changed("homes") {
@@ -67,15 +63,37 @@ func up(c *cobra.Command, _ []string) error {
 	cfg.Listen, _ = c.Flags().GetString("listen")
 	cfg.Hosts, _ = c.Flags().GetStringSlice("host")
 	cfg.BlockTime, _ = c.Flags().GetDuration("block-time")
-	if cfg.Validators < 0 || cfg.Validators > 16 || cfg.Nodes < 0 || cfg.Nodes > 256 || cfg.Homes > 64 {
-		return usageError{c.CommandPath(), errors.New("up: 1 to 16 validators, 1 to 256 nodes, and up to 64 homes, fit one machine")}
+	for _, name := range []string{"validators", "nodes"} {
+		if n, _ := c.Flags().GetInt(name); n < 1 && c.Flags().Changed(name) {
+			return usageError{c.CommandPath(), fmt.Errorf("%s: --%s %d: want 1 or more", c.CommandPath(), name, n)}
+		}
+	}
+	if homes, _ := c.Flags().GetInt("homes"); homes < 0 {
+		return usageError{c.CommandPath(), fmt.Errorf("%s: --homes %d: want 0 or more", c.CommandPath(), homes)}
+	}
+	if info, err := os.Stat(data); data != "" && (err != nil || !info.IsDir()) {
+		return usageError{c.CommandPath(), fmt.Errorf("%s: --energy-data %s is no folder", c.CommandPath(), data)}
+	}
+	if c.Flags().Changed("block-time") && cfg.BlockTime <= 0 {
+		return usageError{c.CommandPath(), fmt.Errorf("%s: --block-time %v: want more than 0", c.CommandPath(), cfg.BlockTime)}
 	}
 	if cfg.Disk, err = diskOf(c); err != nil {
 		return usageError{c.CommandPath(), err}
 	}
+	if err := cfg.Check(); types.ReasonOf(err) == types.BadArgument {
+		return usageError{c.CommandPath(), err}
+	} else if err != nil {
+		return err
+	}
+	log, closeLog, err := logOf(c, home)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	cfg.Log = log
 	fmt.Fprintf(c.ErrOrStderr(), "Cairn in %s (test keyring: unencrypted, for this machine only)\n", home)
 	n, err := network.Start(c.Context(), cfg)
-	if types.ReasonOf(err) == types.PortInUse {
+	if types.ReasonOf(err) == types.PortInUse && strings.Contains(err.Error(), "listen on") { // not a port that the home keeps
 		return advice{err, "name another port: " + c.CommandPath() + " --listen 127.0.0.1:0 takes a free one"}
 	}
 	if err != nil {

@@ -89,6 +89,12 @@ const (
 	HomeFormat       Reason = "home_format"
 	HomeChanged      Reason = "home_changed"
 	DiskFull         Reason = "disk_full"
+	ClockOff         Reason = "clock_off"
+	TooFew           Reason = "too_few"
+	HomeDamaged      Reason = "home_damaged"
+	BadArgument      Reason = "bad_argument"
+	NotFound         Reason = "not_found"
+	NotRunning       Reason = "not_running"
 	InsufficientFund Reason = "insufficient_funds"
 	FeeLow           Reason = "fee_low"
 	MempoolFull      Reason = "mempool_full"
@@ -180,6 +186,12 @@ func Reasons() []ReasonInfo {
 		{HomeChanged, "A file or folder of the home was removed or replaced while a program uses it; what is written to it now is lost when that stops.", "Put it back from where it went or from a backup, mount its disk, and start the program anew; keep a copy of device.key."},
 		{HomeFormat, "The network in this home directory was begun by a program whose tallies this one cannot go on with.", "Choose another with --home, forget it (`make clean-network`), or run the version that began it."},
 		{DiskFull, "The disk is full, or the part of the bus that the key's role has.", "Free some space, or wait; nothing that was acknowledged is lost."},
+		{ClockOff, "The clock of this machine is wrong.", "Set it, best by NTP, and start again."},
+		{TooFew, "The network has fewer devices than its first round needs.", "Start it with more: `cairn up --nodes 8`."},
+		{HomeDamaged, "A file of the home directory is damaged, or is not what belongs there.", "The message names the file, and what is lost by it."},
+		{BadArgument, "A command was given something that it does not take.", "See what it takes: --help."},
+		{NotFound, "There is nothing of this name, id or epoch.", "List what there is, and check the spelling."},
+		{NotRunning, "No network, or no device, runs in this home directory.", "Start it: `cairn up`, or `cairn-node run`; --home names another home."},
 		{InsufficientFund, "The account does not hold enough STONE.", "Fund the account."},
 		{FeeLow, "The transaction offers less than the node's minimum gas price.", "Offer at least that (`minimum_gas_price` at /cosmos/base/node/v1beta1/config)."},
 		{MempoolFull, "The node keeps no more waiting transactions, or none more of this account.", "Send it again after the next block."},

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,6 +37,12 @@ func New(makers []role.Maker) *cobra.Command {
 		c.Args = noArguments
 	}
 	root.AddCommand(configCommand(makers))
+	root.Args, root.RunE = cobra.ArbitraryArgs, func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usage{c.CommandPath(), fmt.Errorf("%s: unknown command %q", c.CommandPath(), args[0])}
+		}
+		return c.Help()
+	}
 	return root
 }
 
@@ -52,8 +59,14 @@ type usage struct {
 	err     error
 }
 
-func (u usage) Error() string { return u.err.Error() }
-func (u usage) Unwrap() error { return u.err }
+func (u usage) Error() string {
+	if types.ReasonOf(u.err) != "" {
+		return u.err.Error()
+	}
+	first, rest, _ := strings.Cut(u.err.Error(), "\n") // cobra adds what may have been meant
+	return strings.TrimRight(fmt.Sprintf("%s: %s\n%s", first, types.BadArgument, rest), "\n")
+}
+func (u usage) Unwrap() []error { return []error{u.err, types.BadArgument} }
 
 // advice is an error with what to do about it.
 type advice struct {

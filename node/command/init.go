@@ -121,7 +121,7 @@ func settingsOf(c *cobra.Command) (*node.Settings, error) {
 	}
 	s.Expiry = s.Join.Pin.Epoch + claimEpochs
 	if s.Owner, err = types.ParseAccount(owner); err != nil {
-		return nil, advice{fmt.Errorf("init: owner: %w", err), "cairn account list shows your address"}
+		return nil, advice{types.Refuse(types.BadArgument, "init: owner: %v", err), "cairn account list shows your address"}
 	}
 	return s, nil
 }
@@ -135,7 +135,7 @@ func readJoin(stdin io.Reader, path string) (node.Join, error) {
 	if path != "-" {
 		f, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return join, advice{fmt.Errorf("init: join file %s does not exist", path), "cairn up writes join.json into its home; other networks publish theirs"}
+			return join, advice{types.Refuse(types.NotFound, "init: join file %s does not exist", path), "cairn up writes join.json into its home; other networks publish theirs"}
 		}
 		if err != nil {
 			return join, fmt.Errorf("init: %w", err)
@@ -333,7 +333,7 @@ func printCode(c *cobra.Command, home string) error {
 func load(home string) (*node.Settings, error) {
 	s, err := node.LoadSettings(home)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, advice{fmt.Errorf("no device is set up in %s", home), "cairn-node init --join FILE --owner cairn1… --cell CELL"}
+		return nil, advice{types.Refuse(types.NotFound, "no device is set up in %s", home), "cairn-node init --join FILE --owner cairn1… --cell CELL"}
 	}
 	return s, err
 }

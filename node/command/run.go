@@ -158,7 +158,7 @@ func statusCommand() *cobra.Command {
 func fetchStatus(ctx context.Context, home string) (*node.Status, error) {
 	address, err := node.StatusAddress(home)
 	if err != nil {
-		return nil, advice{fmt.Errorf("status: no node runs in %s", home), "cairn-node run"}
+		return nil, advice{types.Refuse(types.NotRunning, "status: no node runs in %s", home), "cairn-node run"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -168,7 +168,7 @@ func fetchStatus(ctx context.Context, home string) (*node.Status, error) {
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, advice{fmt.Errorf("status: nothing answers at %s", address), "cairn-node run"}
+		return nil, advice{types.Refuse(types.NotRunning, "status: nothing answers at %s", address), "cairn-node run"}
 	}
 	defer res.Body.Close()
 	s := new(node.Status)

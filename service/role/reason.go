@@ -78,6 +78,8 @@ var statuses = map[types.Reason]int{
 	types.UnknownBlob: http.StatusNotFound, types.PortInUse: http.StatusInternalServerError, types.HomeUnwritable: http.StatusInternalServerError,
 	types.HomeBusy: http.StatusInternalServerError, types.HomeFormat: http.StatusInternalServerError, types.HomeChanged: http.StatusInternalServerError, types.DiskFull: http.StatusInsufficientStorage, types.InsufficientFund: http.StatusPaymentRequired,
 	types.FeeLow: http.StatusPaymentRequired, types.MempoolFull: http.StatusServiceUnavailable, types.TooManyChanges: http.StatusTooManyRequests,
+	types.ClockOff: http.StatusInternalServerError, types.TooFew: http.StatusServiceUnavailable, types.HomeDamaged: http.StatusInternalServerError,
+	types.BadArgument: http.StatusBadRequest, types.NotFound: http.StatusNotFound, types.NotRunning: http.StatusServiceUnavailable,
 
 	types.DeviceKnown: http.StatusConflict, types.NotOwner: http.StatusForbidden, types.StatementExpired: http.StatusConflict,
 	types.KeyTaken: http.StatusConflict, types.UnknownVerifier: http.StatusBadGateway, types.HeaderRound: http.StatusConflict,

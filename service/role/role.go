@@ -105,6 +105,17 @@ type Starter interface {
 	FirstRound(ctx context.Context, wallet Wallet) (did string, err error)
 }
 
+// Demander is a Starter that says what it cannot begin without, so that a network that lacks it says so before it starts.
+type Demander interface {
+	Needs() Needs
+}
+
+// Needs is what a first round cannot begin without.
+type Needs struct {
+	Devices int    // of distinct owners
+	Disk    uint64 // free bytes, where all devices share a disk
+}
+
 // Buyer is a Customer that can say which devices a wallet buys from at present, in any order.
 type Buyer interface {
 	BuysFrom(wallet Wallet) ([]types.Key, error)

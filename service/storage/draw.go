@@ -9,6 +9,9 @@ import (
 )
 
 // Bounds of how many positions one device is asked for in one epoch.
+// KeepFree is how many bytes of its disk a device leaves to others, unless its owner says otherwise.
+const KeepFree = 2 << 30
+
 const (
 	MinDraws = 2
 	MaxDraws = 20

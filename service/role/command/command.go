@@ -62,6 +62,11 @@ type Ledger interface {
 func Exactly(shell Shell, names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) == len(names) {
+			for i, arg := range args {
+				if strings.TrimSpace(arg) == "" {
+					return shell.Usage(c, fmt.Errorf("%s: %s is empty", c.CommandPath(), names[i]))
+				}
+			}
 			return nil
 		}
 		return shell.Usage(c, fmt.Errorf("%s: want %d arguments (%s), have %d", c.CommandPath(), len(names), strings.Join(names, " "), len(args)))

@@ -16,8 +16,9 @@ import (
 )
 
 var (
-	_ role.Starter = (*Customer)(nil)
-	_ role.Buyer   = (*Customer)(nil)
+	_ role.Starter  = (*Customer)(nil)
+	_ role.Demander = (*Customer)(nil)
+	_ role.Buyer    = (*Customer)(nil)
 )
 
 // BuysFrom returns the devices that hold something of a wallet's.
@@ -34,7 +35,14 @@ const (
 	firstBytes = 16 << 20
 	// firstPatience is how long the first round waits for the devices of an object that it stored before: they are starting too.
 	firstPatience = 20 * time.Second
+	// firstWait is how long it waits for devices that take a new one.
+	firstWait = 3 * time.Minute
 )
+
+// Needs says what the first round cannot do without. What devices leave to others on their disk has to stay free beside what they take.
+func (c *Customer) Needs() role.Needs {
+	return role.Needs{Devices: pipeline.Lab.Success, Disk: storage.KeepFree + firstBytes*uint64(pipeline.Lab.N)/uint64(pipeline.Lab.K)}
+}
 
 // first is the object of an account's first round. Name and content follow from the account's secret, so that a later first round finds the
 // object, and knows what has to be in it.
@@ -84,11 +92,11 @@ func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error
 	return fmt.Sprintf("storage: %d MiB %son %d devices of distinct owners, read back the same from any %d (object %v)", firstBytes>>20, still, len(o.Devices), pipeline.Lab.K, id), nil
 }
 
-// putFirst stores the object once there are devices enough.
+// putFirst stores the object once there are devices enough. Where there are none in the end, it says what the last try met.
 func (a *account) putFirst(ctx context.Context, id ObjectID, content []byte) (*object, error) {
-	for {
+	for end := time.Now().Add(firstWait); ; {
 		o, err := a.putAs(ctx, id, bytes.NewReader(content), about{name: "first.bin"}, pipeline.Lab)
-		if types.ReasonOf(err) != storage.TooFewDevices {
+		if types.ReasonOf(err) != storage.TooFewDevices || time.Now().After(end) {
 			return o, err
 		}
 		select { // they are still starting

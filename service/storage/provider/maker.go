@@ -34,7 +34,7 @@ var (
 )
 
 // keepFree is how much of a disk is left to others by default.
-const keepFree = 2 << 30
+const keepFree = storage.KeepFree
 
 // Category is storage.
 func (Maker) Category() types.Category { return types.Storage }

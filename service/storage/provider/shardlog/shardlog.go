@@ -81,7 +81,7 @@ func (c Config) withDefaults() Config {
 		c.Capacity = 1<<64 - 1
 	}
 	if c.KeepFree == 0 {
-		c.KeepFree = 2 << 30
+		c.KeepFree = storage.KeepFree
 	}
 	if c.LogSize == 0 {
 		c.LogSize = 1 << 30
