@@ -72,9 +72,6 @@ func (c *Client) block(ctx context.Context, height uint64) (ledger.Block, error)
 	if err != nil {
 		return ledger.Block{}, err
 	}
-	if res == nil || res.Header == nil { // CometBFT's answer for a block that it does not keep
-		return ledger.Block{}, fmt.Errorf("client: block %d: the node does not have it: %w", height, ledger.ErrNotFound)
-	}
 	e, err := c.epochOf(ctx, height)
 	if err != nil {
 		return ledger.Block{}, err
