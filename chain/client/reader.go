@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -221,22 +222,37 @@ func attester(v *tallytypes.Verifier) (a tally.Attester, err error) {
 	return a, err
 }
 
-// Changes implements ledger.Reader.
+// maxChanges bounds the registry changes of one epoch: several times those that 720 blocks have gas for.
+const maxChanges = 1 << 20
+
+// Changes implements ledger.Reader. It asks for page after page, and holds them all against what the chain has added up.
 func (c *Client) Changes(ctx context.Context, e types.Epoch, region types.Region) ([]tally.Change, error) {
-	res, err := c.tally.Changes(ctx, &tallytypes.QueryChangesRequest{Epoch: uint64(e), Region: uint32(region)})
-	if err != nil {
-		return nil, fault(fmt.Sprintf("registry changes of epoch %d, region %d", e, region), err)
-	}
-	out := make([]tally.Change, len(res.Changes))
-	for i, raw := range res.Changes {
-		if err := types.Decode(raw, &out[i]); err != nil {
-			return nil, fmt.Errorf("client: registry change %d of epoch %d: %w", i, e, err)
+	var out []tally.Change
+	req := &tallytypes.QueryChangesRequest{Epoch: uint64(e), Region: uint32(region)}
+	for {
+		res, err := c.tally.Changes(ctx, req)
+		if err != nil {
+			return nil, fault(fmt.Sprintf("registry changes of epoch %d, region %d", e, region), err)
 		}
+		for i, raw := range res.Changes {
+			var change tally.Change
+			if err := types.Decode(raw, &change); err != nil {
+				return nil, fmt.Errorf("client: registry change %d of epoch %d: %w", len(out)+i, e, err)
+			}
+			out = append(out, change)
+		}
+		if len(res.Next) > 0 {
+			if len(res.Changes) == 0 || bytes.Equal(res.Next, req.After) || len(out) > maxChanges {
+				return nil, types.Refuse(types.Oversize, "client: registry changes of epoch %d do not end after %d", e, len(out))
+			}
+			req.After = res.Next
+			continue
+		}
+		if sum := tally.AddChanges(types.Hash{}, out); res.Sum != "" && res.Sum != sum.String() {
+			return nil, fmt.Errorf("client: registry changes of epoch %d add up to %s, the chain says %s", e, sum, res.Sum)
+		}
+		return out, nil
 	}
-	if hash := tally.HashChanges(out); hash.String() != res.Hash {
-		return nil, fmt.Errorf("client: registry changes of epoch %d hash to %s, the node says %s", e, hash, res.Hash)
-	}
-	return out, nil
 }
 
 // Header implements ledger.Reader.

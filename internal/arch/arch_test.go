@@ -36,7 +36,7 @@ var rows = []*regexp.Regexp{
 	regexp.MustCompile(`^(ledger|bus)(?:/.*)?$`),
 	regexp.MustCompile(`^(service/role)(?:/[a-z]+)?$`),
 	regexp.MustCompile(`^(` + category + `/` + roles + `)(?:/.*)?$|^service/servicetest$`),
-	regexp.MustCompile(`^chain/(?:refusal|testbank)$`),
+	regexp.MustCompile(`^chain/(?:refusal|testbank|churn)$`),
 	regexp.MustCompile(`^(chain/x/[a-z]+)(?:/.*)?$|^(node|verifier|gateway|explorer)(?:/.*)?$`),
 	regexp.MustCompile(`^service/all/[a-z]+$|^(chain/(?:app|client|proto))(?:/.*)?$`),
 	regexp.MustCompile(`^network$|^sim(?:/.*)?$`),

@@ -19,7 +19,6 @@ func (AppModule) AutoCLIOptions() *autocliv1.ModuleOptions {
 				{RpcMethod: "Price", Short: "Show the band of prices"},
 				{RpcMethod: "Quote", Use: "quote [ustone]", Short: "Show what an amount buys now", PositionalArgs: args("amount")},
 				{RpcMethod: "Supply", Short: "Show what was minted and burned since genesis, by module"},
-				{RpcMethod: "Changes", Use: "changes [epoch] [region]", Short: "Show what an epoch's view of accounts and keys changed", PositionalArgs: args("epoch", "region")},
 			},
 		},
 		Tx: &autocliv1.ServiceCommandDescriptor{

@@ -16,7 +16,6 @@ func (AppModule) AutoCLIOptions() *autocliv1.ModuleOptions {
 				{RpcMethod: "DevicesByOwner", Use: "owner [address]", Short: "List an owner's devices", PositionalArgs: args("owner")},
 				{RpcMethod: "RequiredBond", Short: "Show what a device of some categories must bond, and what registering burns"},
 				{RpcMethod: "Bonds", Short: "Show what is locked for all devices"},
-				{RpcMethod: "Changes", Use: "changes [epoch] [region]", Short: "Show what an epoch's view of devices changed", PositionalArgs: args("epoch", "region")},
 				{RpcMethod: "Maker", Use: "maker [id]", Short: "Show one maker", PositionalArgs: args("id")},
 				{RpcMethod: "Makers", Short: "List all makers"},
 				{RpcMethod: "Model", Use: "model [id]", Short: "Show one model", PositionalArgs: args("id")},

@@ -27,6 +27,7 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 
+	"github.com/cairn-network/cairn/chain/churn"
 	"github.com/cairn-network/cairn/chain/x/credit/types"
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/tally"
@@ -60,6 +61,7 @@ type Keeper struct {
 	day       collections.Item[uint64] // the last one whose excess was burned
 	// changes is the log of registry views: epoch, region, subject → core/tally.Change.
 	changes collections.Map[collections.Triple[uint64, uint32, []byte], []byte]
+	churn   churn.Limit
 }
 
 type byAccount struct {
@@ -92,6 +94,7 @@ func New(cdc codec.BinaryCodec, kv store.KVStoreService, addresses address.Codec
 		day:       collections.NewItem(sb, collections.NewPrefix(8), "day", collections.Uint64Value),
 		changes: collections.NewMap(sb, collections.NewPrefix(9), "changes",
 			collections.TripleKeyCodec(collections.Uint64Key, collections.Uint32Key, collections.BytesKey), collections.BytesValue),
+		churn: churn.New(sb, 11, 12),
 	}
 	var err error
 	if k.Schema, err = sb.Build(); err != nil {
@@ -129,36 +132,37 @@ func (k Keeper) Bought(ctx context.Context, region core.Region) (core.Credit, er
 	return core.Credit(sum), err
 }
 
-// Changes returns what the view of epoch e says differently of a region's accounts and session keys than the view before:
-// accounts by address, then keys by key.
-func (k Keeper) Changes(ctx context.Context, e core.Epoch, region core.Region) ([]tally.Change, error) {
-	var list []tally.Change
-	err := k.changes.Walk(ctx, collections.NewSuperPrefixedTripleRange[uint64, uint32, []byte](uint64(e), uint32(region)),
-		func(_ collections.Triple[uint64, uint32, []byte], raw []byte) (bool, error) {
-			var c tally.Change
-			if err := core.Decode(raw, &c); err != nil {
-				return true, err
-			}
-			list = append(list, c)
-			return false, nil
-		})
-	return list, err
-}
-
-// log records c for the view of the next epoch; a later change of the same subject in this epoch replaces it.
-func (k Keeper) log(ctx context.Context, region uint32, subject []byte, c *tally.Change) error {
+// log records c, which account makes, for the view of the next epoch; a later change of the same subject in this epoch replaces it.
+func (k Keeper) log(ctx context.Context, account core.Account, region uint32, subject []byte, c *tally.Change) error {
 	e, err := k.epoch(ctx)
 	if err != nil {
 		return err
 	}
-	return k.changes.Set(ctx, collections.Join3(uint64(e)+1, region, subject), core.Encode(c))
+	at := collections.Join3(uint64(e)+1, region, subject)
+	known, err := k.changes.Has(ctx, at)
+	if err != nil {
+		return err
+	}
+	if !known {
+		if err := k.churn.Take(ctx, e, account[:]); err != nil {
+			return err
+		}
+	}
+	return k.changes.Set(ctx, at, core.Encode(c))
+}
+
+// unlog takes back what was recorded of a subject for the view of the next epoch.
+func (k Keeper) unlog(ctx context.Context, e core.Epoch, region uint32, subject []byte) error {
+	return k.changes.Remove(ctx, collections.Join3(uint64(e)+1, region, subject))
 }
 
 // A subject of the log: accounts sort before keys.
 func accountSubject(a core.Account) []byte { return append([]byte{0}, a[:]...) }
 func keySubject(key core.Key) []byte       { return append([]byte{1}, key[:]...) }
 
-// ChangesAfter returns at most limit of Changes, those after one (nil: from the first), and what names the last of them.
+// ChangesAfter returns what the view of epoch e says differently of a region's accounts and session keys than the view before:
+// accounts by address, then keys by key. It
+// begins after one (nil: with the first), ends after limit, and returns what names the last.
 func (k Keeper) ChangesAfter(ctx context.Context, e core.Epoch, region core.Region, after []byte, limit int) (list []tally.Change, last []byte, err error) {
 	r := new(collections.Range[collections.Triple[uint64, uint32, []byte]]).EndExclusive(collections.Join3(uint64(e), uint32(region)+1, []byte{}))
 	if after == nil {

@@ -93,7 +93,7 @@ func (k Keeper) hold(ctx context.Context, a core.Account, region uint32, credits
 	if err := k.sold.Set(ctx, region, uint64(sold+credits)); err != nil {
 		return 0, err
 	}
-	return bought, k.log(ctx, region, accountSubject(a), &tally.Change{Holder: &tally.Holder{Account: a, Bought: core.Credit(bought)}})
+	return bought, k.log(ctx, a, region, accountSubject(a), &tally.Change{Holder: &tally.Holder{Account: a, Bought: core.Credit(bought)}})
 }
 
 // bid is what a purchase looks like now.
@@ -144,7 +144,7 @@ func (s server) GrantKey(ctx context.Context, msg *types.MsgGrantKey) (*types.Ms
 		return nil, core.Refuse(core.WrongRegion, "key %s spends in region %d", key, old.Region)
 	}
 	g := types.Grant{Key: key.String(), Account: msg.Account, Limit: msg.Limit, Expiry: msg.Expiry, Region: msg.Region}
-	if err := s.grant(ctx, account, key, old.Expiry, g); err != nil {
+	if err := s.grant(ctx, account, key, old, g); err != nil {
 		return nil, err
 	}
 	if err := s.countLive(ctx, account, e, p.MaxKeys); err != nil {
@@ -170,12 +170,28 @@ func agrees(ctx context.Context, key core.Key, account core.Account, proof []byt
 	return nil
 }
 
-// grant stores a grant and logs it for the next epoch's view. was is the expiry of the key's last grant, 0 for none.
-func (k Keeper) grant(ctx context.Context, account core.Account, key core.Key, was uint64, g types.Grant) error {
-	if was != 0 {
-		if err := k.live.Remove(ctx, collections.Join3(account[:], was, key[:])); err != nil {
+// grant stores a grant in place of an old one, which has no expiry if there is none, and logs how the next epoch's view differs from
+// this epoch's. A key that is in neither is forgotten, and one that is expired in both stays as it was.
+func (k Keeper) grant(ctx context.Context, account core.Account, key core.Key, old, g types.Grant) error {
+	e, err := k.epoch(ctx)
+	if err != nil {
+		return err
+	}
+	if old.Expiry != 0 {
+		if err := k.live.Remove(ctx, collections.Join3(account[:], old.Expiry, key[:])); err != nil {
 			return err
 		}
+	}
+	g.Changed, g.WasLimit, g.WasExpiry = uint64(e), old.Limit, old.Expiry
+	if old.Changed == uint64(e) {
+		g.WasLimit, g.WasExpiry = old.WasLimit, old.WasExpiry
+	}
+	over := g.Expiry <= uint64(e)
+	if over && g.WasExpiry == 0 {
+		return errors.Join(k.Grants.Remove(ctx, key[:]), k.unlog(ctx, e, g.Region, keySubject(key)))
+	}
+	if over && g.WasExpiry <= uint64(e) {
+		g.Limit, g.Expiry = g.WasLimit, g.WasExpiry
 	}
 	if err := k.live.Set(ctx, collections.Join3(account[:], g.Expiry, key[:])); err != nil {
 		return err
@@ -183,7 +199,10 @@ func (k Keeper) grant(ctx context.Context, account core.Account, key core.Key, w
 	if err := k.Grants.Set(ctx, key[:], g); err != nil {
 		return err
 	}
-	return k.log(ctx, g.Region, keySubject(key), &tally.Change{Grant: &tally.Grant{
+	if g.Limit == g.WasLimit && g.Expiry == g.WasExpiry {
+		return k.unlog(ctx, e, g.Region, keySubject(key))
+	}
+	return k.log(ctx, account, g.Region, keySubject(key), &tally.Change{Grant: &tally.Grant{
 		Key: key, Account: account, Limit: core.Credit(g.Limit), Expiry: core.Epoch(g.Expiry),
 	}})
 }
@@ -239,7 +258,7 @@ func (s server) RevokeKey(ctx context.Context, msg *types.MsgRevokeKey) (*types.
 	if g.Expiry <= uint64(e) {
 		return nil, core.Refuse(core.KeyExpired, "key %s", key)
 	}
-	was := g.Expiry
+	was := g
 	g.Expiry = uint64(e)
 	if err := s.grant(ctx, account, key, was, g); err != nil {
 		return nil, err

@@ -146,24 +146,6 @@ func (q querier) Supply(ctx context.Context, _ *types.QuerySupplyRequest) (*type
 	return q.supply(ctx)
 }
 
-// Changes returns the log of one epoch's view.
-func (q querier) Changes(ctx context.Context, req *types.QueryChangesRequest) (*types.QueryChangesResponse, error) {
-	if req.Epoch == 0 {
-		e, err := q.epoch(ctx)
-		if err != nil {
-			return nil, err
-		}
-		req.Epoch = uint64(e)
-	}
-	res := &types.QueryChangesResponse{Epoch: req.Epoch}
-	err := q.changes.Walk(ctx, collections.NewSuperPrefixedTripleRange[uint64, uint32, []byte](req.Epoch, req.Region),
-		func(k collections.Triple[uint64, uint32, []byte], raw []byte) (bool, error) {
-			res.Changes = append(res.Changes, types.Change{Epoch: k.K1(), Region: k.K2(), Subject: k.K3(), Change: raw})
-			return false, nil
-		})
-	return res, err
-}
-
 // bounded caps the size of a page.
 func bounded(p *query.PageRequest) *query.PageRequest {
 	if p == nil {

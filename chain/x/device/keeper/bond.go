@@ -52,7 +52,7 @@ func (s server) AddBond(ctx context.Context, msg *types.MsgAddBond) (*types.MsgA
 		return nil, err
 	}
 	d.Bond += uint64(amount)
-	if err := s.put(ctx, d); err != nil {
+	if err := s.put(ctx, d, sender); err != nil {
 		return nil, err
 	}
 	emit(ctx, "device_bonded", d, "bond", fmt.Sprint(d.Bond))
@@ -84,10 +84,14 @@ func (s server) UnbondDevice(ctx context.Context, msg *types.MsgUnbondDevice) (*
 		return &types.MsgUnbondDeviceResponse{Completes: uint64(e)}, s.remove(ctx, d, core.Ustone(d.Bond))
 	}
 	d.Status, d.Unbonding = types.Status_STATUS_UNBONDING, uint64(e)
-	if err := s.put(ctx, d); err != nil {
+	if err := s.put(ctx, d, nil); err != nil {
 		return nil, err
 	}
-	if err := s.log(ctx, d, key, &tally.Change{Remove: key}); err != nil {
+	owner, err := s.addresses.StringToBytes(msg.Owner)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.log(ctx, d, key, &tally.Change{Remove: key}, owner); err != nil {
 		return nil, err
 	}
 	emit(ctx, "device_unbonding", d, "owner", d.Owner)
@@ -142,7 +146,7 @@ func (s server) remove(ctx context.Context, d types.Device, rest core.Ustone) er
 		}
 	}
 	d.Bond, d.Status = 0, types.Status_STATUS_REMOVED
-	if err := s.put(ctx, d); err != nil {
+	if err := s.put(ctx, d, nil); err != nil {
 		return err
 	}
 	emit(ctx, "device_removed", d, "returned", fmt.Sprint(uint64(rest)))

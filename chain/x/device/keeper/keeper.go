@@ -24,6 +24,7 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 
+	"github.com/cairn-network/cairn/chain/churn"
 	"github.com/cairn-network/cairn/chain/x/device/types"
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/tally"
@@ -54,6 +55,7 @@ type Keeper struct {
 	Locked  collections.Item[uint64] // Σ bonds, in ustone
 	// changes is the log of registry views: epoch, region, key → core/tally.Change.
 	changes collections.Map[collections.Triple[uint64, uint32, []byte], []byte]
+	churn   churn.Limit
 }
 
 type late struct {
@@ -86,6 +88,7 @@ func New(cdc codec.BinaryCodec, kv store.KVStoreService, addresses address.Codec
 		Locked:  collections.NewItem(sb, collections.NewPrefix(7), "locked", collections.Uint64Value),
 		changes: collections.NewMap(sb, collections.NewPrefix(8), "changes",
 			collections.TripleKeyCodec(collections.Uint64Key, collections.Uint32Key, collections.BytesKey), collections.BytesValue),
+		churn: churn.New(sb, 9, 10),
 	}
 	var err error
 	if k.Schema, err = sb.Build(); err != nil {
@@ -135,25 +138,11 @@ func (k Keeper) Penalize(ctx context.Context, key core.Key, penalty core.Ustone)
 	}
 	sdk.UnwrapSDKContext(ctx).EventManager().EmitEvent(sdk.NewEvent("device_penalized",
 		sdk.NewAttribute("device", d.Device), sdk.NewAttribute("burned", fmt.Sprint(uint64(burn)))))
-	return burn, k.put(ctx, d)
+	return burn, k.put(ctx, d, nil)
 }
 
-// Changes returns what the view of epoch e says differently of a region's devices than the view before, by key.
-func (k Keeper) Changes(ctx context.Context, e core.Epoch, region core.Region) ([]tally.Change, error) {
-	var list []tally.Change
-	err := k.changes.Walk(ctx, collections.NewSuperPrefixedTripleRange[uint64, uint32, []byte](uint64(e), uint32(region)),
-		func(_ collections.Triple[uint64, uint32, []byte], raw []byte) (bool, error) {
-			var c tally.Change
-			if err := core.Decode(raw, &c); err != nil {
-				return true, err
-			}
-			list = append(list, c)
-			return false, nil
-		})
-	return list, err
-}
-
-// ChangesAfter returns at most limit of Changes, those after one (nil: from the first), and what names the last of them.
+// ChangesAfter returns what the view of epoch e says differently of a region's devices than the view before, by key. It
+// begins after one (nil: with the first), ends after limit, and returns what names the last.
 func (k Keeper) ChangesAfter(ctx context.Context, e core.Epoch, region core.Region, after []byte, limit int) (list []tally.Change, last []byte, err error) {
 	r := new(collections.Range[collections.Triple[uint64, uint32, []byte]]).EndExclusive(collections.Join3(uint64(e), uint32(region)+1, []byte{}))
 	if after == nil {

@@ -78,24 +78,6 @@ func (q querier) Bonds(ctx context.Context, _ *types.QueryBondsRequest) (*types.
 	return &types.QueryBondsResponse{Locked: locked, Balance: balance.Uint64()}, nil
 }
 
-// Changes returns the log of one epoch's view.
-func (q querier) Changes(ctx context.Context, req *types.QueryChangesRequest) (*types.QueryChangesResponse, error) {
-	if req.Epoch == 0 {
-		e, err := q.tally.clock.Epoch(ctx)
-		if err != nil {
-			return nil, err
-		}
-		req.Epoch = uint64(e)
-	}
-	res := &types.QueryChangesResponse{Epoch: req.Epoch}
-	err := q.changes.Walk(ctx, collections.NewSuperPrefixedTripleRange[uint64, uint32, []byte](req.Epoch, req.Region),
-		func(k collections.Triple[uint64, uint32, []byte], raw []byte) (bool, error) {
-			res.Changes = append(res.Changes, types.Change{Epoch: k.K1(), Region: k.K2(), Device: core.Key(k.K3()).String(), Change: raw})
-			return false, nil
-		})
-	return res, err
-}
-
 // Maker returns one maker.
 func (q querier) Maker(ctx context.Context, req *types.QueryMakerRequest) (*types.QueryMakerResponse, error) {
 	m, err := q.Keeper.Makers.Get(ctx, req.Id)

@@ -77,7 +77,7 @@ func (s server) RegisterDevice(ctx context.Context, msg *types.MsgRegisterDevice
 		Region: uint32(types.RegionOf(st.Cell, regions)), Bond: uint64(bond),
 		Status: types.Status_STATUS_ACTIVE, Registered: uint64(e), Categories: categories,
 	}
-	if err := s.put(ctx, d); err != nil {
+	if err := s.put(ctx, d, owner); err != nil {
 		return nil, err
 	}
 	emit(ctx, "device_registered", d, "owner", d.Owner)
@@ -151,11 +151,15 @@ func (s server) TransferDevice(ctx context.Context, msg *types.MsgTransferDevice
 	if err != nil {
 		return nil, err
 	}
+	owner, err := s.addresses.StringToBytes(msg.Owner)
+	if err != nil {
+		return nil, err
+	}
 	if _, err := s.addresses.StringToBytes(msg.NewOwner); err != nil {
 		return nil, err
 	}
 	d.Owner = msg.NewOwner
-	if err := s.put(ctx, d); err != nil {
+	if err := s.put(ctx, d, owner); err != nil {
 		return nil, err
 	}
 	emit(ctx, "device_transferred", d, "owner", d.Owner)
@@ -190,7 +194,7 @@ func (s server) SuspendDevice(ctx context.Context, msg *types.MsgSuspendDevice) 
 	if msg.Epochs > 0 {
 		d.SuspendedUntil, d.SuspensionReason = uint64(e)+msg.Epochs, reason.String()
 	}
-	if err := s.put(ctx, d); err != nil {
+	if err := s.put(ctx, d, nil); err != nil {
 		return nil, err
 	}
 	emit(ctx, "device_suspended", d, "until", fmt.Sprint(d.SuspendedUntil))

@@ -16,8 +16,9 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// put stores a device and logs what the next epoch's view says of it. A device that left the view is not logged again.
-func (k Keeper) put(ctx context.Context, d types.Device) error {
+// put stores a device and logs what the next epoch's view says of it, at the cost of the account by: nil for misconduct that was shown
+// and for governance. A device that left the view is not logged again.
+func (k Keeper) put(ctx context.Context, d types.Device, by []byte) error {
 	key, err := core.ParseKey(d.Device)
 	if err != nil {
 		return err
@@ -32,7 +33,7 @@ func (k Keeper) put(ctx context.Context, d types.Device) error {
 	if err != nil {
 		return err
 	}
-	return k.log(ctx, d, key, c)
+	return k.log(ctx, d, key, c, by)
 }
 
 func (k Keeper) change(d types.Device) (*tally.Change, error) {
@@ -52,12 +53,22 @@ func (k Keeper) change(d types.Device) (*tally.Change, error) {
 }
 
 // log records c for the view of the next epoch; a later change of the same device in this epoch replaces it.
-func (k Keeper) log(ctx context.Context, d types.Device, key core.Key, c *tally.Change) error {
+func (k Keeper) log(ctx context.Context, d types.Device, key core.Key, c *tally.Change, by []byte) error {
 	e, err := k.tally.clock.Epoch(ctx)
 	if err != nil {
 		return err
 	}
-	return k.changes.Set(ctx, collections.Join3(uint64(e)+1, d.Region, key[:]), core.Encode(c))
+	at := collections.Join3(uint64(e)+1, d.Region, key[:])
+	known, err := k.changes.Has(ctx, at)
+	if err != nil {
+		return err
+	}
+	if !known && by != nil {
+		if err := k.churn.Take(ctx, e, by); err != nil {
+			return err
+		}
+	}
+	return k.changes.Set(ctx, at, core.Encode(c))
 }
 
 // lock and unlock keep the sum of bonds; the coins move beside.

@@ -7,6 +7,7 @@ import (
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
 
+	"github.com/cairn-network/cairn/chain/churn"
 	creditkeeper "github.com/cairn-network/cairn/chain/x/credit/keeper"
 	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
 	"github.com/cairn-network/cairn/chain/x/tally/types"
@@ -19,7 +20,10 @@ import (
 func TestAdding(t *testing.T) {
 	f := setup(t, 2)
 	f.register(1, 0x891f8d7a49bffff)
-	for i := range 1100 { // two blocks' worth and some
+	for i := range 1100 { // two blocks' worth to add up, and two pages
+		if i%churn.PerBlock == churn.PerBlock-1 {
+			f.next()
+		}
 		account := core.Account{0xdd}
 		binary.BigEndian.PutUint32(account[1:], uint32(i))
 		f.must(f.bank.SendCoins(f.ctx, whale[:], account[:], sdk.NewCoins(coin(2*stone))))

@@ -19,9 +19,8 @@ type Registry interface {
 	Owner(context.Context, types.Key) (sdk.AccAddress, error)
 	// Penalize burns of a device's bond what its cumulative penalty has not burned yet, and returns how much that was.
 	Penalize(context.Context, types.Key, types.Ustone) (types.Ustone, error)
-	// Changes returns by what the region's devices differ in the view of an epoch from the one before, by key.
-	Changes(context.Context, types.Epoch, types.Region) ([]tally.Change, error)
-	// ChangesAfter returns at most limit of Changes, those after one (nil: from the first), and what names the last of them.
+	// ChangesAfter returns by what the region's devices differ in the view of an epoch from the one before, by key: at most limit, those
+	// after one (nil: from the first), and what names the last of them.
 	ChangesAfter(ctx context.Context, e types.Epoch, r types.Region, after []byte, limit int) ([]tally.Change, []byte, error)
 }
 
@@ -39,10 +38,7 @@ type Credits interface {
 	Band(context.Context) (econ.Band, error)
 	// MinOpening is what the first receipt of a session must be worth.
 	MinOpening(context.Context) (types.Credit, error)
-	// Changes returns by what the region's accounts and session keys differ in the view of an epoch from the one before:
-	// accounts by address, then keys by key.
-	Changes(context.Context, types.Epoch, types.Region) ([]tally.Change, error)
-	// ChangesAfter is as in Registry.
+	// ChangesAfter is as in Registry for accounts, by address, then for session keys, by key.
 	ChangesAfter(ctx context.Context, e types.Epoch, r types.Region, after []byte, limit int) ([]tally.Change, []byte, error)
 }
 

@@ -1,8 +1,11 @@
 package keeper
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"cosmossdk.io/collections"
 	"github.com/cosmos/cosmos-sdk/types/query"
@@ -239,44 +242,69 @@ func (q querier) Appeals(ctx context.Context, req *types.QueryAppealsRequest) (*
 	return &types.QueryAppealsResponse{Appeals: list, Pagination: page}, err
 }
 
-// Changes returns all by which a region's registry view in an epoch differs from the one before.
+// Changes returns one page of by what a region's registry view in an epoch differs from the one before.
 func (q querier) Changes(ctx context.Context, req *types.QueryChangesRequest) (*types.QueryChangesResponse, error) {
-	list, err := q.Keeper.Changes(ctx, core.Epoch(req.Epoch), core.Region(req.Region))
+	p, err := q.Keeper.Params.Get(ctx)
 	if err != nil {
 		return nil, err
 	}
-	res := &types.QueryChangesResponse{Epoch: req.Epoch, Hash: tally.HashChanges(list).String()}
+	rec, err := get(ctx, q.Epochs, req.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	if rec.Time == 0 || req.Region >= p.Regions {
+		return nil, status.Errorf(codes.NotFound, "registry changes of epoch %d, region %d", req.Epoch, req.Region)
+	}
+	part := ofDevices
+	if len(req.After) > 0 {
+		part = uint32(req.After[0])
+	}
+	if part > ofVerifiers {
+		return nil, status.Error(codes.InvalidArgument, "after: what the page before named as next")
+	}
+	list, next, err := q.changesAfter(ctx, &rec, core.Region(req.Region), part, req.After[min(1, len(req.After)):], maxPage)
+	if err != nil {
+		return nil, err
+	}
+	res := &types.QueryChangesResponse{Epoch: req.Epoch, Next: next}
 	for i := range list {
 		res.Changes = append(res.Changes, core.Encode(&list[i]))
+	}
+	if int(req.Region) < len(rec.Changes) {
+		res.Sum = fmt.Sprintf("%x", rec.Changes[req.Region])
 	}
 	return res, nil
 }
 
-// Changes returns the registry changes that lead from the view of e−1 to that of e: devices, accounts, session keys, verifiers, each
-// by key.
-func (k Keeper) Changes(ctx context.Context, e core.Epoch, r core.Region) ([]tally.Change, error) {
-	p, err := k.Params.Get(ctx)
-	if err != nil {
-		return nil, err
+// changesAfter returns at most limit of an epoch's changes, from a part on and in it after one (empty: from the first), and where the
+// rest begins: part and the last change of it; nil if there is no rest.
+func (k Keeper) changesAfter(ctx context.Context, rec *types.Epoch, r core.Region, part uint32, after []byte, limit int) (out []tally.Change, next []byte, err error) {
+	for ; part <= ofVerifiers; part, after = part+1, nil {
+		if len(after) == 0 {
+			after = nil
+		}
+		var list []tally.Change
+		left := limit - len(out)
+		switch part {
+		case ofDevices:
+			list, after, err = k.late.registry.ChangesAfter(ctx, core.Epoch(rec.Epoch), r, after, left)
+		case ofCredits:
+			list, after, err = k.late.credits.ChangesAfter(ctx, core.Epoch(rec.Epoch), r, after, left)
+		default:
+			list, err = k.verifierChanges(ctx, rec)
+			list = slices.DeleteFunc(list, func(c tally.Change) bool { return bytes.Compare(c.Attester.Key[:], after) <= 0 })
+			if list = list[:min(left, len(list))]; len(list) > 0 {
+				after = list[len(list)-1].Attester.Key[:]
+			}
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if out = append(out, list...); len(out) == limit {
+			return out, append([]byte{byte(part)}, after...), nil
+		}
 	}
-	rec, err := get(ctx, k.Epochs, uint64(e))
-	if err != nil {
-		return nil, err
-	}
-	if rec.Time == 0 || uint32(r) >= p.Regions {
-		return nil, status.Errorf(codes.NotFound, "registry changes of epoch %d, region %d", e, r)
-	}
-	out, err := k.late.registry.Changes(ctx, e, r)
-	if err != nil {
-		return nil, err
-	}
-	more, err := k.late.credits.Changes(ctx, e, r)
-	if err != nil {
-		return nil, err
-	}
-	out = append(out, more...)
-	attesters, err := k.verifierChanges(ctx, &rec)
-	return append(out, attesters...), err
+	return out, nil, nil
 }
 
 // verifierChanges returns by what the view of verifiers of an epoch differs from the one before.
