@@ -124,7 +124,7 @@ func TestAttacks(t *testing.T) {
 			v.cloud = 70
 			v.days(14, func(k uint64) flows {
 				f := v.sun(v.cheat, k)
-				f.pv, f.exp = f.pv*13/10, f.exp*13/10
+				f.pv, f.exp = f.pv*6/5, f.exp*6/5
 				n += f.exp
 				return f
 			})
@@ -277,7 +277,8 @@ func TestFreeze(t *testing.T) {
 	if s := v.cheat.state(); s.FrozeFor != 14 {
 		t.Errorf("the second time for %d days", s.FrozeFor)
 	}
-	for range 20 {
+	// While it is frozen nothing is sold, and nothing more is held against it: after each freeze, two days make the next.
+	for range 14 + 28 + 56 + 6 {
 		v.days(1, flat)
 	}
 	if s := v.cheat.state(); s.FrozeFor != 56 {

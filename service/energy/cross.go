@@ -14,7 +14,7 @@ import (
 // Cross compares devices and clears the region: who has which meter, what neighbours make likely, which days close; then the intervals
 // that are over, neighbours first and certificates after; last, what nobody bought becomes lots.
 func (v Verifier) Cross(in *tally.CrossInput) *tally.CrossOutput {
-	c := &crossing{in: in, rules: v, market: rulesOf(in.Params.Rules), places: map[types.Cell]*Place{}, out: &tally.CrossOutput{}}
+	c := &crossing{in: in, rules: v, market: rulesOf(in.Params.Rules), places: map[types.Cell]*Place{}, shine: map[shineAt]uint64{}, out: &tally.CrossOutput{}}
 	c.done = c.market.Clock.Done(in.Time)
 	c.peers = newPeers(&c.rules.limits, in.Cells)
 	c.ledger = newLedger(&c.rules.limits, c.peers.cells)
@@ -48,6 +48,7 @@ type crossing struct {
 	members []member
 	byKey   map[types.Key]*member
 	places  map[types.Cell]*Place
+	shine   map[shineAt]uint64 // what the sun's bound comes to
 	peers   *peers
 	ledger  *ledger
 	out     *tally.CrossOutput
@@ -164,7 +165,7 @@ func (c *crossing) rank() {
 		if !s.known(&c.rules.limits) {
 			continue
 		}
-		at.k, at.value = 0, s.Envelope(&c.rules.limits)
+		at.k, at.value = 0, s.shown(&c.rules.limits)
 		c.peers.add(m.device.Cell, byEnvelope, 0, at)
 		for _, part := range m.parts {
 			at.k, at.value = part.k, yield(part.pv, s.Site.PDC)

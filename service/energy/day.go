@@ -4,6 +4,9 @@ import (
 	"slices"
 
 	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/fixed"
+	"github.com/cairn-network/cairn/core/lot"
+	"github.com/cairn-network/cairn/core/types"
 )
 
 // closing is a day that a device's flows ended.
@@ -110,22 +113,29 @@ func (c *crossing) compare(m *member, part *segment) {
 	if s.meters() != 2 || s.Site.PDC == 0 {
 		return
 	}
-	day, base, ok := c.neighbours(m, part)
-	s.PeerDay = clip(day)
+	day, ok := c.neighbours(m, part)
+	s.PeerDay = clip(day.yield)
 	own := uint64(s.Base)
 	if own == 0 {
 		own = c.newBase(s)
 	}
-	if !ok || base == 0 || own == 0 || !c.rules.on(rulePeers) {
+	if !ok || day.base == 0 || own == 0 || !c.rules.on(rulePeers) {
 		return
 	}
-	likely := base * own / econ.Bps // below 2¹⁶ · 2¹⁶
-	if s.Base > 0 && c.rules.on(ruleAhead) {
-		s.runAhead(likely, part.pv, t)
+	clear := c.clearDay(m, part.day)
+	// Of most neighbours the panels are covered: those that are not have nobody to be held up to.
+	if day.base*econ.Bps < clear*t.Dark {
+		return
 	}
-	usual := likely * t.PeerShare / econ.Bps
-	s.Over = part.pv > (usual+t.PeerYield)*uint64(s.Site.PDC)/1000
-	most := (usual + t.CutYield) * uint64(s.Site.PDC) / 1000
+	upper := min(max(day.upper, day.base), (day.base*t.UpperMost+clear*t.UpperMore)/econ.Bps)
+	clear = clear * own / econ.Bps
+	s.Clear = clip(clear)
+	if s.Base > 0 && s.Day >= s.Frozen && c.rules.on(ruleAhead) {
+		s.runAhead((day.base+upper)/2*own/econ.Bps, part.pv, t) // below 2¹⁸ · 2¹⁶
+	}
+	usual := upper * own / econ.Bps * t.PeerShare / econ.Bps
+	s.Over = part.pv > (usual+clear*t.PeerClear/econ.Bps)*uint64(s.Site.PDC)/1000
+	most := (usual + clear*t.CutClear/econ.Bps) * uint64(s.Site.PDC) / 1000
 	if part.pv <= most {
 		return
 	}
@@ -152,23 +162,65 @@ func (c *crossing) newBase(s *State) uint64 {
 	return t.NewBase
 }
 
-// neighbours returns the median of the neighbours' yields, and that of their yields to their own bases, where there are enough.
-func (c *crossing) neighbours(m *member, part *segment) (day, base uint64, ok bool) {
+// clearDay returns what a clear day could give a usual neighbour, in Wh per kW: what the sun's bound comes to over the day, times the neighbours'
+// envelope. It is the measure of how far days may stray: what clouds move is a share of it, in winter as in summer.
+func (c *crossing) clearDay(m *member, day uint32) uint64 {
+	env := uint64(m.state.PeerEnvelope)
+	if env == 0 {
+		env = c.rules.limits.Envelope
+	}
+	at := shineAt{m.zone, day}
+	sum, known := c.shine[at]
+	if !known {
+		sum = m.place.shine(day)
+		c.shine[at] = sum
+	}
+	return sum * env / econ.Bps
+}
+
+// shineAt is a day under a zone's sky.
+type shineAt struct {
+	zone types.Cell
+	day  uint32
+}
+
+// shine returns what the sun's bound comes to over a solar day, in Wh/m²: the sum of the bounds at the beginnings of its intervals, by 4.
+func (p *Place) shine(day uint32) uint64 {
+	k := (int64(day)*meanDay - p.ahead + lot.Interval - 1) / lot.Interval
+	sum := fixed.Num(0)
+	for range meanDay / lot.Interval {
+		_, b := p.Bound(k * lot.Interval)
+		sum += b
+		k++
+	}
+	return uint64(max(sum, 0)) >> 32
+}
+
+// neighbourDay is what neighbours made of a day so far.
+type neighbourDay struct {
+	yield uint64 // the median, in Wh per kW
+	base  uint64 // the median of what each made to its own base
+	upper uint64 // the upper one of these
+}
+
+// neighbours returns what the neighbours made, where there are enough.
+func (c *crossing) neighbours(m *member, part *segment) (d neighbourDay, ok bool) {
 	cell, owner := m.device.Cell, m.owner
-	day, ok = c.peers.median(cell, byYield, part.day, part.k, owner)
+	d.yield, ok = c.peers.median(cell, byYield, part.day, part.k, owner)
 	if ok {
-		base, _ = c.peers.median(cell, byBase, part.day, part.k, owner)
-		return day, min(base, 1<<16-1), true
+		d.base, d.upper, _ = c.peers.middle(cell, byBase, part.day, part.k, owner)
+		d.base, d.upper = min(d.base, 1<<16-1), min(d.upper, 1<<16-1)
+		return d, true
 	}
 	if part.day < c.today(m) {
-		if day, base, ok = c.peers.remembered(cell, part.day); ok {
-			return day, base, true
+		if past, ok := c.peers.remembered(cell, part.day); ok {
+			return neighbourDay{uint64(past.Yield), uint64(past.Base), uint64(past.Upper)}, true
 		}
 	}
 	// Where nobody is commissioned yet, a base is learnt from those who are learning theirs: else a place where all begin together would
 	// learn none before the season has changed.
-	day, ok = c.peers.median(cell, byAny, part.day, part.k, owner)
-	return day, 0, ok
+	d.yield, ok = c.peers.median(cell, byAny, part.day, part.k, owner)
+	return d, ok
 }
 
 // today returns the day in which a device's last interval that is over lies.
@@ -178,11 +230,15 @@ func (c *crossing) today(m *member) uint32 { return m.place.day(c.done - min(c.d
 func (c *crossing) close(m *member, next uint32) closing {
 	s, t := m.state, &c.rules.limits
 	out := closing{day: s.Day, alarm: s.alarm(t), share: shareBp(s.Battery, s.Sold)}
-	if s.Bright && int(s.Commissioned) < min(t.Commissioning, 255) {
-		s.Commissioned++
-	}
-	if s.Bright && s.PeerDay > 0 && s.meters() == 2 && !out.alarm {
-		s.learn(clip(yield(s.PV, s.Site.PDC)*econ.Bps/uint64(s.PeerDay)), t)
+	if s.Bright && s.alive(t) {
+		if int(s.Commissioned) < min(t.Commissioning, 255) {
+			s.Commissioned++
+		}
+		// What is no more than the neighbours make teaches even on a day with an alarm: panels that were repaired are not held to what they made
+		// before for ever.
+		if ratio := s.ratio(); ratio > 0 && (!out.alarm || uint64(ratio) <= t.AnewBase) {
+			s.learn(ratio, t)
+		}
 	}
 	c.note(m, out.alarm, false)
 	if s.Ahead = s.AheadNow; out.alarm {
@@ -198,7 +254,7 @@ func (c *crossing) close(m *member, next uint32) closing {
 		copy(s.Counts[1:], s.Counts[:])
 		s.Counts[0], s.Records = s.Records, 0
 	}
-	s.Records, s.PV, s.Excess, s.Cut, s.Over, s.PeerDay, s.AheadNow, s.Bright, s.Sold, s.Battery = 0, 0, 0, 0, false, 0, s.Ahead, false, 0, 0
+	s.Records, s.PV, s.Excess, s.Cut, s.Over, s.PeerDay, s.Clear, s.AheadNow, s.Bright, s.Sold, s.Battery = 0, 0, 0, 0, false, 0, 0, s.Ahead, false, 0, 0
 	return out
 }
 
@@ -209,9 +265,29 @@ func (s *State) runAhead(likely, pv uint64, t *Thresholds) {
 	s.AheadNow = clip(ahead - min(ahead, likely*t.AheadShare/econ.Bps))
 }
 
+// ratio returns the day to the neighbours' median day, in bp; 0 without neighbours.
+func (s *State) ratio() uint16 {
+	if s.PeerDay == 0 || s.meters() != 2 {
+		return 0
+	}
+	return clip(yield(s.PV, s.Site.PDC) * econ.Bps / uint64(s.PeerDay))
+}
+
+// alive reports whether the day shows anything of what the panels can do: under snow, or behind an inverter that is off, they give next to
+// nothing, and who learns from that takes every day to come for a cheat.
+func (s *State) alive(t *Thresholds) bool {
+	if s.meters() != 2 {
+		return true
+	}
+	if s.PeerDay > 0 {
+		return uint64(s.ratio()) >= t.Alive
+	}
+	return yield(s.PV, s.Site.PDC) >= t.AliveYield
+}
+
 // learn takes a day's ratio to the neighbours' median day over. The first Ratios of them make the device's base; from then on it follows the
-// median of the last Ratios, slowly: what roofs give of one sky changes with the seasons, as they look in different directions. A day
-// without half of the usual teaches nothing.
+// upper quartile of the last Ratios, slowly: what roofs give of one sky changes with the seasons, as they look in different directions, and
+// with what holds them back on some days and not on others. A day without half of the usual teaches nothing.
 func (s *State) learn(ratio uint16, t *Thresholds) {
 	if s.Base > 0 && ratio < s.Base/2 {
 		return
@@ -226,20 +302,25 @@ func (s *State) learn(ratio uint16, t *Thresholds) {
 	}
 	sorted := slices.Clone(s.Ratios)
 	slices.Sort(sorted)
-	median := uint64(max(sorted[(n-1)/2], 1))
+	upper := uint64(max(sorted[(n-1)*3/4], 1))
 	if s.Base == 0 {
-		s.Base, s.FirstBase = uint16(median), uint16(median)
+		s.Base, s.FirstBase = uint16(upper), uint16(upper)
 		return
 	}
 	base := uint64(s.Base)
-	step := max(base*t.BaseStep/econ.Bps, 1)
-	base = min(max(median, base-min(step, base-1)), base+step, uint64(s.FirstBase)*t.BaseMost/econ.Bps)
+	rise, fall := max(base*t.BaseRise/econ.Bps, 1), max(base*t.BaseFall/econ.Bps, 1)
+	base = min(max(upper, base-min(fall, base-1)), base+rise, max(uint64(s.FirstBase)*t.BaseMost/econ.Bps, t.AnewBase))
 	s.Base = uint16(max(min(base, 1<<16-1), 1))
 }
 
-// alarm reports whether the day that runs cannot have been as it was reported.
+// alarm reports whether the day that runs cannot have been as it was reported. While a device is frozen nothing is accepted of it, so there is
+// nothing to be gained and no new alarm: else what was wrong for some days, and went on while it was frozen, would freeze it for months.
 func (s *State) alarm(t *Thresholds) bool {
-	return s.Alarms&1 != 0 || s.Over || uint64(s.AheadNow) > t.AheadYield || s.Excess*econ.Bps > s.PV*t.SkyShare && yield(s.Excess, s.Site.PDC) > t.SkyYield
+	if s.Alarms&1 != 0 || s.Day < s.Frozen {
+		return s.Alarms&1 != 0
+	}
+	return s.Over || s.AheadNow > 0 && s.Clear > 0 && uint64(s.AheadNow)*econ.Bps > uint64(s.Clear)*t.AheadClear ||
+		s.Excess*econ.Bps > s.PV*t.SkyShare && yield(s.Excess, s.Site.PDC) > t.SkyYield
 }
 
 // shareBp returns ⌈10⁴ · part / all⌉.

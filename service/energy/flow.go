@@ -158,18 +158,24 @@ func (j *judge) brightest(k uint64) fixed.Num {
 }
 
 // Envelope returns how much of the bound for ideal panels the device's own may reach, in bp: after commissioning a little more than they
-// ever did, and never much more than those of its neighbours do.
+// did meanwhile, not less than half of its neighbours may, and never much more than they.
 func (s *State) Envelope(t *Thresholds) uint64 {
 	peers := uint64(s.PeerEnvelope)
 	switch {
 	case int(s.Commissioned) >= t.Commissioning:
-		env := uint64(s.Peak) * t.Margin / econ.Bps
-		if peers > 0 {
-			env = min(env, peers*t.PeerEnvelope/econ.Bps)
-		}
-		return min(env, econ.Bps)
+		// What half of the neighbours reach is no wonder, even if it was winter, or a string was dead, while this one was commissioned.
+		return max(s.shown(t), peers)
 	case peers > 0:
 		return min(peers*t.Margin/econ.Bps, econ.Bps)
 	}
 	return t.Envelope
+}
+
+// shown is the envelope that a device has shown while it was commissioned, by which it is one of its neighbours' neighbours.
+func (s *State) shown(t *Thresholds) uint64 {
+	env := min(uint64(s.Peak)*t.Margin/econ.Bps, econ.Bps)
+	if s.PeerEnvelope > 0 {
+		env = min(env, uint64(s.PeerEnvelope)*t.PeerEnvelope/econ.Bps)
+	}
+	return env
 }

@@ -75,12 +75,18 @@ func (p *peers) add(cell types.Cell, by uint8, day uint32, s standing) {
 // median returns the median of a device's neighbours as of an interval (the lower one of two), and whether there are enough of them: devices of
 // other owners, in the smallest neighbourhood that has enough.
 func (p *peers) median(cell types.Cell, by uint8, day uint32, k uint64, owner uint32) (uint64, bool) {
+	m, _, ok := p.middle(cell, by, day, k, owner)
+	return m, ok
+}
+
+// middle is median, with the upper one of the neighbours beside it (Thresholds.Upper).
+func (p *peers) middle(cell types.Cell, by uint8, day uint32, k uint64, owner uint32) (median, upper uint64, ok bool) {
 	for _, in := range around(cell) {
-		if m, ok := p.ranking(pool{in, by, day}).median(k, owner, p.limits); ok {
-			return m, true
+		if median, upper, ok = p.ranking(pool{in, by, day}).middle(k, owner, p.limits); ok {
+			return median, upper, true
 		}
 	}
-	return 0, false
+	return 0, 0, false
 }
 
 func (p *peers) ranking(at pool) *ranking {
@@ -93,7 +99,7 @@ func (p *peers) ranking(at pool) *ranking {
 }
 
 // remembered returns what a cell's line says of a day that is over, for a device that comes late.
-func (p *peers) remembered(cell types.Cell, day uint32) (yield, base uint64, ok bool) {
+func (p *peers) remembered(cell types.Cell, day uint32) (d cellDay, ok bool) {
 	for _, in := range around(cell) {
 		c := p.cells[in]
 		if c == nil {
@@ -102,11 +108,11 @@ func (p *peers) remembered(cell types.Cell, day uint32) (yield, base uint64, ok 
 		for _, d := range c.days {
 			// The device's own owner may be among them: one more of each stands for that.
 			if d.Day == day && int(d.Devices) > p.limits.MinPeers && int(d.Owners) > p.limits.MinOwners {
-				return uint64(d.Yield), uint64(d.Base), true
+				return d, true
 			}
 		}
 	}
-	return 0, 0, false
+	return cellDay{}, false
 }
 
 // Keep is how many days a cell's line remembers.
@@ -118,7 +124,8 @@ type cellDay struct {
 	Devices uint16 // at most 65,535 are told apart
 	Owners  uint16
 	Yield   uint16
-	Base    uint16 // 0 where too few have a base
+	Base    uint16 // … of their yields to their own bases; 0 where too few have a base
+	Upper   uint16 // the upper one of these (Thresholds.Upper)
 }
 
 // cellState is the line of a cell.
@@ -128,8 +135,8 @@ type cellState struct {
 }
 
 const (
-	cellVersion = 2
-	cellRecord  = 4 + 2 + 2 + 2 + 2
+	cellVersion = 3
+	cellRecord  = 4 + 2 + 2 + 2 + 2 + 2
 	markRecord  = 32 + 4 + 1 + 4 + 4 + 1
 	markOpen    = 1 << 7 // beside the alarms
 )
@@ -139,7 +146,7 @@ func (c *cellState) encode() []byte {
 	b = append(b, cellVersion, byte(len(c.days)))
 	for _, d := range c.days {
 		b = binary.BigEndian.AppendUint32(b, d.Day)
-		for _, x := range [...]uint16{d.Devices, d.Owners, d.Yield, d.Base} {
+		for _, x := range [...]uint16{d.Devices, d.Owners, d.Yield, d.Base, d.Upper} {
 			b = binary.BigEndian.AppendUint16(b, x)
 		}
 	}
@@ -168,7 +175,7 @@ func decodeCell(b []byte) (*cellState, error) {
 	c := new(cellState)
 	for r := days; len(r) > 0; r = r[cellRecord:] {
 		u16 := func(at int) uint16 { return binary.BigEndian.Uint16(r[at:]) }
-		d := cellDay{Day: binary.BigEndian.Uint32(r), Devices: u16(4), Owners: u16(6), Yield: u16(8), Base: u16(10)}
+		d := cellDay{Day: binary.BigEndian.Uint32(r), Devices: u16(4), Owners: u16(6), Yield: u16(8), Base: u16(10), Upper: u16(12)}
 		if len(c.days) > 0 && d.Day <= c.days[len(c.days)-1].Day {
 			return nil, bad
 		}
@@ -194,13 +201,13 @@ func (p *peers) remember(today uint32) []tally.CellState {
 			continue
 		}
 		r := p.ranking(at)
-		yield, ok := r.without(nil, 0, p.limits)
+		yield, _, ok := r.without(nil, 0, p.limits)
 		if !ok {
 			continue
 		}
 		d := cellDay{Day: at.day, Devices: clip(len(r.values)), Owners: clip(len(r.lasts)), Yield: clip(yield)}
-		if base, ok := p.ranking(pool{at.cell, byBase, at.day}).without(nil, 0, p.limits); ok {
-			d.Base = clip(base)
+		if base, upper, ok := p.ranking(pool{at.cell, byBase, at.day}).without(nil, 0, p.limits); ok {
+			d.Base, d.Upper = clip(base), clip(upper)
 		}
 		if p.cells[at.cell] == nil {
 			p.cells[at.cell] = new(cellState)

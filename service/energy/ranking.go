@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"math/bits"
 	"slices"
+
+	"github.com/cairn-network/cairn/core/econ"
 )
 
 // ranking is a pool in the order of values. Of those whose values reach at least as far as some interval, and are not of some owner, it finds the
@@ -27,6 +29,7 @@ type question struct {
 
 type answer struct {
 	median uint64
+	upper  uint64
 	ok     bool
 }
 
@@ -77,25 +80,26 @@ func (r *ranking) of(owner uint32) []uint64 {
 	return r.own[lo : lo+n]
 }
 
-// median returns the lower median of the values that reach k and are not of an owner, if enough devices and owners are left.
-func (r *ranking) median(k uint64, owner uint32, t *Thresholds) (uint64, bool) {
+// middle returns the lower median and the upper value (Thresholds.Upper) of those that reach k and are not of an owner, if enough devices and
+// owners are left.
+func (r *ranking) middle(k uint64, owner uint32, t *Thresholds) (median, upper uint64, ok bool) {
 	own := r.of(owner)
 	if len(own) < many {
 		return r.without(own, k, t)
 	}
 	a, known := r.asked[question{k, owner}]
 	if !known {
-		a.median, a.ok = r.without(own, k, t)
+		a.median, a.upper, a.ok = r.without(own, k, t)
 		if r.asked == nil {
 			r.asked = map[question]answer{}
 		}
 		r.asked[question{k, owner}] = a
 	}
-	return a.median, a.ok
+	return a.median, a.upper, a.ok
 }
 
-// without is median without some places, those of one owner.
-func (r *ranking) without(own []uint64, k uint64, t *Thresholds) (uint64, bool) {
+// without is middle without some places, those of one owner.
+func (r *ranking) without(own []uint64, k uint64, t *Thresholds) (median, upper uint64, ok bool) {
 	l := r.level(k)
 	n, owners, mine := l.n, r.owners(k), 0
 	for _, at := range own {
@@ -107,15 +111,17 @@ func (r *ranking) without(own []uint64, k uint64, t *Thresholds) (uint64, bool) 
 		owners--
 	}
 	if n -= mine; n < max(t.MinPeers, 1) || owners < t.MinOwners {
-		return 0, false
+		return 0, 0, false
 	}
-	at := (n - 1) / 2
-	for _, place := range own {
-		if p := int(uint32(place)); r.reach[p] >= k && l.before(p) <= at {
-			at++
+	at := [...]int{(n - 1) / 2, (n - 1) * int(min(t.Upper, econ.Bps)) / econ.Bps}
+	for i := range at {
+		for _, place := range own {
+			if p := int(uint32(place)); r.reach[p] >= k && l.before(p) <= at[i] {
+				at[i]++
+			}
 		}
 	}
-	return r.values[l.place(at)], true
+	return r.values[l.place(at[0])], r.values[l.place(at[1])], true
 }
 
 // level returns the places whose values reach k.

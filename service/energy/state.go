@@ -61,6 +61,7 @@ type State struct {
 	Cut     uint64 // … of which above what neighbours make likely
 	Over    bool   // PV is above what neighbours make likely, as of the last comparison
 	PeerDay uint16 // the neighbours' median yield, as of the last comparison, in Wh per kW; 0 without neighbours
+	Clear   uint16 // what a clear day could give the device, as of the last comparison, in Wh per kW; 0 without one
 	Bright  bool   // there was sun
 	Sold    uint64 // accepted …
 	Battery uint64 // … of which out of the battery
@@ -164,7 +165,7 @@ func (s *Sums) Counts() []Count {
 	}
 }
 
-const stateVersion = 1
+const stateVersion = 2
 
 // Flags of a line.
 const (
@@ -226,7 +227,7 @@ func (s *State) append(b []byte) []byte {
 	}
 	b = u(u(u(u(b, uint64(s.Base)), uint64(s.FirstBase)), uint64(s.Ahead)), uint64(s.AheadNow))
 	b = append(u(b, uint64(s.Day)), s.Records)
-	b = u(u(u(u(b, s.PV), s.Excess), s.Cut), uint64(s.PeerDay))
+	b = u(u(u(u(u(b, s.PV), s.Excess), s.Cut), uint64(s.PeerDay)), uint64(s.Clear))
 	b = u(u(b, s.Sold), s.Battery)
 	b = append(append(b, s.Counts[:]...), s.Alarms)
 	b = append(u(u(b, uint64(s.Frozen)), uint64(s.FrozeOn)), s.FrozeFor)
@@ -309,7 +310,7 @@ func DecodeState(b []byte) (*State, error) {
 }
 
 func (s *State) read(r *reader) bool {
-	if r.u8(stateVersion) != stateVersion {
+	if r.u8(255) != stateVersion {
 		return false
 	}
 	flags := r.u8(1<<5 - 1)
@@ -348,6 +349,7 @@ func (s *State) read(r *reader) bool {
 	s.Ahead, s.AheadNow = uint16(r.uint(1<<16-1)), uint16(r.uint(1<<16-1))
 	s.Day, s.Records = uint32(r.uint(1<<32-1)), r.u8(dayRecords)
 	s.PV, s.Excess, s.Cut, s.PeerDay = r.uint(maxVirtual), r.uint(maxVirtual), r.uint(maxVirtual), uint16(r.uint(1<<16-1))
+	s.Clear = uint16(r.uint(1<<16 - 1))
 	s.Sold, s.Battery = r.uint(maxVirtual), r.uint(maxVirtual)
 	r.bytes(s.Counts[:])
 	s.Alarms, s.Frozen, s.FrozeOn, s.FrozeFor = r.u8(1<<window-1), uint32(r.uint(1<<32-1)), uint32(r.uint(1<<32-1)), r.u8(255)

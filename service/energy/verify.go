@@ -142,7 +142,7 @@ func (j *judge) site(site *Site) types.Reason {
 	s.Site, s.Pending, s.Present = *site, nil, 0
 	s.Unshown, s.Unlit = 0, 0
 	s.Stored, s.Peak, s.PeerEnvelope, s.Commissioned, s.Ratios, s.Base, s.FirstBase, s.Ahead, s.AheadNow = 0, 0, 0, 0, nil, 0, 0, 0, 0
-	s.Over, s.PeerDay, s.Bright = false, 0, false
+	s.Over, s.PeerDay, s.Clear, s.Bright = false, 0, 0, false
 	return ""
 }
 

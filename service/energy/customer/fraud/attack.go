@@ -5,7 +5,7 @@ package fraud
 type Attack string
 
 // Attacks are those that are studied.
-var Attacks = []Attack{"x1.25", "x1.5", "x2", "flat", "night", "replay", "shift"}
+var Attacks = []Attack{"x1.25", "x1.5", "x2", "flat", "night", "replay", "shift", "copy"}
 
 const (
 	nightShare  = 4   // a quarter of the nameplate is fed in while the sun is down
@@ -50,6 +50,19 @@ func (r *Recording) tamper(h *Home, a Attack, from, n int) []uint32 {
 		}
 		for i := range out {
 			out[i] = h.PV[best+i%perDay]
+		}
+	case "copy":
+		var best *Home
+		most := uint64(0)
+		for i := range r.Homes {
+			if o := &r.Homes[i]; o != h {
+				if sum := total(o.PV[from:][:n]) * 1000 / uint64(o.PDC); sum >= most {
+					best, most = o, sum
+				}
+			}
+		}
+		for i := range out {
+			out[i] = uint32(uint64(best.PV[from+i]) * uint64(h.PDC) / uint64(best.PDC))
 		}
 	case "shift":
 		for i := range out {

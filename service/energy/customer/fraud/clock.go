@@ -1,33 +1,85 @@
 package fraud
 
 import (
+	"errors"
+	"fmt"
 	"math"
-	"slices"
+	"strconv"
+	"strings"
 	"time"
+	_ "time/tzdata" // zones are known on machines that have none
 
 	"github.com/cairn-network/cairn/core/lot"
 )
 
-// Recorders write wall clocks. A clock is how rows become time: whether a row's hour names its start or its end, and what becomes of it in
-// summer.
+// Recorders write wall clocks. A clock is how rows become time: how far it is ahead of UTC, what becomes of it in summer, and whether a row's
+// hour names its start or its end.
 type clock struct {
 	name   string
-	starts bool // an hour is named by its start: 24 is midnight, of the next day
+	offset int64 // seconds ahead of UTC, in winter
+	starts bool  // an hour is named by its start: 24 is midnight, of the next day
 	summer func(wall time.Time) bool
+	zone   *time.Location // instead of offset and summer
 }
 
-// clocks are those that recorders are known to use: each kind of summer with hours named by their end and by their start, the usual ones
-// first.
-var clocks = [...][2]clock{
-	{{"hours named by their end, standard time", false, nil}, {"hours named by their start, standard time", true, nil}},
-	{
-		{"hours named by their end, daylight saving as in the United States", false, summerUS},
-		{"hours named by their start, daylight saving as in the United States", true, summerUS},
-	},
-	{
-		{"hours named by their end, daylight saving as in Europe", false, summerEU},
-		{"hours named by their start, daylight saving as in Europe", true, summerEU},
-	},
+// unix returns the second at which an hour began whose end, were hours named by it, the wall showed an hour later.
+func (c *clock) unix(wall time.Time) int64 {
+	if c.starts {
+		wall = wall.Add(time.Hour)
+	}
+	if c.zone != nil {
+		return time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), 0, 0, c.zone).Unix()
+	}
+	u := wall.Unix() - c.offset
+	if c.summer != nil && c.summer(wall) {
+		u -= 3600
+	}
+	return u
+}
+
+// parseClock reads a clock: UTC, UTC-8, UTC+05:30, or a zone of the IANA's list such as America/Los_Angeles.
+func parseClock(name string) (*clock, error) {
+	if rest, ok := strings.CutPrefix(name, "UTC"); ok {
+		seconds, err := parseOffset(rest)
+		if err != nil {
+			return nil, fmt.Errorf("fraud: no clock %q: want UTC-8, UTC+05:30, or a zone such as America/Los_Angeles", name)
+		}
+		return &clock{name: name, offset: seconds}, nil
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil || name == "" || name == "Local" {
+		return nil, fmt.Errorf("fraud: no clock %q: want UTC-8, UTC+05:30, or a zone such as America/Los_Angeles", name)
+	}
+	return &clock{name: name, zone: zone}, nil
+}
+
+func parseOffset(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	sign := map[byte]int64{'+': 1, '-': -1}[s[0]]
+	hours, minutes, _ := strings.Cut(s[1:], ":")
+	h, err := strconv.ParseUint(hours, 10, 8)
+	m := uint64(0)
+	if err == nil && minutes != "" {
+		m, err = strconv.ParseUint(minutes, 10, 8)
+	}
+	if err != nil || sign == 0 || h > 14 || m > 59 || m%15 != 0 {
+		return 0, fmt.Errorf("an offset of %q", s)
+	}
+	return sign * int64(h*3600+m*60), nil
+}
+
+// offsetName is UTC-8 or UTC+05:30.
+func offsetName(seconds int64) string {
+	sign, s := '+', seconds
+	if s < 0 {
+		sign, s = '-', -s
+	}
+	if s%3600 == 0 {
+		return fmt.Sprintf("UTC%c%d", sign, s/3600)
+	}
+	return fmt.Sprintf("UTC%c%02d:%02d", sign, s/3600, s%3600/60)
 }
 
 // summerUS: from 2:00 on the second Sunday of March to 2:00 on the first of November (since 2007).
@@ -42,113 +94,162 @@ func summerEU(wall time.Time) bool {
 	return !wall.Before(sunday(y, time.March, 25).Add(2*time.Hour)) && wall.Before(sunday(y, time.October, 25).Add(3*time.Hour))
 }
 
+// summerAU: from 2:00 on the first Sunday of October to 3:00 on the first of April (since 2008).
+func summerAU(wall time.Time) bool {
+	y := wall.Year()
+	return !wall.Before(sunday(y, time.October, 1).Add(2*time.Hour)) || wall.Before(sunday(y, time.April, 1).Add(3*time.Hour))
+}
+
 // sunday returns the first Sunday of a month that is not before a day.
 func sunday(year int, month time.Month, day int) time.Time {
 	t := time.Date(year, month, day, 0, 0, 0, 0, time.UTC)
 	return t.AddDate(0, 0, (7-int(t.Weekday()))%7)
 }
 
-// unix returns the second at which an hour began that a wall showed, offset seconds ahead of UTC in winter.
-func (c *clock) unix(wall time.Time, offset int64) int64 {
-	if c.starts {
-		wall = wall.Add(time.Hour)
+// Guesses, in half hours around the place's own, and how sure one must be: so many hours a day in which production and sun contradict each
+// other, at most, and so many less than under any other clock.
+const (
+	guessFrom, guessTo = -6, 7
+	mostOdd            = 0.25
+	leastMargin        = 0.10
+)
+
+// candidates returns the clocks that rows may be of. Whether hours are named by their start is one hour of offset: where nothing else is known,
+// only the sum of both can be told, and only it matters.
+func (cfg *Config) candidates() ([]clock, error) {
+	naming := []bool{false, true}
+	switch cfg.Hours {
+	case "":
+	case "end", "start":
+		naming = []bool{cfg.Hours == "start"}
+	default:
+		return nil, fmt.Errorf("fraud: hours are named by their start or their end, not %q", cfg.Hours)
 	}
-	u := wall.Unix() - offset
-	if c.summer != nil && c.summer(wall) {
-		u -= 3600
+	var out []clock
+	if cfg.Clock != "" && cfg.Clock != "auto" {
+		c, err := parseClock(cfg.Clock)
+		if err != nil {
+			return nil, err
+		}
+		for _, starts := range naming {
+			named := *c
+			named.starts = starts
+			named.name += map[bool]string{true: ", hours named by their start", false: ", hours named by their end"}[starts]
+			out = append(out, named)
+		}
+		return out, nil
 	}
-	return u
+	summer, where := summerEU, "as in Europe"
+	switch {
+	case cfg.Latitude < 0:
+		summer, where = summerAU, "as in Australia"
+	case cfg.Longitude < -30:
+		summer, where = summerUS, "as in the United States"
+	}
+	own := int64(math.Round(cfg.Longitude/15)) * 3600
+	for n := int64(guessFrom); n <= guessTo; n++ {
+		offset := own + n*1800
+		name := offsetName(offset) + " if hours are named by their end, " + offsetName(offset+3600) + " if by their start, "
+		out = append(out, clock{name: name + "no daylight saving", offset: offset}, clock{name: name + "daylight saving " + where, offset: offset, summer: summer})
+	}
+	return out, nil
 }
 
-// tell tells by what clock a street's rows were written: wall is when the first began, if hours are named by their end, and solar what all
-// homes made in each row.
+// ErrClock is why a recording is not read whose clock nobody named and the sun does not tell.
+var ErrClock = errors.New("the sun does not tell the recorder's clock")
+
+// tell tells by what clock a street's rows were written, and how sure that is: wall is when the first began, if hours are named by their end, and
+// solar what all homes made in each row.
 //
-// Panels look where they look all year: whether the clock had a summer shows in how the middle of a day's production wanders against the
-// sun's. It must wander by a quarter less than under standard time for a summer to be believed. Then, nothing is produced in the dark:
-// whether hours are named by their start or their end shows in how much was.
-func (r *Recording) tell(wall time.Time, offset int64, solar []float64) *clock {
-	suns := map[int64]float64{}
-	least, pair := math.Inf(1), 0
-	for i := range clocks {
-		wander := r.wander(&clocks[i][0], wall, offset, solar, suns)
-		if i == 0 {
-			wander *= 0.75
-		}
-		if wander < least {
-			least, pair = wander, i
+// Nothing is made in the dark, and something while the sun stands well above the horizon: hours that contradict this are counted. A clock that is
+// an hour off has about one a day. Where panels look does not matter: at either end of the day it is the sky's light that they begin with.
+func (r *Recording) tell(cfg *Config, wall time.Time, solar []float64) (*clock, error) {
+	list, err := cfg.candidates()
+	if err != nil {
+		return nil, err
+	}
+	suns := map[int64]shine{}
+	best, next := -1, -1
+	odd := make([]float64, len(list))
+	for i := range list {
+		odd[i] = r.odd(&list[i], wall, solar, suns)
+		switch {
+		case best < 0 || odd[i] < odd[best]:
+			best, next = i, best
+		case next < 0 || odd[i] < odd[next]:
+			next = i
 		}
 	}
-	ends, starts := &clocks[pair][0], &clocks[pair][1]
-	if r.inDark(starts, wall, offset, solar, suns) < r.inDark(ends, wall, offset, solar, suns) {
-		return starts
+	c := &list[best]
+	r.Clock = fmt.Sprintf("%s (%.2f hours a day contradict the sun", c.name, odd[best])
+	if next >= 0 {
+		r.Clock += fmt.Sprintf("; next best: %s, %.2f", list[next].name, odd[next])
 	}
-	return ends
+	r.Clock += ")"
+	if next >= 0 && (odd[best] > mostOdd || odd[next]-odd[best] < leastMargin) {
+		return nil, fmt.Errorf("fraud: %w: best is %s", ErrClock, r.Clock)
+	}
+	return c, nil
 }
 
-// wander returns by how many hours, in the mean, the middle of production on the brighter days strays from where it is in the median,
-// against the middle of the sun's shine.
-func (r *Recording) wander(c *clock, wall time.Time, offset int64, solar []float64, suns map[int64]float64) float64 {
-	middles := r.middles(c, wall, offset, solar, suns)
-	if len(middles) == 0 {
-		return 0
-	}
-	slices.Sort(middles)
-	median, sum := middles[len(middles)/2], 0.0
-	for _, m := range middles {
-		sum += math.Abs(m - median)
-	}
-	return sum / float64(len(middles))
-}
+// shine is what the sun does in an hour.
+type shine uint8
 
-// middles returns, for the brighter half of the days, how many hours after the sun's the middle of production lies.
-func (r *Recording) middles(c *clock, wall time.Time, offset int64, solar []float64, suns map[int64]float64) []float64 {
-	type day struct{ wh, moment, sun, sunMoment float64 }
-	days := map[int64]*day{}
+const (
+	twilight shine = iota
+	dark           // throughout
+	light          // well above the horizon throughout
+)
+
+// The sine of the sun's elevation above which all panels give something: 8°. And the share of the most that was ever made that is something.
+const (
+	wellAbove = 0.14
+	something = 0.003
+)
+
+// odd returns how many hours a day, in the mean, production and sun contradict each other.
+func (r *Recording) odd(c *clock, wall time.Time, solar []float64, suns map[int64]shine) float64 {
+	most := 0.0
+	for _, wh := range solar {
+		most = max(most, wh)
+	}
+	// Days without any production say nothing of the clock.
+	made := make([]bool, len(solar)/24+2)
 	for row, wh := range solar {
-		u := c.unix(wall.Add(time.Duration(row)*time.Hour), offset)
-		n := r.place.Day(u)
-		d := days[n]
-		if d == nil {
-			d = new(day)
-			days[n] = d
-		}
-		hour, sun := float64(u-n*86400)/3600, r.sun(u, suns)
-		d.wh += wh
-		d.moment += wh * hour
-		d.sun += sun
-		d.sunMoment += sun * hour
+		made[row/24] = made[row/24] || wh > something*most
 	}
-	var all []float64
-	for _, d := range days {
-		all = append(all, d.wh)
-	}
-	slices.Sort(all)
-	var out []float64
-	for _, d := range days {
-		if d.wh > 0 && d.sun > 0 && d.wh >= all[len(all)/2] {
-			out = append(out, d.moment/d.wh-d.sunMoment/d.sun)
+	found, days := 0, 0
+	for _, m := range made {
+		if m {
+			days++
 		}
 	}
-	return out
-}
-
-// inDark returns what was produced in hours without any sun.
-func (r *Recording) inDark(c *clock, wall time.Time, offset int64, solar []float64, suns map[int64]float64) (found float64) {
 	for row, wh := range solar {
-		if r.sun(c.unix(wall.Add(time.Duration(row)*time.Hour), offset), suns) == 0 {
-			found += wh
+		if !made[row/24] {
+			continue
+		}
+		switch at := r.shine(c.unix(wall.Add(time.Duration(row)*time.Hour)), suns); {
+		case at == dark && wh > something*most, at == light && wh <= something*most:
+			found++
 		}
 	}
-	return found
+	return float64(found) / float64(max(days, 1))
 }
 
-// sun returns the mean cosine of the zenith angle of an hour, 0 where it is dark throughout.
-func (r *Recording) sun(unix int64, known map[int64]float64) float64 {
+// shine returns what the sun did in an hour.
+func (r *Recording) shine(unix int64, known map[int64]shine) shine {
 	s, ok := known[unix]
 	if !ok {
+		low, high := 1.0, -1.0
 		for t := unix; t <= unix+3600; t += lot.Interval {
 			cos, _ := r.place.Bound(t)
-			s += max(float64(cos)/(1<<30), 0) / 5
+			low, high = min(low, float64(cos)/(1<<30)), max(high, float64(cos)/(1<<30))
+		}
+		switch {
+		case high <= 0:
+			s = dark
+		case low > wellAbove:
+			s = light
 		}
 		known[unix] = s
 	}

@@ -1,6 +1,7 @@
 package fraud
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,7 +20,7 @@ func Commands(shell command.Shell) []*cobra.Command {
 		Use: "fraud", Short: "Measure on recorded homes what the rules catch of those who cheat", Args: command.Exactly(shell),
 		Long: `fraud reads home_1.csv, home_2.csv … of a folder, lets each home cheat in turn in seven ways, and counts how often Cairn's rule and
 three simpler ones notice within a day and within a week, and what they cost those who are honest.`,
-		Example: "  cairn energy fraud --data homes\n  cairn energy fraud --data homes --lat 34.09 --lon -117.44 --alt 400 --utc-offset -8 --json",
+		Example: "  cairn energy fraud --data homes\n  cairn energy fraud --data homes --lat 34.09 --lon -117.44 --alt 400 --clock America/Los_Angeles --json",
 		RunE:    func(c *cobra.Command, _ []string) error { return runTable(shell, c) },
 	}
 	plot := &cobra.Command{
@@ -34,7 +35,8 @@ three simpler ones notice within a day and within a week, and what they cost tho
 		f.Float64("lat", d.Latitude, "latitude, in degrees")
 		f.Float64("lon", d.Longitude, "longitude, in degrees, east is positive")
 		f.Int("alt", d.Altitude, "altitude, in metres")
-		f.Float64("utc-offset", d.Offset, "hours that the recorder's clock is ahead of UTC in winter")
+		f.String("clock", "auto", "the recorder's clock: UTC-8, UTC+05:30, a zone such as America/Los_Angeles, or auto: as the sun tells, if it does")
+		f.String("hours", "", "rows name hours by their start or their end (default as the sun tells, if it does)")
 		f.Int("year", 0, "year of the first row (default the first from 2016 on with the recording's weekdays)")
 		f.Float64Slice("kwp", d.KWp, "kW of panels of each home, the last for all further ones")
 		if err := c.MarkFlagRequired("data"); err != nil {
@@ -65,16 +67,25 @@ func recording(c *cobra.Command) (*Recording, error) {
 	cfg.Latitude, _ = f.GetFloat64("lat")
 	cfg.Longitude, _ = f.GetFloat64("lon")
 	cfg.Altitude, _ = f.GetInt("alt")
-	cfg.Offset, _ = f.GetFloat64("utc-offset")
+	cfg.Clock, _ = f.GetString("clock")
+	cfg.Hours, _ = f.GetString("hours")
 	cfg.Year, _ = f.GetInt("year")
 	cfg.KWp, _ = f.GetFloat64Slice("kwp")
 	return Read(cfg)
 }
 
+// advice says what to do about a recording that cannot be read.
+func advice(err error) string {
+	if errors.Is(err, ErrClock) {
+		return "Say what clock it was, --clock UTC-8 or --clock America/Los_Angeles, with --hours start or end; and check --lat and --lon."
+	}
+	return "Name a folder with home_1.csv and so on, and where it was recorded."
+}
+
 func runTable(shell command.Shell, c *cobra.Command) error {
 	r, err := recording(c)
 	if err != nil {
-		return shell.Advise(fmt.Errorf("energy fraud: %w", err), "Name a folder with home_1.csv and so on, and where it was recorded.")
+		return shell.Advise(fmt.Errorf("energy fraud: %w", err), advice(err))
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "%d homes, %d days, %s\n", len(r.Homes), len(r.Homes[0].PV)/perDay, r.Clock)
 	s, err := Run(c.Context(), r, Options{Rules: energy.New(), Progress: func(done, of int) {
@@ -139,7 +150,7 @@ func runPlot(shell command.Shell, c *cobra.Command) error {
 	}
 	r, err := recording(c)
 	if err != nil {
-		return shell.Advise(fmt.Errorf("energy plot: %w", err), "Name a folder with home_1.csv and so on, and where it was recorded.")
+		return shell.Advise(fmt.Errorf("energy plot: %w", err), advice(err))
 	}
 	week, err := r.Week(c.Context(), energy.New(), home, Attack(attack), day)
 	if err != nil {

@@ -27,7 +27,7 @@ func (r *Recording) Week(ctx context.Context, rules energy.Verifier, home int, a
 	if home < 1 || home > len(r.Homes) {
 		return nil, fmt.Errorf("fraud: no home %d: want 1 to %d", home, len(r.Homes))
 	}
-	b := &bench{r: r, rules: rules}
+	b := &bench{r: r, rules: rules, epoch: perHour}
 	b.first, b.at = r.days()
 	if err := b.live(ctx); err != nil {
 		return nil, err

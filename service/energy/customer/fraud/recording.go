@@ -25,7 +25,8 @@ type Config struct {
 	Latitude  float64   // degrees
 	Longitude float64   // degrees, east is positive
 	Altitude  int       // metres
-	Offset    float64   // hours that the recorder's clock is ahead of UTC, in winter
+	Clock     string    // of the recorder: UTC-8, UTC+05:30, a zone such as America/Los_Angeles; "" or auto: what the sun tells
+	Hours     string    // whether rows name hours by their start or their end; "": what the sun tells
 	Year      int       // of the first row; 0: the first from 2016 on whose weekdays are the recording's
 	KWp       []float64 // kW of panels of each home, the last for all further ones
 }
@@ -33,7 +34,7 @@ type Config struct {
 // DefaultConfig is the place of eight homes in Fontana, California (Electric Power Research Institute; CityLearn challenge 2022), whose
 // panels the data set's schema gives.
 func DefaultConfig(dir string) Config {
-	return Config{Dir: dir, Latitude: 34.09, Longitude: -117.44, Altitude: 400, Offset: -8, KWp: []float64{4, 4, 4, 5, 4}}
+	return Config{Dir: dir, Latitude: 34.09, Longitude: -117.44, Altitude: 400, KWp: []float64{4, 4, 4, 5, 4}}
 }
 
 // Recording is a street of recorded homes, by quarter hours of true time.
@@ -50,6 +51,10 @@ type Recording struct {
 type Home struct {
 	Number int
 	PDC    uint32   // W
+	PAC    uint32   // W
+	Grows  int      // the quarter hour from which on it has more panels; 0 is never …
+	Grown  uint32   // W that it declares then
+	Odd    bool     // it has what the street is made up for
 	PV     []uint32 // Wh that the panels made, by quarter hour
 	Load   []uint32 // Wh that the household used
 }
@@ -64,12 +69,12 @@ const (
 // (1 is Monday, 7 Sunday, 8 a holiday), non_shiftable_load (kWh) and solar_generation (W for each kW of panels, averaged over the hour)
 // are read.
 //
-// Rows tell a month and an hour, not a date: the first change of the month tells the day. What clock the hours are of is told by the sun.
-// An hour that a clock repeated is missing,
+// Rows tell a month and an hour, not a date: the first change of the month tells the day. What clock the hours are of, if nobody says it, is told
+// by the sun; where it does not tell, nothing is read (ErrClock). An hour that a clock repeated is missing,
 // and filled with the load before it; one that it left out is ignored.
 func Read(cfg Config) (*Recording, error) {
-	if !(math.Abs(cfg.Latitude) <= 90 && math.Abs(cfg.Longitude) <= 180 && math.Abs(cfg.Offset) <= 14) || cfg.Altitude < 0 || cfg.Altitude > 100*energy.MaxAltitude {
-		return nil, fmt.Errorf("fraud: no such place: latitude %v, longitude %v, %d m, UTC%+v", cfg.Latitude, cfg.Longitude, cfg.Altitude, cfg.Offset)
+	if !(math.Abs(cfg.Latitude) <= 90 && math.Abs(cfg.Longitude) <= 180) || cfg.Altitude < 0 || cfg.Altitude > 100*energy.MaxAltitude {
+		return nil, fmt.Errorf("fraud: no such place: latitude %v, longitude %v, %d m", cfg.Latitude, cfg.Longitude, cfg.Altitude)
 	}
 	if len(cfg.KWp) == 0 {
 		return nil, errors.New("fraud: no size of panels")
@@ -104,7 +109,9 @@ func Read(cfg Config) (*Recording, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fraud: home_1.csv: %w", err)
 	}
-	r.lay(homes, cfg, wall)
+	if err := r.lay(homes, &cfg, wall); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 
@@ -222,9 +229,8 @@ func (h *rows) fits(wall time.Time) bool {
 	return true
 }
 
-// lay lays rows into time, by the clock that the sun tells.
-func (r *Recording) lay(homes []*rows, cfg Config, wall time.Time) {
-	offset := int64(math.Round(cfg.Offset*4)) * lot.Interval
+// lay lays rows into time, by the clock that somebody named or the sun tells.
+func (r *Recording) lay(homes []*rows, cfg *Config, wall time.Time) error {
 	var sum []float64
 	for i := range homes[0].solar {
 		s := 0.0
@@ -233,12 +239,14 @@ func (r *Recording) lay(homes []*rows, cfg Config, wall time.Time) {
 		}
 		sum = append(sum, s)
 	}
-	best := r.tell(wall, offset, sum)
-	r.Clock = best.name
-	first := best.unix(wall, offset)
+	clock, err := r.tell(cfg, wall, sum)
+	if err != nil {
+		return err
+	}
+	first := clock.unix(wall)
 	at := make([]int, 0, len(sum)+2) // the row of each hour; −1 is none
 	for row := range sum {
-		hour := int((best.unix(wall.Add(time.Duration(row)*time.Hour), offset) - first) / 3600)
+		hour := int((clock.unix(wall.Add(time.Duration(row)*time.Hour)) - first) / 3600)
 		for len(at) < hour {
 			at = append(at, -1)
 		}
@@ -250,11 +258,12 @@ func (r *Recording) lay(homes []*rows, cfg Config, wall time.Time) {
 	for n, h := range homes {
 		r.Homes = append(r.Homes, h.home(n+1, at, cfg.KWp[min(n, len(cfg.KWp)-1)]))
 	}
+	return nil
 }
 
 // home spreads hours evenly over quarter hours. What rounding takes from one, the next ones have.
 func (h *rows) home(number int, at []int, kwp float64) Home {
-	home := Home{Number: number, PDC: uint32(kwp * 1000), PV: make([]uint32, 0, 4*len(at)), Load: make([]uint32, 0, 4*len(at))}
+	home := Home{Number: number, PDC: uint32(kwp * 1000), PAC: uint32(kwp * 1000), PV: make([]uint32, 0, 4*len(at)), Load: make([]uint32, 0, 4*len(at))}
 	var made, used, pv, load float64
 	row := 0
 	for _, i := range at {

@@ -29,7 +29,14 @@ type street struct {
 	rules   energy.Verifier
 	devices []tally.Device
 	sites   []energy.Site
+	grown   []growth
 	params  tally.Params
+}
+
+// growth is a site that a device declares later than the first, from an interval on; 0 is never.
+type growth struct {
+	k    uint64
+	site energy.Site
 }
 
 // The street is the registry; nobody is asked for: there are no orders.
@@ -51,10 +58,17 @@ func (r *Recording) street(rules energy.Verifier) *street {
 		s.devices = append(s.devices, tally.Device{
 			Key: types.NewPrivateKey(types.Sum([]byte(name))).Public(), Owner: owner, Categories: []types.Category{types.Energy}, Cell: r.cell,
 		})
-		s.sites = append(s.sites, energy.Site{
-			Technology: energy.Solar, PDC: h.PDC, PAC: h.PDC, Altitude: r.metre,
+		site := energy.Site{
+			Technology: energy.Solar, PDC: h.PDC, PAC: h.PAC, Altitude: r.metre,
 			Grid: energy.MeterID("Recorded", "grid", name), PV: energy.MeterID("Recorded", "panels", name),
-		})
+		}
+		s.sites = append(s.sites, site)
+		g := growth{}
+		if h.Grown > 0 {
+			g.k, g.site = r.First+uint64(h.Grows), site
+			g.site.PDC, g.site.PAC = h.Grown, h.Grown
+		}
+		s.grown = append(s.grown, g)
 	}
 	return s
 }
@@ -74,6 +88,9 @@ func (g *region) pass(done uint64, records [][]energy.Record) (refused types.Rea
 		}
 		if !g.sites {
 			v.Evidence = append(v.Evidence, g.envelope(d, energy.KindSite, g.street.sites[i].Encode()))
+		}
+		if more := &g.street.grown[i]; more.k > 0 && records[i][0].K <= more.k && more.k <= records[i][len(records[i])-1].K {
+			v.Evidence = append(v.Evidence, g.envelope(d, energy.KindSite, more.site.Encode()))
 		}
 		for _, m := range energy.Pack(records[i]) {
 			v.Evidence = append(v.Evidence, g.envelope(d, energy.KindMeter, m.Encode()))

@@ -28,8 +28,11 @@ type Row struct {
 	Attack        Attack  `json:"attack"`
 	Rule          Rule    `json:"rule"`
 	Days          int     `json:"days"`           // of the window: 1 or 7
+	Windows       int     `json:"windows"`        // of so many days
 	Caught        float64 `json:"caught"`         // share of windows
+	HonestDays    int     `json:"honest_days"`    // that count
 	HonestFlagged float64 `json:"honest_flagged"` // share of honest days
+	Freezes       int     `json:"freezes"`        // of the honest home, under Cairn's rule
 	WithheldBp    float64 `json:"withheld_bp"`    // of what the honest home exported
 }
 
@@ -52,6 +55,7 @@ type Honest struct {
 	Withheld uint64      // … of which could neither be sold nor issued
 	Year     uint64      // bp withheld of all that was exported, commissioning included
 	Sums     energy.Sums // over all of the recording
+	Counted  energy.Sums // over the days that count
 }
 
 // Fake is how much of what never was could be sold: over windows of seven days, Wh accepted beyond what the honest home had accepted, and
@@ -67,6 +71,15 @@ type Fake struct {
 const (
 	windowShort = 1
 	windowLong  = 7
+)
+
+// patience is how many days the study waits for all homes to be commissioned and compared.
+const patience = 120
+
+// Quarter hours of an hour; hours of an epoch, where there are many streets to study.
+const (
+	perHour   = 4
+	longEpoch = 3
 )
 
 // days cuts a recording by solar days: the place in the recording at which each whole one begins, and the end of the last.
@@ -98,6 +111,8 @@ type bench struct {
 	alarms  [][]bool   // of the honest, by home and day
 	honest  []Honest
 	allow   map[Rule][][]uint64 // by home and quarter hour
+	weeks   bool                // only Cairn's rule, and only every second week
+	epoch   int                 // quarter hours
 }
 
 // Options say what is studied.
@@ -105,6 +120,7 @@ type Options struct {
 	Rules    energy.Verifier    // those of Cairn
 	Attacks  []Attack           // nil: all
 	Homes    []int              // numbers of those that cheat, one after the other; nil: all. The others are their neighbours
+	Weeks    bool               // only Cairn's rule, and only every second week
 	Progress func(done, of int) // told after each attack on each home; nil for nobody. Calls do not overlap
 }
 
@@ -120,7 +136,10 @@ func Run(ctx context.Context, r *Recording, o Options) (*Study, error) {
 			cheats = append(cheats, i)
 		}
 	}
-	b := &bench{r: r, rules: o.Rules}
+	b := &bench{r: r, rules: o.Rules, weeks: o.Weeks, epoch: perHour}
+	if o.Weeks {
+		b.epoch *= longEpoch
+	}
 	b.first, b.at = r.days()
 	if len(b.at) < 2 {
 		return nil, errors.New("fraud: less than two days")
@@ -133,6 +152,9 @@ func Run(ctx context.Context, r *Recording, o Options) (*Study, error) {
 	}
 	b.allow = map[Rule][][]uint64{}
 	for rule := range caps {
+		if o.Weeks {
+			break
+		}
 		for i := range r.Homes {
 			b.allow[rule] = append(b.allow[rule], r.limits(rule, &r.Homes[i]))
 		}
@@ -190,7 +212,7 @@ func (b *bench) live(ctx context.Context) error {
 			b.starts, b.showing = append(b.starts, g), append(b.showing, slices.Clone(show))
 			day++
 		}
-		next := min((i/4+1)*4, b.at[day])
+		next := min((i/b.epoch+1)*b.epoch, b.at[day])
 		for h := range records {
 			records[h] = records[h][:0]
 			for k := i; k < next; k++ {
@@ -219,7 +241,7 @@ func (b *bench) live(ctx context.Context) error {
 					before[h] = s
 				}
 			}
-			if all && b.ready == len(b.at) {
+			if (all || day > patience) && b.ready == len(b.at) {
 				b.ready = day - 1
 				for h := range n {
 					before = append(before, g.state(h))
@@ -234,10 +256,20 @@ func (b *bench) live(ctx context.Context) error {
 		s := g.state(h).Sums
 		o := &b.honest[h]
 		o.Home, o.Exported, o.Withheld = b.r.Homes[h].Number, s.Exported-begin[h].Exported, s.Withheld()-begin[h].Withheld()
-		o.Sums = s
+		o.Sums, o.Counted = s, less(s, begin[h])
 		o.Year = s.Withheld() * 10_000 / max(s.Exported, 1)
 	}
 	return nil
+}
+
+// less takes sums of an earlier time off.
+func less(s, earlier energy.Sums) energy.Sums {
+	return energy.Sums{
+		Exported: s.Exported - earlier.Exported, Uncertified: s.Uncertified - earlier.Uncertified, Netted: s.Netted - earlier.Netted, Gap: s.Gap - earlier.Gap,
+		Conservation: s.Conservation - earlier.Conservation, AboveSky: s.AboveSky - earlier.AboveSky, Origin: s.Origin - earlier.Origin,
+		PeerCap: s.PeerCap - earlier.PeerCap, Frozen: s.Frozen - earlier.Frozen, Lapsed: s.Lapsed - earlier.Lapsed, Taken: s.Taken - earlier.Taken,
+		Crowded: s.Crowded - earlier.Crowded,
+	}
 }
 
 // alarmed reports whether a day that was the last to close had an alarm.
@@ -258,11 +290,17 @@ func (b *bench) attack(home int, a Attack) ([]Row, Fake) {
 		if (day-b.ready)%windowLong == 0 && day+windowLong < last {
 			length = windowLong
 		}
+		if b.weeks && (day-b.ready)%(2*windowLong) != 0 || b.weeks && length != windowLong {
+			continue
+		}
 		from := b.at[day]
 		claim := b.r.tamper(h, a, from, b.at[day+length]-from)
+		if b.starts[day].state(home).Frozen > b.first+uint32(day) || same(claim, h.PV[from:], h.PDC) {
+			continue // there is nothing to be gained
+		}
 		first, accepted, claimed := b.window(home, day, length, claim)
 		for _, days := range []int{windowShort, windowLong} {
-			if days > length {
+			if days > length || days < length && b.weeks {
 				continue
 			}
 			windows[days]++
@@ -283,16 +321,35 @@ func (b *bench) attack(home int, a Attack) ([]Row, Fake) {
 	}
 	var rows []Row
 	for _, rule := range Rules {
+		if b.weeks && rule != Cairn {
+			break
+		}
 		flagged, withheld := b.cost(home, rule)
 		for _, days := range []int{windowShort, windowLong} {
+			if b.weeks && days != windowLong {
+				continue
+			}
 			n := caught[days]
 			if rule != Cairn {
 				n = by[days][rule]
 			}
-			rows = append(rows, Row{Home: h.Number, Attack: a, Rule: rule, Days: days, Caught: share(n, windows[days]), HonestFlagged: flagged, WithheldBp: withheld})
+			row := Row{Home: h.Number, Attack: a, Rule: rule, Days: days, Windows: windows[days], Caught: share(n, windows[days])}
+			if row.HonestDays, row.HonestFlagged, row.WithheldBp = b.honest[home].Days, flagged, withheld; rule == Cairn {
+				row.Freezes = b.honest[home].Freezes
+			}
+			rows = append(rows, row)
 		}
 	}
 	return rows, fake
+}
+
+// same reports whether a claim differs from what was made by less than 100 Wh per kW: panels that are dead have no double.
+func same(claim, made []uint32, pdc uint32) bool {
+	apart := uint64(0)
+	for i, wh := range claim {
+		apart += uint64(max(wh, made[i]) - min(wh, made[i]))
+	}
+	return apart*1000 < 100*uint64(pdc)
 }
 
 // window lets a home claim something for so many days. It returns the first day, from 1, on which it was caught, or a high number; how
