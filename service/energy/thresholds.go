@@ -42,7 +42,7 @@ type Thresholds struct {
 	FreezeAgain uint32 // … if it follows within so many days
 }
 
-// DefaultThresholds are those of rules version 1. How they were chosen, and what they catch, is in docs/energy-fraud.md.
+// DefaultThresholds are those in force. How they were chosen, and what they catch, is in docs/energy-fraud.md.
 func DefaultThresholds() Thresholds {
 	return Thresholds{
 		Tolerance: 5, Envelope: 7_000, Margin: 11_000, PeerEnvelope: 15_000, Commissioning: 60, Bright: 200, Alive: 1_000, AliveYield: 100, Altitude: 30,

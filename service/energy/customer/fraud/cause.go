@@ -12,9 +12,9 @@ import (
 // Cause is something that makes honest homes look odd. A made-up street has one, or all of them.
 type Cause struct {
 	Name  string
-	What  string
-	homes int  // in the street
-	snow  bool // only where it snows
+	What  string // for readers of docs/energy-fraud.md
+	homes int    // in the street
+	snow  bool   // only where it snows
 	make  func(r *roof, i int, dice *rand.Rand)
 }
 
@@ -121,6 +121,7 @@ type Made struct {
 	Climate string
 	Seed    uint64
 	Days    int
+	Homes   int // 0: as many as the cause has
 }
 
 // begun is the second at which made-up streets begin at the earliest: 2021-01-01 00:00 UTC.
@@ -156,7 +157,11 @@ func Make(m Made) (*Recording, error) {
 	}
 	r.First = uint64(unix) / lot.Interval
 	light := skyOver(climate, &r.place, toVector(r.cell.Parent(3).Center()), r.First, m.Days*perDay, dice)
-	for i := range cause.homes {
+	homes := cause.homes
+	if m.Homes > 0 {
+		homes = m.Homes
+	}
+	for i := range homes {
 		south := 180.0
 		if climate.Latitude < 0 {
 			south = 0

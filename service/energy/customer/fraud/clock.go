@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -107,11 +108,12 @@ func sunday(year int, month time.Month, day int) time.Time {
 }
 
 // Guesses, in half hours around the place's own, and how sure one must be: so many hours a day in which production and sun contradict each
-// other, at most, and so many less than under any other clock.
+// other, at most, and so many less than under any other clock, or else a middle of the day that strays less by this factor.
 const (
 	guessFrom, guessTo = -6, 7
 	mostOdd            = 0.25
 	leastMargin        = 0.10
+	leastWander        = 0.8
 )
 
 // candidates returns the clocks that rows may be of. Whether hours are named by their start is one hour of offset: where nothing else is known,
@@ -169,27 +171,113 @@ func (r *Recording) tell(cfg *Config, wall time.Time, solar []float64) (*clock, 
 		return nil, err
 	}
 	suns := map[int64]shine{}
-	best, next := -1, -1
+	best := 0
 	odd := make([]float64, len(list))
 	for i := range list {
 		odd[i] = r.odd(&list[i], wall, solar, suns)
-		switch {
-		case best < 0 || odd[i] < odd[best]:
-			best, next = i, best
-		case next < 0 || odd[i] < odd[next]:
+		if odd[i] < odd[best] || odd[i] == odd[best] && !cfg.rare(&list[i]) && cfg.rare(&list[best]) {
+			best = i
+		}
+	}
+	rivals := func(c int) (out []int) {
+		for i := range list {
+			if rare := cfg.rare(&list[i]) && !cfg.rare(&list[c]); !rare && !list[i].same(&list[c], wall, len(solar)) {
+				out = append(out, i)
+			}
+		}
+		return out
+	}
+	// Where the ends of days leave more than one, their middles decide.
+	wander := make([]float64, len(list))
+	least := odd[best] + leastMargin
+	near := func(i int) bool { return odd[i] < least }
+	for _, i := range append(slices.DeleteFunc(rivals(best), func(i int) bool { return !near(i) }), best) {
+		if wander[i] = r.wander(&list[i], wall, solar); wander[i] < wander[best] {
+			best = i
+		}
+	}
+	sure, next := odd[best] <= mostOdd, -1
+	for _, i := range rivals(best) {
+		if near(i) && wander[i]*leastWander < wander[best] {
+			sure = false
+		}
+		if next < 0 || odd[i] < odd[next] {
 			next = i
 		}
 	}
 	c := &list[best]
-	r.Clock = fmt.Sprintf("%s (%.2f hours a day contradict the sun", c.name, odd[best])
+	say := func(i int) string {
+		out := fmt.Sprintf("%.2f hours a day contradict the sun", odd[i])
+		if wander[i] > 0 {
+			out += fmt.Sprintf(", the middle of days strays by %.2f hours", wander[i])
+		}
+		return out
+	}
+	r.Clock = c.name + " (" + say(best)
 	if next >= 0 {
-		r.Clock += fmt.Sprintf("; next best: %s, %.2f", list[next].name, odd[next])
+		r.Clock += "; next best: " + list[next].name + ", " + say(next)
 	}
 	r.Clock += ")"
-	if next >= 0 && (odd[best] > mostOdd || odd[next]-odd[best] < leastMargin) {
+	if next >= 0 && !sure {
 		return nil, fmt.Errorf("fraud: %w: best is %s", ErrClock, r.Clock)
 	}
 	return c, nil
+}
+
+// wander returns by how many hours, in the mean, the middle of production on the brighter half of the days strays from where it is in the
+// median, against the middle of the sun's shine: panels look where they look all year, so it moves if the clock does.
+func (r *Recording) wander(c *clock, wall time.Time, solar []float64) float64 {
+	type day struct{ wh, moment, sun, sunMoment float64 }
+	days := map[int64]*day{}
+	for row, wh := range solar {
+		u := c.unix(wall.Add(time.Duration(row) * time.Hour))
+		n := r.place.Day(u)
+		if days[n] == nil {
+			days[n] = new(day)
+		}
+		cos, _ := r.place.Bound(u + 1800)
+		d, hour, sun := days[n], float64(u-n*86400)/3600, max(float64(cos)/(1<<30), 0)
+		d.wh, d.moment = d.wh+wh, d.moment+wh*hour
+		d.sun, d.sunMoment = d.sun+sun, d.sunMoment+sun*hour
+	}
+	var all, middles []float64
+	for _, d := range days {
+		all = append(all, d.wh)
+	}
+	slices.Sort(all)
+	for _, d := range days {
+		if d.wh > 0 && d.sun > 0 && d.wh >= all[len(all)/2] {
+			middles = append(middles, d.moment/d.wh-d.sunMoment/d.sun)
+		}
+	}
+	if len(middles) == 0 {
+		return 0
+	}
+	slices.Sort(middles)
+	median, sum := middles[len(middles)/2], 0.0
+	for _, m := range middles {
+		sum += math.Abs(m - median)
+	}
+	return sum / float64(len(middles))
+}
+
+// same reports whether two clocks make the same of all rows.
+func (c *clock) same(d *clock, wall time.Time, rows int) bool {
+	for row := range rows {
+		if w := wall.Add(time.Duration(row) * time.Hour); c.unix(w) != d.unix(w) {
+			return false
+		}
+	}
+	return true
+}
+
+// rare reports whether a clock is half an hour off whole hours where no country's is: it is believed if it fits better than all others, and is
+// no rival of one that fits as well.
+func (cfg *Config) rare(c *clock) bool {
+	halves := cfg.Latitude >= 0 && cfg.Longitude > 44 && cfg.Longitude < 105 || // Iran to Burma
+		cfg.Latitude < 0 && cfg.Longitude > 125 && cfg.Longitude < 143 || // the middle of Australia
+		cfg.Latitude > 45 && cfg.Longitude > -60 && cfg.Longitude < -50 // Newfoundland
+	return c.zone == nil && c.offset%3600 != 0 && !halves
 }
 
 // shine is what the sun does in an hour.

@@ -40,21 +40,19 @@ func write(t *testing.T, r *Recording, c *clock, kwp float64) string {
 	return dir
 }
 
-// TestTellClock: of streets under five skies, whose roofs look anywhere, and with any of eight clocks, the sun tells the right one or none; none
+// TestTellClock: of streets under five skies, whose roofs look anywhere, and with any of three clocks, the sun tells the right one or none; none
 // only where days are always as long, or nothing tells half an hour from nothing.
 func TestTellClock(t *testing.T) {
 	told, unsure := 0, 0
 	for n, climate := range Climates {
-		r, err := Make(Made{Cause: "orientation", Climate: climate.Name, Seed: 7, Days: 330})
+		r, err := Make(Made{Cause: "orientation", Climate: climate.Name, Seed: 7, Days: 330, Homes: 4})
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Homes = r.Homes[:6]
 		own := int64(math.Round(climate.Longitude/15)) * 3600
 		summer := []func(time.Time) bool{summerUS, summerEU, summerEU, summerEU, summerAU}[n]
 		for _, c := range []clock{
-			{offset: own}, {offset: own, starts: true}, {offset: own, summer: summer}, {offset: own, starts: true, summer: summer},
-			{offset: own + 3600}, {offset: own - 3600, summer: summer}, {offset: own + 1800}, {offset: own - 5400},
+			{offset: own - 3600}, {offset: own, starts: true, summer: summer}, {offset: own + 1800},
 		} {
 			cfg := Config{Dir: write(t, r, &c, 1), Latitude: climate.Latitude, Longitude: climate.Longitude, Altitude: climate.Altitude, KWp: []float64{1}}
 			got, err := Read(cfg)
@@ -75,8 +73,8 @@ func TestTellClock(t *testing.T) {
 		}
 	}
 	t.Logf("%d told, %d unsure", told, unsure)
-	if told < 30 {
-		t.Errorf("%d of 40 clocks are told", told)
+	if told < 13 {
+		t.Errorf("%d of 15 clocks are told", told)
 	}
 }
 

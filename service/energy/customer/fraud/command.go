@@ -18,10 +18,19 @@ import (
 func Commands(shell command.Shell) []*cobra.Command {
 	table := &cobra.Command{
 		Use: "fraud", Short: "Measure on recorded homes what the rules catch of those who cheat", Args: command.Exactly(shell),
-		Long: `fraud reads home_1.csv, home_2.csv … of a folder, lets each home cheat in turn in seven ways, and counts how often Cairn's rule and
-three simpler ones notice within a day and within a week, and what they cost those who are honest.`,
-		Example: "  cairn energy fraud --data homes\n  cairn energy fraud --data homes --lat 34.09 --lon -117.44 --alt 400 --clock America/Los_Angeles --json",
-		RunE:    func(c *cobra.Command, _ []string) error { return runTable(shell, c) },
+		Long: `fraud reads home_1.csv, home_2.csv … of a folder, lets each home cheat in turn in eight ways, and counts how often Cairn's rule and
+three simpler ones notice within a day and within a week, and what they cost those who are honest. With --made it makes streets up instead, of
+homes that have some cause to look odd, under five climates, and says for each cause what the rules cost the honest, and what they catch.`,
+		Example: "  cairn energy fraud --data homes\n  cairn energy fraud --data homes --lat 34.09 --lon -117.44 --alt 400 --clock America/Los_Angeles --json\n  cairn energy fraud --made --seeds 101 --doc docs/energy-fraud.md",
+		RunE: func(c *cobra.Command, _ []string) error {
+			made, _ := c.Flags().GetBool("made")
+			if data, _ := c.Flags().GetString("data"); made == (data != "") {
+				return shell.Usage(c, fmt.Errorf("%s: want either --data or --made", c.CommandPath()))
+			} else if made {
+				return runMade(shell, c)
+			}
+			return runTable(shell, c)
+		},
 	}
 	plot := &cobra.Command{
 		Use: "plot", Short: "Draw an honest and a tampered week of a recorded home with the bound", Args: command.Exactly(shell),
@@ -39,11 +48,17 @@ three simpler ones notice within a day and within a week, and what they cost tho
 		f.String("hours", "", "rows name hours by their start or their end (default as the sun tells, if it does)")
 		f.Int("year", 0, "year of the first row (default the first from 2016 on with the recording's weekdays)")
 		f.Float64Slice("kwp", d.KWp, "kW of panels of each home, the last for all further ones")
-		if err := c.MarkFlagRequired("data"); err != nil {
-			panic(err)
-		}
 		f.Bool("json", false, "print JSON")
 	}
+	if err := plot.MarkFlagRequired("data"); err != nil {
+		panic(err)
+	}
+	f := table.Flags()
+	f.Bool("made", false, "make streets up instead of reading recorded homes; takes an hour")
+	f.IntSlice("seeds", []int{101}, "seeds of made-up streets: one street of each cause and climate is made of each")
+	f.StringSlice("causes", nil, "causes of made-up streets (default all)")
+	f.StringSlice("climates", nil, "climates of made-up streets (default all)")
+	f.String("doc", "", "write what was found into a part of this document as well (docs/energy-fraud.md)")
 	plot.Flags().Int("home", 1, "number of the home")
 	plot.Flags().String("attack", "x1.5", "how it cheats: "+names(Attacks))
 	plot.Flags().Int("day", 0, "day on which the week begins, from the first that counts (default one in the middle of the recording)")
@@ -97,17 +112,36 @@ func runTable(shell command.Shell, c *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("energy fraud: %w", err)
 	}
+	if doc, _ := c.Flags().GetString("doc"); doc != "" {
+		if err := fill(doc, "recorded", s.recorded(r)); err != nil {
+			return fmt.Errorf("energy fraud: %w", err)
+		}
+	}
 	return shell.Print(c, s.Rows, s.print)
 }
 
 // print writes the study for people: all homes together, then what each lost that was honest.
 func (s *Study) print(w io.Writer) {
-	head := []string{"RULE", "DAYS"}
-	for _, a := range Attacks {
-		head = append(head, strings.ToUpper(string(a)))
+	head, rows := s.byRule()
+	for i := range head {
+		head[i] = strings.ToUpper(head[i])
 	}
-	head = append(head, "HONEST DAYS FLAGGED", "WITHHELD")
-	var table [][]string
+	command.Table(w, head, rows)
+	fmt.Fprintln(w)
+	head, rows = s.byHome()
+	for i := range head {
+		head[i] = strings.ToUpper(head[i])
+	}
+	command.Table(w, head, rows)
+}
+
+// byRule is what each rule catches, all homes together.
+func (s *Study) byRule() (head []string, table [][]string) {
+	head = []string{"rule", "days"}
+	for _, a := range Attacks {
+		head = append(head, string(a))
+	}
+	head = append(head, "honest days flagged", "withheld")
 	for _, rule := range Rules {
 		for _, days := range []int{windowShort, windowLong} {
 			row := []string{string(rule), fmt.Sprint(days)}
@@ -127,16 +161,55 @@ func (s *Study) print(w io.Writer) {
 			table = append(table, append(row, fmt.Sprintf("%.2f %%", 100*flagged/n), fmt.Sprintf("%.2f %%", withheld/n/100)))
 		}
 	}
-	command.Table(w, head, table)
-	fmt.Fprintln(w)
-	var homes [][]string
+	return head, table
+}
+
+// byHome is what became of each home while it was honest.
+func (s *Study) byHome() (head []string, homes [][]string) {
 	for _, h := range s.Honest {
 		homes = append(homes, []string{
 			fmt.Sprint(h.Home), fmt.Sprint(h.Days), fmt.Sprint(len(h.Alarms)), fmt.Sprint(h.Freezes),
 			fmt.Sprint(h.Exported), fmt.Sprint(h.Withheld),
 		})
 	}
-	command.Table(w, []string{"HONEST HOME", "DAYS", "ALARMS", "FREEZES", "EXPORTED WH", "WITHHELD WH"}, homes)
+	return []string{"honest home", "days", "alarms", "freezes", "exported Wh", "withheld Wh"}, homes
+}
+
+// runMade studies made-up streets.
+func runMade(shell command.Shell, c *cobra.Command) error {
+	f := c.Flags()
+	o := StreetOptions{Rules: energy.New(), Days: 365, Cheats: 2, Progress: func(done, of int) {
+		fmt.Fprintf(c.ErrOrStderr(), "\r%d of %d streets", done, of)
+		if done == of {
+			fmt.Fprintln(c.ErrOrStderr())
+		}
+	}}
+	seeds, _ := f.GetIntSlice("seeds")
+	for _, s := range seeds {
+		o.Seeds = append(o.Seeds, uint64(s))
+	}
+	o.Causes, _ = f.GetStringSlice("causes")
+	o.Climates, _ = f.GetStringSlice("climates")
+	for _, name := range o.Causes {
+		if !slices.ContainsFunc(Causes, func(c Cause) bool { return c.Name == name }) {
+			return shell.Usage(c, fmt.Errorf("%s: no cause %q", c.CommandPath(), name))
+		}
+	}
+	for _, name := range o.Climates {
+		if !slices.ContainsFunc(Climates, func(c Climate) bool { return c.Name == name }) {
+			return shell.Usage(c, fmt.Errorf("%s: no climate %q", c.CommandPath(), name))
+		}
+	}
+	list, err := Streets(c.Context(), o)
+	if err != nil {
+		return fmt.Errorf("energy fraud: %w", err)
+	}
+	if doc, _ := f.GetString("doc"); doc != "" {
+		if err := fill(doc, "made", o.made(list)); err != nil {
+			return fmt.Errorf("energy fraud: %w", err)
+		}
+	}
+	return shell.Print(c, list, printFindings(list))
 }
 
 func runPlot(shell command.Shell, c *cobra.Command) error {

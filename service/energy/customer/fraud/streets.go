@@ -57,7 +57,7 @@ func Streets(ctx context.Context, o StreetOptions) ([]Finding, error) {
 	var out []Finding
 	for i := range Causes {
 		c := &Causes[i]
-		if o.Causes != nil && !slices.Contains(o.Causes, c.Name) {
+		if len(o.Causes) > 0 && !slices.Contains(o.Causes, c.Name) {
 			continue
 		}
 		f := &Finding{Cause: c.Name, Why: map[string]uint64{}}
@@ -67,7 +67,7 @@ func Streets(ctx context.Context, o StreetOptions) ([]Finding, error) {
 		findings[c.Name] = f
 		for k := range Climates {
 			l := &Climates[k]
-			if o.Climates != nil && !slices.Contains(o.Climates, l.Name) || c.snow && !l.Snow {
+			if len(o.Climates) > 0 && !slices.Contains(o.Climates, l.Name) || c.snow && !l.Snow {
 				continue
 			}
 			for _, seed := range o.Seeds {

@@ -2,6 +2,7 @@ package fraud
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -113,6 +114,30 @@ func TestStudy(t *testing.T) {
 	}
 }
 
+// TestFreezesAreTold: a home that is frozen without its study's cheating (here it doubles from some day on) is told with its rows, in JSON too.
+func TestFreezesAreTold(t *testing.T) {
+	r, err := Read(DefaultConfig(record(t, 6, 50)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 30 * perDay; i < len(r.Homes[1].PV); i++ {
+		r.Homes[1].PV[i] *= 2
+	}
+	s, err := Run(context.Background(), r, Options{Rules: energy.With(short()), Attacks: []Attack{"x1.5"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range s.Rows {
+		if want := row.Home == 2 && row.Rule == Cairn; want != (row.Freezes > 0) || row.HonestDays == 0 || row.Windows == 0 {
+			t.Errorf("%+v", row)
+		}
+		raw, err := json.Marshal(row)
+		if err != nil || !strings.Contains(string(raw), fmt.Sprintf(`"freezes":%d`, row.Freezes)) {
+			t.Errorf("%s, %v", raw, err)
+		}
+	}
+}
+
 // TestWeek: the drawing is well-formed and shows the alarm.
 func TestWeek(t *testing.T) {
 	r, err := Read(DefaultConfig(record(t, 6, 40)))
@@ -132,8 +157,7 @@ func TestWeek(t *testing.T) {
 	}
 }
 
-// TestRecordedHomes holds the rules to their targets on recorded homes that were not used to choose thresholds: set CAIRN_ENERGY_DATA to a
-// folder of the CityLearn challenge 2022.
+// TestRecordedHomes holds the rules to their targets on recorded homes: set CAIRN_ENERGY_DATA to a folder of the CityLearn challenge 2022.
 func TestRecordedHomes(t *testing.T) {
 	dir := os.Getenv("CAIRN_ENERGY_DATA")
 	if dir == "" {
@@ -143,8 +167,7 @@ func TestRecordedHomes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	held := []int{3, 4, 6, 7}
-	s, err := Run(context.Background(), r, Options{Rules: energy.New(), Homes: held, Attacks: []Attack{"x1.5", "x2", "flat", "night"}})
+	s, err := Run(context.Background(), r, Options{Rules: energy.New(), Attacks: []Attack{"x1.5", "x2", "flat", "night"}})
 	if err != nil {
 		t.Fatal(err)
 	}
