@@ -234,10 +234,8 @@ func (c *crossing) close(m *member, next uint32) closing {
 		if int(s.Commissioned) < min(t.Commissioning, 255) {
 			s.Commissioned++
 		}
-		// What is no more than the neighbours make teaches even on a day with an alarm: panels that were repaired are not held to what they made
-		// before for ever.
-		if ratio := s.ratio(); ratio > 0 && (!out.alarm || uint64(ratio) <= t.AnewBase) {
-			s.learn(ratio, t)
+		if ratio := s.ratio(); ratio > 0 {
+			s.learn(t.lesson(ratio, out.alarm), t)
 		}
 	}
 	c.note(m, out.alarm, false)
@@ -271,6 +269,15 @@ func (s *State) ratio() uint16 {
 		return 0
 	}
 	return clip(yield(s.PV, s.Site.PDC) * econ.Bps / uint64(s.PeerDay))
+}
+
+// lesson returns what a day's ratio teaches. With an alarm it is no more than what the neighbours make, but it is that: panels that were
+// repaired, or that the sun comes round to in spring, are not held for ever to what they made before.
+func (t *Thresholds) lesson(ratio uint16, alarm bool) uint16 {
+	if alarm {
+		return uint16(min(uint64(ratio), t.AnewBase))
+	}
+	return ratio
 }
 
 // alive reports whether the day shows anything of what the panels can do: under snow, or behind an inverter that is off, they give next to

@@ -48,7 +48,7 @@ func DefaultThresholds() Thresholds {
 		Tolerance: 5, Envelope: 7_000, Margin: 11_000, PeerEnvelope: 15_000, Commissioning: 60, Bright: 200, Alive: 1_000, AliveYield: 100, Altitude: 30,
 		SkyShare: 800, SkyYield: 100,
 		MinPeers: 5, MinOwners: 3, Upper: 8_000, UpperMost: 15_000, UpperMore: 1_000, Dark: 300,
-		Ratios: 28, BaseRise: 100, BaseFall: 50, BaseMost: 15_000, NewBase: 12_000, AnewBase: 10_000,
+		Ratios: 28, BaseRise: 100, BaseFall: 50, BaseMost: 25_000, NewBase: 12_000, AnewBase: 10_000,
 		PeerShare: 12_500, PeerClear: 270, CutClear: 540, AheadShare: 11_000, AheadClear: 1_350,
 		Alarms: 2, AlarmDays: 7, Freeze: 7, FreezeMost: 56, FreezeAgain: 90,
 	}

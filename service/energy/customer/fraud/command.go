@@ -21,7 +21,7 @@ func Commands(shell command.Shell) []*cobra.Command {
 		Long: `fraud reads home_1.csv, home_2.csv … of a folder, lets each home cheat in turn in eight ways, and counts how often Cairn's rule and
 three simpler ones notice within a day and within a week, and what they cost those who are honest. With --made it makes streets up instead, of
 homes that have some cause to look odd, under five climates, and says for each cause what the rules cost the honest, and what they catch.`,
-		Example: "  cairn energy fraud --data homes\n  cairn energy fraud --data homes --lat 34.09 --lon -117.44 --alt 400 --clock America/Los_Angeles --json\n  cairn energy fraud --made --seeds 101 --doc docs/energy-fraud.md",
+		Example: "  cairn energy fraud --data homes\n  cairn energy fraud --data homes --lat 34.09 --lon -117.44 --alt 400 --clock America/Los_Angeles --json\n  cairn energy fraud --made --seeds 102 --doc docs/energy-fraud.md",
 		RunE: func(c *cobra.Command, _ []string) error {
 			made, _ := c.Flags().GetBool("made")
 			if data, _ := c.Flags().GetString("data"); made == (data != "") {
@@ -55,7 +55,8 @@ homes that have some cause to look odd, under five climates, and says for each c
 	}
 	f := table.Flags()
 	f.Bool("made", false, "make streets up instead of reading recorded homes; takes an hour")
-	f.IntSlice("seeds", []int{101}, "seeds of made-up streets: one street of each cause and climate is made of each")
+	f.IntSlice("seeds", []int{102}, "seeds of made-up streets: one street of each cause and climate is made of each")
+	f.Int("cheats", 1, "homes of each made-up street that cheat, one after the other")
 	f.StringSlice("causes", nil, "causes of made-up streets (default all)")
 	f.StringSlice("climates", nil, "climates of made-up streets (default all)")
 	f.String("doc", "", "write what was found into a part of this document as well (docs/energy-fraud.md)")
@@ -178,12 +179,13 @@ func (s *Study) byHome() (head []string, homes [][]string) {
 // runMade studies made-up streets.
 func runMade(shell command.Shell, c *cobra.Command) error {
 	f := c.Flags()
-	o := StreetOptions{Rules: energy.New(), Days: 365, Cheats: 2, Progress: func(done, of int) {
+	o := StreetOptions{Rules: energy.New(), Days: 365, Progress: func(done, of int) {
 		fmt.Fprintf(c.ErrOrStderr(), "\r%d of %d streets", done, of)
 		if done == of {
 			fmt.Fprintln(c.ErrOrStderr())
 		}
 	}}
+	o.Cheats, _ = f.GetInt("cheats")
 	seeds, _ := f.GetIntSlice("seeds")
 	for _, s := range seeds {
 		o.Seeds = append(o.Seeds, uint64(s))

@@ -106,7 +106,7 @@ func (o *StreetOptions) made(list []Finding) []byte {
 			weeks += list[i].Attacks[0].Weeks
 		}
 	}
-	fmt.Fprintf(&b, "Seeds %s, %d days a street, %d homes of each cheat, %d weeks of each attack; thresholds %s. In brackets 95 %% intervals, days and weeks taken for\nindependent, which those of one home are not: the true ones are wider.\n\n",
+	fmt.Fprintf(&b, "Seeds %s, %d days a street, %d of its homes cheat, %d weeks of each attack; thresholds %s. In brackets 95 %% intervals, days and weeks taken for\nindependent, which those of one home are not: the true ones are wider.\n\n",
 		strings.Trim(fmt.Sprint(o.Seeds), "[]"), o.Days, o.Cheats, weeks, Fingerprint(energy.DefaultThresholds()))
 	head, rows := table(list)
 	honest := func(r []string) []string { return append(slices.Clone(r[:7]), r[len(r)-1]) }
