@@ -6,26 +6,30 @@ import (
 	"github.com/cairn-network/cairn/core/tally"
 )
 
+// compared is a device of a base on a June day of which it made so much, and neighbours so much to their bases, all in Wh per kW.
+func compared(limits Thresholds, base uint16, made uint64, others ...uint64) *State {
+	c := &crossing{rules: With(limits), market: DefaultRules(), shine: map[shineAt]uint64{}, peers: newPeers(&limits, nil)}
+	place := PlaceOf(home, 0)
+	k := uint64(noon) / 900
+	at := place.day(k)
+	for i, y := range others {
+		c.peers.add(home, byYield, at, standing{owner: uint32(i), k: k, value: y})
+		c.peers.add(home, byBase, at, standing{owner: uint32(i), k: k, value: y})
+	}
+	s := &State{Base: base, FirstBase: base, PeerEnvelope: 8_000, Day: at}
+	s.Site = solar("x")
+	s.Site.PDC = 1000
+	m := &member{device: &tally.Device{Cell: home}, owner: 99, zone: home.Parent(3), place: &place, state: s}
+	c.compare(m, &segment{day: at, k: k, pv: made, flows: []Flow{{K: k, PV: made, Accepted: made}}})
+	return s
+}
+
 // TestUnevenDay: on a day that treated the neighbours unevenly (a front at noon: some look east, and some west), the upper one of them says what
 // the sky allowed. It counts for no more than half as much again as the median, and a little: a fifth of the neighbours cannot excuse everything.
 func TestUnevenDay(t *testing.T) {
 	limits := DefaultThresholds()
-	day := func(cheat uint64, cut Thresholds, others ...uint64) *State {
-		c := &crossing{rules: With(cut), market: DefaultRules(), shine: map[shineAt]uint64{}, peers: newPeers(&cut, nil)}
-		c.rules.limits = cut
-		place := PlaceOf(home, 0)
-		k := uint64(noon) / 900
-		at := place.day(k)
-		for i, y := range others {
-			c.peers.add(home, byYield, at, standing{owner: uint32(i), k: k, value: y})
-			c.peers.add(home, byBase, at, standing{owner: uint32(i), k: k, value: y})
-		}
-		s := &State{Base: 10_000, FirstBase: 10_000, PeerEnvelope: 8_000, Day: at}
-		s.Site = solar("x")
-		s.Site.PDC = 1000
-		m := &member{device: &tally.Device{Cell: home}, owner: 99, zone: home.Parent(3), place: &place, state: s}
-		c.compare(m, &segment{day: at, k: k, pv: cheat, flows: []Flow{{K: k, PV: cheat, Accepted: cheat}}})
-		return s
+	day := func(made uint64, limits Thresholds, others ...uint64) *State {
+		return compared(limits, 10_000, made, others...)
 	}
 	mixed := []uint64{2_000, 2_100, 2_200, 2_300, 3_900, 4_000, 4_100, 4_200, 2_400, 2_350} // four of ten look west
 	if s := day(4_000, limits, mixed...); s.Over || s.Cut > 0 {
@@ -77,6 +81,23 @@ func TestSlackOfWeakRoofs(t *testing.T) {
 	}
 	if fixed := weeks(4_000, 11_000); fixed < 2*weak {
 		t.Errorf("with the slack of a whole roof on day %d: the test shows nothing", fixed)
+	}
+}
+
+// TestSlackOfDays: the same in one comparison: of a roof that gives four tenths, a day of 140 % is an alarm as on a whole one, and what a clear day
+// could give it is four tenths.
+func TestSlackOfDays(t *testing.T) {
+	limits := DefaultThresholds()
+	others := []uint64{4_000, 4_000, 4_000, 4_000, 4_000, 4_000}
+	whole, weak := compared(limits, 10_000, 5_600, others...), compared(limits, 4_000, 2_240, others...)
+	if !whole.Over || !weak.Over {
+		t.Errorf("over: %v, on a weak roof %v", whole.Over, weak.Over)
+	}
+	if d := int(whole.Clear)*4/10 - int(weak.Clear); d < -1 || d > 1 || whole.Clear < 8_000 {
+		t.Errorf("a clear day gives %d, a weak roof %d", whole.Clear, weak.Clear)
+	}
+	if honest := compared(limits, 4_000, 2_000, others...); honest.Over {
+		t.Error("a day of 125 % is over")
 	}
 }
 
