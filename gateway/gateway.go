@@ -67,6 +67,7 @@ func New(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, cust
 	if m.store, err = openStore(filepath.Join(cfg.Dir, "wallets.db"), reader.Chain(), m.spendable); err != nil {
 		return nil, err
 	}
+	m.store.awaited = m.awaited
 	if m.book, err = openBook(m, m.store.db); err != nil {
 		m.store.db.Close()
 		return nil, err

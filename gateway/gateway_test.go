@@ -346,3 +346,58 @@ func TestOffers(t *testing.T) {
 		t.Errorf("%v", why)
 	}
 }
+
+// TestAwaited: credits that were bought a moment ago are shown as such, until a tally shows them or has had the time to.
+func TestAwaited(t *testing.T) {
+	f := newFixture(t)
+	k := f.create(t, alice)
+	f.grant(t, alice, k)
+	done := make(chan error, 1)
+	go func() {
+		_, err := f.ledger.Submit(t.Context(), alice, ledger.Buy{Amount: 1000})
+		done <- err
+	}()
+	for open := true; open; {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			open = false
+		case <-time.After(time.Millisecond):
+			f.ledger.Advance(1)
+		}
+	}
+	if code, body := f.do(t, "GET", "/iot/v1/secret", k.APIKey, ""); code != 200 {
+		t.Fatalf("%d %s", code, body)
+	}
+	awaited := func() (c Credit) {
+		t.Helper()
+		code, body := f.do(t, "GET", "/v1/credit", k.APIKey, "")
+		if err := json.Unmarshal([]byte(body), &c); code != 200 || err != nil {
+			t.Fatalf("%d %s: %v", code, body, err)
+		}
+		return c
+	}
+	set := func(now types.Epoch, line bus.PayerLine) {
+		f.market.mu.Lock()
+		defer f.market.mu.Unlock()
+		f.market.notice.Epoch = now
+		f.market.payers[k.Payer] = line
+	}
+	if c := awaited(); c.Awaited == 0 || c.Seconds == 0 {
+		t.Errorf("before a tally: %+v", c)
+	}
+	set(1, bus.PayerLine{Limit: 1000, Expiry: 100})
+	if c := awaited(); c.Awaited == 0 {
+		t.Errorf("the key is known, the credits not yet: %+v", c)
+	}
+	set(1, bus.PayerLine{Limit: 1000, Expiry: 100, Balance: 5})
+	if c := awaited(); c.Awaited != 0 || c.Spendable != 5 {
+		t.Errorf("they count: %+v", c)
+	}
+	set(50, bus.PayerLine{Limit: 1000, Expiry: 100})
+	if c := awaited(); c.Awaited != 0 || c.Seconds != 0 {
+		t.Errorf("an account that has spent them: %+v", c)
+	}
+}

@@ -54,6 +54,8 @@ type market struct {
 	// mu guards what follows. Run and the bus's handler write, requests read.
 	mu       sync.RWMutex
 	notice   role.Notice
+	began    role.Notice   // the epoch's first
+	block    time.Duration // about how long one takes; 0 while that is unknown
 	asks     map[offer]*receipt.SignedAsk
 	offering map[types.Key]int // asks of each device
 	devices  map[types.Key]*tally.Device
@@ -63,6 +65,7 @@ type market struct {
 	set      bus.Set                   // the same
 	rules    map[types.Category][]byte // in force in the current epoch
 	granted  map[types.Key]types.Epoch // wallets whose grant was seen on chain, and in which epoch; at most maxWallets
+	first    map[types.Key]types.Epoch // the same, in which epoch it was seen first
 }
 
 func newMarket(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, log *slog.Logger) *market {
@@ -70,7 +73,7 @@ func newMarket(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader
 		chain: reader.Chain(), dir: cfg.Dir, key: key, bus: b, ledger: reader, log: log, patience: 5 * time.Second, asksKept: maxAsks, private: cfg.Private,
 		asks: map[offer]*receipt.SignedAsk{}, offering: map[types.Key]int{}, devices: map[types.Key]*tally.Device{}, quality: map[offer]types.Bp{},
 		payers: map[types.Key]bus.PayerLine{}, verifier: map[types.Key]uint64{},
-		granted: map[types.Key]types.Epoch{},
+		granted: map[types.Key]types.Epoch{}, first: map[types.Key]types.Epoch{},
 	}
 }
 
@@ -178,6 +181,9 @@ func (m *market) opened(ctx context.Context, w *Wallet) (*Wallet, error) {
 	}
 	m.mu.Lock()
 	m.granted[w.Payer()] = now
+	if !known {
+		m.first[w.Payer()] = now
+	}
 	m.mu.Unlock()
 	return w, nil
 }
@@ -278,6 +284,30 @@ func (m *market) spendable(payer types.Key) types.Credit {
 	return 0
 }
 
+// awaited returns what a wallet's account has bought and its key may spend as soon as a tally shows it, and about how long that takes: until
+// the epoch's last block, and some more for the tally. It is 0 once a tally has shown the key, and had an epoch more to show the credits: one of
+// them may have come at an epoch's end, and the other after it.
+func (m *market) awaited(ctx context.Context, w *Wallet) (types.Credit, time.Duration) {
+	m.mu.RLock()
+	line, known := m.payers[w.Payer()]
+	n, block, first := m.notice, m.block, m.first[w.Payer()]
+	m.mu.RUnlock()
+	if known && line.Limit > 0 && (line.Balance > 0 || line.Spent > 0 || n.Epoch > first+2) {
+		return 0, 0
+	}
+	grant, err := m.ledger.Grant(ctx, w.Payer())
+	if err != nil || grant.Account != w.account || grant.Expiry < n.Epoch {
+		return 0, 0
+	}
+	account, err := m.ledger.Account(ctx, w.account)
+	if err != nil {
+		return 0, 0
+	}
+	const tally = 5 // blocks
+	wait := time.Duration(n.Cut-min(n.Cut, n.Height)+tally) * block
+	return min(grant.Limit, account.Bought), max(wait, time.Second)
+}
+
 // run follows the network until ctx ends.
 func (m *market) run(ctx context.Context) error {
 	if err := m.bus.SubscribeLast(ctx, bus.AskSubject(types.Key{}, 0, 0), m.hear); err != nil {
@@ -319,6 +349,11 @@ func (m *market) step(ctx context.Context, block ledger.Block) error {
 	}
 	m.mu.Lock()
 	fresh := m.notice.Epoch != n.Epoch || len(m.devices) == 0
+	if m.notice.Epoch != n.Epoch {
+		m.began = n
+	} else if blocks := n.Height - min(n.Height, m.began.Height); blocks > 0 {
+		m.block = time.Duration(n.Time-min(n.Time, m.began.Time)) * time.Second / time.Duration(blocks)
+	}
 	m.notice = n
 	clear(m.verifier)
 	for _, v := range epoch.Verifiers {

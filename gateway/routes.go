@@ -46,7 +46,10 @@ type Credit struct {
 	Spent     types.Credit  `json:"spent,string"`     // by the key, as of the last tally
 	Balance   types.Credit  `json:"balance,string"`   // of the account, as of the last tally
 	Spendable types.Credit  `json:"spendable,string"` // now, less what was promised since
-	Spending  []Spending    `json:"spending"`
+	// Awaited is what was bought, and counts in about so many seconds: nothing can be spent yet.
+	Awaited  types.Credit `json:"awaited,omitzero,string"`
+	Seconds  uint64       `json:"awaited_seconds,omitzero"`
+	Spending []Spending   `json:"spending"`
 }
 
 // Spending is what a key has promised to one device in one category, in total.
@@ -131,6 +134,13 @@ func (g *Gateway) credit(r *http.Request) (*Credit, error) {
 	c := &Credit{
 		Account: w.account, Payer: w.Payer(), Limit: line.Limit, Expiry: line.Expiry, Spent: line.Spent,
 		Balance: line.Balance, Spendable: w.Balance(), Spending: []Spending{},
+	}
+	if c.Spendable == 0 && !w.pending {
+		awaited, wait := w.Awaited(r.Context())
+		c.Awaited, c.Seconds = awaited, uint64((wait+time.Second-1)/time.Second)
+		if awaited == 0 {
+			c.Seconds = 0
+		}
 	}
 	err = g.market.store.promises(w.Payer(), func(p Promise) {
 		at := slices.IndexFunc(c.Spending, func(s Spending) bool { return s.Device == p.Device && s.Category == p.Category.String() })

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -59,6 +60,7 @@ type Wallet struct {
 	label   string
 	chain   string
 	balance func(types.Key) types.Credit
+	awaited func(context.Context, *Wallet) (types.Credit, time.Duration)
 	pending bool // no grant was seen: the account's secret is not here
 }
 
@@ -92,11 +94,22 @@ func (w *Wallet) Secret(purpose string) [32]byte { return derive(w.secret, purpo
 // Balance returns what the wallet may still spend, as far as the gateway knows.
 func (w *Wallet) Balance() types.Credit { return w.balance(w.key.Public()) }
 
+// Awaited implements role.Awaiting.
+func (w *Wallet) Awaited(ctx context.Context) (types.Credit, time.Duration) {
+	if w.awaited == nil {
+		return 0, 0
+	}
+	return w.awaited(ctx, w)
+}
+
+var _ role.Awaiting = (*Wallet)(nil)
+
 // store keeps wallets in a bbolt file that only its owner can read.
 type store struct {
 	db      *bbolt.DB
 	chain   string
 	balance func(types.Key) types.Credit
+	awaited func(context.Context, *Wallet) (types.Credit, time.Duration)
 	now     func() time.Time
 	room    uint64 // for pending keys
 }
@@ -282,7 +295,7 @@ func (s *store) byPayer(payer types.Key) (*Wallet, error) {
 	}
 	return &Wallet{
 		account: rec.Account, key: types.NewPrivateKey(rec.Seed), secret: secret,
-		label: rec.Label, chain: s.chain, balance: s.balance, pending: pending,
+		label: rec.Label, chain: s.chain, balance: s.balance, awaited: s.awaited, pending: pending,
 	}, nil
 }
 

@@ -131,7 +131,7 @@ func accountCreate(c *cobra.Command, args []string) error {
 		printKey(w, out)
 		fmt.Fprintf(w, "words    %s\n         they restore the account; write them down, they are shown once\n\n", out.Words)
 		if buy > 0 {
-			fmt.Fprintf(w, "next     cairn store put FILE --account %s    (from the next epoch on; without --account the home's own customer pays)\n", out.Name)
+			fmt.Fprintf(w, "next     cairn store put FILE --account %s    (it waits for the next epoch, when credits count; without --account the home's own customer pays)\n", out.Name)
 		} else {
 			fmt.Fprintf(w, "next     cairn credit buy STONE --account %s    (it has %s, and no credits yet)\n", out.Name, command.Stone(types.Ustone(fund)))
 		}

@@ -1,20 +1,25 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/role/command"
 )
 
@@ -26,6 +31,8 @@ type object struct {
 	Shards  int       `json:"shards"`
 	Profile string    `json:"profile"`
 	Created time.Time `json:"created"`
+	Type    string    `json:"content_type,omitempty"`
+	Damaged bool      `json:"damaged,omitempty"`
 }
 
 func storeCommand() *cobra.Command {
@@ -40,7 +47,9 @@ func storeCommand() *cobra.Command {
 	put.Flags().String("profile", "lab", "redundancy: lab (any 4 of 8 devices restore it), std (10 of 20), deep (10 of 30)")
 	put.Flags().String("name", "", "name under which it is listed (default the file's)")
 	get := &cobra.Command{Use: "get ID OUT", Short: "Fetch a file back (- writes standard output)", Args: exactly("ID", "OUT"), RunE: storeGet,
-		Example: "  cairn store get 3f9c… copy.mp4"}
+		Long:    "What is in the way of OUT is replaced only if you say so, and only by the whole: what could not be fetched leaves everything as it was.",
+		Example: "  cairn store get 3f9c… copy.mp4\n  cairn store get 3f9c… copy.mp4 --force"}
+	get.Flags().BoolP("force", "f", false, "replace OUT if it is there already")
 	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List what is stored", Args: exactly(), RunE: storeList, Example: "  cairn store list"}
 	del := &cobra.Command{Use: "delete ID", Aliases: []string{"rm"}, Short: "Delete a file and stop paying for it", Args: exactly("ID"), RunE: storeDelete,
 		Example: "  cairn store delete 3f9c…"}
@@ -78,6 +87,9 @@ func storePut(c *cobra.Command, args []string) error {
 		name = n
 	}
 	profile, _ := c.Flags().GetString("profile")
+	if err := a.awaitCredit(c.Context(), c.ErrOrStderr()); err != nil {
+		return fmt.Errorf("store put %s: %w", name, err)
+	}
 	if size > 0 { // a price is shown before it is spent
 		p, err := a.storePrice(c.Context(), profile, size)
 		if err != nil {
@@ -106,6 +118,40 @@ func storePut(c *cobra.Command, args []string) error {
 	return outputOf(c).print(line, func(w io.Writer) {
 		fmt.Fprintf(w, "stored %s (%s) in %d shards\nid %s\n", name, bytesOf(o.Bytes), o.Shards, o.ID)
 	})
+}
+
+// creditPatience is how long a command waits for credits to count that were bought a moment ago.
+const creditPatience = 2 * time.Minute
+
+// awaitCredit waits while the account has credits that no tally shows yet, with a word, if that does not take long. Of an account that has none it
+// says nothing: what costs something says so itself.
+func (a *api) awaitCredit(ctx context.Context, w io.Writer) error {
+	said := false
+	for end := time.Now().Add(creditPatience); ; {
+		var c struct {
+			Spendable types.Credit `json:"spendable,string"`
+			Awaited   types.Credit `json:"awaited,string"`
+			Seconds   uint64       `json:"awaited_seconds"`
+		}
+		if err := a.get(ctx, "/v1/credit", &c); err != nil {
+			return err
+		}
+		wait := time.Duration(c.Seconds) * time.Second
+		switch {
+		case c.Spendable > 0 || c.Awaited == 0:
+			return nil
+		case time.Now().Add(wait).After(end):
+			return advice{types.Refuse(role.CreditPending, "the account's credits (%s) count from the next epoch on", command.Dollars(c.Awaited)), fmt.Sprintf("the same again in about %v", wait)}
+		case !said:
+			said = true
+			fmt.Fprintf(w, "waiting for the account's credits (%s): they count from the next epoch on, in about %v\n", command.Dollars(c.Awaited), wait)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // storePriced is what the gateway asks for an object.
@@ -159,24 +205,20 @@ func storeGet(c *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	out, commit := io.Writer(c.OutOrStdout()), func() error { return nil }
-	if args[1] != "-" {
-		f, err := os.CreateTemp(filepath.Dir(args[1]), "."+filepath.Base(args[1])+"-*")
-		if err != nil {
-			return advice{fmt.Errorf("store get: %w", err), "choose a folder that can be written"}
-		}
-		defer os.Remove(f.Name())
-		defer f.Close()
-		out, commit = f, func() error { return errors.Join(f.Chmod(0o644), f.Close(), os.Rename(f.Name(), args[1])) }
+	force, _ := c.Flags().GetBool("force")
+	to, err := openTarget(c, args[1], force)
+	if err != nil {
+		return fmt.Errorf("store get: %w", err)
 	}
-	n, err := a.fetch(c.Context(), "/storage/v1/objects/"+url.PathEscape(args[0]), out, newProgress(c.ErrOrStderr(), "fetching "+args[0], 0))
+	defer to.drop()
+	n, err := a.fetch(c.Context(), "/storage/v1/objects/"+url.PathEscape(args[0]), to, newProgress(c.ErrOrStderr(), "fetching "+args[0], 0))
 	if err != nil && n > 0 {
 		return fmt.Errorf("store get %s: after %s: %w", args[0], bytesOf(uint64(n)), err)
 	}
 	if err != nil {
 		return fmt.Errorf("store get %s: %w", args[0], err)
 	}
-	if err := commit(); err != nil {
+	if err := to.commit(); err != nil {
 		return fmt.Errorf("store get %s: %w", args[0], err)
 	}
 	if args[1] == "-" {
@@ -185,6 +227,67 @@ func storeGet(c *cobra.Command, args []string) (err error) {
 	return outputOf(c).print(map[string]any{"id": args[0], "bytes": n, "out": args[1]}, func(w io.Writer) {
 		fmt.Fprintf(w, "fetched %s to %s\n", bytesOf(uint64(n)), args[1])
 	})
+}
+
+// target is where a file is written: beside its place, into which it comes once it is whole.
+type target struct {
+	io.Writer
+	commit func() error
+	drop   func() // leaves nothing, unless commit was called before
+}
+
+// openTarget opens what is to come to path ("-" is standard output). A file that is there already is replaced if force says so, or whoever
+// sits at the terminal; it keeps its permissions.
+func openTarget(c *cobra.Command, path string, force bool) (*target, error) {
+	nothing := func() {}
+	if path == "-" {
+		return &target{c.OutOrStdout(), func() error { return nil }, nothing}, nil
+	}
+	mode, there := fs.FileMode(0o644), false
+	switch info, err := os.Stat(path); {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, advice{err, "choose a file that can be written"}
+	case err != nil:
+	case info.IsDir():
+		return nil, advice{fmt.Errorf("%s is a folder", path), "name a file in it: " + filepath.Join(path, "FILE")}
+	case !info.Mode().IsRegular(): // a pipe, or a device such as /dev/null: it stays what it is
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, advice{err, "choose a file that can be written"}
+		}
+		return &target{f, f.Close, func() { f.Close() }}, nil
+	default:
+		if !force && !confirmed(c, path+" is there already. Replace it? [y/N] ") {
+			return nil, advice{fmt.Errorf("%s is there already", path), "name another file, or replace it: --force"}
+		}
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			path = real // what a link points at is replaced, not the link
+		}
+		mode, there = info.Mode().Perm(), true
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return nil, advice{err, "choose a folder that can be written"}
+	}
+	commit := func() error {
+		if _, err := os.Lstat(path); err == nil && !there { // it came meanwhile
+			return advice{fmt.Errorf("%s is there already", path), "name another file, or replace it: --force"}
+		}
+		return errors.Join(f.Chmod(mode), f.Close(), os.Rename(f.Name(), path))
+	}
+	return &target{f, commit, func() { f.Close(); os.Remove(f.Name()) }}, nil
+}
+
+// confirmed asks whoever sits at the terminal; nobody there means no.
+func confirmed(c *cobra.Command, question string) bool {
+	in, ok := c.InOrStdin().(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return false
+	}
+	fmt.Fprint(c.ErrOrStderr(), question)
+	answer, _ := bufio.NewReader(in).ReadString('\n')
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes"
 }
 
 // fetch copies what is at path to w and returns how many bytes came. An answer that ends early is asked for again from there, as
@@ -224,6 +327,9 @@ func storeList(c *cobra.Command, _ []string) error {
 	return outputOf(c).print(list, func(w io.Writer) {
 		rows := make([][]string, len(list))
 		for i, o := range list {
+			if o.Damaged {
+				o.Name += "(damaged: can only be deleted)"
+			}
 			rows[i] = []string{o.ID, o.Name, bytesOf(o.Bytes), o.Profile, o.Created.Local().Format("2006-01-02 15:04")}
 		}
 		table(w, []string{"ID", "NAME", "SIZE", "PROFILE", "STORED"}, rows)

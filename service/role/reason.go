@@ -17,12 +17,14 @@ const (
 	BadMedia     types.Reason = "gateway.bad_media"
 	BadHost      types.Reason = "gateway.bad_host"
 	BadOrigin    types.Reason = "gateway.bad_origin"
-	TooSlow      types.Reason = "gateway.too_slow"
-	TooMany      types.Reason = "gateway.too_many"
-	Full         types.Reason = "gateway.full"
-	Busy         types.Reason = "gateway.busy"
-	AskLapsed    types.Reason = "gateway.ask_lapsed"
-	NotInService types.Reason = "gateway.not_in_service"
+	// CreditPending is over_budget that ends by itself.
+	CreditPending types.Reason = "gateway.credit_pending"
+	TooSlow       types.Reason = "gateway.too_slow"
+	TooMany       types.Reason = "gateway.too_many"
+	Full          types.Reason = "gateway.full"
+	Busy          types.Reason = "gateway.busy"
+	AskLapsed     types.Reason = "gateway.ask_lapsed"
+	NotInService  types.Reason = "gateway.not_in_service"
 	// PrivateAddress is why a gateway does not connect to a device.
 	PrivateAddress types.Reason = "gateway.private_address"
 	Internal       types.Reason = "gateway.internal"
@@ -40,6 +42,7 @@ func Reasons() []types.ReasonInfo {
 		{Reason: BadMedia, Sentence: "The body is of a type that this path does not take.", Try: "Send it as JSON, and say so: `Content-Type: application/json`."},
 		{Reason: BadHost, Sentence: "The request is for a host that this server does not go by.", Try: "Use its address or localhost. Its operator can name further hosts: `cairn up --host NAME`."},
 		{Reason: BadOrigin, Sentence: "A page of another site asked for a change.", Try: "Use the page of this server, or a program."},
+		{Reason: CreditPending, Sentence: "The account has bought credits that no tally shows yet: they count from the next epoch on.", Try: "Wait for as many seconds as the Retry-After header says."},
 		{Reason: TooSlow, Sentence: "The request came more slowly than a server waits for: no byte for 30 seconds, or less than 8 KiB a second.", Try: "Send it again over a faster line, or in smaller objects."},
 		{Reason: TooMany, Sentence: "This address has asked for too many API keys.", Try: "Wait for as many seconds as the Retry-After header says."},
 		{Reason: Full, Sentence: "The gateway keeps as many API keys as it can.", Try: "Try again in a minute, or use another gateway."},
@@ -57,7 +60,7 @@ func Reasons() []types.ReasonInfo {
 var statuses = map[types.Reason]int{
 	NoKey: http.StatusUnauthorized, BadRequest: http.StatusBadRequest, BadText: http.StatusBadRequest, Precondition: http.StatusPreconditionFailed, NotFound: http.StatusNotFound,
 	BadMethod: http.StatusMethodNotAllowed, BadMedia: http.StatusUnsupportedMediaType, BadHost: http.StatusMisdirectedRequest, BadOrigin: http.StatusForbidden,
-	TooSlow: http.StatusRequestTimeout, TooMany: http.StatusTooManyRequests, Full: http.StatusServiceUnavailable, Busy: http.StatusServiceUnavailable,
+	CreditPending: http.StatusPaymentRequired, TooSlow: http.StatusRequestTimeout, TooMany: http.StatusTooManyRequests, Full: http.StatusServiceUnavailable, Busy: http.StatusServiceUnavailable,
 	AskLapsed: http.StatusServiceUnavailable, NotInService: http.StatusConflict, PrivateAddress: http.StatusBadGateway, Internal: http.StatusInternalServerError,
 
 	types.Oversize: http.StatusRequestEntityTooLarge, types.UnknownField: http.StatusBadRequest, types.BadEncoding: http.StatusBadRequest,

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/receipt"
@@ -213,6 +214,12 @@ type Wallet interface {
 	Secret(purpose string) [32]byte
 	// Balance returns what the account may still spend, as of the last notice, less what was promised since.
 	Balance() types.Credit
+}
+
+// Awaiting is a Wallet that knows what its account has bought and may not spend yet.
+type Awaiting interface {
+	// Awaited returns credits that were bought and that no tally shows yet, and about how long that takes. It is asked where the balance is 0.
+	Awaited(ctx context.Context) (credits types.Credit, wait time.Duration)
 }
 
 // Witness performs a category's live checks.

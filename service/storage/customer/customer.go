@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -238,14 +239,17 @@ func (a *account) holder(key types.Key) (*holder, error) {
 	return h, nil
 }
 
-// place chooses a device for each slot of an object.
-func (a *account) place(ctx context.Context, p pipeline.Profile) ([]*holder, error) {
+// place chooses a device for each slot of an object of size bytes, below 0 for an unknown number, and says how large it can be there.
+func (a *account) place(ctx context.Context, p pipeline.Profile, size int64) ([]*holder, *bound, error) {
+	if size > maxObject {
+		return nil, nil, (&bound{maxObject, types.Oversize, "no object is larger"}).refuse(fmt.Sprintf("an object of %d bytes", size))
+	}
 	if a.wallet.Balance() == 0 {
-		return nil, types.Refuse(types.OverBudget, "account %v has no credits to spend with this key", a.wallet.Account())
+		return nil, nil, a.penniless(ctx)
 	}
 	offers, passed, err := a.market.Offers(ctx, types.Storage, storage.Hold)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	offers = slices.DeleteFunc(slices.Clone(offers), func(o role.Offer) bool {
 		if _, err := a.holder(o.Ask.Ask.Device); err != nil { // what the books say of it is damaged
@@ -255,23 +259,38 @@ func (a *account) place(ctx context.Context, p pipeline.Profile) ([]*holder, err
 		return a.books.shunned(a.wallet.Payer(), o.Ask.Ask.Device)
 	})
 	now := a.market.Notice().Epoch
+	room := types.U64(max(pipeline.MaxShard, uint64(max(size, 0)+int64(p.K)-1)/uint64(p.K)))
 	willing := slices.DeleteFunc(slices.Clone(offers), func(o role.Offer) bool {
-		return a.books.rests(a.wallet.Payer(), o.Ask.Ask.Device, now) || o.Ask.Ask.Capacity.Cmp(types.U64(pipeline.MaxShard)) < 0
+		return a.books.rests(a.wallet.Payer(), o.Ask.Ask.Device, now) || o.Ask.Ask.Capacity.Cmp(room) < 0
 	})
 	chosen, err := choose(p, willing, len(passed))
 	if types.ReasonOf(err) == storage.TooFewDevices { // those that are full, or have lost something lately, are better than none
 		chosen, err = choose(p, offers, len(passed))
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	most := a.bound(p, chosen)
+	if size >= 0 && uint64(size) > most.bytes {
+		return nil, nil, most.refuse(fmt.Sprintf("an object of %d bytes", size))
 	}
 	holders := make([]*holder, len(chosen))
 	for i, o := range chosen {
 		if holders[i], err = a.holder(o.Ask.Ask.Device); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return holders, nil
+	return holders, most, nil
+}
+
+// penniless says why there is nothing to spend: credits that were bought a moment ago count from a later tally on.
+func (a *account) penniless(ctx context.Context) error {
+	if w, ok := a.wallet.(role.Awaiting); ok {
+		if credits, wait := w.Awaited(ctx); credits > 0 {
+			return role.Later(types.Refuse(role.CreditPending, "account %v has bought %d micro-credits that no tally shows yet", a.wallet.Account(), credits), wait)
+		}
+	}
+	return types.Refuse(types.OverBudget, "account %v has no credits to spend with this key", a.wallet.Account())
 }
 
 // qualityClass is how wide a class of like quality is, in basis points: within one the price decides, so that a device which never missed an

@@ -218,3 +218,32 @@ func TestDamagedRecords(t *testing.T) {
 		}
 	}
 }
+
+// TestTooLarge: what can never be held, or not be paid for, is refused before a byte of it comes; where the length is not said, as soon as it is
+// too much.
+func TestTooLarge(t *testing.T) {
+	const credits = 3 << 16 // with each device, 24 epochs of 512 KiB
+	d := newDoor(t, customer.Config{}, credits)
+	ask := func(head, body string) (*http.Response, []byte) {
+		t.Helper()
+		c := d.dial("PUT /objects HTTP/1.1\r\nHost: x\r\n" + head + "\r\n\r\n" + body)
+		defer c.Close()
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, _ := io.ReadAll(res.Body)
+		return res, raw
+	}
+	const most = 2 << 20
+	for length, reason := range map[int]types.Reason{1e15: types.Oversize, 1<<40 + 1: types.Oversize, 1 << 40: types.OverBudget, most + 1: types.OverBudget} {
+		res, raw := ask(fmt.Sprintf("Content-Length: %d", length), "")
+		d.refused(res, raw, map[types.Reason]int{types.Oversize: 413, types.OverBudget: 402}[reason], reason)
+	}
+	res, raw := ask("Transfer-Encoding: chunked", fmt.Sprintf("%x\r\n%s", most+1, strings.Repeat("x", most+1)))
+	d.refused(res, raw, http.StatusPaymentRequired, types.OverBudget)
+	if list := d.list(); len(list) != 0 {
+		t.Errorf("%+v", list)
+	}
+	d.put("/objects", make([]byte, 1<<20))
+}

@@ -95,7 +95,7 @@ func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error
 // putFirst stores the object once there are devices enough. Where there are none in the end, it says what the last try met.
 func (a *account) putFirst(ctx context.Context, id ObjectID, content []byte) (*object, error) {
 	for end := time.Now().Add(firstWait); ; {
-		o, err := a.putAs(ctx, id, bytes.NewReader(content), about{name: "first.bin"}, pipeline.Lab)
+		o, err := a.putAs(ctx, id, bytes.NewReader(content), about{name: "first.bin", size: int64(len(content))}, pipeline.Lab)
 		if types.ReasonOf(err) != storage.TooFewDevices || time.Now().After(end) {
 			return o, err
 		}

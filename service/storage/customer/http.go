@@ -124,7 +124,7 @@ func (c *Customer) servePut(w http.ResponseWriter, r *http.Request, wallet role.
 	if err != nil {
 		return err
 	}
-	as := about{name: role.Query(r, "name"), kind: kindOf(r)}
+	as := about{name: role.Query(r, "name"), kind: kindOf(r), size: r.ContentLength}
 	if err := role.CheckText("name", as.name, maxName); err != nil {
 		return err
 	}

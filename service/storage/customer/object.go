@@ -22,8 +22,11 @@ const bucket = "default"
 // profiles by name.
 var profiles = map[string]pipeline.Profile{pipeline.Lab.Name: pipeline.Lab, pipeline.Std.Name: pipeline.Std, pipeline.Deep.Name: pipeline.Deep}
 
-// about is what a customer says of an object: its name and its content type, "" for none.
-type about struct{ name, kind string }
+// about is what a customer says of an object: its name, its content type, "" for none, and its size, below 0 for none.
+type about struct {
+	name, kind string
+	size       int64
+}
 
 // put stores what src yields and returns once enough devices have countersigned every segment.
 func (a *account) put(ctx context.Context, src io.Reader, as about, p pipeline.Profile) (ObjectID, *object, error) {
@@ -35,10 +38,11 @@ func (a *account) put(ctx context.Context, src io.Reader, as about, p pipeline.P
 
 // putAs stores under an id that no object has.
 func (a *account) putAs(ctx context.Context, id ObjectID, src io.Reader, as about, p pipeline.Profile) (*object, error) {
-	place, err := a.place(ctx, p)
+	place, most, err := a.place(ctx, p, as.size)
 	if err != nil {
 		return nil, err
 	}
+	src = &within{src, most.bytes, most}
 	up := newUpload(a, id, p, place)
 	manifest, err := up.run(ctx, func(emit pipeline.Emit) (*pipeline.Manifest, error) {
 		return a.coder.Encode(ctx, src, p, a.secret.Bucket(bucket), emit)
