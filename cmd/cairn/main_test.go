@@ -201,7 +201,7 @@ func (l *load) back(t *testing.T) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "back")
 	for _, f := range l.files {
-		cairn(t, l.home, "store", "get", f.id, out)
+		cairn(t, l.home, "store", "get", f.id, out, "--force")
 		if back, err := os.ReadFile(out); err != nil || !bytes.Equal(back, f.content) {
 			t.Errorf("file %s of %d bytes came back changed: %v", f.id, len(f.content), err)
 		}
