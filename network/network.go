@@ -105,6 +105,7 @@ type Network struct {
 	simulated []*device // behind simulated hardware
 	stops     []func()  // of simulators
 	gateway   *gateway.Gateway
+	trust     string            // a block, HEIGHT:HASH
 	listening map[string]string // where categories serve protocols of their own
 	explorer  *explorer.Explorer
 	http      *http.Server
@@ -519,7 +520,7 @@ func (n *Network) listeners() error {
 }
 
 // openDoors serves page and API, and writes network.json.
-func (n *Network) openDoors(context.Context) error {
+func (n *Network) openDoors(ctx context.Context) error {
 	mux := http.NewServeMux()
 	api := n.gateway.Handler()
 	for _, c := range n.cfg.Customers {
@@ -535,6 +536,11 @@ func (n *Network) openDoors(context.Context) error {
 			n.fail("page", err)
 		}
 	})
+	head, err := n.Ledger().Head(ctx)
+	if err != nil {
+		return err
+	}
+	n.trust = client.Pin{Height: head.Height, Hash: head.Hash}.String()
 	return writeJSON(n.path(addressFile), n.Addresses(), 0o644)
 }
 
@@ -544,7 +550,7 @@ func (n *Network) Addresses() *Addresses {
 	page := "http://" + n.page.Addr().String()
 	return &Addresses{
 		ChainID: n.layout.ChainID, Page: page + "/", API: page, RPC: "http://" + chain.RPC, REST: "http://" + chain.REST,
-		GRPC: chain.GRPC, Bus: n.bus.URL(), PID: os.Getpid(),
+		GRPC: chain.GRPC, Bus: n.bus.URL(), PID: os.Getpid(), Trust: n.trust,
 		Listeners: n.listening,
 	}
 }

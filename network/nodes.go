@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/chain/client"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/node"
@@ -188,7 +189,9 @@ func (n *Network) invite(ctx context.Context) (node.Join, error) {
 	if err != nil {
 		return join, err
 	}
-	join = node.Join{Bus: []string{n.bus.URL()}, Pin: bus.Pin{Chain: n.layout.ChainID, Epoch: epoch.Epoch, Set: bus.SetOf(epoch.Verifiers)}}
+	join = node.Join{Bus: []string{n.bus.URL()}, Pin: bus.Pin{Chain: n.layout.ChainID, Epoch: epoch.Epoch, Set: bus.SetOf(epoch.Verifiers)},
+		Trust: client.Pin{Height: head.Height, Hash: head.Hash}.String(),
+	}
 	return join, writeJSON(n.path(joinFile), &join, 0o644)
 }
 

@@ -38,6 +38,8 @@ type Join struct {
 	Pin bus.Pin  `json:"pin" doc:"The chain, and the verifiers that are believed at first: it goes on from them by itself."`
 	// CA are the certificates, in PEM, that sign the bus's; "" takes the system's.
 	CA string `json:"ca,omitempty" doc:"The certificates, in PEM, that sign the bus's; without this the system's."`
+	// Trust is a block of the chain, HEIGHT:HASH.
+	Trust string `json:"trust,omitempty" doc:"A block of the chain, HEIGHT:HASH, from which cairn tally verify goes on; devices do not use it."`
 }
 
 // Nonce tells claim codes of one device apart.

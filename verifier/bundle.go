@@ -131,7 +131,9 @@ type Check struct {
 	Header   types.Hash    // what its inputs give; zero if they give none
 	Computed *tally.Header // of hash Header; nil if there is none
 	Equal    bool
-	Why      string // if they are not equal
+	Why      string    // if they are not equal
+	Checked  []string  // inputs that are the chain's own (Compare); nil if none was held against it
+	Differs  []Finding // inputs that are not
 }
 
 // Recompute computes a header from a bundle and compares it with the one of hash expected, or with the bundle's own if that is zero. Every

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -65,15 +66,27 @@ type turn struct {
 func turnOf(h *tally.Header) turn { return turn{h.Epoch, h.Region, h.Round, h.Leader, h.VRF} }
 
 // buildFrame reads from the chain what a tally takes in. prev is the region's header before, nil for none.
-func buildFrame(ctx context.Context, l ledger.Reader, t turn, prev *ledger.Header) (*tally.Frame, error) {
-	ep, err := l.Epoch(ctx, t.epoch)
+func buildFrame(ctx context.Context, l Source, t turn, prev *ledger.Header) (*tally.Frame, error) {
+	f, from, to, err := frameBase(ctx, l, t, prev)
+	if err == nil {
+		f.Blocks, err = l.Hashes(ctx, from, to)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("verifier: frame of epoch %d: %w", t.epoch, err)
 	}
-	if ep.Seed.IsZero() {
-		return nil, fmt.Errorf("verifier: frame of epoch %d: its seed is not known yet", t.epoch)
+	return f, nil
+}
+
+// frameBase is buildFrame without the hashes of blocks; it returns which belong there.
+func frameBase(ctx context.Context, l Source, t turn, prev *ledger.Header) (f *tally.Frame, from, to uint64, err error) {
+	ep, err := l.Epoch(ctx, t.epoch)
+	if err != nil {
+		return nil, 0, 0, err
 	}
-	f := &tally.Frame{
+	if ep.Seed.IsZero() {
+		return nil, 0, 0, errors.New("its seed is not known yet")
+	}
+	f = &tally.Frame{
 		Chain: l.Chain(), Epoch: t.epoch, Region: t.region, Round: t.round, Leader: t.leader, VRF: t.vrf,
 		Seed: ep.Seed, Challenged: ep.Challenged, Time: uint64(ep.Time.Unix()), Params: ep.Params, MinOpening: ep.MinOpening,
 	}
@@ -81,20 +94,19 @@ func buildFrame(ctx context.Context, l ledger.Reader, t turn, prev *ledger.Heade
 	if prev != nil {
 		before, err := tally.DecodeHeader(prev.Raw)
 		if err != nil {
-			return nil, err
+			return nil, 0, 0, err
 		}
 		f.Previous, f.PreviousEpoch, f.PreviousRound = prev.Hash, prev.Epoch, before.Round
 		if f.Fold, err = l.Settlement(ctx, prev.Epoch); err != nil {
-			return nil, fmt.Errorf("verifier: frame of epoch %d: settlement of epoch %d: %w", t.epoch, prev.Epoch, err)
+			return nil, 0, 0, fmt.Errorf("settlement of epoch %d: %w", prev.Epoch, err)
 		}
 		first = prev.Epoch + 1
 	}
 	start, err := l.Epoch(ctx, first)
 	if err != nil {
-		return nil, fmt.Errorf("verifier: frame of epoch %d: %w", t.epoch, err)
+		return nil, 0, 0, err
 	}
-	f.Blocks, err = l.Hashes(ctx, tally.FrameStart(start.First, ep.Cut, evidence.MaxAnchorAge), ep.Cut)
-	return f, err
+	return f, tally.FrameStart(start.First, ep.Cut, evidence.MaxAnchorAge), ep.Cut, nil
 }
 
 // compute applies a batch to the state after prev. signed are the verdicts on its signatures.

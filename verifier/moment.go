@@ -187,7 +187,7 @@ func (m *moment) witness(it *item) bool {
 }
 
 // changesSince returns the registry changes that lead from the view of epoch from to that of epoch to.
-func changesSince(ctx context.Context, l ledger.Reader, from, to types.Epoch, region types.Region) ([]tally.Change, error) {
+func changesSince(ctx context.Context, l Source, from, to types.Epoch, region types.Region) ([]tally.Change, error) {
 	var out []tally.Change
 	for e := from + 1; e <= to; e++ {
 		c, err := l.Changes(ctx, e, region)

@@ -270,7 +270,8 @@ var statuses = map[tallytypes.Status]ledger.Status{
 	tallytypes.Status_STATUS_FINAL: ledger.Final, tallytypes.Status_STATUS_VOIDED: ledger.Voided,
 }
 
-func (c *Client) header(ctx context.Context, p *tallytypes.Header) (*ledger.Header, error) {
+// headerOf returns a header as the chain keeps it.
+func headerOf(p *tallytypes.Header) (*ledger.Header, error) {
 	h := &ledger.Header{
 		Epoch: types.Epoch(p.Epoch), Region: types.Region(p.Region), Status: statuses[p.Status], Raw: p.Raw, Height: p.Height,
 		Signed: p.Signed, Bitmap: p.Bitmap, FinalAt: p.FinalAt, Previous: types.Epoch(p.Previous),
@@ -283,6 +284,14 @@ func (c *Client) header(ctx context.Context, p *tallytypes.Header) (*ledger.Head
 		if h.Hash, err = types.ParseHash(p.Hash); err != nil {
 			return nil, fmt.Errorf("client: header of epoch %d: %w", p.Epoch, err)
 		}
+	}
+	return h, nil
+}
+
+func (c *Client) header(ctx context.Context, p *tallytypes.Header) (*ledger.Header, error) {
+	h, err := headerOf(p)
+	if err != nil {
+		return nil, err
 	}
 	if p.Status != tallytypes.Status_STATUS_APPEALED {
 		return h, nil
@@ -341,10 +350,15 @@ func (c *Client) Settlement(ctx context.Context, e types.Epoch) (*tally.Settleme
 	if err != nil {
 		return nil, fault(fmt.Sprintf("settlement of epoch %d", e), err)
 	}
+	return settlementOf(e, &res.Settlement)
+}
+
+// settlementOf returns what the chain made of an epoch.
+func settlementOf(e types.Epoch, p *tallytypes.Settlement) (*tally.Settlement, error) {
 	s := &tally.Settlement{
-		Owed: types.Credit(res.Settlement.Owed), Settled: types.Credit(res.Settlement.Settled), Payout: types.Ustone(res.Settlement.Payout),
+		Owed: types.Credit(p.Owed), Settled: types.Credit(p.Settled), Payout: types.Ustone(p.Payout),
 	}
-	for _, k := range res.Settlement.Shares {
+	for _, k := range p.Shares {
 		w, err := types.ParseU128(k.Weight)
 		if err != nil {
 			return nil, fmt.Errorf("client: settlement of epoch %d: %w", e, err)

@@ -26,7 +26,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stderr))
 }
 
-// run executes one command line and returns its exit status: 0, 1 for what failed, 2 for what was not understood.
+// run executes one command line and returns its exit status: 0, 1 for what failed, 2 for what was not understood, 3 for what shows less
+// than was asked for.
 func run(ctx context.Context, args []string, stderr io.Writer) int {
 	chain, err := command.NewCommands()
 	if err != nil {
@@ -54,6 +55,9 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stderr io.
 		return 2
 	}
 	report(stderr, err)
+	if errors.As(err, new(inconclusive)) {
+		return 3
+	}
 	return 1
 }
 

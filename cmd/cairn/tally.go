@@ -1,13 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"runtime"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -15,10 +10,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/ledger"
-	"github.com/cairn-network/cairn/network"
-	"github.com/cairn-network/cairn/service/all/spec"
 	"github.com/cairn-network/cairn/service/role/command"
-	"github.com/cairn-network/cairn/verifier"
 )
 
 func tallyCommand() *cobra.Command {
@@ -29,18 +21,7 @@ func tallyCommand() *cobra.Command {
 	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the newest tallies", Args: exactly(), RunE: tallyList,
 		Example: "  cairn tally list --limit 20"}
 	list.Flags().Int("limit", 20, "how many, at most 1,000")
-	verify := &cobra.Command{
-		Use: "verify", Short: "Recompute a tally from what everybody signed", Args: exactly(), RunE: tallyVerify,
-		Long: `verify computes the header of one epoch from its batch and compares it with the one that the chain took. In the home of a running
-network it downloads what it needs into HOME/bundles; anywhere else it takes it from there, or from --bundle DIR, and needs no network.
-It exits 0 only if both are equal.`,
-		Example: "  cairn tally verify --epoch 12\n  cairn tally verify --epoch 12 --home elsewhere --bundle bundles --header 5f3a…",
-	}
-	verify.Flags().Uint64("epoch", 0, "which epoch")
-	verify.Flags().Uint16("region", 0, "which region")
-	verify.Flags().String("bundle", "", "folder that holds the bundle (default HOME/bundles)")
-	verify.Flags().String("header", "", "hash that the header must have (default what the chain took; offline, the bundle's own)")
-	c.AddCommand(homeFlags(list), homeFlags(verify))
+	c.AddCommand(homeFlags(list), tallyVerifyCommand())
 	return c
 }
 
@@ -80,101 +61,4 @@ func tallyList(c *cobra.Command, _ []string) error {
 		}
 		table(w, []string{"EPOCH", "REGION", "HEADER", "STATUS", "COUNTED", "REFUSED", "PAID", "AMOUNT"}, rows)
 	})
-}
-
-func tallyVerify(c *cobra.Command, _ []string) error {
-	epoch, _ := c.Flags().GetUint64("epoch")
-	region, _ := c.Flags().GetUint16("region")
-	dir, _ := c.Flags().GetString("bundle")
-	if epoch == 0 {
-		return usageError{c.CommandPath(), errors.New("tally verify: which --epoch?")}
-	}
-	var expected types.Hash
-	if text, _ := c.Flags().GetString("header"); text != "" {
-		var err error
-		if expected, err = types.ParseHash(text); err != nil {
-			return usageError{c.CommandPath(), err}
-		}
-	}
-	if dir == "" {
-		var err error
-		if dir, err = fetchBundle(c, types.Epoch(epoch), types.Region(region), &expected); err != nil {
-			return err
-		}
-	}
-	check, err := verifier.RecomputeFile(dir, types.Epoch(epoch), types.Region(region), expected, 1, spec.Categories(), runtime.GOMAXPROCS(0))
-	if errors.Is(err, fs.ErrNotExist) {
-		return advice{fmt.Errorf("tally verify: %w", err), "copy the bundle there from a home that has it, or name its folder with --bundle"}
-	}
-	if err != nil {
-		return fmt.Errorf("tally verify: %w", err)
-	}
-	out := struct {
-		Header   types.Hash `json:"header"`   // what the signed items give
-		Expected types.Hash `json:"expected"` // what the chain took
-		Equal    bool       `json:"equal"`
-		Why      string     `json:"why,omitempty"`
-	}{check.Header, check.Expected, check.Equal, check.Why}
-	err = outputOf(c).print(out, func(w io.Writer) {
-		fmt.Fprintf(w, "recomputed  %v\nexpected    %v\n", out.Header, out.Expected)
-		if out.Equal {
-			fmt.Fprintln(w, "equal")
-		}
-	})
-	if err == nil && !check.Equal {
-		err = advice{fmt.Errorf("tally verify: epoch %d, region %d: not equal: %s", epoch, region, check.Why), "fetch the bundle from another verifier; if it stays so, appeal"}
-	}
-	return err
-}
-
-// fetchBundle downloads a tally's inputs into a home, unless they are there, and asks the chain for the header that it took.
-func fetchBundle(c *cobra.Command, e types.Epoch, region types.Region, expected *types.Hash) (string, error) {
-	home, err := homeOf(c)
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(home, "bundles")
-	if _, err := network.ReadAddresses(home); err != nil {
-		return dir, nil // another home: it has to have the bundle
-	}
-	a, err := openAPI(c)
-	if err != nil {
-		return "", err
-	}
-	l, err := openLedger(c)
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	h, err := l.Header(c.Context(), e, region)
-	if errors.Is(err, ledger.ErrNotFound) {
-		return "", advice{types.Refuse(types.NotFound, "tally verify: epoch %d of region %d has no header", e, region), "cairn tally list shows those that have one"}
-	}
-	if err != nil {
-		return "", fmt.Errorf("tally verify: header of epoch %d: %w", e, err)
-	}
-	if h.Raw == nil {
-		return "", advice{types.Refuse(types.NotFound, "tally verify: epoch %d of region %d is %s: it has no header", e, region, h.Status), "cairn tally list shows those that have one"}
-	}
-	if expected.IsZero() {
-		*expected = h.Hash
-	}
-	res, err := a.do(c.Context(), "GET", fmt.Sprintf("/api/tallies/%d/%d/bundle", e, region), nil, 0)
-	if err != nil {
-		return "", fmt.Errorf("tally verify: bundle: %w", err)
-	}
-	defer res.Body.Close()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("tally verify: %w: %w", err, types.HomeUnwritable)
-	}
-	f, err := os.CreateTemp(dir, ".bundle-*")
-	if err != nil {
-		return "", fmt.Errorf("tally verify: %w", err)
-	}
-	defer os.Remove(f.Name())
-	_, err = io.Copy(f, res.Body)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return "", fmt.Errorf("tally verify: bundle: %w", err)
-	}
-	return dir, os.Rename(f.Name(), filepath.Join(dir, verifier.BundleName(e, region)))
 }
