@@ -29,6 +29,7 @@
 //
 // States, batches, frames and registry changes stay on disk, by hash, for the appeal window and Config.Keep epochs more, and
 // are served over the bus. A verifier that was away reads the headers that it missed from the chain, fetches their batches
-// and recomputes; a new one, and one that was away for longer, starts from the state of the last final header. Recompute does the same for one epoch on anybody's
-// machine, from a bundle that holds all of it.
+// and recomputes; a new one, and one that was away for longer, starts from the state of the last
+// final header. Recompute does the same for one epoch on anybody's machine, from a bundle that holds all of it; Compare holds each
+// input in the bundle against the chain.
 package verifier

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -199,8 +201,8 @@ func recompute(t *testing.T, home string) {
 		t.Fatal(err)
 	}
 	type outcome struct {
-		Header, Expected string
-		Equal            bool
+		Header, Expected, Verdict string
+		Equal, Consistent         bool
 	}
 	write := func(content []byte) {
 		t.Helper()
@@ -219,13 +221,16 @@ func recompute(t *testing.T, home string) {
 		return parse[outcome](t, out.Bytes()), err
 	}
 	write(good)
-	want := outcome{tallies[i].Header, tallies[i].Header, true}
-	if got := parse[outcome](t, cairn(t, elsewhere, "tally", "verify", "--epoch", epoch, "--json")); got != want {
-		t.Errorf("elsewhere: %+v, want %+v", got, want)
-	}
+	want := outcome{tallies[i].Header, tallies[i].Header, "equal", true, true}
 	if got, err := here(); got != want || err != nil {
 		t.Errorf("here: %+v, want %+v: %v", got, want, err)
 	}
+	// Without a chain and without a header it is consistent with itself, whoever made it up, and that is not status 0.
+	alone := outcome{tallies[i].Header, types.Hash{}.String(), "consistent", false, true}
+	if got, err := status(t, elsewhere, 3, "tally", "verify", "--epoch", epoch, "--json"); err != nil || parse[outcome](t, got) != alone {
+		t.Errorf("elsewhere: %s, want %+v: %v", got, alone, err)
+	}
+	provenElsewhere(t, home, elsewhere, epoch)
 	rng := rand.New(rand.NewPCG(5, 6))
 	positions := []int{0, len(good) / 2, len(good) - 1}
 	for range 30 {
@@ -243,6 +248,61 @@ func recompute(t *testing.T, home string) {
 	if _, err := try(t, elsewhere, "tally", "verify", "--epoch", epoch, "--json"); err == nil || !strings.Contains(err.Error(), "exit status 1") || !strings.Contains(err.Error(), "not equal") {
 		t.Errorf("a bundle cut short: %v", err)
 	}
+}
+
+// provenElsewhere holds a bundle against a node that is named: at first on that node's word, then on the block that was kept, then on one
+// that is named, then on one that is none of the chain's.
+func provenElsewhere(t *testing.T, home, elsewhere, epoch string) {
+	t.Helper()
+	at, err := network.ReadAddresses(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type found struct {
+		Verdict string
+		Checked []string
+		Trusted []trusted
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		from string
+	}{
+		{nil, 0, "first use"}, {nil, 0, "earlier verify"}, {[]string{"--trust", at.Trust}, 0, "you named it"},
+		{[]string{"--trust", "1:" + strings.Repeat("ab", 32)}, 1, ""},
+	} {
+		raw, err := status(t, elsewhere, c.code, append([]string{"tally", "verify", "--epoch", epoch, "--json", "--node", at.RPC}, c.args...)...)
+		if err != nil {
+			t.Errorf("%v: %v", c, err)
+			continue
+		}
+		if c.code != 0 {
+			continue
+		}
+		got := parse[found](t, raw)
+		i := slices.IndexFunc(got.Trusted, func(x trusted) bool { return strings.HasPrefix(x.What, "block ") })
+		if got.Verdict != "equal" || len(got.Checked) != 11 || i < 0 || !strings.Contains(got.Trusted[i].Why, c.from) {
+			t.Errorf("%v: %+v", c, got)
+		}
+	}
+	if err := os.Remove(filepath.Join(elsewhere, "trust.json")); err != nil {
+		t.Error(err)
+	}
+}
+
+// status runs a command that must end with that exit status, and returns what it printed.
+func status(t *testing.T, home string, want int, args ...string) ([]byte, error) {
+	t.Helper()
+	cmd := program(t.Context(), home, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	switch {
+	case err == nil && want == 0, errors.As(err, &exit) && exit.ExitCode() == want:
+		return out, nil
+	}
+	return out, fmt.Errorf("cairn %s: %w, want exit status %d\n%s", strings.Join(args, " "), err, want, stderr.Bytes())
 }
 
 // busy starts what cannot start beside a running network: one in the same home, one on the same port.

@@ -114,14 +114,17 @@ func tallyVerify(c *cobra.Command, _ []string) error {
 	if l != nil {
 		defer l.Close()
 	}
-	b, err := bundleOf(c, l != nil, epoch, region)
+	raw, err := bundleOf(c, l != nil, epoch, region)
 	if err != nil {
 		return err
 	}
 	var out *verification
-	if l == nil {
+	switch b, bad := verifier.ParseBundle(raw); {
+	case bad != nil: // every byte counts: it is as good as another tally's
+		out = &verification{Expected: expected, Verdict: verdictDifferent, Why: bad.Error(), Checked: []string{}, Trusted: []trusted{}}
+	case l == nil:
 		out, err = verifyOffline(b, expected)
-	} else {
+	default:
 		out, err = verifyOnline(c, l, b, epoch, region, expected)
 	}
 	if err != nil {
@@ -354,8 +357,8 @@ func keepTrust(home, chain string, pin client.Pin) error {
 	return os.Rename(f.Name(), filepath.Join(home, trustFile))
 }
 
-// bundleOf reads a tally's bundle, which it downloads first where the network of the home can give it.
-func bundleOf(c *cobra.Command, online bool, e types.Epoch, r types.Region) (*verifier.Bundle, error) {
+// bundleOf returns a tally's bundle, which it downloads first where the network of the home can give it.
+func bundleOf(c *cobra.Command, online bool, e types.Epoch, r types.Region) ([]byte, error) {
 	dir, _ := c.Flags().GetString("bundle")
 	if dir == "" {
 		home, err := homeOf(c)
@@ -376,11 +379,7 @@ func bundleOf(c *cobra.Command, online bool, e types.Epoch, r types.Region) (*ve
 	if err != nil {
 		return nil, fmt.Errorf("tally verify: %w", err)
 	}
-	b, err := verifier.ParseBundle(raw)
-	if err != nil { // every byte counts: it is as good as another one
-		return &verifier.Bundle{}, nil
-	}
-	return b, nil
+	return raw, nil
 }
 
 // download fetches a bundle from the network of the home into a folder.
