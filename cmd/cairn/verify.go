@@ -114,6 +114,11 @@ func tallyVerify(c *cobra.Command, _ []string) error {
 	if l != nil {
 		defer l.Close()
 	}
+	if l != nil {
+		if err := taken(c, l, epoch, region); err != nil {
+			return err
+		}
+	}
 	raw, err := bundleOf(c, l != nil, epoch, region)
 	if err != nil {
 		return err
@@ -138,9 +143,25 @@ func tallyVerify(c *cobra.Command, _ []string) error {
 	case verdictEqual:
 		return nil
 	case verdictConsistent:
-		return inconclusive{advice{fmt.Errorf("%s: consistent with itself, and held against nothing", at), "ask a chain with --node URL, or name what the header must be with --header"}}
+		return inconclusive{advice{types.Refuse(types.NotProven, "%s: consistent with itself, and held against nothing", at), "ask a chain with --node URL, or name what the header must be with --header"}}
 	}
-	return advice{fmt.Errorf("%s: not equal: %s", at, out.Why), "fetch the bundle from another verifier; if it stays so, appeal"}
+	return advice{types.Refuse(types.Mismatch, "%s: not equal: %s", at, out.Why), "fetch the bundle from another verifier; if it stays so, appeal"}
+}
+
+// taken refuses to go on where the node says that there is no header: then nobody has a bundle either.
+func taken(c *cobra.Command, l *client.Client, e types.Epoch, r types.Region) error {
+	h, err := l.Header(c.Context(), e, r)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound), err == nil && h.Raw == nil:
+		return noHeader(e, r)
+	case err != nil:
+		return fmt.Errorf("tally verify: header of epoch %d: %w", e, err)
+	}
+	return nil
+}
+
+func noHeader(e types.Epoch, r types.Region) error {
+	return advice{types.Refuse(types.NotFound, "tally verify: epoch %d of region %d has no header", e, r), "cairn tally list shows those that have one"}
 }
 
 // write prints what was found for people.
@@ -208,12 +229,10 @@ func verifyOnline(c *cobra.Command, l *client.Client, b *verifier.Bundle, e type
 	}
 	found, err := verifier.Compare(c.Context(), src, b, e, r)
 	switch {
-	case errors.Is(err, ledger.ErrNotFound):
-		return nil, advice{fmt.Errorf("tally verify: epoch %d of region %d has no header: %w", e, r, err), "cairn tally list shows those that have one"}
-	case types.ReasonOf(err) == types.RegionSkipped:
-		return nil, advice{fmt.Errorf("tally verify: %w", err), "cairn tally list shows those that have one"}
+	case errors.Is(err, ledger.ErrNotFound), types.ReasonOf(err) == types.RegionSkipped:
+		return nil, noHeader(e, r)
 	case err != nil:
-		return nil, advice{fmt.Errorf("tally verify: %w", err), "ask another node with --node"}
+		return nil, advice{types.Refuse(types.NotProven, "tally verify: %v", err), "ask another node with --node"}
 	}
 	if expected.IsZero() {
 		expected = found.Header.Hash
@@ -263,7 +282,7 @@ func verifyLedger(c *cobra.Command) (*client.Client, error) {
 	}
 	l, err := client.New(c.Context(), client.Config{URL: nodes[0]})
 	if err != nil {
-		return nil, advice{fmt.Errorf("tally verify: node %s: %w", nodes[0], err), "name another node with --node, or --offline"}
+		return nil, advice{types.Refuse(types.NotRunning, "tally verify: node %s: %v", nodes[0], err), "name another node with --node, or --offline"}
 	}
 	return l, nil
 }
@@ -293,7 +312,7 @@ func prove(c *cobra.Command, l *client.Client) (*client.Proven, *believed, error
 		}
 		err = fmt.Errorf("%w (%s)", err, list[i].from)
 	}
-	return nil, nil, advice{fmt.Errorf("tally verify: %w", err), "name a newer block, from somebody you trust, with --trust HEIGHT:HASH, or another node with --node"}
+	return nil, nil, advice{types.Refuse(types.NotProven, "tally verify: %v", err), "name a newer block, from somebody you trust, with --trust HEIGHT:HASH, or another node with --node"}
 }
 
 // believable lists the blocks that may be gone on from, those that say most first.
@@ -374,7 +393,7 @@ func bundleOf(c *cobra.Command, online bool, e types.Epoch, r types.Region) ([]b
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, verifier.BundleName(e, r)))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, advice{fmt.Errorf("tally verify: %w", err), "copy the bundle there from a home that has it, or name its folder with --bundle"}
+		return nil, advice{types.Refuse(types.NotFound, "tally verify: %v", err), "copy the bundle there from a home that has it, or name its folder with --bundle"}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("tally verify: %w", err)

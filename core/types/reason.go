@@ -115,6 +115,7 @@ const (
 	AppealKnown      Reason = "appeal_known"
 	NoMisconduct     Reason = "no_misconduct"
 	Mismatch         Reason = "mismatch"
+	NotProven        Reason = "not_proven"
 	UnknownModel     Reason = "unknown_model"
 
 	UnknownCertificate   Reason = "certificate_unknown"
@@ -211,6 +212,7 @@ func Reasons() []ReasonInfo {
 		{AppealKnown, "The header was appealed before.", "A header is voted on once."},
 		{NoMisconduct, "What was shown proves no misconduct.", "Two different headers for one epoch, region and round, both signed, do."},
 		{UnknownModel, "No maker registered the model, or the maker itself.", "Register the model first, or give none."},
+		{NotProven, "What is shown does not follow from anything that is believed.", "Name a block that you trust with --trust, or ask another node with --node."},
 		{Mismatch, "The header is not what its inputs give.", "Appeal it, with a bond, while its window is open."},
 		{UnknownCertificate, "No certificate has this id.", "An id is the device and the watt-hour at which the range begins; a part that was split off has its own."},
 		{CertificateNotFinal, "No final header of that epoch and region is there to prove the sheet against.", "Wait until its appeal window is closed; a skipped or voided epoch proves nothing."},

@@ -88,7 +88,7 @@ var statuses = map[types.Reason]int{
 	types.KeyTaken: http.StatusConflict, types.UnknownVerifier: http.StatusBadGateway, types.HeaderRound: http.StatusConflict,
 	types.HeaderKnown: http.StatusConflict, types.HeaderLeader: http.StatusBadGateway, types.HeaderLink: http.StatusBadGateway,
 	types.HeaderTotals: http.StatusBadGateway, types.LowPower: http.StatusServiceUnavailable, types.AppealClosed: http.StatusConflict,
-	types.AppealKnown: http.StatusConflict, types.NoMisconduct: http.StatusBadRequest, types.Mismatch: http.StatusBadGateway,
+	types.AppealKnown: http.StatusConflict, types.NoMisconduct: http.StatusBadRequest, types.Mismatch: http.StatusBadGateway, types.NotProven: http.StatusBadGateway,
 	types.UnknownModel: http.StatusNotFound,
 
 	types.UnknownCertificate: http.StatusNotFound, types.CertificateNotFinal: http.StatusConflict, types.CertificateLapsed: http.StatusConflict,
