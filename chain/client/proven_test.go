@@ -156,7 +156,7 @@ func TestProven(t *testing.T) {
 					}
 					list = append(list, c)
 				}
-				out.Hash, out.Changes = tally.HashChanges(list).String(), nil
+				out.Sum, out.Changes = tally.AddChanges(types.Hash{}, list).String(), nil
 				for i := range list {
 					out.Changes = append(out.Changes, types.Encode(&list[i]))
 				}
