@@ -28,7 +28,7 @@ STONE, its own credits and its own API key, which the home keeps: --account NAME
 		Use: "create NAME", Short: "Make an account, fund it, and give it an API key with a spend limit", Args: exactly("NAME"), RunE: accountCreate,
 		Example: "  cairn account create alice --fund 20 --buy 10 --limit 5",
 	}
-	create.Flags().String("fund", "10", "STONE to send to it from --from")
+	create.Flags().String("fund", "10", "STONE to send to it from --from, to which comes what its first transactions cost")
 	create.Flags().String("buy", "", "STONE, of that, to buy credits for at once (default half of it)")
 	key := &cobra.Command{
 		Use: "key NAME", Short: "Give an account of the keyring another API key, and use that from now on", Args: exactly("NAME"), RunE: accountKey,
@@ -63,6 +63,9 @@ func amountFlag(c *cobra.Command, name string) (uint64, error) {
 	}
 	return uint64(u), nil
 }
+
+// firstGas is what an account has fees for beside what it is funded with: to grant a key, buy credits, register a device, and some more.
+const firstGas = 10_000_000
 
 func accountCreate(c *cobra.Command, args []string) error {
 	fund, err := amountFlag(c, "fund")
@@ -114,8 +117,13 @@ func accountCreate(c *cobra.Command, args []string) error {
 	if err != nil {
 		return fmt.Errorf("account create: %w", err)
 	}
+	price, err := l.GasPrice(c.Context())
+	if err != nil {
+		return fmt.Errorf("account create: %w", err)
+	}
+	fees := price * firstGas / 1_000_000
 	out := &Created{Name: args[0], Account: account, Words: words}
-	if err := makeKey(c, l, out, network.KeyRequest{Limit: types.Credit(limit), Funder: from, Fund: types.Ustone(fund)}); err != nil {
+	if err := makeKey(c, l, out, network.KeyRequest{Limit: types.Credit(limit), Funder: from, Fund: types.Ustone(fund) + fees}); err != nil {
 		return fmt.Errorf("account create %s: %w", args[0], err)
 	}
 	if buy > 0 {
