@@ -12,7 +12,7 @@ import (
 )
 
 // ours are the reasons that nobody outside the gateway's machine can do anything about: only they are answered with 500.
-var ours = []types.Reason{role.Internal, types.EconRange, types.PortInUse, types.HomeUnwritable, types.HomeBusy, types.HomeFormat, types.HomeChanged}
+var ours = []types.Reason{role.Internal, types.EconRange, types.PortInUse, types.HomeUnwritable, types.HomeBusy, types.HomeFormat, types.HomeChanged, types.HomeDamaged, types.ClockOff}
 
 // TestStatuses: every reason that there is has an HTTP status at the gateway, and says what to do.
 func TestStatuses(t *testing.T) {
