@@ -88,10 +88,17 @@ func (n *Network) prepare() error {
 			return types.Refuse(types.BadArgument, "network: this home has %d validators, not %d: choose another with --home, or `make clean-network`",
 				n.layout.Validators, n.cfg.Validators)
 		}
+		if err := n.examine(); err != nil {
+			return err
+		}
 		return n.grow()
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("network: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(n.chainHome(0), "data", "blockstore.db")); err == nil { // it ran, so that there was one
+		return types.Refuse(types.HomeDamaged, "network: %s is missing, and a chain was here: restore it from a backup, choose another home, or forget this one (`make clean-network`)",
+			n.path(layoutFile))
 	}
 	for _, dir := range folders {
 		if err := os.RemoveAll(n.path(dir)); err != nil {

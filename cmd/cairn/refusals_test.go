@@ -51,6 +51,7 @@ var offline = []refused{
 	no(types.NotRunning, "energy", "price"), no(types.NotRunning, "energy", "fills"),
 	no(types.NotRunning, "query", "gov", "proposal", "99", "--node", "tcp://127.0.0.1:1"),
 
+	no(types.NotFound, "doctor"), no(types.NotFound, "doctor", "--repair"), no(types.BadArgument, "doctor", "--disk-stop", "x"), no(types.NotFound, "node", "doctor"),
 	no(types.BadArgument, "node", "nope"), no(types.BadArgument, "node", "run", "x"), no(types.BadArgument, "node", "run", "--log", "loud"),
 	no(types.NotFound, "node", "run"), no(types.NotFound, "node", "status"), no(types.NotFound, "node", "code"),
 	no(types.BadArgument, "node", "init"), no(types.NotFound, "node", "init", "--join", "/nonexistent", "--owner", types.Account{7}.String(), "--cell", "891f8e0c2d7ffff"),
@@ -58,7 +59,7 @@ var offline = []refused{
 
 // online are refused by a network that runs.
 var online = []refused{
-	no("", "device", "show", "x"), no("", "device", "show", stranger), no("", "device", "register", "x"), no("", "device", "register", "cairn-claim:hFxx"),
+	no(types.HomeBusy, "doctor", "--repair"), no("", "device", "show", "x"), no("", "device", "show", stranger), no("", "device", "register", "x"), no("", "device", "register", "cairn-claim:hFxx"),
 	no(types.BadArgument, "claim", "x"), no(types.NotFound, "claim", stranger), no(types.NotFound, "account", "key", "nobody"),
 	no(types.BadArgument, "account", "create", ".x"), no(types.BadArgument, "account", "create", "a/b"), no(types.NotFound, "account", "create", "b", "--from", "nobody"),
 	no(types.NotFound, "credit", "buy", "1", "--from", "nobody"), no("", "credit", "buy", "99999999999"), no("", "credit", "show", "--account", "nobody"),

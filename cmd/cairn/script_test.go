@@ -23,6 +23,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
+	"github.com/cairn-network/cairn/internal/health"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/network"
 )
@@ -49,6 +50,13 @@ func TestNetwork(t *testing.T) {
 				"field": field, "largest": largest, "second": second, "await": await, "rest": func(ts *testscript.TestScript, neg bool, args []string) { rest(ts, home, args) },
 			},
 		})
+	})
+	t.Run("doctor", func(t *testing.T) {
+		for _, f := range parse[[]health.Finding](t, cairn(t, home, "doctor", "--json", "--disk-warn", "0", "--disk-stop", "0")) {
+			if f.Level != health.OK {
+				t.Errorf("beside a running network: %+v", f)
+			}
+		}
 	})
 	t.Run("refusals", func(t *testing.T) {
 		t.Setenv("CAIRN_HOME", home)

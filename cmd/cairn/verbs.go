@@ -10,7 +10,7 @@ import (
 // verbs lists Cairn's own commands, and those that categories bring along.
 func verbs() []*cobra.Command {
 	list := []*cobra.Command{
-		upCommand(), downCommand(), storeCommand(), deviceCommand(), claimCommand(), creditCommand(), accountCommand(),
+		upCommand(), downCommand(), doctorCommand(), storeCommand(), deviceCommand(), claimCommand(), creditCommand(), accountCommand(),
 		tallyCommand(), supplyCommand(), walletCommand(),
 	}
 	for _, c := range customer.Customers() {

@@ -189,7 +189,7 @@ func Reasons() []ReasonInfo {
 		{DiskFull, "The disk is full, or the part of the bus that the key's role has.", "Free some space, or wait; nothing that was acknowledged is lost."},
 		{ClockOff, "The clock of this machine is wrong.", "Set it, best by NTP, and start again."},
 		{TooFew, "The network has fewer devices than its first round needs.", "Start it with more: `cairn up --nodes 8`."},
-		{HomeDamaged, "A file of the home directory is damaged, or is not what belongs there.", "The message names the file, and what is lost by it."},
+		{HomeDamaged, "A file of the home directory is damaged, or is not what belongs there.", "The message names the file; `cairn doctor` (`cairn-node doctor` on a device) says what is lost by it, and mends with --repair what can be mended."},
 		{BadArgument, "A command was given something that it does not take.", "See what it takes: --help."},
 		{NotFound, "There is nothing of this name, id or epoch.", "List what there is, and check the spelling."},
 		{NotRunning, "No network, or no device, runs in this home directory.", "Start it: `cairn up`, or `cairn-node run`; --home names another home."},

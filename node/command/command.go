@@ -1,4 +1,4 @@
-// Package command is the command line of a device: init, code, config, run, status and unit. cmd/cairn-node is made of it, and cmd/cairn
+// Package command is the command line of a device: init, code, config, run, status, doctor and unit. cmd/cairn-node is made of it, and cmd/cairn
 // carries it as `cairn node`.
 //
 // A command prints for people, or one JSON value with --json. Its errors are for Run to print: what failed and why in one line, then
@@ -32,7 +32,7 @@ func New(makers []role.Maker) *cobra.Command {
 	}
 	root.PersistentFlags().String("home", "", "the device's home (default $CAIRN_NODE_HOME, else ~/.cairn-node)")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage{c.CommandPath(), err} })
-	root.AddCommand(initCommand(makers), codeCommand(), runCommand(makers), statusCommand(), unitCommand())
+	root.AddCommand(initCommand(makers), codeCommand(), runCommand(makers), statusCommand(), doctorCommand(), unitCommand())
 	for _, c := range root.Commands() {
 		c.Args = noArguments
 	}

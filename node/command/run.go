@@ -21,6 +21,7 @@ import (
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/disk"
+	"github.com/cairn-network/cairn/internal/health"
 	"github.com/cairn-network/cairn/node"
 	"github.com/cairn-network/cairn/service/role"
 )
@@ -51,6 +52,12 @@ func runCommand(makers []role.Maker) *cobra.Command {
 		s.Listen = cmp.Or(os.Getenv("CAIRN_NODE_LISTEN"), s.Listen)
 		if listen, _ := c.Flags().GetString("listen"); c.Flags().Changed("listen") {
 			s.Listen = listen
+		}
+		err = node.Examine(home, func(f health.Finding) {
+			log.Error("a file of the home is damaged", "file", f.What, "what", f.Text, "lost", f.Lost, "moved_to", f.Mended)
+		})
+		if err != nil {
+			return err
 		}
 		n, err := build(home, s, makers, log)
 		if err != nil {
