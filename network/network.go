@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -105,8 +106,9 @@ type Network struct {
 	simulated []*device // behind simulated hardware
 	stops     []func()  // of simulators
 	gateway   *gateway.Gateway
-	trust     string            // a block, HEIGHT:HASH
-	listening map[string]string // where categories serve protocols of their own
+	trust     atomic.Pointer[string] // a recent block, HEIGHT:HASH
+	trusting  func()                 // ends what keeps it recent; nil before it runs
+	listening map[string]string      // where categories serve protocols of their own
 	explorer  *explorer.Explorer
 	http      *http.Server
 	page      net.Listener
@@ -536,27 +538,29 @@ func (n *Network) openDoors(ctx context.Context) error {
 			n.fail("page", err)
 		}
 	})
-	head, err := n.Ledger().Head(ctx)
-	if err != nil {
-		return err
-	}
-	n.trust = client.Pin{Height: head.Height, Hash: head.Hash}.String()
-	return writeJSON(n.path(addressFile), n.Addresses(), 0o644)
+	return n.keepTrust(ctx)
 }
 
 // Addresses says where everything listens.
 func (n *Network) Addresses() *Addresses {
 	chain := n.chains[0].Addresses()
 	page := "http://" + n.page.Addr().String()
+	var trust string
+	if t := n.trust.Load(); t != nil {
+		trust = *t
+	}
 	return &Addresses{
 		ChainID: n.layout.ChainID, Page: page + "/", API: page, RPC: "http://" + chain.RPC, REST: "http://" + chain.REST,
-		GRPC: chain.GRPC, Bus: n.bus.URL(), PID: os.Getpid(), Trust: n.trust,
+		GRPC: chain.GRPC, Bus: n.bus.URL(), PID: os.Getpid(), Trust: trust,
 		Listeners: n.listening,
 	}
 }
 
 // Stop stops everything, devices first and the chain last, and leaves the home to the next start.
 func (n *Network) Stop() {
+	if n.trusting != nil {
+		n.trusting()
+	}
 	if n.release != nil { // else the home, and what it says, are another process's
 		os.Remove(n.path(addressFile))
 	}

@@ -1,0 +1,48 @@
+package network
+
+import (
+	"context"
+
+	"github.com/cairn-network/cairn/chain/client"
+	"github.com/cairn-network/cairn/ledger"
+)
+
+// trustBlocks is after how many blocks network.json names a newer one to go on from. The chain forgets old ones (localRetain), and nobody can go
+// on from a block that no node has.
+const trustBlocks = localRetain / 5
+
+// keepTrust has network.json name a recent block, now and while the network runs.
+func (n *Network) keepTrust(ctx context.Context) error {
+	head, err := n.Ledger().Head(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.believe(head); err != nil {
+		return err
+	}
+	running, cancel := context.WithCancel(n.ctx)
+	done := make(chan struct{})
+	n.trusting = func() { cancel(); <-done }
+	go func() {
+		defer close(done)
+		last := head.Height
+		for b := range n.Ledger().Watch(running) {
+			if b.Height < last+trustBlocks || running.Err() != nil {
+				continue
+			}
+			if err := n.believe(b); err != nil {
+				n.log.Error("network.json names an old block", "err", err)
+				continue
+			}
+			last = b.Height
+		}
+	}()
+	return nil
+}
+
+// believe writes network.json with a block to go on from.
+func (n *Network) believe(b ledger.Block) error {
+	trust := client.Pin{Height: b.Height, Hash: b.Hash}.String()
+	n.trust.Store(&trust)
+	return writeJSON(n.path(addressFile), n.Addresses(), 0o644)
+}

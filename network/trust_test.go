@@ -1,0 +1,40 @@
+package network
+
+import (
+	"testing"
+
+	"github.com/cairn-network/cairn/chain/client"
+)
+
+// network.json names a block that the chain still has, however long the network runs.
+func TestTrustMovesOn(t *testing.T) {
+	n := running(t)
+	pin := func() client.Pin {
+		at, err := ReadAddresses(n.cfg.Home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := client.ParsePin(at.Trust)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	before := pin()
+	if err := n.chains[0].WaitHeight(t.Context(), int64(before.Height)+1); err != nil {
+		t.Fatal(err)
+	}
+	head, err := n.Ledger().Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.believe(head); err != nil {
+		t.Fatal(err)
+	}
+	if after := pin(); after.Height <= before.Height || after.Height != head.Height || after.Hash != head.Hash {
+		t.Errorf("%v, then %v at block %d", before, after, head.Height)
+	}
+	if trustBlocks*2 > localRetain {
+		t.Errorf("a block that is named for %d blocks and more may be gone: %d are kept", trustBlocks, localRetain)
+	}
+}
