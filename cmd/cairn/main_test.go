@@ -305,7 +305,7 @@ func TestRefusesPlainly(t *testing.T) {
 		{[]string{"credit", "buy", "much"}, 2, []string{"want STONE with at most six decimals"}},
 		{[]string{"claim"}, 2, []string{"name devices, or --all"}},
 		{[]string{"tally", "verify"}, 2, []string{"which --epoch?"}},
-		{[]string{"up", "--validators", "99"}, 2, []string{"1 to 16 validators"}},
+		{[]string{"up", "--validators", "99"}, 2, []string{"99 validators", "1 to 16", "try: cairn up --help"}},
 		{[]string{"up", "--home", "/proc/cairn"}, 1, []string{"/proc", "try: Choose another with --home"}},
 	} {
 		cmd := program(t.Context(), nowhere, c.args...)

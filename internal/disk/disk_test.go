@@ -2,6 +2,7 @@ package disk
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -55,5 +56,15 @@ func TestSize(t *testing.T) {
 		if n, err := ParseSize(text); err == nil {
 			t.Errorf("%q: %d", text, n)
 		}
+	}
+}
+
+// A file system that counts no blocks has no room to be short of: nothing is refused because of it.
+func TestUncounted(t *testing.T) {
+	if _, err := os.Stat("/proc/self"); err != nil {
+		t.Skip("this machine has no /proc")
+	}
+	if err := Least(1<<30, "/proc"); err != nil {
+		t.Error(err)
 	}
 }

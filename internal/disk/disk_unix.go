@@ -4,6 +4,7 @@ package disk
 
 import (
 	"errors"
+	"math"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,6 +13,9 @@ func statfs(path string) (uint64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
 		return 0, err
+	}
+	if st.Blocks == 0 { // it counts nothing (ramfs, /proc): writing says what is wrong with it
+		return math.MaxUint64, nil
 	}
 	return uint64(st.Bavail) * uint64(st.Bsize), nil
 }
