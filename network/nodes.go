@@ -133,7 +133,7 @@ func (n *Network) join(ctx context.Context, d *device, join node.Join) (text str
 func (d *device) settle(owner types.Account, join node.Join) (*node.Settings, error) {
 	s, err := node.LoadSettings(d.home)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, os.ErrNotExist), err == nil && (s.Join.Pin.Chain == "" || s.Owner.IsZero()): // none, or cut short
 		s = &node.Settings{Join: join, Owner: owner, Cell: d.cell, Expiry: join.Pin.Epoch + claimEpochs}
 	case err != nil:
 		return nil, err

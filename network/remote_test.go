@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fxamacker/cbor/v2"
 	"go.etcd.io/bbolt"
 
 	"github.com/cairn-network/cairn/core/evidence"
@@ -290,8 +291,10 @@ func (r *remote) kept() map[uint64][energy.Registers]uint64 {
 	all := map[uint64][energy.Registers]uint64{}
 	err = db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket([]byte("records")).ForEach(func(_, raw []byte) error {
-			var e struct{ Record energy.Record }
-			if err := json.Unmarshal(raw, &e); err != nil {
+			var e struct {
+				Record energy.Record `cbor:"1,keyasint"`
+			}
+			if err := cbor.Unmarshal(raw, &e); err != nil {
 				return err
 			}
 			all[e.Record.K] = e.Record.Wh
