@@ -4,18 +4,16 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
 )
 
 const (
-	// maxBundles is how many bundles are sent at once, maxBundlesEach how many of them to one address. Each takes a piece of memory and a file.
+	// maxBundles is how many bundles are sent at once, maxBundlesEach how many of them to one address. Each takes a piece of memory and a file;
+	// readers that stall are the server's to let go (role.Pace).
 	maxBundles     = 64
 	maxBundlesEach = 4
-	// bundleStall is how long a reader may take over one piece of a bundle before it loses its connection.
-	bundleStall = 30 * time.Second
 )
 
 // readers counts who is sent a bundle, by address.
@@ -51,17 +49,15 @@ func (s *readers) enter(r *http.Request) (leave func(), ok bool) {
 	}, true
 }
 
-// patient writes an answer whose reader has bundleStall for each piece.
-type patient struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
+// begun is an answer that knows whether any of it was written.
+type begun struct {
+	http.ResponseWriter
 	written bool
 }
 
-func (p *patient) Write(b []byte) (int, error) {
-	p.written = true
-	_ = p.control.SetWriteDeadline(time.Now().Add(bundleStall)) // a server that cannot has its own
-	return p.w.Write(b)
+func (b *begun) Write(p []byte) (int, error) {
+	b.written = true
+	return b.ResponseWriter.Write(p)
 }
 
 // bundle streams all that a tally was made from.
@@ -74,7 +70,7 @@ func (x *Explorer) bundle(w http.ResponseWriter, r *http.Request) {
 	}
 	defer leave()
 	page, err := x.tally(r)
-	out := &patient{w: w, control: http.NewResponseController(w)}
+	out := &begun{ResponseWriter: w}
 	if err == nil {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		err = x.tallies.Bundle(r.Context(), page.Tally.Epoch, page.Tally.Region, out)
