@@ -61,6 +61,8 @@ type Config struct {
 	Regions int      // how many regions there are; at least 1
 	Follow  int      // how many of the newest headers are looked at again at each block; at most 1,000
 	Hosts   []string // names that the pages are reached under, besides addresses and localhost; role.AnyHost stands for all
+	// Verifiers says how those stand that run in the same process; nil if none does.
+	Verifiers func() []Verifier
 }
 
 // Explorer is the index and its pages.

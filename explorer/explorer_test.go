@@ -225,3 +225,24 @@ func TestPages(t *testing.T) {
 		t.Errorf("policy %q", csp)
 	}
 }
+
+// TestAbstains: what a verifier cannot check is in the status, and on the first page.
+func TestAbstains(t *testing.T) {
+	c, d := world()
+	x := newExplorer(t, "", c, d)
+	if s := get[map[string]any](t, x.Handler(), "/api/status", 200); s["verifiers"] != nil {
+		t.Errorf("verifiers of nobody: %v", s["verifiers"])
+	}
+	x.cfg.Verifiers = func() []Verifier {
+		return []Verifier{{Key: key(7)}, {Key: key(8), Abstains: []Abstention{{Epoch: 2, Why: "its node is ill"}}}}
+	}
+	s := get[Status](t, x.Handler(), "/api/status", 200)
+	if len(s.Verifiers) != 2 || len(s.Verifiers[1].Abstains) != 1 || s.Verifiers[1].Abstains[0].Epoch != 2 {
+		t.Errorf("%+v", s.Verifiers)
+	}
+	w := httptest.NewRecorder()
+	x.Handler().ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/", nil))
+	if !strings.Contains(w.Body.String(), "abstains</strong> in epoch 2: its node is ill") {
+		t.Error("the page says nothing of it")
+	}
+}

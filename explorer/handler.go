@@ -28,6 +28,22 @@ type Status struct {
 	Epoch   types.Epoch    `json:"epoch"`
 	Cut     uint64         `json:"cut"`
 	Supply  *ledger.Supply `json:"supply"`
+	// Verifiers are those that run beside this page.
+	Verifiers []Verifier `json:"verifiers,omitempty"`
+}
+
+// Verifier is how a verifier stands.
+type Verifier struct {
+	Key types.Key `json:"key"`
+	// Abstains lists the epochs whose headers it can neither sign nor vote on at present, for a reason of its own: its chain node, its link
+	// to the bus, its disk.
+	Abstains []Abstention `json:"abstains,omitempty"`
+}
+
+// Abstention is such an epoch.
+type Abstention struct {
+	Epoch types.Epoch `json:"epoch"`
+	Why   string      `json:"why"`
 }
 
 // errNotFound is answered with 404.
@@ -148,6 +164,9 @@ func (x *Explorer) status(ctx context.Context) (*Status, error) {
 	s := &Status{ChainID: x.ledger.Chain(), Height: head.Height, Time: head.Time.UTC(), Epoch: head.Epoch, Supply: supply}
 	if e, err := x.ledger.Epoch(ctx, head.Epoch); err == nil {
 		s.Cut = e.Cut
+	}
+	if x.cfg.Verifiers != nil {
+		s.Verifiers = x.cfg.Verifiers()
 	}
 	return s, nil
 }

@@ -482,7 +482,7 @@ func (n *Network) startGateway(ctx context.Context) error {
 		link.Close()
 		return err
 	}
-	n.explorer, err = explorer.New(explorer.Config{Path: n.path("explorer.db"), Hosts: n.cfg.Hosts}, n.Ledger(), &tallies{n}, n.log.With("part", "explorer"))
+	n.explorer, err = explorer.New(explorer.Config{Path: n.path("explorer.db"), Hosts: n.cfg.Hosts, Verifiers: n.abstaining}, n.Ledger(), &tallies{n}, n.log.With("part", "explorer"))
 	if err != nil {
 		return err
 	}

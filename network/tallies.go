@@ -70,3 +70,17 @@ func (t *tallies) Claim(ctx context.Context, device types.Key) (*ledger.Claim, e
 func (t *tallies) Bundle(ctx context.Context, e types.Epoch, _ types.Region, w io.Writer) error {
 	return t.n.Verifier(0).WriteBundle(ctx, e, w)
 }
+
+// abstaining says how the verifiers of this home stand, for the page.
+func (n *Network) abstaining() []explorer.Verifier {
+	out := make([]explorer.Verifier, 0, len(n.verifiers))
+	for i := range n.verifiers {
+		engine := n.Verifier(i)
+		v := explorer.Verifier{Key: engine.Key()}
+		for _, a := range engine.Abstained() {
+			v.Abstains = append(v.Abstains, explorer.Abstention(a))
+		}
+		out = append(out, v)
+	}
+	return out
+}

@@ -150,6 +150,27 @@ func TestHandover(t *testing.T) {
 	}
 }
 
+// lie has peer p publish and keep a header of epoch 2 over a batch, as if its leader liar had proposed it.
+func (n *network) lie(liar, p *peer, raw []byte) {
+	n.t.Helper()
+	turn := turn{epoch: 2, leader: liar.cfg.Key.Public(), vrf: beacon.Prove(liar.cfg.VRF, testChain, p.v.round.ep.Seed, 0)}
+	in, err := p.v.inputs(n.ctx, p.v.round.base, turn, p.v.round.prev)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	c, err := p.v.tally(in, raw, false)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if _, err := p.v.store.blobs.put(2, raw); err != nil {
+		n.t.Fatal(err)
+	}
+	m := &bus.Proposal{Chain: testChain, Epoch: 2, Header: c.header.Encode(), Batch: bus.BlobOf(raw)}
+	if err := p.link.PublishLast(n.ctx, bus.ProposalSubject(p.v.Key(), 0), bus.Seal(liar.cfg.Key, m)); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 // TestMistypedItem: a leader puts a receipt that was acknowledged into the batch as an ask, so that its bytes are in and it counts for
 // nothing. Nobody signs that.
 func TestMistypedItem(t *testing.T) {
@@ -166,18 +187,7 @@ func TestMistypedItem(t *testing.T) {
 			}
 		}
 		raw := tally.NewBatch(testChain, items).Encode()
-		turn := turn{epoch: 2, leader: liar.cfg.Key.Public(), vrf: beacon.Prove(liar.cfg.VRF, testChain, p.v.round.ep.Seed, 0)}
-		c, err := p.v.tally(n.ctx, p.v.round.base, turn, p.v.round.prev, raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := p.v.store.blobs.put(2, raw); err != nil {
-			t.Fatal(err)
-		}
-		m := &bus.Proposal{Chain: testChain, Epoch: 2, Header: c.header.Encode(), Batch: bus.BlobOf(raw)}
-		if err := p.link.PublishLast(n.ctx, bus.ProposalSubject(p.v.Key(), 0), bus.Seal(liar.cfg.Key, m)); err != nil {
-			t.Fatal(err)
-		}
+		n.lie(liar, p, raw)
 		if h := n.accepted(2); h.Round != 1 || h.Totals.Counted != uint64(sent) {
 			t.Fatalf("round %d, counted %d of %d", h.Round, h.Totals.Counted, sent)
 		}
@@ -748,18 +758,7 @@ func TestWrongSignatures(t *testing.T) {
 		e[len(e)-1] ^= 1
 		items := append(slices.Clone(p.v.round.items), tally.Item{Type: tally.Evidence, Raw: e})
 		raw := tally.NewBatch(testChain, items).Encode()
-		turn := turn{epoch: 2, leader: liar.cfg.Key.Public(), vrf: beacon.Prove(liar.cfg.VRF, testChain, p.v.round.ep.Seed, 0)}
-		c, err := p.v.tally(n.ctx, p.v.round.base, turn, p.v.round.prev, raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := p.v.store.blobs.put(2, raw); err != nil {
-			t.Fatal(err)
-		}
-		m := &bus.Proposal{Chain: testChain, Epoch: 2, Header: c.header.Encode(), Batch: bus.BlobOf(raw)}
-		if err := p.link.PublishLast(n.ctx, bus.ProposalSubject(p.v.Key(), 0), bus.Seal(liar.cfg.Key, m)); err != nil {
-			t.Fatal(err)
-		}
+		n.lie(liar, p, raw)
 		if h := n.accepted(2); h.Round != 1 || h.Totals.Counted != uint64(sent) || h.Totals.Refused != 0 {
 			t.Fatalf("round %d, counted %d of %d, refused %d", h.Round, h.Totals.Counted, sent, h.Totals.Refused)
 		}

@@ -109,17 +109,41 @@ func frameBase(ctx context.Context, l Source, t turn, prev *ledger.Header) (f *t
 	return f, tally.FrameStart(start.First, ep.Cut, evidence.MaxAnchorAge), ep.Cut, nil
 }
 
-// compute applies a batch to the state after prev. signed are the verdicts on its signatures.
-func compute(ctx context.Context, l ledger.Reader, rules *tally.Rules, pool tally.Pool, base *tally.State, t turn, prev *ledger.Header, b *tally.Batch, signed []bool) (*computed, error) {
-	f, err := buildFrame(ctx, l, t, prev)
+// inputs are what a tally takes in from the chain, beside the batch.
+type inputs struct {
+	base    *tally.State
+	frame   *tally.Frame
+	changes []tally.Change
+}
+
+// errUnable marks what this verifier cannot check for a reason of its own: its chain node, its link or its disk. It says nothing of a header.
+var errUnable = errors.New("it cannot be checked here")
+
+// inputs reads what the tally of a turn takes in, on top of the state after prev, from the verifier's own chain node.
+func (v *Verifier) inputs(ctx context.Context, base *tally.State, t turn, prev *ledger.Header) (*inputs, error) {
+	in := &inputs{base: base}
+	var err error
+	if in.frame, err = buildFrame(ctx, v.ledger, t, prev); err == nil {
+		in.changes, err = changesSince(ctx, v.ledger, base.Epoch(), t.epoch, t.region)
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errUnable, err)
 	}
-	c := &computed{frame: f, batch: b}
-	if c.changes, err = changesSince(ctx, l, base.Epoch(), t.epoch, t.region); err != nil {
-		return nil, err
+	return in, nil
+}
+
+// tally computes a header over a batch. If all items must be signed, it refuses a batch in which one is not.
+func (v *Verifier) tally(in *inputs, raw []byte, must bool) (*computed, error) {
+	b, err := tally.DecodeBatch(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", tally.ErrInput, err)
 	}
-	if c.state, c.header, c.result, err = pool.Apply(rules, base, f, b, c.changes, signed); err != nil {
+	signed, names, all := check(b, v.chain, v.cfg.Workers, v.acknowledged(), must)
+	if must && !all {
+		return nil, types.Refuse(types.BadSignature, "verifier: a batch of epoch %d with an item that is not signed", in.frame.Epoch)
+	}
+	c := &computed{frame: in.frame, changes: in.changes, batch: b, raw: raw, names: names}
+	if c.state, c.header, c.result, err = v.pool.Apply(v.rules, in.base, in.frame, b, in.changes, signed); err != nil {
 		return nil, fmt.Errorf("verifier: %w", err)
 	}
 	c.hash = c.header.Hash()

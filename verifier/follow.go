@@ -43,6 +43,7 @@ func (v *Verifier) guard(ctx context.Context, _ ledger.Block) {
 	v.appeal(ctx, p, head)
 	v.signLate(ctx, p, head)
 	v.reportEquivocation(ctx, p)
+	v.stillAbstains(p, head)
 	if p.final != nil && p.final.Epoch > v.pruned {
 		if err := v.prune(p); err != nil {
 			v.log.Error("old data stays on disk", "error", err)
@@ -159,6 +160,9 @@ func (v *Verifier) catchUp(ctx context.Context, p *path, head ledger.Block) erro
 		case err == nil:
 			todo = todo[:since]
 		case !known || ctx.Err() != nil:
+			if p.tip != nil && ctx.Err() == nil {
+				v.unable(p.tip.Epoch, err)
+			}
 			return err
 		default:
 			v.log.Warn("nobody has the last final state: replaying", "epoch", p.final.Epoch, "headers", len(todo), "error", err)
@@ -167,6 +171,9 @@ func (v *Verifier) catchUp(ctx context.Context, p *path, head ledger.Block) erro
 	for _, h := range slices.Backward(todo) {
 		if err := v.adopt(ctx, p, h, head); err != nil {
 			return err
+		}
+		if v.faulty([]*ledger.Header{h}) {
+			return nil // nothing can be built on it; see appeal
 		}
 	}
 	return nil
@@ -188,7 +195,7 @@ func (v *Verifier) adopt(ctx context.Context, p *path, h *ledger.Header, head le
 	c, fault := v.computed[h.Hash], v.faults[h.Hash]
 	v.mu.Unlock()
 	if fault != nil {
-		return nil // nothing can be built on it; see appeal
+		return nil
 	}
 	if c == nil {
 		var err error
@@ -198,14 +205,18 @@ func (v *Verifier) adopt(ctx context.Context, p *path, h *ledger.Header, head le
 				v.mu.Lock()
 				v.faults[h.Hash] = err
 				v.mu.Unlock()
+				v.able(h.Epoch)
 				return nil
 			}
-			if errors.Is(err, errMissing) { // what its own node cannot say is no ground for an appeal
+			if errors.Is(err, errMissing) {
 				v.mu.Lock()
 				if _, ok := v.missing[h.Hash]; !ok {
 					v.missing[h.Hash] = head.Height
 				}
 				v.mu.Unlock()
+				v.able(h.Epoch)
+			} else { // what its own node cannot say is no ground for an appeal, nor for a vote
+				v.unable(h.Epoch, err)
 			}
 			return fmt.Errorf("header of epoch %d: %w", h.Epoch, err)
 		}
@@ -228,6 +239,7 @@ func (v *Verifier) adopt(ctx context.Context, p *path, h *ledger.Header, head le
 	defer v.mu.Unlock()
 	v.states[h.Hash] = c.state
 	delete(v.missing, h.Hash)
+	delete(v.abstains, h.Epoch)
 	for hash, o := range v.computed {
 		if o.header.Epoch <= h.Epoch {
 			delete(v.computed, hash)
@@ -278,13 +290,17 @@ func (v *Verifier) recompute(ctx context.Context, p *path, h *ledger.Header) (*c
 	}
 	raw, err := v.batch(ctx, header.Batch)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errMissing, err)
+		return nil, err
 	}
 	// Whatever it turns out to be: as long as the header can be voted on, others may ask for its batch.
 	if _, err := v.store.blobs.put(header.Epoch, raw); err != nil {
 		return nil, err
 	}
-	c, err := v.tally(ctx, base, turnOf(header), prev, raw)
+	in, err := v.inputs(ctx, base, turnOf(header), prev)
+	if err != nil {
+		return nil, err
+	}
+	c, err := v.tally(in, raw, false)
 	if errors.Is(err, tally.ErrInput) {
 		return nil, fmt.Errorf("%w: %w", types.Mismatch, err)
 	}
@@ -297,37 +313,22 @@ func (v *Verifier) recompute(ctx context.Context, p *path, h *ledger.Header) (*c
 	return c, nil
 }
 
-// batch returns the encoding of a batch, from disk or from whoever has it.
+// batch returns the encoding of a batch, from disk or from whoever has it. It is missing only if others could be asked.
 func (v *Verifier) batch(ctx context.Context, hash types.Hash) ([]byte, error) {
 	if raw, err := v.store.blobs.get(hash); err == nil {
 		return raw, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	return bus.FetchBlob(ctx, v.bus, hash, maxBlob)
-}
-
-// tally computes the header of a turn over a batch.
-func (v *Verifier) tally(ctx context.Context, base *tally.State, t turn, prev *ledger.Header, raw []byte) (*computed, error) {
-	return v.tallyOf(ctx, base, t, prev, raw, false)
-}
-
-// tallyOf is tally; if all items must be signed, it refuses a batch in which one is not.
-func (v *Verifier) tallyOf(ctx context.Context, base *tally.State, t turn, prev *ledger.Header, raw []byte, must bool) (*computed, error) {
-	b, err := tally.DecodeBatch(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", tally.ErrInput, err)
+	before := v.bus.Connected()
+	raw, err := bus.FetchBlob(ctx, v.bus, hash, maxBlob)
+	switch {
+	case err == nil:
+		return raw, nil
+	case !before || !v.bus.Connected() || types.ReasonOf(err) == types.BusUnavailable:
+		return nil, fmt.Errorf("%w: its link to the bus is down: %w", errUnable, err)
 	}
-	signed, names, all := check(b, v.chain, v.cfg.Workers, v.acknowledged(), must)
-	if must && !all {
-		return nil, types.Refuse(types.BadSignature, "verifier: a batch of epoch %d with an item that is not signed", t.epoch)
-	}
-	c, err := compute(ctx, v.ledger, v.rules, v.pool, base, t, prev, b, signed)
-	if err != nil {
-		return nil, err
-	}
-	c.raw, c.names = raw, names
-	return c, nil
+	return nil, fmt.Errorf("%w: %w", errMissing, err)
 }
 
 // acknowledged returns what reports whether this verifier acknowledged an item, and so checked its signatures.
@@ -357,18 +358,30 @@ func difference(got, want *tally.Header) string {
 	return "another header"
 }
 
-// vote votes on each appealed header, once: yes if it is what was computed. A header whose inputs cannot be had is a no, in
-// the last blocks of the vote.
+// vote votes on each appealed header, once: yes if it is what was computed. A header that is wrong or whose batch nobody shows, or that
+// is built on such a one, is a no, the latter in the last blocks of the vote. What this verifier could not check for a reason of its own is
+// neither: it does not vote, even if that costs it its seat (a vote without two thirds on either side jails who was silent).
 func (v *Verifier) vote(ctx context.Context, p *path, head ledger.Block) {
-	const patience = 2 // blocks before the end
-	for _, h := range p.headers {
+	const patience = 2                                // blocks before the end
+	wrong, why := false, "its state is not known yet" // whether the header before is, or why that is not known
+	for _, h := range slices.Backward(p.headers) {
+		v.mu.Lock()
+		yes, fault := v.states[h.Hash] != nil, v.faults[h.Hash]
+		_, missing := v.missing[h.Hash]
+		if own := v.abstains[h.Epoch]; own != "" {
+			why = own
+		}
+		v.mu.Unlock()
+		wrong = !yes && (wrong || fault != nil || missing)
 		if h.Voting == nil || slices.Contains(h.Voting.Voted, v.key) {
 			continue
 		}
-		v.mu.Lock()
-		yes, fault := v.states[h.Hash] != nil, v.faults[h.Hash]
-		v.mu.Unlock()
 		if !yes && fault == nil && h.Voting.Until > head.Height+patience {
+			continue
+		}
+		if !yes && !wrong {
+			v.unable(h.Epoch, errors.New(why))
+			v.log.Error("no vote on a header that could not be checked", "epoch", h.Epoch, "until", h.Voting.Until, "why", why)
 			continue
 		}
 		sig := v.cfg.Key.Sign("vote", v.chain, evidence.VoteBytes(h.Hash, yes))

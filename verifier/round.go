@@ -47,8 +47,9 @@ type round struct {
 
 	// Beside a leader.
 	answered bool
-	required map[types.Hash]bool // of its own items, those that must be in; nil: all
-	judged   map[types.Hash]int  // proposals, by header: how often they were tried
+	required map[types.Hash]bool   // of its own items, those that must be in; nil: all
+	judged   map[types.Hash]int    // proposals, by header: how often they were tried
+	unable   map[types.Hash]uint64 // proposals that could not be checked here, by header: in which block they were tried last
 
 	// As the leader.
 	announced bool
@@ -92,6 +93,9 @@ func (v *Verifier) takePart(ctx context.Context) error {
 		return err
 	}
 	r, err := v.enter(ctx, ep, number)
+	if err != nil && ctx.Err() == nil {
+		v.unable(e, err)
+	}
 	if r == nil || err != nil {
 		return err
 	}
@@ -126,7 +130,7 @@ func (v *Verifier) enter(ctx context.Context, ep *ledger.Epoch, number uint8) (*
 	}
 	r := &round{
 		epoch: ep.Epoch, number: number, ep: ep, leader: ep.Leaders[number], prev: p.tip, start: ep.Cut + uint64(number)*ep.Round,
-		judged: map[types.Hash]int{}, heard: map[types.Key]bool{},
+		judged: map[types.Hash]int{}, unable: map[types.Hash]uint64{}, heard: map[types.Key]bool{},
 	}
 	if number == 0 {
 		r.start++
@@ -294,10 +298,16 @@ func (v *Verifier) admissible(r *round, raw bus.Item, used map[quotaKey]handed) 
 func (v *Verifier) propose(ctx context.Context, r *round) error {
 	batch := tally.Arrange(r.items, r.names)
 	began := time.Now()
-	c, err := v.tally(ctx, r.base, turn{
+	in, err := v.inputs(ctx, r.base, turn{
 		epoch: r.epoch, region: v.cfg.Region, round: r.number, leader: v.key,
 		vrf: beacon.Prove(v.cfg.VRF, v.chain, r.ep.Seed, v.cfg.Region),
-	}, r.prev, batch.Encode())
+	}, r.prev)
+	if err != nil {
+		v.unable(r.epoch, err)
+		return err
+	}
+	v.able(r.epoch)
+	c, err := v.tally(in, batch.Encode(), false)
 	if err != nil {
 		return err
 	}
@@ -354,11 +364,18 @@ func (v *Verifier) assist(ctx context.Context, r *round, head ledger.Block) erro
 	}
 	for _, m := range v.talk.proposalsBy(r.epoch, r.number, r.leader) {
 		h, err := tally.DecodeHeader(m.Header)
-		if err != nil || r.judged[h.Hash()] >= maxTries {
+		if err != nil || r.judged[h.Hash()] >= maxTries || r.unable[h.Hash()] == head.Height {
 			continue
 		}
-		r.judged[h.Hash()]++
 		err = v.judge(ctx, r, h, m.Batch.Size)
+		if errors.Is(err, errUnable) { // it says nothing of the header, which is looked at again with the next block
+			r.unable[h.Hash()] = head.Height
+			v.unable(r.epoch, err)
+			v.log.Warn("a proposal is not signed: it could not be checked", "epoch", r.epoch, "round", r.number, "why", err)
+			continue
+		}
+		v.able(r.epoch)
+		r.judged[h.Hash()]++
 		if why := types.ReasonOf(err); why != types.UnknownBlob && why != types.BusUnavailable && !errors.Is(err, context.DeadlineExceeded) {
 			r.judged[h.Hash()] = maxTries // signed, or wrong
 		}
@@ -434,18 +451,24 @@ func (v *Verifier) judge(ctx context.Context, r *round, h *tally.Header, size ui
 			}
 		}
 	}
+	inputs, err := v.inputs(ctx, r.base, turnOf(h), r.prev)
+	if err != nil {
+		return err
+	}
 	raw := tally.Arrange(r.items, r.names).Encode()
 	if types.Sum(raw) != h.Batch { // the leader holds more, or less
-		var err error
 		if raw, err = v.store.blobs.get(h.Batch); err != nil {
 			fetch, cancel := context.WithTimeout(ctx, r.patience)
 			defer cancel()
 			if raw, err = bus.FetchBlobFrom(fetch, v.bus, r.leader, bus.Blob{Hash: h.Batch, Size: size}, maxBlob); err != nil {
+				if !v.bus.Connected() {
+					return fmt.Errorf("%w: its link to the bus is down: %w", errUnable, err)
+				}
 				return err
 			}
 		}
 	}
-	c, err := v.tallyOf(ctx, r.base, turnOf(h), r.prev, raw, true) // no honest leader takes in what is not signed
+	c, err := v.tally(inputs, raw, true) // no honest leader takes in what is not signed
 	if err != nil {
 		return err
 	}
@@ -466,7 +489,7 @@ func (v *Verifier) judge(ctx context.Context, r *round, h *tally.Header, size ui
 		return types.Refuse(types.Mismatch, "%s", difference(c.header, h))
 	}
 	if err := v.save(c, types.Hash{}, types.Hash{}); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errUnable, err)
 	}
 	v.mu.Lock()
 	v.computed[c.hash] = c

@@ -67,6 +67,7 @@ type Verifier struct {
 	computed map[types.Hash]*computed    // not adopted yet, by header
 	faults   map[types.Hash]error        // headers that are not what their inputs give, or whose inputs nobody has
 	missing  map[types.Hash]uint64       // headers whose inputs nobody had, since which block
+	abstains map[types.Epoch]string      // headers that it cannot check for a reason of its own, and why
 	declined map[types.Hash]bool         // proposals that left out what was acknowledged; they are not signed late either
 	sets     map[types.Epoch]*ledger.Epoch
 	results  map[types.Hash]*Report // newest few
@@ -110,7 +111,8 @@ func New(cfg Config, l ledger.Ledger, link bus.Bus, categories []tally.Verifier)
 		cfg: cfg, key: cfg.Key.Public(), chain: l.Chain(), ledger: l, bus: link, log: cfg.Log.With("verifier", cfg.Key.Public().String()[8:16]),
 		rules: rules, book: newRuleBook(categories), pool: Parallel(cfg.Workers), store: st, news: make(chan struct{}, 1),
 		baskets: map[types.Epoch]*basket{}, states: map[types.Hash]*tally.State{{}: tally.NewState(l.Chain(), cfg.Region)},
-		past: map[types.Hash]*tally.State{}, computed: map[types.Hash]*computed{}, faults: map[types.Hash]error{}, declined: map[types.Hash]bool{}, missing: map[types.Hash]uint64{}, sets: map[types.Epoch]*ledger.Epoch{},
+		past: map[types.Hash]*tally.State{}, computed: map[types.Hash]*computed{}, faults: map[types.Hash]error{}, declined: map[types.Hash]bool{}, missing: map[types.Hash]uint64{},
+		abstains: map[types.Epoch]string{}, sets: map[types.Epoch]*ledger.Epoch{},
 		results: map[types.Hash]*Report{}, trees: map[types.Hash]*tally.Tree{}, provers: map[types.Hash]*tally.Prover{},
 		outputs: map[types.Hash]*outputs{}, pending: map[string]types.Epoch{},
 	}
@@ -287,6 +289,9 @@ func (v *Verifier) member(e types.Epoch, key types.Key) bool {
 func (v *Verifier) tick(ctx context.Context, head ledger.Block) {
 	if err := v.advance(ctx, head); err != nil && ctx.Err() == nil {
 		v.log.Error("intake stands still", "height", head.Height, "error", err)
+		if head.Epoch > 1 {
+			v.unable(head.Epoch-1, err) // which it closes only then
+		}
 	}
 }
 
