@@ -1,6 +1,9 @@
 package bus
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // keptWords are the kinds of kept messages, with how many words their subjects have.
 var keptWords = map[string]int{"ask": 5, "receipt": 5, "notice": 4, "held": 4, "handover": 4, "proposal": 4, "signature": 4}
@@ -34,14 +37,8 @@ func PlanKept(pattern string) (KeptPlan, bool) {
 	if known, ok := knownFirst(words); ok {
 		return KeptPlan{Prefix: known, Exact: known == pattern}, true
 	}
-	if words[2] != "*" {
-		return KeptPlan{}, false
-	}
-	turned := append([]string{Last, words[1]}, words[3:]...)
-	if !open {
-		turned = append(turned, "*")
-	}
-	known, ok := knownFirst(turned)
+	// A known word behind a wildcard can't be found in either order, so that of the publisher is a wildcard here.
+	known, ok := knownFirst(slices.Concat([]string{Last, words[1]}, words[3:], []string{"*"}))
 	return KeptPlan{Prefix: known, Turned: true}, ok
 }
 

@@ -33,7 +33,6 @@ var (
 const (
 	keepBatch  = 512       // messages that are stored together
 	pageBytes  = 256 << 10 // of data in one page, before its last message
-	pageSteps  = 4096      // records that one page looks at
 	sweepSteps = 4096      // records that a sweep looks at before others have their turn
 	putEach    = 1024      // messages of one account that wait to be stored
 	askEach    = 64        // queries of one account that wait to be answered
@@ -250,6 +249,15 @@ func (k *keeper) put(list []*nats.Msg) {
 	if len(list) == 0 {
 		return
 	}
+	for i, refused := range k.store(list) {
+		if m := list[i]; m.Reply != "" {
+			_ = m.Respond([]byte(refused)) // the publisher asks again
+		}
+	}
+}
+
+// store stores messages, and returns why it refused each; "" for what is stored.
+func (k *keeper) store(list []*nats.Msg) []types.Reason {
 	refused, passes := make([]types.Reason, len(list)), make([]bus.Pass, len(list))
 	for i, m := range list {
 		passes[i], refused[i] = k.admit(m)
@@ -269,15 +277,11 @@ func (k *keeper) put(list []*nats.Msg) {
 	})
 	if err != nil {
 		k.log.Error("keeper", "error", err)
-	}
-	for i, m := range list {
-		if err != nil {
+		for i := range refused {
 			refused[i] = types.DiskFull
 		}
-		if m.Reply != "" {
-			_ = m.Respond([]byte(refused[i])) // the publisher asks again
-		}
 	}
+	return refused
 }
 
 // admit returns what the publisher of a message may keep. Where that is too little, the chain may know better by now.
@@ -363,7 +367,7 @@ func (k *keeper) read(ctx context.Context) {
 	}
 }
 
-// page answers a query. It looks at no record that does not fit, and at no more than pageSteps.
+// page answers a query. It looks at no record that does not fit, and, as each takes room in the answer, at no more than fit in pageBytes.
 func (k *keeper) page(raw []byte) (*bus.KeepPage, types.Reason) {
 	var query bus.KeepQuery
 	if types.Decode(raw, &query) != nil {
@@ -382,10 +386,6 @@ func (k *keeper) page(raw []byte) (*bus.KeepPage, types.Reason) {
 			after = bus.Turn(after)
 		}
 		prefix := []byte(plan.Prefix)
-		if query.After == "" {
-			after = ""
-		}
-		steps := 0
 		for s, v := c.Seek([]byte(max(plan.Prefix, after))); s != nil && bytes.HasPrefix(s, prefix); s, v = c.Next() {
 			subject := string(s)
 			k.steps.Add(1)
@@ -402,7 +402,7 @@ func (k *keeper) page(raw []byte) (*bus.KeepPage, types.Reason) {
 			if len(v) < keptHead {
 				continue // not reached: both are written together
 			}
-			if steps++; steps > pageSteps || size+len(subject)+len(v) > pageBytes && len(page.Kept) > 0 {
+			if size+len(subject)+len(v) > pageBytes && len(page.Kept) > 0 {
 				page.More = true
 				return nil
 			}
