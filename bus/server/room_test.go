@@ -115,6 +115,21 @@ func TestPlacesComeBack(t *testing.T) {
 	}
 }
 
+// TestLogOnAsksAnew: a key that may no longer be here does not log on once more, though it is still logged on until the next recheck.
+func TestLogOnAsksAnew(t *testing.T) {
+	roles := new(bustest.Roles)
+	n := crowd(t, roles, server.Config{})
+	key := bustest.Key(1)
+	roles.Set(key.Public(), bus.RoleDevice)
+	if err := logOn(t, n.url, key); err != nil {
+		t.Fatal(err)
+	}
+	roles.Set(key.Public(), bus.Nobody)
+	if logOn(t, n.url, key) == nil {
+		t.Fatal("it is in again")
+	}
+}
+
 func dialRaw(t *testing.T, url string, key types.PrivateKey) *nats.Conn {
 	t.Helper()
 	nc, _ := raw(t, url, key)
