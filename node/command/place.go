@@ -2,11 +2,11 @@ package command
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role/geo"
 )
 
 // placeResolution is that of the cell that --lat and --lon give: some 5 km², a quarter of a town. Everybody can read it on the chain.
@@ -40,12 +40,6 @@ func cellOf(c *cobra.Command) (types.Cell, error) {
 	case !(lon >= -180 && lon <= 180):
 		return 0, bad("--lon %v: want degrees from -180 to 180", lon)
 	}
-	return types.CellAt(direction(lat, lon), placeResolution), nil
-}
-
-// direction returns the unit vector of a place, in degrees. Floats do here: the cell that comes of it is what is signed.
-func direction(lat, lon float64) types.Vector {
-	phi, lambda := lat*math.Pi/180, lon*math.Pi/180
-	unit := func(x float64) int64 { return int64(math.Round(x * types.One)) }
-	return types.Vector{unit(math.Cos(phi) * math.Cos(lambda)), unit(math.Cos(phi) * math.Sin(lambda)), unit(math.Sin(phi))}
+	// Floats do here: the cell that comes of it is what is signed.
+	return types.CellAt(geo.Direction(lat, lon), placeResolution), nil
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/role/geo"
 )
 
 // Profile is what a home is.
@@ -60,7 +61,7 @@ type Home struct {
 	Inverter, Grid, Battery *Unit
 
 	street  *Street
-	panels  vector
+	panels  geo.Vector
 	address string
 
 	sum    flow   // joules since the street began, up to the minute that runs

@@ -1,24 +1,21 @@
 package street
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"github.com/cairn-network/cairn/core/fixed"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/citylearn"
+	"github.com/cairn-network/cairn/service/role/geo"
 )
 
-// Recording is what was recorded at homes: a folder of files home_1.csv, home_2.csv …, each with a line of names and then a row for
-// each hour, of which two columns are read: non_shiftable_load, kWh used in that hour, and solar_generation, W for each kW of panels,
-// averaged over it. What follows the last row is the first again.
+// Recording is what was recorded at homes: a folder that citylearn reads, with what each household used and its panels gave, hour by
+// hour. What follows the last row is the first again.
 //
 // A file place.json in the folder says where and when, as {"cell": "8729a…", "altitude": 4, "first": 1470034800, "kwp": [4, 4, 4, 5, …]}:
 // the H3 cell, hundreds of metres above the sea, the Unix second at which the first row begins, and the panels of each home. Without it
@@ -29,7 +26,7 @@ type Recording struct {
 	First    int64      `json:"first"`
 	KWp      []float64  `json:"kwp"`
 
-	up    vector
+	up    geo.Vector
 	homes []series
 }
 
@@ -42,10 +39,7 @@ type series struct {
 	heights float64 // the sum of what the sun's height weighs, over the hour's minutes
 }
 
-const (
-	maxRows   = 10 * 8784 // of a file
-	maxSeries = MaxHomes
-)
+const maxRows = 10 * 8784 // of a file
 
 // ReadRecording reads a folder.
 func ReadRecording(dir string) (*Recording, error) {
@@ -60,75 +54,23 @@ func ReadRecording(dir string) (*Recording, error) {
 	if !r.Cell.Valid() || r.Cell.Resolution() < 3 || len(r.KWp) == 0 {
 		return nil, fmt.Errorf("street: recording: place.json: cell %v, want one of resolution 3 or finer, and the panels of at least one home", r.Cell)
 	}
-	r.up = toVector(r.Cell.Center())
-	for i := 1; i <= maxSeries; i++ {
-		name := fmt.Sprintf("home_%d.csv", i)
-		f, err := os.Open(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("street: recording: %w", err)
-		}
-		s, err := readSeries(f)
-		f.Close()
-		if err != nil {
-			return nil, fmt.Errorf("street: recording: %s: %w", name, err)
-		}
-		r.homes = append(r.homes, *s)
+	r.up = geo.Float(r.Cell.Center())
+	homes, err := citylearn.Read(dir, citylearn.Limit{Homes: MaxHomes, Rows: maxRows})
+	if err != nil {
+		return nil, fmt.Errorf("street: recording: %w", err)
 	}
-	if len(r.homes) == 0 {
-		return nil, fmt.Errorf("street: recording: %s holds no home_1.csv", dir)
+	for _, h := range homes {
+		s := series{solar: h[citylearn.Solar], hour: -1}
+		for _, kWh := range h[citylearn.Load] {
+			s.load = append(s.load, kWh*1000)
+		}
+		r.homes = append(r.homes, s)
 	}
 	return r, nil
 }
 
 // fontana is where the CityLearn homes are, at resolution 7.
 var fontana = types.CellAt(types.Vector{-439347473022162432, -847587197706058240, 646372753153122560}, 7)
-
-func readSeries(in io.Reader) (*series, error) {
-	c := csv.NewReader(in)
-	c.ReuseRecord = true
-	names, err := c.Read()
-	if err != nil {
-		return nil, err
-	}
-	load, solar := -1, -1
-	for i, n := range names {
-		switch strings.TrimSpace(n) {
-		case "non_shiftable_load":
-			load = i
-		case "solar_generation":
-			solar = i
-		}
-	}
-	if load < 0 || solar < 0 {
-		return nil, errors.New("no columns non_shiftable_load and solar_generation")
-	}
-	s := &series{hour: -1}
-	for {
-		row, err := c.Read()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		if len(s.load) == maxRows {
-			return nil, fmt.Errorf("more than %d rows", maxRows)
-		}
-		kwh, err1 := strconv.ParseFloat(row[load], 64)
-		w, err2 := strconv.ParseFloat(row[solar], 64)
-		if err := errors.Join(err1, err2); err != nil || !(kwh >= 0 && kwh < 1000) || !(w >= 0 && w < 10_000) {
-			return nil, fmt.Errorf("row %d: load %s, solar %s", len(s.load)+1, row[load], row[solar])
-		}
-		s.load, s.solar = append(s.load, kwh*1000), append(s.solar, w)
-	}
-	if len(s.load) == 0 {
-		return nil, errors.New("no rows")
-	}
-	return s, nil
-}
 
 // Profiles returns n homes with the recording's panels, the last with a battery.
 func (r *Recording) Profiles(n int) []Profile {
@@ -182,5 +124,5 @@ func (r *Recording) produced(h *Home, unix int64) uint64 {
 // height returns the sine of the sun's elevation, 0 by night.
 func (r *Recording) height(unix int64) float64 {
 	sun := fixed.SunAt(unix)
-	return max(0, r.up.dot(toVector(sun.Direction)))
+	return max(0, r.up.Dot(geo.Float(sun.Direction)))
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role/geo"
 )
 
 const (
@@ -58,7 +59,7 @@ func Profiles(n int) []Profile {
 // Street is a row of homes. All methods of a street, its homes and its units can be called from anywhere.
 type Street struct {
 	cfg       Config
-	up        vector
+	up        geo.Vector
 	ahead     int64 // seconds that the sun's time is ahead of Greenwich's
 	altitude  uint8
 	recording *Recording
@@ -85,7 +86,7 @@ func Open(cfg Config) (*Street, error) {
 	}
 	cfg.Begin -= cfg.Begin % lot.Interval
 	center := cfg.Cell.Center()
-	s := &Street{cfg: cfg, up: toVector(center), altitude: cfg.Altitude, recording: cfg.Recording, ahead: solarAhead(center), at: cfg.Begin, min: cfg.Begin}
+	s := &Street{cfg: cfg, up: geo.Float(center), altitude: cfg.Altitude, recording: cfg.Recording, ahead: solarAhead(center), at: cfg.Begin, min: cfg.Begin}
 	for i, p := range cfg.Homes {
 		s.homes = append(s.homes, s.home(i+1, p))
 	}
@@ -115,7 +116,7 @@ func (s *Street) Close() {
 func (s *Street) Homes() []*Home { return s.homes }
 
 func (s *Street) home(number int, p Profile) *Home {
-	h := &Home{Profile: p, Number: number, street: s, panels: facing(s.up, p.Tilt, p.Azimuth)}
+	h := &Home{Profile: p, Number: number, street: s, panels: s.up.Facing(p.Tilt, p.Azimuth)}
 	add := func(k kind, base uint16, maker, model string) *Unit {
 		u := &Unit{home: h, kind: k, base: base, maker: maker, model: model}
 		if p.Tenths {

@@ -6,37 +6,12 @@ import (
 
 	"github.com/cairn-network/cairn/core/fixed"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role/geo"
 )
-
-// vector is a direction in the frame of places (types.Vector), of length 1.
-type vector [3]float64
-
-func toVector(v types.Vector) vector {
-	return vector{float64(v[0]) / types.One, float64(v[1]) / types.One, float64(v[2]) / types.One}
-}
-
-func (v vector) dot(w vector) float64 { return v[0]*w[0] + v[1]*w[1] + v[2]*w[2] }
-
-// facing returns where panels look to that stand at a place, tilted by so many degrees towards an azimuth in degrees, 180 for south.
-func facing(up vector, tilt, azimuth float64) vector {
-	level := math.Hypot(up[0], up[1])
-	if level == 0 {
-		return up // at a pole every way is south
-	}
-	east := vector{-up[1] / level, up[0] / level, 0}
-	north := vector{-up[2] * east[1], up[2] * east[0], level}
-	sinT, cosT := math.Sincos(tilt * math.Pi / 180)
-	sinA, cosA := math.Sincos(azimuth * math.Pi / 180)
-	var out vector
-	for i := range out {
-		out[i] = cosT*up[i] + sinT*(cosA*north[i]+sinA*east[i])
-	}
-	return out
-}
 
 // light is what comes out of the sky in one minute.
 type light struct {
-	sun     vector
+	sun     geo.Vector
 	height  float64 // the sine of the sun's elevation
 	beam    float64 // W/m² on a panel that faces the sun
 	diffuse float64 // W/m² on level ground, without the beam
@@ -45,10 +20,10 @@ type light struct {
 // lightAt returns the light at a place at a Unix second, of which the clouds leave a share clear of 0 to 1. The clear sky is that of
 // A. B. and M. P. Meinel, "Applied Solar Energy" (1976), with the air mass of F. Kasten (1965). It is not the sky that the bound is made
 // of, and stays below it.
-func lightAt(up vector, unix int64, clear float64) light {
+func lightAt(up geo.Vector, unix int64, clear float64) light {
 	s := fixed.SunAt(unix)
-	l := light{sun: toVector(s.Direction)}
-	l.height = up.dot(l.sun)
+	l := light{sun: geo.Float(s.Direction)}
+	l.height = up.Dot(l.sun)
 	if l.height <= 0 {
 		return l
 	}
@@ -62,12 +37,12 @@ func lightAt(up vector, unix int64, clear float64) light {
 }
 
 // on returns what falls on a panel, in W/m²; level ground gives back a fifth.
-func (l *light) on(panel, up vector) float64 {
+func (l *light) on(panel, up geo.Vector) float64 {
 	if l.height <= 0 {
 		return 0
 	}
-	tilt := panel.dot(up)
-	return l.beam*max(0, panel.dot(l.sun)) + l.diffuse*(1+tilt)/2 + 0.2*(l.beam*l.height+l.diffuse)*(1-tilt)/2
+	tilt := panel.Dot(up)
+	return l.beam*max(0, panel.Dot(l.sun)) + l.diffuse*(1+tilt)/2 + 0.2*(l.beam*l.height+l.diffuse)*(1-tilt)/2
 }
 
 // draw returns a number in [0, 1) that seed, purpose and position name.
