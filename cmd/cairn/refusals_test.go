@@ -49,6 +49,13 @@ var offline = []refused{
 	no(types.NotRunning, "account", "create", "a"), no(types.NotRunning, "device", "list"), no(types.NotRunning, "device", "show", stranger),
 	no(types.NotRunning, "tally", "list"), no(types.NotRunning, "claim", "--all"), no(types.NotRunning, "store", "list"), no(types.NotRunning, "wallet", "keplr"),
 	no(types.NotRunning, "energy", "price"), no(types.NotRunning, "energy", "fills"),
+
+	no(types.BadArgument, "energy", "fraud"), no(types.BadArgument, "energy", "fraud", "--made", "--data", "x"),
+	no(types.NotFound, "energy", "fraud", "--data", "/nonexistent"), no(types.NotFound, "energy", "plot", "--data", "/nonexistent"),
+	no(types.BadArgument, "energy", "fraud", "--data", "/nonexistent", "--lat", "91"), no(types.BadArgument, "energy", "plot"),
+	no(types.BadArgument, "energy", "plot", "--data", "x", "--attack", "nope"),
+	no(types.BadArgument, "energy", "fraud", "--made", "--causes", "nope"), no(types.BadArgument, "energy", "fraud", "--made", "--climates", "nope"),
+	no(types.BadArgument, "energy", "bound"), no(types.BadArgument, "energy", "bound", "--lat", "91", "--lon", "0", "--unix", "0"),
 	no(types.NotRunning, "query", "gov", "proposal", "99", "--node", "tcp://127.0.0.1:1"),
 
 	no(types.NotFound, "doctor"), no(types.NotFound, "doctor", "--repair"), no(types.BadArgument, "doctor", "--disk-stop", "x"), no(types.NotFound, "node", "doctor"),

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-network/cairn/service/all/customer"
+	"github.com/cairn-network/cairn/service/all/study"
 	"github.com/cairn-network/cairn/service/role/command"
 )
 
-// verbs lists Cairn's own commands, and those that categories bring along.
+// verbs lists Cairn's own commands, those that categories bring along, and below these what studies them.
 func verbs() []*cobra.Command {
 	list := []*cobra.Command{
 		upCommand(), downCommand(), doctorCommand(), storeCommand(), deviceCommand(), claimCommand(), creditCommand(), accountCommand(),
@@ -17,6 +20,10 @@ func verbs() []*cobra.Command {
 		if c, ok := c.(command.Commander); ok {
 			list = append(list, c.Command(shell{}))
 		}
+	}
+	for _, s := range study.Studies() {
+		noun := slices.IndexFunc(list, func(c *cobra.Command) bool { return c.Name() == s.Noun })
+		list[noun].AddCommand(s.Verbs(shell{})...)
 	}
 	return list
 }

@@ -38,8 +38,10 @@ var rows = []*regexp.Regexp{
 	regexp.MustCompile(`^(` + category + `/` + roles + `)(?:/.*)?$|^service/servicetest$`),
 	regexp.MustCompile(`^chain/(?:refusal|testbank|churn)$`),
 	regexp.MustCompile(`^(chain/x/[a-z]+)(?:/.*)?$|^(node|verifier|gateway|explorer)(?:/.*)?$`),
-	regexp.MustCompile(`^service/all/[a-z]+$|^(chain/(?:app|client|proto))(?:/.*)?$`),
+	regexp.MustCompile(`^service/all/(?:customer|provider|simulator|spec|witness)$|^(chain/(?:app|client|proto))(?:/.*)?$`),
 	regexp.MustCompile(`^network$|^sim(?:/.*)?$`),
+	regexp.MustCompile(`^(` + category + `/study)(?:/.*)?$`), // above all that runs: only a person at a desk needs it
+	regexp.MustCompile(`^service/all/study$`),
 	regexp.MustCompile(`^(cmd/[a-z-]+)(?:/.*)?$`),
 }
 
@@ -55,6 +57,9 @@ var pure = regexp.MustCompile(`^core/|^service$|^` + category + `$`)
 var impure = []string{"net", "net/http", "os", "os/exec", "io/ioutil", "math/rand", "math/rand/v2", "crypto/rand", "syscall", "sync", "sync/atomic"}
 
 var drawers = regexp.MustCompile(`(^|/)(util|utils|common|helper|helpers|misc)$`)
+
+// own is the folder of a category that a package is in.
+var own = regexp.MustCompile(`^` + category + `\b`)
 
 func row(pkg string) (int, string) {
 	for i, r := range rows {
@@ -77,9 +82,49 @@ func allowed(from, to string) bool {
 	if exceptions[from+" "+to] != "" {
 		return true
 	}
+	if a, b := own.FindString(from), own.FindString(to); a != "" && b != "" && a != b {
+		return false // a category never imports another
+	}
 	fr, fg := row(from)
 	tr, tg := row(to)
 	return fr > tr || fr == tr && fg == tg
+}
+
+// TestAllowed holds the law itself to what CONTRIBUTING says of it, package by package.
+func TestAllowed(t *testing.T) {
+	for _, c := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"service/energy/customer", "service/energy", true},
+		{"service/energy/customer", "service/role/command", true},
+		{"service/energy/provider/street", "service/energy/provider", true},
+		{"service/energy", "service/energy/provider", false},
+		{"service/energy/customer", "service/energy/provider", false},
+
+		// Whatever runs at a device, a gateway or a verifier has no study in it.
+		{"service/energy/customer", "service/energy/study", false},
+		{"service/energy/provider", "service/energy/study", false},
+		{"service/energy/provider/street", "service/energy/study", false},
+		{"gateway", "service/energy/study", false},
+		{"node", "service/energy/study", false},
+		{"verifier", "service/energy/study", false},
+		{"network", "service/energy/study", false},
+		{"service/all/customer", "service/energy/study", false},
+		{"service/all/customer", "service/all/study", false},
+		{"network", "service/all/study", false},
+		{"service/all/study", "service/energy/study", true},
+		{"cmd/cairn", "service/all/study", true},
+		{"service/energy/study", "service/energy/provider/street", true},
+
+		// A category never imports another, not even from a higher row.
+		{"service/storage/provider", "service/energy", false},
+		{"service/energy/study", "service/storage/provider", false},
+	} {
+		if got := allowed(c.from, c.to); got != c.want {
+			t.Errorf("%s may import %s: %v, want %v", c.from, c.to, got, c.want)
+		}
+	}
 }
 
 type file struct {
@@ -273,6 +318,7 @@ func TestDeviceLinksNoChain(t *testing.T) {
 		"github.com/versity/versitygw":   "the S3 front belongs to the gateway",
 		"github.com/nats-io/nats-server": "devices are clients of the bus",
 		"modernc.org/sqlite":             "the explorer's index belongs to the network",
+		module + "service/all/study":     "studies are for a desk",
 	}
 	for dep := range strings.FieldsSeq(string(out)) {
 		for prefix, why := range bad {

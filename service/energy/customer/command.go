@@ -4,18 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/cairn-network/cairn/core/fixed"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/energy"
-	"github.com/cairn-network/cairn/service/energy/customer/fraud"
 	"github.com/cairn-network/cairn/service/role/command"
 )
 
@@ -31,8 +28,7 @@ func (c *Customer) Command(shell command.Shell) *cobra.Command {
 		Use: "energy", Short: "Neighbours' energy and certificates: order them, see what was bought, prove it",
 		Example: "  cairn energy order --rule certificate --limit 20 --wh 5000 --cap 2\n  cairn energy fills\n  cairn energy certificate issue --all",
 	}
-	noun.AddCommand(v.order(), v.fills(), v.statement(), v.price(), v.score(), v.certificate(), v.bound())
-	noun.AddCommand(fraud.Commands(shell)...)
+	noun.AddCommand(v.order(), v.fills(), v.statement(), v.price(), v.score(), v.certificate())
 	return noun
 }
 
@@ -392,53 +388,6 @@ func (v verbs) score() *cobra.Command {
 	c.Flags().String("from", "", "full hour, in energy time, like 2026-06-21T12:00:00Z")
 	c.Flags().String("to", "", "full hour: not included")
 	return v.Flags(v.Pays(c), false)
-}
-
-// Bound is what `cairn energy bound` prints.
-type Bound struct {
-	CosZenith float64 `json:"cos_zenith"`
-	Bound     float64 `json:"bound_w_m2"`
-}
-
-func (v verbs) bound() *cobra.Command {
-	c := &cobra.Command{
-		Use: "bound", Short: "The most that the sun can give a panel at a place and a time, as the tally computes it", Args: command.Exactly(v), RunE: v.runBound,
-		Example: "  cairn energy bound --lat 34.10 --lon -117.40 --alt 400 --unix 1782071100 --json",
-	}
-	f := c.Flags()
-	f.Float64("lat", 0, "degrees north")
-	f.Float64("lon", 0, "degrees east")
-	f.Int64("alt", 0, "metres above the sea")
-	f.Int64("unix", 0, "Unix seconds")
-	for _, name := range []string{"lat", "lon", "unix"} {
-		if err := c.MarkFlagRequired(name); err != nil {
-			panic(err) // it was made above
-		}
-	}
-	return v.Flags(c, false)
-}
-
-func (v verbs) runBound(c *cobra.Command, _ []string) error {
-	f := c.Flags()
-	lat, _ := f.GetFloat64("lat")
-	lon, _ := f.GetFloat64("lon")
-	alt, _ := f.GetInt64("alt")
-	unix, _ := f.GetInt64("unix")
-	if !(math.Abs(lat) <= 90 && math.Abs(lon) <= 180) || alt < 0 || alt > 100*energy.MaxAltitude {
-		return v.Usage(c, fmt.Errorf("%s: no such place: want -90 to 90 degrees north, -180 to 180 east, 0 to %d m", c.CommandPath(), 100*energy.MaxAltitude))
-	}
-	at := types.Vector{}
-	sinLat, cosLat := math.Sincos(lat * math.Pi / 180)
-	sinLon, cosLon := math.Sincos(lon * math.Pi / 180)
-	for i, x := range []float64{cosLat * cosLon, cosLat * sinLon, sinLat} {
-		at[i] = int64(math.Round(x * types.One))
-	}
-	place := energy.PlaceAt(at, alt)
-	cos, most := place.Bound(unix)
-	out := Bound{CosZenith: float64(cos) / float64(fixed.One), Bound: float64(most) / float64(fixed.One)}
-	return v.Print(c, out, func(w io.Writer) {
-		fmt.Fprintf(w, "cosine of the sun's zenith angle  %.6f\nmost that the sun can give        %.1f W/m²\n", out.CosZenith, out.Bound)
-	})
 }
 
 // How amounts are printed.

@@ -13,5 +13,5 @@
 // retired for each hour, anybody can compute the score of /score: which share of the consumption was matched in the hour it happened.
 //
 // A Modbus TCP listener shows each device of an account to energy managers as a SunSpec device (modbus.go). The commands of
-// `cairn energy` are here too (command.go).
+// `cairn energy` that ask a gateway are here too (command.go); those that measure the rules are in service/energy/study.
 package customer

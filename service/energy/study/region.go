@@ -1,4 +1,4 @@
-package fraud
+package study
 
 import (
 	"bytes"
@@ -130,7 +130,7 @@ func (g *region) envelope(d *tally.Device, kind evidence.Kind, body []byte) *evi
 func (g *region) state(home int) *energy.State {
 	s, err := energy.DecodeState(g.lines[home])
 	if err != nil {
-		panic(fmt.Sprintf("fraud: a line that Verify wrote: %v", err))
+		panic(fmt.Sprintf("study: a line that Verify wrote: %v", err))
 	}
 	return s
 }

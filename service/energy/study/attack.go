@@ -1,4 +1,4 @@
-package fraud
+package study
 
 // Attack is a way to cheat: what the meter of the panels is made to show, and the meter at the grid connection with it, so that the house
 // is consistent.

@@ -1,8 +1,9 @@
-package fraud
+package study
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,10 +23,13 @@ type Week struct {
 	Caught int      // the day of the first alarm, from 1; 0 for none
 }
 
+// errNoWeek is why Week draws nothing of a home or a day that is not there.
+var errNoWeek = errors.New("no week of")
+
 // Week returns a week of a home that cheats, day days after the first that counts; 0 is the middle of the recording.
 func (r *Recording) Week(ctx context.Context, rules energy.Verifier, home int, a Attack, day int) (*Week, error) {
 	if home < 1 || home > len(r.Homes) {
-		return nil, fmt.Errorf("fraud: no home %d: want 1 to %d", home, len(r.Homes))
+		return nil, fmt.Errorf("study: %w home %d: want 1 to %d", errNoWeek, home, len(r.Homes))
 	}
 	b := &bench{r: r, rules: rules, epoch: perHour}
 	b.first, b.at = r.days()
@@ -37,7 +41,7 @@ func (r *Recording) Week(ctx context.Context, rules energy.Verifier, home int, a
 		day = (last - b.ready) / 2
 	}
 	if day += b.ready; day < b.ready || day >= last {
-		return nil, fmt.Errorf("fraud: no week that begins on day %d of %d that count", day-b.ready, last-b.ready)
+		return nil, fmt.Errorf("study: %w day %d: want 0 to %d", errNoWeek, day-b.ready, max(last-b.ready-1, 0))
 	}
 	from, to := b.at[day], b.at[day+windowLong]
 	h := &r.Homes[home-1]

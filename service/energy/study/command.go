@@ -1,20 +1,23 @@
-package fraud
+package study
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/energy"
 	"github.com/cairn-network/cairn/service/role/command"
 )
 
-// Commands returns the verbs fraud and plot.
+// Commands returns the verbs fraud, plot and bound.
 func Commands(shell command.Shell) []*cobra.Command {
 	table := &cobra.Command{
 		Use: "fraud", Short: "Measure on recorded homes what the rules catch of those who cheat", Args: command.Exactly(shell),
@@ -64,7 +67,7 @@ homes that have some cause to look odd, under five climates, and says for each c
 	plot.Flags().String("attack", "x1.5", "how it cheats: "+names(Attacks))
 	plot.Flags().Int("day", 0, "day on which the week begins, from the first that counts (default one in the middle of the recording)")
 	plot.Flags().String("out", "week.svg", "file to write")
-	return []*cobra.Command{table, plot}
+	return []*cobra.Command{table, plot, boundCommand(shell)}
 }
 
 func names(list []Attack) string {
@@ -90,18 +93,27 @@ func recording(c *cobra.Command) (*Recording, error) {
 	return Read(cfg)
 }
 
-// advice says what to do about a recording that cannot be read.
-func advice(err error) string {
-	if errors.Is(err, ErrClock) {
-		return "Say what clock it was, --clock UTC-8 or --clock America/Los_Angeles, with --hours start or end; and check --lat and --lon."
+// refuse says why there is no study, with a reason and what to do about it.
+func refuse(shell command.Shell, c *cobra.Command, err error) error {
+	err = fmt.Errorf("energy %s: %w", c.Name(), err)
+	try := "Name a folder with home_1.csv and so on, and where it was recorded."
+	switch {
+	case errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, ErrClock):
+		try = "Say what clock it was, --clock UTC-8 or --clock America/Los_Angeles, with --hours start or end; and check --lat and --lon."
+	case errors.Is(err, errShort):
+		try = "Record for longer: all homes have to be commissioned, and a week has to remain."
+	case errors.Is(err, fs.ErrNotExist):
+		return shell.Advise(types.Refuse(types.NotFound, "%v", err), try)
 	}
-	return "Name a folder with home_1.csv and so on, and where it was recorded."
+	return shell.Advise(types.Refuse(types.BadArgument, "%v", err), try)
 }
 
 func runTable(shell command.Shell, c *cobra.Command) error {
 	r, err := recording(c)
 	if err != nil {
-		return shell.Advise(fmt.Errorf("energy fraud: %w", err), advice(err))
+		return refuse(shell, c, err)
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "%d homes, %d days, %s\n", len(r.Homes), len(r.Homes[0].PV)/perDay, r.Clock)
 	s, err := Run(c.Context(), r, Options{Rules: energy.New(), Progress: func(done, of int) {
@@ -111,7 +123,7 @@ func runTable(shell command.Shell, c *cobra.Command) error {
 		}
 	}})
 	if err != nil {
-		return fmt.Errorf("energy fraud: %w", err)
+		return refuse(shell, c, err)
 	}
 	if doc, _ := c.Flags().GetString("doc"); doc != "" {
 		if err := fill(doc, "recorded", s.recorded(r)); err != nil {
@@ -122,7 +134,7 @@ func runTable(shell command.Shell, c *cobra.Command) error {
 }
 
 // print writes the study for people: all homes together, then what each lost that was honest.
-func (s *Study) print(w io.Writer) {
+func (s *Result) print(w io.Writer) {
 	head, rows := s.byRule()
 	for i := range head {
 		head[i] = strings.ToUpper(head[i])
@@ -137,7 +149,7 @@ func (s *Study) print(w io.Writer) {
 }
 
 // byRule is what each rule catches, all homes together.
-func (s *Study) byRule() (head []string, table [][]string) {
+func (s *Result) byRule() (head []string, table [][]string) {
 	head = []string{"rule", "days"}
 	for _, a := range Attacks {
 		head = append(head, string(a))
@@ -166,7 +178,7 @@ func (s *Study) byRule() (head []string, table [][]string) {
 }
 
 // byHome is what became of each home while it was honest.
-func (s *Study) byHome() (head []string, homes [][]string) {
+func (s *Result) byHome() (head []string, homes [][]string) {
 	for _, h := range s.Honest {
 		homes = append(homes, []string{
 			fmt.Sprint(h.Home), fmt.Sprint(h.Days), fmt.Sprint(len(h.Alarms)), fmt.Sprint(h.Freezes),
@@ -225,11 +237,14 @@ func runPlot(shell command.Shell, c *cobra.Command) error {
 	}
 	r, err := recording(c)
 	if err != nil {
-		return shell.Advise(fmt.Errorf("energy plot: %w", err), advice(err))
+		return refuse(shell, c, err)
 	}
 	week, err := r.Week(c.Context(), energy.New(), home, Attack(attack), day)
-	if err != nil {
-		return fmt.Errorf("energy plot: %w", err)
+	switch {
+	case errors.Is(err, errNoWeek):
+		return shell.Usage(c, fmt.Errorf("%s: %w", c.CommandPath(), err))
+	case err != nil:
+		return refuse(shell, c, err)
 	}
 	if err := os.WriteFile(out, week.SVG(), 0o644); err != nil {
 		return fmt.Errorf("energy plot: %w", err)

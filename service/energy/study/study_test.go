@@ -1,4 +1,4 @@
-package fraud
+package study
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/role/geo"
 )
 
 // pacific is California's wall clock, with hours named by their start.
@@ -22,7 +23,7 @@ var pacific = clock{offset: -8 * 3600, starts: true, summer: summerUS}
 func record(t *testing.T, homes, days int) string {
 	t.Helper()
 	dir := t.TempDir()
-	place := energy.PlaceAt(direction(34.09, -117.44), 400)
+	place := energy.PlaceAt(geo.Direction(34.09, -117.44), 400)
 	for h := range homes {
 		var b strings.Builder
 		fmt.Fprintln(&b, "month,hour,day_type,non_shiftable_load,solar_generation")
@@ -74,9 +75,9 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestStudy: on made-up homes the honest are left alone, the rules that are there for the gross cheats catch them, and each rule that is
+// TestRun: on made-up homes the honest are left alone, the rules that are there for the gross cheats catch them, and each rule that is
 // loosened lets its cheat pass.
-func TestStudy(t *testing.T) {
+func TestRun(t *testing.T) {
 	r, err := Read(DefaultConfig(record(t, 6, 50)))
 	if err != nil {
 		t.Fatal(err)

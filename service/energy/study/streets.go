@@ -1,4 +1,4 @@
-package fraud
+package study
 
 import (
 	"context"
@@ -116,7 +116,7 @@ func Streets(ctx context.Context, o StreetOptions) ([]Finding, error) {
 	return out, failed
 }
 
-func (o *StreetOptions) study(ctx context.Context, m Made) (*Study, error) {
+func (o *StreetOptions) study(ctx context.Context, m Made) (*Result, error) {
 	r, err := Make(m)
 	if err != nil {
 		return nil, err
@@ -134,7 +134,7 @@ func (o *StreetOptions) study(ctx context.Context, m Made) (*Study, error) {
 }
 
 // add takes a street's study over.
-func (f *Finding) add(s *Study) {
+func (f *Finding) add(s *Result) {
 	f.Streets++
 	for _, h := range s.Honest {
 		f.Homes++

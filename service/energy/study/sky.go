@@ -1,14 +1,13 @@
-package fraud
+package study
 
 import (
-	"math"
 	"math/rand/v2"
 	"time"
 
 	"github.com/cairn-network/cairn/core/fixed"
 	"github.com/cairn-network/cairn/core/lot"
-	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/role/geo"
 )
 
 // Climate is where a made-up street stands, and what its weather is like.
@@ -47,34 +46,23 @@ var dayKinds = [...]struct{ through, moves, roof, roofDay float64 }{
 	dayFront:  {0.60, 0.10, 0.15, 0.06},
 }
 
-// vector is a direction in the frame of places (types.Vector), of length 1.
-type vector [3]float64
-
-func toVector(v types.Vector) vector {
-	return vector{float64(v[0]) / types.One, float64(v[1]) / types.One, float64(v[2]) / types.One}
-}
-
-func (v vector) dot(w vector) float64 { return v[0]*w[0] + v[1]*w[1] + v[2]*w[2] }
-
 // sky is the light over a street, by quarter hours. It is made of the category's own bound: no panel gets more than that on a clear day.
 type sky struct {
-	up, east, north vector
-	sun             []vector  // where it stands
-	beam            []float64 // W/m² on a panel that faces the sun, were the day clear …
-	diffuse         []float64 // … on level ground, without the beam
-	high            []float64 // cosine of the zenith angle
-	kind            []int     // of day, by quarter hour
-	day             []int     // number, by quarter hour
-	through         []float64 // what clouds leave
-	snows           []bool    // by number of the day
+	up, east, north geo.Vector
+	sun             []geo.Vector // where it stands
+	beam            []float64    // W/m² on a panel that faces the sun, were the day clear …
+	diffuse         []float64    // … on level ground, without the beam
+	high            []float64    // cosine of the zenith angle
+	kind            []int        // of day, by quarter hour
+	day             []int        // number, by quarter hour
+	through         []float64    // what clouds leave
+	snows           []bool       // by number of the day
 }
 
 // skyOver makes a street's light from an interval on.
-func skyOver(c *Climate, place *energy.Place, up vector, first uint64, n int, dice *rand.Rand) *sky {
+func skyOver(c *Climate, place *energy.Place, up geo.Vector, first uint64, n int, dice *rand.Rand) *sky {
 	s := &sky{up: up}
-	level := math.Hypot(up[0], up[1])
-	s.east = vector{-up[1] / level, up[0] / level, 0}
-	s.north = vector{-up[2] * s.east[1], up[2] * s.east[0], level}
+	s.east, s.north = up.Level()
 	kind, last, drift := dayClear, int64(-1), 0.0
 	turn, turnsClear := 0.5, false
 	number, begins := -1, 0
@@ -103,7 +91,7 @@ func skyOver(c *Climate, place *energy.Place, up vector, first uint64, n int, di
 		cos, bound := place.Bound(unix)
 		c, b := float64(cos)/(1<<30), float64(bound)/(1<<30)
 		beam := 0.9 * b / (1 + 0.55*max(c, 0))
-		s.sun = append(s.sun, toVector(fixed.SunAt(unix).Direction))
+		s.sun = append(s.sun, geo.Float(fixed.SunAt(unix).Direction))
 		s.beam, s.diffuse, s.high = append(s.beam, beam), append(s.diffuse, beam*0.12*(0.3+c)), append(s.high, c)
 		s.kind, s.day, s.through = append(s.kind, kind), append(s.day, number), append(s.through, min(max(through, 0.05), 1.08))
 	}

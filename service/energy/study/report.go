@@ -1,4 +1,4 @@
-package fraud
+package study
 
 import (
 	"bytes"
@@ -165,7 +165,7 @@ func sorted(m map[string]uint64) []string {
 }
 
 // recorded writes what was found on recorded homes as a part of the document.
-func (s *Study) recorded(r *Recording) []byte {
+func (s *Result) recorded(r *Recording) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%d homes, %d days each from the day on which all are commissioned; thresholds %s. The clock: %s.\n\n", len(s.Honest), s.Days, Fingerprint(energy.DefaultThresholds()), r.Clock)
 	head, rows := s.byRule()
@@ -180,16 +180,16 @@ func (s *Study) recorded(r *Recording) []byte {
 func fill(file, name string, part []byte) error {
 	raw, err := os.ReadFile(file)
 	if err != nil {
-		return fmt.Errorf("fraud: %w", err)
+		return fmt.Errorf("study: %w", err)
 	}
 	begin, end := fmt.Sprintf("<!-- begin %s -->\n", name), fmt.Sprintf("<!-- end %s -->", name)
 	from, to := bytes.Index(raw, []byte(begin)), bytes.Index(raw, []byte(end))
 	if from < 0 || to < from {
-		return fmt.Errorf("fraud: %s has no part %s", file, name)
+		return types.Refuse(types.BadArgument, "study: %s has no part %s", file, name)
 	}
 	out := slices.Concat(raw[:from+len(begin)], part, raw[to:])
 	if err := os.WriteFile(file, out, 0o644); err != nil {
-		return fmt.Errorf("fraud: %w", err)
+		return fmt.Errorf("study: %w", err)
 	}
 	return nil
 }

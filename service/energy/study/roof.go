@@ -1,8 +1,10 @@
-package fraud
+package study
 
 import (
 	"math"
 	"math/rand/v2"
+
+	"github.com/cairn-network/cairn/service/role/geo"
 )
 
 // plane is a part of a roof: how much of the panels lie on it, by its tilt and by the azimuth that it looks to, in degrees, 180 for south.
@@ -45,22 +47,11 @@ const (
 	filledRepeat = "repeat" // the day before, again
 )
 
-// facing returns where a plane looks.
-func (s *sky) facing(p plane) vector {
-	sinT, cosT := math.Sincos(p.tilt * math.Pi / 180)
-	sinA, cosA := math.Sincos(p.azimuth * math.Pi / 180)
-	var out vector
-	for i := range out {
-		out[i] = cosT*s.up[i] + sinT*(cosA*s.north[i]+sinA*s.east[i])
-	}
-	return out
-}
-
 // produce returns what a roof made in each quarter hour, in Wh, before gaps were filled, and what the household used.
 func (s *sky) produce(r *roof, dice *rand.Rand) (pv, load []float64) {
-	facing := make([]vector, len(r.planes))
+	facing := make([]geo.Vector, len(r.planes))
 	for i := range facing {
-		facing[i] = s.facing(r.planes[i])
+		facing[i] = s.up.Facing(r.planes[i].tilt, r.planes[i].azimuth)
 	}
 	number, today, noise, clean := -1, 1.0, 0.0, 1.0
 	lies := -1.0 // days that snow will lie
@@ -101,8 +92,8 @@ func (s *sky) produce(r *roof, dice *rand.Rand) (pv, load []float64) {
 		}
 		w := 0.0
 		for n, p := range r.planes {
-			up := facing[n].dot(s.up)
-			on := beam*max(0, facing[n].dot(s.sun[i])) + diffuse*(1+up)/2 + 0.2*(beam*s.high[i]+diffuse)*(1-up)/2
+			up := facing[n].Dot(s.up)
+			on := beam*max(0, facing[n].Dot(s.sun[i])) + diffuse*(1+up)/2 + 0.2*(beam*s.high[i]+diffuse)*(1-up)/2
 			if on > 15 { // what an inverter needs to begin
 				w += p.share * on * (1 - 0.00015*on)
 			}
@@ -132,7 +123,7 @@ func (s *sky) produce(r *roof, dice *rand.Rand) (pv, load []float64) {
 
 // hidden reports whether something stands between a roof and the sun.
 func (s *sky) hidden(r *roof, i int) bool {
-	azimuth := math.Atan2(s.sun[i].dot(s.east), s.sun[i].dot(s.north))
+	azimuth := math.Atan2(s.sun[i].Dot(s.east), s.sun[i].Dot(s.north))
 	sector := int(math.Floor(azimuth/(2*math.Pi)*float64(len(r.horizon)))+float64(len(r.horizon))) % len(r.horizon)
 	return s.high[i] < math.Sin(r.horizon[sector]*math.Pi/180)
 }

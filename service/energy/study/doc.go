@@ -1,5 +1,8 @@
-// Package fraud measures how well the category's rules catch those who cheat, on homes that were recorded, next to simpler rules; and what
-// they cost the honest, on streets that are made up of homes that have some cause to look odd (Make, Streets).
+// Package study is what a person runs at a desk to see what energy's rules do: the commands `cairn energy fraud`, `plot` and `bound`.
+// Nothing that runs at a device, a gateway or a verifier imports it.
+//
+// It measures how well the rules catch those who cheat, on homes that were recorded, next to simpler rules; and what they cost the
+// honest, on streets that are made up of homes that have some cause to look odd (Make, Streets). docs/energy-fraud.md has the figures.
 //
 // A folder of recorded homes (Read) becomes a street: each home is a device of an owner of its own, with a meter at its grid connection
 // and one of its panels, below one cell. Hour by hour its readings go as evidence through the very Verify and Cross that a network runs
@@ -17,4 +20,4 @@
 //
 // Recorded are hours, meters are read in quarter hours: an hour's energy is spread evenly over its four. That smooths clouds for honest
 // and cheats alike; real quarter hours reach further up, and a device's envelope with them.
-package fraud
+package study

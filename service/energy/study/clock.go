@@ -1,4 +1,4 @@
-package fraud
+package study
 
 import (
 	"errors"
@@ -43,13 +43,13 @@ func parseClock(name string) (*clock, error) {
 	if rest, ok := strings.CutPrefix(name, "UTC"); ok {
 		seconds, err := parseOffset(rest)
 		if err != nil {
-			return nil, fmt.Errorf("fraud: no clock %q: want UTC-8, UTC+05:30, or a zone such as America/Los_Angeles", name)
+			return nil, fmt.Errorf("study: no clock %q: want UTC-8, UTC+05:30, or a zone such as America/Los_Angeles", name)
 		}
 		return &clock{name: name, offset: seconds}, nil
 	}
 	zone, err := time.LoadLocation(name)
 	if err != nil || name == "" || name == "Local" {
-		return nil, fmt.Errorf("fraud: no clock %q: want UTC-8, UTC+05:30, or a zone such as America/Los_Angeles", name)
+		return nil, fmt.Errorf("study: no clock %q: want UTC-8, UTC+05:30, or a zone such as America/Los_Angeles", name)
 	}
 	return &clock{name: name, zone: zone}, nil
 }
@@ -125,7 +125,7 @@ func (cfg *Config) candidates() ([]clock, error) {
 	case "end", "start":
 		naming = []bool{cfg.Hours == "start"}
 	default:
-		return nil, fmt.Errorf("fraud: hours are named by their start or their end, not %q", cfg.Hours)
+		return nil, fmt.Errorf("study: hours are named by their start or their end, not %q", cfg.Hours)
 	}
 	var out []clock
 	if cfg.Clock != "" && cfg.Clock != "auto" {
@@ -219,7 +219,7 @@ func (r *Recording) tell(cfg *Config, wall time.Time, solar []float64) (*clock, 
 	}
 	r.Clock += ")"
 	if next >= 0 && !sure {
-		return nil, fmt.Errorf("fraud: %w: best is %s", ErrClock, r.Clock)
+		return nil, fmt.Errorf("study: %w: best is %s", ErrClock, r.Clock)
 	}
 	return c, nil
 }

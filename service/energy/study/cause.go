@@ -1,4 +1,4 @@
-package fraud
+package study
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/role/geo"
 )
 
 // Cause is something that makes honest homes look odd. A made-up street has one, or all of them.
@@ -143,12 +144,12 @@ func Make(m Made) (*Recording, error) {
 		}
 	}
 	if cause == nil || climate == nil {
-		return nil, fmt.Errorf("fraud: no street of cause %q and climate %q", m.Cause, m.Climate)
+		return nil, fmt.Errorf("study: no street of cause %q and climate %q", m.Cause, m.Climate)
 	}
 	hash := types.Sum([]byte(fmt.Sprintf("cairn-street|%s|%s|%d", m.Cause, m.Climate, m.Seed)))
 	var seed [32]byte = hash
 	dice := rand.New(rand.NewChaCha8(seed))
-	at := direction(climate.Latitude, climate.Longitude)
+	at := geo.Direction(climate.Latitude, climate.Longitude)
 	r := &Recording{cell: types.CellAt(at, 7), metre: uint8(climate.Altitude / 100), Clock: "made up"}
 	r.place = energy.PlaceOf(r.cell, r.metre)
 	// From the place's midnight on.
@@ -156,7 +157,7 @@ func Make(m Made) (*Recording, error) {
 	for day := r.place.Day(unix); r.place.Day(unix) == day; unix += lot.Interval {
 	}
 	r.First = uint64(unix) / lot.Interval
-	light := skyOver(climate, &r.place, toVector(r.cell.Parent(3).Center()), r.First, m.Days*perDay, dice)
+	light := skyOver(climate, &r.place, geo.Float(r.cell.Parent(3).Center()), r.First, m.Days*perDay, dice)
 	homes := cause.homes
 	if m.Homes > 0 {
 		homes = m.Homes

@@ -1,4 +1,4 @@
-package fraud
+package study
 
 import (
 	"context"
@@ -88,7 +88,7 @@ func TestInterval(t *testing.T) {
 
 // TestDocument: the tables of docs/energy-fraud.md were measured under the thresholds in force; and a part of a document is replaced, no more.
 func TestDocument(t *testing.T) {
-	raw, err := os.ReadFile("../../../../docs/energy-fraud.md")
+	raw, err := os.ReadFile("../../../docs/energy-fraud.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package fraud
+package study
 
 import (
 	"context"
@@ -36,8 +36,8 @@ type Row struct {
 	WithheldBp    float64 `json:"withheld_bp"`    // of what the honest home exported
 }
 
-// Study is what was found.
-type Study struct {
+// Result is what was found.
+type Result struct {
 	Rows   []Row
 	Honest []Honest // by home, under Cairn's rule
 	Fake   []Fake   // by home and attack, under Cairn's rule
@@ -124,8 +124,11 @@ type Options struct {
 	Progress func(done, of int) // told after each attack on each home; nil for nobody. Calls do not overlap
 }
 
+// errShort is why a recording is not studied of which no week can count.
+var errShort = errors.New("the recording is too short")
+
 // Run studies a recording.
-func Run(ctx context.Context, r *Recording, o Options) (*Study, error) {
+func Run(ctx context.Context, r *Recording, o Options) (*Result, error) {
 	attacks := o.Attacks
 	if attacks == nil {
 		attacks = Attacks
@@ -142,13 +145,14 @@ func Run(ctx context.Context, r *Recording, o Options) (*Study, error) {
 	}
 	b.first, b.at = r.days()
 	if len(b.at) < 2 {
-		return nil, errors.New("fraud: less than two days")
+		return nil, fmt.Errorf("study: %w: less than two days", errShort)
 	}
 	if err := b.live(ctx); err != nil {
 		return nil, err
 	}
 	if last := len(b.at) - 1 - windowLong; b.ready >= last {
-		return nil, fmt.Errorf("fraud: after %d days not all of %d homes are commissioned and have been compared with enough neighbours: want more days or homes", len(b.at), len(r.Homes))
+		return nil, fmt.Errorf("study: %w: after %d days not all of %d homes are commissioned and have been compared with enough neighbours: "+
+			"want more days or homes", errShort, len(b.at), len(r.Homes))
 	}
 	b.allow = map[Rule][][]uint64{}
 	for rule := range caps {
@@ -159,7 +163,7 @@ func Run(ctx context.Context, r *Recording, o Options) (*Study, error) {
 			b.allow[rule] = append(b.allow[rule], r.limits(rule, &r.Homes[i]))
 		}
 	}
-	out := &Study{First: b.first + uint32(b.ready), Days: len(b.at) - 1 - b.ready, Honest: b.honest}
+	out := &Result{First: b.first + uint32(b.ready), Days: len(b.at) - 1 - b.ready, Honest: b.honest}
 	out.Rows = make([]Row, 0, len(cheats)*len(attacks)*2*len(Rules))
 	rows := make([][]Row, len(cheats)*len(attacks))
 	out.Fake = make([]Fake, len(rows))
@@ -220,7 +224,7 @@ func (b *bench) live(ctx context.Context) error {
 			}
 		}
 		if reason := g.pass(b.r.First+uint64(next), records); reason != "" {
-			return fmt.Errorf("fraud: an honest home's reading is refused: %v", reason)
+			return fmt.Errorf("study: an honest home's reading is refused: %v", reason)
 		}
 		if day > 0 && i == b.at[day-1] {
 			// The first epoch of a day closes the day before.

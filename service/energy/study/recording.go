@@ -1,21 +1,16 @@
-package fraud
+package study
 
 import (
-	"encoding/csv"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"math"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/citylearn"
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/role/geo"
 )
 
 // Config says where and when a folder of homes was recorded. The zero Config is not useful: DefaultConfig is where the CityLearn challenge
@@ -65,49 +60,40 @@ const (
 	maxRows  = 3 * 8784
 )
 
-// Read reads home_1.csv, home_2.csv … of a folder: each a line of names, then a row for each hour, of which month, hour (1 to 24), day_type
-// (1 is Monday, 7 Sunday, 8 a holiday), non_shiftable_load (kWh) and solar_generation (W for each kW of panels, averaged over the hour)
-// are read.
+// Read reads a folder (citylearn), of which it wants month, hour (1 to 24), day_type (1 is Monday, 7 Sunday, 8 a holiday; it may be
+// missing), what the household used and what the panels gave.
 //
 // Rows tell a month and an hour, not a date: the first change of the month tells the day. What clock the hours are of, if nobody says it, is told
 // by the sun; where it does not tell, nothing is read (ErrClock). An hour that a clock repeated is missing,
 // and filled with the load before it; one that it left out is ignored.
 func Read(cfg Config) (*Recording, error) {
-	if !(math.Abs(cfg.Latitude) <= 90 && math.Abs(cfg.Longitude) <= 180) || cfg.Altitude < 0 || cfg.Altitude > 100*energy.MaxAltitude {
-		return nil, fmt.Errorf("fraud: no such place: latitude %v, longitude %v, %d m", cfg.Latitude, cfg.Longitude, cfg.Altitude)
+	if err := onEarth(cfg.Latitude, cfg.Longitude, cfg.Altitude); err != nil {
+		return nil, fmt.Errorf("study: %w", err)
 	}
 	if len(cfg.KWp) == 0 {
-		return nil, errors.New("fraud: no size of panels")
+		return nil, errors.New("study: no size of panels")
+	}
+	files, err := citylearn.Read(cfg.Dir, citylearn.Limit{Homes: maxHomes, Rows: maxRows}, calendar...)
+	if err != nil {
+		return nil, fmt.Errorf("study: %w", err)
 	}
 	var homes []*rows
-	for n := 1; n <= maxHomes; n++ {
-		name := fmt.Sprintf("home_%d.csv", n)
-		f, err := os.Open(filepath.Join(cfg.Dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			break
-		}
+	for n, f := range files {
+		h, err := rowsOf(f)
 		if err != nil {
-			return nil, fmt.Errorf("fraud: %w", err)
+			return nil, fmt.Errorf("study: home_%d.csv: %w", n+1, err)
 		}
-		h, err := readRows(f)
-		f.Close()
-		if err != nil {
-			return nil, fmt.Errorf("fraud: %s: %w", name, err)
-		}
-		if n > 1 && (len(h.solar) != len(homes[0].solar) || h.start != homes[0].start) {
-			return nil, fmt.Errorf("fraud: %s: %d rows from %+v, home_1.csv has %d from %+v", name, len(h.solar), h.start, len(homes[0].solar), homes[0].start)
+		if len(homes) > 0 && !h.beside(homes[0]) {
+			return nil, fmt.Errorf("study: home_%d.csv: %s, home_1.csv has %s", n+1, h, homes[0])
 		}
 		homes = append(homes, h)
 	}
-	if len(homes) == 0 {
-		return nil, fmt.Errorf("fraud: %s holds no home_1.csv", cfg.Dir)
-	}
-	at := direction(cfg.Latitude, cfg.Longitude)
+	at := geo.Direction(cfg.Latitude, cfg.Longitude)
 	r := &Recording{cell: types.CellAt(at, 7), metre: uint8(cfg.Altitude / 100)}
 	r.place = energy.PlaceOf(r.cell, r.metre)
 	wall, err := homes[0].begins(cfg.Year)
 	if err != nil {
-		return nil, fmt.Errorf("fraud: home_1.csv: %w", err)
+		return nil, fmt.Errorf("study: home_1.csv: %w", err)
 	}
 	if err := r.lay(homes, &cfg, wall); err != nil {
 		return nil, err
@@ -115,80 +101,48 @@ func Read(cfg Config) (*Recording, error) {
 	return r, nil
 }
 
-// direction returns where a latitude and a longitude lie, from the earth's centre.
-func direction(latitude, longitude float64) types.Vector {
-	φ, λ := latitude*math.Pi/180, longitude*math.Pi/180
-	v := types.Vector{}
-	for i, x := range []float64{math.Cos(φ) * math.Cos(λ), math.Cos(φ) * math.Sin(λ), math.Sin(φ)} {
-		v[i] = int64(math.Round(x * types.One))
+// onEarth refuses what is no place.
+func onEarth(latitude, longitude float64, altitude int) error {
+	if math.Abs(latitude) <= 90 && math.Abs(longitude) <= 180 && altitude >= 0 && altitude <= 100*energy.MaxAltitude {
+		return nil
 	}
-	return v
+	return fmt.Errorf("no such place: latitude %v, longitude %v, %d m: want -90 to 90 degrees north, -180 to 180 east, 0 to %d m",
+		latitude, longitude, altitude, 100*energy.MaxAltitude)
 }
 
 // rows are a file's.
 type rows struct {
-	start struct{ month, hour int } // of the first row
 	month []int
+	hour  []int     // 1 to 24
 	day   []int     // type of day, 0 where it is not given
 	load  []float64 // Wh
 	solar []float64 // Wh for each kW
 }
 
-func readRows(in io.Reader) (*rows, error) {
-	c := csv.NewReader(in)
-	c.ReuseRecord = true
-	names, err := c.Read()
-	if err != nil {
-		return nil, fmt.Errorf("the line of names: %w", err)
-	}
-	at := map[string]int{}
-	for i, n := range names {
-		at[strings.TrimSpace(n)] = i
-	}
-	for _, n := range []string{"month", "hour", "non_shiftable_load", "solar_generation"} {
-		if _, ok := at[n]; !ok {
-			return nil, fmt.Errorf("no column %s", n)
+func (h *rows) String() string {
+	return fmt.Sprintf("%d rows from month %d, hour %d", len(h.solar), h.month[0], h.hour[0])
+}
+
+// beside reports whether two files' rows are of the same hours.
+func (h *rows) beside(o *rows) bool {
+	return len(h.solar) == len(o.solar) && h.month[0] == o.month[0] && h.hour[0] == o.hour[0]
+}
+
+// calendar are the columns that tell when a row was.
+var calendar = []citylearn.Column{
+	{Name: "month", From: 1, To: 12}, {Name: "hour", From: 1, To: 24}, {Name: "day_type", To: 8, Optional: true},
+}
+
+// rowsOf takes a file over, whose hours must follow one another.
+func rowsOf(f citylearn.Home) (*rows, error) {
+	h := &rows{solar: f[citylearn.Solar]}
+	for i, kWh := range f[citylearn.Load] {
+		month, hour := int(f["month"][i]), int(f["hour"][i])
+		if i > 0 && hour != h.hour[i-1]%24+1 {
+			return nil, fmt.Errorf("row %d: hour %d after hour %d", i+1, hour, h.hour[i-1])
 		}
-	}
-	h := new(rows)
-	hour := 0
-	for n := 1; ; n++ {
-		row, err := c.Read()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		number := func(name string, most float64) float64 {
-			x, e := strconv.ParseFloat(strings.TrimSpace(row[at[name]]), 64)
-			if (e != nil || !(x >= 0 && x <= most)) && err == nil {
-				err = fmt.Errorf("row %d: %s is %q, want 0 to %v", n, name, row[at[name]], most)
-			}
-			return x
-		}
-		month, hr := int(number("month", 12)), int(number("hour", 24))
-		h.load = append(h.load, 1000*number("non_shiftable_load", 1000))
-		h.solar = append(h.solar, number("solar_generation", 10_000))
-		day := 0
-		if i, ok := at["day_type"]; ok {
-			day, _ = strconv.Atoi(row[i])
-		}
-		switch {
-		case err != nil:
-			return nil, err
-		case month < 1 || hr < 1 || hour > 0 && hr != hour%24+1:
-			return nil, fmt.Errorf("row %d: month %d, hour %d after hour %d", n, month, hr, hour)
-		case n > maxRows:
-			return nil, fmt.Errorf("more than %d rows", maxRows)
-		case n == 1:
-			h.start.month, h.start.hour = month, hr
-		}
-		hour = hr
-		h.month, h.day = append(h.month, month), append(h.day, day)
-	}
-	if len(h.solar) == 0 {
-		return nil, errors.New("no rows")
+		h.month, h.hour, h.day = append(h.month, month), append(h.hour, hour), append(h.day, int(f["day_type"][i]))
+		h.load = append(h.load, 1000*kWh)
 	}
 	return h, nil
 }
@@ -203,7 +157,7 @@ func (h *rows) begins(year int) (time.Time, error) {
 		return time.Time{}, errors.New("the month never changes: no telling what day it was")
 	}
 	of := func(year int) time.Time {
-		next := time.Date(year, time.Month(h.start.month)+1, 1, 0, 0, 0, 0, time.UTC)
+		next := time.Date(year, time.Month(h.month[0])+1, 1, 0, 0, 0, 0, time.UTC)
 		return next.Add(-time.Duration(change) * time.Hour)
 	}
 	if year != 0 {
