@@ -11,74 +11,6 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// powers is a gateway among three honest verifiers and a liar, of equal power, in epoch 5 after the tally of epoch 3.
-func powers(t *testing.T) (m *market, honest []types.PrivateKey, liar types.PrivateKey) {
-	t.Helper()
-	m = newFixture(t).market
-	honest, liar = []types.PrivateKey{key(40), key(41), key(42)}, key(43)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	clear(m.verifier)
-	for _, k := range append(honest, liar) {
-		m.verifier[k.Public()] = 100
-	}
-	m.notice.Epoch, m.notice.Tallied = 5, 3
-	return m, honest, liar
-}
-
-// TestStuffedVotes: a verifier that says one line again and again in one answer has said it once.
-func TestStuffedVotes(t *testing.T) {
-	m, honest, liar := powers(t)
-	asked := []types.Key{{1}, {2}, {3}, {4}}
-	votes, voted := map[bus.PayerLine]uint64{}, map[types.Key]bool{}
-	says := func(by types.PrivateKey, lines ...bus.PayerLine) {
-		m.count(bus.Seal(by, &bus.Payers{Chain: chain, Epoch: 5, Tallied: 3, Lines: lines}), asked, votes, voted)
-	}
-	rich := bus.PayerLine{Key: asked[3], Account: alice, Limit: 1 << 40, Balance: 1 << 40, Expiry: 99}
-	says(liar, rich, rich, rich, rich)
-	if line, ok := m.payers[asked[3]]; ok {
-		t.Fatalf("one verifier of four makes the gateway believe %+v", line)
-	}
-	var lines []bus.PayerLine
-	for _, k := range asked {
-		lines = append(lines, bus.PayerLine{Key: k, Account: alice, Limit: 7, Expiry: 99})
-	}
-	for _, k := range honest {
-		says(k, lines...)
-	}
-	for _, k := range asked {
-		if m.payers[k].Limit != 7 {
-			t.Fatalf("what three of four say is not believed: %+v", m.payers[k])
-		}
-	}
-}
-
-// TestReplayedPayers: answers that honest verifiers gave to somebody in an earlier epoch, or in another region, say nothing now.
-func TestReplayedPayers(t *testing.T) {
-	m, honest, _ := powers(t)
-	asked := []types.Key{{1}}
-	for what, old := range map[string]bus.Payers{
-		"an earlier epoch": {Chain: chain, Epoch: 3, Tallied: 1},
-		"another region":   {Chain: chain, Epoch: 5, Tallied: 3, Region: 1},
-	} {
-		old.Lines = []bus.PayerLine{{Key: asked[0], Account: alice, Limit: 1000, Balance: 1000, Expiry: 99}}
-		votes, voted := map[bus.PayerLine]uint64{}, map[types.Key]bool{}
-		for _, k := range honest {
-			m.count(bus.Seal(k, &old), asked, votes, voted)
-		}
-		if line, ok := m.payers[asked[0]]; ok {
-			t.Errorf("%s: the gateway believes %+v", what, line)
-		}
-		for _, k := range honest { // and they do not use up the voice
-			m.count(bus.Seal(k, &bus.Payers{Chain: chain, Epoch: 5, Tallied: 3, Lines: []bus.PayerLine{{Key: asked[0], Account: alice, Limit: 7, Expiry: 99}}}), asked, votes, voted)
-		}
-		if m.payers[asked[0]].Limit != 7 {
-			t.Errorf("%s: what they say now is not believed: %+v", what, m.payers[asked[0]])
-		}
-		delete(m.payers, asked[0])
-	}
-}
-
 // hears hands the gateway an ask as the bus would: under the subject of whoever publishes it.
 func hears(m *market, by types.Key, a receipt.Ask, device types.PrivateKey) {
 	m.hear(bus.Message{Subject: bus.AskSubject(by, a.Category, a.Class), Data: a.Sign(device).Encode()})
@@ -133,7 +65,7 @@ func TestAckOfNoEpoch(t *testing.T) {
 		}
 		r.until("it is sent again", func() bool { return r.voters[0].times(hash) > 1 })
 		lie := &bus.Ack{Chain: chain, Epoch: wrong, Accepted: []types.Hash{hash}}
-		if err := liar.link.Publish(t.Context(), bus.AckSubject(liar.key.Public(), r.market.key.Public()), bus.Seal(liar.key, lie)); err != nil {
+		if err := liar.link.Publish(t.Context(), bus.AckSubject(liar.key.Public(), r.market.agent.Key()), bus.Seal(liar.key, lie)); err != nil {
 			t.Fatal(err)
 		}
 		r.voters[2].set(func(v *voter) { v.deaf = false })

@@ -8,7 +8,8 @@
 // Anybody may ask for an API key, so asking fills nothing: an address gets a few at once and then one every few seconds, and a key
 // that no account granted within ten minutes makes room for the next.
 //
-// The gateway speaks to devices and verifiers over the bus and to the chain through a ledger.Reader; it never writes to the chain.
+// The gateway is an agent (package agent) on the bus of one region, where it follows the time and asks verifiers. Of the chain it reads
+// grants, accounts, the registry and headers, through a ledger.Reader; it never writes to the chain.
 package gateway
 
 import (
@@ -25,6 +26,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/buildinfo"
@@ -32,9 +34,13 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// Config says where a gateway keeps its things.
+// Config says who a gateway is, and where it keeps its things.
 type Config struct {
-	Dir string // wallets and what categories keep; created where missing, readable by its owner only
+	Dir string           // wallets and what categories keep; created where missing, readable by its owner only
+	Key types.PrivateKey // of its messages on the bus
+	// Pin is whom to believe at first, and in which region; Dial logs on to the bus, and is tried until it succeeds.
+	Pin  bus.Pin
+	Dial func(ctx context.Context, key types.PrivateKey) (bus.Bus, error)
 	// Proxies are where reverse proxies of this gateway are: of their requests the last address in X-Forwarded-For is who asks. Without
 	// this everybody behind a proxy shares one address's allowance of new API keys.
 	Proxies []netip.Prefix
@@ -55,9 +61,9 @@ type Gateway struct {
 	handler   http.Handler
 }
 
-// New opens the gateway that speaks on the bus as key. The customers are mounted under their categories' names.
-func New(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, customers []role.Customer, log *slog.Logger) (*Gateway, error) {
-	m := newMarket(cfg, key, b, reader, log)
+// New opens a gateway. The customers are mounted under their categories' names.
+func New(cfg Config, reader ledger.Reader, customers []role.Customer, log *slog.Logger) (*Gateway, error) {
+	m := newMarket(cfg, reader, log)
 	for _, dir := range append([]string{""}, names(customers)...) {
 		if err := os.MkdirAll(filepath.Join(cfg.Dir, dir), 0o700); err != nil {
 			return nil, types.Refuse(types.HomeUnwritable, "gateway: %v", err)
@@ -68,7 +74,11 @@ func New(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, cust
 		return nil, err
 	}
 	m.store.awaited = m.awaited
-	if m.book, err = openBook(m, m.store.db); err != nil {
+	m.agent, err = agent.New(agent.Config{Key: cfg.Key, Pin: cfg.Pin, Dial: cfg.Dial, Store: m.store, Log: log})
+	if err == nil {
+		m.book, err = openBook(m, m.store.db)
+	}
+	if err != nil {
 		m.store.db.Close()
 		return nil, err
 	}
@@ -138,9 +148,12 @@ func (g *Gateway) Wallet(ctx context.Context, api string) (*Wallet, error) {
 // Run follows the network and runs the customers' background work until ctx ends.
 func (g *Gateway) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return g.market.run(ctx) })
-	group.Go(func() error { return g.market.book.run(ctx) })
-	group.Go(func() error { g.market.book.follow(ctx); return nil })
+	m := g.market
+	group.Go(func() error { m.agent.Run(ctx, m.begin); return nil })
+	group.Go(func() error { m.run(ctx); return nil })
+	group.Go(func() error { m.chores(ctx); return nil })
+	group.Go(func() error { m.book.waiting.Run(ctx, m.agent, m.book.wait); return nil })
+	group.Go(func() error { m.book.follow(ctx); return nil })
 	for _, c := range g.customers {
 		group.Go(func() error {
 			if err := c.Run(ctx); err != nil && ctx.Err() == nil {

@@ -85,16 +85,53 @@ func newFixture(t *testing.T) *fixture {
 
 func (f *fixture) open(t *testing.T) {
 	t.Helper()
-	link, err := f.bus.Dial(t.Context(), key(9))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Gateway, err = New(Config{Dir: f.dir}, key(9), link, f.ledger, []role.Customer{&secretive{}}, slog.New(slog.DiscardHandler))
+	var err error
+	f.Gateway, err = New(f.config(t), f.ledger, []role.Customer{&secretive{}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.server = httptest.NewServer(f.Handler())
 	t.Cleanup(func() { f.server.Close(); f.Close() })
+}
+
+// config is that of a gateway that believes the chain's verifiers.
+func (f *fixture) config(t *testing.T) Config {
+	t.Helper()
+	return Config{Dir: f.dir, Key: key(9), Pin: bus.Pin{Chain: chain, Set: f.notice(t).Set}, Dial: f.bus.Dial}
+}
+
+// notice is what verifiers say of the chain as it is.
+func (f *fixture) notice(t *testing.T) *bus.Notice {
+	t.Helper()
+	head, err := f.ledger.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ep, err := f.ledger.Epoch(t.Context(), head.Epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &bus.Notice{Chain: chain, Epoch: ep.Epoch, Height: head.Height, Hash: head.Hash, Time: uint64(head.Time.Unix()), First: ep.First, Cut: ep.Cut,
+		EpochTime: uint64(ep.Time.Unix()), Seed: ep.Seed, Challenged: ep.Challenged, MinOpening: ep.MinOpening, Set: bus.SetOf(ep.Verifiers)}
+	n.Params, n.Rules = bus.RulesOf(ep.Params)
+	return n
+}
+
+// logOn has the gateway on the bus.
+func (f *fixture) logOn(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.market.agent.Run(ctx, f.market.begin)
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	for end := time.Now().Add(10 * time.Second); f.market.agent.Bus() == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(f.market.agent.Problem())
+		}
+	}
 }
 
 func (f *fixture) do(t *testing.T, method, path, api, body string) (int, string) {
@@ -278,6 +315,7 @@ func TestPromises(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.logOn(t)
 	m := f.market
 	m.mu.Lock()
 	// Of the 130 that were spent, an order bought 30: those cover no promise.

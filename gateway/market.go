@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
@@ -38,10 +39,9 @@ type offer struct {
 
 // market is what the gateway knows of the network, as its Customers see it.
 type market struct {
+	agent  *agent.Agent
 	chain  string
 	dir    string
-	key    types.PrivateKey // who the gateway is on the bus
-	bus    bus.Bus
 	ledger ledger.Reader
 	store  *store
 	book   *book
@@ -49,6 +49,7 @@ type market struct {
 	patience time.Duration
 	asksKept int            // at most
 	private  []netip.Prefix // beyond the public internet, where devices may be
+	chore    chan struct{}  // there is a notice
 	log      *slog.Logger
 
 	// mu guards what follows. Run and the bus's handler write, requests read.
@@ -61,20 +62,26 @@ type market struct {
 	devices  map[types.Key]*tally.Device
 	quality  map[offer]types.Bp // class 0
 	payers   map[types.Key]bus.PayerLine
-	verifier map[types.Key]uint64      // power in the current epoch
-	set      bus.Set                   // the same
 	rules    map[types.Category][]byte // in force in the current epoch
 	granted  map[types.Key]types.Epoch // wallets whose grant was seen on chain, and in which epoch; at most maxWallets
 	first    map[types.Key]types.Epoch // the same, in which epoch it was seen first
 }
 
-func newMarket(cfg Config, key types.PrivateKey, b bus.Bus, reader ledger.Reader, log *slog.Logger) *market {
+func newMarket(cfg Config, reader ledger.Reader, log *slog.Logger) *market {
 	return &market{
-		chain: reader.Chain(), dir: cfg.Dir, key: key, bus: b, ledger: reader, log: log, patience: 5 * time.Second, asksKept: maxAsks, private: cfg.Private,
-		asks: map[offer]*receipt.SignedAsk{}, offering: map[types.Key]int{}, devices: map[types.Key]*tally.Device{}, quality: map[offer]types.Bp{},
-		payers: map[types.Key]bus.PayerLine{}, verifier: map[types.Key]uint64{},
+		chain: reader.Chain(), dir: cfg.Dir, ledger: reader, log: log, patience: 5 * time.Second, asksKept: maxAsks, private: cfg.Private,
+		chore: make(chan struct{}, 1),
+		asks:  map[offer]*receipt.SignedAsk{}, offering: map[types.Key]int{}, devices: map[types.Key]*tally.Device{}, quality: map[offer]types.Bp{},
+		payers: map[types.Key]bus.PayerLine{}, rules: map[types.Category][]byte{},
 		granted: map[types.Key]types.Epoch{}, first: map[types.Key]types.Epoch{},
 	}
+}
+
+// quorum is whom to ask.
+func (m *market) quorum() agent.Quorum {
+	q := m.agent.Quorum()
+	q.Wait = m.patience
+	return q
 }
 
 // view is the market as one category's customer sees it: with a directory and a log of its own.
@@ -255,8 +262,11 @@ func (m *market) Publish(ctx context.Context, signed *receipt.Signed) error {
 	if err := m.store.promise(&signed.Receipt); err != nil {
 		return err
 	}
-	subject := bus.ReceiptOf(m.key.Public(), &signed.Receipt)
-	if err := m.bus.PublishLast(ctx, subject, signed.Encode()); err != nil {
+	b := m.agent.Bus()
+	if b == nil {
+		return types.Refuse(types.BusUnavailable, "gateway: publish receipt of session %v", signed.Receipt.Session)
+	}
+	if err := b.PublishLast(ctx, bus.ReceiptOf(b.Key(), &signed.Receipt), signed.Encode()); err != nil {
 		return fmt.Errorf("gateway: publish receipt of session %v: %w", signed.Receipt.Session, err)
 	}
 	return nil
@@ -308,70 +318,80 @@ func (m *market) awaited(ctx context.Context, w *Wallet) (types.Credit, time.Dur
 	return min(grant.Limit, account.Bought), max(wait, time.Second)
 }
 
-// run follows the network until ctx ends.
-func (m *market) run(ctx context.Context) error {
-	if err := m.bus.SubscribeLast(ctx, bus.AskSubject(types.Key{}, 0, 0), m.hear); err != nil {
+// begin listens to asks and acks, on a bus that the gateway has logged on to.
+func (m *market) begin(ctx context.Context, b bus.Bus) error {
+	if err := b.SubscribeLast(ctx, bus.AskSubject(types.Key{}, 0, 0), m.hear); err != nil {
 		return fmt.Errorf("gateway: subscribe to asks: %w", err)
 	}
-	for block := range m.ledger.Watch(ctx) {
-		if err := m.step(ctx, block); err != nil && ctx.Err() == nil {
-			m.log.Warn("gateway: follow the chain", "height", block.Height, "err", err)
-		}
+	if err := m.agent.Acks(ctx, b, m.book.ack); err != nil {
+		return fmt.Errorf("gateway: subscribe to acks: %w", err)
 	}
 	return nil
 }
 
-// step takes in one block: the notice, at an epoch's start the registry, and what the payers have left.
-func (m *market) step(ctx context.Context, block ledger.Block) error {
+// run follows the network until ctx ends.
+func (m *market) run(ctx context.Context) {
+	for n := range m.agent.Notices(ctx) {
+		if err := m.take(ctx, n); err != nil && ctx.Err() == nil {
+			m.log.Warn("gateway: a category's rules are not to be had", "epoch", n.Epoch, "err", err)
+		}
+	}
+}
+
+// take takes in a notice: the time, and the rules in force.
+func (m *market) take(ctx context.Context, n *bus.Notice) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	epoch, err := m.ledger.Epoch(ctx, block.Epoch)
-	if err != nil {
-		return fmt.Errorf("epoch %d: %w", block.Epoch, err)
-	}
-	headers, err := m.ledger.Headers(ctx, 0, 64)
-	if err != nil {
-		return fmt.Errorf("headers: %w", err)
-	}
-	n := role.Notice{Epoch: block.Epoch, Seed: epoch.Seed, Challenged: epoch.Challenged, EpochTime: uint64(epoch.Time.Unix()),
-		Height: block.Height, Hash: block.Hash, Time: uint64(block.Time.Unix()), Cut: epoch.Cut, MinOpening: epoch.MinOpening}
-	tip, err := newest(headers)
-	if err != nil {
-		return err
-	}
-	if tip != nil {
-		n.Tallied = tip.header.Epoch
-	}
-	for _, h := range headers {
-		if h.Status == ledger.Final {
-			n.Final = max(n.Final, h.Epoch)
+	rules := map[types.Category][]byte{}
+	for _, r := range n.Rules {
+		raw, err := m.agent.Rules(ctx, n, r.Category)
+		if err != nil {
+			return err
 		}
+		rules[r.Category] = raw
 	}
+	now := role.Notice{Epoch: n.Epoch, Seed: n.Seed, Challenged: n.Challenged, EpochTime: n.EpochTime, Height: n.Height, Hash: n.Hash, Time: n.Time,
+		Cut: n.Cut, Final: n.Final.Epoch, Tallied: n.Tallied.Epoch, MinOpening: n.MinOpening}
 	m.mu.Lock()
-	fresh := m.notice.Epoch != n.Epoch || len(m.devices) == 0
-	if m.notice.Epoch != n.Epoch {
-		m.began = n
-	} else if blocks := n.Height - min(n.Height, m.began.Height); blocks > 0 {
-		m.block = time.Duration(n.Time-min(n.Time, m.began.Time)) * time.Second / time.Duration(blocks)
+	if m.notice.Epoch != now.Epoch {
+		m.began = now
+	} else if blocks := now.Height - min(now.Height, m.began.Height); blocks > 0 {
+		m.block = time.Duration(now.Time-min(now.Time, m.began.Time)) * time.Second / time.Duration(blocks)
 	}
-	m.notice = n
-	clear(m.verifier)
-	for _, v := range epoch.Verifiers {
-		m.verifier[v.Key] = v.Power
-	}
-	m.set, m.rules = bus.SetOf(epoch.Verifiers), map[types.Category][]byte{}
-	for i := range epoch.Params {
-		if p := &epoch.Params[i]; len(p.Rules) > 0 {
-			m.rules[p.Category] = p.Rules
-		}
-	}
+	m.notice, m.rules = now, rules
 	m.mu.Unlock()
 	poke(m.book.news)
+	poke(m.chore)
+	return nil
+}
+
+// chores does what each notice calls for, until ctx ends. It may take its time: nobody waits for it.
+func (m *market) chores(ctx context.Context) {
+	var epoch types.Epoch // whose registry is known
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.chore:
+		}
+		now := m.Notice().Epoch
+		err := m.upkeep(ctx, now != epoch)
+		switch {
+		case err == nil:
+			epoch = now
+		case ctx.Err() == nil:
+			m.log.Warn("gateway: follow the network", "epoch", now, "err", err)
+		}
+	}
+}
+
+// upkeep brings what the gateway knows of payers, and in a fresh epoch of devices, up to date.
+func (m *market) upkeep(ctx context.Context, fresh bool) error {
 	if fresh {
 		if err := m.registry(ctx); err != nil {
 			return err
 		}
-		go m.askQuality(context.WithoutCancel(ctx))
+		go m.askQuality(ctx)
 	}
 	if err := m.release(ctx, m.store.now().Add(-keepPending), 256); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
@@ -25,8 +26,6 @@ const (
 	maxOpenEach   = tally.MaxNewOrder      // of one payer: what a batch takes
 	maxKnown      = 1 << 18                // sessions with an order
 	maxKnownEach  = 16 * receipt.MaxOrders // of one payer: what a state remembers
-	maxSubmits    = 8                      // messages that leave at a time
-	orderTick     = 250 * time.Millisecond // between looks at what is due
 	settleWorkers = 8                      // orders that are looked for in a tally at a time
 )
 
@@ -41,35 +40,37 @@ type ordered struct {
 	Refused types.Reason // why it was given up; "" if it was not
 }
 
+// item is an order as it is handed in.
+type item = agent.Item[tally.SessionKey]
+
 // order is one that no tally has counted yet.
 type order struct {
-	bus.Unacked
-	session tally.SessionKey
-	seq     uint64
-	kept    types.Epoch
+	item *item
+	seq  uint64
+	kept types.Epoch
 }
 
 // book hands in what this gateway's wallets order until enough verifiers keep it, and then watches until a tally has counted it. Everything
 // in it is on disk before anybody hears of it. All methods are safe for concurrent use.
 type book struct {
-	market *market
-	db     *bbolt.DB
-	work   chan struct{} // something is due
-	news   chan struct{} // there is a block
-	wait   time.Duration // before an order is sent again, doubled at each try up to a minute
+	market  *market
+	db      *bbolt.DB
+	waiting *agent.Outbox[tally.SessionKey] // those of open that are handed in
+	news    chan struct{}                   // there is a notice
+	wait    time.Duration                   // before an order is sent again, doubled at each try up to a minute
 
-	mu    sync.Mutex // guards what follows, and writing orderedBucket
+	mu    sync.Mutex // guards what follows, writing orderedBucket, and changes of waiting
 	open  map[tally.SessionKey]*order
-	items map[types.Hash]*order // those of open that are handed in
-	known map[types.Key]int     // sessions on disk, by payer
-	total int                   // of known
+	known map[types.Key]int // sessions on disk, by payer
+	total int               // of known
 }
 
 func sessionBytes(key tally.SessionKey) []byte { return slices.Concat(key.Payer[:], key.ID[:]) }
 
 // openBook reads the orders that are on disk.
 func openBook(m *market, db *bbolt.DB) (*book, error) {
-	b := &book{market: m, db: db, work: make(chan struct{}, 1), news: make(chan struct{}, 1), wait: 2 * time.Second, open: map[tally.SessionKey]*order{}, items: map[types.Hash]*order{}, known: map[types.Key]int{}}
+	b := &book{market: m, db: db, waiting: agent.NewOutbox[tally.SessionKey](), news: make(chan struct{}, 1), wait: 2 * time.Second,
+		open: map[tally.SessionKey]*order{}, known: map[types.Key]int{}}
 	err := db.Update(func(tx *bbolt.Tx) error {
 		bucket, err := tx.CreateBucketIfNotExists(orderedBucket)
 		if err != nil {
@@ -98,21 +99,23 @@ func openBook(m *market, db *bbolt.DB) (*book, error) {
 	return b, nil
 }
 
-// add takes an order up. mu is held, or nobody else knows b.
+// add takes an order up, in place of the session's earlier one. mu is held, or nobody else knows b.
 func (b *book) add(s *receipt.SignedOrder, raw []byte, kept types.Epoch) {
-	o := &order{Unacked: bus.NewUnacked(bus.Order, raw, 0, s.Order.Session.Expiry()), session: keyOf(s), seq: s.Order.Seq, kept: kept}
-	b.drop(b.open[o.session])
-	b.open[o.session] = o
+	key := keyOf(s)
+	b.drop(b.open[key])
+	i := &item{Item: bus.Item{Type: bus.Order, Raw: raw}, Expiry: s.Order.Session.Expiry() - 1, Own: key}
+	i.Hash = i.Item.Hash()
+	b.open[key] = &order{item: i, seq: s.Order.Seq, kept: kept}
 	if kept == 0 {
-		b.items[o.Hash] = o
+		b.waiting.Add(i)
 	}
 }
 
 // drop lets go of an order, if there is one. mu is held.
 func (b *book) drop(o *order) {
 	if o != nil {
-		delete(b.items, o.Hash)
-		delete(b.open, o.session)
+		b.waiting.Remove(o.item.Hash)
+		delete(b.open, o.item.Own)
 	}
 }
 
@@ -148,12 +151,12 @@ func (b *book) put(key tally.SessionKey, rec *ordered) error {
 
 // note changes what is on disk of an order, unless a later one of its session took its place. mu is held.
 func (b *book) note(o *order, change func(*ordered)) error {
-	rec, err := b.record(o.session)
-	if err != nil || rec == nil || types.Sum(rec.Raw) != o.Hash {
+	rec, err := b.record(o.item.Own)
+	if err != nil || rec == nil || types.Sum(rec.Raw) != o.item.Hash {
 		return err // a later one took its place
 	}
 	change(rec)
-	return b.put(o.session, rec)
+	return b.put(o.item.Own, rec)
 }
 
 // take stores an order and has it handed in. opening is what a session's first order must be worth.
@@ -205,7 +208,6 @@ func (b *book) take(s *receipt.SignedOrder, opening types.Credit) error {
 		b.total++
 	}
 	b.add(s, raw, 0)
-	poke(b.work)
 	return nil
 }
 
@@ -216,106 +218,35 @@ func poke(c chan struct{}) {
 	}
 }
 
-// run hands in what is due until ctx ends.
-func (b *book) run(ctx context.Context) error {
-	m := b.market
-	err := m.bus.Subscribe(ctx, bus.AckSubject(types.Key{}, m.key.Public()), func(msg bus.Message) {
-		ack, verifier, err := bus.Open[bus.Ack](msg.Data, m.chain)
-		if err == nil && ack.Region != 0 {
-			err = types.Refuse(types.WrongRegion, "gateway: ack of region %d", ack.Region)
-		}
-		if err == nil {
-			err = b.ack(ack, verifier, m.voters())
-		}
-		if err != nil {
-			m.log.Debug("gateway: ack", "subject", msg.Subject, "err", err)
-		}
-	})
-	if err != nil {
-		return fmt.Errorf("gateway: subscribe to acks: %w", err)
-	}
-	tick := time.NewTicker(orderTick)
-	defer tick.Stop()
-	away := false
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		case <-b.work:
-		}
-		if !m.bus.Connected() {
-			away = true
-			continue
-		}
-		if away {
-			away = false
-			b.soon()
-		}
-		for _, s := range b.due(time.Now()) {
-			if err := m.bus.Publish(ctx, bus.SubmitSubject(m.key.Public(), 0), bus.Encode(s)); err != nil {
-				m.log.Debug("gateway: hand in orders", "err", err)
-				b.soon()
-				break
-			}
-		}
-	}
-}
-
-func (b *book) due(now time.Time) []*bus.Submit {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var list []*bus.Unacked
-	for _, o := range b.items {
-		if o.Due(now) {
-			list = append(list, &o.Unacked)
-		}
-	}
-	return bus.Submits(b.market.chain, list, now, b.wait, maxSubmits)
-}
-
-// soon makes everything due: the bus is back.
-func (b *book) soon() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, o := range b.items {
-		o.Soon()
-	}
-}
-
 // ack takes a verifier's answer in. The one that makes it enough says in which epoch's batch an order is, so one that names an epoch which
 // is not there yet is as good as none: nobody would look for the order again.
-func (b *book) ack(a *bus.Ack, verifier types.Key, set bus.Set) error {
+func (b *book) ack(a *bus.Ack, verifier types.Key) error {
 	now := b.market.Notice()
-	switch {
-	case set.Power(verifier) == 0:
-		return types.Refuse(types.UnknownAuthor, "gateway: ack of %v, which is no verifier", verifier)
-	case a.Epoch == 0 || a.Epoch > max(now.Epoch, now.Tallied)+1: // they may see the next epoch's first block before this gateway does
+	if a.Epoch == 0 || a.Epoch > max(now.Epoch, now.Tallied)+1 { // they may see the next epoch's first block before this gateway does
 		return types.Refuse(types.WrongEpoch, "gateway: ack of %v for epoch %d, in epoch %d", verifier, a.Epoch, now.Epoch)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var errs []error
-	keep := func(o *order) {
-		o.kept = a.Epoch
-		delete(b.items, o.Hash)
-		errs = append(errs, b.note(o, func(rec *ordered) { rec.Kept = a.Epoch }))
-	}
-	for _, hash := range a.Accepted {
-		if o := b.items[hash]; o != nil && o.Accept(verifier, set) {
-			keep(o)
-		}
-	}
-	for _, r := range a.Refused {
-		o := b.items[r.Item]
-		if o == nil || !o.Refuse(verifier, r.Reason, set) {
-			continue
-		}
+	kept, refused, err := b.waiting.Acked(a, verifier, b.market.agent.Pin().Set)
+	errs := []error{err}
+	var gone []agent.Refused[tally.SessionKey]
+	for _, r := range refused {
 		if r.Reason == types.StaleSeq { // so it may have counted, and only the acks were lost: the tally will say
-			keep(o)
-			continue
+			kept = append(kept, r.Item)
+		} else {
+			gone = append(gone, r)
 		}
-		errs = append(errs, b.giveUp(o, r.Reason))
+	}
+	for _, i := range kept {
+		if o := b.open[i.Own]; o != nil && o.item == i {
+			o.kept = a.Epoch
+			errs = append(errs, b.note(o, func(rec *ordered) { rec.Kept = a.Epoch }))
+		}
+	}
+	for _, r := range gone {
+		if o := b.open[r.Own]; o != nil && o.item == r.Item {
+			errs = append(errs, b.giveUp(o, r.Reason))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -323,7 +254,7 @@ func (b *book) ack(a *bus.Ack, verifier types.Key, set bus.Set) error {
 // giveUp notes why an order does not count. mu is held.
 func (b *book) giveUp(o *order, reason types.Reason) error {
 	b.drop(o)
-	b.market.log.Info("gateway: an order does not count", "payer", o.session.Payer, "session", o.session.ID, "seq", o.seq, "reason", reason)
+	b.market.log.Info("gateway: an order does not count", "payer", o.item.Own.Payer, "session", o.item.Own.ID, "seq", o.seq, "reason", reason)
 	return b.note(o, func(rec *ordered) { rec.Refused = reason })
 }
 
@@ -336,11 +267,11 @@ func (b *book) kept(e types.Epoch) (list []order) {
 			list = append(list, *o)
 		}
 	}
-	slices.SortFunc(list, func(a, b order) int { return slices.Compare(a.Hash[:], b.Hash[:]) })
+	slices.SortFunc(list, func(a, b order) int { return slices.Compare(a.item.Hash[:], b.item.Hash[:]) })
 	return list
 }
 
-// follow watches over what is kept, with each block, until ctx ends.
+// follow watches over what is kept, with each notice, until ctx ends.
 func (b *book) follow(ctx context.Context) {
 	var epoch types.Epoch
 	for {
@@ -360,24 +291,24 @@ func (b *book) follow(ctx context.Context) {
 			err = b.settle(ctx, tip)
 		}
 		if err != nil && ctx.Err() == nil {
-			b.market.log.Debug("gateway: what became of orders is not to be had", "err", err) // the next block tries again
+			b.market.log.Debug("gateway: what became of orders is not to be had", "err", err) // the next notice tries again
 		}
 	}
 }
 
 // settle looks for kept orders in the newest tally, and notes what became of them. One that it neither counted nor refused is handed in
 // again: the header that had it was voided.
-func (b *book) settle(ctx context.Context, tip *standing) error {
+func (b *book) settle(ctx context.Context, tip *tally.Header) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(settleWorkers)
-	for _, o := range b.kept(tip.header.Epoch) {
+	for _, o := range b.kept(tip.Epoch) {
 		group.Go(func() error { return b.settleOne(ctx, tip, &o) })
 	}
 	return group.Wait()
 }
 
-func (b *book) settleOne(ctx context.Context, tip *standing, kept *order) error {
-	counted, err := b.market.order(ctx, tip, kept.session)
+func (b *book) settleOne(ctx context.Context, tip *tally.Header, kept *order) error {
+	counted, err := b.market.quorum().Order(ctx, tip, kept.item.Own)
 	if err != nil {
 		return err
 	}
@@ -390,9 +321,9 @@ func (b *book) settleOne(ctx context.Context, tip *standing, kept *order) error 
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	o := b.open[kept.session]
+	o := b.open[kept.item.Own]
 	switch {
-	case o == nil || o.Hash != kept.Hash: // a later one took its place
+	case o == nil || o.item != kept.item: // a later one took its place
 		return nil
 	case done:
 		b.drop(o)
@@ -400,8 +331,8 @@ func (b *book) settleOne(ctx context.Context, tip *standing, kept *order) error 
 	case reason != "":
 		return b.giveUp(o, reason)
 	}
-	o.kept, o.Unacked = 0, bus.NewUnacked(bus.Order, o.Raw, 0, o.Expiry)
-	b.items[o.Hash] = o
+	o.kept = 0
+	b.waiting.Add(o.item)
 	return b.note(o, func(rec *ordered) { rec.Kept = 0 })
 }
 
@@ -410,8 +341,8 @@ func (b *book) expire(e types.Epoch) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var errs []error
-	for _, o := range b.open {
-		if o.Expiry <= e && o.kept == 0 {
+	for _, i := range b.waiting.Expire(e) {
+		if o := b.open[i.Own]; o != nil && o.item == i {
 			errs = append(errs, b.giveUp(o, types.SessionExpired))
 		}
 	}
@@ -468,8 +399,8 @@ func (v *view) OrderState(ctx context.Context, session tally.SessionKey) (role.O
 		return out, err
 	}
 	if tip != nil {
-		out.Tallied = tip.header.Epoch
-		line, err := v.order(ctx, tip, session)
+		out.Tallied = tip.Epoch
+		line, err := v.quorum().Order(ctx, tip, session)
 		if err != nil {
 			return out, err
 		}

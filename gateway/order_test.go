@@ -313,8 +313,8 @@ func TestOrderBounds(t *testing.T) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.open) != 0 || len(b.items) != 0 || b.total != 0 || len(b.known) != 0 {
-		t.Fatalf("%d open, %d handed in, %d known", len(b.open), len(b.items), b.total)
+	if n, _ := b.waiting.Size(); len(b.open) != 0 || n != 0 || b.total != 0 || len(b.known) != 0 {
+		t.Fatalf("%d open, %d handed in, %d known", len(b.open), n, b.total)
 	}
 }
 

@@ -3,12 +3,10 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
 
-	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -66,57 +64,25 @@ func (s *store) promises(payer types.Key, visit func(Promise)) error {
 	})
 }
 
-// askPayers asks the verifiers what this gateway's payers have left. A line counts once more than two thirds of power gave it.
+// askPayers asks the verifiers what this gateway's payers have left.
 func (m *market) askPayers(ctx context.Context) error {
 	payers, err := m.store.payers()
-	if err != nil {
+	if err != nil || len(payers) == 0 {
 		return err
 	}
-	for some := range slices.Chunk(payers, bus.MaxPayers) {
-		query := bus.PayersQuery{Chain: m.chain, Payers: some}
-		votes := map[bus.PayerLine]uint64{}
-		voted := map[types.Key]bool{}
-		wait, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := m.bus.Gather(wait, bus.QuerySubject(m.key.Public(), 0, bus.QueryPayers), bus.Encode(&query), func(raw []byte) bool {
-			return m.count(raw, some, votes, voted)
-		})
-		cancel()
-		if err != nil && wait.Err() == nil {
-			return fmt.Errorf("payers: %w", err)
-		}
-	}
-	return nil
-}
-
-// count takes in one verifier's answer; it returns whether more are needed. Only a line at its place counts, or one verifier could say it
-// many times in one answer. What was said two epochs ago does not count: whoever asked then can repeat it, seals and all. That of the epoch
-// before does, as verifiers see an epoch's first block a little later than others.
-func (m *market) count(raw []byte, asked []types.Key, votes map[bus.PayerLine]uint64, voted map[types.Key]bool) bool {
-	answer, from, err := bus.Open[bus.Payers](raw, m.chain)
-	if err != nil || answer.Region != 0 || len(answer.Lines) != len(asked) {
-		return true
-	}
+	q := m.agent.Quorum()
+	q.Wait = 2 * time.Second
+	lines, err := q.Payers(ctx, m.Notice().Epoch, payers)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if voted[from] || answer.Epoch+1 < m.notice.Epoch || m.verifier[from] == 0 {
-		return true
+	for _, line := range lines {
+		m.payers[line.Key] = line
 	}
-	voted[from] = true
-	var total uint64
-	for _, p := range m.verifier {
-		total += p
+	if types.ReasonOf(err) == types.BusUnavailable {
+		m.log.Debug("gateway: what some payers have left is not to be had", "err", err) // the next notice asks again
+		return nil
 	}
-	agreed := 0
-	for i, line := range answer.Lines {
-		if line.Key != asked[i] {
-			continue
-		}
-		if votes[line] += m.verifier[from]; bus.TwoThirds(votes[line], total) {
-			m.payers[line.Key] = line
-			agreed++
-		}
-	}
-	return agreed < len(asked)
+	return err
 }
 
 // maxQualities bounds how many devices' qualities are asked for in one epoch.
@@ -138,10 +104,10 @@ func (m *market) askQuality(ctx context.Context) {
 	if tallied == 0 {
 		return
 	}
+	q := m.agent.Quorum()
+	q.Wait = time.Second
 	for device := range seen {
-		one, cancel := context.WithTimeout(ctx, time.Second)
-		answer, err := m.refusals(one, device, tallied)
-		cancel()
+		answer, err := q.Refusals(ctx, device, tallied)
 		if err != nil {
 			continue
 		}

@@ -83,6 +83,18 @@ func (h *headed) Header(_ context.Context, e types.Epoch, _ types.Region) (*ledg
 	return nil, fmt.Errorf("header of epoch %d: %w", e, ledger.ErrNotFound)
 }
 
+// standing returns the newest header that stands, nil for none.
+func (h *headed) standing() *ledger.Header {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, at := range h.headers {
+		if at.Status == ledger.Accepted || at.Status == ledger.Appealed || at.Status == ledger.Final {
+			return at
+		}
+	}
+	return nil
+}
+
 func (h *headed) push(at *ledger.Header) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -178,12 +190,9 @@ func newRegion(t *testing.T) *region {
 // start runs the gateway; stop ends it as a kill would.
 func (r *region) start() {
 	r.t.Helper()
-	link, err := r.bus.Dial(r.t.Context(), key(9))
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	var err error
 	r.door = &door{}
-	if r.Gateway, err = New(Config{Dir: r.dir}, key(9), link, r.chain, []role.Customer{r.door}, slog.New(slog.DiscardHandler)); err != nil {
+	if r.Gateway, err = New(r.config(r.t), r.chain, []role.Customer{r.door}, slog.New(slog.DiscardHandler)); err != nil {
 		r.t.Fatal(err)
 	}
 	r.market.book.wait, r.market.patience = 50*time.Millisecond, time.Second
@@ -198,12 +207,26 @@ func (r *region) start() {
 			r.t.Errorf("gateway: %v", err)
 		}
 		r.server.Close()
-		link.Close()
 		g.Close()
 	})
 	r.stop = once
 	r.t.Cleanup(once)
-	r.until("the gateway has seen a block", func() bool { return r.door.market.Notice().Epoch > 0 })
+	r.announce()
+}
+
+// announce has all voters say where the chain stands.
+func (r *region) announce() {
+	r.t.Helper()
+	n := r.notice(r.t)
+	if h := r.chain.standing(); h != nil {
+		n.Tallied = bus.Root{Epoch: h.Epoch, Header: h.Hash}
+	}
+	for _, v := range r.voters {
+		if err := v.link.PublishLast(r.t.Context(), bus.NoticeSubject(v.key.Public(), 0), bus.Seal(v.key, n)); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	r.until("the gateway takes the notice", func() bool { return r.door.market.Notice().Height == n.Height })
 }
 
 // until waits for something, while blocks come.
@@ -224,6 +247,9 @@ func newVoter(t *testing.T, r *region, k types.PrivateKey) *voter {
 	}
 	t.Cleanup(v.link.Close)
 	if err := v.link.Subscribe(t.Context(), bus.SubmitSubject(types.Key{}, 0), v.intake); err != nil {
+		t.Fatal(err)
+	}
+	if err := bus.ServeBlobs(t.Context(), v.link, rules{}); err != nil {
 		t.Fatal(err)
 	}
 	for what, answer := range map[string]func([]byte) []byte{
@@ -248,6 +274,17 @@ func newVoter(t *testing.T, r *region, k types.PrivateKey) *voter {
 		}
 	}
 	return v
+}
+
+// rules are the one blob that voters serve.
+type rules struct{}
+
+func (rules) ReadBlob(hash types.Hash, p []byte, offset int64) (int, int64, error) {
+	raw := []byte("rules")
+	if hash != types.Sum(raw) {
+		return 0, 0, types.Refuse(types.UnknownBlob, "no blob %s", hash)
+	}
+	return copy(p, raw[min(offset, int64(len(raw))):]), int64(len(raw)), nil
 }
 
 func (v *voter) set(change func(*voter)) {
@@ -303,6 +340,7 @@ func (r *region) epoch() types.Epoch {
 // tally ends the epoch, with what voters took; lost are items that do not get into the batch. Each device says something.
 func (r *region) tally(status ledger.Status, lost ...types.Hash) *tallied {
 	r.t.Helper()
+	defer r.announce()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.state.Epoch() + 1

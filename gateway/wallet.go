@@ -37,6 +37,7 @@ var (
 	orderBucket   = []byte("order")    // when it was made, in Unix nanoseconds (8 bytes), ‖ payer of a pending key → SHA-256 of its API key
 	apiBucket     = []byte("api keys") // SHA-256 of an API key → payer
 	secretBucket  = []byte("secrets")  // account → 32 bytes, made when its first key is granted
+	metaBucket    = []byte("meta")     // name → what the agent remembers
 )
 
 // errFull says that there are maxPending keys that nobody granted.
@@ -123,7 +124,7 @@ func openStore(path, chain string, balance func(types.Key) types.Credit) (*store
 		return nil, fmt.Errorf("gateway: open wallets %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{walletBucket, pendingBucket, orderBucket, apiBucket, secretBucket, promiseBucket} {
+		for _, b := range [][]byte{walletBucket, pendingBucket, orderBucket, apiBucket, secretBucket, promiseBucket, metaBucket} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
@@ -328,4 +329,21 @@ func (s *store) all() ([]*Wallet, error) {
 		wallets = append(wallets, w)
 	}
 	return wallets, nil
+}
+
+// Get and Put keep what the agent remembers (agent.Store).
+func (s *store) Get(name string) (value []byte) {
+	_ = s.db.View(func(tx *bbolt.Tx) error { // fails only on a closed database
+		value = bytes.Clone(tx.Bucket(metaBucket).Get([]byte(name)))
+		return nil
+	})
+	return value
+}
+
+func (s *store) Put(name string, value []byte) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put([]byte(name), value) })
+	if err != nil {
+		return fmt.Errorf("gateway: store %s: %w", name, err)
+	}
+	return nil
 }

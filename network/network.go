@@ -364,6 +364,19 @@ func (n *Network) dial(ctx context.Context, key types.PrivateKey) (bus.Bus, erro
 	return bus.Dial(ctx, bus.Config{URLs: []string{n.bus.URL()}}, key, n.log.With("part", "bus client"))
 }
 
+// pin is whom to believe on the bus, as the chain has it now.
+func (n *Network) pin(ctx context.Context) (bus.Pin, error) {
+	head, err := n.Ledger().Head(ctx)
+	if err != nil {
+		return bus.Pin{}, err
+	}
+	epoch, err := n.Ledger().Epoch(ctx, head.Epoch)
+	if err != nil {
+		return bus.Pin{}, err
+	}
+	return bus.Pin{Chain: n.layout.ChainID, Epoch: epoch.Epoch, Set: bus.SetOf(epoch.Verifiers)}, nil
+}
+
 // gatewayKey reads the key under which the gateway logs on, or makes it.
 func (n *Network) gatewayKey() (types.PrivateKey, error) {
 	home := n.path("gateway")
@@ -469,17 +482,17 @@ func (n *Network) startGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	link, err := n.dial(ctx, key)
+	pin, err := n.pin(ctx)
 	if err != nil {
-		return fmt.Errorf("network: gateway: %w", err)
+		return err
 	}
-	n.gateway, err = gateway.New(gateway.Config{Dir: n.path("gateway"), Hosts: n.cfg.Hosts, Private: near}, key, link, n.Ledger(), n.cfg.Customers, n.log.With("part", "gateway"))
+	n.gateway, err = gateway.New(gateway.Config{
+		Dir: n.path("gateway"), Key: key, Pin: pin, Dial: n.dial, Hosts: n.cfg.Hosts, Private: near,
+	}, n.Ledger(), n.cfg.Customers, n.log.With("part", "gateway"))
 	if err != nil {
-		link.Close()
 		return err
 	}
 	if err := n.listeners(); err != nil {
-		link.Close()
 		return err
 	}
 	n.explorer, err = explorer.New(explorer.Config{Path: n.path("explorer.db"), Hosts: n.cfg.Hosts, Verifiers: n.abstaining}, n.Ledger(), &tallies{n}, n.log.With("part", "explorer"))
@@ -487,7 +500,6 @@ func (n *Network) startGateway(ctx context.Context) error {
 		return err
 	}
 	n.tasks.Go(func() {
-		defer link.Close()
 		if err := n.gateway.Run(n.ctx); err != nil {
 			n.fail("gateway", err)
 		}

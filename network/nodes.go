@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/chain/client"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
@@ -185,11 +184,11 @@ func (n *Network) invite(ctx context.Context) (node.Join, error) {
 	if err != nil {
 		return join, err
 	}
-	epoch, err := n.Ledger().Epoch(ctx, head.Epoch)
+	pin, err := n.pin(ctx)
 	if err != nil {
 		return join, err
 	}
-	join = node.Join{Bus: []string{n.bus.URL()}, Pin: bus.Pin{Chain: n.layout.ChainID, Epoch: epoch.Epoch, Set: bus.SetOf(epoch.Verifiers)},
+	join = node.Join{Bus: []string{n.bus.URL()}, Pin: pin,
 		Trust: client.Pin{Height: head.Height, Hash: head.Hash}.String(),
 	}
 	return join, writeJSON(n.path(joinFile), &join, 0o644)
@@ -208,7 +207,7 @@ func (n *Network) startDevice(d *device) error {
 		return fmt.Errorf("network: %s: %w", d.name, err)
 	}
 	engine, err := node.New(node.Config{
-		Home: d.home, Region: settings.Region, Owner: settings.Owner, Cell: settings.Cell, Pin: settings.Join.Pin, Dial: n.dial,
+		Home: d.home, Owner: settings.Owner, Cell: settings.Cell, Pin: settings.Pin(), Dial: n.dial,
 		Listen: "127.0.0.1:0",
 	}, providers, n.log.With("part", "node", "node", d.name))
 	if err != nil {

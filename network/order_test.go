@@ -68,14 +68,11 @@ func TestOrderEngines(t *testing.T) {
 		Verifiers: []tally.Attester{{Key: seat.Key.Public(), VRF: seat.VRF.Public(), Owner: seat.Account, Power: 1000}}})
 	memory := bus.NewMemory(doorman{verifier.NewAuthorizer(chain), door.Public()}, log)
 	dial := func(ctx context.Context, key types.PrivateKey) (bus.Bus, error) { return memory.Dial(ctx, key) }
-	link := func(key types.PrivateKey) bus.Bus {
-		b, err := dial(ctx, key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
+	link, err := dial(ctx, seat.Key)
+	if err != nil {
+		t.Fatal(err)
 	}
-	v, err := verifier.New(seat, chain, link(seat.Key), []tally.Verifier{meter})
+	v, err := verifier.New(seat, chain, link, []tally.Verifier{meter})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +90,8 @@ func TestOrderEngines(t *testing.T) {
 	statement := evidence.Statement{Chain: chainID, Device: device.Public(), Owner: owner, Categories: []types.Category{servicetest.MeterCategory},
 		Cell: 0x8a1fb46622dffff, Expiry: 100}.Sign(device)
 	customer := &meterDoor{}
-	g, err := gateway.New(gateway.Config{Dir: t.TempDir()}, door, link(door), chain, []role.Customer{customer}, log)
+	pin := bus.Pin{Chain: chainID, Epoch: 1, Set: bus.SetOf(epoch.Verifiers)}
+	g, err := gateway.New(gateway.Config{Dir: t.TempDir(), Key: door, Pin: pin, Dial: dial}, chain, []role.Customer{customer}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +108,7 @@ func TestOrderEngines(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	n, err := node.New(node.Config{Home: home, Owner: owner, Pin: bus.Pin{Chain: chainID, Epoch: 1, Set: bus.SetOf(epoch.Verifiers)}, Dial: dial, Resend: 100 * time.Millisecond},
+	n, err := node.New(node.Config{Home: home, Owner: owner, Pin: pin, Dial: dial, Resend: 100 * time.Millisecond},
 		[]role.Provider{servicetest.MeterProvider{Step: 4500, Least: price - 1}}, log)
 	if err != nil {
 		t.Fatal(err)

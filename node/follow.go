@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"github.com/cairn-network/cairn/bus"
@@ -11,51 +10,26 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-const pinName = "pin"
-
-// loadPin returns the set that the node followed to, or the one it was onboarded with.
-func (n *Node) loadPin() bus.Pin {
-	var kept bus.Pin
-	if raw := n.outbox.get(pinName); raw != nil && json.Unmarshal(raw, &kept) == nil && kept.Check() == nil &&
-		kept.Chain == n.chain && kept.Region == n.config.Region && kept.Epoch >= n.config.Pin.Epoch {
-		return kept
-	}
-	pin := n.config.Pin
-	pin.Region = n.config.Region
-	return pin
-}
-
-func (n *Node) savePin() {
-	raw, err := json.Marshal(n.follower.Pin())
-	if err == nil {
-		err = n.outbox.put(pinName, raw)
-	}
-	if err != nil {
-		n.log.Error("the verifiers to trust cannot be stored", "error", err)
-	}
-}
-
 // follow tells the providers each believed notice, together with the device's line after the newest tally and the rules in force, until
 // ctx ends. While those are not to be had, they are not told; a slow step skips notices, never the newest.
 func (n *Node) follow(ctx context.Context) {
 	var line *bus.Line
-	rules := map[types.Category][]byte{}
+	news := n.agent.Notices(ctx)
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-n.news:
+		case <-news:
 		case <-retry.C:
 		}
-		notice, b := n.follower.Newest(), n.connection()
-		if notice == nil || b == nil {
-			retry.Reset(200 * time.Millisecond)
+		notice := n.agent.Notice()
+		if notice == nil {
 			continue
 		}
 		if line == nil || line.Tallied != notice.Tallied.Epoch {
-			fetched, err := n.line(ctx, b, notice)
+			fetched, err := n.agent.Quorum().Line(ctx, n.Key(), notice.Tallied.Epoch)
 			if err != nil {
 				n.log.Debug("the device's line is not to be had", "tallied", notice.Tallied.Epoch, "error", err)
 				retry.Reset(200 * time.Millisecond)
@@ -65,13 +39,12 @@ func (n *Node) follow(ctx context.Context) {
 			n.takeLine(line)
 			n.ready.Store(true)
 		}
-		if err := n.takeRules(ctx, b, notice, rules); err != nil {
+		if err := n.tell(ctx, notice, line); err != nil {
 			n.log.Debug("a category's rules are not to be had", "epoch", notice.Epoch, "error", err)
 			retry.Reset(200 * time.Millisecond)
 			continue
 		}
-		n.tell(notice, line, rules)
-		poke(n.chore)
+		poke(n.told)
 	}
 }
 
@@ -82,15 +55,15 @@ func (n *Node) chores(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-n.chore:
+		case <-n.told:
 		}
-		notice, b := n.follower.Newest(), n.connection()
+		notice, b := n.agent.Notice(), n.agent.Bus()
 		if notice == nil || b == nil {
 			continue
 		}
 		if notice.Epoch != epoch {
 			epoch = notice.Epoch
-			n.begin(ctx, b, notice)
+			n.began(ctx, b, notice)
 		}
 		if notice.Tallied.Epoch != tallied {
 			tallied = notice.Tallied.Epoch
@@ -110,41 +83,21 @@ func (n *Node) takeLine(line *bus.Line) {
 	}
 }
 
-// takeRules brings held, the rules of the providers' categories, to what the notice names: out of the home, or over the bus.
-func (n *Node) takeRules(ctx context.Context, b bus.Bus, notice *bus.Notice, held map[types.Category][]byte) error {
-	for _, r := range n.providers {
+// tell brings the providers up to date, if the rules of all are to be had.
+func (n *Node) tell(ctx context.Context, notice *bus.Notice, line *bus.Line) error {
+	list := make([]role.Notice, len(n.providers))
+	for i, r := range n.providers {
 		c := r.provider.Category()
-		i := slices.IndexFunc(notice.Rules, func(r bus.Rules) bool { return r.Category == c })
-		if i < 0 {
-			delete(held, c)
-			continue
+		rules, err := n.agent.Rules(ctx, notice, c)
+		if err != nil {
+			return err
 		}
-		want := notice.Rules[i].Blob
-		if bus.BlobOf(held[c]) == want {
-			continue
-		}
-		name := "rules/" + c.String()
-		raw := n.outbox.get(name)
-		if bus.BlobOf(raw) != want {
-			var err error
-			if raw, err = bus.FetchBlob(ctx, b, want.Hash, want.Size); err != nil {
-				return err
-			}
-			if err := n.outbox.put(name, raw); err != nil {
-				n.log.Error("outbox", "error", err) // they are fetched again after a restart
-			}
-		}
-		held[c] = raw
+		list[i] = roleNotice(notice, line, c, rules)
+	}
+	for i, r := range n.providers {
+		r.notices.Set(list[i])
 	}
 	return nil
-}
-
-// tell brings the providers up to date.
-func (n *Node) tell(notice *bus.Notice, line *bus.Line, rules map[types.Category][]byte) {
-	for _, r := range n.providers {
-		c := r.provider.Category()
-		r.tell(roleNotice(notice, line, c, rules[c]))
-	}
 }
 
 func roleNotice(n *bus.Notice, line *bus.Line, c types.Category, rules []byte) role.Notice {
@@ -163,38 +116,37 @@ func roleNotice(n *bus.Notice, line *bus.Line, c types.Category, rules []byte) r
 	return out
 }
 
-// begin does what an epoch calls for: grants may be new, asks are shown again.
-func (n *Node) begin(ctx context.Context, b bus.Bus, notice *bus.Notice) {
-	n.savePin()
+// began does what an epoch calls for: grants may be new, asks are shown again.
+func (n *Node) began(ctx context.Context, b bus.Bus, notice *bus.Notice) {
 	given, err := n.outbox.expire(notice.Epoch)
 	if err != nil {
 		n.log.Error("outbox", "error", err)
 	}
 	n.giveUp(given)
-	n.hideAsks()
-	poke(n.work)
+	n.asks.again()
 	if keys := n.payers.keys(); len(keys) > 0 {
-		n.askPayers(ctx, b, notice.Set, keys)
+		n.askPayers(ctx, b, keys)
 	}
 }
 
 // tallied does what a new tally calls for: payers have spent, and the device has earned.
 func (n *Node) tallied(ctx context.Context, b bus.Bus, notice *bus.Notice) {
 	if keys := n.payers.keys(); len(keys) > 0 {
-		n.askPayers(ctx, b, notice.Set, keys)
+		n.askPayers(ctx, b, keys)
 	}
 	if notice.Tallied.Header.IsZero() {
 		return
 	}
-	if leaf, ok := n.proof(ctx, b, notice.Tallied, true); ok {
+	q := n.agent.Quorum()
+	if leaf, err := q.Leaf(ctx, n.Key(), notice.Tallied, true); err == nil { // else the next tally says it
 		n.earned(leaf.Amount, time.Now())
 	}
 	if !notice.Final.Header.IsZero() {
-		if leaf, ok := n.proof(ctx, b, notice.Final, false); ok {
+		if leaf, err := q.Leaf(ctx, n.Key(), notice.Final, false); err == nil {
 			n.status.final(leaf.Amount)
 		}
 	}
-	if r := n.refusals(ctx, b, notice.Set, notice.Tallied.Epoch); r != nil {
+	if r, err := q.Refusals(ctx, n.Key(), notice.Tallied.Epoch); err == nil {
 		n.status.judged(r)
 	}
 }
@@ -209,7 +161,7 @@ type day struct {
 // earned notes a new cumulative amount, and what of it is today's.
 func (n *Node) earned(amount types.Ustone, now time.Time) {
 	var d day
-	if raw := n.outbox.get("day"); raw != nil {
+	if raw := n.outbox.Get("day"); raw != nil {
 		_ = json.Unmarshal(raw, &d) // a broken note begins the day anew
 	}
 	if date := now.UTC().Format(time.DateOnly); d.Date != date {
@@ -219,7 +171,7 @@ func (n *Node) earned(amount types.Ustone, now time.Time) {
 	d.Amount = amount
 	raw, err := json.Marshal(d)
 	if err == nil {
-		err = n.outbox.put("day", raw)
+		err = n.outbox.Put("day", raw)
 	}
 	if err != nil {
 		n.log.Error("outbox", "error", err)

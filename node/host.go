@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/receipt"
@@ -24,21 +25,19 @@ type runner struct {
 	dir      string
 	log      *slog.Logger
 	files    watched // of dir
+	notices  agent.Latest[role.Notice]
 
 	mu       sync.Mutex
 	ctx      context.Context // of the provider's present run
-	newest   *role.Notice
-	readers  map[chan role.Notice]bool
-	state    string // running, resting, stopped
-	err      error  // of its last run
+	state    string          // running, resting, stopped
+	err      error           // of its last run
 	restarts int
 }
 
 var _ role.Host = (*runner)(nil)
 
 func newRunner(n *Node, p role.Provider, dir string) *runner {
-	return &runner{node: n, provider: p, dir: dir, log: n.log.With("category", p.Category()), readers: map[chan role.Notice]bool{}, state: "stopped",
-		ctx: context.Background()}
+	return &runner{node: n, provider: p, dir: dir, log: n.log.With("category", p.Category()), state: "stopped", ctx: context.Background()}
 }
 
 // run runs the provider until ctx ends, and again whenever it fails: after a rest, which doubles up to a minute and is short
@@ -102,26 +101,7 @@ func (r *runner) set(state string, err error) {
 	}
 }
 
-// tell hands a notice to whoever reads notices; an unread one is replaced.
-func (r *runner) tell(n role.Notice) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.newest = &n
-	for c := range r.readers {
-		offerNotice(c, n)
-	}
-}
-
-// offerNotice puts n into c, which has room for one. Only the holder of mu writes to c.
-func offerNotice(c chan role.Notice, n role.Notice) {
-	select {
-	case <-c:
-	default:
-	}
-	c <- n
-}
-
-func (r *runner) Chain() string         { return r.node.chain }
+func (r *runner) Chain() string         { return r.node.agent.Chain() }
 func (r *runner) Key() types.Key        { return r.node.key.Public() }
 func (r *runner) TLS() types.PrivateKey { return r.node.key }
 func (r *runner) Log() *slog.Logger     { return r.log }
@@ -135,26 +115,11 @@ func (r *runner) Sign(kind string, payload []byte) types.Signature {
 	if kind != "ask" && kind != "countersignature" && !r.own(kind) {
 		panic(fmt.Sprintf("node: a provider of %s signs no %q", r.provider.Category(), kind))
 	}
-	return r.node.key.Sign(kind, r.node.chain, payload)
+	return r.node.key.Sign(kind, r.node.agent.Chain(), payload)
 }
 
 // Notices implements role.Host.
-func (r *runner) Notices(ctx context.Context) <-chan role.Notice {
-	c := make(chan role.Notice, 1)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.readers[c] = true
-	if r.newest != nil {
-		c <- *r.newest
-	}
-	context.AfterFunc(ctx, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.readers, c)
-		close(c)
-	})
-	return c
-}
+func (r *runner) Notices(ctx context.Context) <-chan role.Notice { return r.notices.Watch(ctx) }
 
 // Submit implements role.Host. The outbox holds at most 8,192 items and 64 MiB; beyond that it refuses with over_quota, and
 // what it holds stays.
@@ -162,7 +127,7 @@ func (r *runner) Submit(ctx context.Context, kind evidence.Kind, body []byte) er
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	n := r.node.follower.Newest()
+	n := r.node.agent.Notice()
 	if n == nil || !r.node.ready.Load() {
 		return types.Refuse(types.BusUnavailable, "node: no notice yet: neither epoch nor block is known")
 	}
@@ -174,7 +139,6 @@ func (r *runner) Submit(ctx context.Context, kind evidence.Kind, body []byte) er
 		return err
 	}
 	r.node.status.submitted()
-	poke(r.node.work)
 	return nil
 }
 
@@ -185,7 +149,7 @@ func (r *runner) SubmitReceipt(ctx context.Context, signed *receipt.Signed) erro
 	}
 	s := *signed
 	switch {
-	case s.Receipt.Chain != r.node.chain:
+	case s.Receipt.Chain != r.node.agent.Chain():
 		return types.Refuse(types.WrongChain, "node: receipt of chain %.50q", s.Receipt.Chain)
 	case s.Receipt.Device != r.Key() || s.Receipt.Category != r.provider.Category():
 		return types.Refuse(types.SessionMismatch, "node: receipt for %s of %v", s.Receipt.Category, s.Receipt.Device)
@@ -197,7 +161,6 @@ func (r *runner) SubmitReceipt(ctx context.Context, signed *receipt.Signed) erro
 		return err
 	}
 	r.node.status.submitted()
-	poke(r.node.work)
 	return nil
 }
 
@@ -208,7 +171,7 @@ func (r *runner) SubmitAsk(ctx context.Context, signed *receipt.SignedAsk) error
 	}
 	a := &signed.Ask
 	switch {
-	case a.Chain != r.node.chain:
+	case a.Chain != r.node.agent.Chain():
 		return types.Refuse(types.WrongChain, "node: ask of chain %.50q", a.Chain)
 	case a.Device != r.Key() || a.Category != r.provider.Category():
 		return types.Refuse(types.UnknownAuthor, "node: ask of %v in %s", a.Device, a.Category)
@@ -223,14 +186,13 @@ func (r *runner) SubmitAsk(ctx context.Context, signed *receipt.SignedAsk) error
 		return err
 	}
 	r.node.status.submitted()
-	poke(r.node.work)
 	return nil
 }
 
 // Offer implements role.Host. It fills in chain, device, category, and the node's cell where the ask names none. With the bus
 // away the ask is published when it is back.
 func (r *runner) Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk, error) {
-	ask.Chain, ask.Device, ask.Category = r.node.chain, r.Key(), r.provider.Category()
+	ask.Chain, ask.Device, ask.Category = r.node.agent.Chain(), r.Key(), r.provider.Category()
 	if ask.Cell == 0 {
 		ask.Cell = r.node.config.Cell
 	}
@@ -244,14 +206,9 @@ func (r *runner) Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk
 	r.mu.Lock()
 	run := r.ctx
 	r.mu.Unlock()
-	o := &offer{subject: bus.AskSubject(r.Key(), ask.Category, ask.Class), raw: signed.Encode(), ctx: run}
-	r.node.mu.Lock()
-	r.node.asks[o.subject] = o
-	r.node.mu.Unlock()
-	if b := r.node.connection(); b != nil {
-		if err := r.node.show(ctx, b, o); err != nil {
-			r.log.Debug("publish ask", "error", err) // the sender tries again
-		}
+	r.node.asks.put(run, bus.AskSubject(r.Key(), ask.Category, ask.Class), signed.Encode())
+	if b := r.node.agent.Bus(); b != nil {
+		r.node.asks.show(ctx, b)
 	}
 	return signed, nil
 }
@@ -262,11 +219,11 @@ func (r *runner) Payer(ctx context.Context, key types.Key) (role.Payer, error) {
 	if known || err != nil {
 		return p, err
 	}
-	n, b := r.node.follower.Newest(), r.node.connection()
+	n, b := r.node.agent.Notice(), r.node.agent.Bus()
 	if n == nil || b == nil {
 		return role.Payer{}, types.Refuse(types.BusUnavailable, "node: payer %v cannot be asked for", key)
 	}
-	r.node.askPayers(ctx, b, n.Set, []types.Key{key})
+	r.node.askPayers(ctx, b, []types.Key{key})
 	p, known, err = r.node.payers.get(key)
 	if !known {
 		return role.Payer{}, types.Refuse(types.BusUnavailable, "node: too few verifiers say what payer %v can pay", key)

@@ -157,7 +157,7 @@ func (m metrics) Collect(c chan<- prometheus.Metric) {
 	counter(submittedDesc, float64(s.Submitted))
 	counter(ackedDesc, float64(s.Acked))
 	counter(countedDesc, float64(s.Counted))
-	counter(ignoredDesc, float64(m.n.status.discards()))
+	counter(ignoredDesc, float64(m.n.agent.Ignored()))
 	for _, r := range s.Refused {
 		counter(refusedDesc, float64(r.Count), string(r.Reason))
 	}

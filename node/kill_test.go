@@ -16,6 +16,8 @@ import (
 
 	"errors"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
@@ -74,8 +76,17 @@ func TestKill(t *testing.T) {
 	}
 	defer o.close()
 	kept := map[uint64]bool{}
-	for _, i := range o.items {
-		kept[i.Order] = true
+	err = o.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(evidenceBucket).ForEach(func(k, _ []byte) error {
+			kept[binary.BigEndian.Uint64(k)] = true
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := o.waiting.Size(); n != len(kept) {
+		t.Errorf("%d envelopes wait, %d are on disk", n, len(kept))
 	}
 	for seq := range promised {
 		if sent[seq] == nil && !kept[seq] {
@@ -129,7 +140,7 @@ func signUntilKilled(home string) {
 		if n%3 != 0 {
 			continue
 		}
-		for _, s := range o.due(time.Now(), time.Millisecond) {
+		for _, s := range o.waiting.Due(chain, time.Now(), time.Millisecond) {
 			ack := &bus.Ack{Chain: chain, Epoch: 1}
 			for _, i := range s.Items {
 				fmt.Println("sent", base64.StdEncoding.EncodeToString(i.Raw))

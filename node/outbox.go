@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 	bolterr "go.etcd.io/bbolt/errors"
 
+	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/receipt"
@@ -45,27 +46,30 @@ var (
 // in one transaction with the number that it uses up, before anything can send it: so whatever happens to the process, no two
 // envelopes ever leave with one number. All methods are safe for concurrent use.
 type outbox struct {
-	db    *bbolt.DB
-	key   types.PrivateKey
-	chain string
+	db      *bbolt.DB
+	key     types.PrivateKey
+	chain   string
+	waiting *agent.Outbox[place]
+	most    int // bytes that wait
 
-	mu    sync.Mutex
-	seq   uint64
-	prev  types.Hash
-	items map[types.Hash]*item // what is pending
-	bytes int                  // of it
-	open  map[string]*item     // pending receipts, by their keys
-	asks  map[types.Hash][]byte
+	mu   sync.Mutex // held while what waits and what is on disk change together
+	seq  uint64
+	prev types.Hash
+	open map[string]*item // pending receipts, by their keys
+	asks map[types.Hash][]byte
+}
+
+// place is where an item is on disk.
+type place struct {
+	bucket []byte
+	key    []byte
 }
 
 // item is something to be acknowledged. Evidence leaves by its number, all else after it.
-type item struct {
-	bus.Unacked
-	bucket []byte
-	key    []byte
-	epoch  types.Epoch // of evidence: when it was made
-	ask    types.Hash  // of a receipt
-}
+type item = agent.Item[place]
+
+// refused is an item that the outbox gave up.
+type refused = agent.Refused[place]
 
 func openOutbox(path string, key types.PrivateKey, chain string) (*outbox, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
@@ -77,7 +81,8 @@ func openOutbox(path string, key types.PrivateKey, chain string) (*outbox, error
 	case err != nil:
 		return nil, fmt.Errorf("node: open %s: %w", path, err)
 	}
-	o := &outbox{db: db, key: key, chain: chain, items: map[types.Hash]*item{}, open: map[string]*item{}, asks: map[types.Hash][]byte{}}
+	o := &outbox{db: db, key: key, chain: chain, waiting: agent.NewOutbox[place](), most: maxPendingBytes,
+		open: map[string]*item{}, asks: map[types.Hash][]byte{}}
 	if err := o.load(); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("node: load %s: %w", path, err)
@@ -120,7 +125,7 @@ func (o *outbox) load() error {
 		return errors.Join(err, tx.Bucket(receiptBucket).ForEach(func(_, v []byte) error {
 			r, err := receipt.Decode(v, o.chain)
 			if err == nil {
-				o.add(receiptItem(r))
+				o.add(o.receiptItem(r))
 			}
 			return err
 		}))
@@ -130,44 +135,35 @@ func (o *outbox) load() error {
 func (o *outbox) close() error { return o.db.Close() }
 
 func evidenceItem(e *evidence.Envelope) *item {
-	return &item{Unacked: bus.NewUnacked(bus.Evidence, e.Raw, e.Seq, e.Epoch+keepEpochs), bucket: evidenceBucket,
-		key: binary.BigEndian.AppendUint64(nil, e.Seq), epoch: e.Epoch}
+	return &item{Item: bus.Item{Type: bus.Evidence, Raw: e.Raw}, Order: e.Seq, Expiry: e.Epoch + keepEpochs,
+		Own: place{evidenceBucket, binary.BigEndian.AppendUint64(nil, e.Seq)}}
 }
 
-func receiptItem(s *receipt.Signed) *item {
-	return &item{Unacked: bus.NewUnacked(bus.Receipt, s.Encode(), ^uint64(0), s.Receipt.Session.Expiry()+2), bucket: receiptBucket,
-		key: receiptKey(&s.Receipt), ask: s.Receipt.Terms}
+// receiptItem is a receipt with the ask that it names.
+func (o *outbox) receiptItem(s *receipt.Signed) *item {
+	return &item{Item: bus.Item{Type: bus.Receipt, Raw: s.Encode()}, With: o.asks[s.Receipt.Terms], Order: ^uint64(0),
+		Expiry: s.Receipt.Session.Expiry() + 2, Own: place{receiptBucket, slices.Concat(s.Receipt.Payer[:], s.Receipt.Session[:])}}
 }
 
 func askedItem(s *receipt.SignedAsk) *item {
-	i := &item{Unacked: bus.NewUnacked(bus.Ask, s.Encode(), ^uint64(0), s.Ask.Until), bucket: askedBucket}
-	i.key = i.Hash[:]
+	i := &item{Item: bus.Item{Type: bus.Ask, Raw: s.Encode()}, Order: ^uint64(0), Expiry: s.Ask.Until}
+	hash := i.Item.Hash()
+	i.Own = place{askedBucket, hash[:]}
 	return i
 }
 
-func receiptKey(r *receipt.Receipt) []byte { return slices.Concat(r.Payer[:], r.Session[:]) }
-
+// add has an item that is on disk handed in. The caller holds mu.
 func (o *outbox) add(i *item) {
-	o.items[i.Hash] = i
-	o.bytes += len(i.Raw)
+	o.waiting.Add(i)
 	if i.Type == bus.Receipt {
-		o.open[string(i.key)] = i
+		o.open[string(i.Own.key)] = i
 	}
 }
 
-func (o *outbox) drop(i *item) {
-	if o.items[i.Hash] == i {
-		delete(o.items, i.Hash)
-		o.bytes -= len(i.Raw)
-		if o.open[string(i.key)] == i {
-			delete(o.open, string(i.key))
-		}
-	}
-}
-
+// room refuses n bytes more than may wait.
 func (o *outbox) room(n int) error {
-	if len(o.items) >= maxPending || o.bytes+n > maxPendingBytes {
-		return types.Refuse(types.OverQuota, "node: %d items of %d bytes wait to be acknowledged", len(o.items), o.bytes)
+	if items, bytes := o.waiting.Size(); items >= maxPending || bytes+n > o.most {
+		return types.Refuse(types.OverQuota, "node: %d items of %d bytes wait to be acknowledged", items, bytes)
 	}
 	return nil
 }
@@ -187,7 +183,7 @@ func (o *outbox) addEvidence(p evidence.Payload) (types.Hash, error) {
 	i := evidenceItem(e)
 	err := o.db.Update(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(metaBucket)
-		return errors.Join(meta.Put(seqKey, i.key), meta.Put(prevKey, e.Hash[:]), tx.Bucket(evidenceBucket).Put(i.key, e.Raw))
+		return errors.Join(meta.Put(seqKey, i.Own.key), meta.Put(prevKey, e.Hash[:]), tx.Bucket(evidenceBucket).Put(i.Own.key, e.Raw))
 	})
 	if err != nil {
 		return types.Hash{}, fmt.Errorf("node: store evidence %d: %w", p.Seq, diskError(err))
@@ -220,12 +216,12 @@ func (o *outbox) raise(seq uint64, last types.Hash) (bool, error) {
 func (o *outbox) addReceipt(s *receipt.Signed) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	i := receiptItem(s)
-	if o.items[i.Hash] != nil {
+	i := o.receiptItem(s)
+	if o.waiting.Has(i.Item.Hash()) {
 		return nil
 	}
-	if o.asks[i.ask] == nil {
-		return types.Refuse(types.UnknownAsk, "node: receipt of session %s names ask %s", s.Receipt.Session, i.ask)
+	if i.With == nil {
+		return types.Refuse(types.UnknownAsk, "node: receipt of session %s names ask %s", s.Receipt.Session, s.Receipt.Terms)
 	}
 	before, err := o.receiptBefore(i, &s.Receipt)
 	if err != nil {
@@ -236,12 +232,12 @@ func (o *outbox) addReceipt(s *receipt.Signed) error {
 			return err
 		}
 	}
-	err = o.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(receiptBucket).Put(i.key, i.Raw) })
+	err = o.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(receiptBucket).Put(i.Own.key, i.Raw) })
 	if err != nil {
 		return fmt.Errorf("node: store receipt of session %s: %w", s.Receipt.Session, diskError(err))
 	}
 	if before != nil {
-		o.drop(before)
+		o.waiting.Remove(before.Hash)
 	}
 	o.add(i)
 	return nil
@@ -249,7 +245,7 @@ func (o *outbox) addReceipt(s *receipt.Signed) error {
 
 // receiptBefore returns the pending receipt that i replaces, and refuses totals that fall.
 func (o *outbox) receiptBefore(i *item, r *receipt.Receipt) (*item, error) {
-	before := o.open[string(i.key)]
+	before := o.open[string(i.Own.key)]
 	if before == nil {
 		return nil, nil
 	}
@@ -268,13 +264,13 @@ func (o *outbox) submitAsk(s *receipt.SignedAsk) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	i := askedItem(s)
-	if o.items[i.Hash] != nil {
+	if o.waiting.Has(i.Item.Hash()) {
 		return nil
 	}
 	if err := o.room(len(i.Raw)); err != nil {
 		return err
 	}
-	err := o.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(askedBucket).Put(i.key, i.Raw) })
+	err := o.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(askedBucket).Put(i.Own.key, i.Raw) })
 	if err != nil {
 		return fmt.Errorf("node: store ask: %w", diskError(err))
 	}
@@ -342,8 +338,60 @@ func diskError(err error) error {
 	return err
 }
 
-// get and put are a small store for what the node remembers besides.
-func (o *outbox) get(name string) []byte {
+// ack takes a verifier's answer in. It forgets what more than two thirds of power acknowledged, and gives up what too many
+// refuse for good, which it returns.
+func (o *outbox) ack(a *bus.Ack, verifier types.Key, set bus.Set) (settled int, given []refused, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	done, given, err := o.waiting.Acked(a, verifier, set)
+	settled = len(done)
+	for _, g := range given {
+		done = append(done, g.Item)
+	}
+	return settled, given, errors.Join(err, o.forget(done))
+}
+
+// expire gives up what can no longer count in epoch e.
+func (o *outbox) expire(e types.Epoch) (given []refused, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	done := o.waiting.Expire(e)
+	for _, i := range done {
+		reason := types.WrongEpoch
+		if i.Type == bus.Receipt {
+			reason = types.SessionExpired
+		}
+		given = append(given, refused{Item: i, Reason: reason})
+	}
+	return given, o.forget(done)
+}
+
+// forget takes items that are done off the disk. One that is still there after a crash is sent once more, which does no harm. The caller holds
+// mu.
+func (o *outbox) forget(done []*item) error {
+	if len(done) == 0 {
+		return nil
+	}
+	for _, i := range done {
+		if o.open[string(i.Own.key)] == i {
+			delete(o.open, string(i.Own.key))
+		}
+	}
+	err := o.db.Update(func(tx *bbolt.Tx) error {
+		var err error
+		for _, i := range done {
+			err = errors.Join(err, tx.Bucket(i.Own.bucket).Delete(i.Own.key))
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("node: forget %d items: %w", len(done), err)
+	}
+	return nil
+}
+
+// Get and Put are a small store for what the node remembers besides (agent.Store).
+func (o *outbox) Get(name string) []byte {
 	var v []byte
 	_ = o.db.View(func(tx *bbolt.Tx) error { // fails only on a closed database
 		v = bytes.Clone(tx.Bucket(metaBucket).Get([]byte(name)))
@@ -352,7 +400,7 @@ func (o *outbox) get(name string) []byte {
 	return v
 }
 
-func (o *outbox) put(name string, v []byte) error {
+func (o *outbox) Put(name string, v []byte) error {
 	err := o.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put([]byte(name), v) })
 	if err != nil {
 		return fmt.Errorf("node: store %s: %w", name, diskError(err))

@@ -8,117 +8,14 @@ import (
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/receipt"
-	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
 )
 
 const (
-	queryTimeout = 3 * time.Second
-	maxPayers    = 1024 // that providers follow; beyond it those go that nobody asked for longest
-	maxSessions  = 4096 // of one payer, whose receipts are added up; further ones are not
-	maxLine      = 8 << 20
+	maxPayers   = 1024 // that providers follow; beyond it those go that nobody asked for longest
+	maxSessions = 4096 // of one payer, whose receipts are added up; further ones are not
 )
-
-// votes counts what verifiers say, one voice each, until something has more than two thirds of power.
-type votes struct {
-	set  bus.Set
-	said map[types.Key]bool
-	sum  map[types.Hash]uint64 // by hash of what is said
-}
-
-func newVotes(set bus.Set) *votes {
-	return &votes{set: set, said: map[types.Key]bool{}, sum: map[types.Hash]uint64{}}
-}
-
-// hear takes one voice and reports whether its power is new.
-func (v *votes) hear(verifier types.Key) (power uint64, ok bool) {
-	power = v.set.Power(verifier)
-	if power == 0 || v.said[verifier] {
-		return 0, false
-	}
-	v.said[verifier] = true
-	return power, true
-}
-
-// add counts power for what and reports whether that is enough.
-func (v *votes) add(what any, power uint64) bool {
-	hash := types.Sum(types.Encode(what))
-	v.sum[hash] += power
-	return v.set.Enough(v.sum[hash])
-}
-
-// line fetches the device's line after the newest tally: what more than two thirds of power say of it. Before the first
-// tally it is empty.
-func (n *Node) line(ctx context.Context, b bus.Bus, notice *bus.Notice) (*bus.Line, error) {
-	set, tallied := notice.Set, notice.Tallied.Epoch
-	if notice.Tallied.Header.IsZero() {
-		return &bus.Line{Tallied: tallied}, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	query := &bus.LineQuery{Chain: n.chain, Region: n.config.Region, Device: n.key.Public(), Tallied: tallied}
-	v, found := newVotes(set), (*bus.Line)(nil)
-	err := b.Gather(ctx, bus.QuerySubject(b.Key(), n.config.Region, bus.QueryLine), bus.Encode(query), func(raw []byte) bool {
-		line, verifier, err := bus.Open[bus.Line](raw, n.chain)
-		if err != nil || line.Region != query.Region || line.Device != query.Device || line.Tallied != tallied {
-			return true
-		}
-		if power, ok := v.hear(verifier); ok && v.add(line, power) {
-			found = line
-		}
-		return found == nil
-	})
-	if found == nil {
-		return nil, err
-	}
-	for i := range found.Lines {
-		c := &found.Lines[i]
-		if c.Blob.Size > bus.MaxInline {
-			if c.State, err = bus.FetchBlob(ctx, b, c.Blob.Hash, min(c.Blob.Size, maxLine)); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return found, nil
-}
-
-// proof fetches the device's leaf of a header and holds it against what the notice says of that header; false if nobody
-// shows one.
-func (n *Node) proof(ctx context.Context, b bus.Bus, root bus.Root, tallied bool) (tally.Leaf, bool) {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	query := &bus.ProofQuery{Chain: n.chain, Region: n.config.Region, Device: n.key.Public(), Tallied: tallied}
-	var leaf tally.Leaf
-	found := false
-	_ = b.Gather(ctx, bus.QuerySubject(b.Key(), n.config.Region, bus.QueryProof), bus.Encode(query), func(raw []byte) bool {
-		p, err := bus.Decode[bus.Proof](raw, n.chain)
-		if err == nil && p.Region == query.Region && p.Check(query.Device, root) == nil {
-			leaf, found = p.Leaf, true
-		}
-		return !found
-	})
-	return leaf, found
-}
-
-// refusals asks which of the device's items a tally refused: what more than two thirds of power say.
-func (n *Node) refusals(ctx context.Context, b bus.Bus, set bus.Set, e types.Epoch) *bus.Refusals {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	query := &bus.RefusalsQuery{Chain: n.chain, Region: n.config.Region, Author: n.key.Public(), Epoch: e}
-	v, found := newVotes(set), (*bus.Refusals)(nil)
-	_ = b.Gather(ctx, bus.QuerySubject(b.Key(), n.config.Region, bus.QueryRefusals), bus.Encode(query), func(raw []byte) bool {
-		r, verifier, err := bus.Open[bus.Refusals](raw, n.chain)
-		if err != nil || r.Region != query.Region || r.Author != query.Author || r.Epoch != e {
-			return true
-		}
-		if power, ok := v.hear(verifier); ok && v.add(r, power) {
-			found = r
-		}
-		return found == nil
-	})
-	return found
-}
 
 // payers remembers what verifiers say of those who pay. All methods are safe for concurrent use.
 type payers struct {
@@ -241,7 +138,7 @@ func (n *Node) watch(b bus.Bus, key types.Key) {
 		return
 	}
 	err := b.SubscribeLast(ctx, bus.ReceiptSubject(types.Key{}, key, types.SessionID{}), func(m bus.Message) {
-		s, err := receipt.Decode(m.Data, n.chain)
+		s, err := receipt.Decode(m.Data, n.agent.Chain())
 		if err == nil && s.Receipt.Payer == key && s.VerifyPayer() {
 			n.payers.receipt(s)
 		}
@@ -254,45 +151,15 @@ func (n *Node) watch(b bus.Bus, key types.Key) {
 }
 
 // askPayers asks verifiers for keys, ascending, and stores each line that more than two thirds of power give.
-func (n *Node) askPayers(ctx context.Context, b bus.Bus, set bus.Set, keys []types.Key) {
+func (n *Node) askPayers(ctx context.Context, b bus.Bus, keys []types.Key) {
 	for _, key := range keys {
 		n.watch(b, key)
 	}
-	for part := range slices.Chunk(keys, bus.MaxPayers) {
-		n.askSome(ctx, b, set, part)
+	lines, err := n.agent.Quorum().Payers(ctx, n.epoch(), keys)
+	if err != nil {
+		n.log.Debug("what some payers can pay is not to be had", "error", err)
 	}
-}
-
-func (n *Node) askSome(ctx context.Context, b bus.Bus, set bus.Set, keys []types.Key) {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	query := &bus.PayersQuery{Chain: n.chain, Region: n.config.Region, Payers: keys}
-	type said struct { // what verifiers have to agree on
-		_              struct{} `cbor:",toarray"`
-		Epoch, Tallied types.Epoch
-		Line           bus.PayerLine
+	for _, line := range lines {
+		n.payers.set(line)
 	}
-	v, missing := newVotes(set), len(keys)
-	done := make([]bool, len(keys))
-	_ = b.Gather(ctx, bus.QuerySubject(b.Key(), n.config.Region, bus.QueryPayers), bus.Encode(query), func(raw []byte) bool {
-		answer, verifier, err := bus.Open[bus.Payers](raw, n.chain)
-		if err != nil || answer.Region != query.Region || len(answer.Lines) != len(keys) || answer.Epoch+1 < n.epoch() {
-			return true // or of long ago: whoever asked then can repeat it, seals and all
-		}
-		power, ok := v.hear(verifier)
-		if !ok {
-			return true
-		}
-		for i, line := range answer.Lines {
-			if line.Key != keys[i] || done[i] {
-				continue
-			}
-			if v.add(&said{Epoch: answer.Epoch, Tallied: answer.Tallied, Line: line}, power) {
-				n.payers.set(line)
-				done[i] = true
-				missing--
-			}
-		}
-		return missing > 0
-	})
 }

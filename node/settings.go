@@ -75,6 +75,13 @@ type Settings struct {
 	sections map[string]*yaml.Node
 }
 
+// Pin is whom the device starts from, in its region.
+func (s *Settings) Pin() bus.Pin {
+	pin := s.Join.Pin
+	pin.Region = s.Region
+	return pin
+}
+
 // Offers is the configuration of one category's provider: its own JSON object.
 type Offers = json.RawMessage
 

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/types"
@@ -70,19 +69,14 @@ const maxReasons = 256
 
 // status collects what Status shows. All methods are safe for concurrent use.
 type status struct {
-	mu        sync.Mutex
-	up        bool
-	err       error
-	notice    *bus.Notice
-	at        time.Time // when it came
-	earnings  Earned
-	sent      uint64
-	settled   uint64
-	counted   uint64
-	discarded uint64 // notices
-	refused   map[types.Reason]*Refused
-	quality   map[types.Category]types.Bp
-	fell      map[types.Category]int // tallies in a row
+	mu       sync.Mutex
+	earnings Earned
+	sent     uint64
+	settled  uint64
+	counted  uint64
+	refused  map[types.Reason]*Refused
+	quality  map[types.Category]types.Bp
+	fell     map[types.Category]int // tallies in a row
 }
 
 func newStatus() *status {
@@ -95,11 +89,8 @@ func (s *status) do(f func()) {
 	f()
 }
 
-func (s *status) connected(err error) { s.do(func() { s.up, s.err = err == nil, err }) }
-func (s *status) online(up bool)      { s.do(func() { s.up = up }) }
-func (s *status) submitted()          { s.do(func() { s.sent++ }) }
-func (s *status) acked(n int)         { s.do(func() { s.settled += uint64(n) }) }
-func (s *status) ignored()            { s.do(func() { s.discarded++ }) }
+func (s *status) submitted()  { s.do(func() { s.sent++ }) }
+func (s *status) acked(n int) { s.do(func() { s.settled += uint64(n) }) }
 func (s *status) final(a types.Ustone) {
 	s.do(func() { s.earnings.Final = a })
 }
@@ -107,8 +98,6 @@ func (s *status) final(a types.Ustone) {
 func (s *status) earned(total, today types.Ustone) {
 	s.do(func() { s.earnings.Total, s.earnings.Today = total, today })
 }
-
-func (s *status) noticed(n *bus.Notice) { s.do(func() { s.notice, s.at = n, time.Now() }) }
 
 func (s *status) refuse(r types.Reason, e types.Epoch, n uint64) {
 	s.do(func() { s.refuseLocked(r, e, n) })
@@ -151,8 +140,14 @@ func (s *status) judged(r *bus.Refusals) {
 
 // Status returns what the node says of itself now.
 func (n *Node) Status() Status {
-	out := Status{Device: n.key.Public(), Owner: n.config.Owner, Chain: n.chain, Region: n.config.Region}
-	out.Pending, out.Bytes = n.outbox.pending()
+	out := Status{Device: n.key.Public(), Owner: n.config.Owner, Chain: n.agent.Chain(), Region: n.agent.Region(), Online: n.agent.Bus() != nil}
+	out.Pending, out.Bytes = n.outbox.waiting.Size()
+	if err := n.agent.Problem(); err != nil && !out.Online {
+		out.Problem, out.Reason = err.Error(), types.ReasonOf(err)
+	}
+	if notice := n.agent.Notice(); notice != nil {
+		out.Epoch, out.Height, out.Skew = notice.Epoch, notice.Height, n.agent.Heard().Unix()-int64(notice.Time)
+	}
 	table := map[types.Reason]types.ReasonInfo{}
 	for _, r := range types.Reasons() {
 		table[r.Reason] = r
@@ -166,13 +161,7 @@ func (n *Node) Status() Status {
 	}
 	s := n.status
 	s.mu.Lock()
-	out.Online, out.Earned, out.Submitted, out.Acked, out.Counted = s.up, s.earnings, s.sent, s.settled, s.counted
-	if s.err != nil && !s.up {
-		out.Problem, out.Reason = s.err.Error(), types.ReasonOf(s.err)
-	}
-	if s.notice != nil {
-		out.Epoch, out.Height, out.Skew = s.notice.Epoch, s.notice.Height, s.at.Unix()-int64(s.notice.Time)
-	}
+	out.Earned, out.Submitted, out.Acked, out.Counted = s.earnings, s.sent, s.settled, s.counted
 	for _, r := range s.refused {
 		line := *r
 		line.What, line.Try = table[r.Reason].Sentence, table[r.Reason].Try
@@ -272,9 +261,3 @@ func next(s *Status) string {
 }
 
 func percent(bp int) string { return fmt.Sprintf("%d.%02d %%", bp/100, bp%100) }
-
-func (s *status) discards() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.discarded
-}

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/evidence"
@@ -277,7 +278,7 @@ func TestMistyped(t *testing.T) {
 					continue
 				}
 				liar.send(bus.Item{Type: as, Raw: item.Raw})
-				if ok, why := liar.verdict(item.Hash()); ok != 0 || bus.Lasting(why) {
+				if ok, why := liar.verdict(item.Hash()); ok != 0 || agent.Lasting(why) {
 					t.Errorf("%s as %s: accepted by %d, %q", item.Type, as, ok, why)
 				}
 			}

@@ -34,7 +34,7 @@ var rows = []*regexp.Regexp{
 	regexp.MustCompile(`^service$`),
 	regexp.MustCompile(`^` + category + `$`),
 	regexp.MustCompile(`^(ledger|bus)(?:/.*)?$`),
-	regexp.MustCompile(`^(service/role)(?:/[a-z]+)?$`),
+	regexp.MustCompile(`^(service/role)(?:/[a-z]+)?$|^agent$`),
 	regexp.MustCompile(`^(` + category + `/` + roles + `)(?:/.*)?$|^service/servicetest$`),
 	regexp.MustCompile(`^chain/(?:refusal|testbank|churn)$`),
 	regexp.MustCompile(`^(chain/x/[a-z]+)(?:/.*)?$|^(node|verifier|gateway|explorer)(?:/.*)?$`),

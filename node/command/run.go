@@ -118,7 +118,7 @@ func build(home string, s *node.Settings, makers []role.Maker, log *slog.Logger)
 		return nil, err
 	}
 	return node.New(node.Config{
-		Home: home, Region: s.Region, Owner: s.Owner, Cell: s.Cell, Pin: s.Join.Pin, Dial: dial, Listen: s.Listen,
+		Home: home, Owner: s.Owner, Cell: s.Cell, Pin: s.Pin(), Dial: dial, Listen: s.Listen,
 		Register: "cairn device register " + claim.Code(),
 	}, providers, log)
 }
