@@ -320,7 +320,11 @@ func TestDeviceLinksNoChain(t *testing.T) {
 		"modernc.org/sqlite":             "the explorer's index belongs to the network",
 		module + "service/all/study":     "studies are for a desk",
 	}
+	study := regexp.MustCompile(`^` + module + `service/[a-z]+/study(/|$)`)
 	for dep := range strings.FieldsSeq(string(out)) {
+		if study.MatchString(dep) {
+			t.Errorf("cmd/cairn-node links %s: studies are for a desk", dep)
+		}
 		for prefix, why := range bad {
 			if strings.HasPrefix(dep, prefix) {
 				t.Errorf("cmd/cairn-node links %s: %s", dep, why)

@@ -1,8 +1,8 @@
-// Package citylearn reads homes that were recorded, in the files of the CityLearn challenges: home_1.csv, home_2.csv … of a folder, each a
-// line of names and then a row of numbers for each hour.
+// Package citylearn reads homes that were recorded, in the files of the CityLearn challenges: home_1.csv, home_2.csv …
+// of a folder, each a line of names and then a row of numbers for each hour.
 //
-// Which columns are read is up to the caller; the names are those of the challenge of 2022 (month, hour, day_type, non_shiftable_load,
-// solar_generation).
+// Which columns are read is up to the caller; the names are those of the challenge of 2022 (month, hour, day_type,
+// non_shiftable_load, solar_generation).
 package citylearn
 
 import (
@@ -45,7 +45,8 @@ type Limit struct {
 	Rows  int // of each file; one with more is refused
 }
 
-// Read reads the homes of a folder, from home_1.csv up to the first number that is missing. Columns are read besides Columns.
+// Read reads the homes of a folder, from home_1.csv up to the first number that is missing. Columns are read besides
+// Columns.
 func Read(dir string, most Limit, columns ...Column) ([]Home, error) {
 	columns = append(columns, Columns...)
 	var homes []Home

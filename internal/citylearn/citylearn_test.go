@@ -67,7 +67,8 @@ func TestRefused(t *testing.T) {
 		good + "0,1,1\n":             `home_1.csv: row 1: month is "0", want 1 to 12`,
 		good + "1,1,1\n1,1,1\n2,2,2": "home_1.csv: more than 2 rows",
 	} {
-		if _, err := Read(folder(t, text), Limit{Homes: 1, Rows: 2}, month); err == nil || !strings.HasPrefix(err.Error(), want) {
+		_, err := Read(folder(t, text), Limit{Homes: 1, Rows: 2}, month)
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}

@@ -1,7 +1,7 @@
 package study
 
-// Attack is a way to cheat: what the meter of the panels is made to show, and the meter at the grid connection with it, so that the house
-// is consistent.
+// Attack is a way to cheat: what the meter of the panels is made to show, and the meter at the grid connection with it,
+// so that the house is consistent.
 type Attack string
 
 // Attacks are those that are studied.

@@ -52,6 +52,7 @@ func runBound(shell command.Shell, c *cobra.Command) error {
 	cos, most := place.Bound(unix)
 	out := Bound{CosZenith: float64(cos) / float64(fixed.One), Bound: float64(most) / float64(fixed.One)}
 	return shell.Print(c, out, func(w io.Writer) {
-		fmt.Fprintf(w, "cosine of the sun's zenith angle  %.6f\nmost that the sun can give        %.1f W/m²\n", out.CosZenith, out.Bound)
+		fmt.Fprintf(w, "cosine of the sun's zenith angle  %.6f\nmost that the sun can give        %.1f W/m²\n",
+			out.CosZenith, out.Bound)
 	})
 }

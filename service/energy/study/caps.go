@@ -2,7 +2,8 @@ package study
 
 import "github.com/cairn-network/cairn/core/fixed"
 
-// cap is a rule that looks at one reading at a time: the most that panels of some W may have made in a quarter hour, in Wh.
+// cap is a rule that looks at one reading at a time: the most that panels of some W may have made in a quarter hour, in
+// Wh.
 type limit func(r *Recording, k uint64, pdc uint32) uint64
 
 // caps are the rules that Cairn's is compared with.
@@ -11,8 +12,9 @@ var caps = map[Rule]limit{
 	"cap135": func(_ *Recording, _ uint64, pdc uint32) uint64 { return uint64(pdc) * 135 / 400 },
 	// EnergyTag's registries: 10 % above the nameplate, at any time.
 	"cap110": func(_ *Recording, _ uint64, pdc uint32) uint64 { return uint64(pdc) * 110 / 400 },
-	// Nameplate times the cosine of the zenith angle: level panels under a sky that takes nothing away. It is given what ours is given:
-	// the best moment from half an hour before the quarter to half an hour after it, and half a percent of the nameplate by day.
+	// Nameplate times the cosine of the zenith angle: level panels under a sky that takes nothing away. It is given
+	// what ours is given: the best moment from half an hour before the quarter to half an hour after it, and half a
+	// percent of the nameplate by day.
 	"cosine": func(r *Recording, k uint64, pdc uint32) uint64 {
 		most := fixed.Num(0)
 		for step := int64(k) - 2; step <= int64(k)+3; step++ {
@@ -35,7 +37,8 @@ func (r *Recording) limits(rule Rule, h *Home) []uint64 {
 	return out
 }
 
-// above reports whether a reading is refused, and counts what was claimed and what of it is in readings that are refused.
+// above reports whether a reading is refused, and counts what was claimed and what of it is in readings that are
+// refused.
 func above(limits []uint64, pv []uint32) (refused bool, claimed, lost uint64) {
 	for i, wh := range pv {
 		claimed += uint64(wh)

@@ -22,12 +22,14 @@ type Cause struct {
 // Causes are those that are studied. The first homes of a street, of numbers up to oddHomes, have the cause.
 var Causes = []Cause{
 	{"none", "roofs that look south or nearly so, and nothing happens", 12, false, func(*roof, int, *rand.Rand) {}},
-	{"orientation", "17 roofs that look anywhere between east and west, some both ways, flat to steep", 17, false, turned},
-	{"weak", "old or badly laid panels that give a third to two thirds of what others give", 12, false, func(r *roof, i int, d *rand.Rand) {
-		if i < oddHomes {
-			r.gives *= 0.35 + 0.35*d.Float64()
-		}
-	}},
+	{"orientation", "17 roofs that look anywhere between east and west, some both ways, flat to steep", 17, false,
+		turned},
+	{"weak", "old or badly laid panels that give a third to two thirds of what others give", 12, false,
+		func(r *roof, i int, d *rand.Rand) {
+			if i < oddHomes {
+				r.gives *= 0.35 + 0.35*d.Float64()
+			}
+		}},
 	{"shade", "trees and houses up to 35° high on one or two sides", 12, false, func(r *roof, i int, d *rand.Rand) {
 		if i < oddHomes {
 			shade(r, d)
@@ -43,51 +45,59 @@ var Causes = []Cause{
 			r.dead = append(r.dead, outage{0, 20 + d.IntN(81), 0.5})
 		}
 	}},
-	{"outage", "all or half of the panels off for 2 to 30 days, four times a year", 12, false, func(r *roof, i int, d *rand.Rand) {
-		if i < oddHomes {
-			for range 4 {
-				from := d.IntN(340)
-				r.dead = append(r.dead, outage{from, from + 2 + d.IntN(29), 0.5 * float64(d.IntN(2))})
+	{"outage", "all or half of the panels off for 2 to 30 days, four times a year", 12, false,
+		func(r *roof, i int, d *rand.Rand) {
+			if i < oddHomes {
+				for range 4 {
+					from := d.IntN(340)
+					r.dead = append(r.dead, outage{from, from + 2 + d.IntN(29), 0.5 * float64(d.IntN(2))})
+				}
 			}
-		}
-	}},
-	{"snow", "snow lies on roofs for up to nine days, on steep ones for less", 12, true, func(r *roof, i int, d *rand.Rand) {
-		r.covered = max(0, 6-r.planes[0].tilt/8)
-	}},
+		}},
+	{"snow", "snow lies on roofs for up to nine days, on steep ones for less", 12, true,
+		func(r *roof, i int, d *rand.Rand) {
+			r.covered = max(0, 6-r.planes[0].tilt/8)
+		}},
 	{"clipping", "inverters of 60 to 75 % of the panels", 12, false, func(r *roof, i int, d *rand.Rand) {
 		if i < oddHomes {
 			r.inner = r.kw * 1000 * (0.6 + 0.15*d.Float64())
 		}
 	}},
-	{"curtailment", "no more than 0 to 40 % of the nameplate may be fed in", 12, false, func(r *roof, i int, d *rand.Rand) {
-		if i < oddHomes {
-			r.limit = 0.01 + 0.4*d.Float64()
-		}
-	}},
-	{"gaps", "one to five days without readings, filled by somebody, four times a year", 12, false, func(r *roof, i int, d *rand.Rand) {
-		if i < oddHomes {
-			for n := range 4 {
-				from := 90*n + d.IntN(80)
-				r.filled = append(r.filled, gap{from, from + 1 + d.IntN(5), []string{filledLine, filledZero, filledRepeat}[d.IntN(3)]})
+	{"curtailment", "no more than 0 to 40 % of the nameplate may be fed in", 12, false,
+		func(r *roof, i int, d *rand.Rand) {
+			if i < oddHomes {
+				r.limit = 0.01 + 0.4*d.Float64()
 			}
-		}
-	}},
-	{"clock", "meters whose clock is an hour late for half of the year", 12, false, func(r *roof, i int, d *rand.Rand) { r.late = i < oddHomes }},
-	{"half hours", "meters that are read every half hour, or every hour", 12, false, func(r *roof, i int, d *rand.Rand) {
-		if i < oddHomes {
-			r.coarse = 2 + 2*(i%2)
-		}
-	}},
+		}},
+	{"gaps", "one to five days without readings, filled by somebody, four times a year", 12, false,
+		func(r *roof, i int, d *rand.Rand) {
+			if i < oddHomes {
+				for n := range 4 {
+					from := 90*n + d.IntN(80)
+					to, how := from+1+d.IntN(5), []string{filledLine, filledZero, filledRepeat}[d.IntN(3)]
+					r.filled = append(r.filled, gap{from, to, how})
+				}
+			}
+		}},
+	{"clock", "meters whose clock is an hour late for half of the year", 12, false,
+		func(r *roof, i int, d *rand.Rand) { r.late = i < oddHomes }},
+	{"half hours", "meters that are read every half hour, or every hour", 12, false,
+		func(r *roof, i int, d *rand.Rand) {
+			if i < oddHomes {
+				r.coarse = 2 + 2*(i%2)
+			}
+		}},
 	{"dirt", "3 to 6 % a month lost, until it rains", 12, false, func(r *roof, i int, d *rand.Rand) {
 		if i < oddHomes {
 			r.dirt = 0.03 + 0.03*d.Float64()
 		}
 	}},
-	{"growth", "30 to 80 % more panels at some time, declared on that day", 12, false, func(r *roof, i int, d *rand.Rand) {
-		if i < oddHomes {
-			r.grows, r.grown = 100+d.IntN(200), 0.3+0.5*d.Float64()
-		}
-	}},
+	{"growth", "30 to 80 % more panels at some time, declared on that day", 12, false,
+		func(r *roof, i int, d *rand.Rand) {
+			if i < oddHomes {
+				r.grows, r.grown = 100+d.IntN(200), 0.3+0.5*d.Float64()
+			}
+		}},
 	{everything, "17 roofs of any orientation, each with two of the above", 17, false, turned},
 }
 
@@ -128,8 +138,9 @@ type Made struct {
 // begun is the second at which made-up streets begin at the earliest: 2021-01-01 00:00 UTC.
 const begun = 1_609_459_200
 
-// Make makes a street up: homes of one cause under one climate. What the panels make is what the category's sky gives to roofs that look
-// somewhere, less clouds that all see, clouds that single roofs see, and what the cause takes. It begins in any season.
+// Make makes a street up: homes of one cause under one climate. What the panels make is what the category's sky gives
+// to roofs that look somewhere, less clouds that all see, clouds that single roofs see, and what the cause takes. It
+// begins in any season.
 func Make(m Made) (*Recording, error) {
 	var cause *Cause
 	for i := range Causes {
@@ -168,7 +179,8 @@ func Make(m Made) (*Recording, error) {
 			south = 0
 		}
 		kw := 2.5 + float64(dice.IntN(16))/2
-		house := &roof{kw: kw, gives: 0.82 + 0.1*dice.Float64(), planes: []plane{{1, 15 + 25*dice.Float64(), south - 30 + 60*dice.Float64()}}}
+		house := &roof{kw: kw, gives: 0.82 + 0.1*dice.Float64()}
+		house.planes = []plane{{1, 15 + 25*dice.Float64(), south - 30 + 60*dice.Float64()}}
 		cause.make(house, i, dice)
 		for n := 0; n < 2 && m.Cause == everything; n++ {
 			Causes[2+dice.IntN(len(Causes)-3)].make(house, 0, dice)
@@ -181,7 +193,8 @@ func Make(m Made) (*Recording, error) {
 			}
 		}
 		pv, load := light.produce(house, dice)
-		home := Home{Number: i + 1, PDC: uint32(kw * 1000), PAC: uint32(kw * 1000), Odd: i < oddHomes || cause.homes != 12 || cause.snow || m.Cause == "none"}
+		home := Home{Number: i + 1, PDC: uint32(kw * 1000), PAC: uint32(kw * 1000)}
+		home.Odd = i < oddHomes || cause.homes != 12 || cause.snow || m.Cause == "none"
 		if house.inner > 0 {
 			home.PAC = uint32(house.inner)
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-network/cairn/core/lot"
 )
 
-// Recorders write wall clocks. A clock is how rows become time: how far it is ahead of UTC, what becomes of it in summer, and whether a row's
-// hour names its start or its end.
+// Recorders write wall clocks. A clock is how rows become time: how far it is ahead of UTC, what becomes of it in
+// summer, and whether a row's hour names its start or its end.
 type clock struct {
 	name   string
 	offset int64 // seconds ahead of UTC, in winter
@@ -43,15 +43,19 @@ func parseClock(name string) (*clock, error) {
 	if rest, ok := strings.CutPrefix(name, "UTC"); ok {
 		seconds, err := parseOffset(rest)
 		if err != nil {
-			return nil, fmt.Errorf("study: no clock %q: want UTC-8, UTC+05:30, or a zone such as America/Los_Angeles", name)
+			return nil, noClock(name)
 		}
 		return &clock{name: name, offset: seconds}, nil
 	}
 	zone, err := time.LoadLocation(name)
 	if err != nil || name == "" || name == "Local" {
-		return nil, fmt.Errorf("study: no clock %q: want UTC-8, UTC+05:30, or a zone such as America/Los_Angeles", name)
+		return nil, noClock(name)
 	}
 	return &clock{name: name, zone: zone}, nil
+}
+
+func noClock(name string) error {
+	return fmt.Errorf("study: no clock %q: want UTC-8, UTC+05:30, or a zone such as America/Los_Angeles", name)
 }
 
 func parseOffset(s string) (int64, error) {
@@ -86,19 +90,23 @@ func offsetName(seconds int64) string {
 // summerUS: from 2:00 on the second Sunday of March to 2:00 on the first of November (since 2007).
 func summerUS(wall time.Time) bool {
 	y := wall.Year()
-	return !wall.Before(sunday(y, time.March, 8).Add(2*time.Hour)) && wall.Before(sunday(y, time.November, 1).Add(2*time.Hour))
+	from, to := sunday(y, time.March, 8).Add(2*time.Hour), sunday(y, time.November, 1).Add(2*time.Hour)
+	return !wall.Before(from) && wall.Before(to)
 }
 
-// summerEU: from 2:00 on the last Sunday of March to 3:00 on the last of October, by Central European clocks (since 1996).
+// summerEU: from 2:00 on the last Sunday of March to 3:00 on the last of October, by Central European clocks (since
+// 1996).
 func summerEU(wall time.Time) bool {
 	y := wall.Year()
-	return !wall.Before(sunday(y, time.March, 25).Add(2*time.Hour)) && wall.Before(sunday(y, time.October, 25).Add(3*time.Hour))
+	from, to := sunday(y, time.March, 25).Add(2*time.Hour), sunday(y, time.October, 25).Add(3*time.Hour)
+	return !wall.Before(from) && wall.Before(to)
 }
 
 // summerAU: from 2:00 on the first Sunday of October to 3:00 on the first of April (since 2008).
 func summerAU(wall time.Time) bool {
 	y := wall.Year()
-	return !wall.Before(sunday(y, time.October, 1).Add(2*time.Hour)) || wall.Before(sunday(y, time.April, 1).Add(3*time.Hour))
+	from, to := sunday(y, time.October, 1).Add(2*time.Hour), sunday(y, time.April, 1).Add(3*time.Hour)
+	return !wall.Before(from) || wall.Before(to)
 }
 
 // sunday returns the first Sunday of a month that is not before a day.
@@ -107,8 +115,9 @@ func sunday(year int, month time.Month, day int) time.Time {
 	return t.AddDate(0, 0, (7-int(t.Weekday()))%7)
 }
 
-// Guesses, in half hours around the place's own, and how sure one must be: so many hours a day in which production and sun contradict each
-// other, at most, and so many less than under any other clock, or else a middle of the day that strays less by this factor.
+// Guesses, in half hours around the place's own, and how sure one must be: so many hours a day in which production and
+// sun contradict each other, at most, and so many less than under any other clock, or else a middle of the day that
+// strays less by this factor.
 const (
 	guessFrom, guessTo = -6, 7
 	mostOdd            = 0.25
@@ -116,8 +125,8 @@ const (
 	leastWander        = 0.8
 )
 
-// candidates returns the clocks that rows may be of. Whether hours are named by their start is one hour of offset: where nothing else is known,
-// only the sum of both can be told, and only it matters.
+// candidates returns the clocks that rows may be of. Whether hours are named by their start is one hour of offset:
+// where nothing else is known, only the sum of both can be told, and only it matters.
 func (cfg *Config) candidates() ([]clock, error) {
 	naming := []bool{false, true}
 	switch cfg.Hours {
@@ -136,7 +145,7 @@ func (cfg *Config) candidates() ([]clock, error) {
 		for _, starts := range naming {
 			named := *c
 			named.starts = starts
-			named.name += map[bool]string{true: ", hours named by their start", false: ", hours named by their end"}[starts]
+			named.name += ", hours named by their " + map[bool]string{true: "start", false: "end"}[starts]
 			out = append(out, named)
 		}
 		return out, nil
@@ -151,8 +160,10 @@ func (cfg *Config) candidates() ([]clock, error) {
 	own := int64(math.Round(cfg.Longitude/15)) * 3600
 	for n := int64(guessFrom); n <= guessTo; n++ {
 		offset := own + n*1800
-		name := offsetName(offset) + " if hours are named by their end, " + offsetName(offset+3600) + " if by their start, "
-		out = append(out, clock{name: name + "no daylight saving", offset: offset}, clock{name: name + "daylight saving " + where, offset: offset, summer: summer})
+		name := fmt.Sprintf("%s if hours are named by their end, %s if by their start, ",
+			offsetName(offset), offsetName(offset+3600))
+		out = append(out, clock{name: name + "no daylight saving", offset: offset})
+		out = append(out, clock{name: name + "daylight saving " + where, offset: offset, summer: summer})
 	}
 	return out, nil
 }
@@ -160,11 +171,12 @@ func (cfg *Config) candidates() ([]clock, error) {
 // ErrClock is why a recording is not read whose clock nobody named and the sun does not tell.
 var ErrClock = errors.New("the sun does not tell the recorder's clock")
 
-// tell tells by what clock a street's rows were written, and how sure that is: wall is when the first began, if hours are named by their end, and
-// solar what all homes made in each row.
+// tell tells by what clock a street's rows were written, and how sure that is: wall is when the first began, if hours
+// are named by their end, and solar what all homes made in each row.
 //
-// Nothing is made in the dark, and something while the sun stands well above the horizon: hours that contradict this are counted. A clock that is
-// an hour off has about one a day. Where panels look does not matter: at either end of the day it is the sky's light that they begin with.
+// Nothing is made in the dark, and something while the sun stands well above the horizon: hours that contradict this
+// are counted. A clock that is an hour off has about one a day. Where panels look does not matter: at either end of the
+// day it is the sky's light that they begin with.
 func (r *Recording) tell(cfg *Config, wall time.Time, solar []float64) (*clock, error) {
 	list, err := cfg.candidates()
 	if err != nil {
@@ -224,8 +236,9 @@ func (r *Recording) tell(cfg *Config, wall time.Time, solar []float64) (*clock, 
 	return c, nil
 }
 
-// wander returns by how many hours, in the mean, the middle of production on the brighter half of the days strays from where it is in the
-// median, against the middle of the sun's shine: panels look where they look all year, so it moves if the clock does.
+// wander returns by how many hours, in the mean, the middle of production on the brighter half of the days strays from
+// where it is in the median, against the middle of the sun's shine: panels look where they look all year, so it moves
+// if the clock does.
 func (r *Recording) wander(c *clock, wall time.Time, solar []float64) float64 {
 	type day struct{ wh, moment, sun, sunMoment float64 }
 	days := map[int64]*day{}
@@ -271,8 +284,8 @@ func (c *clock) same(d *clock, wall time.Time, rows int) bool {
 	return true
 }
 
-// rare reports whether a clock is half an hour off whole hours where no country's is: it is believed if it fits better than all others, and is
-// no rival of one that fits as well.
+// rare reports whether a clock is half an hour off whole hours where no country's is: it is believed if it fits better
+// than all others, and is no rival of one that fits as well.
 func (cfg *Config) rare(c *clock) bool {
 	halves := cfg.Latitude >= 0 && cfg.Longitude > 44 && cfg.Longitude < 105 || // Iran to Burma
 		cfg.Latitude < 0 && cfg.Longitude > 125 && cfg.Longitude < 143 || // the middle of Australia
@@ -289,7 +302,8 @@ const (
 	light          // well above the horizon throughout
 )
 
-// The sine of the sun's elevation above which all panels give something: 8°. And the share of the most that was ever made that is something.
+// The sine of the sun's elevation above which all panels give something: 8°. And the share of the most that was ever
+// made that is something.
 const (
 	wellAbove = 0.14
 	something = 0.003

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// write writes a made-up street as a recorder would whose clock is c, by whole hours from the first midnight of its wall that comes.
+// write writes a made-up street as a recorder would whose clock is c, by whole hours from the first midnight of its
+// wall that comes.
 func write(t *testing.T, r *Recording, c *clock, kwp float64) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -31,17 +32,19 @@ func write(t *testing.T, r *Recording, c *clock, kwp float64) string {
 				sum += wh
 			}
 			// Rows name the month of what the wall shows at their end, or a moment before midnight.
-			fmt.Fprintf(&b, "%d,%d,%d,0.3,%.3f\n", int(w.Month()), w.Hour()+1, (int(w.Weekday())+6)%7+1, float64(sum)/float64(r.Homes[h].PDC)*1000)
+			solar := float64(sum) / float64(r.Homes[h].PDC) * 1000
+			fmt.Fprintf(&b, "%d,%d,%d,0.3,%.3f\n", int(w.Month()), w.Hour()+1, (int(w.Weekday())+6)%7+1, solar)
 		}
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("home_%d.csv", h+1)), []byte(b.String()), 0o600); err != nil {
+		file := filepath.Join(dir, fmt.Sprintf("home_%d.csv", h+1))
+		if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return dir
 }
 
-// TestTellClock: of streets under five skies, whose roofs look anywhere, and with any of three clocks, the sun tells the right one or none; none
-// only where days are always as long, or nothing tells half an hour from nothing.
+// TestTellClock: of streets under five skies, whose roofs look anywhere, and with any of three clocks, the sun tells
+// the right one or none; none only where days are always as long, or nothing tells half an hour from nothing.
 func TestTellClock(t *testing.T) {
 	told, unsure := 0, 0
 	for n, climate := range Climates {
@@ -54,7 +57,8 @@ func TestTellClock(t *testing.T) {
 		for _, c := range []clock{
 			{offset: own - 3600}, {offset: own, starts: true, summer: summer}, {offset: own + 1800},
 		} {
-			cfg := Config{Dir: write(t, r, &c, 1), Latitude: climate.Latitude, Longitude: climate.Longitude, Altitude: climate.Altitude, KWp: []float64{1}}
+			cfg := Config{Dir: write(t, r, &c, 1), KWp: []float64{1}}
+			cfg.Latitude, cfg.Longitude, cfg.Altitude = climate.Latitude, climate.Longitude, climate.Altitude
 			got, err := Read(cfg)
 			if err != nil {
 				if !errors.Is(err, ErrClock) {
@@ -67,8 +71,8 @@ func TestTellClock(t *testing.T) {
 			told++
 			begin := time.Unix(int64(r.First)*900, 0).UTC().Truncate(24 * time.Hour).Add(72 * time.Hour)
 			if int64(got.First)*900 != c.unix(begin) {
-				t.Errorf("%s, %+d s, starts %v, summer %v: taken for %s, %+d s off", climate.Name, c.offset, c.starts, c.summer != nil, got.Clock,
-					int64(got.First)*900-c.unix(begin))
+				t.Errorf("%s, %+d s, starts %v, summer %v: taken for %s, %+d s off",
+					climate.Name, c.offset, c.starts, c.summer != nil, got.Clock, int64(got.First)*900-c.unix(begin))
 			}
 		}
 	}
@@ -82,7 +86,8 @@ func TestTellClock(t *testing.T) {
 func TestNamedClock(t *testing.T) {
 	dir := record(t, 6, 100)
 	for _, test := range []struct{ clock, hours string }{
-		{"America/Los_Angeles", "start"}, {"America/Los_Angeles", ""}, {"auto", ""}, {"auto", "start"}, {"UTC-7", "start"},
+		{"America/Los_Angeles", "start"}, {"America/Los_Angeles", ""},
+		{"auto", ""}, {"auto", "start"}, {"UTC-7", "start"},
 	} {
 		cfg := DefaultConfig(dir)
 		cfg.Clock, cfg.Hours = test.clock, test.hours
@@ -91,7 +96,9 @@ func TestNamedClock(t *testing.T) {
 			t.Errorf("%+v: %+v, %v", test, r, err)
 		}
 	}
-	for _, test := range []struct{ clock, hours string }{{"Mars/Olympus", ""}, {"UTC8", ""}, {"UTC-8:07", ""}, {"UTC+99", ""}, {"auto", "middle"}, {"Local", ""}} {
+	for _, test := range []struct{ clock, hours string }{
+		{"Mars/Olympus", ""}, {"UTC8", ""}, {"UTC-8:07", ""}, {"UTC+99", ""}, {"auto", "middle"}, {"Local", ""},
+	} {
 		cfg := DefaultConfig(dir)
 		cfg.Clock, cfg.Hours = test.clock, test.hours
 		if _, err := Read(cfg); err == nil {

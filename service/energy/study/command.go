@@ -20,11 +20,15 @@ import (
 // Commands returns the verbs fraud, plot and bound.
 func Commands(shell command.Shell) []*cobra.Command {
 	table := &cobra.Command{
-		Use: "fraud", Short: "Measure on recorded homes what the rules catch of those who cheat", Args: command.Exactly(shell),
-		Long: `fraud reads home_1.csv, home_2.csv … of a folder, lets each home cheat in turn in eight ways, and counts how often Cairn's rule and
-three simpler ones notice within a day and within a week, and what they cost those who are honest. With --made it makes streets up instead, of
-homes that have some cause to look odd, under five climates, and says for each cause what the rules cost the honest, and what they catch.`,
-		Example: "  cairn energy fraud --data homes\n  cairn energy fraud --data homes --lat 34.09 --lon -117.44 --alt 400 --clock America/Los_Angeles --json\n  cairn energy fraud --made --seeds 102 --doc docs/energy-fraud.md",
+		Use: "fraud", Short: "Measure on recorded homes what the rules catch of those who cheat",
+		Args: command.Exactly(shell),
+		Long: `fraud reads home_1.csv, home_2.csv … of a folder, lets each home cheat in turn in eight ways, and counts
+how often Cairn's rule and three simpler ones notice within a day and within a week, and what they cost those who are
+honest. With --made it makes streets up instead, of homes that have some cause to look odd, under five climates, and
+says for each cause what the rules cost the honest, and what they catch.`,
+		Example: `  cairn energy fraud --data homes
+  cairn energy fraud --data homes --lat 34.09 --lon -117.44 --alt 400 --clock America/Los_Angeles --json
+  cairn energy fraud --made --seeds 102 --doc docs/energy-fraud.md`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			made, _ := c.Flags().GetBool("made")
 			if data, _ := c.Flags().GetString("data"); made == (data != "") {
@@ -36,7 +40,8 @@ homes that have some cause to look odd, under five climates, and says for each c
 		},
 	}
 	plot := &cobra.Command{
-		Use: "plot", Short: "Draw an honest and a tampered week of a recorded home with the bound", Args: command.Exactly(shell),
+		Use: "plot", Short: "Draw an honest and a tampered week of a recorded home with the bound",
+		Args:    command.Exactly(shell),
 		Example: "  cairn energy plot --data homes --home 1 --attack x1.5 --out week.svg",
 		RunE:    func(c *cobra.Command, _ []string) error { return runPlot(shell, c) },
 	}
@@ -47,7 +52,9 @@ homes that have some cause to look odd, under five climates, and says for each c
 		f.Float64("lat", d.Latitude, "latitude, in degrees")
 		f.Float64("lon", d.Longitude, "longitude, in degrees, east is positive")
 		f.Int("alt", d.Altitude, "altitude, in metres")
-		f.String("clock", "auto", "the recorder's clock: UTC-8, UTC+05:30, a zone such as America/Los_Angeles, or auto: as the sun tells, if it does")
+		f.String("clock", "auto",
+			"the recorder's clock: UTC-8, UTC+05:30, a zone such as America/Los_Angeles, or auto: as the sun tells, "+
+				"if it does")
 		f.String("hours", "", "rows name hours by their start or their end (default as the sun tells, if it does)")
 		f.Int("year", 0, "year of the first row (default the first from 2016 on with the recording's weekdays)")
 		f.Float64Slice("kwp", d.KWp, "kW of panels of each home, the last for all further ones")
@@ -65,7 +72,8 @@ homes that have some cause to look odd, under five climates, and says for each c
 	f.String("doc", "", "write what was found into a part of this document as well (docs/energy-fraud.md)")
 	plot.Flags().Int("home", 1, "number of the home")
 	plot.Flags().String("attack", "x1.5", "how it cheats: "+names(Attacks))
-	plot.Flags().Int("day", 0, "day on which the week begins, from the first that counts (default one in the middle of the recording)")
+	plot.Flags().Int("day", 0,
+		"day on which the week begins, from the first that counts (default one in the middle of the recording)")
 	plot.Flags().String("out", "week.svg", "file to write")
 	return []*cobra.Command{table, plot, boundCommand(shell)}
 }
@@ -101,7 +109,8 @@ func refuse(shell command.Shell, c *cobra.Command, err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, ErrClock):
-		try = "Say what clock it was, --clock UTC-8 or --clock America/Los_Angeles, with --hours start or end; and check --lat and --lon."
+		try = "Say what clock it was, --clock UTC-8 or --clock America/Los_Angeles, with --hours start or end; " +
+			"and check --lat and --lon."
 	case errors.Is(err, errShort):
 		try = "Record for longer: all homes have to be commissioned, and a week has to remain."
 	case errors.Is(err, fs.ErrNotExist):
@@ -171,7 +180,8 @@ func (s *Result) byRule() (head []string, table [][]string) {
 				row = append(row, fmt.Sprintf("%.1f %%", 100*sum/float64(max(n, 1))))
 			}
 			n := float64(len(s.Rows)) / float64(2*len(Rules))
-			table = append(table, append(row, fmt.Sprintf("%.2f %%", 100*flagged/n), fmt.Sprintf("%.2f %%", withheld/n/100)))
+			row = append(row, fmt.Sprintf("%.2f %%", 100*flagged/n), fmt.Sprintf("%.2f %%", withheld/n/100))
+			table = append(table, row)
 		}
 	}
 	return head, table
@@ -249,7 +259,8 @@ func runPlot(shell command.Shell, c *cobra.Command) error {
 	if err := os.WriteFile(out, week.SVG(), 0o644); err != nil {
 		return fmt.Errorf("energy plot: %w", err)
 	}
-	return shell.Print(c, map[string]any{"file": out, "home": home, "attack": attack, "caught_on_day": week.Caught}, func(w io.Writer) {
+	drawn := map[string]any{"file": out, "home": home, "attack": attack, "caught_on_day": week.Caught}
+	return shell.Print(c, drawn, func(w io.Writer) {
 		fmt.Fprintf(w, "%s: home %d, caught on day %d of 7 (0: not at all)\n", out, home, week.Caught)
 	})
 }

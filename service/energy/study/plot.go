@@ -66,7 +66,8 @@ func (w *Week) SVG() []byte {
 		most = max(most, w.Bound[i], uint64(w.Claim[i]), uint64(w.Honest[i]))
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n", left+width+8, 2*(height+gap)+24)
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" `+
+		`font-size="12">`+"\n", left+width+8, 2*(height+gap)+24)
 	fmt.Fprintln(&b, `<rect width="100%" height="100%" fill="white"/>`)
 	end := "no alarm"
 	if w.Caught > 0 {
@@ -76,7 +77,10 @@ func (w *Week) SVG() []byte {
 		title, colour string
 		wh            []uint32
 	}{
-		{fmt.Sprintf("home %d, honest, seven days from %s UTC", w.Home, w.Begins.Format("2006-01-02 15:04")), "#2a7", w.Honest},
+		{
+			fmt.Sprintf("home %d, honest, seven days from %s UTC", w.Home, w.Begins.Format("2006-01-02 15:04")),
+			"#2a7", w.Honest,
+		},
 		{fmt.Sprintf("home %d, %s: %s", w.Home, w.Attack, end), "#d52", w.Claim},
 	} {
 		top := 24 + row*(height+gap)
@@ -95,12 +99,15 @@ func (w *Week) SVG() []byte {
 			fmt.Fprintf(&b, "%.1f,%.1f ", x, y)
 		}
 		fmt.Fprintln(&b, `"/>`)
-		fmt.Fprintf(&b, `<path stroke="#999" d="M%d %dH%dM%d %dV%d"/>`+"\n", left, top+height, left+width, left, top, top+height)
+		fmt.Fprintf(&b, `<path stroke="#999" d="M%d %dH%dM%d %dV%d"/>`+"\n",
+			left, top+height, left+width, left, top, top+height)
 		fmt.Fprintf(&b, `<text x="4" y="%d">%d Wh</text><text x="4" y="%d">0</text>`+"\n", top+10, most, top+height)
 		for d := range windowLong {
-			fmt.Fprintf(&b, `<text x="%d" y="%d" fill="#666">day %d</text>`+"\n", left+d*width/windowLong+4, top+height+14, d+1)
+			fmt.Fprintf(&b, `<text x="%d" y="%d" fill="#666">day %d</text>`+"\n",
+				left+d*width/windowLong+4, top+height+14, d+1)
 		}
 	}
-	fmt.Fprintf(&b, `<text x="%d" y="%d" fill="#333">line: the bound of the device's envelope, for each quarter hour</text>`+"\n</svg>\n", left, 2*(height+gap)+16)
+	const legend = "line: the bound of the device's envelope, for each quarter hour"
+	fmt.Fprintf(&b, `<text x="%d" y="%d" fill="#333">%s</text>`+"\n</svg>\n", left, 2*(height+gap)+16, legend)
 	return b.Bytes()
 }

@@ -13,21 +13,21 @@ import (
 	"github.com/cairn-network/cairn/service/role/geo"
 )
 
-// Config says where and when a folder of homes was recorded. The zero Config is not useful: DefaultConfig is where the CityLearn challenge
-// of 2022 was.
+// Config says where and when a folder of homes was recorded. The zero Config is not useful: DefaultConfig is where the
+// CityLearn challenge of 2022 was.
 type Config struct {
 	Dir       string
 	Latitude  float64   // degrees
 	Longitude float64   // degrees, east is positive
 	Altitude  int       // metres
-	Clock     string    // of the recorder: UTC-8, UTC+05:30, a zone such as America/Los_Angeles; "" or auto: what the sun tells
+	Clock     string    // of the recorder: UTC-8, UTC+05:30, a zone of the IANA's list; "" or auto: what the sun tells
 	Hours     string    // whether rows name hours by their start or their end; "": what the sun tells
 	Year      int       // of the first row; 0: the first from 2016 on whose weekdays are the recording's
 	KWp       []float64 // kW of panels of each home, the last for all further ones
 }
 
-// DefaultConfig is the place of eight homes in Fontana, California (Electric Power Research Institute; CityLearn challenge 2022), whose
-// panels the data set's schema gives.
+// DefaultConfig is the place of eight homes in Fontana, California (Electric Power Research Institute; CityLearn
+// challenge 2022), whose panels the data set's schema gives.
 func DefaultConfig(dir string) Config {
 	return Config{Dir: dir, Latitude: 34.09, Longitude: -117.44, Altitude: 400, KWp: []float64{4, 4, 4, 5, 4}}
 }
@@ -60,12 +60,12 @@ const (
 	maxRows  = 3 * 8784
 )
 
-// Read reads a folder (citylearn), of which it wants month, hour (1 to 24), day_type (1 is Monday, 7 Sunday, 8 a holiday; it may be
-// missing), what the household used and what the panels gave.
+// Read reads a folder (citylearn), of which it wants month, hour (1 to 24), day_type (1 is Monday, 7 Sunday, 8 a
+// holiday; it may be missing), what the household used and what the panels gave.
 //
-// Rows tell a month and an hour, not a date: the first change of the month tells the day. What clock the hours are of, if nobody says it, is told
-// by the sun; where it does not tell, nothing is read (ErrClock). An hour that a clock repeated is missing,
-// and filled with the load before it; one that it left out is ignored.
+// Rows tell a month and an hour, not a date: the first change of the month tells the day. What clock the hours are of,
+// if nobody says it, is told by the sun; where it does not tell, nothing is read (ErrClock). An hour that a clock
+// repeated is missing, and filled with the load before it; one that it left out is ignored.
 func Read(cfg Config) (*Recording, error) {
 	if err := onEarth(cfg.Latitude, cfg.Longitude, cfg.Altitude); err != nil {
 		return nil, fmt.Errorf("study: %w", err)
@@ -106,7 +106,8 @@ func onEarth(latitude, longitude float64, altitude int) error {
 	if math.Abs(latitude) <= 90 && math.Abs(longitude) <= 180 && altitude >= 0 && altitude <= 100*energy.MaxAltitude {
 		return nil
 	}
-	return fmt.Errorf("no such place: latitude %v, longitude %v, %d m: want -90 to 90 degrees north, -180 to 180 east, 0 to %d m",
+	return fmt.Errorf("no such place: latitude %v, longitude %v, %d m: "+
+		"want -90 to 90 degrees north, -180 to 180 east, 0 to %d m",
 		latitude, longitude, altitude, 100*energy.MaxAltitude)
 }
 
@@ -217,7 +218,8 @@ func (r *Recording) lay(homes []*rows, cfg *Config, wall time.Time) error {
 
 // home spreads hours evenly over quarter hours. What rounding takes from one, the next ones have.
 func (h *rows) home(number int, at []int, kwp float64) Home {
-	home := Home{Number: number, PDC: uint32(kwp * 1000), PAC: uint32(kwp * 1000), PV: make([]uint32, 0, 4*len(at)), Load: make([]uint32, 0, 4*len(at))}
+	home := Home{Number: number, PDC: uint32(kwp * 1000), PAC: uint32(kwp * 1000)}
+	home.PV, home.Load = make([]uint32, 0, 4*len(at)), make([]uint32, 0, 4*len(at))
 	var made, used, pv, load float64
 	row := 0
 	for _, i := range at {

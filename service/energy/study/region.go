@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-network/cairn/service/energy"
 )
 
-// region is the street as the tally has it at the start of an epoch. Lines and cells are never changed, only replaced: a copy of a region
-// is a region of its own.
+// region is the street as the tally has it at the start of an epoch. Lines and cells are never changed, only replaced:
+// a copy of a region is a region of its own.
 type region struct {
 	*street
 	done  uint64 // the first interval that is not over
@@ -39,6 +39,11 @@ type growth struct {
 	site energy.Site
 }
 
+// within reports whether the device declares the site in the time of the records.
+func (g *growth) within(records []energy.Record) bool {
+	return g.k > 0 && records[0].K <= g.k && g.k <= records[len(records)-1].K
+}
+
 // The street is the registry; nobody is asked for: there are no orders.
 func (*street) Device(types.Key) *tally.Device     { return nil }
 func (*street) Attester(types.Key) *tally.Attester { return nil }
@@ -56,7 +61,8 @@ func (r *Recording) street(rules energy.Verifier) *street {
 		hash := types.Sum([]byte("owner of " + name))
 		copy(owner[:], hash[:])
 		s.devices = append(s.devices, tally.Device{
-			Key: types.NewPrivateKey(types.Sum([]byte(name))).Public(), Owner: owner, Categories: []types.Category{types.Energy}, Cell: r.cell,
+			Key: types.NewPrivateKey(types.Sum([]byte(name))).Public(), Owner: owner, Cell: r.cell,
+			Categories: []types.Category{types.Energy},
 		})
 		site := energy.Site{
 			Technology: energy.Solar, PDC: h.PDC, PAC: h.PAC, Altitude: r.metre,
@@ -73,12 +79,15 @@ func (r *Recording) street(rules energy.Verifier) *street {
 	return s
 }
 
-// pass closes the epoch in which the records are handed in, that before done. It returns why a record was refused, if one was.
+// pass closes the epoch in which the records are handed in, that before done. It returns why a record was refused, if
+// one was.
 func (g *region) pass(done uint64, records [][]energy.Record) (refused types.Reason) {
 	g.epoch++
 	g.done = done
 	time := done * lot.Interval
-	in := &tally.CrossInput{Chain: studied, Epoch: g.epoch, Time: time, Params: g.params, Registry: g.street, Cells: g.cells}
+	in := &tally.CrossInput{
+		Chain: studied, Epoch: g.epoch, Time: time, Params: g.params, Registry: g.street, Cells: g.cells,
+	}
 	lines := make([][]byte, len(g.devices))
 	for i := range g.devices {
 		d := &g.devices[i]
@@ -89,7 +98,7 @@ func (g *region) pass(done uint64, records [][]energy.Record) (refused types.Rea
 		if !g.sites {
 			v.Evidence = append(v.Evidence, g.envelope(d, energy.KindSite, g.street.sites[i].Encode()))
 		}
-		if more := &g.street.grown[i]; more.k > 0 && records[i][0].K <= more.k && more.k <= records[i][len(records[i])-1].K {
+		if more := &g.street.grown[i]; more.within(records[i]) {
 			v.Evidence = append(v.Evidence, g.envelope(d, energy.KindSite, more.site.Encode()))
 		}
 		for _, m := range energy.Pack(records[i]) {

@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-network/cairn/service/role/command"
 )
 
-// Targets of the design: at most 1 % of honest days flagged, 0.5 % of what honest homes export withheld, 0.1 freezes a home-year; within a week
-// ×1.5 caught in 95 % of weeks, ×2, flat and night in all.
+// Targets of the design: at most 1 % of honest days flagged, 0.5 % of what honest homes export withheld, 0.1 freezes a
+// home-year; within a week ×1.5 caught in 95 % of weeks, ×2, flat and night in all.
 const (
 	mostFlagged, mostWithheld, mostFreezes = 0.01, 0.005, 0.1
 	leastHalf                              = 0.95
@@ -26,8 +26,8 @@ func Fingerprint(t energy.Thresholds) string {
 	return fmt.Sprintf("%x", types.Sum([]byte(fmt.Sprintf("%+v", t))))[:16]
 }
 
-// interval returns the 95 % interval of a share of n (E. B. Wilson, "Probable inference", JASA 22 (1927)). It takes weeks and days for
-// independent, which those of one home are not.
+// interval returns the 95 % interval of a share of n (E. B. Wilson, "Probable inference", JASA 22 (1927)). It takes
+// weeks and days for independent, which those of one home are not.
 func interval(hit, n int) (low, high float64) {
 	if n == 0 {
 		return 0, 1
@@ -69,8 +69,10 @@ func table(list []Finding) (head []string, rows [][]string) {
 		f := &list[i]
 		low, high := interval(f.Flagged, f.Days)
 		row := []string{
-			f.Cause, fmt.Sprint(f.Streets), fmt.Sprint(f.Days), fmt.Sprintf("%.2f %% (%.2f–%.2f)", 100*float64(f.Flagged)/float64(max(f.Days, 1)), 100*low, 100*high),
-			fmt.Sprintf("%.2f %%", 100*f.withheld()), fmt.Sprintf("%.1f %%", f.Worst/100), fmt.Sprintf("%.2f", f.freezes()),
+			f.Cause, fmt.Sprint(f.Streets), fmt.Sprint(f.Days),
+			fmt.Sprintf("%.2f %% (%.2f–%.2f)", 100*float64(f.Flagged)/float64(max(f.Days, 1)), 100*low, 100*high),
+			fmt.Sprintf("%.2f %%", 100*f.withheld()), fmt.Sprintf("%.1f %%", f.Worst/100),
+			fmt.Sprintf("%.2f", f.freezes()),
 		}
 		for k := range f.Attacks {
 			d := &f.Attacks[k]
@@ -78,7 +80,8 @@ func table(list []Finding) (head []string, rows [][]string) {
 				head = append(head, strings.Replace(string(d.Attack), "x", "×", 1))
 			}
 			low, high := interval(d.Caught, d.Weeks)
-			row = append(row, fmt.Sprintf("%.0f %% (%.0f–%.0f)", 100*float64(d.Caught)/float64(max(d.Weeks, 1)), 100*low, 100*high))
+			caught := 100 * float64(d.Caught) / float64(max(d.Weeks, 1))
+			row = append(row, fmt.Sprintf("%.0f %% (%.0f–%.0f)", caught, 100*low, 100*high))
 		}
 		missed := strings.Join(f.missed(), ", ")
 		if missed == "" {
@@ -106,7 +109,9 @@ func (o *StreetOptions) made(list []Finding) []byte {
 			weeks += list[i].Attacks[0].Weeks
 		}
 	}
-	fmt.Fprintf(&b, "Seeds %s, %d days a street, %d of its homes cheat, %d weeks of each attack; thresholds %s. In brackets 95 %% intervals, days and weeks taken for\nindependent, which those of one home are not: the true ones are wider.\n\n",
+	fmt.Fprintf(&b, "Seeds %s, %d days a street, %d of its homes cheat, %d weeks of each attack; thresholds %s. "+
+		"In brackets 95 %% intervals, days and weeks taken for\n"+
+		"independent, which those of one home are not: the true ones are wider.\n\n",
 		strings.Trim(fmt.Sprint(o.Seeds), "[]"), o.Days, o.Cheats, weeks, Fingerprint(energy.DefaultThresholds()))
 	head, rows := table(list)
 	honest := func(r []string) []string { return append(slices.Clone(r[:7]), r[len(r)-1]) }
@@ -122,7 +127,8 @@ func (o *StreetOptions) made(list []Finding) []byte {
 	markdown(&b, honest(head), left)
 	fmt.Fprint(&b, "\nWeeks in which a cheat is caught:\n\n")
 	markdown(&b, append([]string{"cause", "weeks"}, head[7:len(head)-1]...), right)
-	fmt.Fprint(&b, "\nOf what was claimed beyond what the honest home exported, so much was accepted, in percent (below 0: the cheat lost more than he gained):\n\n")
+	fmt.Fprint(&b, "\nOf what was claimed beyond what the honest home exported, so much was accepted, in percent "+
+		"(below 0: the cheat lost more than he gained):\n\n")
 	var fake [][]string
 	for i := range list {
 		row := []string{list[i].Cause}
@@ -167,7 +173,8 @@ func sorted(m map[string]uint64) []string {
 // recorded writes what was found on recorded homes as a part of the document.
 func (s *Result) recorded(r *Recording) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%d homes, %d days each from the day on which all are commissioned; thresholds %s. The clock: %s.\n\n", len(s.Honest), s.Days, Fingerprint(energy.DefaultThresholds()), r.Clock)
+	fmt.Fprintf(&b, "%d homes, %d days each from the day on which all are commissioned; thresholds %s. "+
+		"The clock: %s.\n\n", len(s.Honest), s.Days, Fingerprint(energy.DefaultThresholds()), r.Clock)
 	head, rows := s.byRule()
 	markdown(&b, head, rows)
 	fmt.Fprintln(&b)

@@ -37,8 +37,8 @@ const (
 	dayFront
 )
 
-// Of each kind of day: how much of the sun comes through, how that moves within the day, and by how much single roofs differ: in each
-// quarter hour, and over the whole day.
+// Of each kind of day: how much of the sun comes through, how that moves within the day, and by how much single roofs
+// differ: in each quarter hour, and over the whole day.
 var dayKinds = [...]struct{ through, moves, roof, roofDay float64 }{
 	dayClear:  {0.97, 0.02, 0.01, 0.01},
 	dayBroken: {0.68, 0.22, 0.25, 0.04},
@@ -46,7 +46,8 @@ var dayKinds = [...]struct{ through, moves, roof, roofDay float64 }{
 	dayFront:  {0.60, 0.10, 0.15, 0.06},
 }
 
-// sky is the light over a street, by quarter hours. It is made of the category's own bound: no panel gets more than that on a clear day.
+// sky is the light over a street, by quarter hours. It is made of the category's own bound: no panel gets more than
+// that on a clear day.
 type sky struct {
 	up, east, north geo.Vector
 	sun             []geo.Vector // where it stands
@@ -74,7 +75,8 @@ func skyOver(c *Climate, place *energy.Place, up geo.Vector, first uint64, n int
 			if number == 0 || dice.Float64() < 0.65 { // weather lasts
 				kind = c.draw(dice)
 			}
-			winter := time.Unix(unix, 0).UTC().Month() >= time.November || time.Unix(unix, 0).UTC().Month() <= time.March
+			month := time.Unix(unix, 0).UTC().Month()
+			winter := month >= time.November || month <= time.March
 			s.snows = append(s.snows, c.Snow && winter && kind != dayClear && dice.Float64() < 0.15)
 			turn, turnsClear = 0.3+0.4*dice.Float64(), dice.IntN(2) == 0
 		}
@@ -93,7 +95,8 @@ func skyOver(c *Climate, place *energy.Place, up geo.Vector, first uint64, n int
 		beam := 0.9 * b / (1 + 0.55*max(c, 0))
 		s.sun = append(s.sun, geo.Float(fixed.SunAt(unix).Direction))
 		s.beam, s.diffuse, s.high = append(s.beam, beam), append(s.diffuse, beam*0.12*(0.3+c)), append(s.high, c)
-		s.kind, s.day, s.through = append(s.kind, kind), append(s.day, number), append(s.through, min(max(through, 0.05), 1.08))
+		s.kind, s.day = append(s.kind, kind), append(s.day, number)
+		s.through = append(s.through, min(max(through, 0.05), 1.08))
 	}
 	return s
 }

@@ -2,6 +2,7 @@ package study
 
 import (
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,7 +12,8 @@ import (
 	"github.com/cairn-network/cairn/service/energy"
 )
 
-// TestMake: equal streets are equal, each climate and cause makes one, and no honest quarter hour of a clean street is above the sky's bound.
+// TestMake: equal streets are equal, each climate and cause makes one, and no honest quarter hour of a clean street is
+// above the sky's bound.
 func TestMake(t *testing.T) {
 	for i := range Causes {
 		m := Made{Cause: Causes[i].Name, Climate: Climates[i%len(Climates)].Name, Seed: 3, Days: 30}
@@ -29,7 +31,8 @@ func TestMake(t *testing.T) {
 				odd++
 			}
 			for k, wh := range a.Homes[h].PV {
-				most := energy.Limit(uint64(a.Homes[h].PDC), uint64(a.Homes[h].PAC), a.place.Most(a.First+uint64(k)), 10_000)
+				bright := a.place.Most(a.First + uint64(k))
+				most := energy.Limit(uint64(a.Homes[h].PDC), uint64(a.Homes[h].PAC), bright, 10_000)
 				if m.Cause == "none" && uint64(wh) > most {
 					t.Fatalf("%+v: home %d made %d Wh, at most %d", m, h+1, wh, most)
 				}
@@ -46,17 +49,19 @@ func TestMake(t *testing.T) {
 	}
 }
 
-// TestStreets: the study of made-up streets counts what it should: honest homes are not flagged on a clean street under a clear sky, a cheat of
-// twice the sun is caught each week, and one without a gain has no week.
+// TestStreets: the study of made-up streets counts what it should: honest homes are not flagged on a clean street under
+// a clear sky, a cheat of twice the sun is caught each week, and one without a gain has no week.
 func TestStreets(t *testing.T) {
 	list, err := Streets(context.Background(), StreetOptions{
-		Rules: energy.With(short()), Causes: []string{"none"}, Climates: []string{"desert"}, Seeds: []uint64{1}, Attacks: []Attack{"x2"}, Cheats: 1, Days: 70,
+		Rules: energy.With(short()), Causes: []string{"none"}, Climates: []string{"desert"}, Seeds: []uint64{1},
+		Attacks: []Attack{"x2"}, Cheats: 1, Days: 70,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := list[0]
-	if len(list) != 1 || f.Homes != 12 || f.Days < 300 || f.Flagged > 3 || f.Exported == 0 || f.Withheld*100 > f.Exported {
+	if len(list) != 1 || f.Homes != 12 || f.Days < 300 ||
+		f.Flagged > 3 || f.Exported == 0 || f.Withheld*100 > f.Exported {
 		t.Errorf("%+v", f)
 	}
 	if d := f.Attacks[0]; d.Weeks < 2 || d.Caught != d.Weeks || d.Claimed == 0 || d.Accepted >= d.Claimed {
@@ -80,13 +85,15 @@ func TestInterval(t *testing.T) {
 		hit, n    int
 		low, high float64
 	}{{0, 10, 0, 0.278}, {10, 10, 0.722, 1}, {5, 10, 0.237, 0.763}, {0, 0, 0, 1}} {
-		if low, high := interval(test.hit, test.n); low < test.low-0.001 || low > test.low+0.001 || high < test.high-0.001 || high > test.high+0.001 {
+		low, high := interval(test.hit, test.n)
+		if math.Abs(low-test.low) > 0.001 || math.Abs(high-test.high) > 0.001 {
 			t.Errorf("%d of %d: %.3f to %.3f, want %+v", test.hit, test.n, low, high, test)
 		}
 	}
 }
 
-// TestDocument: the tables of docs/energy-fraud.md were measured under the thresholds in force; and a part of a document is replaced, no more.
+// TestDocument: the tables of docs/energy-fraud.md were measured under the thresholds in force; and a part of a
+// document is replaced, no more.
 func TestDocument(t *testing.T) {
 	raw, err := os.ReadFile("../../../docs/energy-fraud.md")
 	if err != nil {

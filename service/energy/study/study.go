@@ -58,8 +58,8 @@ type Honest struct {
 	Counted  energy.Sums // over the days that count
 }
 
-// Fake is how much of what never was could be sold: over windows of seven days, Wh accepted beyond what the honest home had accepted, and
-// Wh claimed beyond what it had exported.
+// Fake is how much of what never was could be sold: over windows of seven days, Wh accepted beyond what the honest home
+// had accepted, and Wh claimed beyond what it had exported.
 type Fake struct {
 	Home     int
 	Attack   Attack
@@ -82,7 +82,8 @@ const (
 	longEpoch = 3
 )
 
-// days cuts a recording by solar days: the place in the recording at which each whole one begins, and the end of the last.
+// days cuts a recording by solar days: the place in the recording at which each whole one begins, and the end of the
+// last.
 func (r *Recording) days() (first uint32, at []int) {
 	n := len(r.Homes[0].PV)
 	last := int64(-1)
@@ -119,7 +120,7 @@ type bench struct {
 type Options struct {
 	Rules    energy.Verifier    // those of Cairn
 	Attacks  []Attack           // nil: all
-	Homes    []int              // numbers of those that cheat, one after the other; nil: all. The others are their neighbours
+	Homes    []int              // numbers of those that cheat, one after the other, among the others; nil: all
 	Weeks    bool               // only Cairn's rule, and only every second week
 	Progress func(done, of int) // told after each attack on each home; nil for nobody. Calls do not overlap
 }
@@ -151,8 +152,8 @@ func Run(ctx context.Context, r *Recording, o Options) (*Result, error) {
 		return nil, err
 	}
 	if last := len(b.at) - 1 - windowLong; b.ready >= last {
-		return nil, fmt.Errorf("study: %w: after %d days not all of %d homes are commissioned and have been compared with enough neighbours: "+
-			"want more days or homes", errShort, len(b.at), len(r.Homes))
+		return nil, fmt.Errorf("study: %w: after %d days not all of %d homes are commissioned and have been compared "+
+			"with enough neighbours: want more days or homes", errShort, len(b.at), len(r.Homes))
 	}
 	b.allow = map[Rule][][]uint64{}
 	for rule := range caps {
@@ -220,7 +221,8 @@ func (b *bench) live(ctx context.Context) error {
 		for h := range records {
 			records[h] = records[h][:0]
 			for k := i; k < next; k++ {
-				records[h] = append(records[h], show[h].read(b.r.First+uint64(k), b.r.Homes[h].PV[k], b.r.Homes[h].Load[k]))
+				home := &b.r.Homes[h]
+				records[h] = append(records[h], show[h].read(b.r.First+uint64(k), home.PV[k], home.Load[k]))
 			}
 		}
 		if reason := g.pass(b.r.First+uint64(next), records); reason != "" {
@@ -259,7 +261,8 @@ func (b *bench) live(ctx context.Context) error {
 	for h := range n {
 		s := g.state(h).Sums
 		o := &b.honest[h]
-		o.Home, o.Exported, o.Withheld = b.r.Homes[h].Number, s.Exported-begin[h].Exported, s.Withheld()-begin[h].Withheld()
+		o.Home = b.r.Homes[h].Number
+		o.Exported, o.Withheld = s.Exported-begin[h].Exported, s.Withheld()-begin[h].Withheld()
 		o.Sums, o.Counted = s, less(s, begin[h])
 		o.Year = s.Withheld() * 10_000 / max(s.Exported, 1)
 	}
@@ -269,10 +272,11 @@ func (b *bench) live(ctx context.Context) error {
 // less takes sums of an earlier time off.
 func less(s, earlier energy.Sums) energy.Sums {
 	return energy.Sums{
-		Exported: s.Exported - earlier.Exported, Uncertified: s.Uncertified - earlier.Uncertified, Netted: s.Netted - earlier.Netted, Gap: s.Gap - earlier.Gap,
-		Conservation: s.Conservation - earlier.Conservation, AboveSky: s.AboveSky - earlier.AboveSky, Origin: s.Origin - earlier.Origin,
-		PeerCap: s.PeerCap - earlier.PeerCap, Frozen: s.Frozen - earlier.Frozen, Lapsed: s.Lapsed - earlier.Lapsed, Taken: s.Taken - earlier.Taken,
-		Crowded: s.Crowded - earlier.Crowded,
+		Exported: s.Exported - earlier.Exported, Uncertified: s.Uncertified - earlier.Uncertified,
+		Netted: s.Netted - earlier.Netted, Gap: s.Gap - earlier.Gap,
+		Conservation: s.Conservation - earlier.Conservation, AboveSky: s.AboveSky - earlier.AboveSky,
+		Origin: s.Origin - earlier.Origin, PeerCap: s.PeerCap - earlier.PeerCap, Frozen: s.Frozen - earlier.Frozen,
+		Lapsed: s.Lapsed - earlier.Lapsed, Taken: s.Taken - earlier.Taken, Crowded: s.Crowded - earlier.Crowded,
 	}
 }
 
@@ -337,8 +341,12 @@ func (b *bench) attack(home int, a Attack) ([]Row, Fake) {
 			if rule != Cairn {
 				n = by[days][rule]
 			}
-			row := Row{Home: h.Number, Attack: a, Rule: rule, Days: days, Windows: windows[days], Caught: share(n, windows[days])}
-			if row.HonestDays, row.HonestFlagged, row.WithheldBp = b.honest[home].Days, flagged, withheld; rule == Cairn {
+			row := Row{
+				Home: h.Number, Attack: a, Rule: rule, Days: days,
+				Windows: windows[days], Caught: share(n, windows[days]),
+				HonestDays: b.honest[home].Days, HonestFlagged: flagged, WithheldBp: withheld,
+			}
+			if rule == Cairn {
 				row.Freezes = b.honest[home].Freezes
 			}
 			rows = append(rows, row)
@@ -347,7 +355,8 @@ func (b *bench) attack(home int, a Attack) ([]Row, Fake) {
 	return rows, fake
 }
 
-// same reports whether a claim differs from what was made by less than 100 Wh per kW: panels that are dead have no double.
+// same reports whether a claim differs from what was made by less than 100 Wh per kW: panels that are dead have no
+// double.
 func same(claim, made []uint32, pdc uint32) bool {
 	apart := uint64(0)
 	for i, wh := range claim {
@@ -356,12 +365,11 @@ func same(claim, made []uint32, pdc uint32) bool {
 	return apart*1000 < 100*uint64(pdc)
 }
 
-// window lets a home claim something for so many days. It returns the first day, from 1, on which it was caught, or a high number; how
-// much more was accepted than if it had been honest; and how much more it claims to have exported.
+// window lets a home claim something for so many days. It returns the first day, from 1, on which it was caught, or a
+// high number; how much more was accepted than if it had been honest; and how much more it claims to have exported.
 func (b *bench) window(home, day, length int, claim []uint32) (caught int, accepted, claimed int64) {
 	g := b.starts[day]
 	show := slices.Clone(b.showing[day])
-	before := gained(g.state(home))
 	caught = 1 << 30
 	n := len(b.r.Homes)
 	records := make([][]energy.Record, n)
@@ -395,9 +403,10 @@ func (b *bench) window(home, day, length int, claim []uint32) (caught int, accep
 			caught = min(caught, d-day)
 		}
 	}
-	last := day + length
-	claimed = int64(cheat.exp-b.showing[day][home].exp) - int64(b.showing[min(last, len(b.showing)-1)][home].exp-b.showing[day][home].exp)
-	accepted = int64(gained(g.state(home))-before) - int64(gained(b.starts[min(last, len(b.starts)-1)].state(home))-before)
+	// The same days of the honest home: there are as many starts as showings.
+	last := min(day+length, len(b.starts)-1)
+	claimed = int64(cheat.exp - b.showing[last][home].exp)
+	accepted = int64(gained(g.state(home)) - gained(b.starts[last].state(home)))
 	return caught, accepted, claimed
 }
 
@@ -406,7 +415,8 @@ func gained(s *energy.State) uint64 {
 	return s.Sums.Community + s.Sums.Certificate + s.Sums.Sealed + s.Sums.Lapsed + s.Lots.Total()
 }
 
-// cost returns what a rule does to a home that is honest: the share of days on which it raises its hand, and bp that it withholds.
+// cost returns what a rule does to a home that is honest: the share of days on which it raises its hand, and bp that it
+// withholds.
 func (b *bench) cost(home int, rule Rule) (flagged, withheld float64) {
 	if rule == Cairn {
 		o := &b.honest[home]

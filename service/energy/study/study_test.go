@@ -18,8 +18,8 @@ import (
 // pacific is California's wall clock, with hours named by their start.
 var pacific = clock{offset: -8 * 3600, starts: true, summer: summerUS}
 
-// record writes homes that a wall clock with summer time recorded, which names hours by their start: a clear sky of the category's own
-// bound, clouds that all see, and roofs that look to the east, up, and to the west.
+// record writes homes that a wall clock with summer time recorded, which names hours by their start: a clear sky of the
+// category's own bound, clouds that all see, and roofs that look to the east, up, and to the west.
 func record(t *testing.T, homes, days int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -40,9 +40,11 @@ func record(t *testing.T, homes, days int) string {
 				sum += float64(min(look, bound)) / (1 << 30) / 4
 			}
 			cloud := 0.75 + 0.25*math.Sin(float64(i/24)*1.7)
-			fmt.Fprintf(&b, "%d,%d,%d,0.3,%.3f\n", int(w.Month()), hour, (int(w.Weekday())+6)%7+1, sum*0.45*cloud*(1+0.02*float64(h)))
+			solar := sum * 0.45 * cloud * (1 + 0.02*float64(h))
+			fmt.Fprintf(&b, "%d,%d,%d,0.3,%.3f\n", int(w.Month()), hour, (int(w.Weekday())+6)%7+1, solar)
 		}
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("home_%d.csv", h+1)), []byte(b.String()), 0o600); err != nil {
+		file := filepath.Join(dir, fmt.Sprintf("home_%d.csv", h+1))
+		if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -62,28 +64,33 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(r.Clock, "UTC-9 if hours are named by their end, UTC-8 if by their start, daylight saving as in the United States (0.") || r.First*900 != 1472713200 {
+	const clock = "UTC-9 if hours are named by their end, UTC-8 if by their start, " +
+		"daylight saving as in the United States (0."
+	if !strings.HasPrefix(r.Clock, clock) || r.First*900 != 1472713200 {
 		t.Errorf("%s, from %s", r.Clock, time.Unix(int64(r.First)*900, 0).UTC())
 	}
 	if n := len(r.Homes[0].PV); n != 4*(100*24+1) {
 		t.Errorf("%d quarter hours", n)
 	}
-	for _, bad := range []Config{{}, {Dir: t.TempDir(), KWp: []float64{4}}, {Dir: t.TempDir(), Latitude: 91, KWp: []float64{4}}} {
+	for _, bad := range []Config{
+		{}, {Dir: t.TempDir(), KWp: []float64{4}}, {Dir: t.TempDir(), Latitude: 91, KWp: []float64{4}},
+	} {
 		if _, err := Read(bad); err == nil {
 			t.Errorf("%+v is read", bad)
 		}
 	}
 }
 
-// TestRun: on made-up homes the honest are left alone, the rules that are there for the gross cheats catch them, and each rule that is
-// loosened lets its cheat pass.
+// TestRun: on made-up homes the honest are left alone, the rules that are there for the gross cheats catch them, and
+// each rule that is loosened lets its cheat pass.
 func TestRun(t *testing.T) {
 	r, err := Read(DefaultConfig(record(t, 6, 50)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	week := func(limits energy.Thresholds, a Attack) float64 {
-		s, err := Run(context.Background(), r, Options{Rules: energy.With(limits), Attacks: []Attack{a}, Homes: []int{2}})
+		o := Options{Rules: energy.With(limits), Attacks: []Attack{a}, Homes: []int{2}}
+		s, err := Run(context.Background(), r, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +122,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestFreezesAreTold: a home that is frozen without its study's cheating (here it doubles from some day on) is told with its rows, in JSON too.
+// TestFreezesAreTold: a home that is frozen without its study's cheating (here it doubles from some day on) is told
+// with its rows, in JSON too.
 func TestFreezesAreTold(t *testing.T) {
 	r, err := Read(DefaultConfig(record(t, 6, 50)))
 	if err != nil {
@@ -129,7 +137,8 @@ func TestFreezesAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range s.Rows {
-		if want := row.Home == 2 && row.Rule == Cairn; want != (row.Freezes > 0) || row.HonestDays == 0 || row.Windows == 0 {
+		frozen := row.Home == 2 && row.Rule == Cairn
+		if frozen != (row.Freezes > 0) || row.HonestDays == 0 || row.Windows == 0 {
 			t.Errorf("%+v", row)
 		}
 		raw, err := json.Marshal(row)
@@ -150,7 +159,8 @@ func TestWeek(t *testing.T) {
 		t.Fatal(err)
 	}
 	svg := string(w.SVG())
-	if w.Caught == 0 || !strings.Contains(svg, "first alarm on day") || !strings.HasSuffix(svg, "</svg>\n") || strings.Count(svg, "<polygon") != 2 {
+	if w.Caught == 0 || !strings.Contains(svg, "first alarm on day") || !strings.HasSuffix(svg, "</svg>\n") ||
+		strings.Count(svg, "<polygon") != 2 {
 		t.Errorf("caught %d: %.300s", w.Caught, svg)
 	}
 	if _, err := r.Week(context.Background(), energy.With(short()), 9, "x2", 0); err == nil {
@@ -158,7 +168,8 @@ func TestWeek(t *testing.T) {
 	}
 }
 
-// TestRecordedHomes holds the rules to their targets on recorded homes: set CAIRN_ENERGY_DATA to a folder of the CityLearn challenge 2022.
+// TestRecordedHomes holds the rules to their targets on recorded homes: set CAIRN_ENERGY_DATA to a folder of the
+// CityLearn challenge 2022.
 func TestRecordedHomes(t *testing.T) {
 	dir := os.Getenv("CAIRN_ENERGY_DATA")
 	if dir == "" {
@@ -168,12 +179,20 @@ func TestRecordedHomes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Run(context.Background(), r, Options{Rules: energy.New(), Attacks: []Attack{"x1.5", "x2", "flat", "night"}})
+	o := Options{Rules: energy.New(), Attacks: []Attack{"x1.5", "x2", "flat", "night"}}
+	s, err := Run(context.Background(), r, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range s.Rows {
-		if row.Rule == Cairn && row.Days == 7 && (row.Caught < 0.95 || row.Attack != "x1.5" && row.Caught < 1 || row.HonestFlagged > 0.01 || row.WithheldBp > 50) {
+		if row.Rule != Cairn || row.Days != 7 {
+			continue
+		}
+		least := 1.0
+		if row.Attack == "x1.5" {
+			least = 0.95
+		}
+		if row.Caught < least || row.HonestFlagged > 0.01 || row.WithheldBp > 50 {
 			t.Errorf("%+v", row)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package geo is directions from the earth's centre in floating point: for degrees that a person types, for simulated roofs, and for
-// studies. What is signed or tallied never uses it: that is whole numbers (types.Vector, core/fixed).
+// Package geo is directions from the earth's centre in floating point: for degrees that a person types, for simulated
+// roofs, and for studies. What is signed or tallied never uses it: that is whole numbers (types.Vector, core/fixed).
 package geo
 
 import (
@@ -37,8 +37,8 @@ func (v Vector) Level() (east, north Vector) {
 	return east, north
 }
 
-// Facing returns where a panel looks that stands at a place, tilted by so many degrees towards an azimuth in degrees: 90 is east, 180
-// south. At a pole it looks up.
+// Facing returns where a panel looks that stands at a place, tilted by so many degrees towards an azimuth in degrees:
+// 90 is east, 180 south. At a pole it looks up.
 func (v Vector) Facing(tilt, azimuth float64) Vector {
 	east, north := v.Level()
 	if east == (Vector{}) {

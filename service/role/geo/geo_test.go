@@ -37,7 +37,8 @@ func TestDirection(t *testing.T) {
 	}
 }
 
-// TestFacing: a level panel looks up, one that stands looks along the ground, and the ways of the compass are where they should be.
+// TestFacing: a level panel looks up, one that stands looks along the ground, and the ways of the compass are where
+// they should be.
 func TestFacing(t *testing.T) {
 	up := Float(Direction(50, 8))
 	east, north := up.Level()
