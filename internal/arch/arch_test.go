@@ -318,7 +318,6 @@ func TestDeviceLinksNoChain(t *testing.T) {
 		"github.com/versity/versitygw":   "the S3 front belongs to the gateway",
 		"github.com/nats-io/nats-server": "devices are clients of the bus",
 		"modernc.org/sqlite":             "the explorer's index belongs to the network",
-		module + "service/all/study":     "studies are for a desk",
 	}
 	study := regexp.MustCompile(`^` + module + `service/[a-z]+/study(/|$)`)
 	for dep := range strings.FieldsSeq(string(out)) {

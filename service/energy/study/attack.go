@@ -1,10 +1,10 @@
 package study
 
-// Attack is a way to cheat: what the meter of the panels is made to show, and the meter at the grid connection with it,
-// so that the house is consistent.
+// Attack is a way to cheat. The meter of the panels is made to show more than it measured. The meter at the grid
+// connection is made to agree with it.
 type Attack string
 
-// Attacks are those that are studied.
+// Attacks are the ways that are studied.
 var Attacks = []Attack{"x1.25", "x1.5", "x2", "flat", "night", "replay", "shift", "copy"}
 
 const (
@@ -15,7 +15,7 @@ const (
 	perThousand = 250 // Wh in a quarter hour of a kW
 )
 
-// tamper returns what a home claims to have made in the quarter hours from one on, for so many.
+// tamper returns what a home claims to have made in n quarter hours, beginning with quarter hour from.
 func (r *Recording) tamper(h *Home, a Attack, from, n int) []uint32 {
 	out := make([]uint32, n)
 	copy(out, h.PV[from:])

@@ -2,8 +2,8 @@ package study
 
 import "github.com/cairn-network/cairn/core/fixed"
 
-// cap is a rule that looks at one reading at a time: the most that panels of some W may have made in a quarter hour, in
-// Wh.
+// limit is a rule that looks at one reading at a time. It returns the most Wh that panels of pdc W may have made in
+// quarter hour k.
 type limit func(r *Recording, k uint64, pdc uint32) uint64
 
 // caps are the rules that Cairn's is compared with.
@@ -37,8 +37,8 @@ func (r *Recording) limits(rule Rule, h *Home) []uint64 {
 	return out
 }
 
-// above reports whether a reading is refused, and counts what was claimed and what of it is in readings that are
-// refused.
+// above reports whether any reading is refused. It returns how many Wh were claimed, and how many of these are in
+// readings that are refused.
 func above(limits []uint64, pv []uint32) (refused bool, claimed, lost uint64) {
 	for i, wh := range pv {
 		claimed += uint64(wh)

@@ -19,7 +19,7 @@ type Cause struct {
 	make  func(r *roof, i int, dice *rand.Rand)
 }
 
-// Causes are those that are studied. The first homes of a street, of numbers up to oddHomes, have the cause.
+// Causes are the ones that are studied. The first oddHomes homes of a street have the cause.
 var Causes = []Cause{
 	{"none", "roofs that look south or nearly so, and nothing happens", 12, false, func(*roof, int, *rand.Rand) {}},
 	{"orientation", "17 roofs that look anywhere between east and west, some both ways, flat to steep", 17, false,
@@ -135,12 +135,12 @@ type Made struct {
 	Homes   int // 0: as many as the cause has
 }
 
-// begun is the second at which made-up streets begin at the earliest: 2021-01-01 00:00 UTC.
+// begun is the earliest second at which a made-up street begins: 2021-01-01 00:00 UTC.
 const begun = 1_609_459_200
 
-// Make makes a street up: homes of one cause under one climate. What the panels make is what the category's sky gives
-// to roofs that look somewhere, less clouds that all see, clouds that single roofs see, and what the cause takes. It
-// begins in any season.
+// Make makes up a street: homes of one cause under one climate. A roof makes what the category's sky gives it. Less
+// comes out of it for clouds over the whole street, for clouds over single roofs, and for the cause. The street begins
+// in any season.
 func Make(m Made) (*Recording, error) {
 	var cause *Cause
 	for i := range Causes {

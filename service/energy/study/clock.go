@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-network/cairn/core/lot"
 )
 
-// Recorders write wall clocks. A clock is how rows become time: how far it is ahead of UTC, what becomes of it in
-// summer, and whether a row's hour names its start or its end.
+// A clock says how the hours of a recorder become time: how far it is ahead of UTC, what it does in summer, and whether
+// a row's hour names its start or its end.
 type clock struct {
 	name   string
 	offset int64 // seconds ahead of UTC, in winter
@@ -23,7 +23,8 @@ type clock struct {
 	zone   *time.Location // instead of offset and summer
 }
 
-// unix returns the second at which an hour began whose end, were hours named by it, the wall showed an hour later.
+// unix returns the second at which a row's hour began. wall is what the wall clock showed then, if hours are named by
+// their end.
 func (c *clock) unix(wall time.Time) int64 {
 	if c.starts {
 		wall = wall.Add(time.Hour)
@@ -115,9 +116,9 @@ func sunday(year int, month time.Month, day int) time.Time {
 	return t.AddDate(0, 0, (7-int(t.Weekday()))%7)
 }
 
-// Guesses, in half hours around the place's own, and how sure one must be: so many hours a day in which production and
-// sun contradict each other, at most, and so many less than under any other clock, or else a middle of the day that
-// strays less by this factor.
+// When nobody names the clock, those from guessFrom to guessTo half hours around the place's own are tried. One is
+// taken if production and sun contradict each other in at most mostOdd hours a day, and in leastMargin hours less than
+// under any other. Or else its middle of the day must stray less, by the factor leastWander.
 const (
 	guessFrom, guessTo = -6, 7
 	mostOdd            = 0.25
@@ -125,8 +126,8 @@ const (
 	leastWander        = 0.8
 )
 
-// candidates returns the clocks that rows may be of. Whether hours are named by their start is one hour of offset:
-// where nothing else is known, only the sum of both can be told, and only it matters.
+// candidates returns the clocks that rows may be of. An hour named by its start looks like one hour of offset: without
+// other knowledge only the sum of both can be told, and only the sum matters.
 func (cfg *Config) candidates() ([]clock, error) {
 	naming := []bool{false, true}
 	switch cfg.Hours {
@@ -168,15 +169,15 @@ func (cfg *Config) candidates() ([]clock, error) {
 	return out, nil
 }
 
-// ErrClock is why a recording is not read whose clock nobody named and the sun does not tell.
+// ErrClock is why a recording is refused: nobody named its clock, and the sun does not tell it.
 var ErrClock = errors.New("the sun does not tell the recorder's clock")
 
-// tell tells by what clock a street's rows were written, and how sure that is: wall is when the first began, if hours
-// are named by their end, and solar what all homes made in each row.
+// tell finds the clock by which a street's rows were written, and how sure that is. wall is when the first row began,
+// if hours are named by their end; solar is what all homes made in each row.
 //
-// Nothing is made in the dark, and something while the sun stands well above the horizon: hours that contradict this
-// are counted. A clock that is an hour off has about one a day. Where panels look does not matter: at either end of the
-// day it is the sky's light that they begin with.
+// Nothing is made in the dark, and something is made while the sun stands well above the horizon. Hours that contradict
+// this are counted; a clock that is an hour off has about one a day. It does not matter where panels look: at both ends
+// of the day they live on the light of the whole sky.
 func (r *Recording) tell(cfg *Config, wall time.Time, solar []float64) (*clock, error) {
 	list, err := cfg.candidates()
 	if err != nil {
@@ -236,9 +237,9 @@ func (r *Recording) tell(cfg *Config, wall time.Time, solar []float64) (*clock, 
 	return c, nil
 }
 
-// wander returns by how many hours, in the mean, the middle of production on the brighter half of the days strays from
-// where it is in the median, against the middle of the sun's shine: panels look where they look all year, so it moves
-// if the clock does.
+// wander returns how far the middle of a day's production strays from its median, in hours, in the mean over the
+// brighter half of the days. It is measured against the middle of the sun's shine. Panels look the same way all year,
+// so the middle moves only if the clock does.
 func (r *Recording) wander(c *clock, wall time.Time, solar []float64) float64 {
 	type day struct{ wh, moment, sun, sunMoment float64 }
 	days := map[int64]*day{}
@@ -284,8 +285,8 @@ func (c *clock) same(d *clock, wall time.Time, rows int) bool {
 	return true
 }
 
-// rare reports whether a clock is half an hour off whole hours where no country's is: it is believed if it fits better
-// than all others, and is no rival of one that fits as well.
+// rare reports whether a clock is half an hour off whole hours in a place where no country has such a clock. It is
+// taken only if it fits better than all others.
 func (cfg *Config) rare(c *clock) bool {
 	halves := cfg.Latitude >= 0 && cfg.Longitude > 44 && cfg.Longitude < 105 || // Iran to Burma
 		cfg.Latitude < 0 && cfg.Longitude > 125 && cfg.Longitude < 143 || // the middle of Australia
@@ -302,8 +303,8 @@ const (
 	light          // well above the horizon throughout
 )
 
-// The sine of the sun's elevation above which all panels give something: 8°. And the share of the most that was ever
-// made that is something.
+// wellAbove is the sine of the sun's elevation, 8°, above which all panels give something. something is the share of
+// the most that was ever made from which on it counts.
 const (
 	wellAbove = 0.14
 	something = 0.003

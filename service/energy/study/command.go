@@ -226,7 +226,7 @@ func runMade(shell command.Shell, c *cobra.Command) error {
 	}
 	list, err := Streets(c.Context(), o)
 	if err != nil {
-		return fmt.Errorf("energy fraud: %w", err)
+		return refuse(shell, c, err)
 	}
 	if doc, _ := f.GetString("doc"); doc != "" {
 		if err := fill(doc, "made", o.made(list)); err != nil {

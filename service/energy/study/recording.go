@@ -32,7 +32,7 @@ func DefaultConfig(dir string) Config {
 	return Config{Dir: dir, Latitude: 34.09, Longitude: -117.44, Altitude: 400, KWp: []float64{4, 4, 4, 5, 4}}
 }
 
-// Recording is a street of recorded homes, by quarter hours of true time.
+// Recording is a street of recorded homes, by quarter hours. Its time is UTC.
 type Recording struct {
 	Homes []Home
 	First uint64 // the interval that the first quarter hour is
@@ -134,7 +134,7 @@ var calendar = []citylearn.Column{
 	{Name: "month", From: 1, To: 12}, {Name: "hour", From: 1, To: 24}, {Name: "day_type", To: 8, Optional: true},
 }
 
-// rowsOf takes a file over, whose hours must follow one another.
+// rowsOf returns a file's rows. Their hours must follow one another.
 func rowsOf(f citylearn.Home) (*rows, error) {
 	h := &rows{solar: f[citylearn.Solar]}
 	for i, kWh := range f[citylearn.Load] {
@@ -184,7 +184,7 @@ func (h *rows) fits(wall time.Time) bool {
 	return true
 }
 
-// lay lays rows into time, by the clock that somebody named or the sun tells.
+// lay gives each row its time, by the clock that somebody named or that the sun tells.
 func (r *Recording) lay(homes []*rows, cfg *Config, wall time.Time) error {
 	var sum []float64
 	for i := range homes[0].solar {

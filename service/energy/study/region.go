@@ -24,7 +24,7 @@ type region struct {
 	sites bool // have been declared
 }
 
-// street is what of a region stays the same.
+// street is the part of a region that never changes.
 type street struct {
 	rules   energy.Verifier
 	devices []tally.Device
@@ -33,7 +33,7 @@ type street struct {
 	params  tally.Params
 }
 
-// growth is a site that a device declares later than the first, from an interval on; 0 is never.
+// growth is a site that a device declares later than its first one, in interval k; 0 is never.
 type growth struct {
 	k    uint64
 	site energy.Site
@@ -44,7 +44,7 @@ func (g *growth) within(records []energy.Record) bool {
 	return g.k > 0 && records[0].K <= g.k && g.k <= records[len(records)-1].K
 }
 
-// The street is the registry; nobody is asked for: there are no orders.
+// The street is its own registry. It knows nobody, as there are no orders.
 func (*street) Device(types.Key) *tally.Device     { return nil }
 func (*street) Attester(types.Key) *tally.Attester { return nil }
 func (*street) Grant(types.Key) *tally.Grant       { return nil }
@@ -79,8 +79,8 @@ func (r *Recording) street(rules energy.Verifier) *street {
 	return s
 }
 
-// pass closes the epoch in which the records are handed in, that before done. It returns why a record was refused, if
-// one was.
+// pass closes an epoch: the records are handed in, and done is the first interval that is not over. It returns why a
+// record was refused, if one was.
 func (g *region) pass(done uint64, records [][]energy.Record) (refused types.Reason) {
 	g.epoch++
 	g.done = done

@@ -37,8 +37,8 @@ const (
 	dayFront
 )
 
-// Of each kind of day: how much of the sun comes through, how that moves within the day, and by how much single roofs
-// differ: in each quarter hour, and over the whole day.
+// dayKinds says of each kind of day how much of the sun comes through, how much that moves within the day, and by how
+// much single roofs differ, in each quarter hour and over the whole day.
 var dayKinds = [...]struct{ through, moves, roof, roofDay float64 }{
 	dayClear:  {0.97, 0.02, 0.01, 0.01},
 	dayBroken: {0.68, 0.22, 0.25, 0.04},

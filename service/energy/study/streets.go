@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
-	"sync"
 
 	"github.com/cairn-network/cairn/service/energy"
 )
@@ -75,45 +73,23 @@ func Streets(ctx context.Context, o StreetOptions) ([]Finding, error) {
 			}
 		}
 	}
-	jobs := make(chan Made)
-	var tasks sync.WaitGroup
-	var mu sync.Mutex
-	var failed error
-	done := 0
-	for range runtime.GOMAXPROCS(0) {
-		tasks.Go(func() {
-			for m := range jobs {
-				s, err := o.study(ctx, m)
-				mu.Lock()
-				if err != nil && failed == nil {
-					failed = fmt.Errorf("%w: %+v", err, m)
-				} else if err == nil {
-					findings[m.Cause].add(s)
-				}
-				if done++; o.Progress != nil {
-					o.Progress(done, len(list))
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	for _, m := range list {
-		if ctx.Err() != nil {
-			break
+	results, errs := make([]*Result, len(list)), make([]error, len(list))
+	each(ctx, len(list), o.Progress, func(i int) { results[i], errs[i] = o.study(ctx, list[i]) })
+	err := ctx.Err()
+	for i, m := range list {
+		switch {
+		case errs[i] != nil && err == nil:
+			err = fmt.Errorf("%w: %+v", errs[i], m)
+		case errs[i] == nil && results[i] != nil: // else there was no time for it
+			findings[m.Cause].add(results[i])
 		}
-		jobs <- m
 	}
-	close(jobs)
-	tasks.Wait()
 	for i := range Causes {
 		if f := findings[Causes[i].Name]; f != nil {
 			out = append(out, *f)
 		}
 	}
-	if failed == nil {
-		failed = ctx.Err()
-	}
-	return out, failed
+	return out, err
 }
 
 func (o *StreetOptions) study(ctx context.Context, m Made) (*Result, error) {

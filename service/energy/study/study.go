@@ -58,8 +58,8 @@ type Honest struct {
 	Counted  energy.Sums // over the days that count
 }
 
-// Fake is how much of what never was could be sold: over windows of seven days, Wh accepted beyond what the honest home
-// had accepted, and Wh claimed beyond what it had exported.
+// Fake is how much energy that never was could be sold, over windows of seven days. Accepted is what was accepted
+// beyond what the honest home had accepted, in Wh; Claimed is what was claimed beyond what it had exported.
 type Fake struct {
 	Home     int
 	Attack   Attack
@@ -82,8 +82,8 @@ const (
 	longEpoch = 3
 )
 
-// days cuts a recording by solar days: the place in the recording at which each whole one begins, and the end of the
-// last.
+// days cuts a recording into solar days. It returns the quarter hour in which each whole day begins, and the end of the
+// last one.
 func (r *Recording) days() (first uint32, at []int) {
 	n := len(r.Homes[0].PV)
 	last := int64(-1)
@@ -125,7 +125,7 @@ type Options struct {
 	Progress func(done, of int) // told after each attack on each home; nil for nobody. Calls do not overlap
 }
 
-// errShort is why a recording is not studied of which no week can count.
+// errShort is why a recording is refused: it is too short for a week that counts.
 var errShort = errors.New("the recording is too short")
 
 // Run studies a recording.
@@ -168,35 +168,43 @@ func Run(ctx context.Context, r *Recording, o Options) (*Result, error) {
 	out.Rows = make([]Row, 0, len(cheats)*len(attacks)*2*len(Rules))
 	rows := make([][]Row, len(cheats)*len(attacks))
 	out.Fake = make([]Fake, len(rows))
+	each(ctx, len(rows), o.Progress, func(j int) {
+		rows[j], out.Fake[j] = b.attack(cheats[j/len(attacks)], attacks[j%len(attacks)])
+	})
+	out.Rows = append(out.Rows, slices.Concat(rows...)...)
+	return out, ctx.Err()
+}
+
+// each calls do with 0 to n−1, on all processors, until ctx ends. After each call it tells progress, if that is not
+// nil; calls of progress do not overlap.
+func each(ctx context.Context, n int, progress func(done, of int), do func(i int)) {
 	jobs := make(chan int)
 	var tasks sync.WaitGroup
 	var mu sync.Mutex
-	finished := 0
+	done := 0
 	for range runtime.GOMAXPROCS(0) {
 		tasks.Go(func() {
-			for j := range jobs {
-				rows[j], out.Fake[j] = b.attack(cheats[j/len(attacks)], attacks[j%len(attacks)])
+			for i := range jobs {
+				do(i)
 				mu.Lock()
-				if finished++; o.Progress != nil {
-					o.Progress(finished, len(rows))
+				if done++; progress != nil {
+					progress(done, n)
 				}
 				mu.Unlock()
 			}
 		})
 	}
-	for j := range rows {
+	for i := range n {
 		if ctx.Err() != nil {
 			break
 		}
-		jobs <- j
+		jobs <- i
 	}
 	close(jobs)
 	tasks.Wait()
-	out.Rows = append(out.Rows, slices.Concat(rows...)...)
-	return out, ctx.Err()
 }
 
-// live lets all homes be honest, hour by hour, and keeps what they are at the beginning of each day.
+// live has all homes be honest, hour by hour, and keeps their states at the beginning of each day.
 func (b *bench) live(ctx context.Context) error {
 	n := len(b.r.Homes)
 	g := region{street: b.r.street(b.rules), done: b.r.First}
@@ -269,7 +277,7 @@ func (b *bench) live(ctx context.Context) error {
 	return nil
 }
 
-// less takes sums of an earlier time off.
+// less returns the sums since an earlier time.
 func less(s, earlier energy.Sums) energy.Sums {
 	return energy.Sums{
 		Exported: s.Exported - earlier.Exported, Uncertified: s.Uncertified - earlier.Uncertified,
@@ -355,8 +363,8 @@ func (b *bench) attack(home int, a Attack) ([]Row, Fake) {
 	return rows, fake
 }
 
-// same reports whether a claim differs from what was made by less than 100 Wh per kW: panels that are dead have no
-// double.
+// same reports whether a claim is within 100 Wh per kW of what was made: twice the production of dead panels is still
+// nothing.
 func same(claim, made []uint32, pdc uint32) bool {
 	apart := uint64(0)
 	for i, wh := range claim {
@@ -365,8 +373,9 @@ func same(claim, made []uint32, pdc uint32) bool {
 	return apart*1000 < 100*uint64(pdc)
 }
 
-// window lets a home claim something for so many days. It returns the first day, from 1, on which it was caught, or a
-// high number; how much more was accepted than if it had been honest; and how much more it claims to have exported.
+// window lets a home claim something for so many days. It returns the first day on which it was caught, from 1, or a
+// high number if it was not; how much more was accepted than if it had been honest; and how much more it claims to have
+// exported.
 func (b *bench) window(home, day, length int, claim []uint32) (caught int, accepted, claimed int64) {
 	g := b.starts[day]
 	show := slices.Clone(b.showing[day])
@@ -410,13 +419,14 @@ func (b *bench) window(home, day, length int, claim []uint32) (caught int, accep
 	return caught, accepted, claimed
 }
 
-// gained is what a device could have sold when it flowed: what lapsed later was nobody's only because nobody buys here.
+// gained is what a device could have sold at the time. Energy that lapsed later counts: it lapsed only because nobody
+// buys here.
 func gained(s *energy.State) uint64 {
 	return s.Sums.Community + s.Sums.Certificate + s.Sums.Sealed + s.Sums.Lapsed + s.Lots.Total()
 }
 
-// cost returns what a rule does to a home that is honest: the share of days on which it raises its hand, and bp that it
-// withholds.
+// cost returns what a rule does to a home that is honest: the share of days on which the rule suspects it, and how many
+// bp of its energy the rule withholds.
 func (b *bench) cost(home int, rule Rule) (flagged, withheld float64) {
 	if rule == Cairn {
 		o := &b.honest[home]
