@@ -184,7 +184,7 @@ func (a *App) setAnteHandler() {
 		panic(fmt.Errorf("app: ante handler: %w", err))
 	}
 	a.SetAnteHandler(func(ctx sdk.Context, tx sdk.Tx, simulate bool) (sdk.Context, error) {
-		return a.gate.AnteHandle(ctx, tx, simulate, handler)
+		return a.gate.AnteHandle(a.checked(ctx), tx, simulate, handler)
 	})
 }
 
