@@ -73,7 +73,9 @@ type Config struct {
 	Providers  func(node int) []role.Provider
 	Makers     []role.Maker
 	Simulators []role.Simulator
-	Log        *slog.Logger // nil: silent
+	// ChainOptions override app.toml of the validators, for tests.
+	ChainOptions map[string]any
+	Log          *slog.Logger // nil: silent
 	// Progress hears what has been done, one step at a time; nil: nobody.
 	Progress func(Step)
 }
@@ -280,10 +282,12 @@ var chainOptions = map[string]any{"min-retain-blocks": localRetain, "pruning-kee
 // startChain starts all validators at once and waits for a block.
 func (n *Network) startChain(ctx context.Context) error {
 	n.chains = make([]*local.Node, n.layout.Validators) // their disks are watched with all others
+	options := maps.Clone(chainOptions)
+	maps.Copy(options, n.cfg.ChainOptions)
 	var group errgroup.Group
 	for i := range n.chains {
 		group.Go(func() (err error) {
-			n.chains[i], err = local.Start(n.ctx, local.Config{Home: n.chainHome(i), Logger: quieter(n.log).With("chain", i), Options: chainOptions})
+			n.chains[i], err = local.Start(n.ctx, local.Config{Home: n.chainHome(i), Logger: quieter(n.log).With("chain", i), Options: options})
 			return err
 		})
 	}

@@ -140,30 +140,6 @@ func (p *panel) caughtUp(list ...int) {
 	}
 }
 
-// TestTwoVerifiers: two make a header together, and neither alone.
-func TestTwoVerifiers(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a whole network takes a minute")
-	}
-	n, err := Start(t.Context(), Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Validators: 2, Nodes: 1, Homes: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Stop()
-	p := newPanel(t, n)
-	h := p.next(1, "a header of both", taken...)
-	if _, all := p.signed(h, 0); all != 2 {
-		t.Errorf("%d signed", all)
-	}
-	n.StopVerifier(1)
-	e := p.epoch() + 1
-	if h := p.next(e, "what one of two makes", append(taken, ledger.Skipped)...); h.Status != ledger.Skipped {
-		t.Errorf("one of two verifiers, and epoch %d is %s", h.Epoch, h.Status)
-	}
-	p.start(1)
-	p.caughtUp(1)
-}
-
 // TestFourVerifiers takes a network with four through what may befall them: headers need three, whoever they are. With two there is none and
 // the epoch is skipped. One that computes by other rules, or a header that only one signed, changes nothing. Who was away catches up.
 func TestFourVerifiers(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-network/cairn/chain/app/local"
@@ -68,13 +70,13 @@ func TestValidator(t *testing.T) {
 	}
 	addresses := rewrite(t, home)
 
+	node := "tcp://" + addresses.RPC
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
 		_, err := cairn(ctx, at("start", "--log_level", "error")...)
 		ended <- err
 	}()
-	node := "tcp://" + addresses.RPC
 	wait(t, func() bool {
 		select {
 		case err := <-ended:
@@ -104,8 +106,46 @@ func TestValidator(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("start did not end")
 	}
-	if out := must(t, at("export")...); !strings.Contains(out, `"chain_id":"cairn-cli"`) {
+	out := must(t, at("export")...)
+	if !strings.Contains(out, `"chain_id": "cairn-cli"`) {
 		t.Errorf("export: %.200s", out)
+	}
+
+	// The chain begins anew from its export.
+	file := filepath.Join(t.TempDir(), "export.json")
+	must(t, at("export", "--output-document", file)...)
+	if raw, err := os.ReadFile(file); err != nil || !strings.Contains(out, string(raw)) {
+		t.Errorf("the export in a file differs: %v", err)
+	}
+	doc, err := genutiltypes.AppGenesisFromFile(file)
+	if err != nil || doc.InitialHeight < 2 || time.Since(doc.GenesisTime) > time.Hour {
+		t.Fatalf("the export begins with block %d at %v: %v", doc.InitialHeight, doc.GenesisTime, err)
+	}
+	if _, err := cairn(t.Context(), at("renew", filepath.Join(home, "config", "genesis.json"))...); err == nil || !strings.Contains(err.Error(), "begins with block 1") {
+		t.Errorf("renew from a genesis that is no export: %v", err)
+	}
+	if out := must(t, at("renew", file)...); !strings.Contains(out, fmt.Sprintf("block %d will be the first", doc.InitialHeight)) {
+		t.Errorf("renew: %s", out)
+	}
+	n, err := local.Start(t.Context(), local.Config{Home: home}) // `start` registers metrics, once in a process
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Stop()
+	if err := n.WaitHeight(t.Context(), doc.InitialHeight+1); err != nil {
+		t.Fatal(err)
+	}
+	if out := must(t, at("query", "bank", "total-supply", "--node", node)...); !strings.Contains(out, "2000000000") {
+		t.Errorf("supply after renew: %s", out)
+	}
+	if base := n.Comet().BlockStore().Base(); base != doc.InitialHeight {
+		t.Errorf("after renew it has blocks from %d", base)
+	}
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cairn(t.Context(), at("renew", file)...); err == nil || !strings.Contains(err.Error(), "has signed block") {
+		t.Errorf("renew from an export that the chain is past: %v", err)
 	}
 }
 

@@ -4,7 +4,7 @@
 //	init, genesis, testnet     make a chain, or a validator's part of one
 //	start, status, comet       run a node, ask it, and look at its consensus keys
 //	keys, tx, query            accounts, transactions, state
-//	export, snapshots, prune, rollback   care for a node's state
+//	export, renew, snapshots, prune, rollback   care for a node's state
 //
 // NewCommands returns them ready to be added to any cobra root: each brings its own flags and reads its own configuration,
 // so commands that have nothing to do with a chain home neither need one nor leave files in it. Queries and transactions of

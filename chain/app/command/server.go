@@ -35,11 +35,15 @@ func addServer(root *cobra.Command, home string) {
 		server.StatusCommand(),
 		pruning.Cmd(newApp, home),
 		snapshot.Cmd(newApp),
+		renewCommand(),
 	)
 	for _, c := range root.Commands() {
 		if c.Name() == "start" {
 			c.PreRunE = checkGenesis
 			start(c)
+		}
+		if c.Name() == "export" {
+			dated(c)
 		}
 	}
 }
@@ -134,6 +138,7 @@ func export(logger log.Logger, db dbm.DB, height int64, zero bool, _ []string, o
 		return servertypes.ExportedApp{}, fmt.Errorf("a ledger of epochs cannot start again at height zero: export without --for-zero-height")
 	}
 	a := app.New(logger, db, height == -1, opts)
+	defer a.Close() // the SDK leaves the database open
 	if height != -1 {
 		if err := a.LoadHeight(height); err != nil {
 			return servertypes.ExportedApp{}, fmt.Errorf("load block %d: %w", height, err)
