@@ -26,6 +26,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/gateway"
+	"github.com/cairn-network/cairn/internal/conns"
 	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/node"
@@ -537,6 +538,9 @@ func (n *Network) listeners() error {
 	return nil
 }
 
+// pageLimits bounds the connections with page and API. A browser opens six, and a client that moves data some dozens.
+var pageLimits = conns.Limits{Total: 4096, PerAddress: 256}
+
 // openDoors serves page and API, and writes network.json.
 func (n *Network) openDoors(ctx context.Context) error {
 	mux := http.NewServeMux()
@@ -550,7 +554,7 @@ func (n *Network) openDoors(ctx context.Context) error {
 	n.http = &http.Server{Handler: role.Pace{}.Serve(mux), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
 	n.tasks.Go(func() {
-		if err := n.http.Serve(n.page); !errors.Is(err, http.ErrServerClosed) {
+		if err := n.http.Serve(conns.Limit(n.page, pageLimits, n.log)); !errors.Is(err, http.ErrServerClosed) {
 			n.fail("page", err)
 		}
 	})

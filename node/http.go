@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/conns"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -45,7 +46,7 @@ func (n *Node) listen() (serve func(context.Context), err error) {
 		defer os.Remove(path)
 		stop := context.AfterFunc(ctx, func() { server.Close() })
 		defer stop()
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(conns.Limit(l, conns.Limits{Total: 256, PerAddress: 32}, n.log)); !errors.Is(err, http.ErrServerClosed) {
 			n.log.Error("status", "error", err)
 		}
 	}, nil

@@ -71,6 +71,14 @@ func (p *places) take(id uint64, key types.Key, pass bus.Pass) (full string) {
 	return ""
 }
 
+// has reports whether a connection has a place.
+func (p *places) has(id uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.seats[id]
+	return ok
+}
+
 // most is how many connections the keys of one account have together. Devices cost at least a registration each.
 func (p *places) most(role bus.Role) int {
 	if role == bus.RoleDevice {

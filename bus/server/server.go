@@ -24,10 +24,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -50,6 +52,12 @@ type Config struct {
 	// devices without a bond. Default 8 and 64. Whoever is beyond a bound is not let in.
 	PerKey     int
 	PerAccount int
+	// Strangers bounds the connections that have not logged on, which have two seconds for it; PerAddress those from one address: an IPv4
+	// address or an IPv6 /64, and four times as many from an IPv6 /48. Those beyond are closed. Near are addresses that may have half of
+	// Strangers each; nil: this machine's. Default 8,192 and 64.
+	Strangers  int
+	PerAddress int
+	Near       []netip.Prefix
 	// KeepBytes bounds what the keeper holds in total. Verifiers have half of it, devices a quarter, gateways and payers an eighth each; who
 	// finds the part full, and keeps nothing that could go, is refused with disk_full. Default 1 GiB.
 	KeepBytes int64
@@ -73,7 +81,6 @@ const (
 	startup     = 10 * time.Second
 	passStale   = 5 * time.Second // after which the chain is asked again about a key that wants more than it may
 	reserved    = 2048            // connections of verifiers and gateways
-	strangers   = 8192            // connections that have not logged on yet; each has two seconds for it
 )
 
 // Server is a running bus.
@@ -84,8 +91,10 @@ type Server struct {
 	nats   *server.Server
 	keeper *keeper
 	inside ed25519.PrivateKey // with which the keeper logs on
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	// insideID is the keeper's connection.
+	insideID atomic.Uint64
+	cancel   context.CancelFunc
+	done     sync.WaitGroup
 
 	places *places
 
@@ -130,6 +139,7 @@ func Serve(config Config, auth bus.Authorizer, log *slog.Logger) (*Server, error
 	s.cancel = cancel
 	s.done.Go(func() { s.recheck(ctx) })
 	s.done.Go(func() { s.keeper.run(ctx) })
+	s.done.Go(func() { newWatch(s).run(ctx) })
 	return s, nil
 }
 
@@ -151,6 +161,12 @@ func defaults(c *Config) {
 	}
 	if c.PerAccount == 0 {
 		c.PerAccount = 64
+	}
+	if c.Strangers == 0 {
+		c.Strangers = 8192
+	}
+	if c.PerAddress == 0 {
+		c.PerAddress = 64
 	}
 }
 
@@ -179,7 +195,7 @@ func (s *Server) options() (*server.Options, error) {
 		Host:       host,
 		Port:       port,
 		NoSigs:     true, NoLog: true, NoSystemAccount: true,
-		MaxConn:       s.config.MaxClients + reserved + strangers,
+		MaxConn:       s.config.MaxClients + reserved + s.config.Strangers,
 		MaxSubs:       2048, // per client
 		MaxPayload:    bus.MaxMessage,
 		MaxPending:    32 << 20, // per client; one that reads more slowly is disconnected and comes back
@@ -269,6 +285,9 @@ func (s *Server) Check(c server.ClientAuthentication) bool {
 		return false
 	}
 	if key == types.Key(s.inside.Public().(ed25519.PublicKey)) {
+		if id, ok := connection(c); ok {
+			s.insideID.Store(id)
+		}
 		c.RegisterUser(&server.User{Username: "keeper"})
 		return true
 	}

@@ -245,6 +245,43 @@ func TestServers(t *testing.T) {
 	}
 }
 
+// unguarded are packages that listen without a bound for each address, with the reason.
+var unguarded = map[string]string{
+	"bus/server":                     "tries the port only; the server's own connections are watched",
+	"internal/health":                "tries ports only",
+	"service/energy/provider/street": "a simulator of hardware on this machine",
+	"internal/conns":                 "the bound itself",
+}
+
+// TestDoors: whoever listens bounds the connections from one address (package conns).
+func TestDoors(t *testing.T) {
+	listens, bounds := map[string]bool{}, map[string]bool{}
+	for _, f := range load(t) {
+		if f.generated || strings.HasSuffix(f.path, "_test.go") {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok {
+				switch fmt.Sprint(s.X) + "." + s.Sel.Name {
+				case "net.Listen", "net.ListenConfig", "net.ListenTCP", "tls.Listen", "http.ListenAndServe":
+					listens[f.pkg] = true
+				case "conns.Limit":
+					bounds[f.pkg] = true
+				}
+			}
+			return true
+		})
+	}
+	for pkg := range listens {
+		if !bounds[pkg] && unguarded[pkg] == "" {
+			t.Errorf("%s listens without conns.Limit: one address could hold all its connections", pkg)
+		}
+	}
+	if len(bounds) < 5 {
+		t.Errorf("only %d packages have conns.Limit", len(bounds))
+	}
+}
+
 // purity reports goroutines, floats and clocks.
 func purity(t *testing.T, f file) {
 	ast.Inspect(f.ast, func(n ast.Node) bool {

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/conns"
 
 	"cosmossdk.io/log/v2"
 )
@@ -41,7 +42,7 @@ func serve(n *Node, logger log.Logger, cfg serverconfig.Config) (*front, error) 
 		if err != nil {
 			return nil, types.Refuse(types.PortInUse, "local: gRPC: %v", err)
 		}
-		f.wait.Go(func() { f.grpc.Serve(l) })
+		f.wait.Go(func() { f.grpc.Serve(limited(l, logger)) })
 	}
 	if n.addresses.REST == "" {
 		return f, nil
@@ -64,8 +65,13 @@ func serve(n *Node, logger log.Logger, cfg serverconfig.Config) (*front, error) 
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
-	f.wait.Go(func() { f.rest.Serve(l) })
+	f.wait.Go(func() { f.rest.Serve(limited(l, logger)) })
 	return f, nil
+}
+
+// limited bounds the connections with gRPC and REST. CometBFT's RPC has a bound of its own, for all addresses together.
+func limited(l net.Listener, logger log.Logger) net.Listener {
+	return conns.Limit(l, conns.Limits{Total: 2048, PerAddress: 128}, logger)
 }
 
 func (f *front) handler(n *Node, logger log.Logger, cfg serverconfig.Config) (http.Handler, error) {

@@ -28,6 +28,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/conns"
 	"github.com/cairn-network/cairn/internal/modbus"
 	"github.com/cairn-network/cairn/internal/sunspec"
 	"github.com/cairn-network/cairn/service/energy"
@@ -43,7 +44,8 @@ const (
 	base       = 40000 // where the registers begin
 	maxUnits   = 247   // of one account: what Modbus can name
 	maxClients = 16    // TLS client certificates of one account
-	maxConns   = 64    // of each listener
+	maxConns   = 256   // of each listener
+	maxPeer    = 16    // of those, with one address
 )
 
 // Modbus says where energy managers read an account's devices.
@@ -146,6 +148,7 @@ func (c *Customer) listen(ip, name string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("energy: %s: %w", name, err)
 	}
+	l = conns.Limit(l, conns.Limits{Total: maxConns, PerAddress: maxPeer}, c.market.Log())
 	_, port, _ = net.SplitHostPort(l.Addr().String())
 	if err := os.WriteFile(path, []byte(port+"\n"), 0o600); err != nil {
 		l.Close()

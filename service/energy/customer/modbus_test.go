@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -332,5 +333,30 @@ func TestModbusClients(t *testing.T) {
 	})
 	if !strings.HasPrefix(host, "127.") {
 		t.Errorf("in the clear at %s", host)
+	}
+}
+
+// TestModbusStranger: one address that opens connections and says nothing leaves places for the energy managers of others.
+func TestModbusStranger(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs a second loopback address")
+	}
+	c := sunny(t)
+	at := c.listen()
+	stranger := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	for range maxConns + 20 {
+		conn, err := stranger.Dial("tcp", at["modbus"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	conn, err := net.Dial("tcp", at["modbus"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if places, err := sunspec.Walk(unit{conn, 1}); err != nil || len(places) != 4 {
+		t.Fatalf("%v, %v", places, err)
 	}
 }

@@ -29,7 +29,7 @@ type Config struct {
 	Cell types.Cell
 	// Memory bounds the buffers of transfers, in bytes. A request that finds none waits. Default 32 MiB.
 	Memory int64
-	// Connections bounds those open at once; further ones wait to be accepted. Default 512.
+	// Connections bounds those open at once, an eighth of them from one address (package conns); further ones are closed. Default 512.
 	Connections int
 	// Scrub is how long reading everything once takes. Default 14 days.
 	Scrub time.Duration

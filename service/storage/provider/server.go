@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/conns"
 	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/storage"
 )
@@ -103,8 +103,9 @@ func (d *device) listen() (*server, error) {
 	if d.address = d.cfg.Address; d.address == "" {
 		d.address = l.Addr().String()
 	}
+	limits := conns.Limits{Total: d.cfg.Connections, PerAddress: max(d.cfg.Connections/8, 1)}
 	s := &server{
-		d: d, listen: tls.NewListener(netutil.LimitListener(l, d.cfg.Connections), config), memory: semaphore.NewWeighted(max(d.cfg.Memory, 2*storage.MaxShard)),
+		d: d, listen: tls.NewListener(conns.Limit(l, limits, d.log), config), memory: semaphore.NewWeighted(max(d.cfg.Memory, 2*storage.MaxShard)),
 		waiting: semaphore.NewWeighted(maxWaiting), reasons: storage.New().Spec().Reasons,
 	}
 	s.buffers.New = func() any { return new([storage.MaxShard]byte) }
