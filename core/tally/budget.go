@@ -229,7 +229,9 @@ func units(c *claim) types.U128 {
 }
 
 // openings opens and closes the sessions that categories name, where nothing stands against it: a receipt or an order that has
-// the session, a payer without a key, an expiry out of bounds. Of two openings the lower device's stands.
+// the session, a payer without a key, an expiry out of bounds, too few credits. Of two openings the lower device's stands. A session costs
+// every verifier its line until it expires, so one that was not paid the least opening amount needs that much behind it, which its account
+// has not spent, when it opens: what a receipt would have had to pay.
 func (r *run) openings() error {
 	var opens []opening
 	var closes []closing
@@ -240,15 +242,27 @@ func (r *run) openings() error {
 	var e edits
 	slices.SortStableFunc(opens, func(a, b opening) int { return a.Session.compare(&b.Session) })
 	t := &r.next.tables
+	unpaid := r.unpaid(opens)
 	for i := range opens {
 		o := &opens[i]
 		key := sessionKey(nil, &o.Session)
-		grant, expiry := r.base.Key(o.Session.Payer), o.Session.ID.Expiry()
+		grant, expiry := r.next.Key(o.Session.Payer), o.Session.ID.Expiry()
+		old := r.next.Session(o.Session)
 		switch {
 		case i > 0 && opens[i-1].Session == o.Session:
-		case t[sessionTable].get(key) != nil || t[orderTable].get(key) != nil:
+			if opens[i-1].device != o.device {
+				r.refuse(o.item, types.SessionMismatch)
+			}
+		case old != nil && old.Device == o.device:
+		case old != nil || t[orderTable].get(key) != nil:
+			r.refuse(o.item, types.SessionMismatch)
 		case grant == nil || grant.Expiry < r.prev.meta.Before || expiry < r.prev.meta.Before || expiry > r.frame.Epoch+receipt.MaxExpiry:
+		case less(grant.Limit, grant.Spent, 0) < r.least():
+			r.refuse(o.item, types.OverLimit)
+		case unpaid[grant.Account] >= r.backs(grant.Account):
+			r.refuse(o.item, types.OverBudget)
 		default:
+			unpaid[grant.Account]++
 			s := Session{Device: o.device, Category: r.rules.categories[o.at].id, Terms: o.Terms, Class: o.Class, Price: o.Price}
 			e.set(key, s.append(nil))
 		}
@@ -268,6 +282,49 @@ func (r *run) openings() error {
 	}
 	t[sessionTable] = t[sessionTable].apply(r.Pool, sessionTable, []edits{e})
 	return nil
+}
+
+// unpaid counts the sessions that were not paid the least opening amount, of each account that would open one.
+func (r *run) unpaid(opens []opening) map[types.Account]uint64 {
+	all := map[types.Account]uint64{}
+	for i := range opens {
+		if grant := r.next.Key(opens[i].Session.Payer); grant != nil {
+			all[grant.Account] = 0
+		}
+	}
+	if len(all) == 0 {
+		return all
+	}
+	counts := make([]map[types.Account]uint64, len(r.buckets))
+	r.run(len(r.buckets), func(b int) {
+		var to []byte
+		if b+1 < len(r.buckets) {
+			to = r.buckets[b+1].from
+		}
+		counts[b] = map[types.Account]uint64{}
+		var payer []byte
+		var account types.Account
+		var asked bool
+		for w := r.next.tables[sessionTable].walk(r.buckets[b].from, to); w.next(); {
+			if !bytes.Equal(payer, w.key[:32]) {
+				payer, asked = w.key[:32], false
+				if key := r.next.Key(types.Key(payer)); key != nil {
+					account = key.Account
+					_, asked = all[account]
+				}
+			}
+			var s Session
+			if asked && s.parse(w.val) == nil && s.Amount < r.least() {
+				counts[b][account]++
+			}
+		}
+	})
+	for _, m := range counts {
+		for account, n := range m {
+			all[account] += n
+		}
+	}
+	return all
 }
 
 // compare orders sessions by payer and id.

@@ -135,7 +135,7 @@ func (v things) Verify(in *Input) *Output {
 				out.Evidence[i].Reason = badThing
 				continue
 			}
-			out.Open = append(out.Open, Opening{Session: b.Session, Terms: b.Terms, Class: 1, Price: b.Price})
+			out.Open = append(out.Open, Opening{Session: b.Session, Terms: b.Terms, Class: 1, Price: b.Price, Evidence: i})
 		case kindClose:
 			var b openBody
 			if types.Decode(e.Body, &b) != nil {

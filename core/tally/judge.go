@@ -31,6 +31,7 @@ type opening struct {
 	Opening
 	device types.Key
 	at     int
+	item   int
 }
 
 // closing is a session that a category ends.
@@ -146,6 +147,15 @@ func (j *judge) one() {
 	}
 }
 
+// opened implements Input.Opened.
+func (j *judge) opened(key *SessionKey, category types.Category) bool {
+	if key.ID.Expiry() < j.prev.meta.Before {
+		return true
+	}
+	s := j.base.Session(*key)
+	return s != nil && s.Device == j.device.Key && s.Category == category
+}
+
 // marked returns a device's penalty of this epoch.
 func (p *part) marked(device types.Key) types.Ustone {
 	i, found := slices.BinarySearchFunc(p.marks, device, func(m mark, k types.Key) int { return bytes.Compare(m.device[:], k[:]) })
@@ -184,6 +194,7 @@ func (j *judge) category(at int, old []byte) {
 	c := &j.rules.categories[at]
 	in := &j.inputs[at]
 	in.Device, in.State = &j.device, old
+	in.Opened = func(k SessionKey) bool { return j.opened(&k, c.id) }
 	in.Evidence, in.Reports, in.Receipts, in.Asks = in.Evidence[:0], in.Reports[:0], in.Receipts[:0], in.Asks[:0]
 	j.items, j.claims, j.asks = j.items[:0], j.claims[:0], j.asks[:0]
 	if g := j.group; g != nil {
@@ -234,8 +245,8 @@ func (c *category) sound(in *Input, out *Output) bool {
 	for i := range out.Ordered {
 		ok = ok && c.class(out.Ordered[i].Class) != nil
 	}
-	for i := range out.Open {
-		ok = ok && c.class(out.Open[i].Class) != nil
+	for _, o := range out.Open {
+		ok = ok && c.class(o.Class) != nil && o.Evidence >= 0 && o.Evidence < len(in.Evidence)
 	}
 	return ok
 }
@@ -292,11 +303,13 @@ func (j *judge) take(at int, in *Input, out *Output) {
 	if j.line.Removed != 0 {
 		return // only its misconduct counts
 	}
-	for i := range out.Open {
-		if j.line.Suspended >= j.frame.Epoch {
-			break // as by a receipt: sessions that are open go on, and no new one begins
+	for _, open := range out.Open {
+		item := j.items[open.Evidence]
+		if j.line.Suspended >= j.frame.Epoch { // as by a receipt: sessions that are open go on, and no new one begins
+			j.refuse(item, types.Suspended)
+			continue
 		}
-		j.opens = append(j.opens, opening{out.Open[i], j.device.Key, at})
+		j.opens = append(j.opens, opening{open, j.device.Key, at, item})
 	}
 	for i := range out.Close {
 		j.closes = append(j.closes, closing{out.Close[i], j.device.Key, c.id})

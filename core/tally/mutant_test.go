@@ -34,6 +34,10 @@ var broken = []struct{ rule, file, old, new, tests string }{
 	{"forgotten sessions have ended", "orders.go", "last := r.prev.meta.Epoch", "last := r.frame.Epoch + 1", "Forget|Machine"},
 	{"a session begins with its price", "budget.go", "if due < max(r.frame.MinOpening, 1) {", "if due < 0 {", "Openings"},
 	{"an account begins with its last credits what it can", "budget.go", "if due < max(r.frame.MinOpening, 1) {", "if due >= 0 {", "Openings"},
+	{"openings have credits behind them", "budget.go", "case unpaid[grant.Account] >= r.backs(grant.Account):", "case false:", "PoorOpenings"},
+	{"an opening's key can pay", "budget.go", "case less(grant.Limit, grant.Spent, 0) < r.least():", "case false:", "PoorOpenings"},
+	{"openings of an epoch share credits", "budget.go", "unpaid[grant.Account]++", "_ = unpaid", "PoorOpenings"},
+	{"openings of before need credits", "budget.go", "all[account] += n", "_ = n", "PoorOpenings"},
 	// 3: splitting pays no more.
 	{"density is per hex", "weigh.go", "list[n].hex == list[0].hex && ", "list[n].device == list[0].device && ", "Split|Worked"},
 	{"shares are rounded down", "budget.go", "return types.Credit(part.Lo)\n", "return types.Credit(part.Lo) + 1\n", "Split|Budget|Machine"},

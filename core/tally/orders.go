@@ -30,11 +30,16 @@ type holding struct {
 func (r *run) holding(a types.Account) *holding {
 	h := r.holdings[a]
 	if h == nil {
-		b := r.next.Balance(a)
-		h = &holding{most: uint64(less(b.Bought, b.Spent, 0) / r.least())}
+		h = &holding{most: r.backs(a)}
 		r.holdings[a] = h
 	}
 	return h
+}
+
+// backs is how many least opening amounts an account has that it has not spent.
+func (r *run) backs(a types.Account) uint64 {
+	b := r.next.Balance(a)
+	return uint64(less(b.Bought, b.Spent, 0) / r.least())
 }
 
 // least is the least opening amount, at least 1.

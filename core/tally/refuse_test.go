@@ -392,11 +392,12 @@ func TestSuspended(t *testing.T) {
 	w.changes = append(w.changes, Change{Device: &Device{Key: d.id, Categories: []types.Category{thing, other}, Cell: cell(1), Bond: 2000, Suspended: w.epoch}})
 	opens := p.pay(d, d.ask(thing, 500), session(50, 2), 2000, 500, 1)
 	signed := SessionKey{Payer: p.id, ID: session(50, 3)}
-	d.say(thing, kindOpen, openBody{Session: signed, Terms: a.Hash(), Price: 500})
+	begins := d.say(thing, kindOpen, openBody{Session: signed, Terms: a.Hash(), Price: 500})
 	goesOn := p.pay(d, a, session(50, 1), 2000, 600, 2)
 	work := d.say(thing, kindWork, workBody{Class: 1, Units: types.U64(7), Quality: 10_000})
 	w.tally()
 	w.want(opens, types.Suspended)
+	w.want(begins, types.Suspended)
 	w.want(goesOn, "")
 	w.want(work, "")
 	if w.state.Session(signed) != nil {

@@ -103,6 +103,9 @@ type Input struct {
 	// its Terms, and keeps it in State.
 	Asks  []*receipt.Ask
 	State []byte // the category's line for this device, as the last Verify left it; nil at first
+	// Opened reports whether the tally has a session as this device's, or has it no more because it expired. One of an Opening that it
+	// doesn't report was refused: nothing will ever be paid for it, and the category forgets it.
+	Opened func(SessionKey) bool
 }
 
 // ReceiptItem is a receipt that passed the protocol's own checks.
@@ -127,8 +130,9 @@ type Output struct {
 	// Asks holds one reason for each of the input's: "" is accepted. nil accepts all. Receipts may name a refused ask.
 	Asks []types.Reason
 	// Open lists sessions that co-signed evidence opens, Close those it ends. An opening does nothing where the session is open
-	// or closed already, the payer has no grant, or the id expires more than receipt.MaxExpiry epochs ahead. What a Close names takes
-	// no more receipts; it is remembered until it expires.
+	// or closed already, the payer has no grant, or the id expires more than receipt.MaxExpiry epochs ahead, and its evidence is refused
+	// where the session is another's, or where too few credits are behind it: the least opening amount for each session of the account that
+	// was not paid as much. Input.Opened tells in the next epoch. What a Close names takes no more receipts; it is remembered until it expires.
 	Open  []Opening
 	Close []SessionKey
 	// Ordered are units that the network ordered, not a customer: they earn weight.
@@ -154,10 +158,11 @@ type SessionKey struct {
 
 // Opening opens a session without a first payment.
 type Opening struct {
-	Session SessionKey
-	Terms   types.Hash // the ask
-	Class   types.Class
-	Price   uint64
+	Session  SessionKey
+	Terms    types.Hash // the ask
+	Class    types.Class
+	Price    uint64
+	Evidence int // which of the input's it is that opens
 }
 
 // Ordered is network-ordered work of one class in one epoch.

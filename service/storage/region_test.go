@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -178,5 +179,57 @@ func TestRegion(t *testing.T) {
 	}
 	if got := r.totals; !slices.Equal(got, []uint64{3}) {
 		t.Errorf("totals %v: three devices hold something", got)
+	}
+}
+
+// TestUnopened: whatever a device and a payer without credits sign together, no record and no session of it is left after an epoch; nor where the
+// session is another device's. Once there are credits, the same holding opens.
+func TestUnopened(t *testing.T) {
+	r := newRegion(t, "accomplice", "honest")
+	r.changes[0].Holder.Bought = 0
+	d, honest := r.devices[0], r.devices[1]
+	var last *deal
+	for i := range 5 {
+		for k := range 40 {
+			last = r.customer.deal(d, fmt.Sprintf("session %d of %d", k, i))
+			last.put(1, 100)
+		}
+		refused := r.end()[d.key.Public()]
+		if n := len(slices.DeleteFunc(refused, func(reason types.Reason) bool { return reason != types.OverBudget })); n != 40 {
+			t.Fatalf("epoch %d: %d of 40 holdings are refused", i, n)
+		}
+		if n := len(d.state().Sessions); n > 40 {
+			t.Fatalf("epoch %d: %d records", i, n)
+		}
+	}
+	r.end()
+	if n := len(d.state().Sessions); n != 0 {
+		t.Errorf("%d records are left", n)
+	}
+	if got := r.state.Session(tally.SessionKey{Payer: r.customer.key.Public(), ID: last.holding.Session}); got != nil {
+		t.Errorf("a session is left: %+v", got)
+	}
+
+	again := last.sign()
+	r.changes = []tally.Change{{Holder: &tally.Holder{Account: r.customer.account, Bought: 2}}} // one each is enough here
+	d.submit(KindHolding, again.Encode())
+	if refused := r.end()[d.key.Public()]; slices.Contains(refused, types.OverBudget) {
+		t.Fatalf("refused: %v", refused)
+	}
+	r.end()
+	if s := d.state().Find(last.holding.Session); s == nil || s.Bytes != 100 {
+		t.Fatalf("the session did not open: %+v", s)
+	}
+
+	stolen := *last // the payer signs the same session for another device
+	stolen.holding.Device = honest.key.Public()
+	honest.submit(KindHolding, stolen.sign().Encode())
+	honest.silent = true
+	if refused := r.end()[honest.key.Public()]; !slices.Equal(refused, []types.Reason{types.SessionMismatch}) {
+		t.Fatalf("refused: %v", refused)
+	}
+	r.end()
+	if n := len(honest.state().Sessions); n != 0 || d.state().Find(last.holding.Session) == nil {
+		t.Errorf("%d records at the other device", n)
 	}
 }

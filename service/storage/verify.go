@@ -34,12 +34,13 @@ func (Verifier) Verify(in *tally.Input) *tally.Output {
 		Receipts: make([]types.Reason, len(in.Receipts)),
 	}}
 	j.challenge()
+	j.forget()
 	for i, item := range in.Receipts {
 		j.out.Receipts[i] = j.receipt(item)
 	}
 	for i, e := range in.Evidence {
 		if e.Kind != KindAnswer {
-			j.out.Evidence[i].Reason = j.change(e)
+			j.out.Evidence[i].Reason = j.change(e, i)
 		}
 	}
 	for i := range in.Reports {
@@ -148,6 +149,12 @@ func (j *judge) proof(p *Proof, d Draw) types.Reason {
 	return ""
 }
 
+// forget drops the sessions that the tally did not open when their first holding came: their payer has not the credits, say. They could
+// never be paid, and their records would stay for nothing. Their challenge of this epoch was drawn with them.
+func (j *judge) forget() {
+	j.state.Sessions = slices.DeleteFunc(j.state.Sessions, func(s Session) bool { return !j.in.Opened(s.Key()) })
+}
+
 // receipt returns why a receipt does not count, or "". It is the payer's and the device's own affair what was served, but what is
 // held must be proven.
 func (j *judge) receipt(item *tally.ReceiptItem) types.Reason {
@@ -176,13 +183,13 @@ func (j *judge) receipt(item *tally.ReceiptItem) types.Reason {
 }
 
 // change applies what a device hands in for the next epoch, or returns why not.
-func (j *judge) change(e *evidence.Envelope) types.Reason {
+func (j *judge) change(e *evidence.Envelope, at int) types.Reason {
 	var err error
 	switch e.Kind {
 	case KindHolding:
 		var h *SignedHolding
 		if h, err = DecodeHolding(e.Body); err == nil {
-			return j.holding(h)
+			return j.holding(h, at)
 		}
 	case KindLoss:
 		var l *Loss
@@ -201,7 +208,7 @@ func (j *judge) change(e *evidence.Envelope) types.Reason {
 }
 
 // holding opens a session or moves it to a higher revision.
-func (j *judge) holding(signed *SignedHolding) types.Reason {
+func (j *judge) holding(signed *SignedHolding, item int) types.Reason {
 	h := &signed.Holding
 	if h.Device != j.in.Device.Key {
 		return HoldingSignature
@@ -219,7 +226,7 @@ func (j *judge) holding(signed *SignedHolding) types.Reason {
 	}
 	s := j.state.Find(h.Session)
 	if s == nil {
-		return j.open(signed)
+		return j.open(signed, item)
 	}
 	switch {
 	case s.Payer != h.Payer || s.Ask != h.Ask || s.Price != h.Price: // and so the account: a key serves one, once
@@ -237,7 +244,7 @@ func (j *judge) holding(signed *SignedHolding) types.Reason {
 }
 
 // open adds the session of a first holding.
-func (j *judge) open(signed *SignedHolding) types.Reason {
+func (j *judge) open(signed *SignedHolding, item int) types.Reason {
 	h := &signed.Holding
 	switch {
 	case h.Bytes == 0 || h.Session.Expiry() > j.in.Epoch+receipt.MaxExpiry:
@@ -253,7 +260,7 @@ func (j *judge) open(signed *SignedHolding) types.Reason {
 		Root: h.Root, Shards: h.Shards, Bytes: h.Bytes, Until: h.Until, Mark: j.state.Passes, Paid: j.in.Epoch,
 	}
 	j.state.Sessions = slices.Insert(j.state.Sessions, at, s)
-	j.out.Open = append(j.out.Open, tally.Opening{Session: s.Key(), Terms: s.Ask, Class: Hold, Price: s.Price})
+	j.out.Open = append(j.out.Open, tally.Opening{Session: s.Key(), Terms: s.Ask, Class: Hold, Price: s.Price, Evidence: item})
 	return ""
 }
 

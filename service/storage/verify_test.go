@@ -23,7 +23,7 @@ func TestHonest(t *testing.T) {
 	x.put(3, 3000) // epoch 10: 9,000 bytes, which bind from 11 on
 	out := w.run(d)
 	w.want(out, 0, "")
-	want := []tally.Opening{{Session: d.session(x.holding.Session).Key(), Terms: x.holding.Ask, Class: Hold, Price: testPrice}}
+	want := []tally.Opening{{Session: d.session(x.holding.Session).Key(), Terms: x.holding.Ask, Class: Hold, Price: testPrice, Evidence: 0}}
 	if diff := cmp.Diff(want, out.Open); diff != "" {
 		t.Errorf("openings (-want +got):\n%s", diff)
 	}

@@ -36,6 +36,8 @@ type world struct {
 	grants map[types.Key]*tally.Grant
 	totals []uint64
 	rng    *rand.Rand
+
+	refused map[tally.SessionKey]bool // sessions that the tally did not open
 }
 
 func newWorld(t testing.TB) *world {
@@ -217,6 +219,7 @@ func (d *device) input() *tally.Input {
 	return &tally.Input{
 		Chain: testChain, Epoch: d.w.epoch, Seed: d.w.seed(), Challenged: true, Registry: d.w, Device: &tally.Device{Key: d.key.Public()},
 		Totals: d.w.totals, Evidence: d.evidence, Receipts: d.receipts, State: bytes.Clone(d.line),
+		Opened: func(s tally.SessionKey) bool { return !d.w.refused[s] },
 	}
 }
 
