@@ -32,16 +32,15 @@ func (r *Recording) Week(ctx context.Context, rules energy.Verifier, home int, a
 		return nil, fmt.Errorf("study: %w home %d: want 1 to %d", errNoWeek, home, len(r.Homes))
 	}
 	b := &bench{r: r, rules: rules, epoch: perHour}
-	b.first, b.at = r.days()
-	if err := b.live(ctx); err != nil {
+	last, err := b.begin(ctx)
+	if err != nil {
 		return nil, err
 	}
-	last := len(b.at) - 1 - windowLong
 	if day == 0 {
 		day = (last - b.ready) / 2
 	}
 	if day += b.ready; day < b.ready || day >= last {
-		return nil, fmt.Errorf("study: %w day %d: want 0 to %d", errNoWeek, day-b.ready, max(last-b.ready-1, 0))
+		return nil, fmt.Errorf("study: %w day %d: want 0 to %d", errNoWeek, day-b.ready, last-b.ready-1)
 	}
 	from, to := b.at[day], b.at[day+windowLong]
 	h := &r.Homes[home-1]

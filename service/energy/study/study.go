@@ -144,16 +144,8 @@ func Run(ctx context.Context, r *Recording, o Options) (*Result, error) {
 	if o.Weeks {
 		b.epoch *= longEpoch
 	}
-	b.first, b.at = r.days()
-	if len(b.at) < 2 {
-		return nil, fmt.Errorf("study: %w: less than two days", errShort)
-	}
-	if err := b.live(ctx); err != nil {
+	if _, err := b.begin(ctx); err != nil {
 		return nil, err
-	}
-	if last := len(b.at) - 1 - windowLong; b.ready >= last {
-		return nil, fmt.Errorf("study: %w: after %d days not all of %d homes are commissioned and have been compared "+
-			"with enough neighbours: want more days or homes", errShort, len(b.at), len(r.Homes))
 	}
 	b.allow = map[Rule][][]uint64{}
 	for rule := range caps {
@@ -202,6 +194,22 @@ func each(ctx context.Context, n int, progress func(done, of int), do func(i int
 	}
 	close(jobs)
 	tasks.Wait()
+}
+
+// begin has all homes be honest, and returns the day before which a week has to begin: there is at least one that counts.
+func (b *bench) begin(ctx context.Context) (last int, err error) {
+	b.first, b.at = b.r.days()
+	if len(b.at) < 2 {
+		return 0, fmt.Errorf("study: %w: less than two days", errShort)
+	}
+	if err := b.live(ctx); err != nil {
+		return 0, err
+	}
+	if last = len(b.at) - 1 - windowLong; b.ready >= last {
+		return 0, fmt.Errorf("study: %w: after %d days not all of %d homes are commissioned and have been compared "+
+			"with enough neighbours: want more days or homes", errShort, len(b.at), len(b.r.Homes))
+	}
+	return last, nil
 }
 
 // live has all homes be honest, hour by hour, and keeps their states at the beginning of each day.

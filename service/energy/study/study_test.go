@@ -3,6 +3,7 @@ package study
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -118,6 +119,25 @@ func TestRun(t *testing.T) {
 		}
 		if got := week(blind, a); got != 0 {
 			t.Errorf("%s: %v of weeks are caught without the rules: the test shows nothing", a, got)
+		}
+	}
+}
+
+// TestShort: a recording of which no week can count is refused, whether it is studied or drawn.
+func TestShort(t *testing.T) {
+	for _, hours := range []int{3, 30, 24 * 12} {
+		r, err := Make(Made{Cause: "none", Climate: "desert", Seed: 1, Days: 13, Homes: 6})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for h := range r.Homes {
+			r.Homes[h].PV, r.Homes[h].Load = r.Homes[h].PV[:4*hours], r.Homes[h].Load[:4*hours]
+		}
+		if _, err := Run(context.Background(), r, Options{Rules: energy.With(short())}); !errors.Is(err, errShort) {
+			t.Errorf("%d hours are studied: %v", hours, err)
+		}
+		if _, err := r.Week(context.Background(), energy.With(short()), 1, "x2", 0); !errors.Is(err, errShort) {
+			t.Errorf("a week of %d hours is drawn: %v", hours, err)
 		}
 	}
 }
