@@ -109,6 +109,11 @@ var (
 	}
 )
 
+// Modules returns the modules without their keepers, by name: what each offers the command line. Nothing else of them may be called.
+func Modules(enc Encoding) map[string]any {
+	return (&App{cdc: enc.Codec, encoding: enc}).newModuleManager().Modules
+}
+
 func (a *App) newModuleManager() *module.Manager {
 	m := module.NewManager(
 		genutil.NewAppModule(a.AccountKeeper, a.StakingKeeper, a, a.encoding.TxConfig),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/app/command"
 	device "github.com/cairn-network/cairn/node/command"
 	"github.com/cairn-network/cairn/service/all/provider"
@@ -20,11 +21,11 @@ var named = regexp.MustCompile("(?m)^    (?:bin/)?(cairn(?:-node)?) (.*)$|`(?:bi
 
 // TestDocsNameRealCommands: each command and flag that a document names exists.
 func TestDocsNameRealCommands(t *testing.T) {
-	chain, err := command.NewCommands()
-	if err != nil {
+	chain := command.New(app.NewEncoding)
+	roots := map[string]*cobra.Command{"cairn": newRoot(chain.Commands()), "cairn-node": device.New(provider.Makers())}
+	if err := chain.Complete(roots["cairn"]); err != nil {
 		t.Fatal(err)
 	}
-	roots := map[string]*cobra.Command{"cairn": newRoot(chain), "cairn-node": device.New(provider.Makers())}
 	found := 0
 	check := func(path string) {
 		text, err := os.ReadFile(path)
@@ -52,7 +53,7 @@ func TestDocsNameRealCommands(t *testing.T) {
 	}
 	check("../../README.md")
 	check("../../CONTRIBUTING.md")
-	err = filepath.WalkDir("../../docs", func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir("../../docs", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".md") {
 			check(path)
 		}

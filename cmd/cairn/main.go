@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/app/command"
 	"github.com/cairn-network/cairn/internal/buildinfo"
 	device "github.com/cairn-network/cairn/node/command"
@@ -29,12 +30,19 @@ func main() {
 // run executes one command line and returns its exit status: 0, 1 for what failed, 2 for what was not understood, 3 for what shows less
 // than was asked for.
 func run(ctx context.Context, args []string, stderr io.Writer) int {
-	chain, err := command.NewCommands()
-	if err != nil {
-		fmt.Fprintln(stderr, "cairn:", err)
-		return 1
+	chain := command.New(app.NewEncoding)
+	return complete(ctx, chain, newRoot(chain.Commands()), args, stderr)
+}
+
+// complete executes a command line once the chain's commands are all there that it may name.
+func complete(ctx context.Context, chain *command.Chain, root *cobra.Command, args []string, stderr io.Writer) int {
+	if len(args) > 0 {
+		if err := chain.Complete(root, args...); err != nil {
+			report(stderr, err)
+			return 1
+		}
 	}
-	return execute(ctx, newRoot(chain), args, stderr)
+	return execute(ctx, root, args, stderr)
 }
 
 func execute(ctx context.Context, root *cobra.Command, args []string, stderr io.Writer) int {

@@ -117,6 +117,11 @@ const (
 
 var sections = []section{
 	{
+		name:    "start",
+		runs:    []run{{"./cmd/cairn", "^BenchmarkStart$", "10x", 3}},
+		figures: startFigures(),
+	},
+	{
 		name: "intake",
 		runs: []run{
 			{"./verifier", "^BenchmarkVerify$", "2x", 3},
@@ -208,6 +213,22 @@ var sections = []section{
 				peer: scaled("Peers/homes=010000/day cpu-ns/home", 1e-3), target: target{high: 2}, bound: "memory: sorting, and lines that do not fit the processor's caches"},
 		},
 	},
+}
+
+// startFigures are what a command costs that only explains.
+func startFigures() (list []figure) {
+	for _, c := range []struct{ line, name string }{
+		{"cairn --version", "version"}, {"cairn --help", "help"}, {"cairn store put --help", "command"}, {"completing `cairn store `", "complete"},
+		{"cairn query bank --help", "module"},
+	} {
+		f := figure{name: c.line + ": processor time", unit: "ms", value: metric("Start/" + c.name + " cpu-ms")}
+		limit, peer := f, f
+		limit.beside, limit.peer, limit.target = "limit", constant(100), within
+		peer.name, peer.beside, peer.peer, peer.ratio = "the same", "a Go program that does nothing", metric("Start/"+c.name+" empty-cpu-ms"), "Start/"+c.name+" ratio"
+		limit.bound = "the tables that the chain's packages make as they are loaded, and reading the program in"
+		list = append(list, limit, peer)
+	}
+	return list
 }
 
 // storeFigures are those of a place where shards are kept.

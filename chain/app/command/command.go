@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
-	dbm "github.com/cosmos/cosmos-db"
 	"github.com/cosmos/cosmos-sdk/client"
 	"github.com/cosmos/cosmos-sdk/client/config"
 	"github.com/cosmos/cosmos-sdk/client/flags"
@@ -16,12 +16,9 @@ import (
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"github.com/spf13/viper"
 
 	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/app/local"
-
-	"cosmossdk.io/log/v2"
 )
 
 // blockTime is what `init` writes; `testnet` has a flag.
@@ -39,40 +36,81 @@ func DefaultHome() string {
 	return filepath.Join(user, ".cairn")
 }
 
-// NewCommands returns the chain's commands. It builds an application in memory to learn its services, so call it only
-// when one of them may be wanted.
-func NewCommands() ([]*cobra.Command, error) {
-	home := DefaultHome()
-	model := app.New(log.NewNopLogger(), dbm.NewMemDB(), true, viper.New())
-	enc := model.Encoding()
-	ctx := client.Context{}.
+// Chain makes the chain's commands. Nothing of the chain itself is made for a command that is only listed or explained: its codecs are with
+// the first command that runs, or with Complete.
+type Chain struct {
+	home     string
+	encoding func() app.Encoding
+	late     map[*cobra.Command]func() ([]*cobra.Command, error) // what makes the subcommands that are not there yet
+}
+
+// New returns the chain's commands to be. encoding is app.NewEncoding, and is called at most once.
+func New(encoding func() app.Encoding) *Chain {
+	return &Chain{home: DefaultHome(), encoding: sync.OnceValue(encoding), late: map[*cobra.Command]func() ([]*cobra.Command, error){}}
+}
+
+// Commands returns the commands, to be added to a root. Those with subcommands for every module have none until Complete.
+func (ch *Chain) Commands() []*cobra.Command {
+	root := &cobra.Command{Use: app.Name}
+	addServer(root, ch.home)
+	ch.addClient(root)
+	commands := taken(root)
+	for _, c := range commands {
+		ch.mount(c)
+	}
+	return commands
+}
+
+// Complete makes the subcommands of the command that a command line is for, be it to run it, to explain it or to complete the line in a
+// shell. Without arguments it makes those of all commands.
+func (ch *Chain) Complete(root *cobra.Command, args ...string) error {
+	for c, make := range ch.late {
+		if len(args) > 0 && !within(root, args, c) {
+			continue
+		}
+		delete(ch.late, c)
+		list, err := make()
+		if err != nil {
+			return err
+		}
+		c.AddCommand(list...)
+	}
+	return nil
+}
+
+// within reports whether a command line is for c or something below it.
+func within(root *cobra.Command, args []string, c *cobra.Command) bool {
+	switch args[0] {
+	case "help", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd: // cobra's own: what follows is a command line
+		args = args[1:]
+	}
+	found, _, _ := root.Find(args)
+	for ; found != nil; found = found.Parent() {
+		if found == c {
+			return true
+		}
+	}
+	return false
+}
+
+// context is what the SDK's commands begin with.
+func (ch *Chain) context() client.Context {
+	enc := ch.encoding()
+	return client.Context{}.
 		WithCodec(enc.Codec).
 		WithInterfaceRegistry(enc.InterfaceRegistry).
 		WithTxConfig(enc.TxConfig).
 		WithLegacyAmino(enc.Amino).
 		WithAccountRetriever(authtypes.AccountRetriever{}).
-		WithHomeDir(home).
+		WithHomeDir(ch.home).
 		WithViper("CAIRN").
 		WithInput(os.Stdin)
-
-	root := &cobra.Command{Use: app.Name}
-	addServer(root, home)
-	addClient(root, enc, home)
-	if err := addModules(root, model, ctx); err != nil {
-		return nil, err
-	}
-	commands := root.Commands()
-	root.RemoveCommand(commands...)
-	for _, c := range commands {
-		mount(c, ctx, home)
-	}
-	return commands, nil
 }
 
 // mount gives c the flags and the preparation that a root command of its own would bring.
-func mount(c *cobra.Command, ctx client.Context, home string) {
+func (ch *Chain) mount(c *cobra.Command) {
 	f := pflag.NewFlagSet(c.Name(), pflag.ContinueOnError)
-	f.String(flags.FlagHome, home, "folder of the node's configuration and data")
+	f.String(flags.FlagHome, ch.home, "folder of the node's configuration and data")
 	f.String(flags.FlagLogLevel, "info", "trace, debug, info, warn, error, none, or a list of module:level")
 	f.String(flags.FlagLogFormat, "plain", "plain or json")
 	f.Bool(flags.FlagLogNoColor, false, "no colours in logs")
@@ -90,7 +128,7 @@ func mount(c *cobra.Command, ctx client.Context, home string) {
 				return err
 			}
 		}
-		return prepare(cmd, ctx)
+		return prepare(cmd, ch.context())
 	}
 }
 
@@ -102,7 +140,7 @@ func prepare(cmd *cobra.Command, ctx client.Context) error {
 		cmd.SetContext(context.Background())
 	}
 	cmd.SetContext(servercmd.CreateExecuteContext(cmd.Context()))
-	ctx = ctx.WithCmdContext(cmd.Context())
+	ctx = ctx.WithCmdContext(cmd.Context()).WithOutput(cmd.OutOrStdout())
 	ctx, err := client.ReadPersistentCommandFlags(ctx, cmd.Flags())
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 	"github.com/spf13/cobra"
 
+	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/app/local"
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -24,16 +25,16 @@ import (
 // cairn runs a command line as the program would, and returns what it printed.
 func cairn(ctx context.Context, args ...string) (string, error) {
 	root := &cobra.Command{Use: "cairn", SilenceUsage: true, SilenceErrors: true}
-	commands, err := NewCommands()
-	if err != nil {
+	chain := New(app.NewEncoding)
+	root.AddCommand(chain.Commands()...)
+	if err := chain.Complete(root, args...); err != nil {
 		return "", err
 	}
-	root.AddCommand(commands...)
 	var out bytes.Buffer
 	root.SetOut(&out)
 	root.SetErr(&out)
 	root.SetArgs(args)
-	err = root.ExecuteContext(ctx)
+	err := root.ExecuteContext(ctx)
 	return out.String(), err
 }
 

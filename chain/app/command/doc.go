@@ -6,7 +6,7 @@
 //	keys, tx, query            accounts, transactions, state
 //	export, renew, snapshots, prune, rollback   care for a node's state
 //
-// NewCommands returns them ready to be added to any cobra root: each brings its own flags and reads its own configuration,
+// Chain makes them ready to be added to any cobra root: each brings its own flags and reads its own configuration,
 // so commands that have nothing to do with a chain home neither need one nor leave files in it. Queries and transactions of
-// every module come from their protobuf services.
+// every module come from their protobuf services, once a command line is for one of them.
 package command
