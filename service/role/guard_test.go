@@ -14,7 +14,8 @@ import (
 // send.
 func TestGuard(t *testing.T) {
 	done := 0
-	h := Guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { done++ }), []string{"cairn.example"})
+	count := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { done++ })
+	h := Guard(count, []string{"Cairn.example", "other.example."})
 	for _, c := range []struct {
 		what, method, host string
 		header             []string // names and values in turn
@@ -23,9 +24,12 @@ func TestGuard(t *testing.T) {
 		{"curl", "POST", "127.0.0.1:8420", nil, ""},
 		{"curl by IPv6", "POST", "[::1]:8420", nil, ""},
 		{"localhost", "GET", "localhost:8420", nil, ""},
+		{"localhost in capitals", "GET", "LocalHost:8420", nil, ""},
+		{"IPv6 without a port", "GET", "[::1]", nil, ""},
 		{"a name below localhost", "GET", "home.localhost", nil, ""},
 		{"a name that the operator gave", "PUT", "Cairn.Example:443", nil, ""},
 		{"the same, written out", "PUT", "cairn.example.", nil, ""},
+		{"one that the operator wrote out", "PUT", "other.example", nil, ""},
 		{"HTTP/1.0 without a host", "GET", "", nil, ""},
 		{"the page itself", "POST", "127.0.0.1:8420", []string{"Sec-Fetch-Site", "same-origin", "Origin", "http://127.0.0.1:8420"}, ""},
 		{"typed by hand", "GET", "127.0.0.1:8420", []string{"Sec-Fetch-Site", "none"}, ""},
@@ -58,7 +62,11 @@ func TestGuard(t *testing.T) {
 	}
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Host = "anything.example"
-	Guard(h, []string{AnyHost}).ServeHTTP(httptest.NewRecorder(), r)
+	before := done
+	Guard(count, []string{AnyHost}).ServeHTTP(httptest.NewRecorder(), r)
+	if done != before+1 {
+		t.Error("the operator lets every name in")
+	}
 }
 
 // A form of another site's page can be sent without asking that site first, if its type is one of three or none (Fetch standard, "CORS-safelisted
@@ -77,6 +85,8 @@ func TestReadJSON(t *testing.T) {
 		{"application/x-www-form-urlencoded", `{"a": 1}`, BadMedia},
 		{"multipart/form-data; boundary=x", `{"a": 1}`, BadMedia},
 		{"text/json+json/", `{"a": 1}`, BadMedia},
+		{"text/x+json", `{"a": 1}`, BadMedia},
+		{"application/json", `{"a": 1` + strings.Repeat(" ", 100) + `}`, types.Oversize},
 		{"application/json", `{"a": 1, "b": 2}`, BadRequest},
 		{"application/json", `{"a": 1} {"a": 2}`, BadRequest},
 		{"application/json", ``, BadRequest},
@@ -85,6 +95,7 @@ func TestReadJSON(t *testing.T) {
 		if c.kind != "" {
 			r.Header.Set("Content-Type", c.kind)
 		}
+		r.Body = http.MaxBytesReader(nil, r.Body, 50)
 		var v struct{ A int }
 		err := ReadJSON(r, &v)
 		if types.ReasonOf(err) != c.want {
