@@ -312,6 +312,13 @@ func TestOpenRefused(t *testing.T) {
 	if s := get(p.id, session(50, 1)); s == nil || s.Device != d.id || s.Price != 500 {
 		t.Fatalf("two opened it: %+v", s)
 	}
+	n := 0
+	for at := w.state.tables[sessionTable].walk(nil, nil); at.next(); {
+		n++
+	}
+	if n != 2 { // this one, and the one that was paid
+		t.Fatalf("%d sessions are kept", n)
+	}
 	last := w.epoch + receipt.MaxExpiry
 	open(e, p.id, session(50, 1), 600)
 	open(e, p.id, session(50, 2), 600)

@@ -250,7 +250,7 @@ func (e *Entry) find(fields Fields, r *Reading, c *choice, limit int) ([]Counter
 			}
 			list = append(list, Counter{Path: name, Value: *f.Number, Scale: e.scale, Bits: bits, Loose: f.Loose})
 		}
-		if !ok || len(list) == 0 {
+		if !ok {
 			continue
 		}
 		for _, name := range names {
@@ -355,7 +355,7 @@ func parseDecimal(s string, trim bool) (Number, bool) {
 		}
 	}
 	digits := strings.TrimPrefix(strings.TrimPrefix(whole, "-"), "+")
-	if digits == "" || strings.Trim(digits+fraction, "0123456789") != "" || len(whole) > 24 {
+	if digits == "" {
 		return Number{}, false
 	}
 	v, err := strconv.ParseInt(whole+fraction, 10, 64)

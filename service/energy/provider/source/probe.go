@@ -82,8 +82,7 @@ func (s *modbusSource) devices() int {
 func (s *modbusSource) probe(ctx context.Context, device int) (*Found, error) {
 	f := &Found{}
 	for _, place := range s.places {
-		model := sunspec.ModelOf(place.ID)
-		if model == nil || place.Device != device {
+		if place.Device != device {
 			continue
 		}
 		f.Inverter = f.Inverter || isInverter(place.ID)

@@ -126,6 +126,10 @@ func smlFields(raw []byte) (Fields, error) {
 	if err != nil {
 		return nil, err
 	}
+	return listFields(lists)
+}
+
+func listFields(lists []sml.List) (Fields, error) {
 	fields := Fields{"protocol": {Text: "SML"}}
 	for _, l := range lists {
 		if err := fields.put("server", Field{Text: name(l.Server)}); err != nil {
