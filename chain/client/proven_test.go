@@ -98,6 +98,26 @@ func TestProven(t *testing.T) {
 			t.Errorf("pin %v, %v old at most: %v", x.pin, x.period, err)
 		}
 	}
+	for _, bad := range []string{"", "2", ":" + pin.Hash.String(), "2:", "2:xy", "0:" + pin.Hash.String(), "-1:" + pin.Hash.String(), "2" + pin.Hash.String(), "2:" + pin.Hash.String() + ":"} {
+		if p, err := client.ParsePin(bad); err == nil {
+			t.Errorf("%q is block %v", bad, p)
+		}
+	}
+	if _, err := inside.Prove(t.Context(), pin, time.Hour); err == nil || errors.Is(err, client.ErrPin) {
+		t.Errorf("a node in this process is asked for proofs: %v", err)
+	}
+	newest := proven.Newest().Height
+	for _, x := range [][2]uint64{{0, 5}, {6, 5}, {5, newest}, {newest, newest}} {
+		if list, err := proven.Hashes(t.Context(), x[0], x[1]); !errors.Is(err, ledger.ErrNotFound) {
+			t.Errorf("hashes of %v of %d blocks: %d, %v", x, newest, len(list), err)
+		}
+	}
+	if list, err := proven.Hashes(t.Context(), newest-1, newest-1); err != nil || len(list) != 1 {
+		t.Errorf("the newest that the state names: %v, %v", list, err)
+	}
+	if _, err := proven.Changes(t.Context(), 2, 99); !errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("changes of a region that there is not: %v", err)
+	}
 	// answers lists what can be asked. Each is the same from both.
 	type source interface {
 		Epoch(context.Context, types.Epoch) (*ledger.Epoch, error)
@@ -181,6 +201,12 @@ func TestProven(t *testing.T) {
 		}
 		node.state, node.query, node.blocks = nil, nil, nil
 	}
+	// What the node can't answer is no lie, and not taken for an answer.
+	node.state = func(_ []byte, res *coretypes.ResultABCIQuery) { res.Response.Code, res.Response.Log = 1, "pruned" }
+	if got, err := proven.Header(t.Context(), 1, 0); err == nil || errors.Is(err, client.ErrProof) || errors.Is(err, ledger.ErrNotFound) {
+		t.Errorf("a node that has pruned its state: %v, %v", got, err)
+	}
+	node.state = nil
 	// Before there were proofs, the node's word was all: it is believed.
 	lies["credits that nobody bought"].tell()
 	if list, err := outside.Changes(t.Context(), 2, 0); err != nil || len(list) == 0 {
