@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -150,8 +151,10 @@ func TestFloor(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := sunspec.Number{Mantissa: rapid.Int64Range(-1<<40, 1<<40).Draw(t, "mantissa"), Exp: int8(rapid.IntRange(-10, 6).Draw(t, "exp"))}
 		got, ok := n.Floor(0)
-		want := int64(math.Floor(float64(n.Mantissa) * math.Pow10(int(n.Exp)))) // exact enough at 2⁴⁰: compare with one to spare
-		if !ok && n.Exp < 6 || ok && (got < want-1 || got > want+1) {
+		power := func(e int) *big.Int { return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(e, 0))), nil) }
+		want := new(big.Int).Mul(big.NewInt(n.Mantissa), power(int(n.Exp)))
+		want.Div(want, power(-int(n.Exp))) // rounds down
+		if !ok || !want.IsInt64() || got != want.Int64() {
 			t.Fatalf("%v is %d (%v), want %d", n, got, ok, want)
 		}
 	})
