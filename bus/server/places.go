@@ -52,7 +52,7 @@ func (p *places) take(id uint64, key types.Key, pass bus.Pass) (full string) {
 	switch {
 	case len(p.byKey[key]) >= p.perKey:
 		return "connections with one key"
-	case account != types.Account{} && len(p.byAccount[account]) >= p.most(pass.Role):
+	case len(p.byAccount[account]) >= p.most(pass.Role): // the zero account has none
 		return "connections of one account"
 	}
 	if p.crowded(pass.Role) && p.now().Sub(p.swept) >= sweepPlaces {
