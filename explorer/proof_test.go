@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-network/cairn/core/merkle"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/testutil"
 	"github.com/cairn-network/cairn/ledger"
 )
 
@@ -128,6 +129,6 @@ func TestProof(t *testing.T) {
 		}
 	}
 	if missing != nil {
-		t.Skip("node is missing: the program in docs/proof.md was not run")
+		testutil.Missing(t, "node, for the program in docs/proof.md,")
 	}
 }

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/testutil"
 )
 
 // vectorAt is the direction of a latitude and longitude in degrees.
@@ -109,13 +109,7 @@ func TestSunChecks(t *testing.T) {
 
 // TestAlmanac compares elevations with those of two independent programs.
 func TestAlmanac(t *testing.T) {
-	python := "/usr/bin/python3" // Debian's, which Debian's modules are for
-	if _, err := os.Stat(python); err != nil {
-		python = "python3"
-	}
-	if err := exec.Command(python, "-c", "import ephem, pysolar").Run(); err != nil {
-		t.Skip("run `make clients` first: it installs python3-ephem and python3-pysolar")
-	}
+	python := testutil.Python(t, "ephem", "pysolar")
 	for _, test := range []struct {
 		name     string
 		from, to int

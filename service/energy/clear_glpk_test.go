@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/testutil"
 )
 
 // TestClearOptimal: on 1,200 random books the welfare of Clear's fills is that of the linear program
@@ -22,9 +23,7 @@ import (
 // and in how often prices are equal or out of range. A file holds hundreds of books: none shares a variable with another, and each
 // one's welfare is a variable of its own.
 func TestClearOptimal(t *testing.T) {
-	if _, err := exec.LookPath("glpsol"); err != nil {
-		t.Skip("glpsol is not installed: Debian has it in glpk-utils")
-	}
+	testutil.Program(t, "glpsol")
 	trading, volume := 0, new(big.Int)
 	for file := range 6 {
 		r := rand.New(rand.NewPCG(uint64(file), 2026))

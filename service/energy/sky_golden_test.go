@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/testutil"
 )
 
 var updateSky = flag.Bool("update-sky", false, "write testdata/sky.txt anew")
@@ -75,10 +76,7 @@ func TestSkyOnARM(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the tests are compiled for another machine")
 	}
-	qemu, err := exec.LookPath("qemu-aarch64")
-	if err != nil {
-		t.Skip("run `make clients` first: it installs qemu-user")
-	}
+	qemu := testutil.Program(t, "qemu-aarch64")
 	dir := t.TempDir()
 	build := exec.Command("go", "test", "-c", "-o", dir+"/", "../../core/fixed", ".")
 	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")

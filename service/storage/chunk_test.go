@@ -13,6 +13,7 @@ import (
 	"lukechampine.com/blake3/bao"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/testutil"
 )
 
 // pattern is the input of BLAKE3's published test vectors: 0, 1, … 250, 0, 1 …
@@ -63,10 +64,7 @@ func TestShardIDPeers(t *testing.T) {
 
 // TestShardIDTool compares with the BLAKE3 team's own program, as Debian packages it.
 func TestShardIDTool(t *testing.T) {
-	tool, err := exec.LookPath("b3sum")
-	if err != nil {
-		t.Skip("b3sum is not installed (Debian: apt-get install b3sum)")
-	}
+	tool := testutil.Program(t, "b3sum")
 	for _, n := range lengths {
 		cmd := exec.Command(tool, "--no-names")
 		cmd.Stdin = bytes.NewReader(pattern(n))

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"os/exec"
 	"regexp"
 	"runtime"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/sunspec"
+	"github.com/cairn-network/cairn/internal/testutil"
 	"github.com/cairn-network/cairn/service/energy"
 	"github.com/cairn-network/cairn/service/role"
 )
@@ -308,23 +308,14 @@ func TestModbusClients(t *testing.T) {
 		}
 	}
 	t.Run("pymodbus", func(t *testing.T) {
-		const python = "/usr/bin/python3" // Debian's own, which has Debian's modules
-		if exec.Command(python, "-c", "import pymodbus").Run() != nil {
-			t.Skip("install python3-pymodbus, or run `make clients`")
-		}
-		run(t, "pymodbus", python, "read.py", host, port, id)
+		run(t, "pymodbus", testutil.Python(t, "pymodbus"), "read.py", host, port, id)
 	})
 	t.Run("modbus-serial", func(t *testing.T) {
-		if _, err := os.Stat(scripts + "modbus-serial/node_modules"); err != nil {
-			t.Skip("run `make clients` first: npm installs modbus-serial")
-		}
-		run(t, "modbus-serial", "node", "read.mjs", host, port, id)
+		run(t, "modbus-serial", testutil.Node(t, scripts+"modbus-serial"), "read.mjs", host, port, id)
 	})
 	t.Run("mbpoll", func(t *testing.T) {
-		if _, err := exec.LookPath("mbpoll"); err != nil {
-			t.Skip("install mbpoll, or run `make clients`")
-		}
-		raw, err := exec.CommandContext(t.Context(), "mbpoll", "-m", "tcp", "-p", port, "-a", id, "-t", "4", "-0", "-r", strconv.Itoa(base+2+68),
+		mbpoll := testutil.Program(t, "mbpoll")
+		raw, err := exec.CommandContext(t.Context(), mbpoll, "-m", "tcp", "-p", port, "-a", id, "-t", "4", "-0", "-r", strconv.Itoa(base+2+68),
 			"-c", "52", "-1", "-o", "10", host).CombinedOutput()
 		lines := regexp.MustCompile(`(?m)^\[(\d+)\]:\s+(\d+)`).FindAllStringSubmatch(string(raw), -1)
 		if err != nil || len(lines) != 52 || lines[0][2] != "103" || lines[1][2] != "50" || lines[14][2] != "2000" || lines[25][2] != "4000" {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/testutil"
 	"github.com/cairn-network/cairn/service/energy"
 	"github.com/cairn-network/cairn/service/energy/provider/source"
 	"github.com/cairn-network/cairn/service/role/roletest"
@@ -17,10 +18,7 @@ import (
 
 // TestPymodbus: an inverter and a meter that pymodbus is are read by a home, and what they count is in the tally, under their names.
 func TestPymodbus(t *testing.T) {
-	const python = "/usr/bin/python3" // Debian's own: its packages are not another Python's
-	if exec.Command(python, "-c", "import pymodbus, serial_asyncio").Run() != nil {
-		t.Skip("python3-pymodbus is missing: run `make clients`")
-	}
+	python := testutil.Python(t, "pymodbus", "serial_asyncio")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/testutil"
 	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/storage"
 	"github.com/cairn-network/cairn/service/storage/customer"
@@ -50,10 +51,7 @@ func TestContentTypes(t *testing.T) {
 
 // TestCurl: what people type.
 func TestCurl(t *testing.T) {
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		t.Skip("curl is not here")
-	}
+	curl := testutil.Program(t, "curl")
 	d := newDoor(t, customer.Config{}, 1<<50)
 	data := bytes.Repeat([]byte("0123456789abcde\n"), 20<<10)
 	file := filepath.Join(t.TempDir(), "file")

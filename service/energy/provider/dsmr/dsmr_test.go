@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/cairn-network/cairn/internal/testutil"
 )
 
 // standard is the example of the P1 companion standard 5.0.2, §6.14, with a checksum of its text: that which is printed there is of another.
@@ -115,15 +117,13 @@ var names = map[string]string{
 
 // TestParser compares with npm's dsmr-parser, on its own example, the standard's and a Belgian one.
 func TestParser(t *testing.T) {
-	if _, err := os.Stat("testdata/parser/node_modules"); err != nil {
-		t.Skip("dsmr-parser is missing: run `make clients`")
-	}
+	node := testutil.Node(t, "testdata/parser")
 	own, err := os.ReadFile("testdata/parser/node_modules/dsmr-parser/example-telegram.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, raw := range map[string][]byte{"its own": bytes.TrimSuffix(own, []byte("\r\n")), "standard": standard(t), "belgian": belgian} {
-		c := exec.Command("node", "testdata/parser/decode.mjs")
+		c := exec.Command(node, "testdata/parser/decode.mjs")
 		c.Stdin = bytes.NewReader(raw)
 		out, err := c.CombinedOutput()
 		if err != nil {

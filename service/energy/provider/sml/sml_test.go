@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cairn-network/cairn/internal/testutil"
 )
 
 // emh is what an EMH eHZ said, as its owner published it.
@@ -220,14 +222,12 @@ func TestNext(t *testing.T) {
 
 // TestSmartmeterObis compares with npm's smartmeter-obis.
 func TestSmartmeterObis(t *testing.T) {
-	if _, err := os.Stat("testdata/obis/node_modules"); err != nil {
-		t.Skip("smartmeter-obis is missing: run `make clients`")
-	}
+	node := testutil.Node(t, "testdata/obis")
 	for name, raw := range samples(t) {
 		if name == "odd" || name == "escape" {
 			continue // it knows no whole numbers of three and five bytes, and leaves escaped escapes as they are
 		}
-		c := exec.Command("node", "testdata/obis/decode.js")
+		c := exec.Command(node, "testdata/obis/decode.js")
 		c.Stdin = strings.NewReader(hex.EncodeToString(raw))
 		out, err := c.CombinedOutput()
 		if err != nil {
@@ -253,9 +253,10 @@ func TestSmartmeterObis(t *testing.T) {
 // TestLibsml compares with Debian's libsml, through the server that it ships as an example.
 func TestLibsml(t *testing.T) {
 	const example = "/usr/share/doc/libsml-dev/examples/sml_server.c.gz"
-	cc, err := exec.LookPath("cc")
-	if _, missing := os.Stat(example); err != nil || missing != nil {
-		t.Skip("libsml-dev or a C compiler is missing: run `make clients`")
+	cc := testutil.Program(t, "gcc")
+	testutil.File(t, "/usr/include/sml/sml_file.h", "libsml-dev")
+	if _, err := os.Stat(example); err != nil {
+		t.Skip("packages leave their documentation out on this machine, and libsml's example with it")
 	}
 	dir := t.TempDir()
 	source, err := exec.Command("gzip", "-dc", example).Output()

@@ -17,18 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-network/cairn/internal/sunspec"
+	"github.com/cairn-network/cairn/internal/testutil"
 	"github.com/cairn-network/cairn/service/energy"
 )
-
-// python is Debian's own: its packages are not another Python's.
-const python = "/usr/bin/python3"
 
 // pymodbus starts testdata/server.py and returns what sets its counters.
 func pymodbus(t *testing.T, args ...string) (set func(name string, v int)) {
 	t.Helper()
-	if exec.Command(python, "-c", "import pymodbus, serial_asyncio").Run() != nil {
-		t.Skip("python3-pymodbus is missing: run `make clients`")
-	}
+	python := testutil.Python(t, "pymodbus", "serial_asyncio")
 	c := exec.Command(python, append([]string{"testdata/server.py"}, args...)...)
 	in, err := c.StdinPipe()
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/cairn-network/cairn/internal/testutil"
 	"github.com/cairn-network/cairn/service/energy"
 	"github.com/cairn-network/cairn/service/energy/provider/dsmr"
 )
@@ -149,10 +150,7 @@ func TestSilence(t *testing.T) {
 // broker starts mosquitto.
 func broker(t *testing.T) (address string) {
 	t.Helper()
-	path := "/usr/sbin/mosquitto"
-	if _, err := os.Stat(path); err != nil {
-		t.Skip("mosquitto is missing: run `make clients`")
-	}
+	path := testutil.File(t, "/usr/sbin/mosquitto", "mosquitto")
 	port := freePort(t)
 	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
 	if err := os.WriteFile(conf, []byte("listener "+port+" 127.0.0.1\nallow_anonymous true\n"), 0o644); err != nil {

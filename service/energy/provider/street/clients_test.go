@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net"
-	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cairn-network/cairn/internal/sunspec"
+	"github.com/cairn-network/cairn/internal/testutil"
 )
 
 // found is what a client that others wrote makes of a unit.
@@ -31,22 +31,13 @@ type foundModel struct {
 // clients are programs that others wrote. Each returns what it finds of a unit, nil where it is not installed.
 var clients = map[string]func(t *testing.T, host, port string, unit int) *found{
 	"pymodbus": func(t *testing.T, host, port string, unit int) *found {
-		python := "/usr/bin/python3" // Debian's own, which has Debian's modules
-		if exec.Command(python, "-c", "import pymodbus").Run() != nil {
-			t.Skip("install python3-pymodbus, or run `make clients`")
-		}
-		return script(t, "testdata/pymodbus", python, "read.py", host, port, strconv.Itoa(unit))
+		return script(t, "testdata/pymodbus", testutil.Python(t, "pymodbus"), "read.py", host, port, strconv.Itoa(unit))
 	},
 	"modbus-serial": func(t *testing.T, host, port string, unit int) *found {
-		if _, err := os.Stat("testdata/modbus-serial/node_modules"); err != nil {
-			t.Skip("run `make clients` first: npm installs modbus-serial")
-		}
-		return script(t, "testdata/modbus-serial", "node", "read.mjs", host, port, strconv.Itoa(unit))
+		return script(t, "testdata/modbus-serial", testutil.Node(t, "testdata/modbus-serial"), "read.mjs", host, port, strconv.Itoa(unit))
 	},
 	"mbpoll": func(t *testing.T, host, port string, unit int) *found {
-		if _, err := exec.LookPath("mbpoll"); err != nil {
-			t.Skip("install mbpoll, or run `make clients`")
-		}
+		testutil.Program(t, "mbpoll")
 		return poll(t, host, port, unit)
 	},
 }
