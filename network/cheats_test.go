@@ -149,9 +149,7 @@ func (c *cheats) invent(h role.Host, ctx context.Context, kind evidence.Kind, bo
 // TestCheats runs four honest devices beside four that cheat; a customer stores a file on all of them. Each cheat is refused with its reason, where everybody can see it, and is paid nothing for it. The honest ones, and the
 // inventor for what it does hold, are paid what the arithmetic says, to the ustone.
 func TestCheats(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a whole network takes a minute")
-	}
+	whole(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	n, err := Start(ctx, Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Homes: -1, Providers: new(cheats).providers})

@@ -5,20 +5,19 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"os"
 	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/testutil"
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// TestWallet lets CosmJS, a wallet library that nobody here wrote, do what a customer and an operator do.
-func TestWallet(t *testing.T) {
+// testWallet lets CosmJS, a wallet library that nobody here wrote, do what a customer and an operator do.
+func testWallet(t *testing.T, n *Network) {
 	needCosmJS(t)
-	n := running(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	l := n.Ledger()
@@ -76,9 +75,7 @@ func TestWallet(t *testing.T) {
 
 func needCosmJS(t *testing.T) {
 	t.Helper()
-	if _, err := os.Stat("testdata/cosmjs/node_modules"); err != nil {
-		t.Skip("run `make clients` first: npm installs CosmJS")
-	}
+	testutil.Node(t, "testdata/cosmjs")
 }
 
 // cosmjs runs a script of testdata/cosmjs with one argument, and returns what it printed, decoded into out too.

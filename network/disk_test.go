@@ -17,6 +17,7 @@ import (
 // TestSmallDisk fills the disk that holds a whole network, once with a limit and once without: it ends with the reason both times, is
 // refused while there is no room, and with room again goes on, every store of it.
 func TestSmallDisk(t *testing.T) {
+	whole(t)
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=300m"); err != nil {
 		t.Skipf("a small disk cannot be mounted here: %v", err)

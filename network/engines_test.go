@@ -26,6 +26,7 @@ import (
 // TestEngines runs four verifiers and two devices on a NATS bus and a ledger in memory: what the devices' providers hand in is
 // counted, and the devices learn what they earned, over a restart of the bus, of a device and of a verifier.
 func TestEngines(t *testing.T) {
+	t.Parallel()
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("CAIRN_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))

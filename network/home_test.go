@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/testutil"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/service/all/customer"
 	"github.com/cairn-network/cairn/service/all/simulator"
@@ -21,9 +22,6 @@ import (
 	energycustomer "github.com/cairn-network/cairn/service/energy/customer"
 	"github.com/cairn-network/cairn/service/role"
 )
-
-// python is Debian's own, which has Debian's modules.
-const python = "/usr/bin/python3"
 
 // foreign is the network's own simulator of homes, but that the first home's inverter and meter are pymodbus, which nobody here wrote,
 // where that is installed.
@@ -45,7 +43,7 @@ func simulators() []role.Simulator {
 
 func (f *foreign) Start(dir string, n int, rules []byte, log *slog.Logger) ([]role.Simulated, func(), error) {
 	devices, stop, err := f.Simulator.Start(dir, n, rules, log)
-	if err != nil || exec.Command(python, "-c", "from pymodbus.server import StartTcpServer").Run() != nil {
+	if err != nil || !testutil.HasPython("pymodbus.server") {
 		return devices, stop, err
 	}
 	address, kill, err := startPython(rules)
@@ -110,7 +108,7 @@ func startPython(rules []byte) (address string, kill func(), err error) {
 	_, port, _ := net.SplitHostPort(at)
 	l.Close()
 	const ahead = 2050 // seconds: 8.54° east
-	cmd := exec.Command(python, "home.py", port, fmt.Sprint(r.Clock.Chain), fmt.Sprint(r.Clock.Energy), fmt.Sprint(r.Clock.Rate), strconv.Itoa(ahead))
+	cmd := exec.Command(testutil.Interpreter, "home.py", port, fmt.Sprint(r.Clock.Chain), fmt.Sprint(r.Clock.Energy), fmt.Sprint(r.Clock.Rate), strconv.Itoa(ahead))
 	cmd.Dir, cmd.Stderr = "testdata/pymodbus", os.Stderr
 	if err := cmd.Start(); err != nil {
 		return "", nil, err
@@ -129,12 +127,11 @@ func startPython(rules []byte) (address string, kill func(), err error) {
 	}
 }
 
-// TestHome follows energy from an inverter and a meter to its owner's account: pymodbus shows registers, the device reads them over Modbus
+// testHome follows energy from an inverter and a meter to its owner's account: pymodbus shows registers, the device reads them over Modbus
 // and hands them in, the tally counts them and clears the quarter hours, neighbours pay, and the owner claims.
-func TestHome(t *testing.T) {
-	n := running(t)
+func testHome(t *testing.T, n *Network) {
 	if !n.cfg.Simulators[0].(*foreign).used {
-		t.Log("install python3-pymodbus, or run `make clients`: the home's hardware is the project's own simulator")
+		testutil.Lacks(t, "Python's pymodbus (the home's hardware is the project's own simulator)")
 	}
 	device, market := n.Simulated(0), marketOf(n)
 	line := func() *energy.State {

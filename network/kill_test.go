@@ -13,11 +13,10 @@ import (
 	"github.com/cairn-network/cairn/service/energy"
 )
 
-// TestKillHome kills the node of a home with meters without warning, again and again, and starts it again, at once or after more than an
+// testKillHome kills the node of a home with meters without warning, again and again, and starts it again, at once or after more than an
 // epoch; and takes the bus away from it for some epochs, at the end of which it is killed too. Whatever it said is in its journal counts,
 // once, and each watt-hour that the register moved by is in one of the tally's sums. `make soak` kills ten times.
-func TestKillHome(t *testing.T) {
-	n := running(t)
+func testKillHome(t *testing.T, n *Network) {
 	kills, epochs := 3, types.Epoch(3)
 	if soak {
 		kills, epochs = 10, 8 // longer than verifiers take an envelope for (evidence.MaxAnchorAge)

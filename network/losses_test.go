@@ -92,10 +92,9 @@ func stopNodes(t *testing.T, n *Network, list []int) (restart func()) {
 	return restart
 }
 
-// TestLosses stores a file on eight devices and stops some while it is read: with four gone it comes back whole, with five the
+// testLosses stores a file on eight devices and stops some while it is read: with four gone it comes back whole, with five the
 // answer says which shards are missing. Nothing takes longer than it may.
-func TestLosses(t *testing.T) {
-	n := running(t)
+func testLosses(t *testing.T, n *Network) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	d := doorOf(t, n)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
+	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,44 +20,43 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// shared is one network that tests use which leave it whole; it is started when the first of them asks.
-var shared struct {
-	once    sync.Once
-	network *Network
-	summary *Summary
-	err     error
-}
-
 func TestMain(m *testing.M) {
 	if os.Getenv(asNode) != "" {
 		os.Exit(command.Run(context.Background(), command.New(provider.Makers()), os.Args[1:], os.Stderr))
 	}
-	code := m.Run()
-	if shared.network != nil {
-		shared.network.Stop()
-		os.RemoveAll(shared.network.cfg.Home)
-	}
-	os.Exit(code)
+	flag.Set("test.parallel", fmt.Sprint(max(4, runtime.GOMAXPROCS(0)))) // networks wait most of the time; -parallel overrides it
+	os.Exit(m.Run())
 }
 
-// running returns a network whose first round is done.
-func running(t *testing.T) *Network {
+// TestNetwork is what is shown on one network, one after the other, by tests that leave it whole. Tests that have a network of their own run
+// beside them.
+func TestNetwork(t *testing.T) {
+	whole(t)
+	home := t.TempDir()
+	n, s, err := begin(t.Context(), Config{Home: home, Log: logTo(home), Simulators: simulators(), Customers: customers()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Stop()
+	t.Run("FirstRound", func(t *testing.T) { testFirstRound(t, n, s) })
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *Network)
+	}{
+		{"FirstRoundAgain", testFirstRoundAgain}, {"Wallet", testWallet}, {"Home", testHome}, {"KillHome", testKillHome}, {"Losses", testLosses},
+		{"SelfPayment", testSelfPayment}, {"TrustMovesOn", testTrustMovesOn}, {"CertificateWallet", testCertificateWallet},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, n) })
+	}
+}
+
+// whole is for tests that start a whole network: it waits for epochs most of the time, so they run beside one another.
+func whole(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a whole network takes a minute")
 	}
-	shared.once.Do(func() {
-		home, err := os.MkdirTemp("", "cairn-network-")
-		if err != nil {
-			shared.err = err
-			return
-		}
-		shared.network, shared.summary, shared.err = begin(context.Background(), Config{Home: home, Log: logTo(home), Simulators: simulators(), Customers: customers()})
-	})
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
-	return shared.network
+	t.Parallel()
 }
 
 // begin starts a network on free ports and does its first round.
@@ -99,16 +100,13 @@ func logTo(string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// TestFirstRound shows the path from a stored file to claimed money.
-func TestFirstRound(t *testing.T) {
-	n := running(t)
-	s := shared.summary
+// testFirstRound shows the path from a stored file to claimed money.
+func testFirstRound(t *testing.T, n *Network, s *Summary) {
 	// A home's first readings may come before the tally knows what the home is, and are then handed in again.
 	if s.Claimed == 0 || s.Counted == 0 || s.Refused > s.Counted || s.Devices != 16 || s.Header.IsZero() {
 		t.Errorf("%+v", s)
 	}
-	// Everybody who served is paid in the first round already; which homes sell is decided in the market. Other tests may have registered
-	// devices since.
+	// Everybody who served is paid in the first round already; which homes sell is decided in the market.
 	for i := range 8 {
 		if claimed, err := n.Ledger().Claimed(t.Context(), n.Node(i).Key()); err != nil || claimed == 0 {
 			t.Errorf("device %d has served, and its owner claimed %d: %v", i, claimed, err)
@@ -123,9 +121,8 @@ func TestFirstRound(t *testing.T) {
 	}
 }
 
-// TestFirstRoundAgain: a first round finds what an earlier one stored, so that a home does not grow by starting; what was deleted it stores anew.
-func TestFirstRoundAgain(t *testing.T) {
-	n := running(t)
+// testFirstRoundAgain: a first round finds what an earlier one stored, so that a home does not grow by starting; what was deleted it stores anew.
+func testFirstRoundAgain(t *testing.T, n *Network) {
 	customer, err := n.EnsureCustomer(t.Context())
 	if err != nil {
 		t.Fatal(err)

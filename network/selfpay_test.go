@@ -7,10 +7,9 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// TestSelfPayment adds up what the customer paid for what it used and what all devices together got for it. Whoever is both gets that
+// testSelfPayment adds up what the customer paid for what it used and what all devices together got for it. Whoever is both gets that
 // much back and no more, however many accounts and devices it has: the burn is gone.
-func TestSelfPayment(t *testing.T) {
-	n := running(t)
+func testSelfPayment(t *testing.T, n *Network) {
 	l := n.Ledger()
 	headers, err := l.Headers(t.Context(), 0, 1000)
 	if err != nil {

@@ -7,8 +7,7 @@ import (
 )
 
 // network.json names a block that the chain still has, however long the network runs.
-func TestTrustMovesOn(t *testing.T) {
-	n := running(t)
+func testTrustMovesOn(t *testing.T, n *Network) {
 	pin := func() client.Pin {
 		at, err := ReadAddresses(n.cfg.Home)
 		if err != nil {

@@ -143,9 +143,7 @@ func (p *panel) caughtUp(list ...int) {
 // TestFourVerifiers takes a network with four through what may befall them: headers need three, whoever they are. With two there is none and
 // the epoch is skipped. One that computes by other rules, or a header that only one signed, changes nothing. Who was away catches up.
 func TestFourVerifiers(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a whole network takes minutes")
-	}
+	whole(t)
 	n, summary, err := begin(t.Context(), Config{Home: t.TempDir(), Log: logTo(""), Validators: 4, Homes: -1})
 	if err != nil {
 		t.Fatal(err)

@@ -15,11 +15,10 @@ import (
 	energycustomer "github.com/cairn-network/cairn/service/energy/customer"
 )
 
-// TestCertificateWallet issues what a home did not sell of a solar day, by proof from a final tally, and hands a certificate to CosmJS, which
+// testCertificateWallet issues what a home did not sell of a solar day, by proof from a final tally, and hands a certificate to CosmJS, which
 // splits it, gives half away and retires both; nothing of it is issued, moved or retired a second time.
-func TestCertificateWallet(t *testing.T) {
+func testCertificateWallet(t *testing.T, n *Network) {
 	needCosmJS(t)
-	n := running(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	l := n.Ledger()

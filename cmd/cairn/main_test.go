@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +36,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	flag.Set("test.parallel", fmt.Sprint(max(4, runtime.GOMAXPROCS(0)))) // networks wait most of the time; -parallel overrides it
 	testscript.Main(m, map[string]func(){"cairn": main, "cairn-node": func() {
 		os.Exit(command.Run(context.Background(), command.New(provider.Makers()), os.Args[1:], os.Stderr))
 	}})
@@ -215,6 +218,7 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes minutes")
 	}
+	t.Parallel()
 	kills := 3
 	if soak {
 		kills = 10

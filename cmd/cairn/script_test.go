@@ -33,6 +33,7 @@ func TestNetwork(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a whole network takes a minute")
 	}
+	t.Parallel()
 	home := newHome(t)
 	_, wait := start(t, home)
 	t.Run("commands", func(t *testing.T) {
@@ -59,8 +60,9 @@ func TestNetwork(t *testing.T) {
 		}
 	})
 	t.Run("refusals", func(t *testing.T) {
-		t.Setenv("CAIRN_HOME", home)
-		t.Setenv("CAIRN_NODE_HOME", "")
+		os.Unsetenv("CAIRN_NODE_HOME")
+		os.Setenv("CAIRN_HOME", home) // t.Setenv is not for tests beside others; these name their homes themselves
+		defer os.Unsetenv("CAIRN_HOME")
 		at, err := network.ReadAddresses(home)
 		if err != nil {
 			t.Fatal(err)
