@@ -121,9 +121,7 @@ func renewed(t *testing.T, n *Network) *genutiltypes.AppGenesis {
 // TestTwoVerifiers: two make a header together, and neither alone. One that lost everything and whose own chain node has just joined by a
 // snapshot starts from the last final state, and signs within two epochs. A network that begins anew from its export goes on.
 func TestTwoVerifiers(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a whole network takes a minute")
-	}
+	whole(t)
 	cfg := Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Validators: 2, Nodes: 1, Homes: -1, BlockTime: 250 * time.Millisecond,
 		ChainOptions: map[string]any{"state-sync.snapshot-interval": 20}}
 	n, err := Start(t.Context(), cfg)

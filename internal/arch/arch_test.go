@@ -282,6 +282,37 @@ func TestDoors(t *testing.T) {
 	}
 }
 
+// TestSkips: a test whose client is missing says so through testutil, which fails it in CI.
+func TestSkips(t *testing.T) {
+	missing := regexp.MustCompile(`(?i)make clients|install|missing|not here`)
+	seen := 0
+	for _, f := range load(t) {
+		if !strings.HasSuffix(f.path, "_test.go") {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) == 0 {
+				return true
+			}
+			s, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || s.Sel.Name != "Skip" && s.Sel.Name != "Skipf" {
+				return true
+			}
+			if why, ok := call.Args[0].(*ast.BasicLit); ok {
+				seen++
+				if missing.MatchString(why.Value) {
+					t.Errorf("%s: Skip(%s): use testutil.Missing", f.path, why.Value)
+				}
+			}
+			return true
+		})
+	}
+	if seen == 0 {
+		t.Error("nothing was looked at")
+	}
+}
+
 // purity reports goroutines, floats and clocks.
 func purity(t *testing.T, f file) {
 	ast.Inspect(f.ast, func(n ast.Node) bool {
