@@ -77,6 +77,7 @@ func TestSkipAndLeave(t *testing.T) {
 // TestKill kills one verifier, the leader of round 0, at each block around the cut, and starts it again a block later. Nothing that
 // was acknowledged is lost or counted twice, and nobody signs twice.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	for _, verifiers := range []int{1, 4} {
 		for at := range 7 {
 			testNetwork(t, verifiers, 2, func(t *testing.T, n *network) {
@@ -273,6 +274,7 @@ func (b trap) PublishLast(ctx context.Context, subject string, data []byte) erro
 // TestKillAtMessage kills a verifier right before and right after each message of the agreement, the leader and a follower, and
 // starts it again: what was acknowledged counts once, and nobody signs twice.
 func TestKillAtMessage(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"last.held.", "last.handover.", "last.proposal.", "last.signature."} {
 		for _, after := range []bool{false, true} {
 			for _, role := range []int{0, 3} { // who leads round 0, and who leads the last
@@ -404,6 +406,7 @@ func (l pruned) Hashes(ctx context.Context, from, to uint64) ([]tally.BlockHash,
 // header is still on its path, and signs within two epochs. One that was away too long for a replay does the same. Nobody appeals
 // because of what its own node cannot say.
 func TestPrunedNode(t *testing.T) {
+	t.Parallel()
 	for _, kept := range []bool{false, true} {
 		testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 			n.sendAll()

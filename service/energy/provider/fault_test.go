@@ -315,6 +315,7 @@ func TestClockAtStart(t *testing.T) {
 
 // TestLost: envelopes that never arrive are handed in again, and count as far as they are not too old: nothing is counted twice.
 func TestLost(t *testing.T) {
+	t.Parallel()
 	inBubble(t, func(t *testing.T, b *bench) {
 		b.epochs(3)
 		before := b.current()

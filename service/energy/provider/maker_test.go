@@ -67,6 +67,7 @@ func TestFind(t *testing.T) {
 
 // TestTry reads what settings name, and says what it shows, what is missing with what is there, and what cannot be reached.
 func TestTry(t *testing.T) {
+	t.Parallel()
 	h := neighbours(t, noon, func(p *street.Profile) bool { return p.PDC > 0 && !p.DER && p.Storage == 0 })
 	at := "tcp://" + h.Address()
 	o := Offer{PDC: 5000, PAC: 4000, Meters: []source.Config{{Role: source.Grid, Map: "sunspec", Address: at, Unit: street.UnitGrid, Rating: 40_000},
@@ -78,8 +79,9 @@ func TestTry(t *testing.T) {
 		}
 		return strings.Join(Maker{}.Try(t.Context(), raw), "\n")
 	}
+	got := try()
 	for _, want := range []string{"grid: ", h.Grid.Serial(), "import ", "export ", "pv: cannot be read now"} {
-		if got := try(); !strings.Contains(got, want) {
+		if !strings.Contains(got, want) {
 			t.Errorf("no %q in %s", want, got)
 		}
 	}
@@ -175,6 +177,7 @@ func TestOffers(t *testing.T) {
 // TestStreet: a home behind real sockets, in energy time that runs 900 times as fast: what is found is read, stamped and counted, and each
 // interval is what the home let flow in it.
 func TestStreet(t *testing.T) {
+	t.Parallel()
 	const rate = 900
 	w := roletest.New(t, energy.New())
 	w.Cell = home

@@ -18,6 +18,7 @@ import (
 
 // TestPymodbus: an inverter and a meter that pymodbus is are read by a home, and what they count is in the tally, under their names.
 func TestPymodbus(t *testing.T) {
+	t.Parallel()
 	python := testutil.Python(t, "pymodbus", "serial_asyncio")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -220,6 +220,7 @@ func TestDamagedRecords(t *testing.T) {
 // TestTooLarge: what can never be held, or not be paid for, is refused before a byte of it comes; where the length is not said, as soon as it is
 // too much.
 func TestTooLarge(t *testing.T) {
+	t.Parallel()
 	const credits = 3 << 16 // with each device, 24 epochs of 512 KiB
 	d := newDoor(t, customer.Config{}, credits)
 	ask := func(head, body string) (*http.Response, []byte) {

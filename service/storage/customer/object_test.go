@@ -69,6 +69,7 @@ func refuses(w http.ResponseWriter, r *http.Request) {
 
 // TestSlowDevice: an upload waits for a device that hangs a few times, and then does without it.
 func TestSlowDevice(t *testing.T) {
+	t.Parallel()
 	hang := func(w http.ResponseWriter, r *http.Request) { takes(w, r); <-r.Context().Done() }
 	handlers := slices.Repeat([]http.HandlerFunc{takes}, 8)
 	handlers[3] = hang

@@ -33,6 +33,7 @@ func (d *door) dial(head string) net.Conn {
 // TestStalledClients: sixteen clients that send most of a segment and stop, and sixteen that take a little of what they asked for and stop, keep
 // nobody from storing and reading, their own account included.
 func TestStalledClients(t *testing.T) {
+	t.Parallel()
 	d := newDoorOf(t, &door{pace: role.Pace{Idle: time.Hour}}, customer.Config{Memory: 64 << 20}, 1<<60)
 	data := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // four segments
 	o := d.put("/objects?name=large", data)
@@ -87,6 +88,7 @@ func TestStalledClients(t *testing.T) {
 // TestStalledClientsAreLetGo: who sends nothing for the stated time, or too little in it, is told so and loses the connection; so does who takes
 // nothing; who is slow, but not that slow, does not.
 func TestStalledClientsAreLetGo(t *testing.T) {
+	t.Parallel()
 	d := &door{pace: role.Pace{Idle: 500 * time.Millisecond, Rate: 64 << 10}}
 	d = newDoorOf(t, d, customer.Config{}, 1<<60)
 	data := bytes.Repeat([]byte("0123456789abcdef"), 4<<20)

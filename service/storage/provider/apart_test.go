@@ -66,6 +66,7 @@ func TestOldDisk(t *testing.T) {
 
 // TestRenew: sessions end, objects do not.
 func TestRenew(t *testing.T) {
+	t.Parallel()
 	n := newNetOf(t, 8, customer.Config{Lifetime: 8})
 	n.tend()
 	n.Next()

@@ -17,6 +17,7 @@ import (
 // successor has, and nothing that the old one would have said or handed in afterwards is heard. Whatever it countersigned is there
 // afterwards, it goes on proving, and nothing that it hands in is refused.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{"stored", "applied", "synced", "entered", "noted", "answered", "paid", "folded"} {
 		t.Run(step, func(t *testing.T) { crash(t, step) })
 	}

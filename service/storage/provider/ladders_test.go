@@ -85,6 +85,7 @@ func TestFewLadders(t *testing.T) {
 // TestPennies: an account whose files are worth no credit for weeks can store on when its first ladders are used up, since the next ones begin
 // where it stands, not where it last was paid.
 func TestPennies(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, 0)
 	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 		c := config()

@@ -111,6 +111,7 @@ func TestDelete(t *testing.T) {
 // TestLoss: a device that finds a shard damaged declares it, loses its part of what is retained, and goes on. The customer learns of
 // it and goes on storing.
 func TestLoss(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, 8)
 	n.Next()
 	data := random(6, 12<<20)

@@ -44,6 +44,7 @@ func (n *net) holdings() <-chan types.Key {
 // TestSlowPut: an upload that stands still for far longer than a device keeps what nobody holds goes on where it was, and one that breaks
 // off leaves nothing on the devices.
 func TestSlowPut(t *testing.T) {
+	t.Parallel()
 	for name, broken := range map[string]bool{"goes on": false, "breaks off": true} {
 		t.Run(name, func(t *testing.T) {
 			n := newNet(t, 8)
