@@ -65,28 +65,33 @@ func TestPymodbus(t *testing.T) {
 		Sources: []source.Config{{Role: source.PV, Map: "sunspec", Address: "tcp://127.0.0.1:" + port, Rating: 5000},
 			{Role: source.Grid, Map: "sunspec", Address: "tcp://127.0.0.1:" + port, Unit: 2, Rating: 40_000}},
 	}))
-	for i := range 13 {
-		set("wh", 1<<16+2+100*i)
-		set("exp", 1234+500*i)
-		set("imp", 1<<20+100*i)
-		time.Sleep(time.Second)
-	}
-	for range 3 { // handed in; counted; seen
-		ahead.Add(roletest.Blocks * roletest.BlockTime)
-		w.Next()
-		time.Sleep(300 * time.Millisecond)
-	}
-	if list := w.Refused(); len(list) > 0 {
-		t.Errorf("refused: %+v", list)
-	}
-	s, err := energy.DecodeState(w.State().CategoryLine(d.Key(), types.Energy))
-	if err != nil {
-		t.Fatal(err)
+	// Where a busy machine missed a boundary, that is left out: then it goes on until two boundaries that follow one another were read.
+	steps, s := 0, new(energy.State)
+	for tries := 0; tries < 6 && s.Sums.Exported == 0; tries++ {
+		for range 13 {
+			set("wh", 1<<16+2+100*steps)
+			set("exp", 1234+500*steps)
+			set("imp", 1<<20+100*steps)
+			steps++
+			time.Sleep(time.Second)
+		}
+		for range 3 { // handed in; counted; seen
+			ahead.Add(roletest.Blocks * roletest.BlockTime)
+			w.Next()
+			time.Sleep(300 * time.Millisecond)
+		}
+		if list := w.Refused(); len(list) > 0 {
+			t.Errorf("refused: %+v", list)
+		}
+		var err error
+		if s, err = energy.DecodeState(w.State().CategoryLine(d.Key(), types.Energy)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if s.Site.Grid != energy.MeterID("Pymodbus", "Meter", "GRID-1") || s.Site.PV != energy.MeterID("Pymodbus", "Inverter", "PV-1") {
 		t.Errorf("site %+v", s.Site)
 	}
-	if s.Sums.Exported == 0 || s.Wh[energy.PV] <= 1<<16+2 || s.Wh[energy.Export] <= 123 || s.Wh[energy.Import] <= 1<<20/10 || s.Wh[energy.Import] > 1<<20/10+130 {
+	if s.Sums.Exported == 0 || s.Wh[energy.PV] <= 1<<16+2 || s.Wh[energy.Export] <= 123 || s.Wh[energy.Import] <= 1<<20/10 || s.Wh[energy.Import] > 1<<20/10+10*uint64(steps) {
 		t.Errorf("registers %v, sums %+v", s.Wh, s.Sums)
 	}
 }
