@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -116,6 +117,15 @@ func (r *runner) Sign(kind string, payload []byte) types.Signature {
 		panic(fmt.Sprintf("node: a provider of %s signs no %q", r.provider.Category(), kind))
 	}
 	return r.node.key.Sign(kind, r.node.agent.Chain(), payload)
+}
+
+// Room implements role.Host.
+func (r *runner) Room() error {
+	full := r.node.disks.full(r.node.config.Home, r.dir)
+	if full == "" {
+		return nil
+	}
+	return types.Refuse(types.DiskFull, "node: the disk of %s has less than %s left: nothing new is taken on", full, disk.Size(r.node.config.Disk.Stop))
 }
 
 // Notices implements role.Host.

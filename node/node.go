@@ -34,6 +34,7 @@ import (
 	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -48,6 +49,9 @@ type Config struct {
 	Dial func(ctx context.Context, key types.PrivateKey) (bus.Bus, error)
 	// Register is what the owner runs to register the device, for the log of one that the network does not know yet; "" for nothing.
 	Register string
+	// Disk says when the node warns that a disk of its home gets full, and when it takes nothing new on (role.Host.Room). It never stops because
+	// of it: what it holds it proves and serves. Zero: never.
+	Disk disk.Limits
 	// Listen is where status and metrics are served: a local host:port; "" serves none, port 0 takes a free one.
 	Listen string
 	// Resend is how long the node waits for acknowledgement before it sends again. Default 2 s.
@@ -68,6 +72,7 @@ type Node struct {
 	providers []*runner
 	status    *status
 	home      watched
+	disks     disks
 	told      chan struct{}   // the providers were told of a notice
 	ready     atomic.Bool     // the tally has been asked which numbers are used up
 	life      context.Context // ends with Run
@@ -87,7 +92,7 @@ func New(config Config, providers []role.Provider, log *slog.Logger) (*Node, err
 		return nil, err
 	}
 	n := &Node{config: config, key: key, log: log, payers: payers{known: map[types.Key]*payer{}}, asks: newBoard(),
-		told: make(chan struct{}, 1), status: newStatus()}
+		disks: disks{limits: config.Disk, look: disk.Free}, told: make(chan struct{}, 1), status: newStatus()}
 	for _, p := range providers {
 		dir := filepath.Join(config.Home, "providers", p.Category().String())
 		if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -97,7 +97,11 @@ func (n *Node) remarks() []role.Remark {
 		path := filepath.Join(n.config.Home, keyFile)
 		list = append(list, homeRemark(types.HomeChanged, "%s does not hold this device's key any more: once it stops, nobody can go on as this device", path))
 	}
-	return list
+	dirs := []string{n.config.Home}
+	for _, r := range n.providers {
+		dirs = append(dirs, r.dir)
+	}
+	return append(list, n.disks.remarks(dirs...)...)
 }
 
 // guard looks at the home until ctx ends, and logs what is new.

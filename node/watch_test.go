@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -67,6 +68,56 @@ func TestNext(t *testing.T) {
 	} {
 		if got := next(s); !strings.Contains(got, want) {
 			t.Errorf("%+v: %q, want %q", s.Providers[1], got, want)
+		}
+	}
+}
+
+// TestDiskGetsFull: a node says early that its disk gets full, takes nothing new on when it nearly is, and does again once there is room;
+// all the while it hands in what its provider proves.
+func TestDiskGetsFull(t *testing.T) {
+	w := newWorld(t, 1)
+	w.announce(5, 100, nil)
+	d, host := w.begin(w.home())
+	free := map[string]uint64{}
+	look := func(list ...uint64) { // of the home and of the provider's folder
+		d.disks.mu.Lock()
+		defer d.disks.mu.Unlock()
+		d.disks.seen = nil
+		d.disks.limits = disk.Limits{Warn: 1000, Stop: 100}
+		free[d.home], free[host.Dir()] = list[0], list[1]
+		d.disks.look = func(dir string) (uint64, error) { return free[dir], nil }
+	}
+	for _, c := range []struct {
+		home, dir uint64
+		says      string
+		full      bool
+	}{
+		{5000, 5000, "", false},
+		{5000, 999, "gets full", false},
+		{99, 5000, "nothing new is taken on", true},
+		{5000, 99, "nothing new is taken on", true},
+		{5000, 5000, "", false},
+	} {
+		look(c.home, c.dir)
+		if err := host.Room(); (err != nil) != c.full || c.full && types.ReasonOf(err) != types.DiskFull {
+			t.Errorf("%d and %d free: room: %v", c.home, c.dir, err)
+		}
+		s := d.Status()
+		said := ""
+		for _, r := range s.Remarks {
+			said += r.Text
+			if r.Reason != types.DiskFull || r.Try == "" || !strings.Contains(s.Next, r.Text) {
+				t.Errorf("%d and %d free: %+v, next: %s", c.home, c.dir, r, s.Next)
+			}
+		}
+		if (said == "") != (c.says == "") || !strings.Contains(said, c.says) {
+			t.Errorf("%d and %d free: %q", c.home, c.dir, said)
+		}
+		ok(t, host.Submit(w.ctx, 1, []byte{1}))
+	}
+	for free, want := range map[uint64]bool{99: true, 109: true, 110: false} {
+		if got := below(free, 100, true); got != want {
+			t.Errorf("%d free after less: full %v", free, got)
 		}
 	}
 }

@@ -33,6 +33,8 @@ func runCommand(makers []role.Maker) *cobra.Command {
 		Example: "  cairn-node run\n  cairn-node run --log debug",
 	}
 	c.Flags().String("listen", "", "where status and metrics are served, instead of where the settings say ($CAIRN_NODE_LISTEN does the same)")
+	c.Flags().String("disk-warn", disk.Size(disk.Warn), "free disk space below which log and status warn (0: never)")
+	c.Flags().String("disk-stop", disk.Size(disk.Stop), "free disk space below which nothing new is taken on; what is held is proven and served (0: never)")
 	c.Flags().String("log", "info", "what to log: debug, info, warn or error")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		home, err := homeOf(c)
@@ -59,20 +61,34 @@ func runCommand(makers []role.Maker) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		n, err := build(home, s, makers, log)
+		limits, err := diskLimits(c)
+		if err != nil {
+			return err
+		}
+		n, err := build(home, s, makers, limits, log)
 		if err != nil {
 			return err
 		}
 		ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		log.Info("running", "device", n.Key(), "home", home)
-		// It does not stop: without room it can still prove and serve what it holds, and its provider takes nothing more.
-		go disk.Watch(ctx, disk.Limits{Warn: disk.Warn}, []string{home}, func(dir string, free uint64) {
-			log.Warn("the disk gets full: free some, or nothing more can be kept for the network", "folder", dir, "free", disk.Size(free))
-		})
 		return n.Run(ctx)
 	}
 	return c
+}
+
+// diskLimits reads the flags.
+func diskLimits(c *cobra.Command) (l disk.Limits, err error) {
+	for name, to := range map[string]*uint64{"disk-warn": &l.Warn, "disk-stop": &l.Stop} {
+		text, _ := c.Flags().GetString(name)
+		if *to, err = disk.ParseSize(text); err != nil {
+			return l, usage{c.CommandPath(), fmt.Errorf("%s: --%s: %w", c.CommandPath(), name, err)}
+		}
+	}
+	if err := l.Check(); err != nil {
+		return l, usage{c.CommandPath(), fmt.Errorf("%s: %w", c.CommandPath(), err)}
+	}
+	return l, nil
 }
 
 // providersOf makes what the settings offer.
@@ -104,7 +120,7 @@ func providersOf(s *node.Settings, makers []role.Maker) ([]role.Provider, error)
 }
 
 // build makes the node of a home.
-func build(home string, s *node.Settings, makers []role.Maker, log *slog.Logger) (*node.Node, error) {
+func build(home string, s *node.Settings, makers []role.Maker, limits disk.Limits, log *slog.Logger) (*node.Node, error) {
 	providers, err := providersOf(s, makers)
 	if err != nil {
 		return nil, err
@@ -118,7 +134,7 @@ func build(home string, s *node.Settings, makers []role.Maker, log *slog.Logger)
 		return nil, err
 	}
 	return node.New(node.Config{
-		Home: home, Owner: s.Owner, Cell: s.Cell, Pin: s.Pin(), Dial: dial, Listen: s.Listen,
+		Home: home, Owner: s.Owner, Cell: s.Cell, Pin: s.Pin(), Dial: dial, Listen: s.Listen, Disk: limits,
 		Register: "cairn device register " + claim.Code(),
 	}, providers, log)
 }

@@ -75,6 +75,9 @@ type Host interface {
 	Log() *slog.Logger
 	// Dir is a directory of the provider's own, which survives restarts.
 	Dir() string
+	// Room returns nil, or types.DiskFull while the disk of the device is nearly full: then a provider takes nothing new on, and goes on proving
+	// and serving what it holds.
+	Room() error
 	// Notices delivers the newest notice and then each further one; a slow reader misses all but the newest.
 	Notices(ctx context.Context) <-chan Notice
 	// Submit hands in evidence of the current epoch. It returns when the envelope is on disk, signed and numbered; it is

@@ -200,6 +200,7 @@ type bench struct {
 }
 
 func (b *bench) Key() types.Key                             { return b.key }
+func (b *bench) Room() error                                { return nil }
 func (b *bench) Notices(context.Context) <-chan role.Notice { return b.notices }
 func (b *bench) Submit(_ context.Context, kind evidence.Kind, body []byte) error {
 	var m MeterRegister

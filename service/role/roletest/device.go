@@ -31,6 +31,8 @@ type Device struct {
 
 	// Full, if set, makes SubmitReceipt and Submit fail with what it returns.
 	Full func() error
+	// Crowded, if set, is what Room returns.
+	Crowded func() error
 
 	mu     sync.Mutex // guards what follows
 	dir    string
@@ -49,6 +51,14 @@ type feed struct {
 }
 
 var _ role.Host = (*Device)(nil)
+
+// Room implements role.Host.
+func (d *Device) Room() error {
+	if d.Crowded == nil {
+		return nil
+	}
+	return d.Crowded()
+}
 
 // Device registers a device of an owner of its own, for the category of the first verifier, in World.Cell.
 func (w *World) Device(name string) *Device { return w.register(name, account("owner of "+name)) }

@@ -296,7 +296,7 @@ func (d *device) offer(ctx context.Context, v *view) error {
 	t := &d.turn
 	stats := d.store.Stats()
 	free := stats.Capacity - min(stats.Used, stats.Capacity)
-	if d.provider.leaving.Load() || stats.Failed != nil || d.away() != nil {
+	if d.takesOn() != nil || stats.Failed != nil || d.away() != nil {
 		free = 0
 	}
 	stale := t.until < v.Epoch+askRefresh || max(free, t.free)-min(free, t.free) > t.free/8+storage.MaxShard

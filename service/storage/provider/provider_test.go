@@ -3,6 +3,7 @@ package provider_test
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -253,5 +254,53 @@ func TestFull(t *testing.T) {
 	n.Next()
 	n.Next()
 	n.get(id, data)
+	n.clean()
+}
+
+// TestCrowded: a device whose disk is nearly full takes nothing new, says in its ask that it has no room, and proves, serves and is paid
+// for what it holds; with room again it takes new shards.
+func TestCrowded(t *testing.T) {
+	n := newNet(t, 7)
+	d := n.Device("crowded")
+	var crowded atomic.Bool
+	d.Crowded = func() error {
+		if crowded.Load() {
+			return types.Refuse(types.DiskFull, "a test")
+		}
+		return nil
+	}
+	d.Start(provider.New(config()))
+	n.devices = append(n.devices, d)
+	n.Next()
+	data, more := random(13, 4<<20), random(14, 9<<20)
+	id := n.put(data)
+	n.Next()
+	n.Next()
+	held, passes := n.used(7), n.state(7).Passes
+	if held == 0 {
+		t.Fatal("the device holds nothing")
+	}
+	crowded.Store(true)
+	n.Next()
+	other := n.put(more) // the other seven are enough
+	for range 3 {
+		n.Next()
+	}
+	if got := n.used(7); got != held {
+		t.Errorf("it holds %d bytes, before %d", got, held)
+	}
+	if s := n.state(7); s.Passes <= passes || s.Bytes() == 0 {
+		t.Errorf("%d bytes, %d passes, before %d", s.Bytes(), s.Passes, passes)
+	}
+	n.get(id, data)
+	n.get(other, more)
+	crowded.Store(false)
+	n.Next()
+	n.Next()
+	n.put(random(15, 9<<20))
+	n.Next()
+	if got := n.used(7); got <= held {
+		t.Errorf("with room again it holds %d bytes, before %d", got, held)
+	}
 	n.clean()
 }

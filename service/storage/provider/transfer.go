@@ -390,13 +390,25 @@ func (d *device) leave(s *session, payer types.Key) {
 	}
 }
 
+// takesOn says why the device takes nothing new on, nil if it does: its operator leaves, or its disk is nearly full.
+func (d *device) takesOn() error {
+	if d.provider.leaving.Load() {
+		return types.Refuse(storage.Full, "storage: the device takes nothing on")
+	}
+	if err := d.host.Room(); err != nil {
+		return fmt.Errorf("%w: %w", storage.Full, err)
+	}
+	return nil
+}
+
 // opens says whether a session may begin with a commit: under an ask of this device's that is live, and in time.
 func (d *device) opens(c *storage.Commit) error {
 	h, now := &c.Holding.Holding, d.now()
 	ask := c.Ask
+	if err := d.takesOn(); err != nil {
+		return err
+	}
 	switch {
-	case d.provider.leaving.Load():
-		return types.Refuse(storage.Full, "storage: the device takes nothing on")
 	case ask == nil || ask.Ask.Hash() != h.Ask || ask.Ask.Device != d.key || ask.Ask.Chain != d.chain || !ask.Verify():
 		return types.Refuse(types.UnknownAsk, "storage: session %s names no ask of this device", h.Session)
 	case ask.Ask.Category != types.Storage || ask.Ask.Class != storage.Hold || ask.Ask.Price != h.Price:
@@ -412,8 +424,8 @@ func (d *device) opens(c *storage.Commit) error {
 // mayStage says whether a payer may send a shard of length bytes, -1 for unknown: it could pay for what it has staged, and its sessions
 // have ladders.
 func (d *device) mayStage(p *peer, length int64) error {
-	if d.provider.leaving.Load() {
-		return types.Refuse(storage.Full, "storage: the device takes nothing on")
+	if err := d.takesOn(); err != nil {
+		return err
 	}
 	if length < 0 {
 		length = storage.MaxShard
@@ -464,8 +476,8 @@ func (d *device) mayCommit(s *session, c *storage.Commit, p *peer) error {
 	if !grows {
 		return nil
 	}
-	if d.provider.leaving.Load() {
-		return types.Refuse(storage.Full, "storage: the device takes nothing on")
+	if err := d.takesOn(); err != nil {
+		return err
 	}
 	if err := d.covered(s); err != nil {
 		return err
