@@ -74,8 +74,8 @@ func ServerConfig() *serverconfig.Config {
 	c.IAVLCacheSize = 100_000
 	c.Pruning = "custom"
 	c.PruningKeepRecent = "10000" // more than an appeal window of a test network; queries may look back as far
-	c.PruningInterval = "100"
-	c.MinRetainBlocks = 500_000 // a month of blocks of five seconds; an archive sets 0
+	c.MinRetainBlocks = 500_000   // a month of blocks of five seconds; an archive sets 0
+	c.PruningInterval = "10"      // the least: a commit prunes as much as ten blocks changed (Options)
 	c.IndexEvents = []string{"message.action", "message.sender", "transfer.sender", "transfer.recipient"}
 	c.StateSync.SnapshotInterval = 1000
 	c.StateSync.SnapshotKeepRecent = 2

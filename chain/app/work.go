@@ -85,15 +85,15 @@ func (w *work) end(limit time.Duration) (waited string, err error) {
 	return waited, nil
 }
 
-// Options are the SDK's, read from app.toml, apart from taking snapshots: the SDK does so in goroutines that nobody can wait for, so
-// the application does it itself. What the SDK panics on comes back as an error.
+// Options are the SDK's, read from app.toml, apart from taking snapshots and pruning: the SDK does so in goroutines that nobody can wait for, so
+// the application takes snapshots itself, and old states are pruned as part of a commit. What the SDK panics on comes back as an error.
 func Options(opts servertypes.AppOptions) (options []func(*baseapp.BaseApp), err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("app: settings: %v", r)
 		}
 	}()
-	return server.DefaultBaseappOptions(noSnapshots{opts}), nil
+	return append(server.DefaultBaseappOptions(noSnapshots{opts}), baseapp.SetIAVLSyncPruning(true)), nil
 }
 
 // noSnapshots are settings without an interval of snapshots.

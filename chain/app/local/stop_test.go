@@ -1,10 +1,13 @@
 package local
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -55,6 +58,33 @@ func TestStopWhileSnapshot(t *testing.T) {
 			t.Errorf("a snapshot was cut short: %v, %v", info, err)
 		}
 	}
+}
+
+// TestStopPrunes: a node prunes old states while it runs, in its commits, so that nothing of that goes on after Stop.
+func TestStopPrunes(t *testing.T) {
+	pruning := func() int {
+		var buf bytes.Buffer
+		if err := pprof.Lookup("goroutine").WriteTo(&buf, 2); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(buf.String(), "nodeDB).startPruning(")
+	}
+	before := pruning() // of what other tests opened by themselves
+	v, n := startRich(t, func(_ *cmtcfg.Config, s *serverconfig.Config) {
+		s.PruningKeepRecent, s.PruningInterval = "2", "10"
+		s.StateSync.SnapshotInterval = 0
+	})
+	reach(t, n, 21)
+	if got := n.App().CommitMultiStore().EarliestVersion(); got < 10 {
+		t.Errorf("states from block %d on are there at block %d", got, n.App().LastBlockHeight())
+	}
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := pruning(); got > before {
+		t.Errorf("%d stores are still being pruned after Stop", got-before)
+	}
+	reach(t, start(t, v.Home), 22)
 }
 
 // full is a database on a disk that has no room left.
