@@ -45,11 +45,12 @@ type entry struct {
 	lasting bool // it counts in a later batch if the epoch has no header
 }
 
-// quotaKey is an account of quota: evidence, receipts, orders and asks of one author are counted apart.
+// quotaKey is an account of quota: evidence, reports as a witness, receipts, orders and asks of one author are counted apart.
 type quotaKey struct {
 	author   types.Key
 	category types.Category
 	kind     tally.ItemType
+	report   bool
 }
 
 const recordHead = 8
@@ -128,7 +129,7 @@ func (b *basket) add(it *item, rules *ruleBook, offset int64) {
 	if it.lasting(rules) {
 		b.lasting += int64(len(it.raw))
 	}
-	key := quotaKey{it.Author, it.category, it.Type}
+	key, _ := rules.quota(it)
 	u := b.used[key]
 	u.Count++
 	u.Bytes += uint32(len(it.raw))
@@ -155,30 +156,32 @@ func (b *basket) count() int {
 	return len(b.entries)
 }
 
-// quota returns what an author may hand in of an item's kind.
-func (r *ruleBook) quota(it *item, witness bool) tally.Quota {
+// quota returns the account that an item takes of, and what its author may hand in of it.
+func (r *ruleBook) quota(it *item) (quotaKey, tally.Quota) {
 	const most = 1<<32 - 1
+	key := quotaKey{author: it.Author, category: it.category, kind: it.Type}
 	switch it.Type {
 	case tally.Order:
-		return tally.Quota{Count: tally.MaxNewOrder, Bytes: most}
+		return key, tally.Quota{Count: tally.MaxNewOrder, Bytes: most}
 	case tally.Ask:
-		return tally.Quota{Count: tally.MaxAsks, Bytes: most}
+		return key, tally.Quota{Count: tally.MaxAsks, Bytes: most}
 	case tally.Receipt:
-		return tally.Quota{Count: tally.MaxReceipts, Bytes: most}
+		return key, tally.Quota{Count: tally.MaxReceipts, Bytes: most}
 	}
-	spec := r.specs[it.category]
-	if spec == nil {
-		return tally.Quota{}
+	spec, kind := r.specs[it.category], r.kind(it.category, it.kind)
+	switch {
+	case spec == nil || kind == nil:
+		return key, tally.Quota{}
+	case kind.Witness:
+		key.report = true
+		return key, spec.Reports()
 	}
-	if witness && spec.Witness != (tally.Quota{}) {
-		return spec.Witness
-	}
-	return spec.Quota
+	return key, spec.Quota
 }
 
 // keep writes items that passed all checks, in their order, and says of each why it is not kept ("" if it is, or was before).
 // What it kept is not yet on disk: see sync.
-func (b *basket) keep(items []*item, witness func(*item) bool, rules *ruleBook) []types.Reason {
+func (b *basket) keep(items []*item, rules *ruleBook) []types.Reason {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	out := make([]types.Reason, len(items))
@@ -188,7 +191,8 @@ func (b *basket) keep(items []*item, witness func(*item) bool, rules *ruleBook) 
 		if _, known := b.index[it.Hash]; known {
 			continue
 		}
-		limit, u := rules.quota(it, witness(it)), b.used[quotaKey{it.Author, it.category, it.Type}]
+		key, limit := rules.quota(it)
+		u := b.used[key]
 		if u.Count+1 > limit.Count || uint64(u.Bytes)+uint64(len(it.raw)) > uint64(limit.Bytes) {
 			out[i] = types.OverQuota
 			continue

@@ -375,7 +375,7 @@ func (in *intake) write(subs []*submission) {
 	for i, at := range order {
 		sorted[i] = items[at]
 	}
-	verdicts := in.open.keep(sorted, now.witness, in.rules)
+	verdicts := in.open.keep(sorted, in.rules)
 	err := in.open.sync()
 	if err != nil {
 		in.log.Error("the intake log cannot be written: nothing is acknowledged", "error", err)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
 
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/receipt"
@@ -71,6 +74,50 @@ func (v *view) Attester(key types.Key) *tally.Attester {
 		return a
 	}
 	return v.base.Attester(key)
+}
+
+// Attesters implements tally.Registry.
+func (v *view) Attesters() iter.Seq[*tally.Attester] {
+	return overlay(v.base.Attesters(), v.attester, func(a *tally.Attester) types.Key { return a.Key })
+}
+
+// Devices implements tally.Registry.
+func (v *view) Devices(c types.Category) iter.Seq[*tally.Device] {
+	return func(yield func(*tally.Device) bool) {
+		for d := range overlay(v.base.Devices(c), v.devices, func(d *tally.Device) types.Key { return d.Key }) {
+			if slices.Contains(d.Categories, c) && !yield(d) {
+				return
+			}
+		}
+	}
+}
+
+// overlay lists base, which is ascending by key, with changes made; what changed to nil is left out.
+func overlay[T any](base iter.Seq[*T], changed map[types.Key]*T, key func(*T) types.Key) iter.Seq[*T] {
+	fresh := slices.SortedFunc(maps.Keys(changed), func(a, b types.Key) int { return slices.Compare(a[:], b[:]) })
+	return func(yield func(*T) bool) {
+		rest := fresh
+		until := func(k *types.Key) bool { // yields what changed up to and with a key
+			for len(rest) > 0 && (k == nil || slices.Compare(rest[0][:], k[:]) <= 0) {
+				at := changed[rest[0]]
+				rest = rest[1:]
+				if at != nil && !yield(at) {
+					return false
+				}
+			}
+			return true
+		}
+		for old := range base {
+			k := key(old)
+			if !until(&k) {
+				return
+			}
+			if _, replaced := changed[k]; !replaced && !yield(old) {
+				return
+			}
+		}
+		until(nil)
+	}
 }
 
 // bought returns what an account has bought, as of the view.
@@ -179,11 +226,6 @@ func (m *moment) checkAnchor(a evidence.Anchor) types.Reason {
 		return types.BadAnchor
 	}
 	return ""
-}
-
-// witness reports whether an item is a report by a verifier: those have a quota of their own.
-func (m *moment) witness(it *item) bool {
-	return it.Type == tally.Evidence && m.view.Device(it.Author) == nil
 }
 
 // changesSince returns the registry changes that lead from the view of epoch from to that of epoch to.

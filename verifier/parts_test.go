@@ -177,14 +177,13 @@ func TestBasketRecovery(t *testing.T) {
 	for i, e := range envelopes {
 		items[i], _ = open(tally.Evidence, e.Raw, benchChain)
 	}
-	nobody := func(*item) bool { return false }
 	whole := t.TempDir()
 	b, err := openBasket(whole, 1, benchChain, rules, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range items {
-		if why := b.keep(items[i:i+1], nobody, rules); why[0] != "" {
+		if why := b.keep(items[i:i+1], rules); why[0] != "" {
 			t.Fatal(why)
 		}
 	}
@@ -211,7 +210,7 @@ func TestBasketRecovery(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := b.count()
-		for _, why := range b.keep(items, nobody, rules) {
+		for _, why := range b.keep(items, rules) {
 			if why != "" {
 				t.Fatal(why)
 			}
@@ -245,7 +244,7 @@ func TestBasketFull(t *testing.T) {
 	}
 	it, _ := open(tally.Evidence, benchEnvelopes(benchDevices(1), 1)[0].Raw, benchChain)
 	b.file.Close()
-	if why := b.keep([]*item{it}, func(*item) bool { return false }, rules); why[0] != types.HomeUnwritable || b.has(it.Hash) {
+	if why := b.keep([]*item{it}, rules); why[0] != types.HomeUnwritable || b.has(it.Hash) {
 		t.Fatalf("reason %q, kept: %v", why[0], b.has(it.Hash))
 	}
 }

@@ -283,8 +283,8 @@ func (v *Verifier) admissible(r *round, raw bus.Item, used map[quotaKey]handed) 
 	if err != nil || checkAuthor(it, r.view, v.book, r.epoch) != "" {
 		return false
 	}
-	limit := v.book.quota(it, it.Type == tally.Evidence && r.view.Device(it.Author) == nil)
-	key, epochs := quotaKey{it.Author, it.category, it.Type}, uint64(r.epoch-r.base.Epoch())
+	key, limit := v.book.quota(it)
+	epochs := uint64(r.epoch - r.base.Epoch())
 	u := used[key]
 	u.count, u.bytes = u.count+1, u.bytes+uint64(len(it.raw))
 	if u.count > epochs*uint64(limit.Count) || u.bytes > epochs*uint64(limit.Bytes) {

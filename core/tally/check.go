@@ -136,7 +136,7 @@ func (r *run) evidence(p *part, g *group, line *Line) {
 		}
 	}
 	r.equivocation(p, g)
-	var used [maxCategories]Quota
+	var own, witnessed [maxCategories]Quota // used
 	for i := g.lo; i < g.hi && r.items[i].Type == Evidence; i++ {
 		if !r.stands(i) {
 			continue
@@ -144,11 +144,10 @@ func (r *run) evidence(p *part, g *group, line *Line) {
 		e := r.items[i].body.(*evidence.Envelope)
 		at := r.rules.find(e.Category)
 		c := &r.rules.categories[at]
-		quota := c.spec.Quota
-		if line == nil && c.spec.Witness != (Quota{}) {
-			quota = c.spec.Witness
+		quota, u := c.spec.Quota, &own[at]
+		if c.kind(e.Kind).Witness {
+			quota, u = c.spec.Reports(), &witnessed[at]
 		}
-		u := &used[at]
 		if u.Count+1 > quota.Count || uint64(u.Bytes)+uint64(len(e.Raw)) > uint64(quota.Bytes) {
 			r.refuse(i, types.OverQuota)
 			*u = quota // lowest numbers first: nothing after it counts either

@@ -43,6 +43,13 @@ type closing struct {
 
 // judge is step 3: each category's Verify, device by device.
 func (r *run) judge() error {
+	panels := make([]*Panel, len(r.rules.categories))
+	for at := range panels {
+		var err error
+		if panels[at], err = NewPanel(r.rules.categories[at].spec, r.base, r.frame.Seed); err != nil {
+			return err
+		}
+	}
 	return r.each(func(p *part) error {
 		j := judge{run: r, part: p, inputs: make([]Input, len(r.rules.categories))}
 		for at := range j.inputs {
@@ -50,7 +57,7 @@ func (r *run) judge() error {
 			j.inputs[at] = Input{
 				Chain: r.frame.Chain, Epoch: r.frame.Epoch, Region: r.frame.Region, Seed: r.frame.Seed,
 				Challenged: r.frame.Challenged, Time: r.frame.Time, Params: r.params[at],
-				Registry: r.base, Totals: r.base.CategoryTotals(c.id),
+				Registry: r.base, Panel: panels[at], Totals: r.base.CategoryTotals(c.id),
 			}
 		}
 		return j.devices()

@@ -362,6 +362,30 @@ func TestWitness(t *testing.T) {
 	}
 }
 
+// TestReportsApart: what a device hands in as a witness takes nothing of its own quota, and the other way round.
+func TestReportsApart(t *testing.T) {
+	w := newWorld(t)
+	d, watched := w.device(1), w.device(2)
+	spec := w.rules.categories[w.rules.find(thing)].spec
+	var own, reports []Item
+	for i := range spec.Quota.Count + 1 {
+		own = append(own, d.say(thing, kindNote, i))
+	}
+	for range spec.Witness.Count + 1 {
+		reports = append(reports, d.say(thing, kindReport, reportBody{Device: watched.id}))
+	}
+	w.tally()
+	for _, list := range [][]Item{own, reports} {
+		for i, it := range list {
+			want := types.Reason("")
+			if i == len(list)-1 {
+				want = types.OverQuota
+			}
+			w.want(it, want)
+		}
+	}
+}
+
 // TestBounds: a Verify that breaks its bounds costs its device's items, not the region's epoch.
 func TestBounds(t *testing.T) {
 	w := newWorld(t)

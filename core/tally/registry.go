@@ -1,6 +1,8 @@
 package tally
 
 import (
+	"iter"
+
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -58,4 +60,8 @@ type Registry interface {
 	Device(types.Key) *Device // nil if there is none
 	Grant(types.Key) *Grant
 	Attester(types.Key) *Attester
+	// Attesters lists those with power, Devices those that are registered for a category, both ascending by key. What they yield is the
+	// reader's.
+	Attesters() iter.Seq[*Attester]
+	Devices(types.Category) iter.Seq[*Device]
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/cairn-network/cairn/core/merkle"
 	"github.com/cairn-network/cairn/core/types"
@@ -161,6 +162,37 @@ func (s *State) Attester(key types.Key) *Attester {
 		return nil
 	}
 	return &Attester{Key: key, VRF: a.VRF, Owner: a.Owner, Power: a.Power}
+}
+
+// Attesters lists those with power, ascending by key.
+func (s *State) Attesters() iter.Seq[*Attester] {
+	return func(yield func(*Attester) bool) {
+		for w := s.tables[attesterTable].walk(nil, nil); w.next(); {
+			var a attester
+			if a.parse(w.val) != nil || a.Power == 0 {
+				continue
+			}
+			if !yield(&Attester{Key: types.Key(w.key), VRF: a.VRF, Owner: a.Owner, Power: a.Power}) {
+				return
+			}
+		}
+	}
+}
+
+// Devices lists those that are registered for a category, ascending by key.
+func (s *State) Devices(c types.Category) iter.Seq[*Device] {
+	return func(yield func(*Device) bool) {
+		for key, l := range s.Lines() {
+			if l.Removed != 0 || !l.serves(c) {
+				continue
+			}
+			d := l.registered(key)
+			d.Categories = slices.Clone(d.Categories) // the line is overwritten by the next one
+			if !yield(&d) {
+				return
+			}
+		}
+	}
 }
 
 // Line returns a device's line, also of one that has left the registry, or nil.

@@ -12,9 +12,10 @@ type Spec struct {
 	Name     string // one short word: storage
 	Classes  []Class
 	Kinds    []Kind
-	Quota    Quota  // of one device's evidence in one epoch; beyond it nothing is acknowledged
-	Witness  Quota  // of one attester's reports in one epoch; zero: as Quota
-	Params   Params // defaults; the chain's parameters replace them, and an empty Rules among those stands for this one
+	Quota    Quota      // of one device's evidence in one epoch; beyond it nothing is acknowledged
+	Witness  Quota      // of one author's reports in one epoch, apart from its own evidence; zero: as Quota
+	Drawn    Candidates // of whom the witnesses are
+	Params   Params     // defaults; the chain's parameters replace them, and an empty Rules among those stands for this one
 	Economy  Economy
 	// MaxState bounds a device's line of the category, in bytes. A longer one is a mistake of Verify: what it found is dropped,
 	// and the device's items of the epoch are refused with econ_range.
@@ -50,6 +51,14 @@ type Quota struct {
 type Economy struct {
 	Reference types.Credit // micro-credits that PriceUnit units are worth
 	PriceUnit uint64       // pu
+}
+
+// Reports is the quota of one author's reports.
+func (s *Spec) Reports() Quota {
+	if s.Witness == (Quota{}) {
+		return s.Quota
+	}
+	return s.Witness
 }
 
 // Verifier is the pure heart of a category: what its evidence proves. It must be deterministic, must not keep anything
@@ -92,6 +101,7 @@ type Input struct {
 	Time       uint64     // Unix seconds of the epoch's first block
 	Params     Params
 	Registry   Registry
+	Panel      *Panel   // draws the epoch's witnesses; nil for a category without
 	Device     *Device  // never nil
 	Totals     []uint64 // the category's sums over the region as of the last tally (Output.Totals); nil at first
 

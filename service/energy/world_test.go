@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/servicetest"
 )
 
 const testChain = "cairn-test-1"
@@ -35,6 +36,7 @@ func account(name string) (a types.Account) {
 
 // world is one region as the category sees it: a clock, a registry, devices and orders. It keeps what the protocol keeps.
 type world struct {
+	servicetest.Registry
 	t       testing.TB
 	rules   Verifier
 	epoch   types.Epoch
@@ -60,12 +62,6 @@ func newWorld(t testing.TB) *world {
 		paid: map[types.Key]types.Credit{}, lots: map[types.Key]lot.Lots{}, bought: map[types.SessionID][]Sale{},
 	}
 }
-
-// The world is the registry.
-
-func (w *world) Device(types.Key) *tally.Device     { return nil }
-func (w *world) Attester(types.Key) *tally.Attester { return nil }
-func (w *world) Grant(types.Key) *tally.Grant       { return nil }
 
 // done is the first interval that is not over at the epoch's start.
 func (w *world) done() uint64 { return w.time / lot.Interval }

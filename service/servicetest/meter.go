@@ -30,7 +30,8 @@ const (
 	MeterScale  = 1000    // prices are micro-credits per 1,000 ticks
 	MeterPrice  = 5000    // of what orders buy, per MeterScale, unless rules say another
 	MeterMost   = 1 << 20 // ticks of a device in one epoch
-	MeterPanel  = 3       // witnesses that make a verdict
+	MeterSeats  = 5       // witnesses that are drawn for a device in an epoch
+	MeterPanel  = 3       // of them that make a verdict
 	MeterLeeway = 100     // ticks that a register may be above what witnesses saw
 	meterStep   = 500     // basis points of quality that one echo is worth
 	meterState  = 8 + 4 + 3*8
@@ -43,8 +44,12 @@ const (
 	MeterOverstated types.Reason = "meter.overstated"
 	MeterEchoWrong  types.Reason = "meter.echo_wrong"
 	MeterBeyond     types.Reason = "meter.units_beyond_register"
+	MeterNotDrawn   types.Reason = "meter.witness_not_drawn"
 	MeterAskStale   types.Reason = "meter.ask_stale"
 )
+
+// MeterSight is the purpose for which witnesses are drawn: to look at the register.
+const MeterSight = "sight"
 
 // MeterRules are Meter's own rules (tally.Params.Rules).
 type MeterRules struct {
@@ -97,7 +102,7 @@ func MeterChallenge(seed types.Hash, device types.Key) []byte {
 
 // Meter is a category for tests. A device counts ticks and reads its register out once an epoch. What it adds is network-ordered
 // work, of which its quality says how much weight it has. A right echo of the seed raises quality by 5 %, a wrong or missing one
-// lowers it. Three witnesses or more who see less than the register claims prove it a lie. A customer pays for ticks up to the
+// lowers it. Of five verifiers that are drawn to look at it, three or more who see less than the register claims prove it a lie. A customer pays for ticks up to the
 // register, by receipt; or orders ticks of the next epochs, which Cross sells at the price of the rules in the order of accounts. A
 // device may say the least that it sells for, by an ask whose terms are a number that rises. Each cell and each device's line counts what
 // was sold, and each device's sales are an output, with the buyers as its detail.
@@ -121,7 +126,9 @@ func (Meter) Spec() *service.Spec {
 			{Kind: MeterEcho, Name: "echo"},
 			{Kind: MeterSighted, Name: "sighted", Witness: true},
 		},
-		Quota: tally.Quota{Count: 16, Bytes: 16 << 10},
+		Quota:   tally.Quota{Count: 16, Bytes: 16 << 10},
+		Witness: tally.Quota{Count: 256, Bytes: 256 << 10},
+		Drawn:   tally.Verifiers,
 		Params: tally.Params{Category: MeterCategory, Quota: MeterMost, Threshold: 5 * MeterMost * 10000, Hex: 9, Bond: 1000000, Penalty: 500000,
 			Rules: (&MeterRules{Price: MeterPrice}).Encode()},
 		Economy:    tally.Economy{Reference: 5000, PriceUnit: MeterScale},
@@ -133,6 +140,7 @@ func (Meter) Spec() *service.Spec {
 			{Reason: MeterOverstated, Sentence: "Witnesses saw less than the register claims.", Try: "Report what the register shows."},
 			{Reason: MeterEchoWrong, Sentence: "The echo is not that of the epoch's seed, or not the first.", Try: "Answer this epoch's challenge, once."},
 			{Reason: MeterAskStale, Sentence: "The ask's number is not above that of the newest one that counted.", Try: "Number asks upwards."},
+			{Reason: MeterNotDrawn, Sentence: "The report is by somebody who was not drawn to look at the device.", Try: "Report on those that you were drawn for."},
 			{Reason: MeterBeyond, Sentence: "The receipt shows more units than the register.", Try: "Hand it in when the register has got there."},
 		},
 	}
@@ -258,6 +266,7 @@ func (l *MeterLine) ask(asks []*receipt.Ask) []types.Reason {
 func sighted(in *service.Input, out *service.Output) (median uint64, enough bool) {
 	var all []uint64
 	authors := map[types.Key]bool{}
+	drawn := in.Panel.Draw(in.Device, MeterSight, MeterSeats, nil)
 	for i, e := range in.Reports {
 		var m MeterRegister
 		switch err := types.Decode(e.Body, &m); {
@@ -265,6 +274,8 @@ func sighted(in *service.Input, out *service.Output) (median uint64, enough bool
 			out.Reports[i].Reason = types.UnknownKind
 		case err != nil:
 			out.Reports[i].Reason = types.ReasonOf(err)
+		case !slices.Contains(drawn, e.Author):
+			out.Reports[i].Reason = MeterNotDrawn
 		case m.Device != in.Device.Key || authors[e.Author]:
 			out.Reports[i].Reason = types.BadEncoding
 		default:

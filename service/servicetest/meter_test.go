@@ -3,6 +3,7 @@ package servicetest
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -24,12 +25,27 @@ func say(in *service.Input, by types.PrivateKey, kind evidence.Kind, seq uint64,
 	return evidence.Sign(by, evidence.Payload{Chain: in.Chain, Category: MeterCategory, Kind: kind, Epoch: in.Epoch, Seq: seq, Body: body})
 }
 
+// meterPanel is the panel of an epoch in which the owners of keys 100 to 105 are verifiers, of whom five are drawn for each device.
+func meterPanel(seed types.Hash) *tally.Panel {
+	r := &Registry{}
+	for i := range byte(6) {
+		r.Voters = append(r.Voters, tally.Attester{Key: meterKey(100 + i).Public(), Owner: types.Account{100 + i}, Power: 10})
+	}
+	slices.SortFunc(r.Voters, func(a, b tally.Attester) int { return slices.Compare(a.Key[:], b.Key[:]) })
+	p, err := tally.NewPanel(Meter{}.Spec(), r, seed)
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
 // drawMeter draws an epoch of a meter that reads out, echoes, is watched and is paid.
 func drawMeter(t *rapid.T) *service.Input {
 	key := meterKey(rapid.ByteRange(1, 9).Draw(t, "device"))
 	register := rapid.Uint64Max(1<<40).Draw(t, "register")
 	in := &service.Input{
 		Chain: "cairn-test-1", Epoch: 5, Seed: types.Hash{9}, Challenged: rapid.Bool().Draw(t, "challenged"), Params: Meter{}.Spec().Params,
+		Panel:  meterPanel(types.Hash{9}),
 		Device: &tally.Device{Key: key.Public(), Cell: types.Cell(rapid.Uint64Max(3).Draw(t, "cell"))},
 	}
 	if rapid.Bool().Draw(t, "known") {
@@ -71,6 +87,7 @@ func TestMeterRules(t *testing.T) {
 	key := meterKey(1)
 	in := &service.Input{
 		Chain: "cairn-test-1", Epoch: 5, Seed: types.Hash{9}, Challenged: true, Params: Meter{}.Spec().Params,
+		Panel:  meterPanel(types.Hash{9}),
 		Device: &tally.Device{Key: key.Public(), Cell: 3},
 		State:  MeterLine{Register: 1000, Quality: 5000, Number: 3, Least: 7, Sold: 2}.Encode(),
 	}
@@ -105,9 +122,33 @@ func TestMeterRules(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	// Two witnesses prove nothing; three do, and one liar among them changes nothing.
+	drawn := in.Panel.Draw(in.Device, MeterSight, MeterSeats, nil)
+	if len(drawn) != MeterSeats {
+		t.Fatalf("%d witnesses are drawn", len(drawn))
+	}
+	by := func(drew bool, n int) types.PrivateKey { // the nth verifier that was drawn, or was not
+		for i := range byte(6) {
+			if slices.Contains(drawn, meterKey(100+i).Public()) != drew {
+				continue
+			}
+			if n--; n < 0 {
+				return meterKey(100 + i)
+			}
+		}
+		panic("there is none")
+	}
+	saw := MeterRegister{Device: key.Public(), Register: 1}
+	for range MeterPanel {
+		in.Reports = append(in.Reports, say(in, by(false, 0), MeterSighted, uint64(len(in.Reports)), saw.Encode()))
+		in.Reports = append(in.Reports, say(in, meterKey(7), MeterSighted, uint64(len(in.Reports)), saw.Encode()))
+	}
+	if out := (Meter{}.Verify(in)); out.Evidence[2].Proof || out.Reports[0].Reason != MeterNotDrawn || out.Reports[1].Reason != MeterNotDrawn {
+		t.Errorf("witnesses who were not drawn prove something: %+v", out)
+	}
+	in.Reports = nil
 	for i, register := range []uint64{2000, 9999, 2100} {
 		saw := MeterRegister{Device: key.Public(), Register: register}
-		in.Reports = append(in.Reports, say(in, meterKey(byte(10+i)), MeterSighted, 1, saw.Encode()))
+		in.Reports = append(in.Reports, say(in, by(true, i), MeterSighted, 1, saw.Encode()))
 		if got, want := (Meter{}.Verify(in).Evidence[2]), i == 2; got.Proof != want || (got.Reason == MeterOverstated) != want {
 			t.Errorf("%d witnesses: %+v", i+1, got)
 		}

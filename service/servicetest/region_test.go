@@ -30,7 +30,7 @@ func TestMeterRegion(t *testing.T) {
 		}})
 	}
 	for i := range byte(3) {
-		changes = append(changes, tally.Change{Attester: &tally.Attester{Key: meterKey(100 + i).Public(), Power: 1}})
+		changes = append(changes, tally.Change{Attester: &tally.Attester{Key: meterKey(100 + i).Public(), Owner: types.Account{100 + i}, Power: 1}})
 	}
 	seq := map[types.Key]uint64{}
 	var items []tally.Item

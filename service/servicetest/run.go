@@ -89,11 +89,14 @@ func Run(t *testing.T, v service.Verifier, draw func(*rapid.T) *service.Input) {
 	}
 }
 
-// compare ignores what an envelope keeps for itself, and who is asked about the registry.
+// compare ignores what an envelope keeps for itself, and who is asked about the registry, and who draws.
 var compare = cmp.Options{
 	cmpopts.IgnoreUnexported(evidence.Envelope{}, evidence.Payload{}, evidence.Anchor{}, tally.Params{}, tally.Device{}, tally.SessionKey{},
 		receipt.Receipt{}, receipt.Ask{}, receipt.Order{}, tally.CellState{}),
-	cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Registry" || p.Last().String() == ".Opened" }, cmp.Ignore()),
+	cmp.FilterPath(func(p cmp.Path) bool {
+		name := p.Last().String()
+		return name == ".Registry" || name == ".Panel" || name == ".Opened"
+	}, cmp.Ignore()),
 }
 
 // clone copies an input so deep that changing one cannot change the other.

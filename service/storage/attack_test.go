@@ -317,9 +317,9 @@ func TestInventedBytes(t *testing.T) {
 		h.Holding.Price = MaxPrice
 		resign(x, h, x.c.key)
 	})
-	s.grants[s.customer.key.Public()].Expiry = s.epoch - 1
+	s.Granted[s.customer.key.Public()].Expiry = s.epoch - 1
 	forge("an expired key", types.KeyExpired, func(*deal, *SignedHolding) {})
-	delete(s.grants, s.customer.key.Public())
+	delete(s.Granted, s.customer.key.Public())
 	forge("a removed key", types.UnknownKey, func(*deal, *SignedHolding) {})
 	if got := s.cheat.state(); got.Bytes() != heldBytes {
 		t.Errorf("the cheat holds %d bytes", got.Bytes())
@@ -331,7 +331,7 @@ func TestTermsStay(t *testing.T) {
 	s := newStage(t)
 	thief, second := s.world.customer("thief"), s.world.customer("second key")
 	second.account = s.customer.account
-	s.grants[second.key.Public()].Account = second.account
+	s.Granted[second.key.Public()].Account = second.account
 	for name, bend := range map[string]func(x *deal){
 		"payer":   func(x *deal) { x.c = thief; x.holding.Payer, x.holding.Account = thief.key.Public(), thief.account },
 		"key":     func(x *deal) { x.c = second; x.holding.Payer = second.key.Public() },

@@ -35,7 +35,7 @@ func newRegion(t *testing.T, names ...string) *region {
 	r := &region{world: w, rules: rules, state: tally.NewState(testChain, 0), customer: w.customer("customer"), payout: 13}
 	r.changes = []tally.Change{
 		{Holder: &tally.Holder{Account: r.customer.account, Bought: bought}},
-		{Grant: w.grants[r.customer.key.Public()]},
+		{Grant: w.Granted[r.customer.key.Public()]},
 	}
 	for i, name := range names {
 		d := w.device(name)

@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/servicetest"
 )
 
 const testChain = "cairn-test-1"
@@ -31,9 +32,9 @@ func key(name string) types.PrivateKey { return types.NewPrivateKey(types.Sum([]
 
 // world is one region as the category sees it: a clock, a registry and devices. It keeps what the protocol's own checks keep.
 type world struct {
+	servicetest.Registry
 	t      testing.TB
 	epoch  types.Epoch
-	grants map[types.Key]*tally.Grant
 	totals []uint64
 	rng    *rand.Rand
 
@@ -41,14 +42,8 @@ type world struct {
 }
 
 func newWorld(t testing.TB) *world {
-	return &world{t: t, epoch: 10, grants: map[types.Key]*tally.Grant{}, rng: rand.New(rand.NewPCG(1, 2))}
+	return &world{Registry: servicetest.Registry{Granted: map[types.Key]*tally.Grant{}}, t: t, epoch: 10, rng: rand.New(rand.NewPCG(1, 2))}
 }
-
-// The world is the registry.
-
-func (w *world) Device(types.Key) *tally.Device     { return nil }
-func (w *world) Attester(types.Key) *tally.Attester { return nil }
-func (w *world) Grant(k types.Key) *tally.Grant     { return w.grants[k] }
 
 // seed is that of the current epoch.
 func (w *world) seed() types.Hash {
@@ -64,7 +59,7 @@ type customer struct {
 
 func (w *world) customer(name string) *customer {
 	c := &customer{w: w, key: key(name), account: types.Account(cut[[20]byte](name))}
-	w.grants[c.key.Public()] = &tally.Grant{Key: c.key.Public(), Account: c.account, Limit: 1 << 40, Expiry: 100000}
+	w.Granted[c.key.Public()] = &tally.Grant{Key: c.key.Public(), Account: c.account, Limit: 1 << 40, Expiry: 100000}
 	return c
 }
 

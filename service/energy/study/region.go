@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/cairn-network/cairn/core/evidence"
@@ -47,7 +48,13 @@ func (g *growth) within(records []energy.Record) bool {
 // The street is its own registry. It knows nobody, as there are no orders.
 func (*street) Device(types.Key) *tally.Device     { return nil }
 func (*street) Attester(types.Key) *tally.Attester { return nil }
-func (*street) Grant(types.Key) *tally.Grant       { return nil }
+func (*street) Attesters() iter.Seq[*tally.Attester] {
+	return func(func(*tally.Attester) bool) {}
+}
+func (*street) Devices(types.Category) iter.Seq[*tally.Device] {
+	return func(func(*tally.Device) bool) {}
+}
+func (*street) Grant(types.Key) *tally.Grant { return nil }
 
 const studied = "cairn-fraud-study"
 

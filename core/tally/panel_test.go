@@ -1,0 +1,148 @@
+package tally
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// listed is a state whose registry lists devices and attesters.
+func listed(t *testing.T, changes ...Change) *State {
+	t.Helper()
+	rules, err := NewRules(1, tester1{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := &Frame{Chain: "cairn-test-1", Epoch: 1, Blocks: []BlockHash{{}}, MinOpening: 1}
+	batch := NewBatch("cairn-test-1", nil)
+	next, _, _, err := Apply(rules, NewState("cairn-test-1", 0), frame, batch, changes, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return next
+}
+
+// tester1 is a category without rules.
+type tester1 struct{}
+
+func (tester1) Spec() *Spec {
+	return &Spec{Category: 5, Name: "plain", Kinds: []Kind{{Kind: 1, Name: "note"}}, Quota: Quota{Count: 1, Bytes: 1024}, MaxState: 1, Params: Params{Category: 5}}
+}
+func (tester1) Verify(*Input) *Output { return &Output{} }
+
+func attesterOf(n byte, owner byte, power uint64) Change {
+	return Change{Attester: &Attester{Key: types.Key{n}, Owner: types.Account{owner}, Power: power}}
+}
+
+func deviceOf(n byte, owner byte, bond types.Ustone, categories ...types.Category) Change {
+	return Change{Device: &Device{Key: types.Key{n}, Owner: types.Account{owner}, Categories: categories, Cell: 1, Bond: bond}}
+}
+
+// TestRegistryLists: the registry lists attesters with power, and the devices of a category, in the order of keys.
+func TestRegistryLists(t *testing.T) {
+	s := listed(t, attesterOf(9, 1, 5), attesterOf(3, 2, 7), attesterOf(4, 2, 0), deviceOf(8, 1, 10, 5, 6), deviceOf(2, 1, 10, 5), deviceOf(1, 1, 10, 6))
+	var keys []byte
+	for a := range s.Attesters() {
+		keys = append(keys, a.Key[0])
+	}
+	for d := range s.Devices(5) {
+		keys = append(keys, d.Key[0])
+		if !slices.Contains(d.Categories, 5) {
+			t.Errorf("device %d serves %v", d.Key[0], d.Categories)
+		}
+	}
+	if want := []byte{3, 9, 2, 8}; !slices.Equal(keys, want) {
+		t.Errorf("listed %v, want %v", keys, want)
+	}
+	for d := range s.Devices(6) {
+		if d.Key[0] != 1 {
+			t.Errorf("the first of category 6 is %d", d.Key[0])
+		}
+		break
+	}
+}
+
+// TestPanel: a draw is short of nobody who may be drawn, names nobody twice, no two of one owner, none of the device's owner, nobody who is
+// barred, and is the same for whoever makes it.
+func TestPanel(t *testing.T) {
+	var changes []Change
+	for n := byte(1); n <= 12; n++ {
+		changes = append(changes, attesterOf(n, n/2, 100))
+	}
+	changes = append(changes, deviceOf(200, 3, 50, 5), deviceOf(201, 77, 50, 5))
+	s := listed(t, changes...)
+	spec := &Spec{Category: 5, Name: "plain", Drawn: Verifiers}
+	p, err := NewPanel(spec, s, types.Hash{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, _ := NewPanel(spec, s, types.Hash{1})
+	other, _ := NewPanel(spec, s, types.Hash{2})
+	device := s.Device(types.Key{200})
+	drawn := p.Draw(device, "probe/1", 4, nil)
+	if len(drawn) != 4 || !slices.Equal(drawn, again.Draw(device, "probe/1", 4, nil)) {
+		t.Fatalf("drawn %v", drawn)
+	}
+	if !slices.Equal(drawn[:3], p.Draw(device, "probe/1", 3, nil)) {
+		t.Error("who is drawn first depends on how many are")
+	}
+	differs := 0
+	for _, d := range [][]types.Key{p.Draw(device, "probe/2", 4, nil), p.Draw(s.Device(types.Key{201}), "probe/1", 4, nil), other.Draw(device, "probe/1", 4, nil)} {
+		if !slices.Equal(d, drawn) {
+			differs++
+		}
+	}
+	if differs != 3 {
+		t.Errorf("%d of 3 other draws differ", differs)
+	}
+	for i := range 200 {
+		owners := map[types.Account]bool{device.Owner: true}
+		purpose := string(rune('a' + i))
+		for _, k := range p.Draw(device, purpose, 12, func(k types.Key) bool { return k == types.Key{1} }) {
+			a := s.Attester(k)
+			if owners[a.Owner] || k == (types.Key{1}) {
+				t.Fatalf("%q: %v of %v is drawn", purpose, k, a.Owner)
+			}
+			owners[a.Owner] = true
+		}
+		if len(owners) != 7-1 { // owners 0 to 6; the only key of owner 0 is barred, owner 3 is the device's
+			t.Fatalf("%q: %d owners", purpose, len(owners)-1)
+		}
+	}
+}
+
+// TestPanelWeighs: a candidate is drawn in proportion to its weight, a peer's being what is left of its bond; one without is not drawn.
+func TestPanelWeighs(t *testing.T) {
+	half := deviceOf(3, 3, 200, 5)
+	half.Device.Slashed = 100
+	gone := deviceOf(4, 4, 200, 5)
+	gone.Device.Slashed = 300
+	s := listed(t, deviceOf(1, 1, 100, 5), deviceOf(2, 2, 300, 5), half, gone, deviceOf(5, 5, 0, 5), deviceOf(6, 6, 500, 6), deviceOf(9, 9, 1, 5))
+	p, err := NewPanel(&Spec{Category: 5, Name: "plain", Drawn: Peers}, s, types.Hash{7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[byte]int{}
+	const tries = 5000
+	for i := range tries {
+		for _, k := range p.Draw(s.Device(types.Key{9}), string(rune(i)), 1, nil) {
+			count[k[0]]++
+		}
+	}
+	for n, share := range map[byte]int{1: 20, 2: 60, 3: 20} {
+		if got := 100 * count[n] / tries; got < share-3 || got > share+3 {
+			t.Errorf("%d is drawn in %d %% of draws, want %d", n, got, share)
+		}
+	}
+	if len(count) != 3 {
+		t.Errorf("drawn: %v", count)
+	}
+	if p, err := NewPanel(&Spec{Category: 5}, s, types.Hash{}); p != nil || err != nil || p.Draw(s.Device(types.Key{9}), "x", 3, nil) != nil {
+		t.Error("a category without witnesses draws some")
+	}
+	var nobody *Panel
+	if nobody.Draw(s.Device(types.Key{9}), "x", 3, nil) != nil {
+		t.Error("no panel draws somebody")
+	}
+}
