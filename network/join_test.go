@@ -47,11 +47,8 @@ func (p *panel) joins(i int) (stop func()) {
 	p.Cleanup(func() { m.Stop() })
 	ctx, cancel := context.WithTimeout(p.Context(), 2*time.Minute)
 	defer cancel()
-	if err := m.WaitHeight(ctx, p.n.chains[0].App().LastBlockHeight()); err != nil {
+	if err := m.WaitHeight(ctx, 1); err != nil { // the snapshot's: it is not ready yet
 		p.Fatal(err)
-	}
-	if base := m.Comet().BlockStore().Base(); base < int64(pin.Height) {
-		p.Errorf("the node that joined has blocks from %d: it replayed", base)
 	}
 	keys, err := local.Keyring(p.n.chainHome(i), app.NewEncoding().Codec)
 	if err != nil {
@@ -75,7 +72,12 @@ func (p *panel) joins(i int) (stop func()) {
 		}
 	}
 	p.start(i)
-	return func() { m.Stop() }
+	return func() {
+		if base := m.Comet().BlockStore().Base(); base < int64(pin.Height) {
+			p.Errorf("the node that joined has blocks from %d: it replayed", base)
+		}
+		m.Stop()
+	}
 }
 
 // renewed exports the chain of a home in which nothing runs, as the validator has it whose last block is the highest, and has all begin

@@ -218,3 +218,41 @@ func TestSignLaterInRound(t *testing.T) {
 		}
 	})
 }
+
+// unready is a chain node that has just joined: it says nothing at all while it is ill.
+type unready struct {
+	halting
+}
+
+func (l unready) Head(ctx context.Context) (ledger.Block, error) {
+	if l.ill.Load() {
+		return ledger.Block{}, errIll
+	}
+	return l.Memory.Head(ctx)
+}
+
+// TestStartUnready: a verifier that starts beside a chain node which is not ready yet waits for it, and signs once it is.
+func TestStartUnready(t *testing.T) {
+	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
+		ill := new(atomic.Bool)
+		ill.Store(true)
+		at := n.others(2)[0]
+		n.again([]int{at}, func(p *peer) { p.ledger = unready{halting{n.chain, ill}} })
+		n.block()
+		select {
+		case err := <-n.peers[at].done:
+			t.Fatalf("it ended: %v", err)
+		default:
+		}
+		ill.Store(false)
+		n.toEpoch(3)
+		n.sendAll()
+		n.accepted(3)
+		for range 4 {
+			n.block()
+		}
+		if h := n.header(3); h.Signed != 4000 {
+			t.Fatalf("%d signed", h.Signed)
+		}
+	})
+}

@@ -63,11 +63,13 @@ func (v *Verifier) now(ctx context.Context) (ledger.Block, *path, error) {
 	return head, p, err
 }
 
-// start loads the newest states that are on disk, so that intake does not wait for the network after a restart.
-func (v *Verifier) start(ctx context.Context) error {
+// start loads the newest states that are on disk, so that intake does not wait for the network after a restart. A chain node that is not
+// ready yet (it has just joined, or starts as well) is no reason to end: what comes with its blocks makes up for it.
+func (v *Verifier) start(ctx context.Context) {
 	head, p, err := v.now(ctx)
 	if err != nil {
-		return fmt.Errorf("verifier: %w", err)
+		v.log.Warn("the chain node does not answer yet", "error", err)
+		return
 	}
 	for _, h := range p.headers {
 		if v.stateOf(h) != nil {
@@ -75,7 +77,6 @@ func (v *Verifier) start(ctx context.Context) error {
 		}
 	}
 	v.tick(ctx, head)
-	return nil
 }
 
 // stateOf returns the state after a header, nil if this verifier does not have it. A nil header asks for the state before

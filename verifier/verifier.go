@@ -156,9 +156,7 @@ func (v *Verifier) Key() types.Key { return v.key }
 func (v *Verifier) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := v.start(ctx); err != nil {
-		return err
-	}
+	v.start(ctx)
 	if err := v.talk.listen(ctx, v.bus); err != nil {
 		return fmt.Errorf("verifier: listen to the others: %w", err)
 	}
