@@ -264,12 +264,12 @@ func TestClock(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
 		b.epochs(3)
 		before := b.current()
-		b.ahead = -31 * time.Second
+		b.ahead.Store(int64(-31 * time.Second))
 		b.epochs(3)
 		if s := b.line(); s.K > before.K+4 {
 			t.Errorf("stamped interval %d with a wrong clock, had %d", s.K, before.K)
 		}
-		b.ahead = 29 * time.Second
+		b.ahead.Store(int64(29 * time.Second))
 		b.epochs(3)
 		b.current()
 		b.noneRefused()
@@ -286,7 +286,7 @@ func TestClockAtStart(t *testing.T) {
 					t.Fatal(err)
 				}
 				before, k := b.line(), b.now()
-				b.ahead = ahead
+				b.ahead.Store(int64(ahead))
 				j, err := openJournal(b.device.Dir() + "/journal.db")
 				if err != nil {
 					t.Fatal(err)
@@ -338,9 +338,9 @@ func TestLost(t *testing.T) {
 func TestFull(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
 		b.epochs(2)
-		b.device.Full = func() error { return types.Refuse(types.OverQuota, "full") }
+		b.device.Fill(func() error { return types.Refuse(types.OverQuota, "full") })
 		b.epochs(5)
-		b.device.Full = nil
+		b.device.Fill(nil)
 		b.epochs(2)
 		b.current()
 		b.noneRefused()

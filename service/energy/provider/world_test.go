@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +23,7 @@ type bench struct {
 	device   *roletest.Device
 	provider *Provider
 	begin    time.Time
-	ahead    time.Duration // of the machine's clock
+	ahead    atomic.Int64 // nanoseconds, of the machine's clock
 	cfg      Config
 
 	mu     sync.Mutex
@@ -67,7 +68,7 @@ func newBench(t *testing.T) *bench {
 		Sources:   []source.Config{{Role: source.Grid, Map: "sunspec", Address: "g", Rating: 40_000}, {Role: source.PV, Map: "sunspec", Address: "p", Rating: 4_000}},
 		Community: 120, Certificate: 30,
 		Now: func() time.Time {
-			return time.Unix(roletest.Genesis+(roletest.Blocks+1)*roletest.BlockTime, 0).Add(time.Since(b.begin) + b.ahead)
+			return time.Unix(roletest.Genesis+(roletest.Blocks+1)*roletest.BlockTime, 0).Add(time.Since(b.begin) + time.Duration(b.ahead.Load()))
 		},
 		open: func(c source.Config) (source.Source, error) { return b.meters[c.Role], nil },
 	}

@@ -29,12 +29,11 @@ type Device struct {
 	category types.Category
 	asks     map[offer]*receipt.SignedAsk // the newest; guarded by World.mu
 
-	// Full, if set, makes SubmitReceipt and Submit fail with what it returns.
-	Full func() error
 	// Crowded, if set, is what Room returns.
 	Crowded func() error
 
 	mu     sync.Mutex // guards what follows
+	full   func() error
 	dir    string
 	seq    uint64
 	prev   types.Hash
@@ -198,15 +197,31 @@ func (d *Device) Notices(ctx context.Context) <-chan role.Notice {
 	return f.out
 }
 
+// Fill makes Submit, SubmitReceipt and SubmitAsk fail with what full returns; nil empties the device again.
+func (d *Device) Fill(full func() error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.full = full
+}
+
+// room asks whether something can be handed in.
+func (d *Device) room() error {
+	d.mu.Lock()
+	full := d.full
+	d.mu.Unlock()
+	if full == nil {
+		return nil
+	}
+	return full()
+}
+
 // Submit takes evidence on for the current epoch.
 func (d *Device) Submit(ctx context.Context, kind evidence.Kind, body []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if d.Full != nil {
-		if err := d.Full(); err != nil {
-			return err
-		}
+	if err := d.room(); err != nil {
+		return err
 	}
 	epoch := d.w.Epoch()
 	d.mu.Lock()
@@ -223,10 +238,8 @@ func (d *Device) SubmitReceipt(ctx context.Context, signed *receipt.Signed) erro
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if d.Full != nil {
-		if err := d.Full(); err != nil {
-			return err
-		}
+	if err := d.room(); err != nil {
+		return err
 	}
 	d.mu.Lock()
 	ask := d.known[signed.Receipt.Terms]
@@ -245,10 +258,8 @@ func (d *Device) SubmitAsk(ctx context.Context, signed *receipt.SignedAsk) error
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if d.Full != nil {
-		if err := d.Full(); err != nil {
-			return err
-		}
+	if err := d.room(); err != nil {
+		return err
 	}
 	if signed.Ask.Device != d.Key() || signed.Ask.Chain != Chain || !signed.Verify() {
 		return types.Refuse(types.UnknownAuthor, "roletest: ask of %v", signed.Ask.Device)

@@ -109,7 +109,7 @@ func poll(t *testing.T, host, port string, unit int) *found {
 // says, down to what is not implemented.
 func TestClients(t *testing.T) {
 	s, now := open(t, nil)
-	*now += 14 * 3600_000 // and then it stands still
+	now.Add(14 * 3600_000) // and then it stands still
 	for name, read := range clients {
 		t.Run(name, func(t *testing.T) {
 			for _, home := range []int{0, 1, 2, 5, 7} {

@@ -46,7 +46,7 @@ func TestRecording(t *testing.T) {
 	s, now := open(t, func(c *Config) { c.Recording, c.Homes = r, r.Profiles(3) })
 	last := s.sums()
 	for hour := range 96 {
-		*now += 3600_000
+		now.Add(3600_000)
 		for i, f := range s.sums() {
 			kw, load := []uint64{2, 3, 2}[i], []uint64{1500, 2500, 1500}[i]
 			solar := uint64(0)
@@ -102,7 +102,7 @@ func TestRecordedHomes(t *testing.T) {
 	place, last := energy.PlaceOf(r.Cell, r.Altitude), s.sums()
 	made, above := uint64(0), uint64(0)
 	for range 60 * 96 {
-		*now += lot.Interval * 1000
+		now.Add(lot.Interval * 1000)
 		bright := place.Most(uint64(s.shown())/lot.Interval - 1)
 		for i, f := range s.sums() {
 			h, wh := s.homes[i], (f.pv-last[i].pv)/3600

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,14 +24,14 @@ const (
 )
 
 // open opens a street whose clock a test moves.
-func open(t testing.TB, edit func(*Config)) (*Street, *int64) {
+func open(t testing.TB, edit func(*Config)) (*Street, *atomic.Int64) {
 	t.Helper()
-	now := new(int64)
-	cfg := Config{Homes: Profiles(8), Cell: rhine, Altitude: 4, Seed: 1, Begin: june, Now: func() int64 { return *now }}
+	now := new(atomic.Int64)
+	cfg := Config{Homes: Profiles(8), Cell: rhine, Altitude: 4, Seed: 1, Begin: june, Now: now.Load}
 	if edit != nil {
 		edit(&cfg)
 	}
-	*now = cfg.Begin * 1000
+	now.Store(cfg.Begin * 1000)
 	s, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +102,7 @@ func TestBelowSky(t *testing.T) {
 	made, most := uint64(0), uint64(0)
 	for range 8 {
 		for range 4 * 96 { // four days
-			*now += lot.Interval * 1000
+			now.Add(lot.Interval * 1000)
 			k := uint64(s.shown())/lot.Interval - 1
 			for i, f := range s.sums() {
 				h := s.homes[i]
@@ -117,7 +118,7 @@ func TestBelowSky(t *testing.T) {
 				before[i] = f
 			}
 		}
-		*now += (365*86400/8 - 4*86400) * 1000
+		now.Add((365*86400/8 - 4*86400) * 1000)
 		before = s.sums()
 	}
 	kwp := uint64(0)
@@ -137,7 +138,7 @@ func TestMarket(t *testing.T) {
 	s, now := open(t, func(c *Config) { c.Begin = june + 9*3600 })
 	before := s.sums()
 	for hour := range 6 {
-		*now += 3600_000
+		now.Add(3600_000)
 		sellers, buyers := 0, 0
 		for i, f := range s.sums() {
 			if f.exp-before[i].exp > f.imp-before[i].imp+200*3600 {
@@ -235,7 +236,7 @@ func (c *client) models(t testing.TB, unit byte) (ids []int, at map[int]int) {
 // TestModels: the models are those that homes have, and honest sites say so.
 func TestModels(t *testing.T) {
 	s, now := open(t, nil)
-	*now += 14 * 3600_000
+	now.Add(14 * 3600_000)
 	for i, want := range [][3][]int{
 		{{1, 103, 120}, {1, 203}, nil}, {{1, 701}, {1, 203}, nil}, {{1, 103, 120}, {1, 203}, nil}, {{1, 701}, {1, 203}, nil},
 		{{1, 103, 120}, {1, 203}, nil}, {nil, {1, 203}, nil}, {{1, 701}, {1, 203}, nil}, {{1, 103, 120}, {1, 203}, {1, 203}},
@@ -264,7 +265,7 @@ func TestModels(t *testing.T) {
 // TestReadings: what the registers show is what flowed.
 func TestReadings(t *testing.T) {
 	s, now := open(t, nil)
-	*now += 14*3600_000 + 123_456
+	now.Add(14*3600_000 + 123_456)
 	for i, f := range s.sums() {
 		h := s.Homes()[i]
 		c := dial(t, h)
@@ -304,7 +305,7 @@ func TestReadings(t *testing.T) {
 // TestFaults: hardware does wrong what it is told to, and nothing else, and is well again afterwards.
 func TestFaults(t *testing.T) {
 	s, now := open(t, nil)
-	*now += 10 * 3600_000
+	now.Add(10 * 3600_000)
 	h := s.Homes()[0]
 	c := dial(t, h)
 	_, models := c.models(t, UnitGrid)
@@ -328,7 +329,7 @@ func TestFaults(t *testing.T) {
 	}
 
 	h.Grid.Fail(Fault{Frozen: true})
-	*now += 3600_000
+	now.Add(3600_000)
 	if got, err := wh(); err != nil || !cmp.Equal(got, good) {
 		t.Errorf("frozen: %x, %v, want %x", got, err, good)
 	}
@@ -339,7 +340,7 @@ func TestFaults(t *testing.T) {
 
 	serial, id := h.Grid.Serial(), h.Grid.ID()
 	h.Grid.Set(Given, 1<<32-1)
-	*now += 3600_000
+	now.Add(3600_000)
 	if got, err := wh(); err != nil || got[0] != 0 || h.Grid.Wh(Given) < 1<<32 {
 		t.Errorf("wrapped: %x, %v, of %d Wh", got, err, h.Grid.Wh(Given))
 	}
@@ -402,17 +403,17 @@ func TestProtocol(t *testing.T) {
 // TestHold: where registers hold still, all readings around a boundary are of the boundary.
 func TestHold(t *testing.T) {
 	s, now := open(t, func(c *Config) { c.Hold = true; c.Begin = june + 36_000 })
-	boundary := *now + 4*lot.Interval*1000
-	*now = boundary
+	boundary := now.Load() + 4*lot.Interval*1000
+	now.Store(boundary)
 	want := s.sums()
 	for _, ms := range []int64{-lot.Interval * 500, -100_000, -1, 1, 100_000, lot.Interval*500 - 1000} {
 		twin, at := open(t, func(c *Config) { c.Hold = true; c.Begin = june + 36_000 })
-		*at = boundary + ms
+		at.Store(boundary + ms)
 		if diff := cmp.Diff(want, twin.sums(), cmp.AllowUnexported(flow{})); diff != "" {
 			t.Errorf("%d ms off: %s", ms, diff)
 		}
 	}
-	*now += lot.Interval * 1000
+	now.Add(lot.Interval * 1000)
 	if cmp.Equal(want, s.sums(), cmp.AllowUnexported(flow{})) {
 		t.Error("nothing flows")
 	}
@@ -421,18 +422,18 @@ func TestHold(t *testing.T) {
 // TestState: a street that was stopped goes on as one that was not.
 func TestState(t *testing.T) {
 	whole, now := open(t, nil)
-	*now += 9*3600_000 + 30_000
+	now.Add(9*3600_000 + 30_000)
 	whole.Homes()[7].Battery.Swap()
 	first, at := open(t, nil)
-	*at = *now
+	at.Store(now.Load())
 	first.Homes()[7].Battery.Swap()
 	raw := first.Save()
 	second, at := open(t, nil)
 	if err := second.Restore(raw); err != nil {
 		t.Fatal(err)
 	}
-	*now += 11 * 3600_000
-	*at = *now
+	now.Add(11 * 3600_000)
+	at.Store(now.Load())
 	if diff := cmp.Diff(whole.sums(), second.sums(), cmp.AllowUnexported(flow{})); diff != "" {
 		t.Error(diff)
 	}
@@ -453,7 +454,7 @@ func TestState(t *testing.T) {
 // TestSleep: what a street slept through it makes up for, but not more than a week of it.
 func TestSleep(t *testing.T) {
 	s, now := open(t, nil)
-	*now += 400 * 86400_000
+	now.Add(400 * 86400_000)
 	load := s.sums()[0].load / 3600
 	if load < 7*24*150 || load > 8*24*2000 {
 		t.Errorf("%d Wh were used", load)
