@@ -152,7 +152,7 @@ func TestCheats(t *testing.T) {
 	whole(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	n, err := Start(ctx, Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Homes: -1, Providers: new(cheats).providers})
+	n, err := Start(ctx, Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Homes: -1, Providers: new(cheats).providers, BlockTime: quick})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -124,7 +124,7 @@ func renewed(t *testing.T, n *Network) *genutiltypes.AppGenesis {
 // snapshot starts from the last final state, and signs within two epochs. A network that begins anew from its export goes on.
 func TestTwoVerifiers(t *testing.T) {
 	whole(t)
-	cfg := Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Validators: 2, Nodes: 1, Homes: -1, BlockTime: 250 * time.Millisecond,
+	cfg := Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Validators: 2, Nodes: 1, Homes: -1, BlockTime: quick,
 		ChainOptions: map[string]any{"state-sync.snapshot-interval": 20}}
 	n, err := Start(t.Context(), cfg)
 	if err != nil {

@@ -50,6 +50,9 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
+// quick is the time between blocks of networks without homes: those have meters to read at each boundary of a clock that goes as fast.
+const quick = 250 * time.Millisecond
+
 // whole is for tests that start a whole network: it waits for epochs most of the time, so they run beside one another.
 func whole(t *testing.T) {
 	t.Helper()

@@ -144,7 +144,7 @@ func (p *panel) caughtUp(list ...int) {
 // the epoch is skipped. One that computes by other rules, or a header that only one signed, changes nothing. Who was away catches up.
 func TestFourVerifiers(t *testing.T) {
 	whole(t)
-	n, summary, err := begin(t.Context(), Config{Home: t.TempDir(), Log: logTo(""), Validators: 4, Homes: -1})
+	n, summary, err := begin(t.Context(), Config{Home: t.TempDir(), Log: logTo(""), Validators: 4, Homes: -1, BlockTime: quick})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -223,14 +223,15 @@ func TestKill(t *testing.T) {
 	if soak {
 		kills = 10
 	}
+	blocks := []string{"--block-time", "250ms"}
 	l, moments := &load{home: newHome(t), rng: rand.New(rand.NewPCG(1, 2))}, rand.New(rand.NewPCG(3, 4))
 	for k := range kills {
 		var cmd *exec.Cmd
 		var wait func() error
 		if k%2 == 0 {
-			cmd, wait = start(t, l.home)
+			cmd, wait = start(t, l.home, blocks...)
 		} else {
-			cmd, wait, _ = launch(t, l.home)
+			cmd, wait, _ = launch(t, l.home, blocks...)
 		}
 		stop, done := make(chan struct{}), make(chan struct{})
 		go func() {
@@ -250,7 +251,7 @@ func TestKill(t *testing.T) {
 		t.Fatal("nothing was stored under load")
 	}
 	for range 2 {
-		_, wait := start(t, l.home)
+		_, wait := start(t, l.home, blocks...)
 		l.back(t)
 		settled(t, l.home)
 		cairn(t, l.home, "down")
