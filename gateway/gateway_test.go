@@ -346,6 +346,13 @@ func TestPromises(t *testing.T) {
 	if err := sign(1, 149); types.ReasonOf(err) != types.FallingTotals {
 		t.Errorf("falling totals: %v", err)
 	}
+	if before := m.store.promised(w.Payer()); before != 180 {
+		t.Errorf("%d are promised, want 180", before)
+	}
+	clear(m.store.sums) // as after a restart
+	if err := m.store.addUp(); err != nil || m.store.promised(w.Payer()) != 180 {
+		t.Errorf("%d are promised after a restart: %v", m.store.promised(w.Payer()), err)
+	}
 	m.mu.Lock()
 	m.notice.Epoch = 51
 	m.mu.Unlock()

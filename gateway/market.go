@@ -283,11 +283,7 @@ func (m *market) spendable(payer types.Key) types.Credit {
 		return 0
 	}
 	left := min(line.Limit-line.Spent, line.Balance)
-	promised, err := m.store.promised(payer)
-	if err != nil {
-		m.log.Error("gateway: promised", "payer", payer, "err", err)
-		return 0
-	}
+	promised := m.store.promised(payer)
 	if open := promised - min(promised, line.Paid()); open < left {
 		return left - open
 	}

@@ -24,9 +24,9 @@ type Promise struct {
 // promise notes what a receipt promises; totals never fall.
 func (s *store) promise(r *receipt.Receipt) error {
 	key := append(r.Payer[:], r.Session[:]...)
+	var old Promise
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(promiseBucket)
-		var old Promise
 		if v := b.Get(key); v != nil {
 			if err := types.Decode(v, &old); err != nil {
 				return err
@@ -40,13 +40,31 @@ func (s *store) promise(r *receipt.Receipt) error {
 	if err != nil {
 		return fmt.Errorf("gateway: note receipt: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sums[r.Payer] += r.Amount - old.Amount
 	return nil
 }
 
-// promised sums what a payer has promised in all its sessions, ever.
-func (s *store) promised(payer types.Key) (sum types.Credit, err error) {
-	err = s.promises(payer, func(p Promise) { sum += p.Amount })
-	return sum, err
+// addUp sums what each payer has promised.
+func (s *store) addUp() error {
+	return s.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(promiseBucket).ForEach(func(k, v []byte) error {
+			var p Promise
+			if err := types.Decode(v, &p); err != nil {
+				return fmt.Errorf("promise %x: %w", k, err)
+			}
+			s.sums[types.Key(k[:32])] += p.Amount
+			return nil
+		})
+	})
+}
+
+// promised returns what a payer has promised in all its sessions, ever.
+func (s *store) promised(payer types.Key) types.Credit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sums[payer]
 }
 
 // promises visits what a payer has promised, session by session.

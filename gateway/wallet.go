@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -113,6 +114,9 @@ type store struct {
 	awaited func(context.Context, *Wallet) (types.Credit, time.Duration)
 	now     func() time.Time
 	room    uint64 // for pending keys
+
+	mu   sync.Mutex
+	sums map[types.Key]types.Credit // what each payer has promised, in all its sessions
 }
 
 func openStore(path, chain string, balance func(types.Key) types.Credit) (*store, error) {
@@ -135,7 +139,12 @@ func openStore(path, chain string, balance func(types.Key) types.Credit) (*store
 		db.Close()
 		return nil, fmt.Errorf("gateway: prepare wallets %s: %w", path, err)
 	}
-	return &store{db: db, chain: chain, balance: balance, now: time.Now, room: maxPending}, nil
+	s := &store{db: db, chain: chain, balance: balance, now: time.Now, room: maxPending, sums: map[types.Key]types.Credit{}}
+	if err := s.addUp(); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("gateway: read %s: %w", path, err)
+	}
+	return s, nil
 }
 
 // create makes an API key of account and returns it; only its hash is kept. The key is pending until confirm. It returns errFull where
