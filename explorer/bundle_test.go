@@ -51,7 +51,7 @@ func TestBundles(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	if res.StatusCode != role.Status(role.Busy, nil) || res.Header.Get("Retry-After") == "" {
+	if res.StatusCode != role.Info(role.Busy).Status || res.Header.Get("Retry-After") == "" {
 		t.Errorf("one too many of an address: %s", res.Status)
 	}
 	r := httptest.NewRequest("GET", "/", nil)

@@ -144,7 +144,7 @@ func (x *Explorer) code(err error) int {
 	case types.ReasonOf(err) == types.NotFinal, types.ReasonOf(err) == types.UnknownAuthor:
 		return http.StatusConflict
 	case types.ReasonOf(err) != "":
-		if status := role.Status(types.ReasonOf(err), nil); status != http.StatusInternalServerError {
+		if status := role.Info(types.ReasonOf(err)).Status; status != http.StatusInternalServerError {
 			return status
 		}
 	}

@@ -27,7 +27,7 @@ func mount(mux *http.ServeMux, routes []route) {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 			out, err := rt.handle(w, r)
 			if err != nil {
-				role.Fail(w, err, nil)
+				role.Fail(w, err)
 				return
 			}
 			w.Header().Set("Content-Type", "application/json")

@@ -62,7 +62,7 @@ func (s *secretive) Mount(m role.Market) (http.Handler, error) {
 	mux.HandleFunc("GET /secret", func(w http.ResponseWriter, r *http.Request) {
 		wallet, err := m.Wallet(r)
 		if err != nil {
-			role.Fail(w, err, nil)
+			role.Fail(w, err)
 			return
 		}
 		secret := wallet.Secret("test")

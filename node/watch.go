@@ -81,13 +81,7 @@ func (w *watched) changed() (list []role.Remark) {
 }
 
 func homeRemark(reason types.Reason, format string, args ...any) role.Remark {
-	p := role.Remark{Reason: reason, Text: fmt.Sprintf(format, args...)}
-	for _, info := range types.Reasons() {
-		if info.Reason == reason {
-			p.Try = info.Try
-		}
-	}
-	return p
+	return role.Remark{Reason: reason, Text: fmt.Sprintf(format, args...), Try: role.Info(reason).Try}
 }
 
 // remarks says what is wrong with the home.

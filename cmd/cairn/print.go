@@ -13,8 +13,8 @@ import (
 
 	"github.com/cairn-network/cairn/chain/refusal"
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/gateway"
 	"github.com/cairn-network/cairn/service/all/spec"
+	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/role/command"
 )
 
@@ -123,15 +123,7 @@ func tryOf(err error) string {
 	if errors.As(err, &a) {
 		return a.try
 	}
-	reason := types.ReasonOf(err)
-	for _, table := range [][]types.ReasonInfo{types.Reasons(), gateway.Reasons(), spec.Reasons()} {
-		for _, info := range table {
-			if info.Reason == reason {
-				return info.Try
-			}
-		}
-	}
-	return ""
+	return role.Info(types.ReasonOf(err), spec.Reasons()...).Try
 }
 
 // output is where a command prints, as a table or as JSON.

@@ -90,7 +90,7 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stderr io.Writ
 		return 2
 	}
 	fmt.Fprintln(stderr, err)
-	try := tryOf(types.ReasonOf(err))
+	try := role.Info(types.ReasonOf(err)).Try
 	if errors.As(err, &a) {
 		try = a.try
 	}
@@ -98,15 +98,6 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stderr io.Writ
 		fmt.Fprintln(stderr, "try:", try)
 	}
 	return 1
-}
-
-func tryOf(reason types.Reason) string {
-	for _, info := range types.Reasons() {
-		if info.Reason == reason {
-			return info.Try
-		}
-	}
-	return ""
 }
 
 func homeOf(c *cobra.Command) (string, error) {

@@ -27,11 +27,11 @@ func Guard(h http.Handler, hosts []string) http.Handler {
 	cross := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !hostAllowed(r.Host, hosts) {
-			Fail(w, types.Refuse(BadHost, "host %.100q", r.Host), nil)
+			Fail(w, types.Refuse(BadHost, "host %.100q", r.Host))
 			return
 		}
 		if err := cross.Check(r); err != nil {
-			Fail(w, fmt.Errorf("%w: %w", err, BadOrigin), nil)
+			Fail(w, fmt.Errorf("%w: %w", err, BadOrigin))
 			return
 		}
 		h.ServeHTTP(w, r)

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 
@@ -21,31 +20,18 @@ type Problem struct {
 	Try     string       `json:"try,omitempty"` // what to do about it
 }
 
-// tries holds what to do about each of the protocol's own and the door's reasons.
-var tries = func() map[types.Reason]string {
-	m := map[types.Reason]string{}
-	for _, r := range slices.Concat(types.Reasons(), Reasons()) {
-		m[r.Reason] = r.Try
-	}
-	return m
-}()
-
-// WriteError answers a request with err as a Problem. The extra table is searched before the common one.
-func WriteError(w http.ResponseWriter, err error, status int, extra ...types.ReasonInfo) {
+// WriteError answers a request with err as a Problem, with a status of the caller's. own is the table of the category that answers.
+func WriteError(w http.ResponseWriter, err error, status int, own ...types.ReasonInfo) {
 	p := Problem{Reason: types.ReasonOf(err), Message: err.Error()}
-	p.Try = tries[p.Reason]
-	for _, r := range extra {
-		if r.Reason == p.Reason {
-			p.Try = r.Try
-		}
-	}
+	p.Try = Info(p.Reason, own...).Try
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(p)
 }
 
-// Fail answers a request to a gateway with err: with the status of its reason, and as Internal where it carries none.
-func Fail(w http.ResponseWriter, err error, own map[types.Reason]int, extra ...types.ReasonInfo) {
+// Fail answers a request to a gateway with err: with the status of its reason, and as Internal where it carries none. own is the table of
+// the category that answers.
+func Fail(w http.ResponseWriter, err error, own ...types.ReasonInfo) {
 	if types.ReasonOf(err) == "" {
 		err = fmt.Errorf("%w: %w", err, Internal)
 	}
@@ -56,7 +42,7 @@ func Fail(w http.ResponseWriter, err error, own map[types.Reason]int, extra ...t
 	case types.ReasonOf(err) == Busy && h.Get("Retry-After") == "":
 		h.Set("Retry-After", "10")
 	}
-	WriteError(w, err, Status(types.ReasonOf(err), own), extra...)
+	WriteError(w, err, Info(types.ReasonOf(err), own...).Status, own...)
 }
 
 // Query returns a parameter of the request's URL, "" where it has none. The parser of forms (r.FormValue and its like) is used nowhere: with it
@@ -79,7 +65,7 @@ func Later(err error, wait time.Duration) error { return &later{err, wait} }
 func Coherent(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
-			Fail(w, types.Refuse(BadRequest, "%s %.200s: %v", r.Method, r.URL.Path, err), nil)
+			Fail(w, types.Refuse(BadRequest, "%s %.200s: %v", r.Method, r.URL.Path, err))
 			return
 		}
 		h, pattern := mux.Handler(r)
@@ -90,11 +76,11 @@ func Coherent(mux *http.ServeMux) http.Handler {
 		said := answer{header: http.Header{}}
 		h.ServeHTTP(&said, r)
 		if said.status != http.StatusMethodNotAllowed {
-			Fail(w, types.Refuse(NotFound, "%s %.200s", r.Method, r.URL.Path), nil)
+			Fail(w, types.Refuse(NotFound, "%s %.200s", r.Method, r.URL.Path))
 			return
 		}
 		maps.Copy(w.Header(), http.Header{"Allow": said.header["Allow"]})
-		Fail(w, types.Refuse(BadMethod, "%s %.200s", r.Method, r.URL.Path), nil)
+		Fail(w, types.Refuse(BadMethod, "%s %.200s", r.Method, r.URL.Path))
 	})
 }
 

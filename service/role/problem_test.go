@@ -71,8 +71,8 @@ func TestFail(t *testing.T) {
 		if c.given != "" {
 			w.Header().Set("Retry-After", c.given)
 		}
-		Fail(w, c.err, nil)
-		if p := problem(t, w); p.Reason != c.reason || w.Header().Get("Retry-After") != c.after || w.Code != Status(c.reason, nil) {
+		Fail(w, c.err)
+		if p := problem(t, w); p.Reason != c.reason || w.Header().Get("Retry-After") != c.after || w.Code != Info(c.reason).Status {
 			t.Errorf("%v: %d %+v, Retry-After %q", c.err, w.Code, p, w.Header().Get("Retry-After"))
 		}
 	}

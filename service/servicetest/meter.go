@@ -135,13 +135,14 @@ func (Meter) Spec() *service.Spec {
 		MaxState:   meterState,
 		ProofDelay: 2,
 		Reasons: []types.ReasonInfo{
-			{Reason: MeterFalls, Sentence: "The register is below the last reading.", Try: "Registers only count up."},
-			{Reason: MeterFast, Sentence: "The register moved further than a meter can in one epoch.", Try: "Read it out every epoch."},
-			{Reason: MeterOverstated, Sentence: "Witnesses saw less than the register claims.", Try: "Report what the register shows."},
-			{Reason: MeterEchoWrong, Sentence: "The echo is not that of the epoch's seed, or not the first.", Try: "Answer this epoch's challenge, once."},
-			{Reason: MeterAskStale, Sentence: "The ask's number is not above that of the newest one that counted.", Try: "Number asks upwards."},
-			{Reason: MeterNotDrawn, Sentence: "The report is by somebody who was not drawn to look at the device.", Try: "Report on those that you were drawn for."},
-			{Reason: MeterBeyond, Sentence: "The receipt shows more units than the register.", Try: "Hand it in when the register has got there."},
+			{Reason: MeterFalls, Status: 409, Sentence: "The register is below the last reading.", Try: "Registers only count up."},
+			{Reason: MeterFast, Status: 409, Sentence: "The register moved further than a meter can in one epoch.", Try: "Read it out every epoch."},
+			{Reason: MeterOverstated, Status: 409, Sentence: "Witnesses saw less than the register claims.", Try: "Report what the register shows."},
+			{Reason: MeterEchoWrong, Status: 409, Sentence: "The echo is not that of the epoch's seed, or not the first.", Try: "Answer this epoch's challenge, once."},
+			{Reason: MeterAskStale, Status: 409, Sentence: "The ask's number is not above that of the newest one that counted.", Try: "Number asks upwards."},
+			{Reason: MeterNotDrawn, Status: 403, Sentence: "The report is by somebody who was not drawn to look at the device.",
+				Try: "Report on those that you were drawn for."},
+			{Reason: MeterBeyond, Status: 409, Sentence: "The receipt shows more units than the register.", Try: "Hand it in when the register has got there."},
 		},
 	}
 }

@@ -116,6 +116,9 @@ func reasons(t *testing.T, s *service.Spec) {
 		if !strings.HasSuffix(r.Sentence, ".") || !strings.HasSuffix(r.Try, ".") {
 			t.Errorf("reason %q: want two sentences, got %q and %q", r.Reason, r.Sentence, r.Try)
 		}
+		if r.Status < 400 || r.Status > 599 {
+			t.Errorf("reason %q: status %d refuses nothing", r.Reason, r.Status)
+		}
 		seen[r.Reason] = true
 	}
 }

@@ -48,6 +48,10 @@ func reasons(all []service.Verifier) string {
 Every refusal that a device, a customer or a verifier can meet has a stable name. It is what tallies record, what the node prints,
 and what the page shows. Names without a dot are the protocol's own; the others begin with their category.
 
+The status is the HTTP status (RFC 9110) with which a gateway refuses for the reason: 4xx if another request would do better, 402 if
+credits or a grant are missing, 502 if a device or a verifier said something wrong, 503 if the same request may do later, and 500 only if
+nobody outside the gateway's machine can mend it.
+
 `)
 	table(&b, "The protocol", types.Reasons())
 	table(&b, "The gateway", gateway.Reasons())
@@ -59,10 +63,10 @@ and what the page shows. Names without a dot are the protocol's own; the others 
 }
 
 func table(b *strings.Builder, title string, rows []types.ReasonInfo) {
-	fmt.Fprintf(b, "## %s\n\n| reason | what happened | what to do |\n|---|---|---|\n", title)
+	fmt.Fprintf(b, "## %s\n\n| reason | status | what happened | what to do |\n|---|---|---|---|\n", title)
 	cell := strings.NewReplacer("|", `\|`, "\n", " ").Replace
 	for _, r := range rows {
-		fmt.Fprintf(b, "| `%s` | %s | %s |\n", r.Reason, cell(r.Sentence), cell(r.Try))
+		fmt.Fprintf(b, "| `%s` | %d | %s | %s |\n", r.Reason, r.Status, cell(r.Sentence), cell(r.Try))
 	}
 	b.WriteByte('\n')
 }

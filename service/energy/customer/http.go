@@ -49,10 +49,7 @@ func (c *Customer) routes() []route {
 	}
 }
 
-var (
-	_ role.Described = (*Customer)(nil)
-	_ role.Coded     = (*Customer)(nil)
-)
+var _ role.Described = (*Customer)(nil)
 
 // Routes implements role.Described.
 func (c *Customer) Routes() []role.Route {
@@ -74,26 +71,12 @@ func (c *Customer) handler() http.Handler {
 				err = rt.serve(w, r, wallet)
 			}
 			if err != nil {
-				role.Fail(w, err, statuses, energy.New().Spec().Reasons...)
+				role.Fail(w, err, energy.New().Spec().Reasons...)
 			}
 		})
 	}
 	return role.Coherent(mux)
 }
-
-// statuses maps the category's reasons to HTTP statuses, as a customer meets them. What devices are refused with, and what is counted of
-// them, a customer meets only in what others say of them: 409.
-var statuses = func() map[types.Reason]int {
-	m := map[types.Reason]int{}
-	for _, r := range energy.New().Spec().Reasons {
-		m[r.Reason] = http.StatusConflict
-	}
-	m[energy.OrderTerms], m[energy.OrderMeterForeign] = http.StatusBadRequest, http.StatusForbidden
-	return m
-}()
-
-// Statuses implements role.Coded.
-func (c *Customer) Statuses() map[types.Reason]int { return statuses }
 
 func reply(w http.ResponseWriter, status int, v any) error {
 	raw, err := json.Marshal(v)

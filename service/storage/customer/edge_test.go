@@ -90,7 +90,7 @@ func TestTransfers(t *testing.T) {
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		res, raw := d.do("GET", "/objects/"+o.ID, nil)
 		if res.StatusCode != http.StatusOK {
-			d.refused(res, raw, role.Status(role.Busy, nil), role.Busy)
+			d.refused(res, raw, role.Info(role.Busy).Status, role.Busy)
 			break
 		}
 		if time.Now().After(end) {

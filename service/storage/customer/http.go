@@ -55,10 +55,7 @@ func (c *Customer) routes() []route {
 	}
 }
 
-var (
-	_ role.Described = (*Customer)(nil)
-	_ role.Coded     = (*Customer)(nil)
-)
+var _ role.Described = (*Customer)(nil)
 
 // Routes implements role.Described.
 func (c *Customer) Routes() []role.Route {
@@ -79,35 +76,12 @@ func (c *Customer) handler() http.Handler {
 				err = rt.serve(w, r, wallet)
 			}
 			if err != nil {
-				role.Fail(w, err, statuses, storage.New().Spec().Reasons...)
+				role.Fail(w, err, storage.New().Spec().Reasons...)
 			}
 		})
 	}
 	return role.Coherent(mux)
 }
-
-// statuses maps the category's reasons to HTTP statuses, as a customer meets them. What a device refuses is 502 where another device may
-// do better, as the gateway then tried others.
-var statuses = map[types.Reason]int{
-	storage.NoObject: http.StatusNotFound, storage.NoProfile: http.StatusBadRequest, storage.Truncated: http.StatusBadRequest,
-	storage.BadRecord: http.StatusGone,
-	storage.BadRange:  http.StatusRequestedRangeNotSatisfiable, storage.Unpaid: http.StatusPaymentRequired,
-	storage.TooFewDevices: http.StatusServiceUnavailable, storage.ShardsLost: http.StatusServiceUnavailable,
-
-	storage.HoldingSignature: http.StatusBadGateway, storage.HoldingStale: http.StatusBadGateway, storage.HoldingTerms: http.StatusBadGateway,
-	storage.SessionUnknown: http.StatusBadGateway, storage.SessionClosed: http.StatusBadGateway, storage.SessionLimit: http.StatusBadGateway,
-	storage.AnswerMissing: http.StatusBadGateway, storage.AnswerDuplicate: http.StatusBadGateway, storage.AnswerPosition: http.StatusBadGateway,
-	storage.AnswerRevision: http.StatusBadGateway, storage.AnswerPath: http.StatusBadGateway, storage.AnswerChunk: http.StatusBadGateway,
-	storage.LossRevision: http.StatusBadGateway, storage.LossPath: http.StatusBadGateway, storage.UnitsBeyondProof: http.StatusBadGateway,
-	storage.UnitsOverflow: http.StatusBadGateway, storage.PriceMismatch: http.StatusBadGateway, storage.Full: http.StatusBadGateway,
-	storage.AskExpired: http.StatusBadGateway, storage.RootMismatch: http.StatusBadGateway, storage.ShardMismatch: http.StatusBadGateway,
-	storage.FolderGone: http.StatusBadGateway, storage.DiskFailed: http.StatusBadGateway, storage.DataLost: http.StatusBadGateway,
-	storage.Unproven: http.StatusBadGateway,
-	storage.NoShard:  http.StatusBadGateway, storage.TooSlow: http.StatusGatewayTimeout,
-}
-
-// Statuses implements role.Coded.
-func (c *Customer) Statuses() map[types.Reason]int { return statuses }
 
 func reply(w http.ResponseWriter, status int, v any) error {
 	w.Header().Set("Content-Type", "application/json")
