@@ -7,7 +7,7 @@ GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/cairn-network/cairn/internal/buildinfo.Version=$(VERSION)
 
-.PHONY: help build up down clean-network test bench soak fuzz generate tools-check clients
+.PHONY: help build up down clean-network test race bench soak fuzz generate tools-check clients
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,13 @@ clean-network: down ## forget the network and everything it stored
 test: build clients ## everything CI runs
 	$(GO) vet ./...
 	$(GO) test -timeout 20m ./...
+
+# The race detector needs C, for its test binaries only. It leaves out what has no goroutines of its own (the pure packages and the harness for
+# categories), and what takes many minutes there: all that links the chain, and the devices of storage.
+UNRACED := core/|chain/|cmd/|network|service/(energy|storage|servicetest|energy/study)$$|service/storage/provider
+
+race: clients ## what has goroutines, under the race detector
+	CGO_ENABLED=1 $(GO) test -race -vet=off -short -timeout 30m $$($(GO) list ./... | grep -vE '/cairn/($(UNRACED))')
 
 bench: tools-check ## each figure beside its limit or its peer, measured in the same run (BENCH_ONLY=store, BENCH_JSON=1; see docs/bench.md)
 	@$(GO) run ./internal/bench -only "$(BENCH_ONLY)"
