@@ -112,7 +112,7 @@ func TestEngines(t *testing.T) {
 	go chain.Run(ctx)
 	until := func(what string, ok func(node.Status) bool) {
 		t.Helper()
-		for end := time.Now().Add(40 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 			a, b := nodes[0].Status(), nodes[1].Status()
 			if ok(a) && ok(b) {
 				return

@@ -119,7 +119,7 @@ func TestOrderEngines(t *testing.T) {
 
 	until := func(what string, ok func() bool) {
 		t.Helper()
-		for end := time.Now().Add(60 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("never: %s\n%+v", what, n.Status())
 			}

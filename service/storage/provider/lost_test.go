@@ -177,7 +177,7 @@ func TestLogGone(t *testing.T) {
 				t.Errorf("remarks %v", got)
 			}
 			wanted := 6*8 - gone
-			for end := time.Now().Add(30 * time.Second); n.list()[0].Shards != wanted; time.Sleep(100 * time.Millisecond) {
+			for end := time.Now().Add(2 * time.Minute); n.list()[0].Shards != wanted; time.Sleep(100 * time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatalf("%d shards are held, want %d", n.list()[0].Shards, wanted)
 				}
@@ -193,7 +193,7 @@ func TestLogGone(t *testing.T) {
 			spare := n.Device("spare")
 			spare.Start(provider.New(config()))
 			n.devices = append(n.devices, spare)
-			for end := time.Now().Add(30 * time.Second); n.on(id, 7) || !n.on(id, 8); time.Sleep(100 * time.Millisecond) {
+			for end := time.Now().Add(2 * time.Minute); n.on(id, 7) || !n.on(id, 8); time.Sleep(100 * time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("the slot does not move to the spare device")
 				}
