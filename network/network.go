@@ -66,6 +66,7 @@ type Config struct {
 	BlockTime   time.Duration // default 400 ms
 	EpochBlocks uint64        // default 20
 	Listen      string        // host:port of page and API; default 127.0.0.1:8420; port 0 takes a free one
+	NewFolders  []string      // categories of which a device's folder is lost for good (node.Config)
 	Hosts       []string      // names that page and API are reached under, besides addresses and localhost; role.AnyHost for all
 	Disk        disk.Limits   // when the network warns that a disk gets full, and when it stops; zero: never
 	// Rules, Customers, Providers, Makers and Simulators replace the lists of service/all: for tests of engines.

@@ -208,7 +208,7 @@ func (n *Network) startDevice(d *device) error {
 	}
 	engine, err := node.New(node.Config{
 		Home: d.home, Owner: settings.Owner, Cell: settings.Cell, Pin: settings.Pin(), Dial: n.dial,
-		Listen: "127.0.0.1:0",
+		Listen: "127.0.0.1:0", NewFolders: n.cfg.NewFolders,
 	}, providers, n.log.With("part", "node", "node", d.name))
 	if err != nil {
 		return fmt.Errorf("network: %s: %w", d.name, err)

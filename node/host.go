@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -77,8 +76,8 @@ func (r *runner) run(ctx context.Context) {
 func (r *runner) once(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := os.MkdirAll(r.dir, 0o700); err != nil {
-		return fmt.Errorf("node: %w: %w", err, types.HomeUnwritable)
+	if err := r.holdFolders(false); err != nil {
+		return err
 	}
 	r.files.forget()
 	r.files.add(r.dir)

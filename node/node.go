@@ -25,7 +25,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -54,6 +53,9 @@ type Config struct {
 	Disk disk.Limits
 	// Listen is where status and metrics are served: a local host:port; "" serves none, port 0 takes a free one.
 	Listen string
+	// NewFolders are categories whose folder is lost for good: what is there now is taken for it. Else a node whose folder is missing or
+	// another's does not start: its disk may not be mounted.
+	NewFolders []string
 	// Resend is how long the node waits for acknowledgement before it sends again. Default 2 s.
 	Resend time.Duration
 	// Backoff is how long a provider that failed rests at first; it doubles up to a minute. Default 1 s.
@@ -93,15 +95,16 @@ func New(config Config, providers []role.Provider, log *slog.Logger) (*Node, err
 	}
 	n := &Node{config: config, key: key, log: log, payers: payers{known: map[types.Key]*payer{}}, asks: newBoard(),
 		disks: disks{limits: config.Disk, look: disk.Free}, told: make(chan struct{}, 1), status: newStatus()}
-	for _, p := range providers {
-		dir := filepath.Join(config.Home, "providers", p.Category().String())
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("node: %w: %w", err, types.HomeUnwritable)
-		}
-		n.providers = append(n.providers, newRunner(n, p, dir))
-	}
 	if n.outbox, err = openOutbox(filepath.Join(config.Home, "node.db"), key, config.Pin.Chain); err != nil {
 		return nil, err
+	}
+	for _, p := range providers {
+		r := newRunner(n, p, filepath.Join(config.Home, "providers", p.Category().String()))
+		if err := r.holdFolders(config.anew(p.Category())); err != nil {
+			n.outbox.close()
+			return nil, err
+		}
+		n.providers = append(n.providers, r)
 	}
 	n.agent, err = agent.New(agent.Config{Key: key, Pin: config.Pin, Dial: config.Dial, Unknown: config.Register, Store: n.outbox, Log: log})
 	if err != nil {

@@ -121,3 +121,59 @@ func TestDiskGetsFull(t *testing.T) {
 		}
 	}
 }
+
+// keeper is a provider that keeps what it can't make anew in a folder that may be a disk of its own.
+type keeper struct{ *provider }
+
+func (keeper) Folders() []string { return []string{"disk"} }
+
+// TestFolderMissing: a device whose folder is gone, empty or another's at the start does not begin anew there, whatever disk that is; its owner reads
+// which folder, and says if it is lost.
+func TestFolderMissing(t *testing.T) {
+	w := newWorld(t, 1)
+	w.announce(5, 100, nil)
+	d, host := w.begin(w.home())
+	d.stop()
+	start := func(lost ...string) error {
+		config := w.config(d.home)
+		config.NewFolders = lost
+		n, err := New(config, []role.Provider{keeper{newProvider()}}, quiet)
+		if err == nil {
+			n.outbox.close()
+		}
+		return err
+	}
+	ok(t, start()) // a home of before, in which one of the folders was not marked yet
+	for _, dir := range []string{filepath.Join(host.Dir(), "disk"), host.Dir()} {
+		refused := func(what string) {
+			t.Helper()
+			err := start()
+			wantReason(t, err, types.HomeChanged)
+			if text := err.Error(); !strings.Contains(text, dir) || !strings.Contains(text, "mount") || !strings.Contains(text, "--new-folder "+host.(*runner).provider.Category().String()) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		away := filepath.Join(t.TempDir(), "away")
+		ok(t, os.Rename(dir, away))
+		refused("missing")
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("it was made all the same: %v", err)
+		}
+		ok(t, os.Mkdir(dir, 0o700)) // where a disk would be mounted
+		refused("empty")
+		ok(t, os.WriteFile(filepath.Join(dir, markFile), []byte("another\n"), 0o600))
+		refused("another device's")
+		wantReason(t, start("compute"), types.HomeChanged)
+		ok(t, os.RemoveAll(dir))
+		ok(t, os.Rename(away, dir))
+		ok(t, start())
+
+		ok(t, os.Rename(dir, away))
+		ok(t, start(host.(*runner).provider.Category().String()))
+		ok(t, start())
+		ok(t, os.RemoveAll(dir))
+		ok(t, os.Rename(away, dir))
+		refused("the former one comes back")
+		ok(t, start(host.(*runner).provider.Category().String()))
+	}
+}

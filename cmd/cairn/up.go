@@ -40,6 +40,7 @@ keyring that only you can read: this is a network to try things on, not one to k
 	c.Flags().Duration("block-time", 0, "time between blocks of a new network (default 400ms)")
 	c.Flags().String("disk-warn", disk.Size(disk.Warn), "free disk space below which it warns (0: never)")
 	c.Flags().String("disk-stop", disk.Size(disk.Stop), "free disk space below which it stops, while it can do so in order (0: never)")
+	c.Flags().StringSlice("new-folder", nil, "categories of which a device's folder is lost for good: begin anew there; without it a folder that is missing ends the start")
 	c.Flags().Bool("once", false, "stop after the first round")
 	c.Flags().String("log", "", fmt.Sprintf("write a log to this file (default HOME/cairn.log); it is begun anew at %d MiB, and %d before it are kept", logMegabytes, logsKept))
 	c.Flags().String("log-level", "info", "how much the log says: debug, info, warn or error; the chain's everyday lines only with debug")
@@ -62,6 +63,7 @@ func up(c *cobra.Command, _ []string) error {
 	cfg.Simulators = simulator.Simulators(simulator.Config{EnergyData: data})
 	cfg.Listen, _ = c.Flags().GetString("listen")
 	cfg.Hosts, _ = c.Flags().GetStringSlice("host")
+	cfg.NewFolders, _ = c.Flags().GetStringSlice("new-folder")
 	cfg.BlockTime, _ = c.Flags().GetDuration("block-time")
 	for _, name := range []string{"validators", "nodes"} {
 		if n, _ := c.Flags().GetInt(name); n < 1 && c.Flags().Changed(name) {

@@ -35,6 +35,7 @@ func runCommand(makers []role.Maker) *cobra.Command {
 	c.Flags().String("listen", "", "where status and metrics are served, instead of where the settings say ($CAIRN_NODE_LISTEN does the same)")
 	c.Flags().String("disk-warn", disk.Size(disk.Warn), "free disk space below which log and status warn (0: never)")
 	c.Flags().String("disk-stop", disk.Size(disk.Stop), "free disk space below which nothing new is taken on; what is held is proven and served (0: never)")
+	c.Flags().StringSlice("new-folder", nil, "categories whose folder is lost for good: begin anew there, once; without it a folder that is missing ends the start")
 	c.Flags().String("log", "info", "what to log: debug, info, warn or error")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		home, err := homeOf(c)
@@ -65,7 +66,13 @@ func runCommand(makers []role.Maker) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		n, err := build(home, s, makers, limits, log)
+		lost, _ := c.Flags().GetStringSlice("new-folder")
+		for _, name := range lost {
+			if _, ok := s.Offers[name]; !ok {
+				return types.Refuse(types.BadArgument, "--new-folder %s: this device offers no such category", name)
+			}
+		}
+		n, err := build(home, s, makers, limits, lost, log)
 		if err != nil {
 			return err
 		}
@@ -120,7 +127,7 @@ func providersOf(s *node.Settings, makers []role.Maker) ([]role.Provider, error)
 }
 
 // build makes the node of a home.
-func build(home string, s *node.Settings, makers []role.Maker, limits disk.Limits, log *slog.Logger) (*node.Node, error) {
+func build(home string, s *node.Settings, makers []role.Maker, limits disk.Limits, newFolders []string, log *slog.Logger) (*node.Node, error) {
 	providers, err := providersOf(s, makers)
 	if err != nil {
 		return nil, err
@@ -135,7 +142,7 @@ func build(home string, s *node.Settings, makers []role.Maker, limits disk.Limit
 	}
 	return node.New(node.Config{
 		Home: home, Owner: s.Owner, Cell: s.Cell, Pin: s.Pin(), Dial: dial, Listen: s.Listen, Disk: limits,
-		Register: "cairn device register " + claim.Code(),
+		Register: "cairn device register " + claim.Code(), NewFolders: newFolders,
 	}, providers, log)
 }
 

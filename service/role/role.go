@@ -62,6 +62,12 @@ type Provider interface {
 	Run(ctx context.Context, host Host) error
 }
 
+// Keeper is a Provider that names the folders below its Dir that hold what it can't make anew, and that may be disks of their own. A device does
+// not start while one that it used is missing.
+type Keeper interface {
+	Folders() []string
+}
+
 // FairQuality is the quality, in basis points, below which customers choose other devices first: half of the most.
 const FairQuality types.Bp = 5000
 

@@ -31,7 +31,7 @@ func customerReasons() []types.ReasonInfo {
 	return []types.ReasonInfo{
 		{Reason: Full, Status: 502, Sentence: "The device has no room for more shards, or its disk failed to take them.", Try: "Store on another device; the gateway does so by itself."},
 		{Reason: FolderGone, Status: 502, Sentence: "The folder in which the device keeps its shards is gone, or is another than it opened.",
-			Try: "The device's owner mounts the disk again, or puts the folder back, and restarts the device; if it is lost, a restart begins anew. The gateway uses other devices by itself."},
+			Try: "The device's owner mounts the disk again, or puts the folder back, and restarts the device; if it is lost for good, `cairn-node run --new-folder storage` begins anew. The gateway uses other devices by itself."},
 		{Reason: DiskFailed, Status: 502, Sentence: "The device's disk failed to keep what was written, so the device takes nothing more.",
 			Try: "The device's owner checks the disk and its room (dmesg, smartctl, df), mends or replaces it, and restarts the device."},
 		{Reason: DataLost, Status: 502, Sentence: "The device found shards gone from its disk and has declared them lost.",

@@ -32,13 +32,22 @@ type Provider struct {
 	remarks []role.Remark
 }
 
-var _ role.Provider = (*Provider)(nil)
+var (
+	_ role.Provider = (*Provider)(nil)
+	_ role.Keeper   = (*Provider)(nil)
+)
 
 // New returns the device's side of storage.
 func New(cfg Config) *Provider { return &Provider{cfg: cfg.withDefaults()} }
 
 // Category is storage.
 func (p *Provider) Category() types.Category { return types.Storage }
+
+// shardFolder is where shards are, below the provider's folder.
+const shardFolder = "shards"
+
+// Folders implements role.Keeper.
+func (p *Provider) Folders() []string { return []string{shardFolder} }
 
 // Leave has the device release every session, epoch by epoch as its quota allows, and take on nothing new. That costs what is
 // retained of each session whose holding has not run out, so it is the operator's decision, never a shutdown's.
@@ -123,7 +132,7 @@ func open(p *Provider, host role.Host) (*device, error) {
 		sessions: map[types.SessionID]*session{}, payers: map[types.Key][]*session{},
 	}
 	cfg := p.cfg.Log
-	cfg.Dir = filepath.Join(host.Dir(), "shards")
+	cfg.Dir = filepath.Join(host.Dir(), shardFolder)
 	var err error
 	if d.store, err = shardlog.Open(cfg, d.log); err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
