@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/cairn-network/cairn/chain/client"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/node"
@@ -60,7 +59,11 @@ func (n *Network) startNodes(ctx context.Context) error {
 	if err := n.startSimulators(ctx); err != nil {
 		return err
 	}
-	join, err := n.invite(ctx)
+	head, err := n.Ledger().Head(ctx)
+	if err != nil {
+		return err
+	}
+	join, err := n.invite(ctx, head)
 	if err != nil {
 		return fmt.Errorf("network: tell devices how to join: %w", err)
 	}
@@ -177,19 +180,15 @@ func (n *Network) fundOwner(ctx context.Context, owner types.Account) error {
 	return err
 }
 
-// invite writes join.json: what a device elsewhere needs to take part (cairn-node init --join).
-func (n *Network) invite(ctx context.Context) (node.Join, error) {
+// invite writes join.json: what a device elsewhere needs to take part (cairn-node init --join), from a block on.
+func (n *Network) invite(ctx context.Context, head ledger.Block) (node.Join, error) {
 	var join node.Join
-	head, err := n.Ledger().Head(ctx)
-	if err != nil {
-		return join, err
-	}
 	pin, err := n.pin(ctx)
 	if err != nil {
 		return join, err
 	}
 	join = node.Join{Bus: []string{n.bus.URL()}, Pin: pin,
-		Trust: client.Pin{Height: head.Height, Hash: head.Hash}.String(),
+		Trust: pinOf(head),
 	}
 	return join, writeJSON(n.path(joinFile), &join, 0o644)
 }

@@ -2,22 +2,23 @@ package network
 
 import (
 	"context"
+	"errors"
 
 	"github.com/cairn-network/cairn/chain/client"
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// trustBlocks is after how many blocks network.json names a newer one to go on from. The chain forgets old ones (localRetain), and nobody can go
+// trustBlocks is after how many blocks network.json and join.json name a newer one to go on from. The chain forgets old ones (localRetain), and nobody can go
 // on from a block that no node has.
 const trustBlocks = localRetain / 5
 
-// keepTrust has network.json name a recent block, now and while the network runs.
+// keepTrust has network.json and join.json name a recent block, now and while the network runs.
 func (n *Network) keepTrust(ctx context.Context) error {
 	head, err := n.Ledger().Head(ctx)
 	if err != nil {
 		return err
 	}
-	if err := n.believe(head); err != nil {
+	if err := n.believe(ctx, head); err != nil {
 		return err
 	}
 	running, cancel := context.WithCancel(n.ctx)
@@ -30,8 +31,8 @@ func (n *Network) keepTrust(ctx context.Context) error {
 			if b.Height < last+trustBlocks || running.Err() != nil {
 				continue
 			}
-			if err := n.believe(b); err != nil {
-				n.log.Error("network.json names an old block", "err", err)
+			if err := n.believe(running, b); err != nil {
+				n.log.Error("network.json and join.json name an old block", "err", err)
 				continue
 			}
 			last = b.Height
@@ -40,9 +41,14 @@ func (n *Network) keepTrust(ctx context.Context) error {
 	return nil
 }
 
-// believe writes network.json with a block to go on from.
-func (n *Network) believe(b ledger.Block) error {
-	trust := client.Pin{Height: b.Height, Hash: b.Hash}.String()
+// believe writes network.json and join.json with a block to go on from.
+func (n *Network) believe(ctx context.Context, b ledger.Block) error {
+	trust := pinOf(b)
 	n.trust.Store(&trust)
-	return writeJSON(n.path(addressFile), n.Addresses(), 0o644)
+	err := writeJSON(n.path(addressFile), n.Addresses(), 0o644)
+	_, joins := n.invite(ctx, b)
+	return errors.Join(err, joins)
 }
+
+// pinOf names a block as --trust takes it.
+func pinOf(b ledger.Block) string { return client.Pin{Height: b.Height, Hash: b.Hash}.String() }

@@ -4,14 +4,22 @@ import (
 	"testing"
 
 	"github.com/cairn-network/cairn/chain/client"
+	"github.com/cairn-network/cairn/node"
 )
 
-// network.json names a block that the chain still has, however long the network runs.
+// network.json and join.json name a block that the chain still has, however long the network runs.
 func testTrustMovesOn(t *testing.T, n *Network) {
 	pin := func() client.Pin {
 		at, err := ReadAddresses(n.cfg.Home)
 		if err != nil {
 			t.Fatal(err)
+		}
+		var join node.Join
+		if err := readJSON(n.path(joinFile), &join); err != nil {
+			t.Fatal(err)
+		}
+		if join.Trust != at.Trust || join.Pin.Set == nil {
+			t.Errorf("join.json: %q, %d verifiers; network.json: %q", join.Trust, len(join.Pin.Set), at.Trust)
 		}
 		p, err := client.ParsePin(at.Trust)
 		if err != nil {
@@ -27,7 +35,7 @@ func testTrustMovesOn(t *testing.T, n *Network) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.believe(head); err != nil {
+	if err := n.believe(t.Context(), head); err != nil {
 		t.Fatal(err)
 	}
 	if after := pin(); after.Height <= before.Height || after.Height != head.Height || after.Hash != head.Hash {
