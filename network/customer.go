@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/gateway"
 	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // KeyRequest asks for an API key of an account whose key the ledger holds.
@@ -28,6 +29,9 @@ type KeyRequest struct {
 	Fund    types.Ustone // sent from Funder to Account first; 0 for nothing
 }
 
+// keyPatience is how long a gateway may take to make an API key.
+const keyPatience = 30 * time.Second
+
 // CreateKey has a gateway make an API key and the account grant it on chain.
 func CreateKey(ctx context.Context, l ledger.Ledger, api string, in KeyRequest) (*gateway.Key, error) {
 	if in.Fund > 0 {
@@ -39,7 +43,9 @@ func CreateKey(ctx context.Context, l ledger.Ledger, api string, in KeyRequest) 
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, "POST", api+"/v1/keys", bytes.NewReader(body))
+	asking, cancel := context.WithTimeout(ctx, keyPatience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(asking, "POST", api+"/v1/keys", bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +94,7 @@ func (n *Network) EnsureCustomer(ctx context.Context) (*Customer, error) {
 	if bought > 0 {
 		n.cfg.Progress(Step{Text: fmt.Sprintf("the customer bought $%d.%02d of credits for %d STONE", bought/1e6, bought%1e6/1e4, firstPurchase/stoneUnit), Done: true})
 	}
-	return customer, n.spendable(ctx, customer)
+	return customer, n.spendable(ctx, "the customer", customer)
 }
 
 // ensureWallet gives an account of the keyring credits and an API key, where it has none; the key is kept in a folder.
@@ -122,15 +128,24 @@ func (n *Network) ensureWallet(ctx context.Context, name, dir, label string) (cu
 	return customer, bought, err
 }
 
-// spendable waits until a customer's key can spend: the registry view that knows the grant and the purchase begins with the next epoch.
-func (n *Network) spendable(ctx context.Context, customer *Customer) error {
-	for {
+// spendable waits until a customer's key can spend: the registry view that knows the grant and the purchase begins with the next epoch. It waits
+// no longer than a vigil for a block, and says that it does.
+func (n *Network) spendable(ctx context.Context, who string, customer *Customer) error {
+	begun := time.Now()
+	for said := begun; ; {
 		wallet, err := n.gateway.Wallet(ctx, customer.APIKey)
 		if err != nil {
 			return fmt.Errorf("network: customer: %w", err)
 		}
 		if wallet.Balance() > 0 {
 			return nil
+		}
+		switch now := time.Now(); {
+		case now.Sub(begun) > mostStill:
+			return types.Refuse(role.CreditPending, "network: %v's key cannot spend after %v: no epoch has begun that counts its credits; the log says why", customer.Account, mostStill)
+		case now.Sub(said) > wordStill:
+			said = now
+			n.cfg.Progress(Step{Text: fmt.Sprintf("%s's credits count from the next epoch on; it is waited for %v", who, mostStill)})
 		}
 		select {
 		case <-ctx.Done():

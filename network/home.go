@@ -129,6 +129,51 @@ func WriteKey(home, name string, c *Customer) error {
 	return writeJSON(path, c, 0o600)
 }
 
+// Begun reports whether an account of a name was begun in a home and not finished: it has a key in the keyring, and perhaps funds, but no API key.
+func Begun(home, name string) (bool, error) {
+	path, err := keyPath(home, name)
+	if err != nil {
+		return false, err
+	}
+	switch _, err := os.Stat(path + begunSuffix); {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("account %s: %w", name, err)
+	}
+	return true, nil
+}
+
+// Begin notes that an account is begun, before anything of it is made; Finish that it has all it needs.
+func Begin(home, name string) error {
+	path, err := keyPath(home, name)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(path+begunSuffix, nil, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("account %s: %w", name, err)
+	}
+	return nil
+}
+
+// Finish ends what Begin began.
+func Finish(home, name string) error {
+	path, err := keyPath(home, name)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path + begunSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("account %s: %w", name, err)
+	}
+	return nil
+}
+
+// begunSuffix is behind the path of an API key that is not there yet.
+const begunSuffix = ".begun"
+
 // keyPath is where the API key of an account is. A name that cannot name a file has none.
 func keyPath(home, name string) (string, error) {
 	switch {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -70,10 +71,32 @@ func (n *Network) FirstRound(ctx context.Context) (*Summary, error) {
 const patience = 3
 
 // claimWhenFinal waits for a final header for an epoch after since by which every device that the customer buys from is paid something, or
-// until patience ends, and has all owners claim by it.
+// until patience ends, and has all owners claim by it. It waits no longer than a vigil does.
 func (n *Network) claimWhenFinal(ctx context.Context, since types.Epoch, wallet role.Wallet) (*Summary, error) {
 	var told, first types.Epoch // first: of the first header that pays anybody
-	for block := range n.Ledger().Watch(ctx) {
+	wait := newVigil(since, time.Now())
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	blocks := n.Ledger().Watch(ctx)
+	for {
+		var block ledger.Block
+		var ok bool
+		select {
+		case block, ok = <-blocks:
+		case <-tick.C:
+		}
+		word, err := wait.look(block.Epoch, time.Now())
+		switch {
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("network: no final tally paid anybody: %w", ctx.Err())
+		case err != nil:
+			return nil, err
+		case word != "":
+			n.cfg.Progress(Step{Text: word})
+		}
+		if !ok {
+			continue
+		}
 		headers, err := n.Ledger().Headers(ctx, 0, 16)
 		if err != nil {
 			return nil, fmt.Errorf("network: headers: %w", err)
@@ -114,7 +137,45 @@ func (n *Network) claimWhenFinal(ctx context.Context, since types.Epoch, wallet 
 			return n.claim(ctx, block, h, list, later)
 		}
 	}
-	return nil, fmt.Errorf("network: no final tally paid anybody: %w", ctx.Err())
+}
+
+// What a first round waits for at most: for a final tally that pays, and for a block. Long before, it says what it waits for, and again each time
+// that as much has passed.
+const (
+	mostEpochs = 24
+	wordEpochs = 6
+	mostStill  = 5 * time.Minute
+	wordStill  = 15 * time.Second
+)
+
+// vigil says when somebody who waits for a tally has to hear of it, and when to give up.
+type vigil struct {
+	since, said, epoch types.Epoch
+	block, spoke       time.Time // when the last block came, and when it was said that none does
+}
+
+func newVigil(since types.Epoch, now time.Time) *vigil {
+	return &vigil{since: since, said: since, epoch: since, block: now, spoke: now}
+}
+
+// look takes the epoch of a new block, 0 for none, and returns what to say, if anything, or why to wait no more.
+func (v *vigil) look(epoch types.Epoch, now time.Time) (string, error) {
+	if epoch != 0 {
+		v.block, v.spoke, v.epoch = now, now, max(v.epoch, epoch)
+	}
+	switch still := now.Sub(v.block); {
+	case v.epoch > v.since+mostEpochs:
+		return "", types.Refuse(types.NotFinal, "network: no final tally has paid anybody for %d epochs: `cairn tally list` shows whether verifiers agree, the log what they miss", mostEpochs)
+	case still > mostStill:
+		return "", types.Refuse(types.ChainStalled, "network: the chain has made no block for %v: the log says why", still.Round(time.Second))
+	case now.Sub(v.spoke) > wordStill:
+		v.spoke = now
+		return fmt.Sprintf("the chain has made no block for %v; it is waited for %v", still.Round(time.Second), mostStill), nil
+	case v.epoch >= v.said+wordEpochs:
+		v.said = v.epoch
+		return fmt.Sprintf("epoch %d: no final tally has paid anybody yet; it is waited for until epoch %d", v.epoch, v.since+mostEpochs), nil
+	}
+	return "", nil
 }
 
 // tell reports a tally.

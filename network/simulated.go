@@ -107,7 +107,7 @@ func (n *Network) ensureOwners(ctx context.Context) error {
 			if customer, bought[i], err = n.ensureWallet(ctx, d.owner, d.home, d.name); err != nil {
 				return fmt.Errorf("network: %s: %w", d.owner, err)
 			}
-			return n.spendable(ctx, customer)
+			return n.spendable(ctx, d.owner, customer)
 		})
 	}
 	err := group.Wait()

@@ -103,17 +103,17 @@ func accountCreate(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	switch _, err := network.ReadKey(home, args[0]); {
-	case err == nil:
-		return advice{fmt.Errorf("account create: %s is there already", args[0]), "name another, or use it: --account " + args[0]}
-	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("account create: %w", err)
-	}
-	from, err := l.Lookup(fromOf(c))
+	begun, err := network.Begun(home, args[0])
 	if err != nil {
 		return fmt.Errorf("account create: %w", err)
 	}
-	account, words, err := l.CreateAccount(args[0])
+	switch _, err := network.ReadKey(home, args[0]); {
+	case err == nil && !begun:
+		return advice{fmt.Errorf("account create: %s is there already", args[0]), "name another, or use it: --account " + args[0]}
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("account create: %w", err)
+	}
+	from, err := l.Lookup(fromOf(c))
 	if err != nil {
 		return fmt.Errorf("account create: %w", err)
 	}
@@ -121,29 +121,88 @@ func accountCreate(c *cobra.Command, args []string) error {
 	if err != nil {
 		return fmt.Errorf("account create: %w", err)
 	}
-	fees := price * firstGas / 1_000_000
-	out := &Created{Name: args[0], Account: account, Words: words}
-	if err := makeKey(c, l, out, network.KeyRequest{Limit: types.Credit(limit), Funder: from, Fund: types.Ustone(fund) + fees}); err != nil {
-		return fmt.Errorf("account create %s: %w", args[0], err)
+	out, err := beginAccount(l, home, args[0], begun)
+	if err != nil {
+		return err
 	}
-	if buy > 0 {
-		quote, err := l.Quote(c.Context(), types.Ustone(buy))
-		if err == nil {
-			_, err = l.Submit(c.Context(), account, ledger.Buy{Amount: types.Ustone(buy), Min: quote - quote/100})
+	err = fillAccount(c, l, home, out, filling{from: from, fund: types.Ustone(fund), fees: types.Ustone(price * firstGas / 1_000_000), buy: types.Ustone(buy), limit: types.Credit(limit)})
+	if err != nil {
+		if out.Words != "" { // they are shown once
+			fmt.Fprintf(c.ErrOrStderr(), "words    %s\n         they restore account %s\n", out.Words, out.Name)
 		}
-		if err != nil {
-			return advice{fmt.Errorf("account create %s: it is made and funded, but has no credits: %w", args[0], err), "cairn credit buy STONE --account " + args[0]}
-		}
+		return advice{fmt.Errorf("account create %s: %w", args[0], err), "the same again: it goes on where it stopped"}
 	}
 	return outputOf(c).print(out, func(w io.Writer) {
 		printKey(w, out)
-		fmt.Fprintf(w, "words    %s\n         they restore the account; write them down, they are shown once\n\n", out.Words)
+		if out.Words != "" {
+			fmt.Fprintf(w, "words    %s\n         they restore the account; write them down, they are shown once\n\n", out.Words)
+		}
 		if buy > 0 {
 			fmt.Fprintf(w, "next     cairn store put FILE --account %s    (it waits for the next epoch, when credits count; without --account the home's own customer pays)\n", out.Name)
 		} else {
 			fmt.Fprintf(w, "next     cairn credit buy STONE --account %s    (it has %s, and no credits yet)\n", out.Name, command.Stone(types.Ustone(fund)))
 		}
 	})
+}
+
+// beginAccount makes an account's key in the keyring, or finds the one of an account that was begun and not finished.
+func beginAccount(l *client.Client, home, name string, begun bool) (*Created, error) {
+	if begun {
+		if account, err := l.Lookup(name); err == nil {
+			return &Created{Name: name, Account: account}, nil
+		}
+	} else if _, err := l.Lookup(name); err == nil {
+		return nil, advice{fmt.Errorf("account create: %s is in the keyring already, without an API key", name), "give it one: cairn account key " + name}
+	}
+	if err := network.Begin(home, name); err != nil {
+		return nil, fmt.Errorf("account create: %w", err)
+	}
+	account, words, err := l.CreateAccount(name)
+	if err != nil {
+		return nil, fmt.Errorf("account create: %w", errors.Join(err, network.Finish(home, name)))
+	}
+	return &Created{Name: name, Account: account, Words: words}, nil
+}
+
+// filling is what a new account gets.
+type filling struct {
+	from            types.Account
+	fund, fees, buy types.Ustone
+	limit           types.Credit
+}
+
+// fillAccount gives an account what it lacks of that, step by step. Each step looks whether an earlier try has done it, so that nothing is sent or bought
+// twice.
+func fillAccount(c *cobra.Command, l *client.Client, home string, out *Created, in filling) error {
+	info, err := l.Account(c.Context(), out.Account)
+	if err != nil {
+		return err
+	}
+	req := network.KeyRequest{Limit: in.limit}
+	if info.Bought == 0 && info.Balance < in.fund { // nothing but fees was spent yet
+		req.Funder, req.Fund = in.from, in.fund+in.fees-info.Balance
+	}
+	key, err := network.ReadKey(home, out.Name)
+	switch {
+	case err == nil:
+		out.APIKey, out.Payer = key.APIKey, key.Payer
+	case errors.Is(err, fs.ErrNotExist):
+		if err := makeKey(c, l, out, req); err != nil {
+			return err
+		}
+	default:
+		return err
+	}
+	if in.buy > 0 && info.Bought == 0 {
+		quote, err := l.Quote(c.Context(), in.buy)
+		if err == nil {
+			_, err = l.Submit(c.Context(), out.Account, ledger.Buy{Amount: in.buy, Min: quote - quote/100})
+		}
+		if err != nil {
+			return fmt.Errorf("it is made and funded, but has no credits: %w", err)
+		}
+	}
+	return network.Finish(home, out.Name)
 }
 
 // keyEpochs refuses an API key that could never spend, before anything is sent.

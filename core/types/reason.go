@@ -96,6 +96,7 @@ const (
 	ClockOff         Reason = "clock_off"
 	TooFew           Reason = "too_few"
 	HomeDamaged      Reason = "home_damaged"
+	ChainStalled     Reason = "chain_stalled"
 	BadArgument      Reason = "bad_argument"
 	NotFound         Reason = "not_found"
 	NotRunning       Reason = "not_running"
@@ -194,6 +195,7 @@ func Reasons() []ReasonInfo {
 		{ClockOff, 500, "The clock of this machine is wrong.", "Set it, best by NTP, and start again."},
 		{TooFew, 503, "The network has fewer devices than its first round needs.", "Start it with more: `cairn up --nodes 8`."},
 		{HomeDamaged, 500, "A file of the home directory is damaged, or is not what belongs there.", "The message names the file; `cairn doctor` (`cairn-node doctor` on a device) says what is lost by it, and mends with --repair what can be mended."},
+		{ChainStalled, 503, "The chain makes no blocks.", "See the log (cairn.log in the home): a validator's disk may be full or its clock wrong, or more than a third of the validators' power may be away. `cairn doctor` looks at this machine's."},
 		{BadArgument, 400, "A command was given something that it does not take.", "See what it takes: --help."},
 		{NotFound, 404, "There is nothing of this name, id or epoch.", "List what there is, and check the spelling."},
 		{NotRunning, 503, "No network, or no device, runs in this home directory.", "Start it: `cairn up`, or `cairn-node run`; --home names another home."},
