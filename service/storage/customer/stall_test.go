@@ -89,7 +89,7 @@ func TestStalledClients(t *testing.T) {
 // nothing; who is slow, but not that slow, does not.
 func TestStalledClientsAreLetGo(t *testing.T) {
 	t.Parallel()
-	d := &door{pace: role.Pace{Idle: 500 * time.Millisecond, Rate: 64 << 10}}
+	d := &door{pace: role.Pace{Idle: 2 * time.Second, Rate: 16 << 10}} // a tenth of what the slow one sends
 	d = newDoorOf(t, d, customer.Config{}, 1<<60)
 	data := bytes.Repeat([]byte("0123456789abcdef"), 4<<20)
 	o := d.put("/objects?name=large", data)
@@ -104,11 +104,11 @@ func TestStalledClientsAreLetGo(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}()
-	slow := d.dial(fmt.Sprintf("PUT /objects?name=slow HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 20*16<<10))
+	slow := d.dial(fmt.Sprintf("PUT /objects?name=slow HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 30*16<<10))
 	go func() {
-		for i := range 20 {
+		for i := range 30 {
 			slow.Write(data[:16<<10])
-			if i < 19 {
+			if i < 29 {
 				time.Sleep(100 * time.Millisecond)
 			}
 		}
