@@ -172,20 +172,22 @@ func (a *Agent) logOn(ctx context.Context, b bus.Bus, begin func(context.Context
 	ctx, cancel := context.WithCancel(ctx) // what is subscribed to here ends with a failure
 	err := begin(ctx, b)
 	if err == nil {
+		a.use(b) // before the first notice comes: whoever is told of one may ask at once
 		err = b.SubscribeLast(ctx, bus.NoticeSubject(types.Key{}, a.Region()), a.take)
 	}
 	if err != nil {
+		a.use(nil)
 		cancel()
 		return err
 	}
 	context.AfterFunc(ctx, cancel)
-	a.mu.Lock()
-	a.bus, a.problem = b, nil
-	a.mu.Unlock()
-	if n := a.Notice(); n != nil { // it came before the bus was there to be used
-		a.notices.Set(n)
-	}
 	return nil
+}
+
+func (a *Agent) use(b bus.Bus) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.bus, a.problem = b, nil
 }
 
 func (a *Agent) take(m bus.Message) {

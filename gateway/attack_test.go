@@ -16,38 +16,6 @@ func hears(m *market, by types.Key, a receipt.Ask, device types.PrivateKey) {
 	m.hear(bus.Message{Subject: bus.AskSubject(by, a.Category, a.Class), Data: a.Sign(device).Encode()})
 }
 
-// TestAskFlood: whoever can publish under its own name neither makes up devices that offer something, nor brings back what a device offered
-// before, nor has so many offers that those of others have to go.
-func TestAskFlood(t *testing.T) {
-	m := newFixture(t).market
-	m.asksKept = 100
-	flooder, honest := key(3), key(4)
-	ask := func(k types.PrivateKey, class types.Class, price uint64, until types.Epoch) receipt.Ask {
-		return receipt.Ask{Chain: chain, Device: k.Public(), Category: types.Storage, Class: class, Price: price, Until: until}
-	}
-	cheap := ask(honest, 1, 1, 9)
-	hears(m, honest.Public(), cheap, honest)
-	hears(m, honest.Public(), ask(honest, 1, 50, 9), honest)
-	hears(m, flooder.Public(), cheap, honest)
-	at := offer{honest.Public(), types.Storage, 1}
-	if got := m.asks[at]; got == nil || got.Ask.Price != 50 {
-		t.Fatalf("somebody else brought back an old ask: %+v", got)
-	}
-	for i := range byte(200) {
-		made := types.NewPrivateKey([32]byte{7, i})
-		hears(m, flooder.Public(), ask(made, 1, 1, 1<<60), made)
-	}
-	if m.asks[at] == nil || len(m.asks) != 1 {
-		t.Fatalf("%d asks after those of made-up devices; the honest one is there: %v", len(m.asks), m.asks[at] != nil)
-	}
-	for class := range types.Class(200) {
-		hears(m, flooder.Public(), ask(flooder, class+1, 1, 1<<60), flooder)
-	}
-	if m.asks[at] == nil {
-		t.Fatalf("one device's %d asks push another's out", len(m.asks)-1)
-	}
-}
-
 // TestAckOfNoEpoch: the verifier whose ack makes it enough says an epoch that never comes, or none. The order is watched and settled all the
 // same.
 func TestAckOfNoEpoch(t *testing.T) {
@@ -94,7 +62,7 @@ func TestQualityByOne(t *testing.T) {
 		m.askQuality(t.Context())
 		m.mu.RLock()
 		defer m.mu.RUnlock()
-		return m.quality[offer{device, types.Energy, 0}]
+		return m.quality[serving{device, types.Energy}]
 	}
 	says := func(v *voter, bp types.Bp) {
 		v.set(func(v *voter) {

@@ -374,7 +374,7 @@ func TestOffers(t *testing.T) {
 		m.devices[key(i).Public()] = &tally.Device{Key: key(i).Public(), Owner: types.Account{i}, Categories: []types.Category{types.Storage}}
 	}
 	m.devices[key(12).Public()].Suspended = 5
-	m.quality[offer{key(13).Public(), types.Storage, 0}] = 9000
+	m.quality[serving{key(13).Public(), types.Storage}] = 9000
 	for i, a := range map[byte]receipt.Ask{10: ask(key(10), 9, 1), 11: ask(key(11), 4, 1), 12: ask(key(12), 9, 1), 13: ask(key(13), 9, 5), 20: ask(key(20), 9, 1)} {
 		hears(m, a.Device, a, key(i))
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
@@ -23,18 +24,10 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// maxAsks bounds how many asks a gateway remembers; beyond it the ones that lapse first are dropped. maxAsksEach is how many of them are one
-// device's: it hears of no further class then, so that no device pushes the others out.
-const (
-	maxAsks     = 200_000
-	maxAsksEach = tally.MaxAsks
-)
-
-// offer names an ask: one device has one for each class.
-type offer struct {
+// serving names what a device has one quality in.
+type serving struct {
 	device   types.Key
 	category types.Category
-	class    types.Class
 }
 
 // market is what the gateway knows of the network, as its Customers see it.
@@ -45,33 +38,31 @@ type market struct {
 	ledger ledger.Reader
 	store  *store
 	book   *book
+	asks   *agent.Asks
 	// patience is how long verifiers have to answer one query.
 	patience time.Duration
-	asksKept int            // at most
 	private  []netip.Prefix // beyond the public internet, where devices may be
 	chore    chan struct{}  // there is a notice
 	log      *slog.Logger
 
 	// mu guards what follows. Run and the bus's handler write, requests read.
-	mu       sync.RWMutex
-	notice   role.Notice
-	began    role.Notice   // the epoch's first
-	block    time.Duration // about how long one takes; 0 while that is unknown
-	asks     map[offer]*receipt.SignedAsk
-	offering map[types.Key]int // asks of each device
-	devices  map[types.Key]*tally.Device
-	quality  map[offer]types.Bp // class 0
-	payers   map[types.Key]bus.PayerLine
-	rules    map[types.Category][]byte // in force in the current epoch
-	granted  map[types.Key]types.Epoch // wallets whose grant was seen on chain, and in which epoch; at most maxWallets
-	first    map[types.Key]types.Epoch // the same, in which epoch it was seen first
+	mu      sync.RWMutex
+	notice  role.Notice
+	began   role.Notice   // the epoch's first
+	block   time.Duration // about how long one takes; 0 while that is unknown
+	devices map[types.Key]*tally.Device
+	quality map[serving]types.Bp
+	payers  map[types.Key]bus.PayerLine
+	rules   map[types.Category][]byte // in force in the current epoch
+	granted map[types.Key]types.Epoch // wallets whose grant was seen on chain, and in which epoch; at most maxWallets
+	first   map[types.Key]types.Epoch // the same, in which epoch it was seen first
 }
 
 func newMarket(cfg Config, reader ledger.Reader, log *slog.Logger) *market {
 	return &market{
-		chain: reader.Chain(), dir: cfg.Dir, ledger: reader, log: log, patience: 5 * time.Second, asksKept: maxAsks, private: cfg.Private,
+		chain: reader.Chain(), dir: cfg.Dir, ledger: reader, log: log, patience: 5 * time.Second, asks: agent.NewAsks(agent.MaxAsks), private: cfg.Private,
 		chore: make(chan struct{}, 1),
-		asks:  map[offer]*receipt.SignedAsk{}, offering: map[types.Key]int{}, devices: map[types.Key]*tally.Device{}, quality: map[offer]types.Bp{},
+		devices: map[types.Key]*tally.Device{}, quality: map[serving]types.Bp{},
 		payers: map[types.Key]bus.PayerLine{}, rules: map[types.Category][]byte{},
 		granted: map[types.Key]types.Epoch{}, first: map[types.Key]types.Epoch{},
 	}
@@ -123,22 +114,20 @@ func (m *market) Offers(_ context.Context, category types.Category, class types.
 	defer m.mu.RUnlock()
 	var offers []role.Offer
 	var passed []role.Passed
-	for at, ask := range m.asks {
-		if at.category != category || at.class != class {
-			continue
-		}
-		device := m.devices[at.device]
+	for _, ask := range m.asks.Class(category, class) {
+		key := ask.Ask.Device
+		device := m.devices[key]
 		switch {
 		case device == nil:
-			passed = append(passed, role.Passed{Device: at.device, Reason: types.UnknownAuthor})
+			passed = append(passed, role.Passed{Device: key, Reason: types.UnknownAuthor})
 		case !slices.Contains(device.Categories, category):
-			passed = append(passed, role.Passed{Device: at.device, Reason: role.NotInService})
+			passed = append(passed, role.Passed{Device: key, Reason: role.NotInService})
 		case device.Suspended >= m.notice.Epoch:
-			passed = append(passed, role.Passed{Device: at.device, Reason: types.Suspended})
+			passed = append(passed, role.Passed{Device: key, Reason: types.Suspended})
 		case ask.Ask.Until < m.notice.Epoch:
-			passed = append(passed, role.Passed{Device: at.device, Reason: AskLapsed})
+			passed = append(passed, role.Passed{Device: key, Reason: AskLapsed})
 		default:
-			offers = append(offers, role.Offer{Ask: ask, Owner: device.Owner, Quality: m.quality[offer{at.device, category, 0}]})
+			offers = append(offers, role.Offer{Ask: ask, Owner: device.Owner, Quality: m.quality[serving{key, category}]})
 		}
 	}
 	slices.SortFunc(offers, func(a, b role.Offer) int {
@@ -147,6 +136,11 @@ func (m *market) Offers(_ context.Context, category types.Category, class types.
 	})
 	slices.SortFunc(passed, func(a, b role.Passed) int { return slices.Compare(a.Device[:], b.Device[:]) })
 	return offers, passed, nil
+}
+
+// Dial implements role.Market.
+func (m *market) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return role.DialDevice(ctx, m.private, network, address)
 }
 
 // Wallet returns the wallet of a request's API key, once its account has granted the key on chain and while the grant lasts: naming
@@ -346,8 +340,7 @@ func (m *market) take(ctx context.Context, n *bus.Notice) error {
 		}
 		rules[r.Category] = raw
 	}
-	now := role.Notice{Epoch: n.Epoch, Seed: n.Seed, Challenged: n.Challenged, EpochTime: n.EpochTime, Height: n.Height, Hash: n.Hash, Time: n.Time,
-		Cut: n.Cut, Final: n.Final.Epoch, Tallied: n.Tallied.Epoch, MinOpening: n.MinOpening}
+	now := agent.NoticeFor(n, 0, nil)
 	m.mu.Lock()
 	if m.notice.Epoch != now.Epoch {
 		m.began = now
@@ -384,6 +377,7 @@ func (m *market) chores(ctx context.Context) {
 // upkeep brings what the gateway knows of payers, and in a fresh epoch of devices, up to date.
 func (m *market) upkeep(ctx context.Context, fresh bool) error {
 	if fresh {
+		m.asks.Expire(m.Notice().Epoch)
 		if err := m.registry(ctx); err != nil {
 			return err
 		}
@@ -411,36 +405,8 @@ func (m *market) registry(ctx context.Context) error {
 	return nil
 }
 
-// hear takes in an ask, from its device alone: whoever could hand in another's could make up devices, or bring back what one asked before.
 func (m *market) hear(msg bus.Message) {
-	ask, err := receipt.DecodeAsk(msg.Data, m.chain)
-	if err != nil || msg.Subject != bus.AskSubject(ask.Ask.Device, ask.Ask.Category, ask.Ask.Class) || !ask.Verify() {
-		m.log.Debug("gateway: ask", "subject", msg.Subject, "err", err)
-		return
-	}
-	a := &ask.Ask
-	at := offer{a.Device, a.Category, a.Class}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.asks[at] == nil {
-		if m.offering[a.Device] >= maxAsksEach {
-			return
-		}
-		m.offering[a.Device]++
-	}
-	m.asks[at] = ask
-	if len(m.asks) <= m.asksKept {
-		return
-	}
-	var first offer
-	var until types.Epoch
-	for at, old := range m.asks {
-		if until == 0 || old.Ask.Until < until {
-			first, until = at, old.Ask.Until
-		}
-	}
-	delete(m.asks, first)
-	if m.offering[first.device]--; m.offering[first.device] == 0 {
-		delete(m.offering, first.device)
+	if !m.asks.Hear(m.chain, msg) {
+		m.log.Debug("gateway: an ask is thrown away", "subject", msg.Subject)
 	}
 }

@@ -112,26 +112,20 @@ func (m *market) askQuality(ctx context.Context) {
 	defer cancel()
 	m.mu.RLock()
 	tallied := m.notice.Tallied
-	seen := map[types.Key]bool{}
-	for at := range m.asks {
-		if len(seen) < maxQualities {
-			seen[at.device] = true
-		}
-	}
 	m.mu.RUnlock()
 	if tallied == 0 {
 		return
 	}
 	q := m.agent.Quorum()
 	q.Wait = time.Second
-	for device := range seen {
+	for _, device := range m.asks.Devices(maxQualities) {
 		answer, err := q.Refusals(ctx, device, tallied)
 		if err != nil {
 			continue
 		}
 		m.mu.Lock()
 		for _, q := range answer.Quality {
-			m.quality[offer{device, q.Category, 0}] = q.Bp
+			m.quality[serving{device, q.Category}] = q.Bp
 		}
 		m.mu.Unlock()
 	}

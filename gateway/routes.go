@@ -86,7 +86,7 @@ func (g *Gateway) status() Status {
 	defer g.market.mu.RUnlock()
 	return Status{
 		ChainID: g.market.chain, Height: n.Height, Epoch: n.Epoch, Cut: n.Cut, Final: n.Final,
-		Devices: len(g.market.devices), Asks: len(g.market.asks),
+		Devices: len(g.market.devices), Asks: g.market.asks.Len(),
 	}
 }
 

@@ -21,7 +21,7 @@ func testKillHome(t *testing.T, n *Network) {
 	if soak {
 		kills, epochs = 10, 8 // longer than verifiers take an envelope for (evidence.MaxAnchorAge)
 	}
-	w := &witness{t: t, n: n, remote: newRemote(t, n), since: epochOf(t, n), kept: map[uint64][energy.Registers]uint64{}}
+	w := &homeWatch{t: t, n: n, remote: newRemote(t, n), since: epochOf(t, n), kept: map[uint64][energy.Registers]uint64{}}
 	moments := rand.New(rand.NewPCG(5, 6))
 	w.start()
 	for k := range kills - 1 {
@@ -52,8 +52,8 @@ func testKillHome(t *testing.T, n *Network) {
 	w.stop()
 }
 
-// witness follows a home from one end of the network to the other: what its node said, and what the tally made of it.
-type witness struct {
+// homeWatch follows a home from one end of the network to the other: what its node said, and what the tally made of it.
+type homeWatch struct {
 	*remote
 	t     *testing.T
 	n     *Network
@@ -73,14 +73,14 @@ func epochOf(t *testing.T, n *Network) types.Epoch {
 }
 
 // pass waits until so many epochs have begun.
-func (w *witness) pass(count types.Epoch) {
+func (w *homeWatch) pass(count types.Epoch) {
 	w.t.Helper()
 	end := epochOf(w.t, w.n) + count
 	until(w.t, time.Duration(count+2)*time.Minute, "epochs pass", func() bool { return epochOf(w.t, w.n) >= end })
 }
 
 // kill kills the node. What it said is in its journal is there.
-func (w *witness) kill() {
+func (w *homeWatch) kill() {
 	w.t.Helper()
 	w.remote.kill()
 	journal := w.remote.kept()
@@ -97,7 +97,7 @@ func (w *witness) kill() {
 }
 
 // look returns what the tally has of the home. Nothing that counts up has fallen since it was looked at last.
-func (w *witness) look() *energy.State {
+func (w *homeWatch) look() *energy.State {
 	w.t.Helper()
 	line, err := marketOf(w.n).Line(w.t.Context(), w.device)
 	if err != nil {
@@ -120,7 +120,7 @@ func (w *witness) look() *energy.State {
 
 // blackout takes the bus away for some epochs. The node goes on stamping, is killed while the bus is away, and stamps again before
 // anybody tells it what time it is.
-func (w *witness) blackout(epochs types.Epoch) {
+func (w *homeWatch) blackout(epochs types.Epoch) {
 	w.t.Helper()
 	_, before := w.said()
 	w.cable.set(true)
@@ -149,7 +149,7 @@ func (w *witness) blackout(epochs types.Epoch) {
 }
 
 // check holds what the tallies counted against what the node said, and the tally's line against both.
-func (w *witness) check() {
+func (w *homeWatch) check() {
 	w.t.Helper()
 	s := w.look()
 	records, refused := w.counted(w.at)
@@ -171,7 +171,7 @@ func (w *witness) check() {
 
 // counted returns the records in all of the home's envelopes that count, in the order of their tallies, and how many envelopes and asks do not, by
 // reason.
-func (w *witness) counted(to types.Epoch) (records []energy.Record, refused map[types.Reason]int) {
+func (w *homeWatch) counted(to types.Epoch) (records []energy.Record, refused map[types.Reason]int) {
 	w.t.Helper()
 	refused = map[types.Reason]int{}
 	for e := w.since; e <= to; e++ {
@@ -203,7 +203,7 @@ func (w *witness) counted(to types.Epoch) (records []energy.Record, refused map[
 }
 
 // unpack appends the records of the home's envelopes in a batch, but for those that were refused.
-func (w *witness) unpack(raw []byte, refused map[types.Hash]types.Reason, to []energy.Record) []energy.Record {
+func (w *homeWatch) unpack(raw []byte, refused map[types.Hash]types.Reason, to []energy.Record) []energy.Record {
 	w.t.Helper()
 	batch, err := tally.DecodeBatch(raw)
 	if err != nil {
@@ -225,7 +225,7 @@ func (w *witness) unpack(raw []byte, refused map[types.Hash]types.Reason, to []e
 }
 
 // complete: each interval counts once, and whatever the node had in its journal counts as it was read.
-func (w *witness) complete(records []energy.Record, s *energy.State) {
+func (w *homeWatch) complete(records []energy.Record, s *energy.State) {
 	w.t.Helper()
 	has := map[uint64][energy.Registers]uint64{}
 	for i, r := range records {
@@ -246,7 +246,7 @@ func (w *witness) complete(records []energy.Record, s *energy.State) {
 
 // books: the tally's line is what SPEC.md says of the records that count: each watt-hour is in one sum, and what flowed while nobody
 // looked for more than an hour is `gap`.
-func (w *witness) books(records []energy.Record, s *energy.State) {
+func (w *homeWatch) books(records []energy.Record, s *energy.State) {
 	w.t.Helper()
 	first, last := &records[0], &records[len(records)-1]
 	moved := last.Wh[energy.Export] - first.Wh[energy.Export]

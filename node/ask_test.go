@@ -25,13 +25,13 @@ func TestSubmitAsk(t *testing.T) {
 	}
 	signed, err := host.Offer(w.ctx, receipt.Ask{Class: 1, Price: 7, Terms: types.Encode(uint64(1)), Until: 9})
 	ok(t, err)
-	if n, _ := d.outbox.waiting.Size(); n != 0 {
+	if n, _ := d.outbox.Size(); n != 0 {
 		t.Fatal("an ask that is only offered is handed in")
 	}
 	ok(t, host.SubmitAsk(w.ctx, signed))
 	ok(t, host.SubmitAsk(w.ctx, signed)) // the same again
 	w.until("two verifiers have it", func() bool { return len(w.verifiers[0].kept(bus.Ask)) == 1 && len(w.verifiers[1].kept(bus.Ask)) == 1 })
-	if n, _ := d.outbox.waiting.Size(); n != 1 {
+	if n, _ := d.outbox.Size(); n != 1 {
 		t.Fatalf("%d items wait, of which half of the power acknowledged one", n)
 	}
 	d.stop()
@@ -40,7 +40,7 @@ func TestSubmitAsk(t *testing.T) {
 	}
 	d, host = w.begin(home)
 	w.until("all have it", func() bool {
-		n, _ := d.outbox.waiting.Size()
+		n, _ := d.outbox.Size()
 		return n == 0 && len(w.verifiers[3].kept(bus.Ask)) == 1
 	})
 	if got := w.verifiers[3].kept(bus.Ask)[0]; !bytes.Equal(got.Raw, signed.Encode()) {
@@ -71,7 +71,7 @@ func TestSubmitAsk(t *testing.T) {
 	ok(t, err)
 	ok(t, host.SubmitAsk(w.ctx, short))
 	w.announce(6, 120, nil)
-	w.until("it is given up", func() bool { n, _ := d.outbox.waiting.Size(); return n == 0 })
+	w.until("it is given up", func() bool { n, _ := d.outbox.Size(); return n == 0 })
 }
 
 // shelf serves blobs by hash.

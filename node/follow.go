@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
@@ -74,7 +75,7 @@ func (n *Node) chores(ctx context.Context) {
 
 // takeLine makes numbers go on where the tally stands.
 func (n *Node) takeLine(line *bus.Line) {
-	raised, err := n.outbox.raise(line.Seq, line.Last)
+	raised, err := n.outbox.Raise(line.Seq, line.Last)
 	if err != nil {
 		n.log.Error("outbox", "error", err)
 	}
@@ -92,7 +93,12 @@ func (n *Node) tell(ctx context.Context, notice *bus.Notice, line *bus.Line) err
 		if err != nil {
 			return err
 		}
-		list[i] = roleNotice(notice, line, c, rules)
+		list[i] = agent.NoticeFor(notice, c, rules)
+		for _, l := range line.Lines {
+			if l.Category == c && len(l.State) > 0 {
+				list[i].Line = l.State
+			}
+		}
 	}
 	for i, r := range n.providers {
 		r.notices.Set(list[i])
@@ -100,25 +106,9 @@ func (n *Node) tell(ctx context.Context, notice *bus.Notice, line *bus.Line) err
 	return nil
 }
 
-func roleNotice(n *bus.Notice, line *bus.Line, c types.Category, rules []byte) role.Notice {
-	out := role.Notice{Epoch: n.Epoch, Seed: n.Seed, Challenged: n.Challenged, EpochTime: n.EpochTime, Height: n.Height, Hash: n.Hash, Time: n.Time,
-		Cut: n.Cut, Final: n.Final.Epoch, Tallied: n.Tallied.Epoch, MinOpening: n.MinOpening, Rules: rules}
-	for _, t := range n.Totals {
-		if t.Category == c {
-			out.Totals = t.Sums
-		}
-	}
-	for _, l := range line.Lines {
-		if l.Category == c && len(l.State) > 0 {
-			out.Line = l.State
-		}
-	}
-	return out
-}
-
 // began does what an epoch calls for: grants may be new, asks are shown again.
 func (n *Node) began(ctx context.Context, b bus.Bus, notice *bus.Notice) {
-	given, err := n.outbox.expire(notice.Epoch)
+	given, err := n.outbox.Expire(notice.Epoch)
 	if err != nil {
 		n.log.Error("outbox", "error", err)
 	}

@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
@@ -29,53 +27,32 @@ type runner struct {
 
 	mu       sync.Mutex
 	ctx      context.Context // of the provider's present run
-	state    string          // running, resting, stopped
-	err      error           // of its last run
+	state    agent.State
+	err      error // of its last run
 	restarts int
 }
 
 var _ role.Host = (*runner)(nil)
 
 func newRunner(n *Node, p role.Provider, dir string) *runner {
-	return &runner{node: n, provider: p, dir: dir, log: n.log.With("category", p.Category()), state: "stopped", ctx: context.Background()}
+	return &runner{node: n, provider: p, dir: dir, log: n.log.With("category", p.Category()), state: agent.Stopped, ctx: context.Background()}
 }
 
-// run runs the provider until ctx ends, and again whenever it fails: after a rest, which doubles up to a minute and is short
-// again after an hour without trouble.
+// run runs the provider until ctx ends, and again whenever it fails.
 func (r *runner) run(ctx context.Context) {
-	rest := r.node.config.Backoff
-	for {
-		began := time.Now()
-		r.set("running", nil)
-		err := r.once(ctx)
-		if ctx.Err() != nil {
-			r.set("stopped", nil)
-			return
-		}
-		if err == nil {
-			err = fmt.Errorf("node: the provider of %s ended by itself", r.provider.Category())
-		}
-		r.log.Error("the provider failed and will run again", "error", err, "rest", rest)
-		r.set("resting", err)
-		if time.Since(began) > time.Hour {
-			rest = r.node.config.Backoff
-		}
-		select {
-		case <-ctx.Done():
-			r.set("stopped", nil)
-			return
-		case <-time.After(rest):
-		}
-		rest = min(2*rest, time.Minute)
+	agent.Keep(ctx, r.log, r.node.config.Backoff, r.once, func(state agent.State, err error) {
 		r.mu.Lock()
-		r.restarts++
-		r.mu.Unlock()
-	}
+		defer r.mu.Unlock()
+		if state == agent.Running && r.state == agent.Resting {
+			r.restarts++
+		}
+		if r.state = state; err != nil {
+			r.err = err
+		}
+	})
 }
 
-func (r *runner) once(ctx context.Context) (err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+func (r *runner) once(ctx context.Context) error {
 	if err := r.holdFolders(false); err != nil {
 		return err
 	}
@@ -84,21 +61,7 @@ func (r *runner) once(ctx context.Context) (err error) {
 	r.mu.Lock()
 	r.ctx = ctx
 	r.mu.Unlock()
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("node: panic: %v\n%s", p, debug.Stack())
-		}
-	}()
 	return r.provider.Run(ctx, r)
-}
-
-func (r *runner) set(state string, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.state = state
-	if err != nil {
-		r.err = err
-	}
 }
 
 func (r *runner) Chain() string         { return r.node.agent.Chain() }
@@ -140,7 +103,7 @@ func (r *runner) Submit(ctx context.Context, kind evidence.Kind, body []byte) er
 	if n == nil || !r.node.ready.Load() {
 		return types.Refuse(types.BusUnavailable, "node: no notice yet: neither epoch nor block is known")
 	}
-	_, err := r.node.outbox.addEvidence(evidence.Payload{
+	_, err := r.node.outbox.Evidence(evidence.Payload{
 		Category: r.provider.Category(), Kind: kind, Epoch: n.Epoch, Body: body,
 		Anchor: evidence.Anchor{Height: n.Height, Hash: [16]byte(n.Hash[:16])},
 	})
@@ -166,7 +129,7 @@ func (r *runner) SubmitReceipt(ctx context.Context, signed *receipt.Signed) erro
 		return types.Refuse(types.BadSignature, "node: receipt not signed by %v", s.Receipt.Payer)
 	}
 	s.DeviceSig = s.Receipt.Countersign(r.node.key)
-	if err := r.node.outbox.addReceipt(&s); err != nil {
+	if err := r.node.outbox.Receipt(&s); err != nil {
 		return err
 	}
 	r.node.status.submitted()
@@ -191,7 +154,7 @@ func (r *runner) SubmitAsk(ctx context.Context, signed *receipt.SignedAsk) error
 	case !signed.Verify():
 		return types.Refuse(types.BadSignature, "node: ask not signed by %v", a.Device)
 	}
-	if err := r.node.outbox.submitAsk(signed); err != nil {
+	if err := r.node.outbox.SubmitAsk(signed); err != nil {
 		return err
 	}
 	r.node.status.submitted()
@@ -209,7 +172,7 @@ func (r *runner) Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk
 		return nil, types.Refuse(types.Oversize, "node: terms of %d bytes, at most %d are taken", len(ask.Terms), receipt.MaxTerms)
 	}
 	signed := ask.Sign(r.node.key)
-	if err := r.node.outbox.addAsk(signed); err != nil {
+	if err := r.node.outbox.KeepAsk(signed); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()

@@ -68,7 +68,7 @@ type Node struct {
 	agent     *agent.Agent
 	key       types.PrivateKey
 	log       *slog.Logger
-	outbox    *outbox
+	outbox    *agent.Spool
 	payers    payers
 	asks      board
 	providers []*runner
@@ -95,20 +95,20 @@ func New(config Config, providers []role.Provider, log *slog.Logger) (*Node, err
 	}
 	n := &Node{config: config, key: key, log: log, payers: payers{known: map[types.Key]*payer{}}, asks: newBoard(),
 		disks: disks{limits: config.Disk, look: disk.Free}, told: make(chan struct{}, 1), status: newStatus()}
-	if n.outbox, err = openOutbox(filepath.Join(config.Home, "node.db"), key, config.Pin.Chain); err != nil {
+	if n.outbox, err = agent.OpenSpool(filepath.Join(config.Home, "node.db"), key, config.Pin.Chain); err != nil {
 		return nil, err
 	}
 	for _, p := range providers {
 		r := newRunner(n, p, filepath.Join(config.Home, "providers", p.Category().String()))
 		if err := r.holdFolders(config.anew(p.Category())); err != nil {
-			n.outbox.close()
+			n.outbox.Close()
 			return nil, err
 		}
 		n.providers = append(n.providers, r)
 	}
 	n.agent, err = agent.New(agent.Config{Key: key, Pin: config.Pin, Dial: config.Dial, Unknown: config.Register, Store: n.outbox, Log: log})
 	if err != nil {
-		n.outbox.close()
+		n.outbox.Close()
 		return nil, fmt.Errorf("node: %w", err)
 	}
 	n.home.add(config.Home)
@@ -122,7 +122,7 @@ func (n *Node) Key() types.Key { return n.key.Public() }
 
 // Run provides until ctx ends. It returns an error only if it cannot begin.
 func (n *Node) Run(ctx context.Context) error {
-	defer n.outbox.close()
+	defer n.outbox.Close()
 	defer n.end()
 	serve, err := n.listen()
 	if err != nil {
@@ -134,7 +134,7 @@ func (n *Node) Run(ctx context.Context) error {
 	tasks.Go(func() { n.agent.Run(ctx, n.begin) })
 	tasks.Go(func() { n.follow(ctx) })
 	tasks.Go(func() { n.chores(ctx) })
-	tasks.Go(func() { n.outbox.waiting.Run(ctx, n.agent, n.config.Resend) })
+	tasks.Go(func() { n.outbox.Run(ctx, n.agent, n.config.Resend) })
 	tasks.Go(func() { n.asks.run(ctx, n.agent, n.config.Resend) })
 	tasks.Go(func() { n.guard(ctx) })
 	for _, r := range n.providers {
@@ -149,7 +149,7 @@ func (n *Node) Run(ctx context.Context) error {
 // begin listens to acks, on a bus that the node has logged on to.
 func (n *Node) begin(ctx context.Context, b bus.Bus) error {
 	return n.agent.Acks(ctx, b, func(ack *bus.Ack, verifier types.Key) error {
-		settled, given, err := n.outbox.ack(ack, verifier, n.agent.Pin().Set)
+		settled, given, err := n.outbox.Acked(ack, verifier, n.agent.Pin().Set)
 		n.status.acked(settled)
 		n.giveUp(given)
 		return err
@@ -157,7 +157,7 @@ func (n *Node) begin(ctx context.Context, b bus.Bus) error {
 }
 
 // giveUp reports items that verifiers refused for good.
-func (n *Node) giveUp(given []refused) {
+func (n *Node) giveUp(given []agent.GivenUp) {
 	for _, g := range given {
 		n.log.Warn("refused", "item", g.Hash, "type", g.Type, "reason", g.Reason)
 		n.status.refuse(g.Reason, n.epoch(), 1)

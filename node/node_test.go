@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/bus/bustest"
 	"github.com/cairn-network/cairn/core/evidence"
@@ -331,7 +332,7 @@ func TestEvidenceReachesAllVerifiers(t *testing.T) {
 	for i := range 50 {
 		ok(t, host.Submit(t.Context(), 1, []byte{byte(i)}))
 	}
-	w.until("everything is acknowledged", func() bool { n, _ := d.outbox.waiting.Size(); return n == 0 })
+	w.until("everything is acknowledged", func() bool { n, _ := d.outbox.Size(); return n == 0 })
 	for _, v := range w.verifiers {
 		w.until("every verifier has all", func() bool { return len(v.kept(bus.Evidence)) == 50 })
 		prev := types.Hash{}
@@ -363,11 +364,11 @@ func TestResendUntilTwoThirds(t *testing.T) {
 		return len(w.verifiers[2].kept(bus.Evidence)) == 1 && len(w.verifiers[3].kept(bus.Evidence)) == 1
 	})
 	time.Sleep(100 * time.Millisecond)
-	if n, _ := d.outbox.waiting.Size(); n != 1 {
+	if n, _ := d.outbox.Size(); n != 1 {
 		t.Fatal("two of four were enough")
 	}
 	w.verifiers[0].do(func() { w.verifiers[0].silent = false })
-	w.until("three of four are enough", func() bool { n, _ := d.outbox.waiting.Size(); return n == 0 })
+	w.until("three of four are enough", func() bool { n, _ := d.outbox.Size(); return n == 0 })
 }
 
 func TestRefusals(t *testing.T) {
@@ -382,7 +383,7 @@ func TestRefusals(t *testing.T) {
 	// One liar of four changes nothing.
 	refuse(1, types.BadSignature)
 	ok(t, host.Submit(t.Context(), 1, []byte("1")))
-	w.until("three of four are enough", func() bool { n, _ := d.outbox.waiting.Size(); return n == 0 })
+	w.until("three of four are enough", func() bool { n, _ := d.outbox.Size(); return n == 0 })
 	if s := d.Status(); len(s.Refused) != 0 {
 		t.Fatalf("a liar was heard: %+v", s.Refused)
 	}
@@ -390,11 +391,11 @@ func TestRefusals(t *testing.T) {
 	refuse(2, types.BadAnchor)
 	ok(t, host.Submit(t.Context(), 1, []byte("2")))
 	time.Sleep(100 * time.Millisecond)
-	if n, _ := d.outbox.waiting.Size(); n != 1 {
+	if n, _ := d.outbox.Size(); n != 1 {
 		t.Fatal("given up for a reason that passes")
 	}
 	refuse(0, "")
-	w.until("it passed", func() bool { n, _ := d.outbox.waiting.Size(); return n == 0 })
+	w.until("it passed", func() bool { n, _ := d.outbox.Size(); return n == 0 })
 	// What lasts is given up, by name.
 	refuse(2, types.BadSignature)
 	ok(t, host.Submit(t.Context(), 1, []byte("3")))
@@ -424,7 +425,7 @@ func TestBusDown(t *testing.T) {
 	<-p.hosts
 	time.Sleep(50 * time.Millisecond)
 	w.memory.SetDown(false)
-	w.until("everything is handed in", func() bool { n, _ := d.outbox.waiting.Size(); return n == 0 })
+	w.until("everything is handed in", func() bool { n, _ := d.outbox.Size(); return n == 0 })
 	if n := len(w.verifiers[0].kept(bus.Evidence)); n != 20 {
 		t.Fatalf("%d of 20 arrived", n)
 	}
@@ -571,13 +572,13 @@ func TestReceipts(t *testing.T) {
 	forged.Receipt.Amount++
 	wantReason(t, host.SubmitReceipt(t.Context(), forged), types.BadSignature)
 	ok(t, host.SubmitReceipt(t.Context(), sign(func(r *receipt.Receipt) { r.Seq, r.Amount, r.Units = 3, 40, types.U64(20) })))
-	if n, _ := d.outbox.waiting.Size(); n != 1 {
+	if n, _ := d.outbox.Size(); n != 1 {
 		t.Fatalf("%d receipts of one session are pending", n)
 	}
 	for _, v := range w.verifiers {
 		v.do(func() { v.silent = false })
 	}
-	w.until("it is acknowledged", func() bool { n, _ := d.outbox.waiting.Size(); return n == 0 })
+	w.until("it is acknowledged", func() bool { n, _ := d.outbox.Size(); return n == 0 })
 	v := w.verifiers[0]
 	w.until("the ask comes along", func() bool { return len(v.kept(bus.Ask)) == 1 && len(v.kept(bus.Receipt)) > 0 })
 	kept := v.kept(bus.Receipt) // an earlier one may have been on its way
@@ -710,12 +711,9 @@ func TestProviderRestarts(t *testing.T) {
 func TestSubmitIsBounded(t *testing.T) {
 	w := newWorld(t, 1)
 	w.announce(5, 100, nil)
-	d, host := w.begin(w.home())
+	_, host := w.begin(w.home())
 	w.memory.SetDown(true)
 	wantReason(t, host.Submit(t.Context(), 1, make([]byte, evidence.MaxBody+1)), types.Oversize)
-	d.outbox.most = 10
-	wantReason(t, host.Submit(t.Context(), 1, []byte("more than fits")), types.OverQuota)
-	d.outbox.most = maxPendingBytes
 	ok(t, host.Submit(t.Context(), 1, []byte("fits")))
 }
 
@@ -733,12 +731,12 @@ func TestExpiry(t *testing.T) {
 	d, host := w.begin(w.home())
 	ok(t, host.Submit(t.Context(), 1, nil))
 	w.verifiers[0].do(func() { w.verifiers[0].line = bus.Line{} })
-	w.announce(5+keepEpochs, 2000, nil)
+	w.announce(5+agent.KeepEpochs, 2000, nil)
 	time.Sleep(50 * time.Millisecond)
-	if n, _ := d.outbox.waiting.Size(); n != 1 {
+	if n, _ := d.outbox.Size(); n != 1 {
 		t.Fatal("given up too early")
 	}
-	w.announce(6+keepEpochs, 2020, nil)
+	w.announce(6+agent.KeepEpochs, 2020, nil)
 	w.until("it is given up", func() bool { return len(d.Status().Refused) > 0 })
 	if s := d.Status(); len(s.Refused) != 1 || s.Refused[0].Reason != types.WrongEpoch {
 		t.Fatalf("status: %+v", s)
@@ -751,7 +749,7 @@ func TestClock(t *testing.T) {
 	w.announce(5, 100, func(n *bus.Notice) { n.Time -= 3600 })
 	d, host := w.begin(w.home())
 	ok(t, host.Submit(t.Context(), 1, nil))
-	w.until("it is acknowledged", func() bool { n, _ := d.outbox.waiting.Size(); return n == 0 })
+	w.until("it is acknowledged", func() bool { n, _ := d.outbox.Size(); return n == 0 })
 	if s := d.Status(); s.Skew < 3590 || s.Skew > 3700 || !strings.Contains(s.Next, "clock") {
 		t.Fatalf("status: %+v", s)
 	}

@@ -141,7 +141,7 @@ func (s *status) judged(r *bus.Refusals) {
 // Status returns what the node says of itself now.
 func (n *Node) Status() Status {
 	out := Status{Device: n.key.Public(), Owner: n.config.Owner, Chain: n.agent.Chain(), Region: n.agent.Region(), Online: n.agent.Bus() != nil}
-	out.Pending, out.Bytes = n.outbox.waiting.Size()
+	out.Pending, out.Bytes = n.outbox.Size()
 	if err := n.agent.Problem(); err != nil && !out.Online {
 		out.Problem, out.Reason = err.Error(), types.ReasonOf(err)
 	}
@@ -200,7 +200,7 @@ func (r *runner) remarks(table map[types.Reason]types.ReasonInfo) []role.Remark 
 func (r *runner) status(quality map[types.Category]types.Bp) ProviderStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := ProviderStatus{Category: r.provider.Category().String(), State: r.state, Restarts: r.restarts}
+	p := ProviderStatus{Category: r.provider.Category().String(), State: string(r.state), Restarts: r.restarts}
 	if r.err != nil {
 		p.Error = r.err.Error()
 	}

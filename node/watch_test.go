@@ -139,7 +139,7 @@ func TestFolderMissing(t *testing.T) {
 		config.NewFolders = lost
 		n, err := New(config, []role.Provider{keeper{newProvider()}}, quiet)
 		if err == nil {
-			n.outbox.close()
+			n.outbox.Close()
 		}
 		return err
 	}

@@ -100,6 +100,16 @@ func (v *Verifier) Notice(ctx context.Context, head ledger.Block) (*bus.Notice, 
 	return n, nil
 }
 
+// View returns the registry as of the present epoch's start: what its tally will see. Of another epoch it is wrong_epoch: this verifier has not
+// seen the epoch begin yet, or the one after it has begun.
+func (v *Verifier) View(_ context.Context, e types.Epoch) (tally.Registry, error) {
+	now := v.intake.now.Load()
+	if now == nil || now.epoch.Epoch != e {
+		return nil, types.Refuse(types.WrongEpoch, "verifier: the registry of epoch %d", e)
+	}
+	return now.view, nil
+}
+
 // knownBlocks are the block hashes that intake goes by.
 func (v *Verifier) knownBlocks() []tally.BlockHash {
 	if now := v.intake.now.Load(); now != nil {

@@ -34,10 +34,11 @@ var rows = []*regexp.Regexp{
 	regexp.MustCompile(`^service$`),
 	regexp.MustCompile(`^` + category + `$`),
 	regexp.MustCompile(`^(ledger|bus)(?:/.*)?$`),
-	regexp.MustCompile(`^(service/role)(?:/[a-z]+)?$|^agent$`),
+	regexp.MustCompile(`^(service/role)(?:/[a-z]+)?$`),
+	regexp.MustCompile(`^agent$`),
 	regexp.MustCompile(`^(` + category + `/` + roles + `)(?:/.*)?$|^service/servicetest$`),
 	regexp.MustCompile(`^chain/(?:refusal|testbank|churn)$`),
-	regexp.MustCompile(`^(chain/x/[a-z]+)(?:/.*)?$|^(node|verifier|gateway|explorer)(?:/.*)?$`),
+	regexp.MustCompile(`^(chain/x/[a-z]+)(?:/.*)?$|^(node|verifier|witness|gateway|explorer)(?:/.*)?$`),
 	regexp.MustCompile(`^service/all/(?:customer|provider|simulator|spec|witness)$|^(chain/(?:app|client|proto))(?:/.*)?$`),
 	regexp.MustCompile(`^network$|^sim(?:/.*)?$`),
 	regexp.MustCompile(`^(` + category + `/study)(?:/.*)?$`), // above all that runs: only a person at a desk needs it

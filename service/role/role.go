@@ -71,24 +71,29 @@ type Keeper interface {
 // FairQuality is the quality, in basis points, below which customers choose other devices first: half of the most.
 const FairQuality types.Bp = 5000
 
-// Host is what a provider is given.
-type Host interface {
+// Station is what everybody is given who hands in evidence.
+type Station interface {
 	Chain() string
 	Key() types.Key
-	// Sign signs in one of the device's domains: "ask", "countersignature", or the category's own ("storage/…").
+	// Sign signs in one of the key's domains: the category's own ("storage/…"), and for a device also "ask" and "countersignature".
 	Sign(kind string, payload []byte) types.Signature
-	TLS() types.PrivateKey // the device's key, for its TLS certificate
+	TLS() types.PrivateKey // the key, for its TLS certificate
 	Log() *slog.Logger
-	// Dir is a directory of the provider's own, which survives restarts.
+	// Dir is a directory of the role's own, which survives restarts.
 	Dir() string
-	// Room returns nil, or types.DiskFull while the disk of the device is nearly full: then a provider takes nothing new on, and goes on proving
-	// and serving what it holds.
-	Room() error
 	// Notices delivers the newest notice and then each further one; a slow reader misses all but the newest.
 	Notices(ctx context.Context) <-chan Notice
 	// Submit hands in evidence of the current epoch. It returns when the envelope is on disk, signed and numbered; it is
 	// resent until enough verifiers have acknowledged it. A full queue is an error (types.OverQuota).
 	Submit(ctx context.Context, kind evidence.Kind, body []byte) error
+}
+
+// Host is what a provider is given.
+type Host interface {
+	Station
+	// Room returns nil, or types.DiskFull while the disk of the device is nearly full: then a provider takes nothing new on, and goes on proving
+	// and serving what it holds.
+	Room() error
 	// SubmitReceipt countersigns and hands in a receipt, with the ask that it names.
 	SubmitReceipt(ctx context.Context, signed *receipt.Signed) error
 	// SubmitAsk hands in an ask of the device's (Offer returns one) for the batch, where the category's Verify reads it
@@ -229,10 +234,4 @@ type Wallet interface {
 type Awaiting interface {
 	// Awaited returns credits that were bought and that no tally shows yet, and about how long that takes. It is asked where the balance is 0.
 	Awaited(ctx context.Context) (credits types.Credit, wait time.Duration)
-}
-
-// Witness performs a category's live checks.
-type Witness interface {
-	Category() types.Category
-	Run(ctx context.Context, host Host) error
 }

@@ -19,6 +19,7 @@ const MeterCategory types.Category = 60
 // Class and kinds of Meter.
 const (
 	MeterTicks types.Class = 1 // unit tick
+	MeterLive  types.Class = 2 // not sold: its ask says at which address witnesses can look at the register (MeterAddress)
 
 	MeterReading evidence.Kind = 1 // MeterRegister of the device's own
 	MeterEcho    evidence.Kind = 2 // MeterChallenge
@@ -30,7 +31,7 @@ const (
 	MeterScale  = 1000    // prices are micro-credits per 1,000 ticks
 	MeterPrice  = 5000    // of what orders buy, per MeterScale, unless rules say another
 	MeterMost   = 1 << 20 // ticks of a device in one epoch
-	MeterSeats  = 5       // witnesses that are drawn for a device in an epoch
+	MeterSeats  = 4       // witnesses that are drawn for a device in an epoch
 	MeterPanel  = 3       // of them that make a verdict
 	MeterLeeway = 100     // ticks that a register may be above what witnesses saw
 	meterStep   = 500     // basis points of quality that one echo is worth
@@ -102,7 +103,7 @@ func MeterChallenge(seed types.Hash, device types.Key) []byte {
 
 // Meter is a category for tests. A device counts ticks and reads its register out once an epoch. What it adds is network-ordered
 // work, of which its quality says how much weight it has. A right echo of the seed raises quality by 5 %, a wrong or missing one
-// lowers it. Of five verifiers that are drawn to look at it, three or more who see less than the register claims prove it a lie. A customer pays for ticks up to the
+// lowers it. Of four verifiers that are drawn to look at it, three or more who see less than the register claims prove it a lie. A customer pays for ticks up to the
 // register, by receipt; or orders ticks of the next epochs, which Cross sells at the price of the rules in the order of accounts. A
 // device may say the least that it sells for, by an ask whose terms are a number that rises. Each cell and each device's line counts what
 // was sold, and each device's sales are an output, with the buyers as its detail.
@@ -120,7 +121,10 @@ func (Meter) Spec() *service.Spec {
 	return &service.Spec{
 		Category: MeterCategory,
 		Name:     "meter",
-		Classes:  []tally.Class{{Class: MeterTicks, Name: "ticks", Unit: "tick", Scale: MeterScale}},
+		Classes: []tally.Class{
+			{Class: MeterTicks, Name: "ticks", Unit: "tick", Scale: MeterScale},
+			{Class: MeterLive, Name: "live", Unit: "look", Scale: 1},
+		},
 		Kinds: []tally.Kind{
 			{Kind: MeterReading, Name: "reading", Cumulative: true},
 			{Kind: MeterEcho, Name: "echo"},

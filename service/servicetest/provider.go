@@ -16,6 +16,8 @@ type MeterProvider struct {
 	Lie uint64
 	// Least, if it is not 0, is what the device sells for at least, per MeterScale: it says so by an ask, until its line shows it.
 	Least uint64
+	// Live has the device show its register to witnesses, on a free port of 127.0.0.1.
+	Live bool
 }
 
 var _ role.Provider = MeterProvider{}
@@ -26,6 +28,12 @@ func (MeterProvider) Category() types.Category { return MeterCategory }
 // Run provides ticks until ctx ends.
 func (p MeterProvider) Run(ctx context.Context, host role.Host) error {
 	var read, echoed, asked types.Epoch
+	shown := newShown()
+	if p.Live {
+		if err := shown.listen(ctx, host); err != nil {
+			return fmt.Errorf("meter: %w", err)
+		}
+	}
 	notices := host.Notices(ctx)
 	for {
 		var n role.Notice
@@ -44,6 +52,7 @@ func (p MeterProvider) Run(ctx context.Context, host role.Host) error {
 				return fmt.Errorf("meter: read out epoch %d: %w", n.Epoch, err)
 			}
 			read = n.Epoch
+			shown.set(n.Epoch, register+p.Step)
 		}
 		if line := ParseMeterLine(n.Line); p.Least != 0 && line.Least != p.Least && (asked == 0 || n.Tallied >= asked) {
 			if err := p.ask(ctx, host, line.Number+1, n.Epoch); err != nil {

@@ -1,4 +1,4 @@
-package gateway
+package role
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"syscall"
 
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/service/role"
 )
 
 // special are the addresses that are not of the public internet: the IANA registries of special-purpose addresses (RFC 6890), and what
@@ -25,24 +24,24 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-// reachable reports whether a gateway may dial an address that a stranger named: a public one, or one in its owner's list.
-func reachable(addr netip.Addr, private []netip.Prefix) bool {
+// Reachable reports whether an address that a stranger named may be dialled: a public one, or one in the owner's list.
+func Reachable(addr netip.Addr, private []netip.Prefix) bool {
 	addr = addr.Unmap().WithZone("")
 	in := func(p netip.Prefix) bool { return p.Contains(addr) }
 	return addr.IsValid() && (!slices.ContainsFunc(special, in) || slices.ContainsFunc(private, in))
 }
 
-// Dial connects to an address that a device's ask names. An ask is a stranger's: without Config.Private it could have the gateway knock at
-// doors of its own machine and network. The address is judged after its name was looked up, so no name hides one. The reason is
-// private_address.
-func (m *market) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+// DialDevice connects to an address that a device's ask names. An ask is a stranger's: without a list of private addresses it could have
+// whoever dials knock at doors of its own machine and network. The address is judged after its name was looked up, so no name hides
+// one. The reason is private_address.
+func DialDevice(ctx context.Context, private []netip.Prefix, network, address string) (net.Conn, error) {
 	d := net.Dialer{Control: func(_, at string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(at)
 		if err != nil {
 			return err
 		}
-		if !reachable(to.Addr(), m.private) {
-			return types.Refuse(role.PrivateAddress, "gateway: a device says it is at %s", to.Addr())
+		if !Reachable(to.Addr(), private) {
+			return types.Refuse(PrivateAddress, "a device says it is at %s", to.Addr())
 		}
 		return nil
 	}}

@@ -1,5 +1,5 @@
 //go:build !unix
 
-package node
+package agent
 
 func isDiskFull(error) bool { return false }

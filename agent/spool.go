@@ -1,8 +1,9 @@
-package node
+package agent
 
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,22 +15,21 @@ import (
 	"go.etcd.io/bbolt"
 	bolterr "go.etcd.io/bbolt/errors"
 
-	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Bounds of the outbox. At them, Submit, SubmitReceipt and SubmitAsk refuse with over_quota, and nothing that is kept goes.
+// Bounds of a Spool. At them, Evidence, Receipt and SubmitAsk refuse with over_quota, and nothing that is kept goes.
 const (
 	maxPending      = 8192
 	maxPendingBytes = 64 << 20
-	maxAsks         = 4096 // asks that receipts can name; beyond it the oldest go
+	maxNamed        = 4096 // asks that receipts can name; beyond it the oldest go
 )
 
-// keepEpochs is how long an item is resent that verifiers neither take nor refuse.
-const keepEpochs = 48
+// KeepEpochs is how long an item is resent that verifiers neither take nor refuse.
+const KeepEpochs = 48
 
 var (
 	metaBucket     = []byte("meta")     // seq, prev, and what the node remembers besides
@@ -42,20 +42,20 @@ var (
 	prevKey = []byte("prev") // its hash
 )
 
-// outbox keeps on disk, synced, what the device has signed and verifiers have not acknowledged yet. An envelope is stored
-// in one transaction with the number that it uses up, before anything can send it: so whatever happens to the process, no two
-// envelopes ever leave with one number. All methods are safe for concurrent use.
-type outbox struct {
+// Spool keeps on disk, synced, what a key has signed and verifiers have not acknowledged yet. An envelope is stored in one transaction with the
+// number that it uses up, before anything can send it: so whatever happens to the process, no two envelopes ever leave with one
+// number. All methods are safe for concurrent use.
+type Spool struct {
 	db      *bbolt.DB
 	key     types.PrivateKey
 	chain   string
-	waiting *agent.Outbox[place]
+	waiting *Outbox[place]
 	most    int // bytes that wait
 
 	mu   sync.Mutex // held while what waits and what is on disk change together
 	seq  uint64
 	prev types.Hash
-	open map[string]*item // pending receipts, by their keys
+	open map[string]*spooled // pending receipts, by their keys
 	asks map[types.Hash][]byte
 }
 
@@ -65,32 +65,33 @@ type place struct {
 	key    []byte
 }
 
-// item is something to be acknowledged. Evidence leaves by its number, all else after it.
-type item = agent.Item[place]
+// spooled is something to be acknowledged. Evidence leaves by its number, all else after it.
+type spooled = Item[place]
 
-// refused is an item that the outbox gave up.
-type refused = agent.Refused[place]
+// GivenUp is an item that a Spool gave up, and why.
+type GivenUp = Refused[place]
 
-func openOutbox(path string, key types.PrivateKey, chain string) (*outbox, error) {
+// OpenSpool opens the file of a key, or makes it. It is home_busy while another process has it.
+func OpenSpool(path string, key types.PrivateKey, chain string) (*Spool, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
 	switch {
 	case errors.Is(err, bolterr.ErrTimeout):
-		return nil, fmt.Errorf("node: %s: another process runs this device: %w", path, types.HomeBusy)
+		return nil, fmt.Errorf("agent: %s: another process has this key: %w", path, types.HomeBusy)
 	case errors.Is(err, os.ErrPermission):
-		return nil, fmt.Errorf("node: %w: %w", err, types.HomeUnwritable)
+		return nil, fmt.Errorf("agent: %w: %w", err, types.HomeUnwritable)
 	case err != nil:
-		return nil, fmt.Errorf("node: open %s: %w", path, err)
+		return nil, fmt.Errorf("agent: open %s: %w", path, err)
 	}
-	o := &outbox{db: db, key: key, chain: chain, waiting: agent.NewOutbox[place](), most: maxPendingBytes,
-		open: map[string]*item{}, asks: map[types.Hash][]byte{}}
+	o := &Spool{db: db, key: key, chain: chain, waiting: NewOutbox[place](), most: maxPendingBytes,
+		open: map[string]*spooled{}, asks: map[types.Hash][]byte{}}
 	if err := o.load(); err != nil {
 		db.Close()
-		return nil, fmt.Errorf("node: load %s: %w", path, err)
+		return nil, fmt.Errorf("agent: load %s: %w", path, err)
 	}
 	return o, nil
 }
 
-func (o *outbox) load() error {
+func (o *Spool) load() error {
 	return o.db.Update(func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{metaBucket, evidenceBucket, receiptBucket, askBucket, askedBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
@@ -132,28 +133,29 @@ func (o *outbox) load() error {
 	})
 }
 
-func (o *outbox) close() error { return o.db.Close() }
+// Close closes the file. Run must have returned.
+func (o *Spool) Close() error { return o.db.Close() }
 
-func evidenceItem(e *evidence.Envelope) *item {
-	return &item{Item: bus.Item{Type: bus.Evidence, Raw: e.Raw}, Order: e.Seq, Expiry: e.Epoch + keepEpochs,
+func evidenceItem(e *evidence.Envelope) *spooled {
+	return &spooled{Item: bus.Item{Type: bus.Evidence, Raw: e.Raw}, Order: e.Seq, Expiry: e.Epoch + KeepEpochs,
 		Own: place{evidenceBucket, binary.BigEndian.AppendUint64(nil, e.Seq)}}
 }
 
 // receiptItem is a receipt with the ask that it names.
-func (o *outbox) receiptItem(s *receipt.Signed) *item {
-	return &item{Item: bus.Item{Type: bus.Receipt, Raw: s.Encode()}, With: o.asks[s.Receipt.Terms], Order: ^uint64(0),
+func (o *Spool) receiptItem(s *receipt.Signed) *spooled {
+	return &spooled{Item: bus.Item{Type: bus.Receipt, Raw: s.Encode()}, With: o.asks[s.Receipt.Terms], Order: ^uint64(0),
 		Expiry: s.Receipt.Session.Expiry() + 2, Own: place{receiptBucket, slices.Concat(s.Receipt.Payer[:], s.Receipt.Session[:])}}
 }
 
-func askedItem(s *receipt.SignedAsk) *item {
-	i := &item{Item: bus.Item{Type: bus.Ask, Raw: s.Encode()}, Order: ^uint64(0), Expiry: s.Ask.Until}
+func askedItem(s *receipt.SignedAsk) *spooled {
+	i := &spooled{Item: bus.Item{Type: bus.Ask, Raw: s.Encode()}, Order: ^uint64(0), Expiry: s.Ask.Until}
 	hash := i.Item.Hash()
 	i.Own = place{askedBucket, hash[:]}
 	return i
 }
 
 // add has an item that is on disk handed in. The caller holds mu.
-func (o *outbox) add(i *item) {
+func (o *Spool) add(i *spooled) {
 	o.waiting.Add(i)
 	if i.Type == bus.Receipt {
 		o.open[string(i.Own.key)] = i
@@ -161,17 +163,17 @@ func (o *outbox) add(i *item) {
 }
 
 // room refuses n bytes more than may wait.
-func (o *outbox) room(n int) error {
+func (o *Spool) room(n int) error {
 	if items, bytes := o.waiting.Size(); items >= maxPending || bytes+n > o.most {
-		return types.Refuse(types.OverQuota, "node: %d items of %d bytes wait to be acknowledged", items, bytes)
+		return types.Refuse(types.OverQuota, "agent: %d items of %d bytes wait to be acknowledged", items, bytes)
 	}
 	return nil
 }
 
-// addEvidence numbers, signs and stores an envelope. p lacks its number and its predecessor.
-func (o *outbox) addEvidence(p evidence.Payload) (types.Hash, error) {
+// Evidence numbers, signs and stores an envelope. p lacks its number and its predecessor.
+func (o *Spool) Evidence(p evidence.Payload) (types.Hash, error) {
 	if len(p.Body) > evidence.MaxBody {
-		return types.Hash{}, types.Refuse(types.Oversize, "node: a body of %d bytes, at most %d are taken", len(p.Body), evidence.MaxBody)
+		return types.Hash{}, types.Refuse(types.Oversize, "agent: a body of %d bytes, at most %d are taken", len(p.Body), evidence.MaxBody)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -186,16 +188,16 @@ func (o *outbox) addEvidence(p evidence.Payload) (types.Hash, error) {
 		return errors.Join(meta.Put(seqKey, i.Own.key), meta.Put(prevKey, e.Hash[:]), tx.Bucket(evidenceBucket).Put(i.Own.key, e.Raw))
 	})
 	if err != nil {
-		return types.Hash{}, fmt.Errorf("node: store evidence %d: %w", p.Seq, diskError(err))
+		return types.Hash{}, fmt.Errorf("agent: store evidence %d: %w", p.Seq, diskError(err))
 	}
 	o.seq, o.prev = p.Seq, e.Hash
 	o.add(i)
 	return e.Hash, nil
 }
 
-// raise makes numbers go on after seq, if they lag behind: the home was restored from a backup, and what this device signed
+// Raise makes numbers go on after seq, if they lag behind: the home was restored from a backup, and what this key signed
 // since then is in the tally.
-func (o *outbox) raise(seq uint64, last types.Hash) (bool, error) {
+func (o *Spool) Raise(seq uint64, last types.Hash) (bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if seq <= o.seq {
@@ -206,14 +208,14 @@ func (o *outbox) raise(seq uint64, last types.Hash) (bool, error) {
 		return errors.Join(meta.Put(seqKey, binary.BigEndian.AppendUint64(nil, seq)), meta.Put(prevKey, last[:]))
 	})
 	if err != nil {
-		return false, fmt.Errorf("node: raise sequence to %d: %w", seq, diskError(err))
+		return false, fmt.Errorf("agent: raise sequence to %d: %w", seq, diskError(err))
 	}
 	o.seq, o.prev = seq, last
 	return true, nil
 }
 
-// addReceipt stores a countersigned receipt in place of the session's earlier one. Its ask must be known.
-func (o *outbox) addReceipt(s *receipt.Signed) error {
+// Receipt stores a countersigned receipt in place of the session's earlier one. Its ask must be known.
+func (o *Spool) Receipt(s *receipt.Signed) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	i := o.receiptItem(s)
@@ -221,7 +223,7 @@ func (o *outbox) addReceipt(s *receipt.Signed) error {
 		return nil
 	}
 	if i.With == nil {
-		return types.Refuse(types.UnknownAsk, "node: receipt of session %s names ask %s", s.Receipt.Session, s.Receipt.Terms)
+		return types.Refuse(types.UnknownAsk, "agent: receipt of session %s names ask %s", s.Receipt.Session, s.Receipt.Terms)
 	}
 	before, err := o.receiptBefore(i, &s.Receipt)
 	if err != nil {
@@ -234,7 +236,7 @@ func (o *outbox) addReceipt(s *receipt.Signed) error {
 	}
 	err = o.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(receiptBucket).Put(i.Own.key, i.Raw) })
 	if err != nil {
-		return fmt.Errorf("node: store receipt of session %s: %w", s.Receipt.Session, diskError(err))
+		return fmt.Errorf("agent: store receipt of session %s: %w", s.Receipt.Session, diskError(err))
 	}
 	if before != nil {
 		o.waiting.Remove(before.Hash)
@@ -244,7 +246,7 @@ func (o *outbox) addReceipt(s *receipt.Signed) error {
 }
 
 // receiptBefore returns the pending receipt that i replaces, and refuses totals that fall.
-func (o *outbox) receiptBefore(i *item, r *receipt.Receipt) (*item, error) {
+func (o *Spool) receiptBefore(i *spooled, r *receipt.Receipt) (*spooled, error) {
 	before := o.open[string(i.Own.key)]
 	if before == nil {
 		return nil, nil
@@ -254,13 +256,13 @@ func (o *outbox) receiptBefore(i *item, r *receipt.Receipt) (*item, error) {
 		return nil, err
 	}
 	if r.Amount < s.Receipt.Amount || r.Units.Cmp(s.Receipt.Units) < 0 || r.Seq < s.Receipt.Seq {
-		return nil, types.Refuse(types.FallingTotals, "node: receipt %d of session %s after %d", r.Seq, r.Session, s.Receipt.Seq)
+		return nil, types.Refuse(types.FallingTotals, "agent: receipt %d of session %s after %d", r.Seq, r.Session, s.Receipt.Seq)
 	}
 	return before, nil
 }
 
-// submitAsk stores an ask until it was acknowledged.
-func (o *outbox) submitAsk(s *receipt.SignedAsk) error {
+// SubmitAsk stores an ask until it was acknowledged.
+func (o *Spool) SubmitAsk(s *receipt.SignedAsk) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	i := askedItem(s)
@@ -272,14 +274,14 @@ func (o *outbox) submitAsk(s *receipt.SignedAsk) error {
 	}
 	err := o.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(askedBucket).Put(i.Own.key, i.Raw) })
 	if err != nil {
-		return fmt.Errorf("node: store ask: %w", diskError(err))
+		return fmt.Errorf("agent: store ask: %w", diskError(err))
 	}
 	o.add(i)
 	return nil
 }
 
-// addAsk stores an ask, so that receipts can name it.
-func (o *outbox) addAsk(s *receipt.SignedAsk) error {
+// KeepAsk stores an ask, so that receipts can name it.
+func (o *Spool) KeepAsk(s *receipt.SignedAsk) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	hash, raw := s.Ask.Hash(), s.Encode()
@@ -289,9 +291,9 @@ func (o *outbox) addAsk(s *receipt.SignedAsk) error {
 	var gone []types.Hash
 	err := o.db.Update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(askBucket)
-		if len(o.asks) >= maxAsks {
+		if len(o.asks) >= maxNamed {
 			var err error
-			if gone, err = oldestAsks(b, maxAsks/8); err != nil {
+			if gone, err = oldestAsks(b, maxNamed/8); err != nil {
 				return err
 			}
 		}
@@ -303,7 +305,7 @@ func (o *outbox) addAsk(s *receipt.SignedAsk) error {
 		return b.Put(hash[:], append(binary.BigEndian.AppendUint64(nil, uint64(s.Ask.Until)), raw...))
 	})
 	if err != nil {
-		return fmt.Errorf("node: store ask: %w", diskError(err))
+		return fmt.Errorf("agent: store ask: %w", diskError(err))
 	}
 	for _, h := range gone {
 		delete(o.asks, h)
@@ -338,9 +340,9 @@ func diskError(err error) error {
 	return err
 }
 
-// ack takes a verifier's answer in. It forgets what more than two thirds of power acknowledged, and gives up what too many
+// Acked takes a verifier's answer in. It forgets what more than two thirds of power acknowledged, and gives up what too many
 // refuse for good, which it returns.
-func (o *outbox) ack(a *bus.Ack, verifier types.Key, set bus.Set) (settled int, given []refused, err error) {
+func (o *Spool) Acked(a *bus.Ack, verifier types.Key, set bus.Set) (settled int, given []GivenUp, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	done, given, err := o.waiting.Acked(a, verifier, set)
@@ -351,8 +353,8 @@ func (o *outbox) ack(a *bus.Ack, verifier types.Key, set bus.Set) (settled int, 
 	return settled, given, errors.Join(err, o.forget(done))
 }
 
-// expire gives up what can no longer count in epoch e.
-func (o *outbox) expire(e types.Epoch) (given []refused, err error) {
+// Expire gives up what can no longer count in epoch e.
+func (o *Spool) Expire(e types.Epoch) (given []GivenUp, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	done := o.waiting.Expire(e)
@@ -361,14 +363,14 @@ func (o *outbox) expire(e types.Epoch) (given []refused, err error) {
 		if i.Type == bus.Receipt {
 			reason = types.SessionExpired
 		}
-		given = append(given, refused{Item: i, Reason: reason})
+		given = append(given, GivenUp{Item: i, Reason: reason})
 	}
 	return given, o.forget(done)
 }
 
 // forget takes items that are done off the disk. One that is still there after a crash is sent once more, which does no harm. The caller holds
 // mu.
-func (o *outbox) forget(done []*item) error {
+func (o *Spool) forget(done []*spooled) error {
 	if len(done) == 0 {
 		return nil
 	}
@@ -385,13 +387,13 @@ func (o *outbox) forget(done []*item) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("node: forget %d items: %w", len(done), err)
+		return fmt.Errorf("agent: forget %d items: %w", len(done), err)
 	}
 	return nil
 }
 
 // Get and Put are a small store for what the node remembers besides (agent.Store).
-func (o *outbox) Get(name string) []byte {
+func (o *Spool) Get(name string) []byte {
 	var v []byte
 	_ = o.db.View(func(tx *bbolt.Tx) error { // fails only on a closed database
 		v = bytes.Clone(tx.Bucket(metaBucket).Get([]byte(name)))
@@ -400,10 +402,23 @@ func (o *outbox) Get(name string) []byte {
 	return v
 }
 
-func (o *outbox) Put(name string, v []byte) error {
+func (o *Spool) Put(name string, v []byte) error {
 	err := o.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put([]byte(name), v) })
 	if err != nil {
-		return fmt.Errorf("node: store %s: %w", name, diskError(err))
+		return fmt.Errorf("agent: store %s: %w", name, diskError(err))
 	}
 	return nil
+}
+
+// Run hands in what is due, until ctx ends.
+func (o *Spool) Run(ctx context.Context, a *Agent, wait time.Duration) { o.waiting.Run(ctx, a, wait) }
+
+// Size returns how many items wait, and their bytes.
+func (o *Spool) Size() (items, bytes int) { return o.waiting.Size() }
+
+// Seq is the number of the newest envelope.
+func (o *Spool) Seq() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.seq
 }

@@ -1,4 +1,4 @@
-package gateway
+package role
 
 import (
 	"net"
@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/service/role"
 )
 
 // An ask may name any address; a gateway knocks at none inside its own machine or network unless its owner said so.
@@ -18,20 +17,20 @@ func TestReachable(t *testing.T) {
 		"169.254.169.254": false, "fe80::1": false, "fe80::1%eth0": false, "224.0.0.1": false, "255.255.255.255": false, "ff02::1": false,
 		"64:ff9b::7f00:1": false, "2002:7f00:1::": false, "2001:0:7f00:1::": false,
 	} {
-		if got := reachable(netip.MustParseAddr(address), nil); got != want {
+		if got := Reachable(netip.MustParseAddr(address), nil); got != want {
 			t.Errorf("%s: reachable %v, want %v", address, got, want)
 		}
 	}
-	if reachable(netip.Addr{}, nil) {
+	if Reachable(netip.Addr{}, nil) {
 		t.Error("no address is reachable")
 	}
 	mine := prefixes("192.168.1.0/24")
-	if !reachable(netip.MustParseAddr("::ffff:192.168.1.7"), mine) || reachable(netip.MustParseAddr("192.168.2.7"), mine) {
+	if !Reachable(netip.MustParseAddr("::ffff:192.168.1.7"), mine) || Reachable(netip.MustParseAddr("192.168.2.7"), mine) {
 		t.Error("the owner's list is not what counts")
 	}
 }
 
-// A stranger's ask makes the gateway connect to a service of the gateway's own machine: before there was a rule, all of these got through.
+// A stranger's ask makes whoever looks at it connect to a service of its own machine: before there was a rule, all of these got through.
 func TestDialPrivate(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -39,18 +38,16 @@ func TestDialPrivate(t *testing.T) {
 	}
 	defer l.Close()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
-	m := &market{}
 	for _, host := range []string{"127.0.0.1", "localhost", "0.0.0.0", "::ffff:127.0.0.1"} {
-		c, err := m.Dial(t.Context(), "tcp", net.JoinHostPort(host, port))
+		c, err := DialDevice(t.Context(), nil, "tcp", net.JoinHostPort(host, port))
 		if err == nil {
 			c.Close()
 		}
-		if types.ReasonOf(err) != role.PrivateAddress {
-			t.Errorf("%s: %v, want %s", host, err, role.PrivateAddress)
+		if types.ReasonOf(err) != PrivateAddress {
+			t.Errorf("%s: %v, want %s", host, err, PrivateAddress)
 		}
 	}
-	m.private = prefixes("127.0.0.0/8")
-	c, err := m.Dial(t.Context(), "tcp", l.Addr().String())
+	c, err := DialDevice(t.Context(), prefixes("127.0.0.0/8"), "tcp", l.Addr().String())
 	if err != nil {
 		t.Fatalf("what the owner allows: %v", err)
 	}

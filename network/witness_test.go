@@ -1,0 +1,167 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/node"
+	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/servicetest"
+	"github.com/cairn-network/cairn/verifier"
+	"github.com/cairn-network/cairn/witness"
+)
+
+// TestWitnesses: five verifiers with witnesses look at two devices. What the honest one reads out counts; what the other one reads out, and does
+// not show to the witnesses that were drawn for it, is refused and costs it of its bond. One witness reports on everybody that
+// nobody's register moves: where it was not drawn that is refused, and where it was it changes nothing.
+func TestWitnesses(t *testing.T) {
+	t.Parallel()
+	const chainID = "witnesses-1"
+	log := slog.New(slog.DiscardHandler)
+	if os.Getenv("CAIRN_TEST_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	owners, meter := []types.Account{{0xa, 1}, {0xa, 2}}, servicetest.Meter{}
+	params := meter.Spec().Params
+	cfg := ledger.Config{Chain: chainID, Genesis: time.Now(), Interval: 60 * time.Millisecond, Params: []tally.Params{params},
+		Econ: econ.Default(), Balances: map[types.Account]types.Ustone{owners[0]: 1e12, owners[1]: 1e12}}
+	var seats []verifier.Config
+	for i := range byte(5) {
+		v := verifier.Config{Dir: filepath.Join(t.TempDir(), "v"), Key: types.NewPrivateKey([32]byte{1, i}), VRF: types.NewPrivateKey([32]byte{2, i}),
+			Account: types.Account{0xb, i}, Workers: 1, Log: log.With("verifier", i)}
+		seats = append(seats, v)
+		cfg.Verifiers = append(cfg.Verifiers, tally.Attester{Key: v.Key.Public(), VRF: v.VRF.Public(), Owner: v.Account, Power: 1000})
+		cfg.Balances[v.Account] = 1e9
+	}
+	chain := ledger.New(cfg)
+	memory := bus.NewMemory(verifier.NewAuthorizer(chain), log)
+	epoch, err := chain.Epoch(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin := bus.Pin{Chain: chainID, Epoch: 1, Set: bus.SetOf(epoch.Verifiers)}
+	var stops []func()
+	var engines []*verifier.Verifier
+	for i, seat := range seats {
+		link, err := memory.Dial(ctx, seat.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := verifier.New(seat, chain, link, []tally.Verifier{meter})
+		if err != nil {
+			t.Fatal(err)
+		}
+		engines = append(engines, v)
+		stops = append(stops, engine(t, ctx, fmt.Sprint("verifier ", i), v.Run, func() { link.Close(); v.Close() }))
+		var who role.Witness = servicetest.MeterWitness{}
+		if i == 0 {
+			who = servicetest.Strangers{}
+		}
+		w, err := witness.New(witness.Config{
+			Dir: t.TempDir(), Key: seat.Key, Pin: pin, Dial: memory.Dial, View: v.View, Resend: 100 * time.Millisecond,
+			Private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		}, []tally.Verifier{meter}, []role.Witness{who}, log.With("witness", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stops = append(stops, engine(t, ctx, fmt.Sprint("witness ", i), w.Run, nil))
+	}
+	var nodes []*node.Node
+	for i, p := range []servicetest.MeterProvider{{Step: 1000, Live: true}, {Step: 1000, Lie: 5000, Live: true}} {
+		home := t.TempDir()
+		key, err := node.CreateKey(home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		statement := evidence.Statement{Chain: chainID, Device: key.Public(), Owner: owners[i],
+			Categories: []types.Category{servicetest.MeterCategory}, Cell: 0x8a1fb46622dffff, Expiry: 100}.Sign(key)
+		if _, err := chain.Submit(ctx, owners[i], ledger.Register{Statement: *statement, Bond: 10 * params.Bond}); err != nil {
+			t.Fatal(err)
+		}
+		n, err := node.New(node.Config{Home: home, Owner: owners[i], Pin: pin, Dial: memory.Dial, Resend: 100 * time.Millisecond},
+			[]role.Provider{p}, log.With("node", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes = append(nodes, n)
+		stops = append(stops, engine(t, ctx, fmt.Sprint("node ", i), n.Run, nil))
+	}
+	go chain.Run(ctx)
+	honest, liar, stranger := nodes[0], nodes[1], seats[0].Key.Public()
+	refusedOf := func(n *node.Node, reason types.Reason) (count uint64) {
+		for _, r := range n.Status().Refused {
+			if r.Reason == reason {
+				count += r.Count
+			}
+		}
+		return count
+	}
+	var undrawn, drawn int          // reports of the stranger that were refused, in tallies that were looked at
+	ordered := map[types.Key]bool{} // devices whose work earned weight
+	seen := map[types.Epoch]bool{}
+	look := func() {
+		headers, err := chain.Headers(ctx, 0, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range headers {
+			if h.Raw == nil || seen[h.Epoch] {
+				continue
+			}
+			report, err := engines[1].Report(h.Hash)
+			if err != nil {
+				continue // it is not recomputed yet
+			}
+			seen[h.Epoch] = true
+			for _, d := range report.Devices {
+				ordered[d.Device] = ordered[d.Device] || !d.Weight.IsZero()
+			}
+			for _, r := range report.Refused {
+				switch {
+				case r.Author != stranger:
+				case r.Reason == servicetest.MeterNotDrawn:
+					undrawn++
+				default:
+					drawn++
+				}
+			}
+		}
+	}
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		look()
+		h, l := honest.Status(), liar.Status()
+		if undrawn > 0 && ordered[honest.Key()] && h.Counted >= 6 && refusedOf(liar, servicetest.MeterOverstated) >= 3 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("never: %d refused of the stranger\n%+v\n%+v", undrawn, h, l)
+		}
+	}
+	if n := refusedOf(honest, servicetest.MeterOverstated); n != 0 {
+		t.Errorf("%d readings of the honest device are refused", n)
+	}
+	if drawn != 0 {
+		t.Errorf("%d reports of the stranger are refused for another reason", drawn)
+	}
+	if ordered[liar.Key()] {
+		t.Error("the liar's work has earned weight")
+	}
+	cancel()
+	for _, stop := range stops {
+		stop()
+	}
+}

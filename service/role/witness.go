@@ -1,0 +1,34 @@
+package role
+
+import (
+	"context"
+	"net"
+
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Witness performs a category's live checks, at a verifier.
+type Witness interface {
+	Category() types.Category
+	// Run looks at devices until ctx ends. It returns nil then, and an error only if it cannot go on.
+	Run(ctx context.Context, host WitnessHost) error
+}
+
+// WitnessHost is what a witness is given.
+type WitnessHost interface {
+	Station
+	// Drawn lists the devices that this witness was drawn for in the current epoch: those for whom it is among the n that
+	// tally.Panel.Draw names for a purpose. Verify refuses reports of whoever is not, and has to draw with the same n and bar. It is
+	// bus_unavailable until the epoch's seed is known.
+	Drawn(ctx context.Context, purpose string, n int, bar func(*tally.Device, types.Key) bool) ([]Subject, error)
+	// Dial connects to an address that an ask names, if it may be dialled (DialDevice).
+	Dial(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Subject is a device to be looked at, and how to reach it.
+type Subject struct {
+	Device tally.Device
+	Asks   []*receipt.SignedAsk // what it offers in the category, in the order of classes; lapsed asks too
+}

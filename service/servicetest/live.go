@@ -1,0 +1,219 @@
+package servicetest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// A look at a register: the witness sends 16 bytes that it made up and the epoch (u64, big endian); the device answers, once it has read out
+// that epoch, with the register (u64, big endian) and its signature of all three in MeterLook's domain.
+const (
+	nonceSize = 16
+	askSize   = nonceSize + 8
+	lookSize  = 8 + len(types.Signature{})
+	lookTime  = 5 * time.Second
+	maxLooks  = 16 // at a time; further ones wait
+)
+
+// meterLook is the domain of a look.
+var meterLook = MeterCategory.String() + "/look"
+
+// MeterAddress returns where a live ask says that the register is shown.
+func MeterAddress(a *receipt.Ask) (address string, err error) {
+	if a.Class != MeterLive {
+		return "", fmt.Errorf("meter: an ask of class %d", a.Class)
+	}
+	err = types.Decode(a.Terms, &address)
+	return address, err
+}
+
+// shown is the register that a device shows.
+type shown struct {
+	mu       sync.Mutex
+	changed  *sync.Cond
+	epoch    types.Epoch
+	register uint64
+}
+
+func newShown() *shown {
+	s := &shown{}
+	s.changed = sync.NewCond(&s.mu)
+	return s
+}
+
+func (s *shown) set(e types.Epoch, register uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch, s.register = e, register
+	s.changed.Broadcast()
+}
+
+// at waits until epoch e was read out; false if ctx ends before that.
+func (s *shown) at(ctx context.Context, e types.Epoch) (uint64, bool) {
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.changed.Broadcast()
+	})
+	defer stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.epoch < e && ctx.Err() == nil {
+		s.changed.Wait()
+	}
+	return s.register, s.epoch == e
+}
+
+// listen shows the register on a free port, which it offers, until ctx ends.
+func (s *shown) listen(ctx context.Context, host role.Host) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, func() { l.Close() })
+	ask := receipt.Ask{Class: MeterLive, Terms: types.Encode(l.Addr().String()), Until: 1 << 40}
+	if _, err := host.Offer(ctx, ask); err != nil {
+		l.Close()
+		return err
+	}
+	looks := make(chan struct{}, maxLooks)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			looks <- struct{}{}
+			go func() {
+				defer func() { <-looks }()
+				defer c.Close()
+				s.answer(ctx, host, c)
+			}()
+		}
+	}()
+	return nil
+}
+
+func (s *shown) answer(ctx context.Context, host role.Host, c net.Conn) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	c.SetDeadline(time.Now().Add(lookTime))
+	ask := make([]byte, askSize)
+	if _, err := io.ReadFull(c, ask); err != nil {
+		return
+	}
+	register, ok := s.at(ctx, types.Epoch(binary.BigEndian.Uint64(ask[nonceSize:])))
+	if !ok {
+		return
+	}
+	out := binary.BigEndian.AppendUint64(nil, register)
+	signature := host.Sign(meterLook, slices.Concat(ask, out))
+	c.Write(append(out, signature[:]...)) // the witness has gone
+}
+
+// MeterWitness is Meter's role at a verifier: in every epoch whose challenges bind, it looks at the registers that it was drawn for and
+// reports what it saw. A device that cannot be reached is passed over.
+type MeterWitness struct{}
+
+var _ role.Witness = MeterWitness{}
+
+// Category returns MeterCategory.
+func (MeterWitness) Category() types.Category { return MeterCategory }
+
+// Run witnesses until ctx ends.
+func (w MeterWitness) Run(ctx context.Context, host role.WitnessHost) error {
+	var done types.Epoch
+	for n := range host.Notices(ctx) {
+		if n.Epoch <= done || !n.Challenged || n.Seed.IsZero() {
+			continue
+		}
+		subjects, err := host.Drawn(ctx, MeterSight, MeterSeats, nil)
+		if err != nil {
+			host.Log().Debug("meter: whom to look at is not known", "epoch", n.Epoch, "error", err)
+			continue // the next notice tries again
+		}
+		done = n.Epoch
+		var looks sync.WaitGroup
+		for _, s := range subjects {
+			looks.Go(func() {
+				if err := w.look(ctx, host, n.Epoch, s); err != nil && ctx.Err() == nil {
+					host.Log().Info("meter: a register was not seen", "device", s.Device.Key, "epoch", n.Epoch, "error", err)
+				}
+			})
+		}
+		looks.Wait()
+	}
+	return nil
+}
+
+func (MeterWitness) look(ctx context.Context, host role.WitnessHost, e types.Epoch, s role.Subject) error {
+	i := slices.IndexFunc(s.Asks, func(a *receipt.SignedAsk) bool { return a.Ask.Class == MeterLive })
+	if i < 0 {
+		return errors.New("it does not say where it is")
+	}
+	address, err := MeterAddress(&s.Asks[i].Ask)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	c, err := host.Dial(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(lookTime))
+	ask := make([]byte, nonceSize, askSize)
+	rand.Read(ask)
+	ask = binary.BigEndian.AppendUint64(ask, uint64(e))
+	if _, err := c.Write(ask); err != nil {
+		return err
+	}
+	out := make([]byte, lookSize)
+	if _, err := io.ReadFull(c, out); err != nil {
+		return err
+	}
+	if !s.Device.Key.Verify(meterLook, host.Chain(), slices.Concat(ask, out[:8]), types.Signature(out[8:])) {
+		return types.Refuse(types.BadSignature, "an answer that %v did not sign", s.Device.Key)
+	}
+	m := MeterRegister{Device: s.Device.Key, Register: binary.BigEndian.Uint64(out)}
+	return host.Submit(ctx, MeterSighted, m.Encode())
+}
+
+// Strangers is a Witness that reports, for every device there is, that its register stands at 0: what a verifier could do that was not drawn.
+type Strangers struct{ MeterWitness }
+
+// Run reports until ctx ends.
+func (Strangers) Run(ctx context.Context, host role.WitnessHost) error {
+	var done types.Epoch
+	for n := range host.Notices(ctx) {
+		if n.Epoch <= done || !n.Challenged || n.Seed.IsZero() {
+			continue
+		}
+		all, err := host.Drawn(ctx, MeterSight, MeterSeats, func(_ *tally.Device, k types.Key) bool { return k != host.Key() })
+		if err != nil {
+			continue
+		}
+		done = n.Epoch
+		for _, s := range all {
+			m := MeterRegister{Device: s.Device.Key}
+			if err := host.Submit(ctx, MeterSighted, m.Encode()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

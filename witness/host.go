@@ -1,0 +1,118 @@
+package witness
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/cairn-network/cairn/agent"
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// runner runs one category's witness and is its host.
+type runner struct {
+	engine  *Engine
+	witness role.Witness
+	spec    *tally.Spec
+	dir     string
+	log     *slog.Logger
+	notices agent.Latest[role.Notice]
+
+	mu    sync.Mutex
+	epoch types.Epoch // of what follows
+	seed  types.Hash
+	view  tally.Registry
+	panel *tally.Panel
+}
+
+var _ role.WitnessHost = (*runner)(nil)
+
+func (r *runner) run(ctx context.Context) error { return r.witness.Run(ctx, r) }
+
+func (r *runner) Chain() string         { return r.engine.agent.Chain() }
+func (r *runner) Key() types.Key        { return r.engine.agent.Key() }
+func (r *runner) TLS() types.PrivateKey { return r.engine.cfg.Key }
+func (r *runner) Log() *slog.Logger     { return r.log }
+func (r *runner) Dir() string           { return r.dir }
+
+// Sign implements role.WitnessHost. It panics on a domain that is not the category's: a mistake of the witness.
+func (r *runner) Sign(kind string, payload []byte) types.Signature {
+	if !strings.HasPrefix(kind, r.spec.Category.String()+"/") {
+		panic(fmt.Sprintf("witness: one of %s signs no %q", r.spec.Category, kind))
+	}
+	return r.engine.cfg.Key.Sign(kind, r.Chain(), payload)
+}
+
+// Notices implements role.WitnessHost.
+func (r *runner) Notices(ctx context.Context) <-chan role.Notice { return r.notices.Watch(ctx) }
+
+// Submit implements role.WitnessHost.
+func (r *runner) Submit(ctx context.Context, kind evidence.Kind, body []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	n := r.engine.agent.Notice()
+	if n == nil {
+		return types.Refuse(types.BusUnavailable, "witness: no notice yet: neither epoch nor block is known")
+	}
+	_, err := r.engine.spool.Evidence(evidence.Payload{
+		Category: r.spec.Category, Kind: kind, Epoch: n.Epoch, Body: body,
+		Anchor: evidence.Anchor{Height: n.Height, Hash: [16]byte(n.Hash[:16])},
+	})
+	return err
+}
+
+// Dial implements role.WitnessHost.
+func (r *runner) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return role.DialDevice(ctx, r.engine.cfg.Private, network, address)
+}
+
+// Drawn implements role.WitnessHost. The registry is walked once an epoch, and once for each draw over its devices.
+func (r *runner) Drawn(ctx context.Context, purpose string, n int, bar func(*tally.Device, types.Key) bool) ([]role.Subject, error) {
+	view, panel, err := r.panelOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var subjects []role.Subject
+	asks := r.engine.asks.ByDevice(r.spec.Category)
+	for d := range view.Devices(r.spec.Category) {
+		var out func(types.Key) bool
+		if bar != nil {
+			out = func(k types.Key) bool { return bar(d, k) }
+		}
+		if slices.Contains(panel.Draw(d, purpose, n, out), r.Key()) {
+			subjects = append(subjects, role.Subject{Device: *d, Asks: asks[d.Key]})
+		}
+	}
+	return subjects, nil
+}
+
+// panelOf returns the panel of the present epoch, and the registry that it is of.
+func (r *runner) panelOf(ctx context.Context) (tally.Registry, *tally.Panel, error) {
+	n := r.engine.agent.Notice()
+	if n == nil || n.Seed.IsZero() {
+		return nil, nil, types.Refuse(types.BusUnavailable, "witness: the epoch's seed is not known yet")
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.panel != nil && r.epoch == n.Epoch && r.seed == n.Seed {
+		return r.view, r.panel, nil
+	}
+	view, err := r.engine.cfg.View(ctx, n.Epoch)
+	if err != nil {
+		return nil, nil, fmt.Errorf("witness: registry of epoch %d: %w", n.Epoch, err)
+	}
+	panel, err := tally.NewPanel(r.spec, view, n.Seed)
+	if err != nil {
+		return nil, nil, fmt.Errorf("witness: %w", err)
+	}
+	r.epoch, r.seed, r.view, r.panel = n.Epoch, n.Seed, view, panel
+	return view, panel, nil
+}
