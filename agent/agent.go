@@ -9,6 +9,9 @@
 //	Agent     logs on, tries until it can, and follows notices, the region's rules, and the set that signs
 //	Quorum    asks that set, and believes what enough of its power say or what proves itself
 //	Outbox    hands items in until enough of its power keep them
+//	Spool     an Outbox on disk, of what the agent's own key signs: evidence, receipts, asks
+//	Asks      what devices offer
+//	Keep      runs something again whenever it fails
 //	Latest    a value that changes, and tells whoever watches it
 //
 // A device (package node) is an agent with providers, a gateway one with customers. Blobs are fetched and

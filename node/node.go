@@ -23,6 +23,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -95,7 +96,11 @@ func New(config Config, providers []role.Provider, log *slog.Logger) (*Node, err
 	}
 	n := &Node{config: config, key: key, log: log, payers: payers{known: map[types.Key]*payer{}}, asks: newBoard(),
 		disks: disks{limits: config.Disk, look: disk.Free}, told: make(chan struct{}, 1), status: newStatus()}
-	if n.outbox, err = agent.OpenSpool(filepath.Join(config.Home, "node.db"), key, config.Pin.Chain); err != nil {
+	n.outbox, err = agent.OpenSpool(filepath.Join(config.Home, "node.db"), key, config.Pin.Chain)
+	if errors.Is(err, types.HomeBusy) {
+		return nil, fmt.Errorf("node: another process runs this device: %w", err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	for _, p := range providers {

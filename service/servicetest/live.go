@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/conns"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -25,7 +26,7 @@ const (
 	askSize   = nonceSize + 8
 	lookSize  = 8 + len(types.Signature{})
 	lookTime  = 5 * time.Second
-	maxLooks  = 16 // at a time; further ones wait
+	maxLooks  = 16 // connections at a time
 )
 
 // meterLook is the domain of a look.
@@ -83,22 +84,20 @@ func (s *shown) listen(ctx context.Context, host role.Host) error {
 	if err != nil {
 		return err
 	}
+	l = conns.Limit(l, conns.Limits{Total: 2 * maxLooks, PerAddress: maxLooks}, host.Log())
 	context.AfterFunc(ctx, func() { l.Close() })
 	ask := receipt.Ask{Class: MeterLive, Terms: types.Encode(l.Addr().String()), Until: 1 << 40}
 	if _, err := host.Offer(ctx, ask); err != nil {
 		l.Close()
 		return err
 	}
-	looks := make(chan struct{}, maxLooks)
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			looks <- struct{}{}
 			go func() {
-				defer func() { <-looks }()
 				defer c.Close()
 				s.answer(ctx, host, c)
 			}()
