@@ -23,11 +23,12 @@ import (
 	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/internal/health"
 	"github.com/cairn-network/cairn/node"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // Doctor looks at a home and its machine, and returns everything that it looked at: files that are in order as one finding. With repair it
 // moves aside what is damaged and can be made anew or done without; then nothing may run there, which is refused with types.HomeBusy.
-func Doctor(home string, limits disk.Limits, repair bool) ([]health.Finding, error) {
+func Doctor(home string, limits disk.Limits, repair bool, makers []role.Maker) ([]health.Finding, error) {
 	if _, err := os.Stat(home); err != nil {
 		return nil, types.Refuse(types.NotFound, "doctor: home %s: %v", home, err)
 	}
@@ -61,7 +62,7 @@ func Doctor(home string, limits disk.Limits, repair bool) ([]health.Finding, err
 		list = append(list, health.Finding{Level: health.Bad, What: layoutFile, Text: fmt.Sprintf("the home has format %d, this program goes on with %d", l.Format, format),
 			Try: "run the version that began it, or choose another home"})
 	}
-	files := homeFiles(home)
+	files := append(homeFiles(home), keptFiles(home, makers)...)
 	found, fine := health.Examine(home, files, !running)
 	if repair {
 		if err := health.Mend(home, files, found, health.Aside); err != nil {
@@ -110,6 +111,18 @@ func (n *Network) examine() error {
 		n.cfg.Progress(Step{Text: fmt.Sprintf("%s is made anew: %s; lost with it: %s", f.What, f.Text, f.Lost), Done: true, Trouble: true})
 	}
 	return errors.Join(errs...)
+}
+
+// keptFiles lists what the devices' providers keep beside their databases.
+func keptFiles(home string, makers []role.Maker) (files []health.File) {
+	dirs, _ := filepath.Glob(filepath.Join(home, "node", "*"))
+	for _, dir := range dirs {
+		for _, f := range node.KeptFiles(dir, makers) {
+			f.Path = filepath.Join("node", filepath.Base(dir), f.Path)
+			files = append(files, f)
+		}
+	}
+	return files
 }
 
 // homeFiles lists what a home holds, or has to.

@@ -11,6 +11,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/internal/health"
+	"github.com/cairn-network/cairn/service/all/provider"
 )
 
 // damages are ways in which a file gets damaged.
@@ -51,6 +52,7 @@ func harm(t *testing.T, path, way string) (undo func()) {
 func TestDamagedHome(t *testing.T) {
 	whole(t)
 	cfg := Config{Home: filepath.Join(t.TempDir(), "home"), Listen: "127.0.0.1:0", Log: logTo(""), Nodes: 1, Homes: 1}
+	makers := provider.Makers()
 	height := uint64(0)
 	run := func(what string) {
 		t.Helper()
@@ -74,10 +76,10 @@ func TestDamagedHome(t *testing.T) {
 		if _, err := ReadAddresses(cfg.Home); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-		if list, err := Doctor(cfg.Home, disk.Limits{}, false); err != nil || health.Worst(list) != health.OK {
+		if list, err := Doctor(cfg.Home, disk.Limits{}, false, makers); err != nil || health.Worst(list) != health.OK {
 			t.Errorf("%s: doctor beside a running network: %+v, %v", what, list, err)
 		}
-		if _, err := Doctor(cfg.Home, disk.Limits{}, true); !errors.Is(err, types.HomeBusy) {
+		if _, err := Doctor(cfg.Home, disk.Limits{}, true, makers); !errors.Is(err, types.HomeBusy) {
 			t.Errorf("%s: repair beside a running network: %v", what, err)
 		}
 		t.Logf("%s: %q", what, told)
@@ -86,7 +88,7 @@ func TestDamagedHome(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(cfg.Home, addressFile), []byte(`{"api": "", "rpc": "", "pid": 1}`), 0o600); err != nil { // as a crash leaves it
 		t.Fatal(err)
 	}
-	list, err := Doctor(cfg.Home, disk.Limits{}, false)
+	list, err := Doctor(cfg.Home, disk.Limits{}, false, makers)
 	if err != nil || health.Worst(list) != health.OK {
 		t.Fatalf("a home in order: %+v, %v", list, err)
 	}
@@ -103,7 +105,7 @@ func TestDamagedHome(t *testing.T) {
 				continue // settings that end early may be whole; a start writes them anew where they offer something else
 			}
 			undo := harm(t, path, way)
-			list, err := Doctor(cfg.Home, disk.Limits{}, false)
+			list, err := Doctor(cfg.Home, disk.Limits{}, false, makers)
 			found := false
 			for _, d := range list {
 				if d.Level != health.OK && d.What == f.Path {
@@ -138,7 +140,7 @@ func TestDamagedHome(t *testing.T) {
 	if _, err := Start(t.Context(), cfg); !errors.Is(err, types.HomeDamaged) || !strings.Contains(err.Error(), customerFile) {
 		t.Errorf("a start with damaged stores: %v", err)
 	}
-	if _, err := Doctor(cfg.Home, disk.Limits{}, true); err != nil {
+	if _, err := Doctor(cfg.Home, disk.Limits{}, true, makers); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range aside {
@@ -153,7 +155,7 @@ func TestDamagedHome(t *testing.T) {
 		if _, err := Start(t.Context(), cfg); !errors.Is(err, types.HomeDamaged) {
 			t.Errorf("a start with damaged %s: %v", path, err)
 		}
-		if list, err := Doctor(cfg.Home, disk.Limits{}, true); err != nil || health.Worst(list) != health.Bad {
+		if list, err := Doctor(cfg.Home, disk.Limits{}, true, makers); err != nil || health.Worst(list) != health.Bad {
 			t.Errorf("repair of %s: %+v, %v", path, list, err)
 		}
 		undo()

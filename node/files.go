@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/health"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // Files lists what a device's home holds, for whoever looks whether it is in order.
@@ -32,6 +33,22 @@ func Files(home string) []health.File {
 	for _, path := range logs {
 		if rel, err := filepath.Rel(home, path); err == nil {
 			files = append(files, health.File{Path: rel, Check: health.Bolt, Remedy: health.Remake, Lost: "nothing: the index follows from the logs beside it"})
+		}
+	}
+	return files
+}
+
+// KeptFiles lists what the providers of a home keep beside its databases. Reading them all may take minutes.
+func KeptFiles(home string, makers []role.Maker) (files []health.File) {
+	for _, m := range makers {
+		k, ok := m.(role.Keeping)
+		if !ok {
+			continue
+		}
+		dir := filepath.Join("providers", m.Category().String())
+		for _, f := range k.Files(filepath.Join(home, dir)) {
+			f.Path = filepath.Join(dir, f.Path)
+			files = append(files, f)
 		}
 	}
 	return files

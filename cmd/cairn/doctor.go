@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/internal/health"
 	"github.com/cairn-network/cairn/network"
+	"github.com/cairn-network/cairn/service/all/provider"
 )
 
 func doctorCommand() *cobra.Command {
@@ -36,7 +37,7 @@ func doctor(c *cobra.Command, _ []string) error {
 		return usageError{c.CommandPath(), err}
 	}
 	repair, _ := c.Flags().GetBool("repair")
-	list, err := network.Doctor(home, limits, repair)
+	list, err := network.Doctor(home, limits, repair, provider.Makers())
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func New(makers []role.Maker) *cobra.Command {
 	}
 	root.PersistentFlags().String("home", "", "the device's home (default $CAIRN_NODE_HOME, else ~/.cairn-node)")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage{c.CommandPath(), err} })
-	root.AddCommand(initCommand(makers), codeCommand(), runCommand(makers), statusCommand(), doctorCommand(), unitCommand())
+	root.AddCommand(initCommand(makers), codeCommand(), runCommand(makers), statusCommand(), doctorCommand(makers), unitCommand())
 	for _, c := range root.Commands() {
 		c.Args = noArguments
 	}

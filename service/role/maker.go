@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/health"
 )
 
 // Maker makes a category's provider out of what the machine has and what its owner wants.
@@ -23,6 +24,12 @@ type Maker interface {
 // sentences, and read strictly by these names before New sees it.
 type Documented interface {
 	Settings() any
+}
+
+// Keeping is a Maker whose provider keeps files that say by themselves whether they are whole.
+type Keeping interface {
+	// Files lists them, by their paths below the provider's directory.
+	Files(dir string) []health.File
 }
 
 // Searching is a Maker whose Find looks beyond this machine. It is called only for an owner who named the category without

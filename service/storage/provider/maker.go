@@ -11,8 +11,10 @@ import (
 	"syscall"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/health"
 	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/storage"
+	"github.com/cairn-network/cairn/service/storage/provider/shardlog"
 )
 
 // Offer is what an owner sets of a storage device: the section "storage" of node.yaml.
@@ -31,7 +33,17 @@ type Maker struct{}
 var (
 	_ role.Maker      = Maker{}
 	_ role.Documented = Maker{}
+	_ role.Keeping    = Maker{}
 )
+
+// Files implements role.Keeping.
+func (Maker) Files(dir string) []health.File {
+	files := shardlog.Files(filepath.Join(dir, shardFolder))
+	for i := range files {
+		files[i].Path = filepath.Join(shardFolder, files[i].Path)
+	}
+	return files
+}
 
 // keepFree is how much of a disk is left to others by default.
 const keepFree = storage.KeepFree
