@@ -60,6 +60,14 @@ func (l Limit) Take(ctx context.Context, e core.Epoch, account []byte) error {
 	return errors.Join(l.accounts.Set(ctx, account, mine), l.block.Set(ctx, all))
 }
 
+// Replaced is told of a change that takes the place of one of the same view, or takes one back: that is free. Whoever asks what a transaction
+// costs is told the price of a new one all the same: an epoch may end before the transaction is in a block, and then it is one.
+func Replaced(ctx context.Context) {
+	if c := sdk.UnwrapSDKContext(ctx); c.ExecMode() == sdk.ExecModeSimulate {
+		c.GasMeter().ConsumeGas(Gas, "registry change, if the epoch ends before")
+	}
+}
+
 // bits of a stored number that hold the count; the others hold epoch or height.
 const bits = 16
 

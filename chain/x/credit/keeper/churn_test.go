@@ -81,6 +81,50 @@ func TestPairs(t *testing.T) {
 	}
 }
 
+// TestEstimate: a change that takes another's place in an epoch is free, and so is one that takes it back; but whoever asks what it costs is told
+// the price of a new one, which it is if the epoch ends before the transaction is in a block.
+func TestEstimate(t *testing.T) {
+	f := setup(t, nil)
+	a, _ := f.account(t, 1, 1)
+	k, proof := numbered(0, a)
+	grant := func(limit uint64) func(sdk.Context) error {
+		return func(ctx sdk.Context) error {
+			_, err := f.msg.GrantKey(ctx, &types.MsgGrantKey{Account: a.String(), Key: k.String(), Proof: proof, Limit: limit, Expiry: uint64(f.epoch) + 5})
+			return err
+		}
+	}
+	revoke := func(ctx sdk.Context) error {
+		_, err := f.msg.RevokeKey(ctx, &types.MsgRevokeKey{Account: a.String(), Key: k.String()})
+		return err
+	}
+	gas := func(mode sdk.ExecMode, do func(sdk.Context) error) storetypes.Gas {
+		t.Helper()
+		ctx, _ := f.ctx.WithExecMode(mode).WithGasMeter(storetypes.NewInfiniteGasMeter()).CacheContext()
+		if err := do(ctx); err != nil {
+			t.Fatal(err)
+		}
+		return ctx.GasMeter().GasConsumed()
+	}
+	if n := gas(sdk.ExecModeFinalize, grant(1)); n < churn.Gas {
+		t.Errorf("a new change costs %d", n)
+	}
+	if err := grant(1)(f.ctx); err != nil {
+		t.Fatal(err)
+	}
+	for what, do := range map[string]func(sdk.Context) error{"one more": grant(2), "taken back": revoke} {
+		taken, asked := gas(sdk.ExecModeFinalize, do), gas(sdk.ExecModeSimulate, do)
+		if taken >= churn.Gas || asked != taken+churn.Gas {
+			t.Errorf("%s: costs %d, and whoever asks is told %d", what, taken, asked)
+		}
+	}
+	f.epoch++
+	for what, do := range map[string]func(sdk.Context) error{"one more": grant(2), "taken back": revoke} {
+		if n := gas(sdk.ExecModeFinalize, do); n < churn.Gas {
+			t.Errorf("%s, in the next epoch: costs %d", what, n)
+		}
+	}
+}
+
 // TestPerBlock: whatever its gas, a block takes so many changes and no more.
 func TestPerBlock(t *testing.T) {
 	f := setup(t, nil)

@@ -143,16 +143,17 @@ func (k Keeper) log(ctx context.Context, account core.Account, region uint32, su
 	if err != nil {
 		return err
 	}
-	if !known {
-		if err := k.churn.Take(ctx, e, account[:]); err != nil {
-			return err
-		}
+	if known {
+		churn.Replaced(ctx)
+	} else if err := k.churn.Take(ctx, e, account[:]); err != nil {
+		return err
 	}
 	return k.changes.Set(ctx, at, core.Encode(c))
 }
 
 // unlog takes back what was recorded of a subject for the view of the next epoch.
 func (k Keeper) unlog(ctx context.Context, e core.Epoch, region uint32, subject []byte) error {
+	churn.Replaced(ctx)
 	return k.changes.Remove(ctx, collections.Join3(uint64(e)+1, region, subject))
 }
 

@@ -10,6 +10,7 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
 
+	"github.com/cairn-network/cairn/chain/churn"
 	"github.com/cairn-network/cairn/chain/x/device/types"
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/tally"
@@ -63,7 +64,11 @@ func (k Keeper) log(ctx context.Context, d types.Device, key core.Key, c *tally.
 	if err != nil {
 		return err
 	}
-	if !known && by != nil {
+	switch {
+	case by == nil: // nobody's message
+	case known:
+		churn.Replaced(ctx)
+	default:
 		if err := k.churn.Take(ctx, e, by); err != nil {
 			return err
 		}
