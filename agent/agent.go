@@ -193,6 +193,27 @@ func (a *Agent) use(b bus.Bus) {
 	a.bus, a.problem = b, nil
 }
 
+// Each calls do with the bus every so often and whenever there is work, until ctx ends; not while the
+// bus is away. Where it was, or do says that it could not be reached, back is called before the next do.
+func (a *Agent) Each(ctx context.Context, every time.Duration, work <-chan struct{}, back func(), do func(bus.Bus) bool) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	away := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-work:
+		}
+		b := a.Bus()
+		if b != nil && away {
+			back()
+		}
+		away = b == nil || !do(b)
+	}
+}
+
 func (a *Agent) take(m bus.Message) {
 	before := a.Pin().Epoch
 	n, err := a.follower.Take(m.Data)

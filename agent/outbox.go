@@ -142,37 +142,19 @@ func (o *Outbox[T]) Expire(e types.Epoch) (gone []*Item[T]) {
 // Run hands in what is due over the agent's bus, until ctx ends. What is not kept is handed in again after
 // wait, which doubles at each try up to a minute.
 func (o *Outbox[T]) Run(ctx context.Context, a *Agent, wait time.Duration) {
-	tick := time.NewTicker(max(wait/4, 10*time.Millisecond))
-	defer tick.Stop()
-	away := false
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-o.work:
-		}
-		b := a.Bus()
-		if b == nil {
-			away = true
-			continue
-		}
-		if away {
-			away = false
-			o.Soon()
-		}
+	a.Each(ctx, max(wait/4, 10*time.Millisecond), o.work, o.Soon, func(b bus.Bus) (sent bool) {
 		list := o.Due(a.Chain(), time.Now(), wait)
 		for _, s := range list {
 			if err := b.Publish(ctx, bus.SubmitSubject(b.Key(), a.Region()), bus.Encode(s)); err != nil {
 				a.log.Debug("hand in", "error", err)
-				away = true // all of it is due again once it can be sent
-				break
+				return false // all of it is due again once it can be sent
 			}
 		}
-		if len(list) == maxSubmits && !away {
+		if len(list) == maxSubmits {
 			poke(o.work)
 		}
-	}
+		return true
+	})
 }
 
 // Due packs what is due into at most maxSubmits messages, in order, each item with its ask, and puts what it

@@ -48,27 +48,10 @@ func (b *board) again() {
 
 // run publishes what is hidden until ctx ends, and tries again after wait.
 func (b *board) run(ctx context.Context, a *agent.Agent, wait time.Duration) {
-	tick := time.NewTicker(wait)
-	defer tick.Stop()
-	away := false
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-b.work:
-		}
-		link := a.Bus()
-		if link == nil {
-			away = true
-			continue
-		}
-		if away {
-			away = false
-			b.again()
-		}
+	a.Each(ctx, wait, b.work, b.again, func(link bus.Bus) bool {
 		b.show(ctx, link)
-	}
+		return true
+	})
 }
 
 // show publishes what is hidden, as far as the bus takes it.
