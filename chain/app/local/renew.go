@@ -13,6 +13,7 @@ import (
 	dbm "github.com/cosmos/cosmos-db"
 	genutiltypes "github.com/cosmos/cosmos-sdk/x/genutil/types"
 
+	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -20,7 +21,7 @@ import (
 // next height, so it stays in force: no height is signed twice, whatever becomes of the old chain.
 const signed = "priv_validator_state.json"
 
-// Renew has the chain in a home, where no node runs, begin anew from a genesis that was exported from it, at the height after the export's.
+// Renew has the chain in a home, where no node runs, begin anew from a genesis that was exported from it, at the height that the export says.
 // The node's keys and what it signed last stay. The old data and genesis are moved aside, to the folder that is returned. Every validator
 // of the chain has to do the same with the same file.
 func Renew(home string, doc *genutiltypes.AppGenesis) (old string, err error) {
@@ -49,7 +50,8 @@ func Renew(home string, doc *genutiltypes.AppGenesis) (old string, err error) {
 		return "", fmt.Errorf("local: what the validator signed last: %w", err)
 	}
 	if last.Height >= doc.InitialHeight {
-		return "", fmt.Errorf("local: the export goes on with block %d, and this validator has signed block %d: export after it has stopped", doc.InitialHeight, last.Height)
+		return "", fmt.Errorf("local: the export goes on with block %d, and this validator has signed block %d: export where the last block is the highest, with all validators stopped",
+			doc.InitialHeight, last.Height)
 	}
 	db, err := dbm.NewDB("application", dbm.GoLevelDBBackend, data) // which fails while a node runs
 	if err != nil {
@@ -83,18 +85,19 @@ func Renew(home string, doc *genutiltypes.AppGenesis) (old string, err error) {
 	return old, nil
 }
 
-// Dated gives an exported genesis of the chain in home its time: just after the last block that it holds. CometBFT takes it for the time of
-// the first block, and time must not run backwards. It is the same for every validator that exports after the same block.
+// Dated gives an exported genesis of the chain in home its time: just after the last block that it holds and the empty one that the export
+// adds (app.Export). CometBFT takes it for the time of the first block, and time must not run backwards. It is the same for every validator
+// that exports after the same block.
 func Dated(home string, doc *genutiltypes.AppGenesis) error {
 	db, err := cmtdb.NewDB("blockstore", cmtdb.GoLevelDBBackend, filepath.Join(home, "data"))
 	if err != nil {
 		return busy(err, "read the last block of "+home)
 	}
 	defer db.Close()
-	last := store.NewBlockStore(db).LoadBlockMeta(doc.InitialHeight - 1)
+	last := store.NewBlockStore(db).LoadBlockMeta(doc.InitialHeight - 2)
 	if last == nil {
-		return fmt.Errorf("local: %s does not hold block %d, after which the export was made", home, doc.InitialHeight-1)
+		return fmt.Errorf("local: %s does not hold block %d, after which the export was made", home, doc.InitialHeight-2)
 	}
-	doc.GenesisTime = last.Header.Time.Add(time.Millisecond)
+	doc.GenesisTime = last.Header.Time.Add(2 * app.ExportStep)
 	return nil
 }

@@ -106,8 +106,8 @@ func (c *Chain) genesis(params cmtproto.ConsensusParams, state []byte) error {
 	return nil
 }
 
-// Fork exports the state and starts another chain from it, which goes on at the next block. home is for what the application
-// writes beside its state.
+// Fork exports the state and starts another chain from it, which goes on behind the empty block that the export adds. home is for what the
+// application writes beside its state.
 func (c *Chain) Fork(home string) (*Chain, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,9 +122,10 @@ func (c *Chain) Fork(home string) (*Chain, error) {
 		return nil, err
 	}
 	f := &Chain{
-		app: a, id: c.id, interval: c.interval, headers: slices.Clone(c.headers), base: int64(len(c.headers)),
+		app: a, id: c.id, interval: c.interval, headers: slices.Clone(c.headers), base: out.Height,
 		txs: map[string]*coretypes.ResultTx{},
 	}
+	f.headers = append(f.headers, cmttypes.Header{Time: f.headers[len(f.headers)-1].Time.Add(c.interval)}) // the empty block, which nobody can read
 	if err := f.genesis(out.ConsensusParams, out.AppState); err != nil {
 		a.Close()
 		return nil, err
