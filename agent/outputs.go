@@ -49,7 +49,7 @@ func (q Quorum) Outputs(ctx context.Context, h *tally.Header, category types.Cat
 
 // sumOutputs asks how many leaves there are, and which, and who says so.
 func (q Quorum) sumOutputs(ctx context.Context, query *bus.OutputsQuery) (sum *bus.OutputsSum, who []types.Key, err error) {
-	v := newVotes(q.Set)
+	v := newAnswers(q.Set)
 	what := "outputs of header " + query.Header.String()
 	err = q.ask(ctx, bus.QueryOutputs, what, bus.Encode(query), func(raw []byte) bool {
 		s, verifier, err := bus.Open[bus.OutputsSum](raw, q.Chain)

@@ -31,20 +31,20 @@ type Quorum struct {
 // opener reads a sealed answer: bus.Open of its type.
 type opener[T any] func(raw []byte, chain string) (*T, types.Key, error)
 
-// votes counts what verifiers say, one voice each.
-type votes struct {
+// answers counts what verifiers say, one answer each, by power.
+type answers struct {
 	set   bus.Set
 	heard map[types.Key]bool
 	power map[types.Hash]uint64 // by hash of what was said
 	who   map[types.Hash][]types.Key
 }
 
-func newVotes(set bus.Set) *votes {
-	return &votes{set: set, heard: map[types.Key]bool{}, power: map[types.Hash]uint64{}, who: map[types.Hash][]types.Key{}}
+func newAnswers(set bus.Set) *answers {
+	return &answers{set: set, heard: map[types.Key]bool{}, power: map[types.Hash]uint64{}, who: map[types.Hash][]types.Key{}}
 }
 
-// hear takes a verifier's one voice, and reports whether it counts: it has power, and was not heard before.
-func (v *votes) hear(verifier types.Key) bool {
+// hear takes a verifier's one answer, and reports whether it counts: it has power, and was not heard before.
+func (v *answers) hear(verifier types.Key) bool {
 	if v.heard[verifier] || v.set.Power(verifier) == 0 {
 		return false
 	}
@@ -52,8 +52,8 @@ func (v *votes) hear(verifier types.Key) bool {
 	return true
 }
 
-// add counts the voice of a verifier, which was heard, for what, and returns the power that has said so.
-func (v *votes) add(verifier types.Key, what any) (power uint64, hash types.Hash) {
+// add counts the answer of a verifier, which was heard, for what, and returns the power that has said so.
+func (v *answers) add(verifier types.Key, what any) (power uint64, hash types.Hash) {
 	hash = types.Sum(types.Encode(what))
 	v.power[hash] += v.set.Power(verifier)
 	v.who[hash] = append(v.who[hash], verifier)
@@ -85,7 +85,7 @@ func (q Quorum) ask(ctx context.Context, kind, what string, query []byte, hear f
 
 // agree returns the answer that more than two thirds of power give. fits says whether one is to the question.
 func agree[T any](ctx context.Context, q Quorum, kind, what string, query []byte, open opener[T], fits func(*T) bool) (found *T, err error) {
-	v := newVotes(q.Set)
+	v := newAnswers(q.Set)
 	err = q.ask(ctx, kind, what, query, func(raw []byte) bool {
 		answer, verifier, err := open(raw, q.Chain)
 		if err != nil || !fits(answer) || !v.hear(verifier) {
@@ -165,7 +165,7 @@ func (q Quorum) Payers(ctx context.Context, now types.Epoch, keys []types.Key) (
 
 func (q Quorum) payers(ctx context.Context, now types.Epoch, keys []types.Key) (lines []bus.PayerLine, err error) {
 	query := &bus.PayersQuery{Chain: q.Chain, Region: q.Region, Payers: keys}
-	v, done := newVotes(q.Set), make([]bool, len(keys))
+	v, done := newAnswers(q.Set), make([]bool, len(keys))
 	err = q.ask(ctx, bus.QueryPayers, fmt.Sprintf("lines of %d payers", len(keys)), bus.Encode(query), func(raw []byte) bool {
 		answer, verifier, err := bus.Open[bus.Payers](raw, q.Chain)
 		if err != nil || answer.Region != q.Region || len(answer.Lines) != len(keys) || answer.Epoch+1 < now || !v.hear(verifier) {
@@ -188,7 +188,7 @@ func (q Quorum) payers(ctx context.Context, now types.Epoch, keys []types.Key) (
 // more than two thirds of power say that there is none.
 func (q Quorum) Order(ctx context.Context, h *tally.Header, session tally.SessionKey) (found *tally.OrderState, err error) {
 	query := &bus.OrderQuery{Chain: q.Chain, Region: q.Region, Header: h.Hash(), Session: session}
-	v := newVotes(q.Set)
+	v := newAnswers(q.Set)
 	err = q.ask(ctx, bus.QueryOrder, "order of session "+session.ID.String(), bus.Encode(query), func(raw []byte) bool {
 		answer, verifier, err := bus.Open[bus.OrderAt](raw, q.Chain)
 		if err != nil || answer.Region != q.Region || answer.Header != query.Header || answer.Session != session {

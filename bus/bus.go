@@ -10,7 +10,7 @@
 // publishes under subjects of their own only (Publishes) and listens to what concerns them (Subscribes). That keeps
 // strangers from flooding each other's subjects; it is not what a message is believed for: that is its own signature.
 //
-// The subjects are in subject.go. The messages (message.go, notice.go, query.go, held.go) are deterministic CBOR; those that
+// The subjects are in subject.go. The messages (message.go, notice.go, query.go, agreement.go) are deterministic CBOR; those that
 // speak for somebody are Sealed, and Open refuses every other encoding, another chain and a wrong signature, each with its
 // reason. What is longer than a message travels in pieces by its hash: ServeBlobs, FetchBlob. Follower follows notices and
 // believes what more than two thirds of power signed.

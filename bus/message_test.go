@@ -120,8 +120,8 @@ func messages() map[string][]byte {
 		"proof":          bus.Encode(&bus.Proof{Chain: chain, Epoch: 3, Leaf: leaf}),
 		"refusals query": bus.Encode(&bus.RefusalsQuery{Chain: chain, Author: key.Public(), Epoch: 3}),
 		"refusals":       bus.Seal(key, &bus.Refusals{Chain: chain, Author: key.Public(), Epoch: 3, Counted: 5, Refused: []bus.Refusal{{Item: sum("2"), Reason: types.OverQuota}}, Quality: []bus.Quality{{Category: 3, Bp: 9_500}}}),
-		"held":           bus.Seal(key, &bus.Held{Chain: chain, Epoch: 3, Round: 1, Items: bus.BlobOf([]byte("items")), Count: 5}),
-		"handover":       bus.Seal(key, &bus.Handover{Chain: chain, Epoch: 3, Round: 1, Leader: key.Public(), Missing: bus.BlobOf(nil), Items: bus.BlobOf(nil)}),
+		"held":           bus.Seal(key, &bus.Inventory{Chain: chain, Epoch: 3, Round: 1, Items: bus.BlobOf([]byte("items")), Count: 5}),
+		"handover":       bus.Seal(key, &bus.MissingItems{Chain: chain, Epoch: 3, Round: 1, Leader: key.Public(), Missing: bus.BlobOf(nil), Items: bus.BlobOf(nil)}),
 		"proposal":       bus.Seal(key, &bus.Proposal{Chain: chain, Epoch: 3, Header: []byte("header"), Frame: bus.BlobOf([]byte("f")), Batch: bus.BlobOf([]byte("b")), Change: bus.BlobOf(nil)}),
 		"signature":      bus.Seal(key, bus.SignHeader(key, chain, 3, 0, 1, sum("header"))),
 		"state query":    bus.Encode(&bus.StateQuery{Chain: chain, Header: sum("header")}),
@@ -173,10 +173,10 @@ func open(name string, raw []byte, chain string) (any, error) {
 		v, _, err := bus.Open[bus.Refusals](raw, chain)
 		return v, err
 	case "held":
-		v, _, err := bus.Open[bus.Held](raw, chain)
+		v, _, err := bus.Open[bus.Inventory](raw, chain)
 		return v, err
 	case "handover":
-		v, _, err := bus.Open[bus.Handover](raw, chain)
+		v, _, err := bus.Open[bus.MissingItems](raw, chain)
 		return v, err
 	case "proposal":
 		v, _, err := bus.Open[bus.Proposal](raw, chain)
@@ -371,7 +371,7 @@ func TestSubjects(t *testing.T) {
 	for _, subject := range []string{
 		bus.SubmitSubject(k, 65535), bus.AckSubject(k, k), bus.QuerySubject(k, 0, bus.QueryRefusals), bus.FindSubject(k),
 		bus.ChunkSubject(k, k), bus.AskSubject(k, 3, 1), bus.ReceiptSubject(k, k, types.SessionID{1}),
-		bus.NoticeSubject(k, 0), bus.HeldSubject(k, 0), bus.HandoverSubject(k, 0), bus.ProposalSubject(k, 0), bus.SignatureSubject(k, 0), bus.KeepSubject(k),
+		bus.NoticeSubject(k, 0), bus.InventorySubject(k, 0), bus.MissingSubject(k, 0), bus.ProposalSubject(k, 0), bus.SignatureSubject(k, 0), bus.KeepSubject(k),
 	} {
 		if !bus.ValidSubject(subject) || bus.Owner(subject) != word {
 			t.Errorf("%s is owned by %s", subject, bus.Owner(subject))
@@ -398,8 +398,8 @@ func TestOnlyDefinedSubjectsArePublished(t *testing.T) {
 	k := bustest.Key(1).Public()
 	defined := map[string]bool{}
 	for _, subject := range []string{
-		bus.AskSubject(k, 3, 1), bus.ReceiptSubject(k, k, types.SessionID{1}), bus.NoticeSubject(k, 0), bus.HeldSubject(k, 0),
-		bus.HandoverSubject(k, 0), bus.ProposalSubject(k, 0), bus.SignatureSubject(k, 0),
+		bus.AskSubject(k, 3, 1), bus.ReceiptSubject(k, k, types.SessionID{1}), bus.NoticeSubject(k, 0), bus.InventorySubject(k, 0),
+		bus.MissingSubject(k, 0), bus.ProposalSubject(k, 0), bus.SignatureSubject(k, 0),
 	} {
 		defined[strings.Join(strings.Split(subject, ".")[:2], ".")] = true
 	}

@@ -21,8 +21,8 @@ import (
 //	last.notice.<verifier>.<region>             Notice
 //	last.ask.<device>.<category>.<class>        receipt.SignedAsk
 //	last.receipt.<publisher>.<payer>.<session>  receipt.Signed
-//	last.held.<verifier>.<region>               Held
-//	last.handover.<verifier>.<region>           Handover
+//	last.held.<verifier>.<region>               Inventory
+//	last.handover.<verifier>.<region>           MissingItems
 //	last.proposal.<verifier>.<region>           Proposal
 //	last.signature.<verifier>.<region>          HeaderSignature
 //
@@ -109,13 +109,13 @@ func NoticeSubject(verifier types.Key, region types.Region) string {
 	return "last.notice." + Word(verifier) + "." + number(region)
 }
 
-// HeldSubject is where a verifier that leads a round says which items it holds.
-func HeldSubject(verifier types.Key, region types.Region) string {
+// InventorySubject is where a verifier that leads a round says which items it holds.
+func InventorySubject(verifier types.Key, region types.Region) string {
 	return "last.held." + Word(verifier) + "." + number(region)
 }
 
-// HandoverSubject is where a verifier publishes what it acknowledged and the leader lacks.
-func HandoverSubject(verifier types.Key, region types.Region) string {
+// MissingSubject is where a verifier publishes what it acknowledged and the leader lacks.
+func MissingSubject(verifier types.Key, region types.Region) string {
 	return "last.handover." + Word(verifier) + "." + number(region)
 }
 

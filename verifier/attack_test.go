@@ -119,9 +119,9 @@ func (d deaf) SubscribeLast(ctx context.Context, pattern string, handle func(bus
 	})
 }
 
-// TestHandover: what only one verifier acknowledged comes into the batch, and a leader that will not hear of it gets no
+// TestMissingItems: what only one verifier acknowledged comes into the batch, and a leader that will not hear of it gets no
 // signatures.
-func TestHandover(t *testing.T) {
+func TestMissingItems(t *testing.T) {
 	for _, hears := range []bool{true, false} {
 		testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 			leader := n.leader(2, 0)
@@ -623,7 +623,7 @@ type staller struct {
 }
 
 func (s *staller) PublishLast(ctx context.Context, subject string, data []byte) error {
-	if m, _, err := bus.Open[bus.Handover](data, testChain); err == nil {
+	if m, _, err := bus.Open[bus.MissingItems](data, testChain); err == nil {
 		s.mu.Lock()
 		s.honest[m.Items.Hash] = true
 		s.mu.Unlock()
@@ -694,7 +694,7 @@ func TestStaller(t *testing.T) {
 	})
 }
 
-// stuffer is a link of a liar that hands over more than it says by itself.
+// stuffer is a link of a liar that sends the leader more than it says by itself.
 type stuffer struct {
 	bus.Bus
 	peer  *peer
@@ -702,7 +702,7 @@ type stuffer struct {
 }
 
 func (s *stuffer) PublishLast(ctx context.Context, subject string, data []byte) error {
-	m, _, err := bus.Open[bus.Handover](data, testChain)
+	m, _, err := bus.Open[bus.MissingItems](data, testChain)
 	if err != nil {
 		return s.Bus.PublishLast(ctx, subject, data)
 	}
@@ -718,9 +718,9 @@ func (s *stuffer) PublishLast(ctx context.Context, subject string, data []byte) 
 	return s.Bus.PublishLast(ctx, subject, bus.Seal(s.peer.cfg.Key, m))
 }
 
-// TestStuffedHandover: a verifier that hands over what no verifier can have kept, beyond an author's quota or signed by nobody, does not get
+// TestStuffedMissing: a verifier that sends the leader what no verifier can have kept, beyond an author's quota or signed by nobody, does not get
 // it into the batch.
-func TestStuffedHandover(t *testing.T) {
+func TestStuffedMissing(t *testing.T) {
 	for what, wrong := range map[string]bool{"beyond the quota": false, "signed by nobody": true} {
 		testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 			liar := n.leader(2, 3)

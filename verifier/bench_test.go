@@ -45,14 +45,14 @@ var bench = benchSpec{tally.Spec{
 	Quota: tally.Quota{Count: 1 << 30, Bytes: 1<<32 - 1},
 }}
 
-func benchMoment(devices []types.PrivateKey) *moment {
-	v := newView(tally.NewState(benchChain, 0), nil)
+func benchHead(devices []types.PrivateKey) *headView {
+	v := newRegistry(tally.NewState(benchChain, 0), nil)
 	for _, d := range devices {
 		v.devices[d.Public()] = &tally.Device{Key: d.Public(), Categories: []types.Category{3}}
 	}
-	return &moment{
+	return &headView{
 		head: ledger.Block{Height: 1, Epoch: 1}, epoch: &ledger.Epoch{Epoch: 1, First: 1, Cut: 20},
-		blocks: []tally.BlockHash{{Height: 1}}, view: v,
+		blocks: []tally.BlockHash{{Height: 1}}, registry: v,
 	}
 }
 
@@ -175,11 +175,11 @@ func benchIntake(b *testing.B, per int) {
 		}
 		rules := newRuleBook([]tally.Verifier{bench})
 		in := newIntake(benchChain, 0, key, link, rules, cores, quiet)
-		basket, err := openBasket(b.TempDir(), 1, benchChain, rules, quiet)
+		mempool, err := openMempool(b.TempDir(), 1, benchChain, rules, quiet)
 		if err != nil {
 			b.Fatal(err)
 		}
-		in.roll(benchMoment(devices), basket, nil)
+		in.roll(benchHead(devices), mempool, nil)
 		var acked atomic.Int64
 		if err := link.Subscribe(ctx, bus.AckSubject(types.Key{}, types.Key{}), func(m bus.Message) {
 			var sealed bus.Sealed
@@ -216,7 +216,7 @@ func benchIntake(b *testing.B, per int) {
 		}
 		b.StopTimer()
 		used += processor() - start
-		if got := basket.count(); got != len(envelopes) {
+		if got := mempool.count(); got != len(envelopes) {
 			b.Fatalf("kept %d of %d", got, len(envelopes))
 		}
 		n += len(envelopes)

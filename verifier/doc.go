@@ -10,13 +10,13 @@
 //
 // # Agreement
 //
-// After an epoch's cut the verifier closes its basket of that epoch and goes through the rounds that the chain's blocks mark.
-// When it leads, it says what it holds, takes in what others acknowledged and it lacks, computes the tally, and proposes the
-// header. Otherwise it hands over what the leader lacks, recomputes what the leader proposes, and signs only if its own
-// header is the same and everything that it acknowledged and handed over in time is in the batch. Whoever collects signatures of more than two
+// After an epoch's cut the verifier closes its mempool of that epoch and goes through the rounds that the chain's blocks mark.
+// When it leads, it says what it holds (its inventory), takes in what others acknowledged and it lacks (the missing items), computes the tally, and proposes the
+// header. Otherwise it sends what the leader lacks, recomputes what the leader proposes, and signs only if its own
+// header is the same and everything that it acknowledged and sent in time is in the batch. Whoever collects signatures of more than two
 // thirds of power commits. An epoch without a header in four rounds is skipped; its cumulative items count in the next.
 //
-// The basket of an epoch closes with the first block of the next, and what is sent after a block is in the one after it. So epochs
+// The mempool of an epoch closes with the first block of the next, and what is sent after a block is in the one after it. So epochs
 // need at least ten blocks: with fewer, round 0 is over before a leader can act.
 //
 // # Watching

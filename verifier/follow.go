@@ -247,7 +247,7 @@ func (v *Verifier) adopt(ctx context.Context, p *path, h *ledger.Header, head le
 		}
 	}
 	v.log.Info("adopted a header", "epoch", h.Epoch, "round", c.header.Round, "items", len(c.batch.Items), "refused", c.header.Totals.Refused)
-	v.talk.wake()
+	v.messages.wake()
 	return nil
 }
 
@@ -336,9 +336,9 @@ func (v *Verifier) batch(ctx context.Context, hash types.Hash) ([]byte, error) {
 func (v *Verifier) acknowledged() func(types.Hash) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	baskets := slices.Collect(maps.Values(v.baskets))
+	mempools := slices.Collect(maps.Values(v.mempools))
 	return func(hash types.Hash) bool {
-		return slices.ContainsFunc(baskets, func(b *basket) bool { return b.has(hash) })
+		return slices.ContainsFunc(mempools, func(b *mempool) bool { return b.has(hash) })
 	}
 }
 
@@ -455,7 +455,7 @@ func (v *Verifier) reportEquivocation(ctx context.Context, p *path) {
 		}
 		return nil
 	}
-	for _, d := range v.talk.equivocations(known) {
+	for _, d := range v.messages.equivocations(known) {
 		if d.who == v.key {
 			continue
 		}
@@ -493,11 +493,11 @@ func (v *Verifier) prune(p *path) error {
 			delete(v.faults, hash)
 		}
 	}
-	var old []*basket
-	for e, b := range v.baskets {
+	var old []*mempool
+	for e, b := range v.mempools {
 		if e+1 < p.final.Epoch { // one more, for authors who did not hear their acks
 			old = append(old, b)
-			delete(v.baskets, e)
+			delete(v.mempools, e)
 		}
 	}
 	v.mu.Unlock()

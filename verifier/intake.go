@@ -31,7 +31,7 @@ const (
 	maxBegun         = receipt.MaxOrders
 )
 
-// intake takes submissions through four steps: decode and check (workers), keep (one keeper, which alone writes the basket),
+// intake takes submissions through four steps: decode and check (workers), keep (one keeper, which alone writes the mempool),
 // acknowledge (workers).
 type intake struct {
 	chain   string
@@ -42,11 +42,11 @@ type intake struct {
 	log     *slog.Logger
 	workers int
 
-	now atomic.Pointer[moment] // set by Clock, of a new epoch under mu; nil until it has caught up
+	now atomic.Pointer[headView] // set by Clock, of a new epoch under mu; nil until it has caught up
 
-	mu     sync.Mutex               // guards the two baskets: held by the keeper while it writes, and by roll
-	open   *basket                  // of the current epoch
-	prev   *basket                  // of the epoch before; nil at first
+	mu     sync.Mutex               // guards the two mempools: held by the keeper while it writes, and by roll
+	open   *mempool                 // of the current epoch
+	prev   *mempool                 // of the epoch before; nil at first
 	orders map[types.Account]int    // in open, since this process began
 	begun  map[types.Key]int        // of them those that begin a session, by payer
 	backed map[types.Account]uint64 // how many least opening amounts they need behind them
@@ -231,8 +231,8 @@ func (s *submission) grow() {
 	s.hashes, s.verdicts, s.epochs, s.open = make([]types.Hash, n), make([]types.Reason, n), make([]types.Epoch, n), make([]*item, n)
 }
 
-func (in *intake) judge(now *moment, subs []*submission) {
-	current, before := in.baskets()
+func (in *intake) judge(now *headView, subs []*submission) {
+	current, before := in.mempools()
 	var pending []*item
 	for _, s := range subs {
 		s.grow()
@@ -295,15 +295,15 @@ func reasonOf(err error) types.Reason {
 	return types.BadEncoding
 }
 
-func (in *intake) baskets() (current, before *basket) {
+func (in *intake) mempools() (current, before *mempool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.open, in.prev
 }
 
-// roll makes next the basket that is written, and before the one whose items are acknowledged again. When the moment is seen, nothing
-// more enters any other basket: a round reads the one before as soon as it sees it.
-func (in *intake) roll(now *moment, next, before *basket) {
+// roll makes next the mempool that is written, and before the one whose items are acknowledged again. When the headView is seen, nothing
+// more enters any other mempool: a round reads the one before as soon as it sees it.
+func (in *intake) roll(now *headView, next, before *mempool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.now.Store(now)
@@ -390,12 +390,12 @@ func (in *intake) write(subs []*submission) {
 }
 
 // allow counts an order, and reports whether its account and its payer may hand in that many. mu is held.
-func (in *intake) allow(now *moment, it *item) bool {
+func (in *intake) allow(now *headView, it *item) bool {
 	if it.Type != tally.Order {
 		return true
 	}
-	account := now.view.Grant(it.Author).Account
-	old := now.view.base.Order(tally.SessionKey{Payer: it.Author, ID: it.session})
+	account := now.registry.Grant(it.Author).Account
+	old := now.registry.base.Order(tally.SessionKey{Payer: it.Author, ID: it.session})
 	if in.orders[account] >= maxAccountOrders || old == nil && (in.begun[it.Author] >= maxBegun || in.backed[account]+it.units > now.units(account)) {
 		return false
 	}

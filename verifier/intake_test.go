@@ -21,7 +21,7 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// TestTurnDuringWrite: an epoch does not turn while the keeper writes into its basket. Else a round could read the basket before what is
+// TestTurnDuringWrite: an epoch does not turn while the keeper writes into its mempool. Else a round could read the mempool before what is
 // being written, and acknowledged, is in it: nobody would insist on that.
 func TestTurnDuringWrite(t *testing.T) {
 	key := types.NewPrivateKey([32]byte{1})
@@ -47,7 +47,7 @@ func TestTurnDuringWrite(t *testing.T) {
 	go func() { turned <- v.advance(t.Context(), head) }()
 	for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if now := v.intake.now.Load(); now.epoch.Epoch != 1 {
-			t.Errorf("epoch %d began while the basket of epoch 1 was written", now.epoch.Epoch)
+			t.Errorf("epoch %d began while the mempool of epoch 1 was written", now.epoch.Epoch)
 			break
 		}
 	}
@@ -56,7 +56,7 @@ func TestTurnDuringWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	if now := v.intake.now.Load(); now.epoch.Epoch != 2 || v.intake.open.epoch != 2 || v.intake.prev.epoch != 1 {
-		t.Fatalf("epoch %d, baskets of %d and %d", now.epoch.Epoch, v.intake.open.epoch, v.intake.prev.epoch)
+		t.Fatalf("epoch %d, mempools of %d and %d", now.epoch.Epoch, v.intake.open.epoch, v.intake.prev.epoch)
 	}
 }
 
@@ -65,12 +65,12 @@ func TestUnsynced(t *testing.T) {
 	rules := newRuleBook([]tally.Verifier{bench})
 	devices := benchDevices(1)
 	envelopes := benchEnvelopes(devices, 2)
-	b, err := openBasket(t.TempDir(), 1, benchChain, rules, quiet)
+	b, err := openMempool(t.TempDir(), 1, benchChain, rules, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := newIntake(benchChain, 0, types.NewPrivateKey([32]byte{8}), nil, rules, 1, quiet)
-	now := benchMoment(devices)
+	now := benchHead(devices)
 	in.roll(now, b, nil)
 	send := func(e *evidence.Envelope) types.Reason {
 		sub := &submission{author: e.Author, items: []bus.Item{evidenceItem(e)}}
@@ -103,7 +103,7 @@ func TestFlood(t *testing.T) {
 	devices := benchDevices(2)
 	honest, flooder := devices[0], devices[1]
 	e := benchEnvelopes(devices[:1], 1)[0]
-	b, err := openBasket(t.TempDir(), 1, benchChain, rules, quiet)
+	b, err := openMempool(t.TempDir(), 1, benchChain, rules, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestFlood(t *testing.T) {
 	}
 	link := dial(key)
 	in := newIntake(benchChain, 0, key, link, rules, 2, quiet)
-	in.roll(benchMoment(devices), b, nil)
+	in.roll(benchHead(devices), b, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- in.run(ctx) }()
@@ -537,8 +537,8 @@ func TestFarEpochs(t *testing.T) {
 		before := chain.asked.Load()
 		liar := n.peers[1]
 		for i := range types.Epoch(500) {
-			m := &bus.Held{Chain: testChain, Epoch: 1000 + i}
-			if err := liar.link.PublishLast(n.ctx, bus.HeldSubject(liar.v.Key(), 0), bus.Seal(liar.cfg.Key, m)); err != nil {
+			m := &bus.Inventory{Chain: testChain, Epoch: 1000 + i}
+			if err := liar.link.PublishLast(n.ctx, bus.InventorySubject(liar.v.Key(), 0), bus.Seal(liar.cfg.Key, m)); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
@@ -572,11 +572,11 @@ func TestLongSkip(t *testing.T) {
 	})
 }
 
-// TestFullBasket: a basket does not grow beyond what a batch can be, with all that skipped epochs before it left. Else registered devices could
+// TestFullMempool: a mempool does not grow beyond what a batch can be, with all that skipped epochs before it left. Else registered devices could
 // hand in so much that nobody can fetch the batch, and as receipts last, none of the region's batches would ever be shorter.
-func TestFullBasket(t *testing.T) {
-	defer func(n int64) { maxBasket = n }(maxBasket)
-	maxBasket = 2300
+func TestFullMempool(t *testing.T) {
+	defer func(n int64) { maxMempool = n }(maxMempool)
+	maxMempool = 2300
 	testNetwork(t, 4, 4, func(t *testing.T, n *network) {
 		n.stop(0)
 		n.stop(1) // the region skips

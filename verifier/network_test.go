@@ -337,7 +337,7 @@ func (d *device) send(items ...bus.Item) {
 // sendTo hands in items to some verifiers only: the others are deaf meanwhile.
 func (d *device) sendTo(who []int, items ...bus.Item) {
 	d.n.t.Helper()
-	now := make([]*moment, len(d.n.peers))
+	now := make([]*headView, len(d.n.peers))
 	for i, p := range d.n.peers {
 		if p.v != nil && !slices.Contains(who, i) {
 			now[i] = p.v.intake.now.Swap(nil)

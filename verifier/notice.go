@@ -107,7 +107,7 @@ func (v *Verifier) View(_ context.Context, e types.Epoch) (tally.Registry, error
 	if now == nil || now.epoch.Epoch != e {
 		return nil, types.Refuse(types.WrongEpoch, "verifier: the registry of epoch %d", e)
 	}
-	return now.view, nil
+	return now.registry, nil
 }
 
 // knownBlocks are the block hashes that intake goes by.

@@ -52,13 +52,13 @@ func TestEndedKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules := newRuleBook([]tally.Verifier{work{}})
-	known := newView(tally.NewState(testChain, 0), []tally.Change{{Grant: &tally.Grant{Key: payer.Public(), Limit: 9, Expiry: 7}}})
+	known := newRegistry(tally.NewState(testChain, 0), []tally.Change{{Grant: &tally.Grant{Key: payer.Public(), Limit: 9, Expiry: 7}}})
 	for e, want := range map[types.Epoch]types.Reason{6: "", 7: types.KeyExpired, 8: types.KeyExpired} {
 		if got := checkAuthor(it, known, rules, e); got != want {
 			t.Errorf("epoch %d: %q, want %q", e, got, want)
 		}
 	}
-	if got := checkAuthor(it, newView(tally.NewState(testChain, 0), nil), rules, 6); got != types.UnknownKey {
+	if got := checkAuthor(it, newRegistry(tally.NewState(testChain, 0), nil), rules, 6); got != types.UnknownKey {
 		t.Errorf("a key that nobody granted: %q", got)
 	}
 }
@@ -168,8 +168,8 @@ func TestBlobs(t *testing.T) {
 	}
 }
 
-// TestBasketRecovery: a log that is cut at any byte, or spoilt, keeps a prefix of its items and goes on from there.
-func TestBasketRecovery(t *testing.T) {
+// TestMempoolRecovery: a log that is cut at any byte, or spoilt, keeps a prefix of its items and goes on from there.
+func TestMempoolRecovery(t *testing.T) {
 	rules := newRuleBook([]tally.Verifier{bench})
 	devices := benchDevices(2)
 	envelopes := benchEnvelopes(devices, 12)
@@ -178,7 +178,7 @@ func TestBasketRecovery(t *testing.T) {
 		items[i], _ = open(tally.Evidence, e.Raw, benchChain)
 	}
 	whole := t.TempDir()
-	b, err := openBasket(whole, 1, benchChain, rules, quiet)
+	b, err := openMempool(whole, 1, benchChain, rules, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func TestBasketRecovery(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.close()
-	raw, err := os.ReadFile(basketPath(whole, 1))
+	raw, err := os.ReadFile(mempoolPath(whole, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,10 +202,10 @@ func TestBasketRecovery(t *testing.T) {
 		if cut > 0 && rapid.Bool().Draw(t, "spoil") {
 			torn[rapid.IntRange(0, cut-1).Draw(t, "at")] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
 		}
-		if err := os.WriteFile(basketPath(dir, 1), torn, 0o600); err != nil {
+		if err := os.WriteFile(mempoolPath(dir, 1), torn, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		b, err := openBasket(dir, 1, benchChain, rules, quiet)
+		b, err := openMempool(dir, 1, benchChain, rules, quiet)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +219,7 @@ func TestBasketRecovery(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.close()
-		if b, err = openBasket(dir, 1, benchChain, rules, quiet); err != nil {
+		if b, err = openMempool(dir, 1, benchChain, rules, quiet); err != nil {
 			t.Fatal(err)
 		}
 		defer b.close()
@@ -235,10 +235,10 @@ func TestBasketRecovery(t *testing.T) {
 	})
 }
 
-// TestBasketFull: when the log cannot be written nothing is acknowledged.
-func TestBasketFull(t *testing.T) {
+// TestMempoolFull: when the log cannot be written nothing is acknowledged.
+func TestMempoolFull(t *testing.T) {
 	rules := newRuleBook([]tally.Verifier{bench})
-	b, err := openBasket(t.TempDir(), 1, benchChain, rules, quiet)
+	b, err := openMempool(t.TempDir(), 1, benchChain, rules, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -452,7 +452,7 @@ func FuzzSubmit(f *testing.F) {
 	f.Add(bus.Encode(&bus.Submit{Chain: benchChain, Items: []bus.Item{{Type: bus.Evidence, Raw: e.Raw}}}))
 	f.Add(bus.Encode(&bus.Submit{Chain: benchChain, Items: []bus.Item{{Type: bus.Ask, Raw: []byte{0x80}}}}))
 	rules := newRuleBook([]tally.Verifier{bench})
-	now := benchMoment(devices)
+	now := benchHead(devices)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		s, err := bus.Decode[bus.Submit](raw, benchChain)
 		if err != nil {

@@ -61,12 +61,12 @@ func (v *Verifier) answerPayers(ctx context.Context, raw []byte) []byte {
 	out := &bus.Payers{Chain: v.chain, Region: v.cfg.Region, Epoch: now.epoch.Epoch, Tallied: st.Epoch()}
 	for _, key := range q.Payers {
 		line := bus.PayerLine{Key: key}
-		if g := now.view.Grant(key); g != nil {
+		if g := now.registry.Grant(key); g != nil {
 			line.Account, line.Limit, line.Expiry = g.Account, g.Limit, g.Expiry
 			if k := st.Key(key); k != nil {
 				line.Spent, line.Ordered = k.Spent, k.Ordered
 			}
-			if bought, spent := now.view.bought(g.Account), st.Balance(g.Account).Spent; bought > spent {
+			if bought, spent := now.registry.bought(g.Account), st.Balance(g.Account).Spent; bought > spent {
 				line.Balance = bought - spent
 			}
 		}

@@ -109,7 +109,7 @@ func TestTornLog(t *testing.T) {
 		items := n.sendAll()
 		p := n.peers[0]
 		n.stop(0)
-		path := basketPath(p.cfg.Dir, 2)
+		path := mempoolPath(p.cfg.Dir, 2)
 		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)

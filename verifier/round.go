@@ -16,8 +16,8 @@ import (
 
 // Bounds of what one verifier hands over to a leader.
 const (
-	maxList     = 512 << 20 // bytes of a list of hashes
-	maxHandover = maxBlob   // bytes of the items: all that a basket holds may be missing
+	maxList    = 512 << 20 // bytes of a list of hashes
+	maxMissing = maxBlob   // bytes of the items: all that a mempool holds may be missing
 )
 
 // maxTries is how often a proposal is judged whose batch cannot be had.
@@ -32,14 +32,14 @@ const (
 
 // round is this verifier's part in one round of one epoch's tally. Rounds owns it.
 type round struct {
-	epoch  types.Epoch
-	number uint8
-	ep     *ledger.Epoch
-	leader types.Key
-	start  uint64         // the block from which on the round's leader acts
-	prev   *ledger.Header // what the header is built on; nil for the region's first
-	base   *tally.State
-	view   *view
+	epoch    types.Epoch
+	number   uint8
+	ep       *ledger.Epoch
+	leader   types.Key
+	start    uint64         // the block from which on the round's leader acts
+	prev     *ledger.Header // what the header is built on; nil for the region's first
+	base     *tally.State
+	registry *registry
 
 	// What this verifier acknowledged and the batch must hold.
 	items []tally.Item
@@ -54,7 +54,7 @@ type round struct {
 	// As the leader.
 	announced bool
 	union     map[types.Hash]bool
-	heard     map[types.Key]bool // whose handover is in the union
+	heard     map[types.Key]bool // whose missing items are in the union
 	proposed  bool
 
 	patience time.Duration // for one fetch
@@ -76,7 +76,7 @@ func (v *Verifier) takePart(ctx context.Context) error {
 	}
 	now := v.intake.now.Load()
 	if now == nil || head.Epoch < 2 || now.epoch.Epoch < head.Epoch {
-		return nil // intake still fills the basket
+		return nil // intake still fills the mempool
 	}
 	e := head.Epoch - 1
 	ep, err := v.ledger.Epoch(ctx, e) // not v.epoch: somebody may have been jailed since
@@ -142,10 +142,10 @@ func (v *Verifier) enter(ctx context.Context, ep *ledger.Epoch, number uint8) (*
 	if err != nil {
 		return nil, err
 	}
-	r.view = newView(r.base, changes)
+	r.registry = newRegistry(r.base, changes)
 	if old != nil && old.epoch == r.epoch && sameHeader(old.prev, r.prev) && len(old.union) == 0 {
 		r.items, r.names = old.items, old.names
-	} else if r.items, r.names, err = v.own(r.view, r.base.Epoch(), r.epoch); err != nil {
+	} else if r.items, r.names, err = v.own(r.registry, r.base.Epoch(), r.epoch); err != nil {
 		return nil, err
 	}
 	v.round = r
@@ -166,9 +166,9 @@ func sameHeader(a, b *ledger.Header) bool {
 // own returns what this verifier acknowledged for the batch of epoch e: all of that epoch, and what lasts of the epochs since
 // the region's last header, which had none that stands. What lasts is judged again by the view of e, as a leader judges what it
 // is handed (see admissible): an author may have left since, and whoever still insisted on its items would sign no batch at all.
-func (v *Verifier) own(view *view, last, e types.Epoch) (items []tally.Item, names []tally.Name, err error) {
+func (v *Verifier) own(reg *registry, last, e types.Epoch) (items []tally.Item, names []tally.Name, err error) {
 	for k := last + 1; k <= e; k++ {
-		b, err := v.basket(k, false)
+		b, err := v.mempool(k, false)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -182,7 +182,7 @@ func (v *Verifier) own(view *view, last, e types.Epoch) (items []tally.Item, nam
 		for i := range is {
 			if k < e {
 				it, err := open(is[i].Type, is[i].Raw, v.chain)
-				if err != nil || checkAuthor(it, view, v.book, e) != "" {
+				if err != nil || checkAuthor(it, reg, v.book, e) != "" {
 					continue
 				}
 			}
@@ -192,7 +192,7 @@ func (v *Verifier) own(view *view, last, e types.Epoch) (items []tally.Item, nam
 	return items, names, nil
 }
 
-// lead announces, waits for the others' handovers, and proposes.
+// lead announces, waits for what the others have besides, and proposes.
 func (v *Verifier) lead(ctx context.Context, r *round, head ledger.Block) error {
 	if r.proposed {
 		return nil
@@ -213,19 +213,19 @@ func (v *Verifier) lead(ctx context.Context, r *round, head ledger.Block) error 
 		if err != nil {
 			return err
 		}
-		held := &bus.Held{Chain: v.chain, Epoch: r.epoch, Region: v.cfg.Region, Round: r.number, Items: name, Count: uint64(len(list))}
-		if err := v.bus.PublishLast(ctx, bus.HeldSubject(v.key, v.cfg.Region), bus.Seal(v.cfg.Key, held)); err != nil {
+		inv := &bus.Inventory{Chain: v.chain, Epoch: r.epoch, Region: v.cfg.Region, Round: r.number, Items: name, Count: uint64(len(list))}
+		if err := v.bus.PublishLast(ctx, bus.InventorySubject(v.key, v.cfg.Region), bus.Seal(v.cfg.Key, inv)); err != nil {
 			return err
 		}
 		r.announced = true
 	}
-	for who, m := range v.talk.handoversTo(r.epoch, r.number, v.key) {
+	for who, m := range v.messages.missingFor(r.epoch, r.number, v.key) {
 		if r.heard[who] || who == v.key {
 			continue
 		}
 		r.heard[who] = true // also if it cannot be had: once is enough
-		if err := v.takeIn(ctx, r, who, m); err != nil {
-			v.log.Warn("a handover was not taken", "from", who, "error", err)
+		if err := v.addMissing(ctx, r, who, m); err != nil {
+			v.log.Warn("missing items were not taken", "from", who, "error", err)
 		}
 	}
 	for _, a := range r.ep.Verifiers {
@@ -236,16 +236,16 @@ func (v *Verifier) lead(ctx context.Context, r *round, head ledger.Block) error 
 	return v.propose(ctx, r)
 }
 
-// takeIn adds what another verifier acknowledged to the union: what is well formed, signed, from a registered author and within its quota. What
+// addMissing adds what another verifier acknowledged to the union: what is well formed, signed, from a registered author and within its quota. What
 // no verifier can have acknowledged would make a batch longer than a round takes: of an author's items beyond the quota the rest is left out,
-// and a handover that holds one which is not signed is a lie as a whole.
-func (v *Verifier) takeIn(ctx context.Context, r *round, who types.Key, m *bus.Handover) error {
+// and of missing items one of which is not signed, all are a lie.
+func (v *Verifier) addMissing(ctx context.Context, r *round, who types.Key, m *bus.MissingItems) error {
 	if m.Count == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
-	raw, err := bus.FetchBlobFrom(ctx, v.bus, who, m.Items, maxHandover)
+	raw, err := bus.FetchBlobFrom(ctx, v.bus, who, m.Items, maxMissing)
 	if err != nil {
 		return err
 	}
@@ -262,7 +262,7 @@ func (v *Verifier) takeIn(ctx context.Context, r *round, who types.Key, m *bus.H
 	}
 	_, names, all := check(b, v.chain, v.cfg.Workers, v.acknowledged(), true)
 	if !all {
-		return types.Refuse(types.BadSignature, "verifier: a handover with an item that is not signed")
+		return types.Refuse(types.BadSignature, "verifier: missing items, one of which is not signed")
 	}
 	for i := range b.Items {
 		if !r.union[names[i].Hash] {
@@ -273,14 +273,14 @@ func (v *Verifier) takeIn(ctx context.Context, r *round, who types.Key, m *bus.H
 	return nil
 }
 
-// handed is how much of an author's quota a handover uses.
+// handed is how much of an author's quota the missing items of one verifier use.
 type handed struct{ count, bytes uint64 }
 
-// admissible reports whether an item that another verifier acknowledged may be in the batch at all. used is what the handover had before it;
-// its basket of each epoch since the header before is within the quota.
+// admissible reports whether an item that another verifier acknowledged may be in the batch at all. used is what that verifier's had before it;
+// its mempool of each epoch since the header before is within the quota.
 func (v *Verifier) admissible(r *round, raw bus.Item, used map[quotaKey]handed) bool {
 	it, err := open(tally.ItemType(raw.Type), raw.Raw, v.chain)
-	if err != nil || checkAuthor(it, r.view, v.book, r.epoch) != "" {
+	if err != nil || checkAuthor(it, r.registry, v.book, r.epoch) != "" {
 		return false
 	}
 	key, limit := v.book.quota(it)
@@ -356,13 +356,13 @@ func (v *Verifier) publishSignature(ctx context.Context, h *tally.Header) error 
 
 // assist hands over what the leader lacks, and judges what it proposes.
 func (v *Verifier) assist(ctx context.Context, r *round, head ledger.Block) error {
-	if held, ok := v.talk.heldBy(r.epoch, r.number, r.leader); ok && !r.answered {
-		if err := v.handOver(ctx, r, held, head); err != nil {
+	if inv, ok := v.messages.inventoryOf(r.epoch, r.number, r.leader); ok && !r.answered {
+		if err := v.sendMissing(ctx, r, inv, head); err != nil {
 			// Not said, so all that it acknowledged must be in the batch.
-			v.log.Warn("nothing handed over", "epoch", r.epoch, "round", r.number, "leader", r.leader, "why", err)
+			v.log.Warn("no missing items sent", "epoch", r.epoch, "round", r.number, "leader", r.leader, "why", err)
 		}
 	}
-	for _, m := range v.talk.proposalsBy(r.epoch, r.number, r.leader) {
+	for _, m := range v.messages.proposalsBy(r.epoch, r.number, r.leader) {
 		h, err := tally.DecodeHeader(m.Header)
 		if err != nil || r.judged[h.Hash()] >= maxTries || r.unable[h.Hash()] == head.Height {
 			continue
@@ -386,13 +386,13 @@ func (v *Verifier) assist(ctx context.Context, r *round, head ledger.Block) erro
 	return nil
 }
 
-// handOver publishes what this verifier acknowledged and the leader lacks.
-func (v *Verifier) handOver(ctx context.Context, r *round, held heldAt, head ledger.Block) error {
+// sendMissing publishes what this verifier acknowledged and the leader lacks.
+func (v *Verifier) sendMissing(ctx context.Context, r *round, inv inventoryAt, head ledger.Block) error {
 	fetch, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	var theirs []types.Hash
-	if held.Count > 0 {
-		raw, err := bus.FetchBlobFrom(fetch, v.bus, r.leader, held.Items, maxList)
+	if inv.Count > 0 {
+		raw, err := bus.FetchBlobFrom(fetch, v.bus, r.leader, inv.Items, maxList)
 		if err != nil {
 			return fmt.Errorf("verifier: what the leader holds: %w", err)
 		}
@@ -414,7 +414,7 @@ func (v *Verifier) handOver(ctx context.Context, r *round, held heldAt, head led
 			items = append(items, bus.Item{Type: bus.ItemType(r.items[i].Type), Raw: r.items[i].Raw})
 		}
 	}
-	m := &bus.Handover{Chain: v.chain, Epoch: r.epoch, Region: v.cfg.Region, Round: r.number, Leader: r.leader, Count: uint64(len(items))}
+	m := &bus.MissingItems{Chain: v.chain, Epoch: r.epoch, Region: v.cfg.Region, Round: r.number, Leader: r.leader, Count: uint64(len(items))}
 	var err error
 	if m.Missing, err = v.store.blobs.put(r.epoch, bus.Hashes(missing)); err != nil {
 		return err
@@ -422,11 +422,11 @@ func (v *Verifier) handOver(ctx context.Context, r *round, held heldAt, head led
 	if m.Items, err = v.store.blobs.put(r.epoch, bus.Items(items)); err != nil {
 		return err
 	}
-	if err := v.bus.PublishLast(ctx, bus.HandoverSubject(v.key, v.cfg.Region), bus.Seal(v.cfg.Key, m)); err != nil {
+	if err := v.bus.PublishLast(ctx, bus.MissingSubject(v.key, v.cfg.Region), bus.Seal(v.cfg.Key, m)); err != nil {
 		return err
 	}
 	r.answered = true
-	if head.Height > max(r.start, held.height)+r.ep.Grace {
+	if head.Height > max(r.start, inv.height)+r.ep.Grace {
 		// Too late: the leader need not have waited. Only what it said it holds must be in.
 		r.required = map[types.Hash]bool{}
 		late := map[types.Hash]bool{}
@@ -508,7 +508,7 @@ func (v *Verifier) collect(ctx context.Context, r *round, head ledger.Block) {
 		return // what this verifier did not compute alike it does not commit
 	}
 	hash := h.Hash()
-	sigs := v.talk.signaturesOf(r.epoch, r.number, hash)
+	sigs := v.messages.signaturesOf(r.epoch, r.number, hash)
 	sigs[v.key] = v.cfg.Key.Sign("header", v.chain, hash[:])
 	msg := ledger.Commit{Header: h.Encode(), Bitmap: make([]byte, (len(r.ep.Verifiers)+7)/8)}
 	var power uint64
@@ -545,13 +545,13 @@ func (v *Verifier) Leads(ctx context.Context, e types.Epoch, number uint8) bool 
 // checkAuthor judges whether an item's author may hand in such items in an epoch. It goes by the registry alone, of which all verifiers
 // have the same view, so that none insists on what another must leave out. A suspended device is an author like any other: the tally
 // says what of its items counts.
-func checkAuthor(it *item, view *view, rules *ruleBook, e types.Epoch) types.Reason {
+func checkAuthor(it *item, reg *registry, rules *ruleBook, e types.Epoch) types.Reason {
 	if rules.specs[it.category] == nil {
 		return types.UnknownCategory
 	}
 	if it.Type == tally.Order {
 		// A key that ended is refused, too: states differ in how long they remember it.
-		switch g := view.Grant(it.Author); {
+		switch g := reg.Grant(it.Author); {
 		case g == nil:
 			return types.UnknownKey
 		case g.Expiry <= e:
@@ -559,9 +559,9 @@ func checkAuthor(it *item, view *view, rules *ruleBook, e types.Epoch) types.Rea
 		}
 		return ""
 	}
-	d := view.Device(it.Author)
+	d := reg.Device(it.Author)
 	if d == nil {
-		if it.Type != tally.Evidence || view.Attester(it.Author) == nil {
+		if it.Type != tally.Evidence || reg.Attester(it.Author) == nil {
 			return types.UnknownAuthor
 		}
 		return ""

@@ -150,6 +150,6 @@ func (v *Verifier) fetchState(ctx context.Context, h *ledger.Header) error {
 	v.states[h.Hash] = st
 	v.mu.Unlock()
 	v.log.Info("fetched a state", "epoch", h.Epoch, "pages", len(pages))
-	v.talk.wake()
+	v.messages.wake()
 	return nil
 }

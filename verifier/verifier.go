@@ -54,14 +54,14 @@ type Verifier struct {
 	book   *ruleBook
 	pool   tally.Pool
 
-	store  *store
-	made   recent // lines that were asked for
-	intake *intake
-	talk   *talk
-	news   chan struct{} // wakes Rounds
+	store    *store
+	made     recent // lines that were asked for
+	intake   *intake
+	messages *messages
+	news     chan struct{} // wakes Rounds
 
 	mu       sync.Mutex // guards all below
-	baskets  map[types.Epoch]*basket
+	mempools map[types.Epoch]*mempool
 	states   map[types.Hash]*tally.State // by header; the zero hash is the state before the first
 	past     map[types.Hash]*tally.State // read for answers, by header; at most keptStates
 	computed map[types.Hash]*computed    // not adopted yet, by header
@@ -110,28 +110,28 @@ func New(cfg Config, l ledger.Ledger, link bus.Bus, categories []tally.Verifier)
 	v := &Verifier{
 		cfg: cfg, key: cfg.Key.Public(), chain: l.Chain(), ledger: l, bus: link, log: cfg.Log.With("verifier", cfg.Key.Public().String()[8:16]),
 		rules: rules, book: newRuleBook(categories), pool: Parallel(cfg.Workers), store: st, news: make(chan struct{}, 1),
-		baskets: map[types.Epoch]*basket{}, states: map[types.Hash]*tally.State{{}: tally.NewState(l.Chain(), cfg.Region)},
+		mempools: map[types.Epoch]*mempool{}, states: map[types.Hash]*tally.State{{}: tally.NewState(l.Chain(), cfg.Region)},
 		past: map[types.Hash]*tally.State{}, computed: map[types.Hash]*computed{}, faults: map[types.Hash]error{}, declined: map[types.Hash]bool{}, missing: map[types.Hash]uint64{},
 		abstains: map[types.Epoch]string{}, sets: map[types.Epoch]*ledger.Epoch{},
 		results: map[types.Hash]*Report{}, trees: map[types.Hash]*tally.Tree{}, provers: map[types.Hash]*tally.Prover{},
 		outputs: map[types.Hash]*outputs{}, pending: map[string]types.Epoch{},
 	}
 	v.intake = newIntake(v.chain, cfg.Region, cfg.Key, link, v.book, cfg.Workers, v.log)
-	v.talk = newTalk(v.chain, cfg.Region)
-	v.talk.height = func() uint64 {
+	v.messages = newMessages(v.chain, cfg.Region)
+	v.messages.height = func() uint64 {
 		if now := v.intake.now.Load(); now != nil {
 			return now.head.Height
 		}
 		return 0
 	}
-	v.talk.member = v.member
-	v.talk.wake = func() {
+	v.messages.member = v.member
+	v.messages.wake = func() {
 		select {
 		case v.news <- struct{}{}:
 		default:
 		}
 	}
-	if err := v.openBaskets(); err != nil {
+	if err := v.openMempools(); err != nil {
 		st.close()
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (v *Verifier) Close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var errs []error
-	for _, b := range v.baskets {
+	for _, b := range v.mempools {
 		errs = append(errs, b.close())
 	}
 	return errors.Join(append(errs, v.store.close())...)
@@ -157,7 +157,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	v.start(ctx)
-	if err := v.talk.listen(ctx, v.bus); err != nil {
+	if err := v.messages.listen(ctx, v.bus); err != nil {
 		return fmt.Errorf("verifier: listen to the others: %w", err)
 	}
 	if err := bus.ServeBlobs(ctx, v.bus, served{v.store, &v.made}); err != nil {
@@ -207,36 +207,36 @@ func (v *Verifier) roundEvents(ctx context.Context) <-chan struct{} {
 	return out
 }
 
-// openBaskets reads the logs that are on disk.
-func (v *Verifier) openBaskets() error {
+// openMempools reads the logs that are on disk.
+func (v *Verifier) openMempools() error {
 	paths, err := filepath.Glob(filepath.Join(v.cfg.Dir, "intake-*.log"))
 	if err != nil {
 		return fmt.Errorf("verifier: list the logs: %w", err)
 	}
 	for _, path := range paths {
 		var e types.Epoch
-		if _, err := fmt.Sscanf(filepath.Base(path), "intake-%d.log", &e); err != nil || path != basketPath(v.cfg.Dir, e) {
+		if _, err := fmt.Sscanf(filepath.Base(path), "intake-%d.log", &e); err != nil || path != mempoolPath(v.cfg.Dir, e) {
 			continue
 		}
-		if v.baskets[e], err = openBasket(v.cfg.Dir, e, v.chain, v.book, v.log); err != nil {
+		if v.mempools[e], err = openMempool(v.cfg.Dir, e, v.chain, v.book, v.log); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// basket returns the basket of an epoch, which it makes if create is set; nil if there is none.
-func (v *Verifier) basket(e types.Epoch, create bool) (*basket, error) {
+// mempool returns the mempool of an epoch, which it makes if create is set; nil if there is none.
+func (v *Verifier) mempool(e types.Epoch, create bool) (*mempool, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.baskets[e] == nil && create {
-		b, err := openBasket(v.cfg.Dir, e, v.chain, v.book, v.log)
+	if v.mempools[e] == nil && create {
+		b, err := openMempool(v.cfg.Dir, e, v.chain, v.book, v.log)
 		if err != nil {
 			return nil, err
 		}
-		v.baskets[e] = b
+		v.mempools[e] = b
 	}
-	return v.baskets[e], nil
+	return v.mempools[e], nil
 }
 
 // epoch returns an epoch's timetable. What is fixed in it is remembered for those that have a seed.
@@ -309,7 +309,7 @@ func (v *Verifier) advance(ctx context.Context, head ledger.Block) error {
 	if err != nil {
 		return err
 	}
-	now := &moment{head: head, epoch: ep}
+	now := &headView{head: head, epoch: ep}
 	var known []tally.BlockHash
 	if old != nil {
 		known = old.blocks
@@ -325,7 +325,7 @@ func (v *Verifier) advance(ctx context.Context, head ledger.Block) error {
 		now.last = p.tip.Epoch
 	}
 	if old != nil && old.epoch.Epoch == ep.Epoch {
-		now.view = old.view
+		now.registry = old.registry
 		v.bound(now.last, ep.Epoch)
 		v.intake.now.Store(now)
 		return nil
@@ -338,34 +338,34 @@ func (v *Verifier) advance(ctx context.Context, head ledger.Block) error {
 	if err != nil {
 		return err
 	}
-	now.view = newView(base, changes)
-	next, err := v.basket(ep.Epoch, true)
+	now.registry = newRegistry(base, changes)
+	next, err := v.mempool(ep.Epoch, true)
 	if err != nil {
 		return err
 	}
-	before, err := v.basket(ep.Epoch-1, false)
+	before, err := v.mempool(ep.Epoch-1, false)
 	if err != nil {
 		return err
 	}
 	v.bound(now.last, ep.Epoch)
 	v.intake.roll(now, next, before)
-	v.talk.wake()
+	v.messages.wake()
 	return nil
 }
 
-// bound lets the basket of epoch e grow as far as what lasts of the epochs after the region's last header leaves room in one batch.
+// bound lets the mempool of epoch e grow as far as what lasts of the epochs after the region's last header leaves room in one batch.
 func (v *Verifier) bound(last, e types.Epoch) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	room := maxBasket
-	for k, b := range v.baskets {
+	room := maxMempool
+	for k, b := range v.mempools {
 		if k > last && k < e {
 			b.mu.RLock()
 			room -= b.lasting
 			b.mu.RUnlock()
 		}
 	}
-	if b := v.baskets[e]; b != nil {
+	if b := v.mempools[e]; b != nil {
 		b.bound(room)
 	}
 }

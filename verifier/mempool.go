@@ -17,12 +17,12 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// basket is what a verifier acknowledged in one epoch: a log on disk, and its index in memory, about 250 bytes for each item.
+// mempool is what a verifier acknowledged in one epoch: a log on disk, and its index in memory, about 250 bytes for each item.
 //
 // The log is a sequence of records: u32 length and u32 CRC-32C (both big endian) of what follows, the item's type, and its
 // encoding. A record that is cut short or spoilt ends the log: it was being written when the process died, and nobody had an
 // acknowledgement of it.
-type basket struct {
+type mempool struct {
 	epoch types.Epoch
 	path  string
 
@@ -55,19 +55,19 @@ type quotaKey struct {
 
 const recordHead = 8
 
-// maxBasket bounds the log of an epoch, in bytes, with what lasts of the epochs before that no batch has counted: all of it together has to be
+// maxMempool bounds the log of an epoch, in bytes, with what lasts of the epochs before that no batch has counted: all of it together has to be
 // fetched as one batch. A variable for the tests.
-var maxBasket int64 = maxBlob / 4 * 3
+var maxMempool int64 = maxBlob / 4 * 3
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func basketPath(dir string, e types.Epoch) string {
+func mempoolPath(dir string, e types.Epoch) string {
 	return filepath.Join(dir, fmt.Sprintf("intake-%012d.log", e))
 }
 
-// openBasket opens the log of an epoch, or makes it, and reads what it holds.
-func openBasket(dir string, e types.Epoch, chain string, rules *ruleBook, log *slog.Logger) (*basket, error) {
-	b := &basket{epoch: e, path: basketPath(dir, e), index: map[types.Hash]int32{}, used: map[quotaKey]tally.Quota{}}
+// openMempool opens the log of an epoch, or makes it, and reads what it holds.
+func openMempool(dir string, e types.Epoch, chain string, rules *ruleBook, log *slog.Logger) (*mempool, error) {
+	b := &mempool{epoch: e, path: mempoolPath(dir, e), index: map[types.Hash]int32{}, used: map[quotaKey]tally.Quota{}}
 	var err error
 	if b.file, err = os.OpenFile(b.path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, fmt.Errorf("verifier: open the log of epoch %d: %w", e, err)
@@ -123,7 +123,7 @@ func openBasket(dir string, e types.Epoch, chain string, rules *ruleBook, log *s
 }
 
 // add enters an item into the index.
-func (b *basket) add(it *item, rules *ruleBook, offset int64) {
+func (b *mempool) add(it *item, rules *ruleBook, offset int64) {
 	b.index[it.Hash] = int32(len(b.entries))
 	b.entries = append(b.entries, entry{Name: it.Name, offset: offset, size: uint32(len(it.raw)), lasting: it.lasting(rules)})
 	if it.lasting(rules) {
@@ -137,20 +137,20 @@ func (b *basket) add(it *item, rules *ruleBook, offset int64) {
 }
 
 // bound sets what the log may grow to; beyond it items are over_quota.
-func (b *basket) bound(limit int64) {
+func (b *mempool) bound(limit int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.limit = max(limit, 1)
 }
 
-func (b *basket) has(hash types.Hash) bool {
+func (b *mempool) has(hash types.Hash) bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	_, ok := b.index[hash]
 	return ok
 }
 
-func (b *basket) count() int {
+func (b *mempool) count() int {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return len(b.entries)
@@ -181,7 +181,7 @@ func (r *ruleBook) quota(it *item) (quotaKey, tally.Quota) {
 
 // keep writes items that passed all checks, in their order, and says of each why it is not kept ("" if it is, or was before).
 // What it kept is not yet on disk: see sync.
-func (b *basket) keep(items []*item, rules *ruleBook) []types.Reason {
+func (b *mempool) keep(items []*item, rules *ruleBook) []types.Reason {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	out := make([]types.Reason, len(items))
@@ -228,7 +228,7 @@ func (b *basket) keep(items []*item, rules *ruleBook) []types.Reason {
 }
 
 // forget takes entries from mark on out of the index: they are not on disk. Their quota stays used, which only a full disk costs.
-func (b *basket) forget(mark int) {
+func (b *mempool) forget(mark int) {
 	for _, e := range b.entries[mark:] {
 		delete(b.index, e.Hash)
 		if e.lasting {
@@ -248,7 +248,7 @@ func reasonOfIO(err error) types.Reason {
 
 // sync makes durable what was kept. After an error nothing more is taken: it is not known what is on disk. What was kept since the last sync
 // is forgotten then, or it would be acknowledged when it is sent again.
-func (b *basket) sync() error {
+func (b *mempool) sync() error {
 	b.mu.RLock()
 	file, failed, n := b.file, b.failed, len(b.entries)
 	b.mu.RUnlock()
@@ -268,7 +268,7 @@ func (b *basket) sync() error {
 }
 
 // names returns the names of the items, all or only those that last.
-func (b *basket) names(lasting bool) []tally.Name {
+func (b *mempool) names(lasting bool) []tally.Name {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	out := make([]tally.Name, 0, len(b.entries))
@@ -281,7 +281,7 @@ func (b *basket) names(lasting bool) []tally.Name {
 }
 
 // items reads items with their names, all or only those that last. It reads the log in one piece.
-func (b *basket) items(lasting bool) ([]tally.Item, []tally.Name, error) {
+func (b *mempool) items(lasting bool) ([]tally.Item, []tally.Name, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if len(b.entries) == 0 {
@@ -304,14 +304,14 @@ func (b *basket) items(lasting bool) ([]tally.Item, []tally.Name, error) {
 }
 
 // close closes the log.
-func (b *basket) close() error {
+func (b *mempool) close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.file.Close()
 }
 
 // remove closes the log and deletes it.
-func (b *basket) remove() error {
+func (b *mempool) remove() error {
 	err := b.close()
 	if e := os.Remove(b.path); err == nil {
 		err = e

@@ -16,7 +16,7 @@ import (
 )
 
 // view is the registry view of an epoch: that of an earlier state, and what changed since. It never changes once made.
-type view struct {
+type registry struct {
 	base     *tally.State
 	devices  map[types.Key]*tally.Device // nil: removed
 	grants   map[types.Key]*tally.Grant
@@ -24,11 +24,11 @@ type view struct {
 	attester map[types.Key]*tally.Attester // nil: removed
 }
 
-var _ tally.Registry = (*view)(nil)
+var _ tally.Registry = (*registry)(nil)
 
-// newView returns base with changes made, in order.
-func newView(base *tally.State, changes []tally.Change) *view {
-	v := &view{
+// newRegistry returns base with changes made, in order.
+func newRegistry(base *tally.State, changes []tally.Change) *registry {
+	v := &registry{
 		base: base, devices: map[types.Key]*tally.Device{}, grants: map[types.Key]*tally.Grant{},
 		holders: map[types.Account]types.Credit{}, attester: map[types.Key]*tally.Attester{},
 	}
@@ -53,7 +53,7 @@ func newView(base *tally.State, changes []tally.Change) *view {
 }
 
 // Device implements tally.Registry.
-func (v *view) Device(key types.Key) *tally.Device {
+func (v *registry) Device(key types.Key) *tally.Device {
 	if d, ok := v.devices[key]; ok {
 		return d
 	}
@@ -61,7 +61,7 @@ func (v *view) Device(key types.Key) *tally.Device {
 }
 
 // Grant implements tally.Registry.
-func (v *view) Grant(key types.Key) *tally.Grant {
+func (v *registry) Grant(key types.Key) *tally.Grant {
 	if g, ok := v.grants[key]; ok {
 		return g
 	}
@@ -69,7 +69,7 @@ func (v *view) Grant(key types.Key) *tally.Grant {
 }
 
 // Attester implements tally.Registry.
-func (v *view) Attester(key types.Key) *tally.Attester {
+func (v *registry) Attester(key types.Key) *tally.Attester {
 	if a, ok := v.attester[key]; ok {
 		return a
 	}
@@ -77,12 +77,12 @@ func (v *view) Attester(key types.Key) *tally.Attester {
 }
 
 // Attesters implements tally.Registry.
-func (v *view) Attesters() iter.Seq[*tally.Attester] {
+func (v *registry) Attesters() iter.Seq[*tally.Attester] {
 	return overlay(v.base.Attesters(), v.attester, func(a *tally.Attester) types.Key { return a.Key })
 }
 
 // Devices implements tally.Registry.
-func (v *view) Devices(c types.Category) iter.Seq[*tally.Device] {
+func (v *registry) Devices(c types.Category) iter.Seq[*tally.Device] {
 	return func(yield func(*tally.Device) bool) {
 		for d := range overlay(v.base.Devices(c), v.devices, func(d *tally.Device) types.Key { return d.Key }) {
 			if slices.Contains(d.Categories, c) && !yield(d) {
@@ -121,33 +121,33 @@ func overlay[T any](base iter.Seq[*T], changed map[types.Key]*T, key func(*T) ty
 }
 
 // bought returns what an account has bought, as of the view.
-func (v *view) bought(a types.Account) types.Credit {
+func (v *registry) bought(a types.Account) types.Credit {
 	if c, ok := v.holders[a]; ok {
 		return c
 	}
 	return v.base.Balance(a).Bought
 }
 
-// moment is what intake goes by: the newest block and what follows from it. It never changes once made.
-type moment struct {
-	head   ledger.Block
-	epoch  *ledger.Epoch
-	last   types.Epoch       // of the region's newest header that was not voided
-	blocks []tally.BlockHash // the newest MaxAnchorAge+1, ascending
-	view   *view
+// headView is what intake goes by: the newest block and what follows from it. It never changes once made.
+type headView struct {
+	head     ledger.Block
+	epoch    *ledger.Epoch
+	last     types.Epoch       // of the region's newest header that was not voided
+	blocks   []tally.BlockHash // the newest MaxAnchorAge+1, ascending
+	registry *registry
 }
 
 // later is the verdict on what may become good with the next block: it is neither accepted nor refused.
 const later types.Reason = "later"
 
 // check judges all of an item but its signatures and its author's quota.
-func (m *moment) check(it *item, rules *ruleBook) types.Reason {
-	if why := checkAuthor(it, m.view, rules, m.epoch.Epoch); why != "" {
+func (m *headView) check(it *item, rules *ruleBook) types.Reason {
+	if why := checkAuthor(it, m.registry, rules, m.epoch.Epoch); why != "" {
 		return why
 	}
 	switch it.Type {
 	case tally.Evidence:
-		return m.checkEvidence(it, m.view.Device(it.Author) != nil, rules)
+		return m.checkEvidence(it, m.registry.Device(it.Author) != nil, rules)
 	case tally.Order:
 		return m.checkOrder(it)
 	}
@@ -156,11 +156,11 @@ func (m *moment) check(it *item, rules *ruleBook) types.Reason {
 
 // checkOrder judges an order, which anybody may hand in, by what the state at the epoch's start knows of its session: old ones, which
 // anybody can find in batches, would use up the payer's quota. One that begins a session needs as much credit as it will in the tally: else
-// accounts that never bought any could fill baskets and batches. What passes here may still be refused by the tally.
-func (m *moment) checkOrder(it *item) types.Reason {
+// accounts that never bought any could fill mempools and batches. What passes here may still be refused by the tally.
+func (m *headView) checkOrder(it *item) types.Reason {
 	e, expiry := m.epoch.Epoch, it.session.Expiry()
 	key := tally.SessionKey{Payer: it.Author, ID: it.session}
-	old := m.view.base.Order(key)
+	old := m.registry.base.Order(key)
 	switch {
 	case expiry <= e:
 		return types.SessionExpired
@@ -168,12 +168,12 @@ func (m *moment) checkOrder(it *item) types.Reason {
 		return types.WrongEpoch
 	case old != nil && it.Seq <= old.Seq:
 		return types.StaleSeq
-	case m.view.base.Session(key) != nil:
+	case m.registry.base.Session(key) != nil:
 		return types.SessionMismatch
 	}
-	g, least := m.view.Grant(it.Author), max(m.epoch.MinOpening, 1) // checkAuthor has seen the grant
+	g, least := m.registry.Grant(it.Author), max(m.epoch.MinOpening, 1) // checkAuthor has seen the grant
 	limit := g.Limit
-	if k := m.view.base.Key(it.Author); k != nil {
+	if k := m.registry.base.Key(it.Author); k != nil {
 		limit -= min(limit, k.Spent)
 	}
 	switch {
@@ -188,12 +188,12 @@ func (m *moment) checkOrder(it *item) types.Reason {
 }
 
 // units is how many least opening amounts an account has left.
-func (m *moment) units(a types.Account) uint64 {
-	bought := m.view.bought(a)
-	return uint64((bought - min(bought, m.view.base.Balance(a).Spent)) / max(m.epoch.MinOpening, 1))
+func (m *headView) units(a types.Account) uint64 {
+	bought := m.registry.bought(a)
+	return uint64((bought - min(bought, m.registry.base.Balance(a).Spent)) / max(m.epoch.MinOpening, 1))
 }
 
-func (m *moment) checkEvidence(it *item, device bool, rules *ruleBook) types.Reason {
+func (m *headView) checkEvidence(it *item, device bool, rules *ruleBook) types.Reason {
 	kind := rules.kind(it.category, it.kind)
 	switch {
 	case kind == nil:
@@ -211,7 +211,7 @@ func (m *moment) checkEvidence(it *item, device bool, rules *ruleBook) types.Rea
 }
 
 // checkAnchor judges the block that an envelope names.
-func (m *moment) checkAnchor(a evidence.Anchor) types.Reason {
+func (m *headView) checkAnchor(a evidence.Anchor) types.Reason {
 	if a.Height > m.head.Height {
 		if a.Height > m.head.Height+evidence.MaxAnchorAge {
 			return types.BadAnchor

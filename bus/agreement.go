@@ -16,8 +16,8 @@ type Blob struct {
 // BlobOf names b.
 func BlobOf(b []byte) Blob { return Blob{Hash: types.Sum(b), Size: uint64(len(b))} }
 
-// Held is what a leader says at the start of its round: which items it holds.
-type Held struct {
+// Inventory is what a leader says at the start of its round: which items it holds.
+type Inventory struct {
 	_      struct{} `cbor:",toarray"`
 	Chain  string
 	Epoch  types.Epoch
@@ -27,12 +27,12 @@ type Held struct {
 	Count  uint64 // of items
 }
 
-func (h *Held) domain() string  { return "held" }
-func (h *Held) chainID() string { return h.Chain }
-func (h *Held) check() error    { return nil }
+func (h *Inventory) domain() string  { return "held" }
+func (h *Inventory) chainID() string { return h.Chain }
+func (h *Inventory) check() error    { return nil }
 
-// Handover is a verifier's answer to Held: what it acknowledged and the leader lacks, with the items themselves.
-type Handover struct {
+// MissingItems is a verifier's answer to an Inventory: what it acknowledged and the leader lacks, with the items themselves.
+type MissingItems struct {
 	_       struct{} `cbor:",toarray"`
 	Chain   string
 	Epoch   types.Epoch
@@ -44,9 +44,9 @@ type Handover struct {
 	Count   uint64 // of items
 }
 
-func (h *Handover) domain() string  { return "handover" }
-func (h *Handover) chainID() string { return h.Chain }
-func (h *Handover) check() error    { return nil }
+func (h *MissingItems) domain() string  { return "handover" }
+func (h *MissingItems) chainID() string { return h.Chain }
+func (h *MissingItems) check() error    { return nil }
 
 // MaxHeader bounds an encoded tally header in a Proposal, in bytes.
 const MaxHeader = 4096
