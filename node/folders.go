@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/files"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -56,7 +57,7 @@ func (n *Node) holdFolder(name, dir, category string, anew bool) error {
 		mark = rand.Text()
 		err := os.MkdirAll(dir, 0o700)
 		if err == nil {
-			err = replaceFile(path, []byte(mark+"\n"))
+			err = files.Replace(path, []byte(mark+"\n"), 0o600)
 		}
 		if err != nil {
 			return fmt.Errorf("node: %s: %w: %w", category, err, types.HomeUnwritable)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/conns"
+	"github.com/cairn-network/cairn/internal/files"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -37,7 +38,7 @@ func (n *Node) listen() (serve func(context.Context), err error) {
 		return nil, fmt.Errorf("node: status on %s: %w", n.config.Listen, err)
 	}
 	path := filepath.Join(n.config.Home, addressFile)
-	if err := replaceFile(path, []byte(l.Addr().String())); err != nil {
+	if err := files.Replace(path, []byte(l.Addr().String()), 0o600); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("node: status: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/files"
 )
 
 // SettingsFile is the name of the file in a home that holds Settings.
@@ -107,7 +108,7 @@ func Init(home string, s Settings, docs map[string]any) error {
 	if err != nil {
 		return fmt.Errorf("node: init: %w", err)
 	}
-	if err := replaceFile(filepath.Join(home, SettingsFile), text); err != nil {
+	if err := files.Replace(filepath.Join(home, SettingsFile), text, 0o600); err != nil {
 		return fmt.Errorf("node: init: %w", err)
 	}
 	return nil
