@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/internal/health"
 	"github.com/cairn-network/cairn/node"
+	"github.com/cairn-network/cairn/process"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -35,7 +36,7 @@ func Doctor(home string, limits disk.Limits, repair bool, makers []role.Maker) (
 	_, err := Running(home)
 	running := err == nil
 	if repair {
-		release, err := lock(home)
+		release, err := process.Lock(home)
 		if err != nil {
 			return nil, err
 		}

@@ -28,6 +28,7 @@ import (
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/files"
 	"github.com/cairn-network/cairn/service"
 )
 
@@ -269,7 +270,7 @@ func (n *Network) makeSecret(i int) error {
 	}
 	var seeds [64]byte
 	rand.Read(seeds[:])
-	return writeFile(filepath.Join(dir, "keys"), fmt.Appendf(nil, "%x\n", seeds), 0o600)
+	return files.Replace(filepath.Join(dir, "keys"), fmt.Appendf(nil, "%x\n", seeds), 0o600)
 }
 
 // secret reads a verifier's attestation key and VRF key.

@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/files"
+	"github.com/cairn-network/cairn/process"
 )
 
 // Addresses is what network.json says while a network runs: where everything is.
@@ -83,7 +83,6 @@ const (
 	customerFile = "customer.json"
 	keyFolder    = "keys"      // NAME.json: what customer.json is, of other accounts
 	joinFile     = "join.json" // node.Join
-	lockFile     = "lock"
 )
 
 // ErrNotRunning says that no network runs in a home.
@@ -202,65 +201,14 @@ func writeJSON(path string, v any, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(path, append(raw, '\n'), mode)
-}
-
-func writeFile(path string, raw []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(raw)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return os.Rename(f.Name(), path)
-}
-
-// lock takes a home for this process until release. A second process is refused with home_busy; the lock goes with the process,
-// however it ends.
-func lock(home string) (release func(), err error) {
-	if err := os.MkdirAll(home, 0o700); err != nil {
-		return nil, types.Refuse(types.HomeUnwritable, "home: %v", err)
-	}
-	f, err := os.OpenFile(filepath.Join(home, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, types.Refuse(types.HomeUnwritable, "home: %v", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		pid := make([]byte, 20)
-		n, _ := f.Read(pid)
-		f.Close()
-		return nil, types.Refuse(types.HomeBusy, "home %s: process %s runs a network in it", home, strings.TrimSpace(string(pid[:n])))
-	}
-	err = errors.Join(f.Truncate(0), f.Sync())
-	if _, werr := f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0); err != nil || werr != nil {
-		f.Close()
-		return nil, types.Refuse(types.HomeUnwritable, "home: %v", errors.Join(err, werr))
-	}
-	return func() { f.Close() }, nil
+	return files.Replace(path, append(raw, '\n'), mode)
 }
 
 // Running returns the process that runs a network in home, or ErrNotRunning.
 func Running(home string) (pid int, err error) {
-	f, err := os.OpenFile(filepath.Join(home, lockFile), os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("%s: %w", home, ErrNotRunning)
+	pid, err = process.Running(home)
+	if errors.Is(err, process.ErrNotRunning) {
+		err = fmt.Errorf("%s: %w", home, ErrNotRunning)
 	}
-	if err != nil {
-		return 0, fmt.Errorf("home: %w", err)
-	}
-	defer f.Close()
-	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-		return 0, fmt.Errorf("%s: %w", home, ErrNotRunning)
-	}
-	text := make([]byte, 20)
-	n, _ := f.Read(text)
-	pid, err = strconv.Atoi(strings.TrimSpace(string(text[:n])))
-	if err != nil || pid <= 1 {
-		return 0, fmt.Errorf("home %s: it is in use, but its lock names no process", home)
-	}
-	return pid, nil
+	return pid, err
 }

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,6 +29,7 @@ import (
 	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/node"
+	"github.com/cairn-network/cairn/process"
 	"github.com/cairn-network/cairn/service"
 	"github.com/cairn-network/cairn/service/all/customer"
 	"github.com/cairn-network/cairn/service/all/provider"
@@ -197,10 +197,10 @@ func Start(ctx context.Context, cfg Config) (*Network, error) {
 
 func (n *Network) start(ctx context.Context) error {
 	var err error
-	if n.release, err = lock(n.cfg.Home); err != nil {
+	if n.release, err = process.Lock(n.cfg.Home); err != nil {
 		return err
 	}
-	if n.page, err = listen(n.cfg.Listen); err != nil {
+	if n.page, err = process.Listen("network", n.cfg.Listen); err != nil {
 		return err
 	}
 	if err := errors.Join(n.cfg.checkRanges(), n.cfg.checkClock(time.Now())); err != nil {
@@ -224,18 +224,6 @@ func (n *Network) start(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// listen listens, and says it plainly if somebody else does.
-func listen(address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, types.Refuse(types.PortInUse, "network: listen on %s", address)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("network: listen on %s: %w", address, err)
-	}
-	return l, nil
 }
 
 // fail notes that a part ended by itself: the network is not whole any more.

@@ -5,20 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"syscall"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/internal/conns"
 	"github.com/cairn-network/cairn/internal/files"
+	"github.com/cairn-network/cairn/process"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -30,36 +25,19 @@ func (n *Node) listen() (serve func(context.Context), err error) {
 	if n.config.Listen == "" {
 		return func(context.Context) {}, nil
 	}
-	l, err := net.Listen("tcp", n.config.Listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("node: status on %s: %w: %w", n.config.Listen, err, types.PortInUse)
-	}
+	l, err := process.Listen("node: status", n.config.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("node: status on %s: %w", n.config.Listen, err)
+		return nil, err
 	}
 	path := filepath.Join(n.config.Home, addressFile)
 	if err := files.Replace(path, []byte(l.Addr().String()), 0o600); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("node: status: %w", err)
 	}
-	server := &http.Server{Handler: n.guarded(l.Addr()), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
 	return func(ctx context.Context) {
 		defer os.Remove(path)
-		stop := context.AfterFunc(ctx, func() { server.Close() })
-		defer stop()
-		if err := server.Serve(conns.Limit(l, conns.Limits{Total: 256, PerAddress: 32}, n.log)); !errors.Is(err, http.ErrServerClosed) {
-			n.log.Error("status", "error", err)
-		}
+		process.Door(ctx, l, n.Handler(), n.log)
 	}, nil
-}
-
-// guarded is Handler against pages of other sites (role.Guard). Where the status is served beyond this machine, whoever collects it may call
-// the machine as they like.
-func (n *Node) guarded(at net.Addr) http.Handler {
-	if tcp, ok := at.(*net.TCPAddr); ok && tcp.IP.IsLoopback() {
-		return role.Guard(n.Handler(), nil)
-	}
-	return role.Guard(n.Handler(), []string{role.AnyHost})
 }
 
 // StatusAddress returns where the node that runs in home serves its status.
@@ -76,25 +54,29 @@ func Routes() []role.Route {
 	return []role.Route{
 		{Method: "GET", Path: "/status", Summary: "What the node is, does and last heard", Open: true, Out: Status{}},
 		{Method: "GET", Path: "/metrics", Summary: "The same and more, for Prometheus", Open: true, Out: []byte(nil)},
-		{Method: "GET", Path: "/healthz", Summary: "200 while the node follows the chain, else 503", Open: true},
+		{Method: "GET", Path: "/healthz", Summary: "200 while the node follows the chain, else 503, with what is missing", Open: true, Out: process.Report{}},
 	}
 }
 
 // Handler serves Routes.
 func (n *Node) Handler() http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), metrics{n})
+	health := new(process.Health)
+	health.Add("network", func() error {
+		if s := n.Status(); !s.Online || s.Epoch == 0 {
+			if s.Reason == "" {
+				return errors.New(s.Next)
+			}
+			return types.Refuse(s.Reason, "%s", s.Next)
+		}
+		return nil
+	})
 	serve := map[string]http.Handler{
 		"/status": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			json.NewEncoder(w).Encode(n.Status()) // the reader has gone
 		}),
-		"/metrics": promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
-		"/healthz": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			if s := n.Status(); !s.Online || s.Epoch == 0 {
-				http.Error(w, s.Next, http.StatusServiceUnavailable)
-			}
-		}),
+		"/metrics": process.Metrics(health, metrics{n}),
+		"/healthz": health,
 	}
 	mux := http.NewServeMux()
 	for _, rt := range Routes() {
@@ -142,13 +124,7 @@ func (m metrics) Collect(c chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v float64, labels ...string) {
 		c <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
 	}
-	flag := func(b bool) float64 {
-		if b {
-			return 1
-		}
-		return 0
-	}
-	gauge(onlineDesc, flag(s.Online))
+	gauge(onlineDesc, process.Flag(s.Online))
 	gauge(epochDesc, float64(s.Epoch))
 	gauge(heightDesc, float64(s.Height))
 	gauge(skewDesc, float64(s.Skew))
@@ -176,7 +152,7 @@ func (m metrics) Collect(c chan<- prometheus.Metric) {
 		gauge(remarksDesc, float64(count), at[0], at[1])
 	}
 	for _, p := range s.Providers {
-		gauge(runningDesc, flag(p.State == "running"), p.Category)
+		gauge(runningDesc, process.Flag(p.State == "running"), p.Category)
 		counter(restartsDesc, float64(p.Restarts), p.Category)
 		if p.Quality != nil {
 			gauge(qualityDesc, float64(*p.Quality), p.Category)

@@ -11,14 +11,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/files"
+	"github.com/cairn-network/cairn/internal/settings"
 )
 
 // SettingsFile is the name of the file in a home that holds Settings.
@@ -73,7 +71,7 @@ type Settings struct {
 	// Offers is what is provided, by category name: each is a section of the file under that name.
 	Offers map[string]Offers `json:"-"`
 
-	sections map[string]*yaml.Node
+	sections map[string]*settings.Section
 }
 
 // Pin is whom the device starts from, in its region.
@@ -116,7 +114,7 @@ func Init(home string, s Settings, docs map[string]any) error {
 
 // encode writes the file: the settings, then a section for each category.
 func (s *Settings) encode(docs map[string]any) ([]byte, error) {
-	text, err := writeYAML(settingsHead, *s, nil)
+	text, err := settings.Encode(settingsHead, *s, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +124,7 @@ func (s *Settings) encode(docs map[string]any) ([]byte, error) {
 	}
 	for _, c := range categories {
 		name := c.String()
-		section, err := writeYAML("What this device provides of "+name+". Without this section it provides none.",
+		section, err := settings.Encode("What this device provides of "+name+". Without this section it provides none.",
 			map[string]Offers{name: s.Offers[name]}, docs)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -160,11 +158,11 @@ func LoadSettings(home string) (*Settings, error) {
 
 // parseSettings reads a file's text.
 func parseSettings(text []byte) (*Settings, error) {
-	root, err := parseYAML(text)
+	root, err := settings.Parse(text)
 	if err != nil {
 		return nil, err
 	}
-	s := &Settings{Offers: map[string]Offers{}, sections: map[string]*yaml.Node{}}
+	s := &Settings{Offers: map[string]Offers{}, sections: map[string]*settings.Section{}}
 	rest := *root
 	rest.Content = nil
 	for i := 0; i+1 < len(root.Content); i += 2 {
@@ -174,9 +172,9 @@ func parseSettings(text []byte) (*Settings, error) {
 			continue
 		}
 		if s.sections[key.Value] != nil {
-			return nil, lineError(key, "%s: set already", key.Value)
+			return nil, settings.LineError(key, "%s: set already", key.Value)
 		}
-		section, err := plainValue(value, key.Value)
+		section, err := settings.Plain(value, key.Value)
 		if err != nil {
 			return nil, err
 		}
@@ -184,11 +182,11 @@ func parseSettings(text []byte) (*Settings, error) {
 			section = map[string]any{}
 		}
 		if s.Offers[key.Value], err = json.Marshal(section); err != nil {
-			return nil, lineError(value, "%s: %v", key.Value, err)
+			return nil, settings.LineError(value, "%s: %v", key.Value, err)
 		}
 		s.sections[key.Value] = value
 	}
-	if err := decodeYAML(&rest, reflect.ValueOf(s).Elem(), ""); err != nil {
+	if err := settings.Decode(&rest, s, ""); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -201,7 +199,7 @@ func (s *Settings) Check(category string, v any) error {
 	if n == nil {
 		return nil
 	}
-	return decodeYAML(n, reflect.ValueOf(v).Elem(), category)
+	return settings.Decode(n, v, category)
 }
 
 func isCategory(name string) bool {

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cairn-network/cairn/process"
 )
 
 // However much is logged, what is kept has a bound.
@@ -16,12 +18,12 @@ func TestLogRotates(t *testing.T) {
 		t.Fatal(err)
 	}
 	line := strings.Repeat("x", 256<<10)
-	for range (logsKept + 3) * logMegabytes * 4 {
+	for range (process.LogsKept + 3) * process.LogMegabytes * 4 {
 		log.Info(line)
 	}
 	log.Debug("not asked for")
 	closeLog()
-	const limit = (logsKept + 2) << 20 * logMegabytes // one more, since old ones go in the background
+	const limit = (process.LogsKept + 2) << 20 * process.LogMegabytes // one more, since old ones go in the background
 	files, _ := filepath.Glob(filepath.Join(home, "*.log"))
 	var bytes int64
 	for _, f := range files {
@@ -34,7 +36,7 @@ func TestLogRotates(t *testing.T) {
 			t.Errorf("%s: %v", f, info.Mode())
 		}
 	}
-	if bytes > limit || len(files) > logsKept+2 || bytes < logMegabytes<<20 {
+	if bytes > limit || len(files) > process.LogsKept+2 || bytes < process.LogMegabytes<<20 {
 		t.Errorf("%d bytes in %v", bytes, files)
 	}
 	c.Flags().Set("log-level", "loud")

@@ -15,11 +15,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	"gopkg.in/natefinch/lumberjack.v2"
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/network"
+	"github.com/cairn-network/cairn/process"
 	"github.com/cairn-network/cairn/service/all/simulator"
 )
 
@@ -42,7 +42,7 @@ keyring that only you can read: this is a network to try things on, not one to k
 	c.Flags().String("disk-stop", disk.Size(disk.Stop), "free disk space below which it stops, while it can do so in order (0: never)")
 	c.Flags().StringSlice("new-folder", nil, "categories of which a device's folder is lost for good: begin anew there; without it a folder that is missing ends the start")
 	c.Flags().Bool("once", false, "stop after the first round")
-	c.Flags().String("log", "", fmt.Sprintf("write a log to this file (default HOME/cairn.log); it is begun anew at %d MiB, and %d before it are kept", logMegabytes, logsKept))
+	c.Flags().String("log", "", fmt.Sprintf("write a log to this file (default HOME/cairn.log); it is begun anew at %d MiB, and %d before it are kept", process.LogMegabytes, process.LogsKept))
 	c.Flags().String("log-level", "info", "how much the log says: debug, info, warn or error; the chain's everyday lines only with debug")
 	return homeFlags(c)
 }
@@ -206,18 +206,16 @@ func logOf(c *cobra.Command, home string) (*slog.Logger, func(), error) {
 	if err := level.UnmarshalText([]byte(name)); err != nil {
 		return nil, nil, usageError{c.CommandPath(), fmt.Errorf("--log-level %q: debug, info, warn or error", name)}
 	}
-	f := &lumberjack.Logger{Filename: path, MaxSize: logMegabytes, MaxBackups: logsKept}
-	if _, err := f.Write(nil); err != nil { // it opens with the first line, and says nothing where it can't
-		return nil, nil, fmt.Errorf("log: %w: %w", err, types.HomeUnwritable)
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("log: %w", err)
 	}
-	return slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: level})), func() { f.Close() }, nil
+	log, done, err := process.Log{Level: level, File: path}.Open(home, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	return log, func() { done() }, nil
 }
-
-// A log is begun anew when it has so many MiB; so many before it are kept, with the time in their names.
-const (
-	logMegabytes = 16
-	logsKept     = 3
-)
 
 // steps prints a line for each step: with a moving sign while it takes, on a terminal.
 type steps struct {

@@ -191,7 +191,7 @@ func Reasons() []ReasonInfo {
 		{UnknownBlob, 404, "Nobody who can be reached holds bytes of this hash.", "Ask again later; old batches are kept for the appeal window and a week."},
 		{PortInUse, 500, "Another program listens on the port.", "Stop it, or choose another port."},
 		{HomeUnwritable, 500, "The home directory cannot be written.", "Choose another with --home, or mend its permissions."},
-		{HomeBusy, 500, "Another process runs a network in this home directory.", "Stop it first (`make down`)."},
+		{HomeBusy, 500, "Another process runs in this home directory.", "Stop it first (a network of `cairn up`: `make down`)."},
 		{HomeChanged, 500, "A file or folder of the home was removed or replaced: while a program uses it, what is written to it now is lost when that stops; or a device starts without the folder that it used.", "Put it back from where it went or from a backup, mount its disk, and start the program anew; keep a copy of device.key."},
 		{HomeFormat, 500, "The network in this home directory was begun by a program whose tallies this one cannot go on with.", "Choose another with --home, forget it (`make clean-network`), or run the version that began it."},
 		{DiskFull, 507, "The disk is full, or the part of the bus that the key's role has.", "Free some space, or wait; nothing that was acknowledged is lost."},

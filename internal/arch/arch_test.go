@@ -35,7 +35,7 @@ var rows = []*regexp.Regexp{
 	regexp.MustCompile(`^` + category + `$`),
 	regexp.MustCompile(`^(ledger|bus)(?:/.*)?$`),
 	regexp.MustCompile(`^(service/role)(?:/[a-z]+)?$`),
-	regexp.MustCompile(`^agent$|^manifest$`),
+	regexp.MustCompile(`^agent$|^manifest$|^process$`),
 	regexp.MustCompile(`^(` + category + `/` + roles + `)(?:/.*)?$|^service/servicetest$`),
 	regexp.MustCompile(`^chain/(?:refusal|testbank|churn)$`),
 	regexp.MustCompile(`^(chain/x/[a-z]+)(?:/.*)?$|^(node|verifier|witness|gateway|explorer)(?:/.*)?$`),

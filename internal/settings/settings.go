@@ -1,4 +1,9 @@
-package node
+// Package settings is how a home's settings file is written and read: YAML (1.2 as far as go.yaml.in/yaml takes it) of one document without
+// anchors, aliases, tags and merge keys.
+//
+// What a setting is called and what it means stands at its Go field: in the tags `json` and `doc`. Encode writes every setting with its sentence
+// above it. Reading is strict: whatever is not a setting, comes twice or has no value that the setting can have is an error that names its line.
+package settings
 
 import (
 	"bytes"
@@ -14,16 +19,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A settings file is YAML (1.2 as far as go.yaml.in/yaml takes it) of one document without anchors, aliases, tags and merge keys. What
-// a setting is called and what it means stands at its Go field: in the tags `json` and `doc`. Reading is strict: whatever is not a
-// setting, comes twice or has no value that the setting can have is an error that names its line.
-
 // textType is what writes and reads itself as text: keys, addresses, cells.
 var textType = reflect.TypeFor[encoding.TextUnmarshaler]()
 
-// writeYAML writes v, a struct, with each setting's documentation above it. Values of type json.RawMessage are written as the settings that
+// Encode writes v, a struct, with each setting's documentation above it. Values of type json.RawMessage are written as the settings that
 // sections holds under their name, if it does.
-func writeYAML(head string, v any, sections map[string]any) ([]byte, error) {
+func Encode(head string, v any, sections map[string]any) ([]byte, error) {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return nil, err
@@ -98,8 +99,31 @@ func fieldsOf(t reflect.Type) map[string]reflect.StructField {
 	return fields
 }
 
-// parseYAML reads the one mapping of a file.
-func parseYAML(text []byte) (*yaml.Node, error) {
+// Undocumented lists the settings of a struct, and of those inside it, that say nothing of themselves.
+func Undocumented(t reflect.Type) (names []string) {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || reflect.PointerTo(t).Implements(textType) {
+		return nil
+	}
+	for name, f := range fieldsOf(t) {
+		if f.Tag.Get("doc") == "" {
+			names = append(names, name)
+		}
+		for _, inside := range Undocumented(f.Type) {
+			names = append(names, join(name, inside))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Section is a file's settings, or a part of them, not decoded yet.
+type Section = yaml.Node
+
+// Parse reads the one mapping of a file.
+func Parse(text []byte) (*Section, error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	var doc yaml.Node
 	if err := d.Decode(&doc); err != nil {
@@ -114,15 +138,19 @@ func parseYAML(text []byte) (*yaml.Node, error) {
 	if root := doc.Content[0]; root.Kind == yaml.MappingNode {
 		return root, nil
 	}
-	return nil, lineError(&doc, "want settings, as name: value")
+	return nil, LineError(&doc, "want settings, as name: value")
 }
 
-func lineError(n *yaml.Node, format string, args ...any) error {
+// LineError is an error that names the line of n.
+func LineError(n *yaml.Node, format string, args ...any) error {
 	return fmt.Errorf("line %d: %s", n.Line, fmt.Sprintf(format, args...))
 }
 
-// decodeYAML sets v, which can be set, to what n says. path names n for people.
-func decodeYAML(n *yaml.Node, v reflect.Value, path string) error {
+// Decode sets what v points to, to what n says. path names n for people; "" is the file itself.
+func Decode(n *Section, v any, path string) error { return decode(n, reflect.ValueOf(v).Elem(), path) }
+
+// decode sets v, which can be set.
+func decode(n *yaml.Node, v reflect.Value, path string) error {
 	t := v.Type()
 	empty := n.Kind == yaml.ScalarNode && n.Tag == "!!null"
 	if empty && (v.Kind() == reflect.Pointer || v.Kind() == reflect.Slice && t != reflect.TypeFor[json.RawMessage]()) {
@@ -130,7 +158,7 @@ func decodeYAML(n *yaml.Node, v reflect.Value, path string) error {
 	}
 	if v.Kind() == reflect.Pointer {
 		v.Set(reflect.New(t.Elem()))
-		return decodeYAML(n, v.Elem(), path)
+		return decode(n, v.Elem(), path)
 	}
 	leaf := reflect.PointerTo(t).Implements(textType) || t == reflect.TypeFor[json.RawMessage]()
 	switch {
@@ -138,31 +166,31 @@ func decodeYAML(n *yaml.Node, v reflect.Value, path string) error {
 		return decodeStruct(n, v, path)
 	case !leaf && v.Kind() == reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
-			return lineError(n, "%s: want a list", path)
+			return LineError(n, "%s: want a list", path)
 		}
 		v.Set(reflect.MakeSlice(t, len(n.Content), len(n.Content)))
 		for i, c := range n.Content {
-			if err := decodeYAML(c, v.Index(i), fmt.Sprintf("%s[%d]", path, i)); err != nil {
+			if err := decode(c, v.Index(i), fmt.Sprintf("%s[%d]", path, i)); err != nil {
 				return err
 			}
 		}
 		return nil
 	case n.Kind == yaml.ScalarNode && reflect.PointerTo(t).Implements(textType):
 		if err := v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(n.Value)); err != nil {
-			return lineError(n, "%s: %v", path, err) // also where YAML takes the text for a number
+			return LineError(n, "%s: %v", path, err) // also where YAML takes the text for a number
 		}
 		return nil
 	}
-	value, err := plainValue(n, path)
+	value, err := Plain(n, path)
 	if err != nil {
 		return err
 	}
 	raw, err := json.Marshal(value)
 	if err != nil {
-		return lineError(n, "%s: %v", path, err)
+		return LineError(n, "%s: %v", path, err)
 	}
 	if err := json.Unmarshal(raw, v.Addr().Interface()); err != nil {
-		return lineError(n, "%s: %.80s is no %v", path, n.Value, kindName(v))
+		return LineError(n, "%s: %.80s is no %v", path, n.Value, kindName(v))
 	}
 	return nil
 }
@@ -199,9 +227,9 @@ func decodeStruct(n *yaml.Node, v reflect.Value, path string) error {
 				names = append(names, name)
 			}
 			slices.Sort(names)
-			return lineError(e.key, "unknown setting %.80q: %s", join(path, e.key.Value), "there are "+strings.Join(names, ", "))
+			return LineError(e.key, "unknown setting %.80q: %s", join(path, e.key.Value), "there are "+strings.Join(names, ", "))
 		}
-		if err := decodeYAML(e.value, v.FieldByIndex(f.Index), join(path, e.key.Value)); err != nil {
+		if err := decode(e.value, v.FieldByIndex(f.Index), join(path, e.key.Value)); err != nil {
 			return err
 		}
 	}
@@ -216,7 +244,7 @@ type entry struct{ key, value *yaml.Node }
 // entriesOf returns the settings of a mapping, each of which comes once.
 func entriesOf(n *yaml.Node, path string) ([]entry, error) {
 	if n.Kind != yaml.MappingNode {
-		return nil, lineError(n, "%s: want settings, as name: value", path)
+		return nil, LineError(n, "%s: want settings, as name: value", path)
 	}
 	var list []entry
 	seen := map[string]int{}
@@ -224,9 +252,9 @@ func entriesOf(n *yaml.Node, path string) ([]entry, error) {
 		key := n.Content[i]
 		switch before := seen[key.Value]; {
 		case key.Kind != yaml.ScalarNode || key.Tag == "!!merge":
-			return nil, lineError(key, "%s: want the name of a setting", path)
+			return nil, LineError(key, "%s: want the name of a setting", path)
 		case before > 0:
-			return nil, lineError(key, "%s: set already in line %d", join(path, key.Value), before)
+			return nil, LineError(key, "%s: set already in line %d", join(path, key.Value), before)
 		}
 		seen[key.Value] = key.Line
 		list = append(list, entry{key, n.Content[i+1]})
@@ -234,8 +262,8 @@ func entriesOf(n *yaml.Node, path string) ([]entry, error) {
 	return list, nil
 }
 
-// plainValue returns n as encoding/json takes it.
-func plainValue(n *yaml.Node, path string) (any, error) {
+// Plain returns n as encoding/json takes it.
+func Plain(n *yaml.Node, path string) (any, error) {
 	switch n.Kind {
 	case yaml.MappingNode:
 		entries, err := entriesOf(n, path)
@@ -244,7 +272,7 @@ func plainValue(n *yaml.Node, path string) (any, error) {
 		}
 		m := map[string]any{}
 		for _, e := range entries {
-			if m[e.key.Value], err = plainValue(e.value, join(path, e.key.Value)); err != nil {
+			if m[e.key.Value], err = Plain(e.value, join(path, e.key.Value)); err != nil {
 				return nil, err
 			}
 		}
@@ -253,7 +281,7 @@ func plainValue(n *yaml.Node, path string) (any, error) {
 		list := make([]any, len(n.Content))
 		var err error
 		for i, c := range n.Content {
-			if list[i], err = plainValue(c, fmt.Sprintf("%s[%d]", path, i)); err != nil {
+			if list[i], err = Plain(c, fmt.Sprintf("%s[%d]", path, i)); err != nil {
 				return nil, err
 			}
 		}
@@ -264,12 +292,12 @@ func plainValue(n *yaml.Node, path string) (any, error) {
 		}
 		var v any
 		if err := n.Decode(&v); err != nil {
-			return nil, lineError(n, "%s: %v", path, err)
+			return nil, LineError(n, "%s: %v", path, err)
 		}
 		if b, ok := v.([]byte); ok {
 			return string(b), nil
 		}
 		return v, nil
 	}
-	return nil, lineError(n, "%s: anchors and aliases are not taken", path)
+	return nil, LineError(n, "%s: anchors and aliases are not taken", path)
 }
