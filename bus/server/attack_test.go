@@ -234,64 +234,6 @@ func TestBrokenFile(t *testing.T) {
 	}
 }
 
-// TestCluster shows that clients of two servers hear each other, and are answered by either's keeper.
-func TestCluster(t *testing.T) {
-	roles := new(bustest.Roles)
-	free := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
-	addresses := []string{free(), free()}
-	var urls []string
-	for i, a := range addresses {
-		s, err := server.Serve(server.Config{Listen: "127.0.0.1:0", Dir: t.TempDir(), Cluster: &server.Cluster{
-			Name: "test", Listen: a, Secret: "secret", Routes: []string{"nats://" + addresses[1-i]},
-		}}, roles, quiet)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.Close)
-		urls = append(urls, s.URL())
-	}
-	dial := func(n int, role bus.Role, url string) bus.Bus {
-		roles.Set(bustest.Key(n).Public(), role)
-		b, err := bus.Dial(t.Context(), bus.Config{URLs: []string{url}}, bustest.Key(n), quiet)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(b.Close)
-		return b
-	}
-	device, gateway := dial(1, bus.RoleDevice, urls[0]), dial(2, bus.RoleGateway, urls[1])
-	heard := make(chan bus.Message, 100)
-	if err := gateway.SubscribeLast(t.Context(), "last.ask.>", func(m bus.Message) { heard <- m }); err != nil {
-		t.Fatal(err)
-	}
-	deadline := time.After(10 * time.Second)
-	for {
-		if err := device.PublishLast(t.Context(), bus.AskSubject(device.Key(), 3, 1), []byte("ask")); err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case <-heard:
-		case <-time.After(50 * time.Millisecond):
-			continue
-		case <-deadline:
-			t.Fatal("nothing crosses")
-		}
-		break
-	}
-	late := dial(3, bus.RoleGateway, urls[1])
-	n := 0
-	if err := late.SubscribeLast(t.Context(), "last.ask.>", func(bus.Message) { n++ }); err != nil || n == 0 {
-		t.Fatalf("the other server's keeper has %d messages (%v)", n, err)
-	}
-}
-
 // TestTLS shows that the bus can be served with TLS, and that a client with other roots does not talk to it.
 func TestTLS(t *testing.T) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

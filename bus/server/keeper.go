@@ -47,12 +47,15 @@ type keeper struct {
 	db     *bbolt.DB
 	conn   *nats.Conn
 	pass   func(key types.Key, stale time.Duration) (bus.Pass, error)
+	here   func(key types.Key) bool // whether a key is logged on at this server; nil: all are
 
 	first    *bus.Fair[*nats.Msg] // of verifiers
 	puts     *bus.Fair[*nats.Msg] // of all others
 	asks     *bus.Fair[*nats.Msg]
 	barriers chan chan struct{} // closed when what had come before is stored
+	merges   chan merge         // what other keepers have
 	steps    atomic.Uint64      // records that queries have looked at
+	whole    atomic.Bool        // it has what the others had; it answers queries
 
 	shelves *bus.Shelves // owned by write
 	cursor  []byte       // where the sweep goes on; owned by write
@@ -60,7 +63,10 @@ type keeper struct {
 
 func newKeeper(s *Server) (*keeper, error) {
 	k := &keeper{config: s.config, log: s.log, pass: s.pass, first: bus.NewFair[*nats.Msg](putEach), puts: bus.NewFair[*nats.Msg](putEach),
-		asks: bus.NewFair[*nats.Msg](askEach), barriers: make(chan chan struct{}), shelves: bus.NewShelves(parts(s.config.KeepBytes))}
+		asks: bus.NewFair[*nats.Msg](askEach), barriers: make(chan chan struct{}), merges: make(chan merge), shelves: bus.NewShelves(parts(s.config.KeepBytes))}
+	if s.config.Cluster != nil {
+		k.here = s.places.here
+	}
 	if err := k.open(filepath.Join(s.config.Dir, "kept.db")); err != nil {
 		return nil, fmt.Errorf("bus: keeper: %w", err)
 	}
@@ -86,6 +92,7 @@ func (k *keeper) connect(s *Server) error {
 		return err
 	}
 	k.conn, err = nats.Connect("", nats.InProcessServer(s.nats), nats.Nkey(public, nkey.Sign), nats.MaxReconnects(-1),
+		nats.CustomInboxPrefix(keeperInbox), // where no client may publish
 		nats.ReconnectWait(100*time.Millisecond), nats.IgnoreAuthErrorAbort(),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { k.log.Warn("keeper", "error", err) }))
 	if err != nil {
@@ -101,11 +108,31 @@ func (k *keeper) connect(s *Server) error {
 			return err
 		}
 	}
-	// Of a cluster's keepers one answers, the nearest.
-	if _, err = k.conn.QueueSubscribe(bus.KeepSubject(types.Key{}), "keepers", func(m *nats.Msg) { k.queue(k.asks, m) }); err != nil {
+	if s.config.Cluster == nil {
+		return k.serve()
+	}
+	if _, err := k.conn.Subscribe(keeperSubject(s.nats.ID()), k.tell); err != nil {
 		return err
 	}
 	return k.conn.FlushTimeout(startup)
+}
+
+// serve begins to answer queries. Of a cluster's keepers one answers each, the nearest.
+func (k *keeper) serve() error {
+	if _, err := k.conn.QueueSubscribe(bus.KeepSubject(types.Key{}), "keepers", func(m *nats.Msg) { k.queue(k.asks, m) }); err != nil {
+		return err
+	}
+	k.whole.Store(true)
+	return k.conn.FlushTimeout(startup)
+}
+
+// answers reports whether this keeper answers whoever published a message: that of its own server does.
+func (k *keeper) answers(m *nats.Msg) bool {
+	if m.Reply == "" {
+		return false
+	}
+	key, err := bus.ParseWord(bus.Owner(m.Subject))
+	return err != nil || k.here == nil || k.here(key)
 }
 
 // queue has a message wait for its turn. What an account's keys sent waits together.
@@ -116,7 +143,7 @@ func (k *keeper) queue(q *bus.Fair[*nats.Msg], m *nats.Msg) {
 			by = p.Account.String()
 		}
 	}
-	if !q.Put(by, len(m.Data)+len(m.Subject), m) && m.Reply != "" {
+	if !q.Put(by, len(m.Data)+len(m.Subject), m) && (q == k.asks || k.answers(m)) {
 		_ = m.Respond([]byte(types.OverQuota)) // who sent it has sent too much already
 	}
 }
@@ -218,6 +245,8 @@ func (k *keeper) write(ctx context.Context) {
 				k.put(k.drain())
 			}
 			close(done)
+		case m := <-k.merges:
+			m.done <- k.merge(m.list)
 		case <-sweep.C:
 			for k.sweep() && ctx.Err() == nil {
 				k.put(k.drain())
@@ -250,7 +279,7 @@ func (k *keeper) put(list []*nats.Msg) {
 		return
 	}
 	for i, refused := range k.store(list) {
-		if m := list[i]; m.Reply != "" {
+		if m := list[i]; k.answers(m) {
 			_ = m.Respond([]byte(refused)) // the publisher asks again
 		}
 	}

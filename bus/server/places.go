@@ -145,3 +145,10 @@ func (p *places) all() map[uint64]seat {
 	}
 	return out
 }
+
+// here reports whether a key is logged on.
+func (p *places) here(key types.Key) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.byKey[key]) > 0
+}

@@ -10,8 +10,10 @@
 // publisher's flood drives out everybody else's messages. Here each publisher fills a shelf of its own. The file is not
 // synced at each write: what it holds is refreshed by its publishers; after a power cut a broken file is thrown away.
 //
-// Servers form a cluster (Config.Cluster); each has a keeper, which keeps what was published since it started. Clients
-// neither notice nor care.
+// Servers form a cluster (Config.Cluster): what is published at one is heard at all. They join by TLS in both directions, each with its key, and
+// only those whose keys are named; whoever else calls is hung up on in the handshake. Each has a keeper, which keeps everything, whichever server
+// it was published at; a publisher is answered by that of its own server. A server that comes back asks the keepers of the others for what it
+// missed (cluster.go), and answers no queries before it has it. Bounds of connections are each server's own.
 package server
 
 import (
@@ -25,7 +27,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,14 +69,6 @@ type Config struct {
 	Cluster *Cluster // nil for one server
 }
 
-// Cluster joins servers into one bus.
-type Cluster struct {
-	Name   string
-	Listen string   // host:port for the other servers
-	Routes []string // nats://host:port of other servers
-	Secret string   // which all of them share
-}
-
 const (
 	authTimeout = time.Second
 	startup     = 10 * time.Second
@@ -107,6 +100,9 @@ type known struct {
 	pass bus.Pass
 	at   time.Time
 }
+
+// passKept is for how many rechecks what is known of a key is remembered that is not logged on here: at another server of the cluster, perhaps.
+const passKept = 15
 
 // Serve starts a bus and returns when it takes connections. A port that is taken is port_in_use.
 func Serve(config Config, auth bus.Authorizer, log *slog.Logger) (*Server, error) {
@@ -140,6 +136,9 @@ func Serve(config Config, auth bus.Authorizer, log *slog.Logger) (*Server, error
 	s.done.Go(func() { s.recheck(ctx) })
 	s.done.Go(func() { s.keeper.run(ctx) })
 	s.done.Go(func() { newWatch(s).run(ctx) })
+	if config.Cluster != nil {
+		s.done.Go(func() { s.keeper.mend(ctx, s.peers) })
+	}
 	return s, nil
 }
 
@@ -208,19 +207,9 @@ func (s *Server) options() (*server.Options, error) {
 	if s.config.TLS != nil {
 		o.TLSConfig, o.TLS, o.TLSTimeout = s.config.TLS, true, 5
 	}
-	if c := s.config.Cluster; c != nil {
-		host, port, err := hostPort(c.Listen)
-		if err != nil {
+	if s.config.Cluster != nil {
+		if err := s.config.Cluster.options(o); err != nil {
 			return nil, err
-		}
-		o.Cluster = server.ClusterOpts{Name: c.Name, Host: host, Port: port, Username: "route", Password: c.Secret}
-		for _, r := range c.Routes {
-			u, err := url.Parse(r)
-			if err != nil {
-				return nil, fmt.Errorf("route %q: %w", r, err)
-			}
-			u.User = url.UserPassword("route", c.Secret)
-			o.Routes = append(o.Routes, u)
 		}
 	}
 	return o, nil
@@ -404,8 +393,8 @@ func (s *Server) recheck(ctx context.Context) {
 			}
 		}
 		s.mu.Lock()
-		for key := range s.passes {
-			if _, ok := here[key]; !ok {
+		for key, k := range s.passes {
+			if _, ok := here[key]; !ok && time.Since(k.at) > passKept*s.config.Recheck {
 				delete(s.passes, key)
 			}
 		}
@@ -420,10 +409,16 @@ type logger struct {
 }
 
 func (l *logger) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l *logger) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
-func (l *logger) Errorf(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) } // mostly of clients' doing
-func (l *logger) Debugf(string, ...any)           {}
-func (l *logger) Tracef(string, ...any)           {}
+
+// Warnf leaves out that routes are not verified by names: they are by keys (Cluster).
+func (l *logger) Warnf(format string, v ...any) {
+	if !strings.HasPrefix(format, "TLS certificate chain and hostname of solicited routes will not be verified") {
+		l.log.Warn(fmt.Sprintf(format, v...))
+	}
+}
+func (l *logger) Errorf(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) } // mostly of clients' doing
+func (l *logger) Debugf(string, ...any)          {}
+func (l *logger) Tracef(string, ...any)          {}
 
 func (l *logger) Fatalf(format string, v ...any) {
 	err := fmt.Errorf("bus: serve: "+format, v...)

@@ -1,0 +1,333 @@
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"go.etcd.io/bbolt"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// Cluster joins servers into one bus.
+type Cluster struct {
+	Name   string           // of the whole: the chain's id
+	Listen string           // host:port for the other servers
+	Key    types.PrivateKey // of this server, and for nothing else
+	Peers  []Peer           // the other servers; nobody else joins
+	// Alone is how long a server that starts waits for a first peer before it answers queries with what it has. Default 5 s.
+	Alone time.Duration
+}
+
+// Peer is another server of the cluster.
+type Peer struct {
+	Key     types.Key
+	Address string // host:port of its Cluster.Listen; "" where only it calls
+}
+
+// routeTimeout bounds a handshake between servers: how long somebody who is none holds a connection.
+const routeTimeout = 3 * time.Second
+
+// options sets what o says of the cluster.
+func (c *Cluster) options(o *server.Options) error {
+	host, port, err := hostPort(c.Listen)
+	if err != nil {
+		return err
+	}
+	config, err := c.tls()
+	if err != nil {
+		return err
+	}
+	// Clients have a list of servers from their operator; what servers tell them of each other may be addresses that they can't reach.
+	o.Cluster = server.ClusterOpts{Name: c.Name, Host: host, Port: port, TLSConfig: config, TLSTimeout: routeTimeout.Seconds(), AuthTimeout: routeTimeout.Seconds(), NoAdvertise: true}
+	for _, p := range c.Peers {
+		if p.Address == "" {
+			continue
+		}
+		if _, _, err := hostPort(p.Address); err != nil {
+			return fmt.Errorf("route: %w", err)
+		}
+		o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: p.Address})
+	}
+	return nil
+}
+
+// tls is TLS in both directions, where a certificate is worth what its key is: the names and dates in it say nothing.
+func (c *Cluster) tls() (*tls.Config, error) {
+	private := c.Key.Ed25519()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Unix(1<<34, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		return nil, fmt.Errorf("certificate of %v: %w", c.Key.Public(), err)
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}}, MinVersion: tls.VersionTLS13,
+		ClientAuth: tls.RequireAnyClientCert, InsecureSkipVerify: true, SessionTicketsDisabled: true, VerifyConnection: c.verify,
+	}, nil
+}
+
+// verify refuses whoever is no peer. TLS has shown that it has the key of the certificate.
+func (c *Cluster) verify(at tls.ConnectionState) error {
+	if len(at.PeerCertificates) == 0 {
+		return types.Refuse(types.NotPermitted, "bus: a route without a certificate")
+	}
+	public, ok := at.PeerCertificates[0].PublicKey.(ed25519.PublicKey)
+	if !ok || !slices.ContainsFunc(c.Peers, func(p Peer) bool { return p.Key == types.Key(public) }) {
+		return types.Refuse(types.NotPermitted, "bus: a route of somebody who is no server of this bus")
+	}
+	return nil
+}
+
+// peers lists the ids of the servers that are connected now.
+func (s *Server) peers() []string {
+	z, err := s.nats.Routez(nil)
+	if err != nil {
+		return nil // the server is ending
+	}
+	var ids []string
+	for _, r := range z.Routes {
+		ids = append(ids, r.RemoteID)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// Peers is how many other servers of the cluster are connected now.
+func (s *Server) Peers() int { return len(s.peers()) }
+
+// Whole reports whether the keeper has what the others had when it started, and answers queries.
+func (s *Server) Whole() bool { return s.keeper.whole.Load() }
+
+// What keepers say to each other is below keeperInbox, where no client may publish or listen: its permissions list what it may.
+const keeperInbox = "_KEEPER.answer"
+
+func keeperSubject(server string) string { return "_KEEPER.ask." + server }
+
+// missedQuery asks a keeper for all that it keeps after a subject.
+type missedQuery struct {
+	_     struct{} `cbor:",toarray"`
+	After string
+}
+
+// missedPage is the answer, ascending.
+type missedPage struct {
+	_    struct{} `cbor:",toarray"`
+	Kept []missed
+	More bool
+}
+
+// missed is a kept message with when it was stored, in milliseconds by the clock of that server.
+type missed struct {
+	_       struct{} `cbor:",toarray"`
+	Subject string
+	At      uint64
+	Data    []byte
+}
+
+// merge is a page that the writer takes in.
+type merge struct {
+	list []admitted
+	done chan error
+}
+
+type admitted struct {
+	missed
+	pass bus.Pass
+}
+
+// mendEvery is how often it is looked whether a server has joined; mendTimeout bounds one page, mendRest is the rest after a failure.
+const (
+	mendEvery   = 100 * time.Millisecond
+	mendTimeout = 5 * time.Second
+	mendRest    = 2 * time.Second
+)
+
+// mend fetches what each server has that joins, or joins again, until ctx ends. Queries are answered once what the first one had is here, or
+// nobody has joined for Cluster.Alone.
+func (k *keeper) mend(ctx context.Context, peers func() []string) {
+	alone := k.config.Cluster.Alone
+	if alone == 0 {
+		alone = 5 * time.Second
+	}
+	began, fetched, rest := time.Now(), map[string]bool{}, map[string]time.Time{}
+	tick := time.NewTicker(mendEvery)
+	defer tick.Stop()
+	for {
+		now := peers()
+		for id := range fetched {
+			if !slices.Contains(now, id) {
+				delete(fetched, id)
+				delete(rest, id)
+			}
+		}
+		for _, id := range now {
+			if fetched[id] || time.Now().Before(rest[id]) {
+				continue
+			}
+			n, err := k.fetch(ctx, id)
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				rest[id] = time.Now().Add(mendRest)
+				k.log.Warn("bus: what another server keeps is not fetched yet", "server", id, "fetched", n, "error", err)
+				continue
+			}
+			fetched[id] = true
+			k.log.Info("bus: another server has joined", "server", id, "fetched", n)
+		}
+		if !k.whole.Load() && (len(fetched) > 0 || time.Since(began) > alone) {
+			if err := k.serve(); err != nil {
+				k.log.Error("keeper", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// fetch takes over all that a server's keeper has and this one does not, or has an older one of, and returns how many messages.
+func (k *keeper) fetch(ctx context.Context, server string) (n int, err error) {
+	var query missedQuery
+	unknown, began := 0, uint64(time.Now().UnixMilli())
+	for {
+		ask, cancel := context.WithTimeout(ctx, mendTimeout)
+		raw, err := k.conn.RequestWithContext(ask, keeperSubject(server), types.Encode(&query))
+		cancel()
+		if err != nil {
+			return n, err
+		}
+		var page missedPage
+		if err := types.DecodeLimit(raw.Data, &page, bus.MaxMessage); err != nil {
+			return n, err
+		}
+		list, failed, err := k.wanted(page.Kept, began)
+		if err != nil {
+			return n, err
+		}
+		unknown += failed
+		m := merge{list, make(chan error, 1)}
+		select {
+		case k.merges <- m:
+		case <-ctx.Done():
+			return n, ctx.Err()
+		}
+		if err := <-m.done; err != nil {
+			return n, err
+		}
+		n += len(list)
+		if !page.More || len(page.Kept) == 0 {
+			break
+		}
+		after := page.Kept[len(page.Kept)-1].Subject
+		if after <= query.After {
+			return n, errors.New("its pages do not ascend")
+		}
+		query.After = after
+	}
+	if unknown > 0 {
+		return n, types.Refuse(types.BusUnavailable, "the chain does not say what %d publishers may keep", unknown)
+	}
+	return n, nil
+}
+
+// wanted returns what of a page is newer than what is here and may be kept, and of how many messages the chain could not be asked. Whatever the
+// other's clock says, nothing of it is newer than began, so that it takes the place of nothing that came since.
+func (k *keeper) wanted(page []missed, began uint64) (list []admitted, unknown int, err error) {
+	var newer []missed
+	err = k.db.View(func(tx *bbolt.Tx) error {
+		for _, m := range page {
+			m.At = min(m.At, began)
+			if v := tx.Bucket(keptBucket).Get([]byte(m.Subject)); len(v) < keptHead || binary.BigEndian.Uint64(v) < m.At {
+				newer = append(newer, m)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, m := range newer {
+		pass, refused := k.admit(&nats.Msg{Subject: m.Subject, Data: m.Data})
+		if _, ok := bus.PlanKept(m.Subject); refused == "" && !ok {
+			refused = types.BadEncoding
+		}
+		switch refused {
+		case "":
+			list = append(list, admitted{m, pass})
+		case types.BusUnavailable:
+			unknown++
+		}
+	}
+	return list, unknown, nil
+}
+
+// merge stores what another keeper has, where nothing newer has come in the meantime.
+func (k *keeper) merge(list []admitted) error {
+	return k.db.Update(func(tx *bbolt.Tx) error {
+		for _, m := range list {
+			if v := tx.Bucket(keptBucket).Get([]byte(m.Subject)); len(v) >= keptHead && binary.BigEndian.Uint64(v) >= m.At {
+				continue
+			}
+			at := binary.BigEndian.AppendUint64(nil, m.At)
+			if _, err := k.putOne(tx, &nats.Msg{Subject: m.Subject, Data: m.Data}, m.pass, at); err != nil { // what is refused has no room here
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// tell answers another keeper.
+func (k *keeper) tell(m *nats.Msg) {
+	var query missedQuery
+	if types.DecodeLimit(m.Data, &query, bus.MaxLast) != nil {
+		return
+	}
+	if query.After == "" { // what was published before is in the answer, as in that to a query
+		done := make(chan struct{})
+		select {
+		case k.barriers <- done:
+			<-done
+		case <-time.After(mendTimeout):
+			return
+		}
+	}
+	page, size := new(missedPage), 0
+	err := k.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(keptBucket).Cursor()
+		for s, v := c.Seek([]byte(query.After)); s != nil; s, v = c.Next() {
+			if string(s) <= query.After || len(v) < keptHead {
+				continue
+			}
+			if size+len(s)+len(v) > pageBytes && len(page.Kept) > 0 {
+				page.More = true
+				return nil
+			}
+			size += len(s) + len(v)
+			page.Kept = append(page.Kept, missed{Subject: string(s), At: binary.BigEndian.Uint64(v), Data: slices.Clone(v[keptHead:])})
+		}
+		return nil
+	})
+	if err != nil {
+		k.log.Error("keeper", "error", err)
+		return
+	}
+	_ = m.Respond(types.Encode(page)) // who asked asks again
+}
