@@ -62,7 +62,7 @@ func (o *Outbox[T]) Add(i *Item[T]) {
 		o.items[i.Hash] = i
 		o.bytes += len(i.Raw)
 	}
-	poke(o.work)
+	Poke(o.work)
 }
 
 // Remove has an item not handed in any more.
@@ -100,7 +100,7 @@ func (o *Outbox[T]) Soon() {
 	for _, i := range o.items {
 		i.next, i.sent = time.Time{}, 0
 	}
-	poke(o.work)
+	Poke(o.work)
 }
 
 // Acked takes in what a verifier says of items, and returns those that are done with: more than two thirds of
@@ -151,7 +151,7 @@ func (o *Outbox[T]) Run(ctx context.Context, a *Agent, wait time.Duration) {
 			}
 		}
 		if len(list) == maxSubmits {
-			poke(o.work)
+			Poke(o.work)
 		}
 		return true
 	})
@@ -251,7 +251,8 @@ func (a *Agent) Acks(ctx context.Context, b bus.Bus, handle func(ack *bus.Ack, v
 	})
 }
 
-func poke(c chan struct{}) {
+// Poke wakes whoever waits on c, which has room for one; if it was woken already, it is not twice.
+func Poke(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

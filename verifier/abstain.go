@@ -1,8 +1,9 @@
 package verifier
 
 import (
-	"cmp"
+	"maps"
 	"slices"
+	"sync"
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
@@ -17,47 +18,52 @@ type Abstention struct {
 // maxAbstains bounds how many are remembered: the newest.
 const maxAbstains = pathStep
 
-// unable notes why nothing can be said of an epoch's header.
-func (v *Verifier) unable(e types.Epoch, why error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.abstains[e] = why.Error()
-	for old := range v.abstains {
-		if old+maxAbstains <= e {
-			delete(v.abstains, old)
-		}
-	}
+// abstentions are the epochs of which nothing can be said.
+type abstentions struct {
+	mu  sync.Mutex
+	why map[types.Epoch]string
 }
 
-// able notes that an epoch's header could be checked.
-func (v *Verifier) able(e types.Epoch) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	delete(v.abstains, e)
+// note notes why nothing can be said of an epoch's header.
+func (a *abstentions) note(e types.Epoch, why error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.why[e] = why.Error()
+	maps.DeleteFunc(a.why, func(old types.Epoch, _ string) bool { return old+maxAbstains <= e })
 }
 
-// stillAbstains forgets abstentions that do not matter any more: of epochs before the newest final header, and of those that have no header
-// and take none.
-func (v *Verifier) stillAbstains(p *path, head ledger.Block) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for e := range v.abstains {
+// clear notes that an epoch's header could be checked.
+func (a *abstentions) clear(e types.Epoch) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.why, e)
+}
+
+// of returns why nothing can be said of an epoch's header, "" if it can.
+func (a *abstentions) of(e types.Epoch) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.why[e]
+}
+
+// expire forgets what does not matter any more: epochs before the newest final header, and those that have no header and take none.
+func (a *abstentions) expire(p *path, head ledger.Block, known func(types.Hash) bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.why, func(e types.Epoch, _ string) bool {
 		open := e+1 >= head.Epoch && !slices.ContainsFunc(p.all, func(h *ledger.Header) bool { return h.Epoch == e })
-		stands := slices.ContainsFunc(p.headers, func(h *ledger.Header) bool { return h.Epoch == e && v.states[h.Hash] == nil })
-		if !open && (!stands || p.final != nil && e < p.final.Epoch) {
-			delete(v.abstains, e)
-		}
-	}
+		stands := slices.ContainsFunc(p.headers, func(h *ledger.Header) bool { return h.Epoch == e && !known(h.Hash) })
+		return !open && (!stands || p.final != nil && e < p.final.Epoch)
+	})
 }
 
-// Abstained returns the epochs whose headers this verifier cannot check at present, oldest first, and why: for pages and doctors.
-func (v *Verifier) Abstained() []Abstention {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	out := make([]Abstention, 0, len(v.abstains))
-	for e, why := range v.abstains {
-		out = append(out, Abstention{e, why})
+// list returns them, oldest first.
+func (a *abstentions) list() []Abstention {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := make([]Abstention, 0, len(a.why))
+	for _, e := range slices.Sorted(maps.Keys(a.why)) {
+		out = append(out, Abstention{e, a.why[e]})
 	}
-	slices.SortFunc(out, func(a, b Abstention) int { return cmp.Compare(a.Epoch, b.Epoch) })
 	return out
 }

@@ -153,16 +153,17 @@ func TestMissingItems(t *testing.T) {
 // lie has peer p publish and keep a header of epoch 2 over a batch, as if its leader liar had proposed it.
 func (n *network) lie(liar, p *peer, raw []byte) {
 	n.t.Helper()
-	turn := turn{epoch: 2, leader: liar.cfg.Key.Public(), vrf: beacon.Prove(liar.cfg.VRF, testChain, p.v.round.ep.Seed, 0)}
-	in, err := p.v.inputs(n.ctx, p.v.round.base, turn, p.v.round.prev)
+	r := p.v.rounds.round
+	h := &tally.Header{Epoch: 2, Leader: liar.cfg.Key.Public(), VRF: beacon.Prove(liar.cfg.VRF, testChain, r.ep.Seed, 0)}
+	in, err := p.v.rounds.inputs(n.ctx, r.base, h, r.prev)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	c, err := p.v.tally(in, raw, false)
+	c, err := p.v.rounds.tally(in, raw, false)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	if _, err := p.v.store.blobs.put(2, raw); err != nil {
+	if _, err := p.v.archive.blobs.put(2, raw); err != nil {
 		n.t.Fatal(err)
 	}
 	m := &bus.Proposal{Chain: testChain, Epoch: 2, Header: c.header.Encode(), Batch: bus.BlobOf(raw)}
@@ -180,7 +181,7 @@ func TestMistypedItem(t *testing.T) {
 		n.stop(at)
 		n.toEpoch(3)
 		liar, p := n.peers[at], n.peers[(at+1)%4]
-		items := slices.Clone(p.v.round.items)
+		items := slices.Clone(p.v.rounds.round.items)
 		for i := range items {
 			if items[i].Type == tally.Receipt {
 				items[i].Type = tally.Ask
@@ -261,7 +262,7 @@ func TestNoSecondSignature(t *testing.T) {
 		n.sendAll()
 		n.toEpoch(3)
 		n.block() // the grace is over: it proposes alone
-		first := n.peers[leader].v.store.signed(2, 0, 0)
+		first := n.peers[leader].v.archive.signed(2, 0, 0)
 		if first == nil {
 			t.Fatal("the leader did not propose")
 		}
@@ -583,7 +584,7 @@ func TestHiddenBatch(t *testing.T) {
 		if after, _ := n.chain.Account(n.ctx, n.peers[left].cfg.Account); after.Balance != balance.Balance-econ.AppealBond {
 			t.Fatalf("the verifier without the batch did not appeal: %d, before %d", after.Balance, balance.Balance)
 		}
-		if n.peers[left].v.stateOf(n.header(2)) != nil {
+		if n.peers[left].v.archive.state(n.header(2)) != nil {
 			t.Fatal("it knows the state all the same")
 		}
 		for _, i := range three { // they have it, and so vote for it
@@ -592,8 +593,8 @@ func TestHiddenBatch(t *testing.T) {
 			n.start(i)
 		}
 		n.toHeight(n.height() + 12)
-		if at := n.header(2); at.Status == ledger.Voided || n.peers[left].v.stateOf(at) == nil {
-			t.Fatalf("the header is %s; followed: %v", at.Status, n.peers[left].v.stateOf(at) != nil)
+		if at := n.header(2); at.Status == ledger.Voided || n.peers[left].v.archive.state(at) == nil {
+			t.Fatalf("the header is %s; followed: %v", at.Status, n.peers[left].v.archive.state(at) != nil)
 		}
 		items := n.sendAll()
 		h := n.accepted(4)
@@ -688,7 +689,7 @@ func TestStaller(t *testing.T) {
 		}
 		n.start(late)
 		n.toHeight(n.height() + 80) // longer than the liar can let it wait: for the pages of the last final state, their list, and the batch
-		if n.peers[late].v.stateOf(n.header(3)) == nil {
+		if n.peers[late].v.archive.state(n.header(3)) == nil {
 			t.Fatal("a verifier that was away does not get the batch")
 		}
 	})
@@ -706,12 +707,12 @@ func (s *stuffer) PublishLast(ctx context.Context, subject string, data []byte) 
 	if err != nil {
 		return s.Bus.PublishLast(ctx, subject, data)
 	}
-	raw, err := s.peer.v.store.blobs.get(m.Items.Hash)
+	raw, err := s.peer.v.archive.blobs.get(m.Items.Hash)
 	if err != nil {
 		return err
 	}
 	raw = append(raw, bus.Items(*s.stuff)...)
-	if m.Items, err = s.peer.v.store.blobs.put(m.Epoch, raw); err != nil {
+	if m.Items, err = s.peer.v.archive.blobs.put(m.Epoch, raw); err != nil {
 		return err
 	}
 	m.Count += uint64(len(*s.stuff))
@@ -756,7 +757,7 @@ func TestWrongSignatures(t *testing.T) {
 		liar, p := n.peers[at], n.peers[(at+1)%4]
 		e := slices.Clone(n.device[0].envelope(reading, nil).Raw)
 		e[len(e)-1] ^= 1
-		items := append(slices.Clone(p.v.round.items), tally.Item{Type: tally.Evidence, Raw: e})
+		items := append(slices.Clone(p.v.rounds.round.items), tally.Item{Type: tally.Evidence, Raw: e})
 		raw := tally.NewBatch(testChain, items).Encode()
 		n.lie(liar, p, raw)
 		if h := n.accepted(2); h.Round != 1 || h.Totals.Counted != uint64(sent) || h.Totals.Refused != 0 {

@@ -56,6 +56,20 @@ func benchHead(devices []types.PrivateKey) *headView {
 	}
 }
 
+// benchIntake makes an intake by itself.
+func benchIntake(t testing.TB, link bus.Bus, workers int) *intake {
+	t.Helper()
+	key := types.NewPrivateKey([32]byte{8})
+	me := &self{cfg: Config{Key: key, Workers: workers}, key: key.Public(), chain: benchChain, bus: link, log: quiet}
+	rules := newRuleBook([]tally.Verifier{bench})
+	pools, err := openMempools(t.TempDir(), benchChain, rules, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pools.close() })
+	return newIntake(me, rules, pools)
+}
+
 // benchEnvelopes signs count envelopes of a storage answer's size, perDevice of each device.
 func benchEnvelopes(devices []types.PrivateKey, count int) []*evidence.Envelope {
 	out := make([]*evidence.Envelope, count)
@@ -143,11 +157,11 @@ func BenchmarkVerify(b *testing.B) {
 // core: per second of processor time. Target: ≥ 0.5 of the raw rate.
 func BenchmarkIntake(b *testing.B) {
 	for _, per := range []int{1, 8, 32} {
-		b.Run(map[int]string{1: "Submit1", 8: "Submit8", 32: "Submit32"}[per], func(b *testing.B) { benchIntake(b, per) })
+		b.Run(map[int]string{1: "Submit1", 8: "Submit8", 32: "Submit32"}[per], func(b *testing.B) { benchSubmits(b, per) })
 	}
 }
 
-func benchIntake(b *testing.B, per int) {
+func benchSubmits(b *testing.B, per int) {
 	devices := benchDevices(1024)
 	envelopes := benchEnvelopes(devices, 32<<10)
 	raw := rawRate(envelopes)
@@ -173,13 +187,10 @@ func benchIntake(b *testing.B, per int) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		rules := newRuleBook([]tally.Verifier{bench})
-		in := newIntake(benchChain, 0, key, link, rules, cores, quiet)
-		mempool, err := openMempool(b.TempDir(), 1, benchChain, rules, quiet)
-		if err != nil {
+		in := benchIntake(b, link, cores)
+		if err := in.turn(benchHead(devices)); err != nil {
 			b.Fatal(err)
 		}
-		in.roll(benchHead(devices), mempool, nil)
 		var acked atomic.Int64
 		if err := link.Subscribe(ctx, bus.AckSubject(types.Key{}, types.Key{}), func(m bus.Message) {
 			var sealed bus.Sealed
@@ -216,7 +227,7 @@ func benchIntake(b *testing.B, per int) {
 		}
 		b.StopTimer()
 		used += processor() - start
-		if got := mempool.count(); got != len(envelopes) {
+		if got := in.open.count(); got != len(envelopes) {
 			b.Fatalf("kept %d of %d", got, len(envelopes))
 		}
 		n += len(envelopes)

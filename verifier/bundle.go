@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/merkle"
@@ -36,19 +34,19 @@ func BundleName(e types.Epoch, region types.Region) string {
 	return fmt.Sprintf("tally-%d-%d.bundle", region, e)
 }
 
-// part is a part of a bundle's file: how long it is, and what writes it.
-type part struct {
+// section is a part of a bundle's file: how long it is, and what writes it.
+type section struct {
 	size  int64
 	write func(io.Writer) error
 }
 
-// held is a part that is in memory.
-func held(p []byte) part {
-	return part{int64(len(p)), func(w io.Writer) error { _, err := w.Write(p); return err }}
+// inMemory is a section that is in memory.
+func inMemory(p []byte) section {
+	return section{int64(len(p)), func(w io.Writer) error { _, err := w.Write(p); return err }}
 }
 
 // writeBundle writes a bundle's file: Previous, Header, Frame, Changes and Batch, then n pages, one at a time.
-func writeBundle(w io.Writer, head [5]part, n int, page func(int) ([]byte, error)) error {
+func writeBundle(w io.Writer, head [5]section, n int, page func(int) ([]byte, error)) error {
 	number := func(n uint64) error { _, err := w.Write(binary.BigEndian.AppendUint64(nil, n)); return err }
 	if _, err := io.WriteString(w, bundleMagic); err != nil {
 		return err
@@ -77,12 +75,6 @@ func writeBundle(w io.Writer, head [5]part, n int, page func(int) ([]byte, error
 		}
 	}
 	return nil
-}
-
-// encode writes the bundle's file.
-func (b *Bundle) encode(w io.Writer) error {
-	head := [5]part{held(b.Previous), held(b.Header), held(b.Frame), held(b.Changes), held(b.Batch)}
-	return writeBundle(w, head, len(b.Pages), func(i int) ([]byte, error) { return b.Pages[i], nil })
 }
 
 // ParseBundle reads a bundle's file. The bundle shares raw.
@@ -201,82 +193,24 @@ func (b *Bundle) recompute(rules *tally.Rules, workers int) (*tally.Header, erro
 	return h, err
 }
 
-// RecomputeFile is Recompute for the bundle of one epoch and region in a folder.
-func RecomputeFile(dir string, e types.Epoch, region types.Region, expected types.Hash, version uint32, categories []tally.Verifier, workers int) (*Check, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, BundleName(e, region)))
-	if err != nil {
-		return nil, fmt.Errorf("verifier: bundle of epoch %d, region %d: %w", e, region, err)
-	}
-	b, err := ParseBundle(raw)
-	if err != nil {
-		return &Check{Expected: expected, Why: err.Error()}, nil
-	}
-	return Recompute(b, expected, version, categories, workers)
-}
-
-// Save writes the bundle into a folder, under BundleName.
-func (b *Bundle) Save(dir string, e types.Epoch, region types.Region) error {
-	var buf bytes.Buffer
-	if err := b.encode(&buf); err != nil {
-		return err
-	}
-	if err := writeFile(filepath.Join(dir, BundleName(e, region)), buf.Bytes()); err != nil {
-		return fmt.Errorf("verifier: save the bundle of epoch %d: %w", e, err)
-	}
-	return nil
-}
-
-// FetchBundle fetches what the header of an epoch was made from: the headers from the chain, all else over the bus by hash, each
-// part held against the header.
-func FetchBundle(ctx context.Context, l ledger.Reader, link bus.Bus, e types.Epoch, region types.Region) (*Bundle, error) {
-	return gatherBundle(ctx, l, e, region, func(hash types.Hash) ([]byte, error) {
-		return bus.FetchBlob(ctx, link, hash, maxBlob)
-	}, func(prev types.Hash, h *tally.Header) ([][]byte, error) {
-		return FetchPages(ctx, link, prev, h, nil)
-	})
-}
-
-// Bundle returns what the header of an epoch was made from, out of what this verifier keeps.
-func (v *Verifier) Bundle(ctx context.Context, e types.Epoch) (*Bundle, error) {
-	return gatherBundle(ctx, v.ledger, e, v.cfg.Region, v.store.blobs.get, func(prev types.Hash, h *tally.Header) ([][]byte, error) {
-		list, err := bus.ParseHashes(v.store.pageList(prev))
-		if err != nil {
-			return nil, err
-		}
-		if merkle.Root(list) != h.State {
-			return nil, types.Refuse(types.UnknownBlob, "verifier: the state after epoch %d", h.Epoch)
-		}
-		pages := make([][]byte, len(list))
-		for i := range list {
-			pages[i] = v.store.page(list[i])
-		}
-		return pages, nil
-	})
-}
-
-// WriteBundle writes the file of what the header of an epoch was made from, out of what this verifier keeps, and holds no more than a piece of
-// it in memory. The reason is unknown_blob, before anything is written, if it is not kept. What is written is checked by whoever reads it.
-func (v *Verifier) WriteBundle(ctx context.Context, e types.Epoch, w io.Writer) error {
-	at, h, prev, before, err := bundleHeaders(ctx, v.ledger, e, v.cfg.Region)
+// writeBundle is Verifier.WriteBundle.
+func (s *query) writeBundle(ctx context.Context, e types.Epoch, w io.Writer) error {
+	at, h, prev, before, err := bundleHeaders(ctx, s.ledger, e, s.cfg.Region)
 	if err != nil {
 		return err
 	}
-	head := [5]part{1: held(at.Raw)}
-	for i, hash := range [5]types.Hash{2: h.Frame, 3: h.Registry, 4: h.Batch} {
-		if i < 2 {
-			continue
-		}
-		_, size, err := v.store.blobs.ReadBlob(hash, nil, 0)
+	head := [5]section{inMemory(nil), inMemory(at.Raw)}
+	for i, hash := range []types.Hash{h.Frame, h.Registry, h.Batch} {
+		_, size, err := s.archive.blobs.ReadBlob(hash, nil, 0)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("verifier: bundle of epoch %d: %w", e, err)
 		}
-		head[i] = part{size, func(w io.Writer) error { return v.store.blobs.copy(w, hash, size) }}
+		head[2+i] = section{size, func(w io.Writer) error { return s.archive.blobs.copy(w, hash, size) }}
 	}
-	head[0] = held(nil)
 	var list []types.Hash
 	if prev != nil {
-		head[0] = held(prev.Raw)
-		if list, err = bus.ParseHashes(v.store.pageList(prev.Hash)); err != nil {
+		head[0] = inMemory(prev.Raw)
+		if list, err = bus.ParseHashes(s.archive.pageList(prev.Hash)); err != nil {
 			return err
 		}
 		if merkle.Root(list) != before.State {
@@ -284,7 +218,7 @@ func (v *Verifier) WriteBundle(ctx context.Context, e types.Epoch, w io.Writer) 
 		}
 	}
 	err = writeBundle(w, head, len(list), func(i int) ([]byte, error) {
-		raw := v.store.page(list[i])
+		raw := s.archive.page(list[i])
 		if raw == nil {
 			return nil, types.Refuse(types.UnknownBlob, "a page of the state after epoch %d", before.Epoch)
 		}
@@ -315,25 +249,4 @@ func bundleHeaders(ctx context.Context, l ledger.Reader, e types.Epoch, region t
 	}
 	before, err = tally.DecodeHeader(prev.Raw)
 	return at, h, prev, before, err
-}
-
-func gatherBundle(ctx context.Context, l ledger.Reader, e types.Epoch, region types.Region, blob func(types.Hash) ([]byte, error), pages func(types.Hash, *tally.Header) ([][]byte, error)) (*Bundle, error) {
-	at, h, prev, before, err := bundleHeaders(ctx, l, e, region)
-	if err != nil {
-		return nil, err
-	}
-	b := &Bundle{Header: at.Raw}
-	for hash, to := range map[types.Hash]*[]byte{h.Frame: &b.Frame, h.Registry: &b.Changes, h.Batch: &b.Batch} {
-		if *to, err = blob(hash); err != nil {
-			return nil, fmt.Errorf("verifier: bundle of epoch %d: %w", e, err)
-		}
-	}
-	if prev == nil {
-		return b, nil
-	}
-	b.Previous = prev.Raw
-	if b.Pages, err = pages(prev.Hash, before); err != nil {
-		return nil, fmt.Errorf("verifier: bundle of epoch %d: %w", e, err)
-	}
-	return b, nil
 }

@@ -87,10 +87,10 @@ func Compare(ctx context.Context, src Source, b *Bundle, e types.Epoch, region t
 			return nil, err
 		}
 	}
-	if err := c.frame(ctx, src, b, turnOf(header), prev); err != nil {
+	if err := c.frame(ctx, src, b, header, prev); err != nil {
 		return nil, err
 	}
-	return c, c.changes(ctx, src, b, turnOf(header), prev)
+	return c, c.changes(ctx, src, b, header, prev)
 }
 
 // note notes that a part is the chain's, or why it is not.
@@ -123,12 +123,12 @@ func (c *Comparison) state(b *Bundle, prev *ledger.Header) error {
 }
 
 // frame holds the parts of the frame against the chain.
-func (c *Comparison) frame(ctx context.Context, src Source, b *Bundle, t turn, prev *ledger.Header) error {
+func (c *Comparison) frame(ctx context.Context, src Source, b *Bundle, h *tally.Header, prev *ledger.Header) error {
 	got, err := tally.DecodeFrame(b.Frame)
 	if err != nil {
 		got = new(tally.Frame) // then nothing in it is the chain's
 	}
-	want, from, to, err := frameBase(ctx, src, t, prev)
+	want, from, to, err := frameBase(ctx, src, h, prev)
 	if notFound(err) {
 		for _, part := range []string{PartTurn, PartTime, PartSeed, PartSettlement, PartParams, PartBlocks} {
 			c.Missing = append(c.Missing, Finding{part, err.Error()})
@@ -172,12 +172,12 @@ func (c *Comparison) frame(ctx context.Context, src Source, b *Bundle, t turn, p
 }
 
 // changes holds the registry changes against the chain.
-func (c *Comparison) changes(ctx context.Context, src Source, b *Bundle, t turn, prev *ledger.Header) error {
+func (c *Comparison) changes(ctx context.Context, src Source, b *Bundle, h *tally.Header, prev *ledger.Header) error {
 	var since types.Epoch
 	if prev != nil {
 		since = prev.Epoch
 	}
-	want, err := changesSince(ctx, src, since, t.epoch, t.region)
+	want, err := changesSince(ctx, src, since, h.Epoch, h.Region)
 	if notFound(err) {
 		c.Missing = append(c.Missing, Finding{PartChanges, err.Error()})
 		return nil

@@ -54,32 +54,21 @@ type computed struct {
 	names   []tally.Name
 }
 
-// turn is what a header is made from besides state and batch: whose turn it was.
-type turn struct {
-	epoch  types.Epoch
-	region types.Region
-	round  uint8
-	leader types.Key
-	vrf    []byte
-}
-
-func turnOf(h *tally.Header) turn { return turn{h.Epoch, h.Region, h.Round, h.Leader, h.VRF} }
-
-// buildFrame reads from the chain what a tally takes in. prev is the region's header before, nil for none.
-func buildFrame(ctx context.Context, l Source, t turn, prev *ledger.Header) (*tally.Frame, error) {
-	f, from, to, err := frameBase(ctx, l, t, prev)
+// buildFrame reads from the chain what the tally of a header takes in. Of the header it needs epoch, region, round, leader and VRF. prev is the region's header before, nil for none.
+func buildFrame(ctx context.Context, l Source, h *tally.Header, prev *ledger.Header) (*tally.Frame, error) {
+	f, from, to, err := frameBase(ctx, l, h, prev)
 	if err == nil {
 		f.Blocks, err = l.Hashes(ctx, from, to)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("verifier: frame of epoch %d: %w", t.epoch, err)
+		return nil, fmt.Errorf("verifier: frame of epoch %d: %w", h.Epoch, err)
 	}
 	return f, nil
 }
 
 // frameBase is buildFrame without the hashes of blocks; it returns which belong there.
-func frameBase(ctx context.Context, l Source, t turn, prev *ledger.Header) (f *tally.Frame, from, to uint64, err error) {
-	ep, err := l.Epoch(ctx, t.epoch)
+func frameBase(ctx context.Context, l Source, h *tally.Header, prev *ledger.Header) (f *tally.Frame, from, to uint64, err error) {
+	ep, err := l.Epoch(ctx, h.Epoch)
 	if err != nil {
 		return nil, 0, 0, err
 	}
@@ -87,7 +76,7 @@ func frameBase(ctx context.Context, l Source, t turn, prev *ledger.Header) (f *t
 		return nil, 0, 0, errors.New("its seed is not known yet")
 	}
 	f = &tally.Frame{
-		Chain: l.Chain(), Epoch: t.epoch, Region: t.region, Round: t.round, Leader: t.leader, VRF: t.vrf,
+		Chain: l.Chain(), Epoch: h.Epoch, Region: h.Region, Round: h.Round, Leader: h.Leader, VRF: h.VRF,
 		Seed: ep.Seed, Challenged: ep.Challenged, Time: uint64(ep.Time.Unix()), Params: ep.Params, MinOpening: ep.MinOpening,
 	}
 	first := types.Epoch(1)
@@ -119,12 +108,12 @@ type inputs struct {
 // errUnable marks what this verifier cannot check for a reason of its own: its chain node, its link or its disk. It says nothing of a header.
 var errUnable = errors.New("it cannot be checked here")
 
-// inputs reads what the tally of a turn takes in, on top of the state after prev, from the verifier's own chain node.
-func (v *Verifier) inputs(ctx context.Context, base *tally.State, t turn, prev *ledger.Header) (*inputs, error) {
+// inputs reads what the tally of a header takes in, on top of the state after prev, from the verifier's own chain node.
+func (a *agreement) inputs(ctx context.Context, base *tally.State, h *tally.Header, prev *ledger.Header) (*inputs, error) {
 	in := &inputs{base: base}
 	var err error
-	if in.frame, err = buildFrame(ctx, v.ledger, t, prev); err == nil {
-		in.changes, err = changesSince(ctx, v.ledger, base.Epoch(), t.epoch, t.region)
+	if in.frame, err = buildFrame(ctx, a.ledger, h, prev); err == nil {
+		in.changes, err = changesSince(ctx, a.ledger, base.Epoch(), h.Epoch, h.Region)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnable, err)
@@ -133,17 +122,17 @@ func (v *Verifier) inputs(ctx context.Context, base *tally.State, t turn, prev *
 }
 
 // tally computes a header over a batch. If all items must be signed, it refuses a batch in which one is not.
-func (v *Verifier) tally(in *inputs, raw []byte, must bool) (*computed, error) {
+func (a *agreement) tally(in *inputs, raw []byte, must bool) (*computed, error) {
 	b, err := tally.DecodeBatch(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", tally.ErrInput, err)
 	}
-	signed, names, all := check(b, v.chain, v.cfg.Workers, v.acknowledged(), must)
+	signed, names, all := check(b, a.chain, a.cfg.Workers, a.mempools.acknowledged(), must)
 	if must && !all {
 		return nil, types.Refuse(types.BadSignature, "verifier: a batch of epoch %d with an item that is not signed", in.frame.Epoch)
 	}
 	c := &computed{frame: in.frame, changes: in.changes, batch: b, raw: raw, names: names}
-	if c.state, c.header, c.result, err = v.pool.Apply(v.rules, in.base, in.frame, b, in.changes, signed); err != nil {
+	if c.state, c.header, c.result, err = a.pool.Apply(a.rules, in.base, in.frame, b, in.changes, signed); err != nil {
 		return nil, fmt.Errorf("verifier: %w", err)
 	}
 	c.hash = c.header.Hash()

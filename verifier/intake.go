@@ -3,7 +3,6 @@ package verifier
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,32 +33,25 @@ const (
 // intake takes submissions through four steps: decode and check (workers), keep (one keeper, which alone writes the mempool),
 // acknowledge (workers).
 type intake struct {
-	chain   string
-	region  types.Region
-	key     types.PrivateKey
-	bus     bus.Bus
-	rules   *ruleBook
-	log     *slog.Logger
-	workers int
+	*self
+	rules    *ruleBook
+	mempools *mempools
 
-	now atomic.Pointer[headView] // set by Clock, of a new epoch under mu; nil until it has caught up
+	now atomic.Pointer[headView] // nil until there is one; that of a new epoch is set under mu
 
-	mu     sync.Mutex               // guards the two mempools: held by the keeper while it writes, and by roll
+	arrived chan *submission
+	checked chan []*submission
+	kept    chan []*submission
+	room    room // for what is on its way
+
+	accepted, refused, malformed, dropped atomic.Uint64 // see Stats
+
+	mu     sync.Mutex               // held by the keeper while it writes, and when the epoch turns
 	open   *mempool                 // of the current epoch
 	prev   *mempool                 // of the epoch before; nil at first
 	orders map[types.Account]int    // in open, since this process began
 	begun  map[types.Key]int        // of them those that begin a session, by payer
 	backed map[types.Account]uint64 // how many least opening amounts they need behind them
-
-	arrived chan *submission
-	checked chan []*submission
-	kept    chan []*submission
-
-	room    sync.Mutex // guards waiting and of
-	waiting load
-	of      map[types.Key]load // authors with something waiting
-
-	accepted, refused, malformed, dropped atomic.Uint64 // see Stats
 }
 
 // Stats counts what intake did since the verifier started.
@@ -71,18 +63,9 @@ type Stats struct {
 	Dropped   uint64 // submissions of authors that had too many on their way
 }
 
-// Stats returns the counters of intake.
-func (v *Verifier) Stats() Stats {
-	in := v.intake
-	in.room.Lock()
-	defer in.room.Unlock()
-	return Stats{Accepted: in.accepted.Load(), Refused: in.refused.Load(), Malformed: in.malformed.Load(), Waiting: uint64(in.waiting.bytes), Dropped: in.dropped.Load()}
+func (in *intake) stats() Stats {
+	return Stats{Accepted: in.accepted.Load(), Refused: in.refused.Load(), Malformed: in.malformed.Load(), Waiting: uint64(in.room.load().bytes), Dropped: in.dropped.Load()}
 }
-
-// load is how much is on its way.
-type load struct{ count, bytes int }
-
-func (l load) plus(m load) load { return load{l.count + m.count, l.bytes + m.bytes} }
 
 // submission is one Submit on its way.
 type submission struct {
@@ -96,13 +79,12 @@ type submission struct {
 	open     []*item // what is to be kept; nil for what was refused or known
 }
 
-func newIntake(chain string, region types.Region, key types.PrivateKey, b bus.Bus, rules *ruleBook, workers int, log *slog.Logger) *intake {
-	in := &intake{
-		chain: chain, region: region, key: key, bus: b, rules: rules, log: log, workers: workers,
-		arrived: make(chan *submission, queued), checked: make(chan []*submission, workers), kept: make(chan []*submission, workers),
-		of: map[types.Key]load{},
+func newIntake(s *self, rules *ruleBook, mempools *mempools) *intake {
+	return &intake{
+		self: s, rules: rules, mempools: mempools,
+		arrived: make(chan *submission, queued), checked: make(chan []*submission, s.cfg.Workers), kept: make(chan []*submission, s.cfg.Workers),
+		room: room{of: map[types.Key]load{}},
 	}
-	return in
 }
 
 // run works until ctx ends. It subscribes first, and returns an error only if it cannot.
@@ -110,12 +92,12 @@ func (in *intake) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
-	for range in.workers {
+	for range in.cfg.Workers {
 		wg.Go(func() { in.check(ctx) })
 		wg.Go(func() { in.acknowledge(ctx) })
 	}
 	wg.Go(func() { in.keep(ctx) })
-	err := in.bus.Subscribe(ctx, bus.SubmitSubject(types.Key{}, in.region), in.arrive)
+	err := in.bus.Subscribe(ctx, bus.SubmitSubject(types.Key{}, in.cfg.Region), in.arrive)
 	if err != nil {
 		cancel()
 		err = fmt.Errorf("verifier: listen to authors: %w", err)
@@ -127,14 +109,14 @@ func (in *intake) run(ctx context.Context) error {
 // arrive takes a message from the bus. It never waits: behind it are the messages of everybody else.
 func (in *intake) arrive(m bus.Message) {
 	author, err := bus.ParseWord(bus.Owner(m.Subject))
-	if err == nil && !in.admit(author, len(m.Data)) { // before it costs anything
+	if err == nil && !in.room.admit(author, len(m.Data)) { // before it costs anything
 		in.dropped.Add(1)
 		return
 	}
 	var s *bus.Submit
 	if err == nil {
 		if s, err = bus.Decode[bus.Submit](m.Data, in.chain); err != nil {
-			in.add(author, load{-1, -len(m.Data)})
+			in.room.add(author, load{-1, -len(m.Data)})
 		}
 	}
 	if err != nil {
@@ -143,36 +125,54 @@ func (in *intake) arrive(m bus.Message) {
 		return
 	}
 	sub := &submission{author: author, items: s.Items, bytes: len(m.Data) + itemBytes*len(s.Items)}
-	in.add(author, load{0, sub.bytes - len(m.Data)})
+	in.room.add(author, load{0, sub.bytes - len(m.Data)})
 	in.arrived <- sub // has room for all that is admitted
-}
-
-// admit makes room for a submission of so many bytes, if its author has not too many on their way.
-func (in *intake) admit(author types.Key, bytes int) bool {
-	in.room.Lock()
-	defer in.room.Unlock()
-	mine := in.of[author]
-	if mine.count+1 > (queued-in.waiting.count+3)/4 || mine.bytes+bytes > (queuedBytes-in.waiting.bytes)/4 {
-		return false
-	}
-	in.of[author], in.waiting = mine.plus(load{1, bytes}), in.waiting.plus(load{1, bytes})
-	return true
-}
-
-// add changes what of an author is on its way.
-func (in *intake) add(author types.Key, l load) {
-	in.room.Lock()
-	defer in.room.Unlock()
-	in.waiting = in.waiting.plus(l)
-	if in.of[author] = in.of[author].plus(l); in.of[author].count == 0 {
-		delete(in.of, author)
-	}
 }
 
 func (in *intake) done(subs []*submission) {
 	for _, s := range subs {
-		in.add(s.author, load{-1, -s.bytes})
+		in.room.add(s.author, load{-1, -s.bytes})
 	}
+}
+
+// load is how much is on its way.
+type load struct{ count, bytes int }
+
+func (l load) plus(m load) load { return load{l.count + m.count, l.bytes + m.bytes} }
+
+// room counts what is on its way over all steps, against the bounds.
+type room struct {
+	mu      sync.Mutex
+	waiting load
+	of      map[types.Key]load // authors with something waiting
+}
+
+// admit makes room for a submission of so many bytes, if its author has not too many on their way.
+func (r *room) admit(author types.Key, bytes int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	mine := r.of[author]
+	if mine.count+1 > (queued-r.waiting.count+3)/4 || mine.bytes+bytes > (queuedBytes-r.waiting.bytes)/4 {
+		return false
+	}
+	r.of[author], r.waiting = mine.plus(load{1, bytes}), r.waiting.plus(load{1, bytes})
+	return true
+}
+
+// add changes what of an author is on its way.
+func (r *room) add(author types.Key, l load) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = r.waiting.plus(l)
+	if r.of[author] = r.of[author].plus(l); r.of[author].count == 0 {
+		delete(r.of, author)
+	}
+}
+
+func (r *room) load() load {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waiting
 }
 
 // gather returns submissions of up to BatchSize items: the first one that comes, and what waits behind it.
@@ -232,7 +232,7 @@ func (s *submission) grow() {
 }
 
 func (in *intake) judge(now *headView, subs []*submission) {
-	current, before := in.mempools()
+	current, before := in.pools()
 	var pending []*item
 	for _, s := range subs {
 		s.grow()
@@ -295,20 +295,32 @@ func reasonOf(err error) types.Reason {
 	return types.BadEncoding
 }
 
-func (in *intake) mempools() (current, before *mempool) {
+func (in *intake) pools() (current, before *mempool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.open, in.prev
 }
 
-// roll makes next the mempool that is written, and before the one whose items are acknowledged again. When the headView is seen, nothing
-// more enters any other mempool: a round reads the one before as soon as it sees it.
-func (in *intake) roll(now *headView, next, before *mempool) {
+// turn makes now what intake goes by; at an epoch's first view it opens the mempool that is written from then on, and goes on acknowledging
+// again what is in the one before. When the view is seen, nothing more enters any other mempool: a round reads the one before at once.
+func (in *intake) turn(now *headView) error {
+	e := now.epoch.Epoch
+	next, err := in.mempools.make(e)
+	if err != nil {
+		return err
+	}
+	in.mempools.bound(now.last, e)
+	if old := in.now.Load(); old != nil && old.epoch.Epoch == e {
+		in.now.Store(now) // without waiting for the disk
+		return nil
+	}
+	before := in.mempools.of(e - 1)
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.now.Store(now)
 	in.prev, in.open = before, next
 	in.orders, in.begun, in.backed = map[types.Account]int{}, map[types.Key]int{}, map[types.Account]uint64{}
+	return nil
 }
 
 // keep writes what passed, syncs, and hands on to the acknowledgers. Whatever waits is written in one go.
@@ -442,7 +454,7 @@ func (in *intake) answer(ctx context.Context, subs []*submission) {
 			a = nil
 		}
 		if a == nil {
-			a = &bus.Ack{Chain: in.chain, Epoch: e, Region: in.region}
+			a = &bus.Ack{Chain: in.chain, Epoch: e, Region: in.cfg.Region}
 			acks[key] = a
 		}
 		return a
@@ -469,7 +481,7 @@ func (in *intake) answer(ctx context.Context, subs []*submission) {
 
 // send seals an ack and publishes it. One that is lost is asked for by sending the items again.
 func (in *intake) send(ctx context.Context, author types.Key, a *bus.Ack) {
-	if err := in.bus.Publish(ctx, bus.AckSubject(in.key.Public(), author), bus.Seal(in.key, a)); err != nil && ctx.Err() == nil {
+	if err := in.bus.Publish(ctx, bus.AckSubject(in.key, author), bus.Seal(in.cfg.Key, a)); err != nil && ctx.Err() == nil {
 		in.log.Debug("an ack was not sent", "author", author, "error", err)
 	}
 }

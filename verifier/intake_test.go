@@ -35,7 +35,7 @@ func TestTurnDuringWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer v.Close()
-	if err := v.advance(t.Context(), chain.Advance(1)); err != nil {
+	if err := v.clock.advance(t.Context(), chain.Advance(1)); err != nil {
 		t.Fatal(err)
 	}
 	head := chain.Advance(25)
@@ -44,7 +44,7 @@ func TestTurnDuringWrite(t *testing.T) {
 	}
 	v.intake.mu.Lock() // as the keeper does for as long as it writes
 	turned := make(chan error, 1)
-	go func() { turned <- v.advance(t.Context(), head) }()
+	go func() { turned <- v.clock.advance(t.Context(), head) }()
 	for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if now := v.intake.now.Load(); now.epoch.Epoch != 1 {
 			t.Errorf("epoch %d began while the mempool of epoch 1 was written", now.epoch.Epoch)
@@ -62,16 +62,14 @@ func TestTurnDuringWrite(t *testing.T) {
 
 // TestUnsynced: what could not be synced is not acknowledged, also when it is sent again.
 func TestUnsynced(t *testing.T) {
-	rules := newRuleBook([]tally.Verifier{bench})
 	devices := benchDevices(1)
 	envelopes := benchEnvelopes(devices, 2)
-	b, err := openMempool(t.TempDir(), 1, benchChain, rules, quiet)
-	if err != nil {
+	now := benchHead(devices)
+	in := benchIntake(t, nil, 1)
+	if err := in.turn(now); err != nil {
 		t.Fatal(err)
 	}
-	in := newIntake(benchChain, 0, types.NewPrivateKey([32]byte{8}), nil, rules, 1, quiet)
-	now := benchHead(devices)
-	in.roll(now, b, nil)
+	b := in.open
 	send := func(e *evidence.Envelope) types.Reason {
 		sub := &submission{author: e.Author, items: []bus.Item{evidenceItem(e)}}
 		in.judge(now, []*submission{sub})
@@ -82,6 +80,7 @@ func TestUnsynced(t *testing.T) {
 		t.Fatalf("a good disk: %q", why)
 	}
 	b.close()
+	var err error
 	if b.file, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil { // takes every byte, and cannot be synced
 		t.Fatal(err)
 	}
@@ -99,15 +98,9 @@ func TestUnsynced(t *testing.T) {
 // TestFlood: one author who sends more than can be taken in keeps nobody else out, and takes no more memory than its share, however little
 // its messages weigh on the wire.
 func TestFlood(t *testing.T) {
-	rules := newRuleBook([]tally.Verifier{bench})
 	devices := benchDevices(2)
 	honest, flooder := devices[0], devices[1]
 	e := benchEnvelopes(devices[:1], 1)[0]
-	b, err := openMempool(t.TempDir(), 1, benchChain, rules, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.close()
 	key := types.NewPrivateKey([32]byte{8})
 	mem := bus.NewMemory(everybody{key.Public()}, quiet)
 	dial := func(k types.PrivateKey) bus.Bus {
@@ -119,8 +112,10 @@ func TestFlood(t *testing.T) {
 		return link
 	}
 	link := dial(key)
-	in := newIntake(benchChain, 0, key, link, rules, 2, quiet)
-	in.roll(benchHead(devices), b, nil)
+	in := benchIntake(t, link, 2)
+	if err := in.turn(benchHead(devices)); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- in.run(ctx) }()
@@ -174,9 +169,9 @@ func TestOldStates(t *testing.T) {
 		}
 		d, v := n.device[0], n.peers[0].v
 		states := func() int {
-			v.mu.Lock()
-			defer v.mu.Unlock()
-			return len(v.states)
+			v.archive.mu.Lock()
+			defer v.archive.mu.Unlock()
+			return len(v.archive.states)
 		}
 		before, answered := states(), 0
 		for e := types.Epoch(2); e <= 12; e++ {
@@ -217,9 +212,7 @@ func TestOldReports(t *testing.T) {
 		if answered <= 2*keptReports {
 			t.Fatalf("%d questions are answered", answered)
 		}
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		if got := len(v.results); got > keptReports {
+		if got := len(v.query.reports.kept); got > keptReports {
 			t.Fatalf("%d reports in memory, at most %d are kept", got, keptReports)
 		}
 	})
@@ -560,11 +553,12 @@ func TestLongSkip(t *testing.T) {
 		}
 		n.toEpoch(13)
 		for _, p := range n.peers[2:] {
-			p.v.mu.Lock()
-			if got := len(p.v.computed); got > 16 { // two proposals in each round of two epochs
+			a := p.v.rounds.agreement
+			a.mu.Lock()
+			if got := len(a.computed); got > 16 { // two proposals in each round of two epochs
 				t.Errorf("%d tallies in memory", got)
 			}
-			p.v.mu.Unlock()
+			a.mu.Unlock()
 		}
 		n.start(0)
 		n.start(1)

@@ -10,12 +10,12 @@ import (
 )
 
 // answerLine tells a device its line after one of the region's tallies.
-func (v *Verifier) answerLine(ctx context.Context, raw []byte) []byte {
-	q, err := bus.Decode[bus.LineQuery](raw, v.chain)
-	if err != nil || q.Region != v.cfg.Region {
+func (s *query) answerLine(ctx context.Context, raw []byte) []byte {
+	q, err := bus.Decode[bus.LineQuery](raw, s.chain)
+	if err != nil || q.Region != s.cfg.Region {
 		return nil
 	}
-	p, err := v.standing(ctx)
+	p, err := s.standing(ctx)
 	if err != nil {
 		return nil
 	}
@@ -23,17 +23,17 @@ func (v *Verifier) answerLine(ctx context.Context, raw []byte) []byte {
 		if h.Epoch != q.Tallied {
 			continue
 		}
-		st := v.shown(h)
+		st := s.state(h)
 		if st == nil {
 			return nil
 		}
-		return bus.Seal(v.cfg.Key, v.line(st, h, q.Device))
+		return bus.Seal(s.cfg.Key, s.line(st, h, q.Device))
 	}
 	return nil
 }
 
-func (v *Verifier) line(st *tally.State, h *ledger.Header, device types.Key) *bus.Line {
-	out := &bus.Line{Chain: v.chain, Region: v.cfg.Region, Device: device, Tallied: h.Epoch}
+func (s *query) line(st *tally.State, h *ledger.Header, device types.Key) *bus.Line {
+	out := &bus.Line{Chain: s.chain, Region: s.cfg.Region, Device: device, Tallied: h.Epoch}
 	l := st.Line(device)
 	if l == nil {
 		return out
@@ -47,7 +47,7 @@ func (v *Verifier) line(st *tally.State, h *ledger.Header, device types.Key) *bu
 		line := bus.CategoryLine{Category: c, Blob: bus.BlobOf(state), State: state}
 		if len(state) > bus.MaxInline {
 			line.State = nil
-			v.made.put(state)
+			s.made.put(state)
 		}
 		out.Lines = append(out.Lines, line)
 	}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -303,6 +304,13 @@ func (b *mempool) items(lasting bool) ([]tally.Item, []tally.Name, error) {
 	return items, names, nil
 }
 
+// lasts returns how many bytes count in a later batch if the epoch has no header.
+func (b *mempool) lasts() int64 {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.lasting
+}
+
 // close closes the log.
 func (b *mempool) close() error {
 	b.mu.Lock()
@@ -317,4 +325,134 @@ func (b *mempool) remove() error {
 		err = e
 	}
 	return err
+}
+
+// mempools are those of all epochs that no batch has counted for good. Intake opens and fills them, agreement reads them.
+type mempools struct {
+	dir   string
+	chain string
+	rules *ruleBook
+	log   *slog.Logger
+
+	mu   sync.Mutex
+	open map[types.Epoch]*mempool
+}
+
+// openMempools reads the logs that are on disk.
+func openMempools(dir, chain string, rules *ruleBook, log *slog.Logger) (*mempools, error) {
+	m := &mempools{dir: dir, chain: chain, rules: rules, log: log, open: map[types.Epoch]*mempool{}}
+	paths, err := filepath.Glob(filepath.Join(dir, "intake-*.log"))
+	if err != nil {
+		return nil, fmt.Errorf("verifier: list the logs: %w", err)
+	}
+	for _, path := range paths {
+		var e types.Epoch
+		if _, err := fmt.Sscanf(filepath.Base(path), "intake-%d.log", &e); err != nil || path != mempoolPath(dir, e) {
+			continue
+		}
+		if _, err := m.make(e); err != nil {
+			return nil, errors.Join(err, m.close())
+		}
+	}
+	return m, nil
+}
+
+// of returns the mempool of an epoch, nil if there is none.
+func (m *mempools) of(e types.Epoch) *mempool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.open[e]
+}
+
+// make returns the mempool of an epoch, which it opens if there is none.
+func (m *mempools) make(e types.Epoch) (*mempool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.open[e] == nil {
+		b, err := openMempool(m.dir, e, m.chain, m.rules, m.log)
+		if err != nil {
+			return nil, err
+		}
+		m.open[e] = b
+	}
+	return m.open[e], nil
+}
+
+// all returns the mempools of the epochs from first up to before last.
+func (m *mempools) all(first, last types.Epoch) (list []*mempool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for e, b := range m.open {
+		if first <= e && e < last {
+			list = append(list, b)
+		}
+	}
+	return list
+}
+
+// bound lets the mempool of epoch e grow as far as what lasts of the epochs after the region's last header leaves room in one batch.
+func (m *mempools) bound(last, e types.Epoch) {
+	room := maxMempool
+	for _, b := range m.all(last+1, e) {
+		room -= b.lasts()
+	}
+	if b := m.of(e); b != nil {
+		b.bound(room)
+	}
+}
+
+// acknowledged returns what reports whether this verifier acknowledged an item, and so checked its signatures.
+func (m *mempools) acknowledged() func(types.Hash) bool {
+	all := m.all(0, ^types.Epoch(0))
+	return func(hash types.Hash) bool {
+		return slices.ContainsFunc(all, func(b *mempool) bool { return b.has(hash) })
+	}
+}
+
+// own returns what this verifier acknowledged for the batch of epoch e: all of that epoch, and what lasts of the epochs since
+// the region's last header, which had none that stands. What lasts is judged again by the registry of e, as a leader judges what it
+// is sent (see admissible): an author may have left since, and whoever still insisted on its items would sign no batch at all.
+func (m *mempools) own(reg *registry, last, e types.Epoch) (items []tally.Item, names []tally.Name, err error) {
+	for k := last + 1; k <= e; k++ {
+		b := m.of(k)
+		if b == nil {
+			continue
+		}
+		is, ns, err := b.items(k < e)
+		if err != nil {
+			return nil, nil, err
+		}
+		for i := range is {
+			if k < e {
+				it, err := open(is[i].Type, is[i].Raw, m.chain)
+				if err != nil || checkAuthor(it, reg, m.rules, e) != "" {
+					continue
+				}
+			}
+			items, names = append(items, is[i]), append(names, ns[i])
+		}
+	}
+	return items, names, nil
+}
+
+// prune deletes the logs that no later batch needs: of epochs before the newest final header, but for one more, for authors who did not hear
+// their acks.
+func (m *mempools) prune(final types.Epoch) error {
+	var errs []error
+	for _, b := range m.all(0, max(final, 1)-1) {
+		m.mu.Lock()
+		delete(m.open, b.epoch)
+		m.mu.Unlock()
+		errs = append(errs, b.remove())
+	}
+	return errors.Join(errs...)
+}
+
+// close closes the logs.
+func (m *mempools) close() error {
+	var errs []error
+	for _, b := range m.all(0, ^types.Epoch(0)) {
+		errs = append(errs, b.close())
+	}
+	return errors.Join(errs...)
 }

@@ -20,9 +20,8 @@ const (
 type messages struct {
 	chain  string
 	region types.Region
-	height func() uint64                     // of the newest block seen
-	member func(types.Epoch, types.Key) bool // whether a key has power in an epoch; false while it is not known
-	wake   func()                            // called after news, without lock
+	clock  *clock // who has a say when
+	wake   func() // called after news, without lock
 
 	mu      sync.Mutex
 	newest  types.Epoch
@@ -47,8 +46,8 @@ type inventoryAt struct {
 	height uint64 // when it was seen
 }
 
-func newMessages(chain string, region types.Region) *messages {
-	return &messages{chain: chain, region: region, rounds: map[roundID]*roundMessages{}, headers: map[types.Hash]*tally.Header{}}
+func newMessages(chain string, region types.Region, c *clock, wake func()) *messages {
+	return &messages{chain: chain, region: region, clock: c, wake: wake, rounds: map[roundID]*roundMessages{}, headers: map[types.Hash]*tally.Header{}}
 }
 
 // listen subscribes until ctx ends. Kept messages come first, so a restarted verifier knows what was said.
@@ -96,7 +95,7 @@ func (ms *messages) admit(e types.Epoch, region types.Region, round uint8, who t
 	ms.mu.Lock()
 	old := e+messageEpochs <= ms.newest
 	ms.mu.Unlock()
-	return !old && region == ms.region && round < 4 && ms.member(e, who)
+	return !old && region == ms.region && round < 4 && ms.clock.member(e, who)
 }
 
 // news runs change under the lock, and wakes the loop.
@@ -114,7 +113,7 @@ func (ms *messages) takeInventory(raw []byte) {
 	}
 	ms.news(m.Epoch, m.Round, func(r *roundMessages) {
 		if _, seen := r.inventories[who]; !seen { // the first one counts
-			r.inventories[who] = inventoryAt{m, ms.height()}
+			r.inventories[who] = inventoryAt{m, ms.clock.height()}
 		}
 	})
 }

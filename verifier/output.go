@@ -66,10 +66,7 @@ type match struct {
 	prefix   string
 }
 
-const (
-	keptOutputs  = 2 // headers
-	keptSearches = 8
-)
+const keptSearches = 8
 
 // loadOutputs reads the outputs of a header out of their blob, and holds them against it.
 func loadOutputs(b *blobs, blob types.Hash, h *tally.Header) (*outputs, error) {
@@ -204,45 +201,31 @@ func (r *blobReader) readAt(p []byte, offset int64) error {
 }
 
 // outputsOf returns the outputs of a header that this verifier adopted; unknown_blob for any other.
-func (v *Verifier) outputsOf(header types.Hash) (*outputs, error) {
-	v.loading.Lock() // one at a time: they may be long
-	defer v.loading.Unlock()
-	v.mu.Lock()
-	o := v.outputs[header]
-	v.mu.Unlock()
-	if o != nil {
-		return o, nil
-	}
-	t := v.store.tally(header)
-	if t == nil || t.Result.IsZero() {
-		return nil, types.Refuse(types.UnknownBlob, "verifier: the outputs of header %s", header)
-	}
-	h, err := tally.DecodeHeader(t.Header)
-	if err != nil {
-		return nil, err
-	}
-	if o, err = loadOutputs(v.store.blobs, t.Outputs, h); err != nil {
-		return nil, err
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.outputs) >= keptOutputs {
-		clear(v.outputs)
-	}
-	v.outputs[header] = o
-	return o, nil
+func (s *query) outputsOf(header types.Hash) (*outputs, error) {
+	return s.outputs.get(header, func() (*outputs, types.Epoch, error) {
+		t := s.archive.tally(header)
+		if t == nil || t.Result.IsZero() {
+			return nil, 0, types.Refuse(types.UnknownBlob, "verifier: the outputs of header %s", header)
+		}
+		h, err := tally.DecodeHeader(t.Header)
+		if err != nil {
+			return nil, 0, err
+		}
+		o, err := loadOutputs(s.archive.blobs, t.Outputs, h)
+		return o, h.Epoch, err
+	})
 }
 
 // answerOutputs says how many leaves there are, or shows some.
-func (v *Verifier) answerOutputs(_ context.Context, raw []byte) []byte {
-	q, err := bus.Decode[bus.OutputsQuery](raw, v.chain)
-	if err != nil || q.Region != v.cfg.Region || !q.Of.IsZero() && q.Of != v.key {
+func (s *query) answerOutputs(_ context.Context, raw []byte) []byte {
+	q, err := bus.Decode[bus.OutputsQuery](raw, s.chain)
+	if err != nil || q.Region != s.cfg.Region || !q.Of.IsZero() && q.Of != s.key {
 		return nil
 	}
-	o, err := v.outputsOf(q.Header)
+	o, err := s.outputsOf(q.Header)
 	if err != nil {
 		if types.ReasonOf(err) != types.UnknownBlob {
-			v.log.Error("outputs cannot be read", "header", q.Header, "error", err)
+			s.log.Error("outputs cannot be read", "header", q.Header, "error", err)
 		}
 		return nil
 	}
@@ -252,28 +235,28 @@ func (v *Verifier) answerOutputs(_ context.Context, raw []byte) []byte {
 		for i, at := range list {
 			which[i] = bus.Leaf{Index: uint64(at), Detail: o.leaves[at].digest}
 		}
-		return bus.Seal(v.cfg.Key, &bus.OutputsSum{
-			Chain: v.chain, Region: q.Region, Header: q.Header, Category: q.Category, Prefix: q.Prefix, Count: uint64(len(list)), Which: bus.Which(which),
+		return bus.Seal(s.cfg.Key, &bus.OutputsSum{
+			Chain: s.chain, Region: q.Region, Header: q.Header, Category: q.Category, Prefix: q.Prefix, Count: uint64(len(list)), Which: bus.Which(which),
 		})
 	}
 	if len(list) > bus.MaxMatches {
 		return nil
 	}
-	out := &bus.Outputs{Chain: v.chain, Region: q.Region, Header: q.Header}
-	if out.Leaves, out.More, err = o.page(v.store.blobs, list, q.From); err != nil {
-		v.log.Error("outputs cannot be read", "header", q.Header, "error", err)
+	out := &bus.Outputs{Chain: s.chain, Region: q.Region, Header: q.Header}
+	if out.Leaves, out.More, err = o.page(s.archive.blobs, list, q.From); err != nil {
+		s.log.Error("outputs cannot be read", "header", q.Header, "error", err)
 		return nil
 	}
-	return bus.Seal(v.cfg.Key, out)
+	return bus.Seal(s.cfg.Key, out)
 }
 
 // answerOrder shows the order of a session in the state after a header.
-func (v *Verifier) answerOrder(ctx context.Context, raw []byte) []byte {
-	q, err := bus.Decode[bus.OrderQuery](raw, v.chain)
-	if err != nil || q.Region != v.cfg.Region {
+func (s *query) answerOrder(ctx context.Context, raw []byte) []byte {
+	q, err := bus.Decode[bus.OrderQuery](raw, s.chain)
+	if err != nil || q.Region != s.cfg.Region {
 		return nil
 	}
-	p, err := v.standing(ctx)
+	p, err := s.standing(ctx)
 	if err != nil {
 		return nil
 	}
@@ -281,37 +264,20 @@ func (v *Verifier) answerOrder(ctx context.Context, raw []byte) []byte {
 		if h.Hash != q.Header {
 			continue
 		}
-		prover := v.prover(h.Hash, func() *tally.State { return v.shown(h) })
-		if prover == nil {
+		prover, err := s.provers.get(h.Hash, func() (*tally.Prover, types.Epoch, error) {
+			if st := s.state(h); st != nil {
+				return st.Prover(), h.Epoch, nil
+			}
+			return nil, 0, types.Refuse(types.UnknownBlob, "verifier: the state after epoch %d", h.Epoch)
+		})
+		if err != nil {
 			return nil
 		}
-		out := &bus.OrderAt{Chain: v.chain, Region: q.Region, Header: q.Header, Session: q.Session}
+		out := &bus.OrderAt{Chain: s.chain, Region: q.Region, Header: q.Header, Session: q.Session}
 		if proof, ok := prover.Order(q.Session); ok {
 			out.Proof = &proof
 		}
-		return bus.Seal(v.cfg.Key, out)
+		return bus.Seal(s.cfg.Key, out)
 	}
 	return nil
-}
-
-// prover returns what proves records of the state after a header, nil if the state is not kept; the newest two stay in memory.
-func (v *Verifier) prover(header types.Hash, state func() *tally.State) *tally.Prover {
-	v.mu.Lock()
-	p := v.provers[header]
-	v.mu.Unlock()
-	if p != nil {
-		return p
-	}
-	st := state()
-	if st == nil {
-		return nil
-	}
-	p = st.Prover()
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.provers) >= 2 {
-		clear(v.provers)
-	}
-	v.provers[header] = p
-	return p
 }

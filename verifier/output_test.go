@@ -175,15 +175,13 @@ func TestOutputsKept(t *testing.T) {
 		for e := types.Epoch(3); e < 14; e++ {
 			n.accepted(e)
 			v := n.peers[0].v
-			v.mu.Lock()
-			clear(v.outputs) // what is in memory tells nothing
-			v.mu.Unlock()
-			_, batch := v.store.blobs.where(h.Batch)
+			v.query.outputs = newCache[*outputs](keptOutputs) // what is in memory tells nothing
+			_, batch := v.archive.blobs.where(h.Batch)
 			if answers := d.gather(bus.QueryOutputs, bus.Encode(q)); (len(answers) == 1) != batch {
 				t.Errorf("epoch %d: the batch is kept: %t; %d answers", e, batch, len(answers))
 			}
 		}
-		if _, kept := n.peers[0].v.store.blobs.where(h.Batch); kept {
+		if _, kept := n.peers[0].v.archive.blobs.where(h.Batch); kept {
 			t.Error("the batch is kept for ever")
 		}
 	})

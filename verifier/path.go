@@ -64,3 +64,11 @@ func (p *path) before(ctx context.Context, l ledger.Reader, h *ledger.Header) (*
 	}
 	return l.Header(ctx, h.Previous, h.Region)
 }
+
+// standing returns the newest block, and the region's path as of then.
+func standing(ctx context.Context, l ledger.Reader, region types.Region) (head ledger.Block, p *path, err error) {
+	if head, err = l.Head(ctx); err == nil {
+		p, err = readPath(ctx, l, region, head.Epoch)
+	}
+	return head, p, err
+}

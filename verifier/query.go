@@ -2,6 +2,8 @@ package verifier
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/cairn-network/cairn/bus"
@@ -13,52 +15,119 @@ import (
 // queryTimeout bounds one answer.
 const queryTimeout = 5 * time.Second
 
-// answerQueries answers what is asked of the verifiers of the region, until ctx ends.
-func (v *Verifier) answerQueries(ctx context.Context) error {
+// Bounds of what query keeps in memory, in headers each: states and what is made of them are long.
+const (
+	keptStates  = 2 // also trees, and provers
+	keptOutputs = 2
+	keptReports = 4
+)
+
+// query answers what anybody on the bus may ask. It reads the archive and the newest head view, and changes neither; what it holds in memory
+// is its own, so that nobody else waits for an answer that takes long.
+type query struct {
+	*self
+	ledger  ledger.Reader
+	clock   *clock
+	archive *archive
+
+	made    recent // lines that were asked for
+	states  *cache[*tally.State]
+	trees   *cache[*tally.Tree]
+	provers *cache[*tally.Prover]
+	outputs *cache[*outputs]
+	reports *cache[*Report]
+}
+
+func newQuery(me *self, l ledger.Reader, c *clock, a *archive) *query {
+	return &query{
+		self: me, ledger: l, clock: c, archive: a, states: newCache[*tally.State](keptStates), trees: newCache[*tally.Tree](keptStates),
+		provers: newCache[*tally.Prover](keptStates), outputs: newCache[*outputs](keptOutputs), reports: newCache[*Report](keptReports),
+	}
+}
+
+// listen answers what is asked of the verifiers of the region and serves blobs, until ctx ends.
+func (s *query) listen(ctx context.Context) error {
+	if err := bus.ServeBlobs(ctx, s.bus, s); err != nil {
+		return fmt.Errorf("verifier: serve blobs: %w", err)
+	}
 	for what, answer := range map[string]func(context.Context, []byte) []byte{
-		bus.QueryPayers: v.answerPayers, bus.QueryProof: v.answerProof, bus.QueryRefusals: v.answerRefusals, bus.QueryState: v.answerState,
-		bus.QueryLine: v.answerLine, bus.QueryOrder: v.answerOrder, bus.QueryOutputs: v.answerOutputs,
+		bus.QueryPayers: s.answerPayers, bus.QueryProof: s.answerProof, bus.QueryRefusals: s.answerRefusals, bus.QueryState: s.answerState,
+		bus.QueryLine: s.answerLine, bus.QueryOrder: s.answerOrder, bus.QueryOutputs: s.answerOutputs,
 	} {
-		err := bus.SubscribeFair(ctx, v.bus, bus.QuerySubject(types.Key{}, v.cfg.Region, what), func(m bus.Message) {
+		err := bus.SubscribeFair(ctx, s.bus, bus.QuerySubject(types.Key{}, s.cfg.Region, what), func(m bus.Message) {
 			ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 			defer cancel()
 			if data := answer(ctx, m.Data); data != nil {
-				if err := v.bus.Respond(ctx, m, data); err != nil {
-					v.log.Debug("an answer was not sent", "what", what, "error", err)
+				if err := s.bus.Respond(ctx, m, data); err != nil {
+					s.log.Debug("an answer was not sent", "what", what, "error", err)
 				}
 			}
 		})
 		if err != nil {
-			return err
+			return fmt.Errorf("verifier: answer queries: %w", err)
 		}
 	}
 	return nil
 }
 
-// standing returns the region's path as of now.
-func (v *Verifier) standing(ctx context.Context) (*path, error) {
-	head, err := v.ledger.Head(ctx)
-	if err != nil {
-		return nil, err
+// ReadBlob implements bus.Blobs: with blobs, the pages of states, and what was made for who asked.
+func (s *query) ReadBlob(hash types.Hash, p []byte, offset int64) (n int, size int64, err error) {
+	if _, ok := s.archive.blobs.where(hash); ok {
+		return s.archive.blobs.ReadBlob(hash, p, offset)
 	}
-	return readPath(ctx, v.ledger, v.cfg.Region, head.Epoch)
+	page := s.made.get(hash)
+	if page == nil {
+		page = s.archive.page(hash)
+	}
+	if len(page) == 0 {
+		return 0, 0, types.Refuse(types.UnknownBlob, "verifier: blob %s", hash)
+	}
+	size = int64(len(page))
+	if offset >= size {
+		return 0, size, io.EOF
+	}
+	n = copy(p, page[offset:])
+	if offset+int64(n) >= size {
+		err = io.EOF
+	}
+	return n, size, err
 }
 
-func (v *Verifier) answerPayers(ctx context.Context, raw []byte) []byte {
-	q, err := bus.Decode[bus.PayersQuery](raw, v.chain)
-	now := v.intake.now.Load()
-	if err != nil || now == nil || q.Region != v.cfg.Region {
+// standing returns the region's path as of now.
+func (s *query) standing(ctx context.Context) (*path, error) {
+	_, p, err := standing(ctx, s.ledger, s.cfg.Region)
+	return p, err
+}
+
+// state returns the state after a header, nil if this verifier does not have it.
+func (s *query) state(h *ledger.Header) *tally.State {
+	if st := s.archive.held(h.Hash); st != nil {
+		return st
+	}
+	st, _ := s.states.get(h.Hash, func() (*tally.State, types.Epoch, error) {
+		if st := s.archive.read(h); st != nil {
+			return st, h.Epoch, nil
+		}
+		return nil, 0, types.Refuse(types.UnknownBlob, "verifier: the state after epoch %d", h.Epoch)
+	})
+	return st
+}
+
+func (s *query) answerPayers(ctx context.Context, raw []byte) []byte {
+	q, err := bus.Decode[bus.PayersQuery](raw, s.chain)
+	now := s.clock.now()
+	if err != nil || now == nil || q.Region != s.cfg.Region {
 		return nil
 	}
-	p, err := v.standing(ctx)
+	p, err := s.standing(ctx)
 	if err != nil {
 		return nil
 	}
-	st := v.stateOf(p.tip)
+	st := s.archive.state(p.tip)
 	if st == nil {
 		return nil
 	}
-	out := &bus.Payers{Chain: v.chain, Region: v.cfg.Region, Epoch: now.epoch.Epoch, Tallied: st.Epoch()}
+	out := &bus.Payers{Chain: s.chain, Region: s.cfg.Region, Epoch: now.epoch.Epoch, Tallied: st.Epoch()}
 	for _, key := range q.Payers {
 		line := bus.PayerLine{Key: key}
 		if g := now.registry.Grant(key); g != nil {
@@ -72,25 +141,24 @@ func (v *Verifier) answerPayers(ctx context.Context, raw []byte) []byte {
 		}
 		out.Lines = append(out.Lines, line)
 	}
-	return bus.Seal(v.cfg.Key, out)
+	return bus.Seal(s.cfg.Key, out)
 }
 
-func (v *Verifier) answerProof(ctx context.Context, raw []byte) []byte {
-	q, err := bus.Decode[bus.ProofQuery](raw, v.chain)
-	if err != nil || q.Region != v.cfg.Region {
+func (s *query) answerProof(ctx context.Context, raw []byte) []byte {
+	q, err := bus.Decode[bus.ProofQuery](raw, s.chain)
+	if err != nil || q.Region != s.cfg.Region {
 		return nil
 	}
-	c, err := v.Proof(ctx, q.Device, q.Tallied)
+	c, err := s.proof(ctx, q.Device, q.Tallied)
 	if err != nil {
 		return nil
 	}
-	return bus.Encode(&bus.Proof{Chain: v.chain, Epoch: c.Epoch, Region: c.Region, Leaf: c.Leaf, Proof: c.Proof})
+	return bus.Encode(&bus.Proof{Chain: s.chain, Epoch: c.Epoch, Region: c.Region, Leaf: c.Leaf, Proof: c.Proof})
 }
 
-// Proof returns what claims a device's amount: its leaf of the newest final header, or of the newest accepted one, which cannot
-// be claimed yet. not_final if there is no such header; unknown_author if the device has no line in it.
-func (v *Verifier) Proof(ctx context.Context, device types.Key, accepted bool) (ledger.Claim, error) {
-	p, err := v.standing(ctx)
+// proof is Verifier.Proof.
+func (s *query) proof(ctx context.Context, device types.Key, accepted bool) (ledger.Claim, error) {
+	p, err := s.standing(ctx)
 	if err != nil {
 		return ledger.Claim{}, err
 	}
@@ -99,14 +167,21 @@ func (v *Verifier) Proof(ctx context.Context, device types.Key, accepted bool) (
 		h = p.tip
 	}
 	if h == nil {
-		return ledger.Claim{}, types.Refuse(types.NotFinal, "verifier: region %d has no such header", v.cfg.Region)
+		return ledger.Claim{}, types.Refuse(types.NotFinal, "verifier: region %d has no such header", s.cfg.Region)
 	}
-	return v.ProofOf(device, h)
+	return s.proofOf(device, h)
 }
 
-// ProofOf is Proof by a header of the caller's choice, whose state this verifier still keeps.
-func (v *Verifier) ProofOf(device types.Key, h *ledger.Header) (ledger.Claim, error) {
-	tree, err := v.tree(h)
+// proofOf is Verifier.ProofOf.
+func (s *query) proofOf(device types.Key, h *ledger.Header) (ledger.Claim, error) {
+	tree, err := s.trees.get(h.Hash, func() (*tally.Tree, types.Epoch, error) {
+		st := s.state(h)
+		if st == nil {
+			return nil, 0, types.Refuse(types.UnknownBlob, "verifier: the state after epoch %d", h.Epoch)
+		}
+		tree, err := st.Tree()
+		return tree, h.Epoch, err
+	})
 	if err != nil {
 		return ledger.Claim{}, err
 	}
@@ -117,37 +192,12 @@ func (v *Verifier) ProofOf(device types.Key, h *ledger.Header) (ledger.Claim, er
 	return ledger.Claim{Epoch: h.Epoch, Region: h.Region, Leaf: leaf, Proof: proof}, nil
 }
 
-// tree returns the devices tree of a header's state; the newest two stay in memory.
-func (v *Verifier) tree(h *ledger.Header) (*tally.Tree, error) {
-	v.mu.Lock()
-	t := v.trees[h.Hash]
-	v.mu.Unlock()
-	if t != nil {
-		return t, nil
-	}
-	st := v.shown(h)
-	if st == nil {
-		return nil, types.Refuse(types.UnknownBlob, "verifier: the state after epoch %d", h.Epoch)
-	}
-	t, err := st.Tree()
-	if err != nil {
-		return nil, err
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.trees) >= 2 {
-		clear(v.trees)
-	}
-	v.trees[h.Hash] = t
-	return t, nil
-}
-
-func (v *Verifier) answerRefusals(ctx context.Context, raw []byte) []byte {
-	q, err := bus.Decode[bus.RefusalsQuery](raw, v.chain)
-	if err != nil || q.Region != v.cfg.Region {
+func (s *query) answerRefusals(ctx context.Context, raw []byte) []byte {
+	q, err := bus.Decode[bus.RefusalsQuery](raw, s.chain)
+	if err != nil || q.Region != s.cfg.Region {
 		return nil
 	}
-	p, err := v.standing(ctx)
+	p, err := s.standing(ctx)
 	if err != nil {
 		return nil
 	}
@@ -155,27 +205,27 @@ func (v *Verifier) answerRefusals(ctx context.Context, raw []byte) []byte {
 		if q.Epoch != 0 && h.Epoch != q.Epoch {
 			continue
 		}
-		r, err := v.Report(h.Hash)
+		r, err := s.report(h.Hash)
 		if err != nil {
 			return nil
 		}
-		out := &bus.Refusals{Chain: v.chain, Region: v.cfg.Region, Author: q.Author, Epoch: h.Epoch}
+		out := &bus.Refusals{Chain: s.chain, Region: s.cfg.Region, Author: q.Author, Epoch: h.Epoch}
 		out.Counted, out.Refused, out.Quality = r.Author(q.Author)
 		if n := len(out.Refused); n > bus.MaxItems {
 			out.Refused, out.More = out.Refused[:bus.MaxItems], uint64(n-bus.MaxItems)
 		}
-		return bus.Seal(v.cfg.Key, out)
+		return bus.Seal(s.cfg.Key, out)
 	}
 	return nil
 }
 
-func (v *Verifier) answerState(_ context.Context, raw []byte) []byte {
-	q, err := bus.Decode[bus.StateQuery](raw, v.chain)
-	if err != nil || q.Region != v.cfg.Region {
+func (s *query) answerState(_ context.Context, raw []byte) []byte {
+	q, err := bus.Decode[bus.StateQuery](raw, s.chain)
+	if err != nil || q.Region != s.cfg.Region {
 		return nil
 	}
-	list := v.store.pageList(q.Header)
-	t := v.store.tally(q.Header)
+	list := s.archive.pageList(q.Header)
+	t := s.archive.tally(q.Header)
 	if list == nil {
 		return nil
 	}
@@ -185,10 +235,10 @@ func (v *Verifier) answerState(_ context.Context, raw []byte) []byte {
 			e = h.Epoch
 		}
 	}
-	name, err := v.store.blobs.put(e, list)
+	name, err := s.archive.blobs.put(e, list)
 	if err != nil {
-		v.log.Error("a list of pages cannot be kept", "error", err)
+		s.log.Error("a list of pages cannot be kept", "error", err)
 		return nil
 	}
-	return bus.Encode(&bus.StateAt{Chain: v.chain, Region: v.cfg.Region, Header: q.Header, Pages: name})
+	return bus.Encode(&bus.StateAt{Chain: s.chain, Region: s.cfg.Region, Header: q.Header, Pages: name})
 }

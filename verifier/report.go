@@ -98,41 +98,24 @@ func (r *Report) Author(key types.Key) (counted uint64, refused []bus.Refusal, q
 	return counted, refused, quality
 }
 
-// keptReports is how many reports stay in memory.
-const keptReports = 4
-
 // maxReport bounds a report's encoding.
 const maxReport = 1 << 30
 
-// Report returns the report of a header that this verifier computed and still keeps; unknown_blob otherwise. It is read-only.
-func (v *Verifier) Report(header types.Hash) (*Report, error) {
-	v.mu.Lock()
-	r := v.results[header]
-	v.mu.Unlock()
-	if r != nil {
-		return r, nil
-	}
-	t := v.store.tally(header)
-	if t == nil || t.Result.IsZero() {
-		return nil, types.Refuse(types.UnknownBlob, "verifier: the tally of header %s", header)
-	}
-	raw, err := v.store.blobs.get(t.Result)
-	if err != nil {
-		return nil, err
-	}
-	r = new(Report)
-	if err := types.DecodeLimit(raw, r, maxReport); err != nil {
-		return nil, fmt.Errorf("verifier: report of header %s: %w", header, err)
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for hash, o := range v.results {
-		if len(v.results) >= keptReports && o.Epoch <= r.Epoch {
-			delete(v.results, hash)
+// report is Verifier.Report.
+func (s *query) report(header types.Hash) (*Report, error) {
+	return s.reports.get(header, func() (*Report, types.Epoch, error) {
+		t := s.archive.tally(header)
+		if t == nil || t.Result.IsZero() {
+			return nil, 0, types.Refuse(types.UnknownBlob, "verifier: the tally of header %s", header)
 		}
-	}
-	if len(v.results) < keptReports { // else all that are kept are newer
-		v.results[header] = r
-	}
-	return r, nil
+		raw, err := s.archive.blobs.get(t.Result)
+		if err != nil {
+			return nil, 0, err
+		}
+		r := new(Report)
+		if err := types.DecodeLimit(raw, r, maxReport); err != nil {
+			return nil, 0, fmt.Errorf("verifier: report of header %s: %w", header, err)
+		}
+		return r, r.Epoch, nil
+	})
 }

@@ -150,7 +150,7 @@ func TestCatchUp(t *testing.T) {
 				n.block()
 			}
 			h := n.header(6)
-			if n.peers[away].v.stateOf(h) == nil {
+			if n.peers[away].v.archive.state(h) == nil {
 				t.Fatalf("lost disk: %v: it did not catch up", lost)
 			}
 			n.toEpoch(8)

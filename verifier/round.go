@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cairn-network/cairn/bus"
@@ -30,7 +29,13 @@ const (
 	longFetch  = 5 * time.Minute
 )
 
-// round is this verifier's part in one round of one epoch's tally. Rounds owns it.
+// rounds make the tally of the epoch that was cut last, with the other verifiers.
+type rounds struct {
+	*agreement
+	round *round // that is on; nil for none. Only step and what it calls touch it
+}
+
+// round is this verifier's part in one round of one epoch's tally.
 type round struct {
 	epoch    types.Epoch
 	number   uint8
@@ -63,49 +68,51 @@ type round struct {
 }
 
 // step does what can be done now in the tally of the epoch that was cut last.
-func (v *Verifier) step(ctx context.Context) {
-	if err := v.takePart(ctx); err != nil && ctx.Err() == nil {
-		v.log.Warn("no part in the round", "error", err)
+func (x *rounds) step(ctx context.Context) {
+	if err := x.takePart(ctx); err != nil && ctx.Err() == nil {
+		x.log.Warn("no part in the round", "error", err)
 	}
 }
 
-func (v *Verifier) takePart(ctx context.Context) error {
-	head, err := v.ledger.Head(ctx)
+func (x *rounds) takePart(ctx context.Context) error {
+	head, err := x.ledger.Head(ctx)
 	if err != nil {
 		return err
 	}
-	now := v.intake.now.Load()
+	now := x.clock.now()
 	if now == nil || head.Epoch < 2 || now.epoch.Epoch < head.Epoch {
 		return nil // intake still fills the mempool
 	}
 	e := head.Epoch - 1
-	ep, err := v.ledger.Epoch(ctx, e) // not v.epoch: somebody may have been jailed since
+	ep, err := x.ledger.Epoch(ctx, e) // not x.epoch: somebody may have been jailed since
 	if err != nil {
 		return err
 	}
 	number, ok := ep.RoundAt(head.Height + 1)
-	if !ok || int(number) >= len(ep.Leaders) || ep.Rules != v.cfg.Version {
+	if !ok || int(number) >= len(ep.Leaders) || ep.Rules != x.cfg.Version {
 		return nil
 	}
-	status, err := v.ledger.Header(ctx, e, v.cfg.Region)
+	status, err := x.ledger.Header(ctx, e, x.cfg.Region)
 	if err != nil || status.Status != ledger.Open {
-		v.round = nil // and with it the items
+		x.round = nil // and with it the items
 		return err
 	}
-	r, err := v.enter(ctx, ep, number)
+	r, err := x.enter(ctx, ep, number)
 	if err != nil && ctx.Err() == nil {
-		v.unable(e, err)
+		x.abstains.note(e, err)
 	}
 	if r == nil || err != nil {
 		return err
 	}
 	r.patience = patience(ep, head)
-	if r.leader == v.key {
-		err = v.lead(ctx, r, head)
+	if r.leader == x.key {
+		if err = x.lead(ctx, r, head); errors.Is(err, errUnable) {
+			x.abstains.note(r.epoch, err)
+		}
 	} else {
-		err = v.assist(ctx, r, head)
+		err = x.assist(ctx, r, head)
 	}
-	v.collect(ctx, r, head)
+	x.collect(ctx, r, head)
 	return err
 }
 
@@ -119,12 +126,12 @@ func patience(ep *ledger.Epoch, head ledger.Block) time.Duration {
 }
 
 // enter returns the round that is on, which it prepares; nil while the state before is not known.
-func (v *Verifier) enter(ctx context.Context, ep *ledger.Epoch, number uint8) (*round, error) {
-	p, err := readPath(ctx, v.ledger, v.cfg.Region, ep.Epoch)
+func (x *rounds) enter(ctx context.Context, ep *ledger.Epoch, number uint8) (*round, error) {
+	p, err := readPath(ctx, x.ledger, x.cfg.Region, ep.Epoch)
 	if err != nil {
 		return nil, err
 	}
-	old := v.round
+	old := x.round
 	if old != nil && old.epoch == ep.Epoch && old.number == number && sameHeader(old.prev, p.tip) {
 		return old, nil
 	}
@@ -135,27 +142,21 @@ func (v *Verifier) enter(ctx context.Context, ep *ledger.Epoch, number uint8) (*
 	if number == 0 {
 		r.start++
 	}
-	if r.base = v.stateOf(p.tip); r.base == nil {
+	if r.base = x.archive.state(p.tip); r.base == nil {
 		return nil, nil // Follow is at it, or the tip is wrong
 	}
-	changes, err := changesSince(ctx, v.ledger, r.base.Epoch(), r.epoch, v.cfg.Region)
+	changes, err := changesSince(ctx, x.ledger, r.base.Epoch(), r.epoch, x.cfg.Region)
 	if err != nil {
 		return nil, err
 	}
 	r.registry = newRegistry(r.base, changes)
 	if old != nil && old.epoch == r.epoch && sameHeader(old.prev, r.prev) && len(old.union) == 0 {
 		r.items, r.names = old.items, old.names
-	} else if r.items, r.names, err = v.own(r.registry, r.base.Epoch(), r.epoch); err != nil {
+	} else if r.items, r.names, err = x.mempools.own(r.registry, r.base.Epoch(), r.epoch); err != nil {
 		return nil, err
 	}
-	v.round = r
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for hash, c := range v.computed { // what the chain took of them Follow has adopted, or finds on the disk
-		if c.header.Epoch+1 < r.epoch {
-			delete(v.computed, hash)
-		}
-	}
+	x.round = r
+	x.forget(r.epoch - min(r.epoch, 2))
 	return r, nil
 }
 
@@ -163,42 +164,13 @@ func sameHeader(a, b *ledger.Header) bool {
 	return a == nil && b == nil || a != nil && b != nil && a.Hash == b.Hash
 }
 
-// own returns what this verifier acknowledged for the batch of epoch e: all of that epoch, and what lasts of the epochs since
-// the region's last header, which had none that stands. What lasts is judged again by the view of e, as a leader judges what it
-// is handed (see admissible): an author may have left since, and whoever still insisted on its items would sign no batch at all.
-func (v *Verifier) own(reg *registry, last, e types.Epoch) (items []tally.Item, names []tally.Name, err error) {
-	for k := last + 1; k <= e; k++ {
-		b, err := v.mempool(k, false)
-		if err != nil {
-			return nil, nil, err
-		}
-		if b == nil {
-			continue
-		}
-		is, ns, err := b.items(k < e)
-		if err != nil {
-			return nil, nil, err
-		}
-		for i := range is {
-			if k < e {
-				it, err := open(is[i].Type, is[i].Raw, v.chain)
-				if err != nil || checkAuthor(it, reg, v.book, e) != "" {
-					continue
-				}
-			}
-			items, names = append(items, is[i]), append(names, ns[i])
-		}
-	}
-	return items, names, nil
-}
-
 // lead announces, waits for what the others have besides, and proposes.
-func (v *Verifier) lead(ctx context.Context, r *round, head ledger.Block) error {
+func (x *rounds) lead(ctx context.Context, r *round, head ledger.Block) error {
 	if r.proposed {
 		return nil
 	}
-	if h := v.store.signed(r.epoch, v.cfg.Region, r.number); h != nil {
-		return v.resume(ctx, r, h)
+	if h := x.archive.signed(r.epoch, x.cfg.Region, r.number); h != nil {
+		return x.resume(ctx, r, h)
 	}
 	if !r.announced {
 		r.union = map[types.Hash]bool{}
@@ -209,43 +181,43 @@ func (v *Verifier) lead(ctx context.Context, r *round, head ledger.Block) error 
 				list = append(list, h)
 			}
 		}
-		name, err := v.store.blobs.put(r.epoch, bus.Hashes(list))
+		name, err := x.archive.blobs.put(r.epoch, bus.Hashes(list))
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errUnable, err)
 		}
-		inv := &bus.Inventory{Chain: v.chain, Epoch: r.epoch, Region: v.cfg.Region, Round: r.number, Items: name, Count: uint64(len(list))}
-		if err := v.bus.PublishLast(ctx, bus.InventorySubject(v.key, v.cfg.Region), bus.Seal(v.cfg.Key, inv)); err != nil {
+		inv := &bus.Inventory{Chain: x.chain, Epoch: r.epoch, Region: x.cfg.Region, Round: r.number, Items: name, Count: uint64(len(list))}
+		if err := x.bus.PublishLast(ctx, bus.InventorySubject(x.key, x.cfg.Region), bus.Seal(x.cfg.Key, inv)); err != nil {
 			return err
 		}
 		r.announced = true
 	}
-	for who, m := range v.messages.missingFor(r.epoch, r.number, v.key) {
-		if r.heard[who] || who == v.key {
+	for who, m := range x.messages.missingFor(r.epoch, r.number, x.key) {
+		if r.heard[who] || who == x.key {
 			continue
 		}
 		r.heard[who] = true // also if it cannot be had: once is enough
-		if err := v.addMissing(ctx, r, who, m); err != nil {
-			v.log.Warn("missing items were not taken", "from", who, "error", err)
+		if err := x.addMissing(ctx, r, who, m); err != nil {
+			x.log.Warn("missing items were not taken", "from", who, "error", err)
 		}
 	}
 	for _, a := range r.ep.Verifiers {
-		if a.Power > 0 && a.Key != v.key && !r.heard[a.Key] && head.Height < r.start+r.ep.Grace {
+		if a.Power > 0 && a.Key != x.key && !r.heard[a.Key] && head.Height < r.start+r.ep.Grace {
 			return nil // there is still time
 		}
 	}
-	return v.propose(ctx, r)
+	return x.propose(ctx, r)
 }
 
 // addMissing adds what another verifier acknowledged to the union: what is well formed, signed, from a registered author and within its quota. What
 // no verifier can have acknowledged would make a batch longer than a round takes: of an author's items beyond the quota the rest is left out,
 // and of missing items one of which is not signed, all are a lie.
-func (v *Verifier) addMissing(ctx context.Context, r *round, who types.Key, m *bus.MissingItems) error {
+func (x *rounds) addMissing(ctx context.Context, r *round, who types.Key, m *bus.MissingItems) error {
 	if m.Count == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
-	raw, err := bus.FetchBlobFrom(ctx, v.bus, who, m.Items, maxMissing)
+	raw, err := bus.FetchBlobFrom(ctx, x.bus, who, m.Items, maxMissing)
 	if err != nil {
 		return err
 	}
@@ -256,11 +228,11 @@ func (v *Verifier) addMissing(ctx context.Context, r *round, who types.Key, m *b
 	b := &tally.Batch{}
 	used := map[quotaKey]handed{}
 	for _, it := range list {
-		if hash := it.Hash(); !r.union[hash] && v.admissible(r, it, used) {
+		if hash := it.Hash(); !r.union[hash] && x.admissible(r, it, used) {
 			b.Items = append(b.Items, tally.Item{Type: tally.ItemType(it.Type), Raw: it.Raw})
 		}
 	}
-	_, names, all := check(b, v.chain, v.cfg.Workers, v.acknowledged(), true)
+	_, names, all := check(b, x.chain, x.cfg.Workers, x.mempools.acknowledged(), true)
 	if !all {
 		return types.Refuse(types.BadSignature, "verifier: missing items, one of which is not signed")
 	}
@@ -278,12 +250,12 @@ type handed struct{ count, bytes uint64 }
 
 // admissible reports whether an item that another verifier acknowledged may be in the batch at all. used is what that verifier's had before it;
 // its mempool of each epoch since the header before is within the quota.
-func (v *Verifier) admissible(r *round, raw bus.Item, used map[quotaKey]handed) bool {
-	it, err := open(tally.ItemType(raw.Type), raw.Raw, v.chain)
-	if err != nil || checkAuthor(it, r.registry, v.book, r.epoch) != "" {
+func (x *rounds) admissible(r *round, raw bus.Item, used map[quotaKey]handed) bool {
+	it, err := open(tally.ItemType(raw.Type), raw.Raw, x.chain)
+	if err != nil || checkAuthor(it, r.registry, x.book, r.epoch) != "" {
 		return false
 	}
-	key, limit := v.book.quota(it)
+	key, limit := x.book.quota(it)
 	epochs := uint64(r.epoch - r.base.Epoch())
 	u := used[key]
 	u.count, u.bytes = u.count+1, u.bytes+uint64(len(it.raw))
@@ -295,104 +267,101 @@ func (v *Verifier) admissible(r *round, raw bus.Item, used map[quotaKey]handed) 
 }
 
 // propose computes the header over the union, signs it, and publishes both.
-func (v *Verifier) propose(ctx context.Context, r *round) error {
+func (x *rounds) propose(ctx context.Context, r *round) error {
 	batch := tally.Arrange(r.items, r.names)
 	began := time.Now()
-	in, err := v.inputs(ctx, r.base, turn{
-		epoch: r.epoch, region: v.cfg.Region, round: r.number, leader: v.key,
-		vrf: beacon.Prove(v.cfg.VRF, v.chain, r.ep.Seed, v.cfg.Region),
+	in, err := x.inputs(ctx, r.base, &tally.Header{
+		Epoch: r.epoch, Region: x.cfg.Region, Round: r.number, Leader: x.key,
+		VRF: beacon.Prove(x.cfg.VRF, x.chain, r.ep.Seed, x.cfg.Region),
 	}, r.prev)
 	if err != nil {
-		v.unable(r.epoch, err)
 		return err
 	}
-	v.able(r.epoch)
-	c, err := v.tally(in, batch.Encode(), false)
+	c, err := x.tally(in, batch.Encode(), false)
 	if err != nil {
 		return err
 	}
-	if err := v.save(c, types.Hash{}, types.Hash{}); err != nil {
-		return err
+	if err := x.archive.save(c, types.Hash{}, types.Hash{}); err != nil {
+		return fmt.Errorf("%w: %w", errUnable, err)
 	}
-	if before, err := v.store.sign(c.header); err != nil || before != nil {
+	x.abstains.clear(r.epoch)
+	if before, err := x.archive.sign(c.header); err != nil || before != nil {
 		return fmt.Errorf("verifier: epoch %d, round %d was signed before: %w", r.epoch, r.number, err)
 	}
-	v.log.Info("proposing a header", "epoch", r.epoch, "round", r.number, "items", len(batch.Items), "took", time.Since(began))
-	v.mu.Lock()
-	v.computed[c.hash] = c
-	v.mu.Unlock()
-	return v.publish(ctx, r, c.header)
+	x.log.Info("proposing a header", "epoch", r.epoch, "round", r.number, "items", len(batch.Items), "took", time.Since(began))
+	x.note(c)
+	return x.publish(ctx, r, c.header)
 }
 
 // resume publishes again what was proposed before a restart: another header would cost the stake.
-func (v *Verifier) resume(ctx context.Context, r *round, h *tally.Header) error {
-	return v.publish(ctx, r, h)
+func (x *rounds) resume(ctx context.Context, r *round, h *tally.Header) error {
+	return x.publish(ctx, r, h)
 }
 
-func (v *Verifier) publish(ctx context.Context, r *round, h *tally.Header) error {
-	t := v.store.tally(h.Hash())
+func (x *rounds) publish(ctx context.Context, r *round, h *tally.Header) error {
+	t := x.archive.tally(h.Hash())
 	if t == nil {
 		return fmt.Errorf("verifier: the tally of header %s is not on disk", h.Hash())
 	}
-	m := &bus.Proposal{Chain: v.chain, Epoch: h.Epoch, Region: h.Region, Round: h.Round, Header: t.Header}
+	m := &bus.Proposal{Chain: x.chain, Epoch: h.Epoch, Region: h.Region, Round: h.Round, Header: t.Header}
 	for hash, to := range map[types.Hash]*bus.Blob{t.Frame: &m.Frame, t.Batch: &m.Batch, t.Changes: &m.Change} {
-		_, size, _ := v.store.blobs.ReadBlob(hash, nil, 0)
+		_, size, _ := x.archive.blobs.ReadBlob(hash, nil, 0)
 		*to = bus.Blob{Hash: hash, Size: uint64(size)}
 	}
 	if t.Changes == t.Batch { // both empty: one key in the map
 		m.Change = m.Batch
 	}
-	if err := v.bus.PublishLast(ctx, bus.ProposalSubject(v.key, v.cfg.Region), bus.Seal(v.cfg.Key, m)); err != nil {
+	if err := x.bus.PublishLast(ctx, bus.ProposalSubject(x.key, x.cfg.Region), bus.Seal(x.cfg.Key, m)); err != nil {
 		return err
 	}
 	r.proposed = true
-	return v.publishSignature(ctx, h)
+	return x.publishSignature(ctx, h)
 }
 
-func (v *Verifier) publishSignature(ctx context.Context, h *tally.Header) error {
-	s := bus.SignHeader(v.cfg.Key, v.chain, h.Epoch, h.Region, h.Round, h.Hash())
-	return v.bus.PublishLast(ctx, bus.SignatureSubject(v.key, v.cfg.Region), bus.Seal(v.cfg.Key, s))
+func (x *rounds) publishSignature(ctx context.Context, h *tally.Header) error {
+	s := bus.SignHeader(x.cfg.Key, x.chain, h.Epoch, h.Region, h.Round, h.Hash())
+	return x.bus.PublishLast(ctx, bus.SignatureSubject(x.key, x.cfg.Region), bus.Seal(x.cfg.Key, s))
 }
 
 // assist hands over what the leader lacks, and judges what it proposes.
-func (v *Verifier) assist(ctx context.Context, r *round, head ledger.Block) error {
-	if inv, ok := v.messages.inventoryOf(r.epoch, r.number, r.leader); ok && !r.answered {
-		if err := v.sendMissing(ctx, r, inv, head); err != nil {
+func (x *rounds) assist(ctx context.Context, r *round, head ledger.Block) error {
+	if inv, ok := x.messages.inventoryOf(r.epoch, r.number, r.leader); ok && !r.answered {
+		if err := x.sendMissing(ctx, r, inv, head); err != nil {
 			// Not said, so all that it acknowledged must be in the batch.
-			v.log.Warn("no missing items sent", "epoch", r.epoch, "round", r.number, "leader", r.leader, "why", err)
+			x.log.Warn("no missing items sent", "epoch", r.epoch, "round", r.number, "leader", r.leader, "why", err)
 		}
 	}
-	for _, m := range v.messages.proposalsBy(r.epoch, r.number, r.leader) {
+	for _, m := range x.messages.proposalsBy(r.epoch, r.number, r.leader) {
 		h, err := tally.DecodeHeader(m.Header)
 		if err != nil || r.judged[h.Hash()] >= maxTries || r.unable[h.Hash()] == head.Height {
 			continue
 		}
-		err = v.judge(ctx, r, h, m.Batch.Size)
+		err = x.judge(ctx, r, h, m.Batch.Size)
 		if errors.Is(err, errUnable) { // it says nothing of the header, which is looked at again with the next block
 			r.unable[h.Hash()] = head.Height
-			v.unable(r.epoch, err)
-			v.log.Warn("a proposal is not signed: it could not be checked", "epoch", r.epoch, "round", r.number, "why", err)
+			x.abstains.note(r.epoch, err)
+			x.log.Warn("a proposal is not signed: it could not be checked", "epoch", r.epoch, "round", r.number, "why", err)
 			continue
 		}
-		v.able(r.epoch)
+		x.abstains.clear(r.epoch)
 		r.judged[h.Hash()]++
 		if why := types.ReasonOf(err); why != types.UnknownBlob && why != types.BusUnavailable && !errors.Is(err, context.DeadlineExceeded) {
 			r.judged[h.Hash()] = maxTries // signed, or wrong
 		}
 		if err != nil {
-			v.log.Warn("a proposal is not signed", "epoch", r.epoch, "round", r.number, "leader", r.leader, "why", err)
+			x.log.Warn("a proposal is not signed", "epoch", r.epoch, "round", r.number, "leader", r.leader, "why", err)
 		}
 	}
 	return nil
 }
 
 // sendMissing publishes what this verifier acknowledged and the leader lacks.
-func (v *Verifier) sendMissing(ctx context.Context, r *round, inv inventoryAt, head ledger.Block) error {
+func (x *rounds) sendMissing(ctx context.Context, r *round, inv inventoryAt, head ledger.Block) error {
 	fetch, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	var theirs []types.Hash
 	if inv.Count > 0 {
-		raw, err := bus.FetchBlobFrom(fetch, v.bus, r.leader, inv.Items, maxList)
+		raw, err := bus.FetchBlobFrom(fetch, x.bus, r.leader, inv.Items, maxList)
 		if err != nil {
 			return fmt.Errorf("verifier: what the leader holds: %w", err)
 		}
@@ -414,15 +383,15 @@ func (v *Verifier) sendMissing(ctx context.Context, r *round, inv inventoryAt, h
 			items = append(items, bus.Item{Type: bus.ItemType(r.items[i].Type), Raw: r.items[i].Raw})
 		}
 	}
-	m := &bus.MissingItems{Chain: v.chain, Epoch: r.epoch, Region: v.cfg.Region, Round: r.number, Leader: r.leader, Count: uint64(len(items))}
+	m := &bus.MissingItems{Chain: x.chain, Epoch: r.epoch, Region: x.cfg.Region, Round: r.number, Leader: r.leader, Count: uint64(len(items))}
 	var err error
-	if m.Missing, err = v.store.blobs.put(r.epoch, bus.Hashes(missing)); err != nil {
+	if m.Missing, err = x.archive.blobs.put(r.epoch, bus.Hashes(missing)); err != nil {
 		return err
 	}
-	if m.Items, err = v.store.blobs.put(r.epoch, bus.Items(items)); err != nil {
+	if m.Items, err = x.archive.blobs.put(r.epoch, bus.Items(items)); err != nil {
 		return err
 	}
-	if err := v.bus.PublishLast(ctx, bus.MissingSubject(v.key, v.cfg.Region), bus.Seal(v.cfg.Key, m)); err != nil {
+	if err := x.bus.PublishLast(ctx, bus.MissingSubject(x.key, x.cfg.Region), bus.Seal(x.cfg.Key, m)); err != nil {
 		return err
 	}
 	r.answered = true
@@ -443,32 +412,32 @@ func (v *Verifier) sendMissing(ctx context.Context, r *round, inv inventoryAt, h
 }
 
 // judge recomputes a proposed header, whose batch the leader says to be so long, and signs it if it is the same.
-func (v *Verifier) judge(ctx context.Context, r *round, h *tally.Header, size uint64) error {
+func (x *rounds) judge(ctx context.Context, r *round, h *tally.Header, size uint64) error {
 	for _, a := range r.ep.Verifiers {
 		if a.Key == r.leader {
-			if _, err := beacon.Output(a.VRF, v.chain, r.ep.Seed, v.cfg.Region, h.VRF); err != nil {
+			if _, err := beacon.Output(a.VRF, x.chain, r.ep.Seed, x.cfg.Region, h.VRF); err != nil {
 				return err
 			}
 		}
 	}
-	inputs, err := v.inputs(ctx, r.base, turnOf(h), r.prev)
+	inputs, err := x.inputs(ctx, r.base, h, r.prev)
 	if err != nil {
 		return err
 	}
 	raw := tally.Arrange(r.items, r.names).Encode()
 	if types.Sum(raw) != h.Batch { // the leader holds more, or less
-		if raw, err = v.store.blobs.get(h.Batch); err != nil {
+		if raw, err = x.archive.blobs.get(h.Batch); err != nil {
 			fetch, cancel := context.WithTimeout(ctx, r.patience)
 			defer cancel()
-			if raw, err = bus.FetchBlobFrom(fetch, v.bus, r.leader, bus.Blob{Hash: h.Batch, Size: size}, maxBlob); err != nil {
-				if !v.bus.Connected() {
+			if raw, err = bus.FetchBlobFrom(fetch, x.bus, r.leader, bus.Blob{Hash: h.Batch, Size: size}, maxBlob); err != nil {
+				if !x.bus.Connected() {
 					return fmt.Errorf("%w: its link to the bus is down: %w", errUnable, err)
 				}
 				return err
 			}
 		}
 	}
-	c, err := v.tally(inputs, raw, true) // no honest leader takes in what is not signed
+	c, err := x.tally(inputs, raw, true) // no honest leader takes in what is not signed
 	if err != nil {
 		return err
 	}
@@ -479,37 +448,33 @@ func (v *Verifier) judge(ctx context.Context, r *round, h *tally.Header, size ui
 	}
 	for i := range r.names {
 		if hash := r.names[i].Hash; !in[r.names[i]] && (r.required == nil || r.required[hash]) {
-			v.mu.Lock()
-			v.declined[h.Hash()] = true
-			v.mu.Unlock()
+			x.decline(h.Hash())
 			return fmt.Errorf("it leaves out %s of %v, which was acknowledged", hash, r.names[i].Author)
 		}
 	}
 	if c.hash != h.Hash() {
 		return types.Refuse(types.Mismatch, "%s", difference(c.header, h))
 	}
-	if err := v.save(c, types.Hash{}, types.Hash{}); err != nil {
+	if err := x.archive.save(c, types.Hash{}, types.Hash{}); err != nil {
 		return fmt.Errorf("%w: %w", errUnable, err)
 	}
-	v.mu.Lock()
-	v.computed[c.hash] = c
-	v.mu.Unlock()
-	if before, err := v.store.sign(c.header); err != nil || before != nil {
+	x.note(c)
+	if before, err := x.archive.sign(c.header); err != nil || before != nil {
 		return fmt.Errorf("another header of the round was signed before: %w", err)
 	}
-	return v.publishSignature(ctx, h)
+	return x.publishSignature(ctx, h)
 }
 
 // collect commits a header that more than two thirds of power signed: the leader as soon as all signed or a block has passed,
 // everybody else one block later.
-func (v *Verifier) collect(ctx context.Context, r *round, head ledger.Block) {
-	h := v.store.signed(r.epoch, v.cfg.Region, r.number)
+func (x *rounds) collect(ctx context.Context, r *round, head ledger.Block) {
+	h := x.archive.signed(r.epoch, x.cfg.Region, r.number)
 	if h == nil {
 		return // what this verifier did not compute alike it does not commit
 	}
 	hash := h.Hash()
-	sigs := v.messages.signaturesOf(r.epoch, r.number, hash)
-	sigs[v.key] = v.cfg.Key.Sign("header", v.chain, hash[:])
+	sigs := x.messages.signaturesOf(r.epoch, r.number, hash)
+	sigs[x.key] = x.cfg.Key.Sign("header", x.chain, hash[:])
 	msg := ledger.Commit{Header: h.Encode(), Bitmap: make([]byte, (len(r.ep.Verifiers)+7)/8)}
 	var power uint64
 	for i, a := range r.ep.Verifiers {
@@ -528,46 +493,10 @@ func (v *Verifier) collect(ctx context.Context, r *round, head ledger.Block) {
 	next, ok := r.ep.RoundAt(head.Height + 2)
 	last := !ok || next != r.number // the next block is the round's last
 	switch waited := head.Height - r.enough; {
-	case r.leader == v.key && (power == r.ep.Power() || waited >= 1 || last):
-	case r.leader != v.key && (waited >= 2 || last && waited >= 1):
+	case r.leader == x.key && (power == r.ep.Power() || waited >= 1 || last):
+	case r.leader != x.key && (waited >= 2 || last && waited >= 1):
 	default:
 		return
 	}
-	v.submit(ctx, r.epoch, fmt.Sprintf("header of epoch %d, round %d", r.epoch, r.number), msg)
-}
-
-// Leads reports whether this verifier leads a round of an epoch, for tests and pages.
-func (v *Verifier) Leads(ctx context.Context, e types.Epoch, number uint8) bool {
-	ep, err := v.epoch(ctx, e)
-	return err == nil && int(number) < len(ep.Leaders) && ep.Leaders[number] == v.key
-}
-
-// checkAuthor judges whether an item's author may hand in such items in an epoch. It goes by the registry alone, of which all verifiers
-// have the same view, so that none insists on what another must leave out. A suspended device is an author like any other: the tally
-// says what of its items counts.
-func checkAuthor(it *item, reg *registry, rules *ruleBook, e types.Epoch) types.Reason {
-	if rules.specs[it.category] == nil {
-		return types.UnknownCategory
-	}
-	if it.Type == tally.Order {
-		// A key that ended is refused, too: states differ in how long they remember it.
-		switch g := reg.Grant(it.Author); {
-		case g == nil:
-			return types.UnknownKey
-		case g.Expiry <= e:
-			return types.KeyExpired
-		}
-		return ""
-	}
-	d := reg.Device(it.Author)
-	if d == nil {
-		if it.Type != tally.Evidence || reg.Attester(it.Author) == nil {
-			return types.UnknownAuthor
-		}
-		return ""
-	}
-	if !slices.Contains(d.Categories, it.category) {
-		return types.UnknownCategory
-	}
-	return ""
+	x.sender.submit(ctx, r.epoch, fmt.Sprintf("header of epoch %d, round %d", r.epoch, r.number), msg)
 }

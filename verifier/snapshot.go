@@ -3,7 +3,6 @@ package verifier
 import (
 	"context"
 	"fmt"
-	"io"
 	"sync"
 
 	"github.com/cairn-network/cairn/bus"
@@ -12,35 +11,6 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 )
-
-// served is what a verifier serves by hash: blobs, the pages of its states, and what it made for who asked.
-type served struct {
-	*store
-	made *recent
-}
-
-// ReadBlob implements bus.Blobs.
-func (s served) ReadBlob(hash types.Hash, p []byte, offset int64) (n int, size int64, err error) {
-	if _, ok := s.blobs.where(hash); ok {
-		return s.blobs.ReadBlob(hash, p, offset)
-	}
-	page := s.made.get(hash)
-	if page == nil {
-		page = s.page(hash)
-	}
-	if len(page) == 0 {
-		return 0, 0, types.Refuse(types.UnknownBlob, "verifier: blob %s", hash)
-	}
-	size = int64(len(page))
-	if offset >= size {
-		return 0, size, io.EOF
-	}
-	n = copy(p, page[offset:])
-	if offset+int64(n) >= size {
-		err = io.EOF
-	}
-	return n, size, err
-}
 
 const (
 	maxPages      = 1 << 22 // of one state
@@ -127,7 +97,7 @@ func fetchPageList(ctx context.Context, b bus.Bus, header types.Hash, h *tally.H
 }
 
 // fetchState fetches the state after a final header and keeps it: where a new verifier starts.
-func (v *Verifier) fetchState(ctx context.Context, h *ledger.Header) error {
+func (w *watch) fetchState(ctx context.Context, h *ledger.Header) error {
 	if h == nil {
 		return types.Refuse(types.NotFinal, "verifier: no final header to start from")
 	}
@@ -135,7 +105,7 @@ func (v *Verifier) fetchState(ctx context.Context, h *ledger.Header) error {
 	if err != nil {
 		return err
 	}
-	pages, err := FetchPages(ctx, v.bus, h.Hash, header, v.store.page)
+	pages, err := FetchPages(ctx, w.bus, h.Hash, header, w.archive.page)
 	if err != nil {
 		return err
 	}
@@ -143,13 +113,10 @@ func (v *Verifier) fetchState(ctx context.Context, h *ledger.Header) error {
 	if err != nil {
 		return err
 	}
-	if err := v.store.putState(h.Hash, st); err != nil {
+	if err := w.archive.putState(h.Hash, st); err != nil {
 		return err
 	}
-	v.mu.Lock()
-	v.states[h.Hash] = st
-	v.mu.Unlock()
-	v.log.Info("fetched a state", "epoch", h.Epoch, "pages", len(pages))
-	v.messages.wake()
+	w.log.Info("fetched a state", "epoch", h.Epoch, "pages", len(pages))
+	w.messages.wake()
 	return nil
 }

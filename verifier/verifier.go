@@ -1,18 +1,17 @@
 package verifier
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"path/filepath"
 	"runtime"
 	"sync"
-	"sync/atomic"
-	"time"
 
+	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
-	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
@@ -38,50 +37,32 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// Verifier is the engine. Its loops can be paused and stepped by tests.
+// Verifier is the engine: its parts, put together. It has neither state nor lock of its own. Its loops can be paused and stepped by tests.
 type Verifier struct {
 	// Clock moves intake on with each block, Rounds leads and signs, Follow recomputes what the chain took, Guard votes and appeals,
 	// Notices tells devices.
 	Clock, Rounds, Follow, Guard, Notices Cycle
 
-	cfg    Config
-	key    types.Key
-	chain  string
-	ledger ledger.Ledger
-	bus    bus.Bus
-	log    *slog.Logger
-	rules  *tally.Rules
-	book   *ruleBook
-	pool   tally.Pool
-
-	store    *store
-	made     recent // lines that were asked for
+	*self
+	ledger   ledger.Ledger
+	clock    *clock
+	mempools *mempools
 	intake   *intake
-	messages *messages
+	archive  *archive
+	rounds   *rounds
+	watch    *watch
+	query    *query
+	notices  *notices
 	news     chan struct{} // wakes Rounds
+}
 
-	mu       sync.Mutex // guards all below
-	mempools map[types.Epoch]*mempool
-	states   map[types.Hash]*tally.State // by header; the zero hash is the state before the first
-	past     map[types.Hash]*tally.State // read for answers, by header; at most keptStates
-	computed map[types.Hash]*computed    // not adopted yet, by header
-	faults   map[types.Hash]error        // headers that are not what their inputs give, or whose inputs nobody has
-	missing  map[types.Hash]uint64       // headers whose inputs nobody had, since which block
-	abstains map[types.Epoch]string      // headers that it cannot check for a reason of its own, and why
-	declined map[types.Hash]bool         // proposals that left out what was acknowledged; they are not signed late either
-	sets     map[types.Epoch]*ledger.Epoch
-	results  map[types.Hash]*Report // newest few
-	trees    map[types.Hash]*tally.Tree
-	provers  map[types.Hash]*tally.Prover
-	outputs  map[types.Hash]*outputs
-	pending  map[string]types.Epoch // transactions on their way or done
-
-	newest  atomic.Uint64  // epoch that Clock has seen a block of
-	sending sync.WaitGroup // transactions on their way
-	loading sync.Mutex     // held while outputs and states are read for answers; taken before mu
-
-	round  *round      // owned by Rounds
-	pruned types.Epoch // owned by Guard
+// self is who a verifier is, as all its parts know it. It never changes.
+type self struct {
+	cfg   Config
+	key   types.Key // the public part of Config.Key
+	chain string
+	bus   bus.Bus
+	log   *slog.Logger
 }
 
 // New opens a verifier's folder and reads its logs. categories are the rules of all categories of the network. The verifier
@@ -103,313 +84,111 @@ func New(cfg Config, l ledger.Ledger, link bus.Bus, categories []tally.Verifier)
 	if err != nil {
 		return nil, err
 	}
-	st, err := openStore(cfg.Dir)
-	if err != nil {
+	key := cfg.Key.Public()
+	me := &self{cfg: cfg, key: key, chain: l.Chain(), bus: link, log: cfg.Log.With("verifier", key.String()[8:16])}
+	v := &Verifier{self: me, ledger: l, news: make(chan struct{}, 1)}
+	if v.archive, err = openArchive(cfg.Dir, me.chain, cfg.Region); err != nil {
 		return nil, err
 	}
-	v := &Verifier{
-		cfg: cfg, key: cfg.Key.Public(), chain: l.Chain(), ledger: l, bus: link, log: cfg.Log.With("verifier", cfg.Key.Public().String()[8:16]),
-		rules: rules, book: newRuleBook(categories), pool: Parallel(cfg.Workers), store: st, news: make(chan struct{}, 1),
-		mempools: map[types.Epoch]*mempool{}, states: map[types.Hash]*tally.State{{}: tally.NewState(l.Chain(), cfg.Region)},
-		past: map[types.Hash]*tally.State{}, computed: map[types.Hash]*computed{}, faults: map[types.Hash]error{}, declined: map[types.Hash]bool{}, missing: map[types.Hash]uint64{},
-		abstains: map[types.Epoch]string{}, sets: map[types.Epoch]*ledger.Epoch{},
-		results: map[types.Hash]*Report{}, trees: map[types.Hash]*tally.Tree{}, provers: map[types.Hash]*tally.Prover{},
-		outputs: map[types.Hash]*outputs{}, pending: map[string]types.Epoch{},
-	}
-	v.intake = newIntake(v.chain, cfg.Region, cfg.Key, link, v.book, cfg.Workers, v.log)
-	v.messages = newMessages(v.chain, cfg.Region)
-	v.messages.height = func() uint64 {
-		if now := v.intake.now.Load(); now != nil {
-			return now.head.Height
-		}
-		return 0
-	}
-	v.messages.member = v.member
-	v.messages.wake = func() {
-		select {
-		case v.news <- struct{}{}:
-		default:
-		}
-	}
-	if err := v.openMempools(); err != nil {
-		st.close()
+	book := newRuleBook(categories)
+	if v.mempools, err = openMempools(cfg.Dir, me.chain, book, me.log); err != nil {
+		v.archive.close()
 		return nil, err
 	}
+	abstains := &abstentions{why: map[types.Epoch]string{}}
+	v.intake = newIntake(me, book, v.mempools)
+	v.clock = &clock{self: me, ledger: l, archive: v.archive, abstains: abstains, turn: v.intake.turn, epochs: map[types.Epoch]*ledger.Epoch{}}
+	a := &agreement{
+		self: me, ledger: l, rules: rules, book: book, pool: Parallel(cfg.Workers), clock: v.clock, mempools: v.mempools, archive: v.archive,
+		messages: newMessages(me.chain, cfg.Region, v.clock, func() { agent.Poke(v.news) }), abstains: abstains,
+		sender:   &sender{self: me, ledger: l, pending: map[string]types.Epoch{}},
+		computed: map[types.Hash]*computed{}, declined: map[types.Hash]bool{},
+	}
+	v.rounds = &rounds{agreement: a}
+	v.watch = &watch{agreement: a, faults: map[types.Hash]error{}, missing: map[types.Hash]uint64{}}
+	v.query = newQuery(me, l, v.clock, v.archive)
+	v.notices = &notices{self: me, ledger: l, clock: v.clock, archive: v.archive}
 	return v, nil
 }
 
 // Close closes the folder. Run must have returned.
-func (v *Verifier) Close() error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	var errs []error
-	for _, b := range v.mempools {
-		errs = append(errs, b.close())
-	}
-	return errors.Join(append(errs, v.store.close())...)
-}
-
-// Key returns the attestation key.
-func (v *Verifier) Key() types.Key { return v.key }
+func (v *Verifier) Close() error { return errors.Join(v.mempools.close(), v.archive.close()) }
 
 // Run works until ctx ends. It returns nil then, and an error only if it cannot start.
 func (v *Verifier) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	v.start(ctx)
-	if err := v.messages.listen(ctx, v.bus); err != nil {
+	v.clock.start(ctx)
+	if err := v.rounds.messages.listen(ctx, v.bus); err != nil {
 		return fmt.Errorf("verifier: listen to the others: %w", err)
 	}
-	if err := bus.ServeBlobs(ctx, v.bus, served{v.store, &v.made}); err != nil {
-		return fmt.Errorf("verifier: serve blobs: %w", err)
-	}
-	if err := v.answerQueries(ctx); err != nil {
-		return fmt.Errorf("verifier: answer queries: %w", err)
+	if err := v.query.listen(ctx); err != nil {
+		return err
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { run(ctx, &v.Clock, v.ledger.Watch(ctx), v.tick) })
-	wg.Go(func() { run(ctx, &v.Follow, v.ledger.Watch(ctx), v.follow) })
-	wg.Go(func() { run(ctx, &v.Guard, v.ledger.Watch(ctx), v.guard) })
-	wg.Go(func() { run(ctx, &v.Notices, v.ledger.Watch(ctx), v.notify) })
-	wg.Go(func() { run(ctx, &v.Rounds, v.roundEvents(ctx), func(ctx context.Context, _ struct{}) { v.step(ctx) }) })
+	wg.Go(func() {
+		for range v.clock.views.Watch(ctx) { // after intake, which closes the mempool that a round is about
+			agent.Poke(v.news)
+		}
+	})
+	wg.Go(func() { run(ctx, &v.Clock, v.ledger.Watch(ctx), v.clock.tick) })
+	wg.Go(func() { run(ctx, &v.Rounds, v.news, func(ctx context.Context, _ struct{}) { v.rounds.step(ctx) }) })
+	wg.Go(func() { run(ctx, &v.Follow, v.ledger.Watch(ctx), v.watch.follow) })
+	wg.Go(func() { run(ctx, &v.Guard, v.ledger.Watch(ctx), v.watch.guard) })
+	wg.Go(func() { run(ctx, &v.Notices, v.ledger.Watch(ctx), v.notices.tell) })
 	err := v.intake.run(ctx)
 	if err != nil {
 		cancel()
 	}
 	wg.Wait()
-	v.sending.Wait()
+	v.rounds.sender.sending.Wait()
 	return err
 }
 
-// roundEvents merges blocks and what others said.
-func (v *Verifier) roundEvents(ctx context.Context) <-chan struct{} {
-	out := make(chan struct{})
-	blocks := v.ledger.Watch(ctx)
-	go func() {
-		defer close(out)
-		for {
-			select {
-			case _, ok := <-blocks:
-				if !ok {
-					return
-				}
-			case <-v.news:
-			case <-ctx.Done():
-				return
-			}
-			select {
-			case out <- struct{}{}:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return out
+// Key returns the attestation key.
+func (v *Verifier) Key() types.Key { return v.key }
+
+// Stats returns the counters of intake.
+func (v *Verifier) Stats() Stats { return v.intake.stats() }
+
+// Abstained returns the epochs whose headers this verifier cannot check at present, oldest first, and why: for pages and doctors.
+func (v *Verifier) Abstained() []Abstention { return v.rounds.abstains.list() }
+
+// View returns the registry as of the present epoch's start: what its tally will see. Of another epoch it is wrong_epoch: this verifier has not
+// seen the epoch begin yet, or the one after it has begun.
+func (v *Verifier) View(_ context.Context, e types.Epoch) (tally.Registry, error) {
+	now := v.clock.now()
+	if now == nil || now.epoch.Epoch != e {
+		return nil, types.Refuse(types.WrongEpoch, "verifier: the registry of epoch %d", e)
+	}
+	return now.registry, nil
 }
 
-// openMempools reads the logs that are on disk.
-func (v *Verifier) openMempools() error {
-	paths, err := filepath.Glob(filepath.Join(v.cfg.Dir, "intake-*.log"))
-	if err != nil {
-		return fmt.Errorf("verifier: list the logs: %w", err)
-	}
-	for _, path := range paths {
-		var e types.Epoch
-		if _, err := fmt.Sscanf(filepath.Base(path), "intake-%d.log", &e); err != nil || path != mempoolPath(v.cfg.Dir, e) {
-			continue
-		}
-		if v.mempools[e], err = openMempool(v.cfg.Dir, e, v.chain, v.book, v.log); err != nil {
-			return err
-		}
-	}
-	return nil
+// Report returns the report of a header that this verifier computed and still keeps; unknown_blob otherwise. It is read-only.
+func (v *Verifier) Report(header types.Hash) (*Report, error) { return v.query.report(header) }
+
+// Proof returns what claims a device's amount: its leaf of the newest final header, or of the newest accepted one, which cannot
+// be claimed yet. not_final if there is no such header; unknown_author if the device has no line in it.
+func (v *Verifier) Proof(ctx context.Context, device types.Key, accepted bool) (ledger.Claim, error) {
+	return v.query.proof(ctx, device, accepted)
 }
 
-// mempool returns the mempool of an epoch, which it makes if create is set; nil if there is none.
-func (v *Verifier) mempool(e types.Epoch, create bool) (*mempool, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.mempools[e] == nil && create {
-		b, err := openMempool(v.cfg.Dir, e, v.chain, v.book, v.log)
-		if err != nil {
-			return nil, err
-		}
-		v.mempools[e] = b
-	}
-	return v.mempools[e], nil
+// ProofOf is Proof by a header of the caller's choice, whose state this verifier still keeps.
+func (v *Verifier) ProofOf(device types.Key, h *ledger.Header) (ledger.Claim, error) {
+	return v.query.proofOf(device, h)
 }
 
-// epoch returns an epoch's timetable. What is fixed in it is remembered for those that have a seed.
-func (v *Verifier) epoch(ctx context.Context, e types.Epoch) (*ledger.Epoch, error) {
-	v.mu.Lock()
-	ep := v.sets[e]
-	v.mu.Unlock()
-	if ep != nil {
-		return ep, nil
-	}
-	ep, err := v.ledger.Epoch(ctx, e)
-	if err != nil {
-		return nil, fmt.Errorf("verifier: epoch %d: %w", e, err)
-	}
-	if !ep.Seed.IsZero() {
-		v.mu.Lock()
-		v.sets[e] = ep
-		for old := range v.sets {
-			if old+8 < e {
-				delete(v.sets, old)
-			}
-		}
-		v.mu.Unlock()
-	}
-	return ep, nil
+// WriteBundle writes the file of what the header of an epoch was made from, out of what this verifier keeps, and holds no more than a piece of
+// it in memory. The reason is unknown_blob, before anything is written, if it is not kept. What is written is checked by whoever reads it.
+func (v *Verifier) WriteBundle(ctx context.Context, e types.Epoch, w io.Writer) error {
+	return v.query.writeBundle(ctx, e, w)
 }
 
-// member reports whether a key has power in an epoch. Of one that is far away the chain is not even asked.
-func (v *Verifier) member(e types.Epoch, key types.Key) bool {
-	if newest := types.Epoch(v.newest.Load()); newest != 0 && e > newest+1 {
-		return false
+// Bundle is WriteBundle in memory.
+func (v *Verifier) Bundle(ctx context.Context, e types.Epoch) (*Bundle, error) {
+	var b bytes.Buffer
+	if err := v.WriteBundle(ctx, e, &b); err != nil {
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	ep, err := v.epoch(ctx, e)
-	if err != nil {
-		return false
-	}
-	for i := range ep.Verifiers {
-		if ep.Verifiers[i].Key == key {
-			return ep.Verifiers[i].Power > 0
-		}
-	}
-	return false
-}
-
-// tick moves intake on to a block.
-func (v *Verifier) tick(ctx context.Context, head ledger.Block) {
-	if err := v.advance(ctx, head); err != nil && ctx.Err() == nil {
-		v.log.Error("intake stands still", "height", head.Height, "error", err)
-		if head.Epoch > 1 {
-			v.unable(head.Epoch-1, err) // which it closes only then
-		}
-	}
-}
-
-func (v *Verifier) advance(ctx context.Context, head ledger.Block) error {
-	if head.Height == 0 { // triggered before the first block was seen
-		var err error
-		if head, err = v.ledger.Head(ctx); err != nil {
-			return err
-		}
-	}
-	v.newest.Store(uint64(head.Epoch))
-	old := v.intake.now.Load()
-	if old != nil && old.head.Height >= head.Height {
-		return nil
-	}
-	ep, err := v.epoch(ctx, head.Epoch)
-	if err != nil {
-		return err
-	}
-	now := &headView{head: head, epoch: ep}
-	var known []tally.BlockHash
-	if old != nil {
-		known = old.blocks
-	}
-	if now.blocks, err = recentBlocks(ctx, v.ledger, head, evidence.MaxAnchorAge+1, known); err != nil {
-		return err
-	}
-	p, err := readPath(ctx, v.ledger, v.cfg.Region, head.Epoch)
-	if err != nil {
-		return err
-	}
-	if p.tip != nil {
-		now.last = p.tip.Epoch
-	}
-	if old != nil && old.epoch.Epoch == ep.Epoch {
-		now.registry = old.registry
-		v.bound(now.last, ep.Epoch)
-		v.intake.now.Store(now)
-		return nil
-	}
-	base := v.newestState(p)
-	if base == nil {
-		return errors.New("no state yet: catching up")
-	}
-	changes, err := changesSince(ctx, v.ledger, base.Epoch(), ep.Epoch, v.cfg.Region)
-	if err != nil {
-		return err
-	}
-	now.registry = newRegistry(base, changes)
-	next, err := v.mempool(ep.Epoch, true)
-	if err != nil {
-		return err
-	}
-	before, err := v.mempool(ep.Epoch-1, false)
-	if err != nil {
-		return err
-	}
-	v.bound(now.last, ep.Epoch)
-	v.intake.roll(now, next, before)
-	v.messages.wake()
-	return nil
-}
-
-// bound lets the mempool of epoch e grow as far as what lasts of the epochs after the region's last header leaves room in one batch.
-func (v *Verifier) bound(last, e types.Epoch) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	room := maxMempool
-	for k, b := range v.mempools {
-		if k > last && k < e {
-			b.mu.RLock()
-			room -= b.lasting
-			b.mu.RUnlock()
-		}
-	}
-	if b := v.mempools[e]; b != nil {
-		b.bound(room)
-	}
-}
-
-// newestState returns the newest state that is known on the region's path, nil if there is none.
-func (v *Verifier) newestState(p *path) *tally.State {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, h := range p.headers {
-		if st := v.states[h.Hash]; st != nil {
-			return st
-		}
-	}
-	if p.complete {
-		return v.states[types.Hash{}]
-	}
-	return nil
-}
-
-// maxPending bounds the names of transactions that are remembered.
-const maxPending = 1024
-
-// submit sends a transaction about an epoch in the background, once at a time for each name, and does not repeat what succeeded.
-func (v *Verifier) submit(ctx context.Context, e types.Epoch, name string, msgs ...ledger.Msg) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if _, ok := v.pending[name]; ok || len(v.pending) >= maxPending {
-		return
-	}
-	for old, of := range v.pending {
-		if of+pathStep < e {
-			delete(v.pending, old)
-		}
-	}
-	v.pending[name] = e
-	v.sending.Go(func() {
-		_, err := v.ledger.Submit(ctx, v.cfg.Account, msgs...)
-		if err == nil {
-			v.log.Info("transaction taken", "what", name)
-			return // stays in pending: it is done
-		}
-		v.log.Info("transaction refused", "what", name, "error", err)
-		v.mu.Lock()
-		delete(v.pending, name)
-		v.mu.Unlock()
-	})
+	return ParseBundle(b.Bytes())
 }

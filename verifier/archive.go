@@ -4,22 +4,27 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
 )
 
-// store is what a verifier keeps between runs besides the intake logs: states in pages, what it signed, and blobs. Everything that it
-// says is kept is on disk when it returns.
-type store struct {
-	dir   string
+// archive is what a verifier keeps of tallies, for itself and for who asks: states in pages, what it signed and what it computed, and blobs.
+// Everything that it says is kept is on disk when it returns. In memory are the states that further tallies build on.
+type archive struct {
 	db    *bolt.DB
 	blobs *blobs
+
+	mu     sync.Mutex
+	states map[types.Hash]*tally.State // by header; the zero hash is the state before the first
 }
 
 var (
@@ -40,8 +45,8 @@ type tallied struct {
 	Outputs types.Hash // as Result
 }
 
-// openStore opens the folder. Only one process can have it open: home_busy.
-func openStore(dir string) (*store, error) {
+// openArchive opens the folder. Only one process can have it open: home_busy.
+func openArchive(dir, chain string, region types.Region) (*archive, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, types.Refuse(types.HomeUnwritable, "verifier: %v", err)
 	}
@@ -69,14 +74,103 @@ func openStore(dir string) (*store, error) {
 		db.Close()
 		return nil, err
 	}
-	return &store{dir: dir, db: db, blobs: b}, nil
+	return &archive{db: db, blobs: b, states: map[types.Hash]*tally.State{{}: tally.NewState(chain, region)}}, nil
 }
 
-func (s *store) close() error { return s.db.Close() }
+func (a *archive) close() error { return a.db.Close() }
 
-// putState keeps the state after a header: the pages that are not kept yet, and the list of all.
-func (s *store) putState(header types.Hash, st *tally.State) error {
-	err := s.db.Update(func(tx *bolt.Tx) error {
+// held returns the state after a header if it is in memory, nil otherwise; the zero hash asks for the state before the first.
+func (a *archive) held(header types.Hash) *tally.State {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.states[header]
+}
+
+// state returns the state after a header, and keeps it in memory; nil if it is not there. A nil header asks for the state before the first.
+func (a *archive) state(h *ledger.Header) *tally.State {
+	if h == nil {
+		return a.held(types.Hash{})
+	}
+	st := a.held(h.Hash)
+	if st == nil {
+		if st = a.read(h); st != nil {
+			a.hold(h.Hash, st)
+		}
+	}
+	return st
+}
+
+func (a *archive) hold(header types.Hash, st *tally.State) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.states[header] = st
+}
+
+// read reads the state after a header from the disk, nil if it is not there.
+func (a *archive) read(h *ledger.Header) *tally.State {
+	header, err := tally.DecodeHeader(h.Raw)
+	if err != nil {
+		return nil
+	}
+	st, err := a.load(h.Hash, header.State)
+	if err != nil {
+		return nil
+	}
+	return st
+}
+
+// newest returns the newest state in memory that is on the region's path, nil if there is none.
+func (a *archive) newest(p *path) *tally.State {
+	for _, h := range p.headers {
+		if st := a.held(h.Hash); st != nil {
+			return st
+		}
+	}
+	if p.complete {
+		return a.held(types.Hash{})
+	}
+	return nil
+}
+
+// save keeps what a header was made from, and the names of its report and its outputs, which are zero until the chain took it.
+func (a *archive) save(c *computed, result, outputs types.Hash) error {
+	t := &tallied{Header: c.header.Encode(), Result: result, Outputs: outputs}
+	for _, part := range []struct {
+		to  *types.Hash
+		raw []byte
+	}{
+		{&t.Frame, c.frame.Encode()},
+		{&t.Changes, tally.EncodeChanges(c.changes)},
+		{&t.Batch, c.raw},
+	} {
+		name, err := a.blobs.put(c.header.Epoch, part.raw)
+		if err != nil {
+			return err
+		}
+		*part.to = name.Hash
+	}
+	return a.putTally(c.hash, t)
+}
+
+// adopt keeps all of a header that the chain took, and its state in memory.
+func (a *archive) adopt(c *computed) error {
+	result, err := a.blobs.put(c.header.Epoch, types.Encode(newReport(c)))
+	if err != nil {
+		return err
+	}
+	outputs, err := a.blobs.put(c.header.Epoch, encodeOutputs(c.result.Outputs))
+	if err != nil {
+		return err
+	}
+	if err := a.save(c, result.Hash, outputs.Hash); err != nil {
+		return err
+	}
+	return a.putState(c.hash, c.state)
+}
+
+// putState keeps the state after a header, in memory too: the pages that are not kept yet, and the list of all.
+func (a *archive) putState(header types.Hash, st *tally.State) error {
+	err := a.db.Update(func(tx *bolt.Tx) error {
 		pages := tx.Bucket(pagesBucket)
 		list := binary.BigEndian.AppendUint64(nil, uint64(st.Epoch()))
 		for p := range st.Pages() {
@@ -92,13 +186,14 @@ func (s *store) putState(header types.Hash, st *tally.State) error {
 	if err != nil {
 		return fmt.Errorf("verifier: keep the state after epoch %d: %w", st.Epoch(), err)
 	}
+	a.hold(header, st)
 	return nil
 }
 
-// state reads the state after a header, which has that hash.
-func (s *store) state(header, hash types.Hash) (*tally.State, error) {
+// load reads the state after a header, which has that hash.
+func (a *archive) load(header, hash types.Hash) (*tally.State, error) {
 	var pages [][]byte
-	err := s.db.View(func(tx *bolt.Tx) error {
+	err := a.db.View(func(tx *bolt.Tx) error {
 		list := tx.Bucket(statesBucket).Get(header[:])
 		if list == nil {
 			return types.Refuse(types.UnknownBlob, "no state after header %s", header)
@@ -119,9 +214,9 @@ func (s *store) state(header, hash types.Hash) (*tally.State, error) {
 }
 
 // pageList returns the hashes of the pages of the state after a header, nil if it is not kept.
-func (s *store) pageList(header types.Hash) []byte {
+func (a *archive) pageList(header types.Hash) []byte {
 	var out []byte
-	_ = s.db.View(func(tx *bolt.Tx) error { // reading memory cannot fail
+	_ = a.db.View(func(tx *bolt.Tx) error { // reading memory cannot fail
 		if list := tx.Bucket(statesBucket).Get(header[:]); list != nil {
 			out = append(out, list[8:]...)
 		}
@@ -131,9 +226,9 @@ func (s *store) pageList(header types.Hash) []byte {
 }
 
 // page returns a page, nil if it is not kept.
-func (s *store) page(hash types.Hash) []byte {
+func (a *archive) page(hash types.Hash) []byte {
 	var out []byte
-	_ = s.db.View(func(tx *bolt.Tx) error {
+	_ = a.db.View(func(tx *bolt.Tx) error {
 		out = append(out, tx.Bucket(pagesBucket).Get(hash[:])...)
 		return nil
 	})
@@ -147,9 +242,9 @@ func signedKey(e types.Epoch, r types.Region, round uint8) []byte {
 
 // sign notes that a header is about to be signed. It returns the header that was signed before in that round, if it is another
 // one: a second signature would cost the stake.
-func (s *store) sign(h *tally.Header) (before *tally.Header, err error) {
+func (a *archive) sign(h *tally.Header) (before *tally.Header, err error) {
 	raw := h.Encode()
-	err = s.db.Update(func(tx *bolt.Tx) error {
+	err = a.db.Update(func(tx *bolt.Tx) error {
 		b, key := tx.Bucket(signedBucket), signedKey(h.Epoch, h.Region, h.Round)
 		if old := b.Get(key); old != nil {
 			if string(old) != string(raw) {
@@ -166,9 +261,9 @@ func (s *store) sign(h *tally.Header) (before *tally.Header, err error) {
 }
 
 // signed returns the header that was signed in a round, nil if none was.
-func (s *store) signed(e types.Epoch, r types.Region, round uint8) *tally.Header {
+func (a *archive) signed(e types.Epoch, r types.Region, round uint8) *tally.Header {
 	var h *tally.Header
-	_ = s.db.View(func(tx *bolt.Tx) error {
+	_ = a.db.View(func(tx *bolt.Tx) error {
 		if raw := tx.Bucket(signedBucket).Get(signedKey(e, r, round)); raw != nil {
 			h, _ = tally.DecodeHeader(append([]byte(nil), raw...))
 		}
@@ -178,8 +273,8 @@ func (s *store) signed(e types.Epoch, r types.Region, round uint8) *tally.Header
 }
 
 // putTally keeps what was computed of a header.
-func (s *store) putTally(header types.Hash, t *tallied) error {
-	err := s.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(tallyBucket).Put(header[:], types.Encode(t)) })
+func (a *archive) putTally(header types.Hash, t *tallied) error {
+	err := a.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(tallyBucket).Put(header[:], types.Encode(t)) })
 	if err != nil {
 		return fmt.Errorf("verifier: keep the tally of header %s: %w", header, err)
 	}
@@ -187,9 +282,9 @@ func (s *store) putTally(header types.Hash, t *tallied) error {
 }
 
 // tally returns what was computed of a header, nil if nothing was.
-func (s *store) tally(header types.Hash) *tallied {
+func (a *archive) tally(header types.Hash) *tallied {
 	var t *tallied
-	_ = s.db.View(func(tx *bolt.Tx) error {
+	_ = a.db.View(func(tx *bolt.Tx) error {
 		if raw := tx.Bucket(tallyBucket).Get(header[:]); raw != nil {
 			t = new(tallied)
 			return types.Decode(raw, t)
@@ -199,9 +294,15 @@ func (s *store) tally(header types.Hash) *tallied {
 	return t
 }
 
-// prune drops what belongs to epochs before e, except the states in keep.
-func (s *store) prune(e types.Epoch, keep map[types.Hash]bool) error {
-	err := s.db.Update(func(tx *bolt.Tx) error {
+// prune drops from memory all states but those in keep, and from the disk whatever else belongs to epochs before e.
+func (a *archive) prune(e types.Epoch, keep map[types.Hash]bool) error {
+	a.mu.Lock()
+	maps.DeleteFunc(a.states, func(h types.Hash, _ *tally.State) bool { return !keep[h] })
+	a.mu.Unlock()
+	if e == 0 {
+		return nil
+	}
+	err := a.db.Update(func(tx *bolt.Tx) error {
 		used := map[types.Hash]bool{}
 		err := sweep(tx.Bucket(statesBucket), func(k, v []byte) bool {
 			if types.Epoch(binary.BigEndian.Uint64(v)) < e && !keep[types.Hash(k)] {
@@ -234,7 +335,7 @@ func (s *store) prune(e types.Epoch, keep map[types.Hash]bool) error {
 	if err != nil {
 		return fmt.Errorf("verifier: drop what is older than epoch %d: %w", e, err)
 	}
-	return s.blobs.prune(e)
+	return a.blobs.prune(e)
 }
 
 // sweep deletes what gone says.
