@@ -8,10 +8,11 @@ import (
 // Cycle is a background loop that tests can pause and step. Its zero value is ready.
 type Cycle struct {
 	once    sync.Once
-	mu      sync.Mutex // guards paused
-	paused  chan struct{}
 	trigger chan chan struct{}
 	work    sync.Mutex // held while the loop's function runs
+
+	mu     sync.Mutex
+	paused chan struct{} // nil while it is not
 }
 
 func (c *Cycle) init() { c.once.Do(func() { c.trigger = make(chan chan struct{}) }) }
@@ -52,20 +53,27 @@ func (c *Cycle) Trigger(ctx context.Context) {
 	}
 }
 
+// pausing returns what ends a pause, nil if there is none.
+func (c *Cycle) pausing() chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.paused
+}
+
+func (c *Cycle) step(do func()) {
+	c.work.Lock()
+	defer c.work.Unlock()
+	do()
+}
+
 // run calls do for each event until ctx ends. What comes while the loop is paused is dropped but for the newest.
 func run[T any](ctx context.Context, c *Cycle, events <-chan T, do func(context.Context, T)) {
 	c.init()
 	var last T
 	var have bool
-	step := func() {
-		c.work.Lock()
-		defer c.work.Unlock()
-		do(ctx, last)
-	}
+	step := func() { c.step(func() { do(ctx, last) }) }
 	for {
-		c.mu.Lock()
-		paused := c.paused
-		c.mu.Unlock()
+		paused := c.pausing()
 		if have && paused == nil {
 			have = false
 			step()
