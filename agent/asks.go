@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"bytes"
+	"container/heap"
+	"crypto/rand"
 	"slices"
 	"sync"
 
@@ -10,74 +13,115 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// MaxAsks bounds how many asks are remembered by default; beyond it the ones that lapse first are forgotten. MaxAsksEach is how many of them
-// are one device's: no further class of it is heard then, so that no device pushes the others out.
+// MaxAsking bounds by default of how many devices asks are remembered, and MaxAsksEach how many of them are one
+// device's: no further class of it is heard then.
 const (
-	MaxAsks     = 200_000
+	MaxAsking   = 50_000
 	MaxAsksEach = tally.MaxAsks
 )
 
-// Offered names an ask: a device has one for each class of a category.
-type Offered struct {
-	Device   types.Key
-	Category types.Category
-	Class    types.Class
-}
-
-// Asks remembers what devices offer: of each the newest ask that it keeps on the bus. All methods are safe for concurrent use.
+// Asks remembers what devices offer: of each the newest ask that it keeps on the bus. Of more devices than
+// there is room for it remembers some, drawn by a secret of its own: nobody can choose a device's key so that
+// it is among them, and a device that is stays so, whoever comes. All methods are safe for concurrent use.
 type Asks struct {
 	most int
+	salt [32]byte
 
-	mu    sync.RWMutex
-	known map[Offered]*receipt.SignedAsk
-	each  map[types.Key]int // of each device
+	mu     sync.RWMutex
+	known  map[types.Key][]*receipt.SignedAsk // of each device at most MaxAsksEach, none twice for a class
+	ranked ranks                              // the same devices
 }
 
-// NewAsks returns a memory for at most so many.
+// ranks is a heap of devices, the one that goes first at its top.
+type ranks []ranked
+
+type ranked struct {
+	rank   types.Hash
+	device types.Key
+}
+
+func (r ranks) Len() int           { return len(r) }
+func (r ranks) Less(i, j int) bool { return bytes.Compare(r[i].rank[:], r[j].rank[:]) > 0 }
+func (r ranks) Swap(i, j int)      { r[i], r[j] = r[j], r[i] }
+func (r *ranks) Push(x any)        { *r = append(*r, x.(ranked)) }
+func (r *ranks) Pop() any {
+	last := len(*r) - 1
+	x := (*r)[last]
+	*r = (*r)[:last]
+	return x
+}
+
+// NewAsks returns a memory for those of at most so many devices.
 func NewAsks(most int) *Asks {
-	return &Asks{most: most, known: map[Offered]*receipt.SignedAsk{}, each: map[types.Key]int{}}
+	a := &Asks{most: most, known: map[types.Key][]*receipt.SignedAsk{}}
+	rand.Read(a.salt[:])
+	return a
 }
 
-// Hear takes in an ask of a chain, from its device alone: whoever could hand in another's could make up devices, or bring back what one
-// asked before. It reports whether the message was one.
-func (a *Asks) Hear(chain string, m bus.Message) bool {
+// ReadAsk reads an ask of a chain from a kept message. It is nil unless the device itself published it: whoever
+// could hand in another's could make up devices, or bring back what one asked before.
+func ReadAsk(chain string, m bus.Message) *receipt.SignedAsk {
 	ask, err := receipt.DecodeAsk(m.Data, chain)
-	if err != nil || m.Subject != bus.AskSubject(ask.Ask.Device, ask.Ask.Category, ask.Ask.Class) || !ask.Verify() {
-		return false
+	if err != nil || m.Subject != bus.AskOf(&ask.Ask) || !ask.Verify() {
+		return nil
 	}
-	a.put(ask)
-	return true
+	return ask
+}
+
+// Hear takes in an ask of a chain. It reports whether the message was one, as far as it looked: one of a device
+// that there is no room for is not read.
+func (a *Asks) Hear(chain string, m bus.Message) bool {
+	if device, err := bus.ParseWord(bus.Owner(m.Subject)); err == nil && !a.hasRoom(device) {
+		return true
+	}
+	ask := ReadAsk(chain, m)
+	if ask != nil {
+		a.put(ask)
+	}
+	return ask != nil
+}
+
+func (a *Asks) rank(device types.Key) types.Hash { return types.Sum(a.salt[:], device[:]) }
+
+// hasRoom reports whether a device's asks are, or would be, remembered.
+func (a *Asks) hasRoom(device types.Key) bool {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if a.known[device] != nil || len(a.known) < a.most {
+		return true
+	}
+	mine := a.rank(device)
+	return len(a.ranked) > 0 && bytes.Compare(mine[:], a.ranked[0].rank[:]) < 0
 }
 
 func (a *Asks) put(ask *receipt.SignedAsk) {
-	at := Offered{ask.Ask.Device, ask.Ask.Category, ask.Ask.Class}
+	device := ask.Ask.Device
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.known[at] == nil {
-		if a.each[at.Device] >= MaxAsksEach {
-			return
-		}
-		a.each[at.Device]++
+	list, isKnown := a.known[device]
+	at := find(list, ask.Ask.Category, ask.Ask.Class)
+	switch {
+	case at < 0 && len(list) >= MaxAsksEach:
+		return
+	case at < 0:
+		list = append(list, ask)
+	case bus.AskOf(&list[at].Ask) != bus.AskOf(&ask.Ask) && ask.Ask.Until < list[at].Ask.Until:
+		return // the device has moved, and the bus still keeps what it asked elsewhere
+	default:
+		list[at] = ask
 	}
-	a.known[at] = ask
-	if len(a.known) <= a.most {
+	a.known[device] = list
+	if isKnown {
 		return
 	}
-	var first Offered
-	var until types.Epoch
-	for at, old := range a.known {
-		if until == 0 || old.Ask.Until < until {
-			first, until = at, old.Ask.Until
-		}
+	heap.Push(&a.ranked, ranked{a.rank(device), device})
+	if len(a.known) > a.most {
+		delete(a.known, heap.Pop(&a.ranked).(ranked).device)
 	}
-	a.forget(first)
 }
 
-func (a *Asks) forget(at Offered) {
-	delete(a.known, at)
-	if a.each[at.Device]--; a.each[at.Device] <= 0 {
-		delete(a.each, at.Device)
-	}
+func find(list []*receipt.SignedAsk, c types.Category, class types.Class) int {
+	return slices.IndexFunc(list, func(s *receipt.SignedAsk) bool { return s.Ask.Category == c && s.Ask.Class == class })
 }
 
 // Expire forgets what lapsed so long before epoch e that nobody asks why it is passed over.
@@ -85,44 +129,71 @@ func (a *Asks) Expire(e types.Epoch) {
 	const shown = 24
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for at, ask := range a.known {
-		if ask.Ask.Until+shown < e {
-			a.forget(at)
+	for device, list := range a.known {
+		list = slices.DeleteFunc(list, func(s *receipt.SignedAsk) bool { return s.Ask.Until+shown < e })
+		if a.known[device] = list; len(list) == 0 {
+			delete(a.known, device)
 		}
 	}
+	a.ranked = slices.DeleteFunc(a.ranked, func(r ranked) bool { return a.known[r.device] == nil })
+	heap.Init(&a.ranked)
 }
 
 // Len is how many there are.
-func (a *Asks) Len() int {
+func (a *Asks) Len() (n int) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return len(a.known)
+	for _, list := range a.known {
+		n += len(list)
+	}
+	return n
+}
+
+// Get returns a device's ask of a class; nil for none.
+func (a *Asks) Get(device types.Key, c types.Category, class types.Class) *receipt.SignedAsk {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	list := a.known[device]
+	if at := find(list, c, class); at >= 0 {
+		return list[at]
+	}
+	return nil
+}
+
+// All returns all asks, in any order; lapsed ones too.
+func (a *Asks) All() (all []*receipt.SignedAsk) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, list := range a.known {
+		all = append(all, list...)
+	}
+	return all
 }
 
 // Class returns all asks of a class, in any order; lapsed ones too.
-func (a *Asks) Class(c types.Category, class types.Class) []*receipt.SignedAsk {
-	return a.where(func(at Offered) bool { return at.Category == c && at.Class == class })
-}
-
-func (a *Asks) where(fits func(Offered) bool) (list []*receipt.SignedAsk) {
+func (a *Asks) Class(c types.Category, class types.Class) (all []*receipt.SignedAsk) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	for at, ask := range a.known {
-		if fits(at) {
-			list = append(list, ask)
+	for _, list := range a.known {
+		if at := find(list, c, class); at >= 0 {
+			all = append(all, list[at])
 		}
 	}
-	return list
+	return all
 }
 
 // ByDevice returns the asks of a category by device, each device's in the order of classes.
 func (a *Asks) ByDevice(c types.Category) map[types.Key][]*receipt.SignedAsk {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
 	out := map[types.Key][]*receipt.SignedAsk{}
-	for _, ask := range a.where(func(at Offered) bool { return at.Category == c }) {
-		out[ask.Ask.Device] = append(out[ask.Ask.Device], ask)
-	}
-	for _, list := range out {
+	for device, all := range a.known {
+		list := slices.DeleteFunc(slices.Clone(all), func(s *receipt.SignedAsk) bool { return s.Ask.Category != c })
+		if len(list) == 0 {
+			continue
+		}
 		slices.SortFunc(list, func(a, b *receipt.SignedAsk) int { return int(a.Ask.Class) - int(b.Ask.Class) })
+		out[device] = list
 	}
 	return out
 }
@@ -131,7 +202,7 @@ func (a *Asks) ByDevice(c types.Category) map[types.Key][]*receipt.SignedAsk {
 func (a *Asks) Devices(most int) (keys []types.Key) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	for key := range a.each {
+	for key := range a.known {
 		if len(keys) == most {
 			break
 		}

@@ -65,6 +65,9 @@ type Bus interface {
 	// SubscribeLast is Subscribe which starts with the kept message of each subject that fits; when it returns, those have been
 	// handed over. The pattern is below `last`.
 	SubscribeLast(ctx context.Context, pattern string, handle func(Message)) error
+	// Kept returns a page of the kept messages that fit a pattern, those behind the subject after ("" for the first page), and whether there
+	// are more. They come in the order in which they are kept (KeptPlan).
+	Kept(ctx context.Context, pattern, after string) (page []Message, more bool, err error)
 	// Request publishes data and returns the first answer; bus_unavailable if nobody listens.
 	Request(ctx context.Context, subject string, data []byte) ([]byte, error)
 	// Gather publishes data and calls handle for each answer, until handle returns false (nil) or ctx ends (its error).

@@ -6,7 +6,7 @@ import (
 )
 
 // keptWords are the kinds of kept messages, with how many words their subjects have.
-var keptWords = map[string]int{"ask": 5, "receipt": 5, "notice": 4, "held": 4, "handover": 4, "proposal": 4, "signature": 4}
+var keptWords = map[string]int{"ask": 6, "receipt": 5, "notice": 4, "held": 4, "handover": 4, "proposal": 4, "signature": 4}
 
 // KeptByVerifiers are the kinds that verifiers publish.
 var KeptByVerifiers = []string{"notice", "held", "handover", "proposal", "signature"}

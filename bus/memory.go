@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -155,6 +156,38 @@ func (b *memoryBus) Publish(_ context.Context, subject string, data []byte) erro
 func (b *memoryBus) PublishLast(_ context.Context, subject string, data []byte) error {
 	_, err := b.publish(subject, "", data, true)
 	return err
+}
+
+// keptPage is how many messages Memory shows in one page.
+const keptPage = 3
+
+func (b *memoryBus) Kept(_ context.Context, pattern, after string) (page []Message, more bool, err error) {
+	plan, ok := PlanKept(pattern)
+	if !ok {
+		return nil, false, types.Refuse(types.BadEncoding, "bus: kept messages of %s", pattern)
+	}
+	order := func(subject string) string {
+		if plan.Turned {
+			return Turn(subject)
+		}
+		return subject
+	}
+	b.m.mu.Lock()
+	defer b.m.mu.Unlock()
+	if b.m.down || b.ctx.Err() != nil {
+		return nil, false, errDown("kept messages of " + pattern)
+	}
+	var fit []string
+	for subject := range b.m.kept {
+		if Match(pattern, subject) && (after == "" || order(subject) > order(after)) {
+			fit = append(fit, subject)
+		}
+	}
+	slices.SortFunc(fit, func(a, b string) int { return strings.Compare(order(a), order(b)) })
+	for _, subject := range fit[:min(len(fit), keptPage)] {
+		page = append(page, Message{Subject: subject, Data: slices.Clone(b.m.kept[subject])})
+	}
+	return page, len(fit) > keptPage, nil
 }
 
 func (b *memoryBus) Subscribe(ctx context.Context, pattern string, handle func(Message)) error {

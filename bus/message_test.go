@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/bus/bustest"
 	"github.com/cairn-network/cairn/core/merkle"
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -370,7 +371,7 @@ func TestSubjects(t *testing.T) {
 	}
 	for _, subject := range []string{
 		bus.SubmitSubject(k, 65535), bus.AckSubject(k, k), bus.QuerySubject(k, 0, bus.QueryRefusals), bus.FindSubject(k),
-		bus.ChunkSubject(k, k), bus.AskSubject(k, 3, 1), bus.ReceiptSubject(k, k, types.SessionID{1}),
+		bus.ChunkSubject(k, k), bus.AskOf(&receipt.Ask{Device: k, Category: 3, Class: 1}), bus.ReceiptSubject(k, k, types.SessionID{1}),
 		bus.NoticeSubject(k, 0), bus.InventorySubject(k, 0), bus.MissingSubject(k, 0), bus.ProposalSubject(k, 0), bus.SignatureSubject(k, 0), bus.KeepSubject(k),
 	} {
 		if !bus.ValidSubject(subject) || bus.Owner(subject) != word {
@@ -398,7 +399,7 @@ func TestOnlyDefinedSubjectsArePublished(t *testing.T) {
 	k := bustest.Key(1).Public()
 	defined := map[string]bool{}
 	for _, subject := range []string{
-		bus.AskSubject(k, 3, 1), bus.ReceiptSubject(k, k, types.SessionID{1}), bus.NoticeSubject(k, 0), bus.InventorySubject(k, 0),
+		bus.AskOf(&receipt.Ask{Device: k, Category: 3, Class: 1}), bus.ReceiptSubject(k, k, types.SessionID{1}), bus.NoticeSubject(k, 0), bus.InventorySubject(k, 0),
 		bus.MissingSubject(k, 0), bus.ProposalSubject(k, 0), bus.SignatureSubject(k, 0),
 	} {
 		defined[strings.Join(strings.Split(subject, ".")[:2], ".")] = true

@@ -342,32 +342,44 @@ func (b *natsBus) subscribe(s *natsSub) error {
 
 // fetch hands over the kept messages of s. The caller holds s.handling.
 func (b *natsBus) fetch(ctx context.Context, s *natsSub) error {
-	query := KeepQuery{Pattern: s.pattern}
+	after := ""
 	for {
-		raw, err := b.Request(ctx, KeepSubject(b.key), types.Encode(&query))
+		page, more, err := b.Kept(ctx, s.pattern, after)
 		if err != nil {
-			return fmt.Errorf("bus: kept messages of %s: %w", s.pattern, err)
+			return err
 		}
-		if why := keepRefusal(raw); why != "" {
-			return types.Refuse(why, "bus: kept messages of %s", s.pattern)
-		}
-		var page KeepPage
-		if err := types.DecodeLimit(raw, &page, MaxMessage); err != nil {
-			return fmt.Errorf("bus: kept messages of %s: %w", s.pattern, err)
-		}
-		for _, k := range page.Kept {
+		for _, m := range page {
 			if ctx.Err() != nil || b.ctx.Err() != nil {
 				return nil
 			}
-			if Match(s.pattern, k.Subject) {
-				s.handle(Message{Subject: k.Subject, Data: k.Data})
-			}
-			query.After = k.Subject
+			s.handle(m)
+			after = m.Subject
 		}
-		if !page.More || len(page.Kept) == 0 {
+		if !more {
 			return nil
 		}
 	}
+}
+
+func (b *natsBus) Kept(ctx context.Context, pattern, after string) (list []Message, more bool, err error) {
+	raw, err := b.Request(ctx, KeepSubject(b.key), types.Encode(&KeepQuery{Pattern: pattern, After: after}))
+	if err != nil {
+		return nil, false, fmt.Errorf("bus: kept messages of %s: %w", pattern, err)
+	}
+	if why := keepRefusal(raw); why != "" {
+		return nil, false, types.Refuse(why, "bus: kept messages of %s", pattern)
+	}
+	var page KeepPage
+	if err := types.DecodeLimit(raw, &page, MaxMessage); err != nil {
+		return nil, false, fmt.Errorf("bus: kept messages of %s: %w", pattern, err)
+	}
+	for _, k := range page.Kept {
+		if !Match(pattern, k.Subject) {
+			return nil, false, types.Refuse(types.BadEncoding, "bus: kept messages of %s: there is %.255q among them", pattern, k.Subject)
+		}
+		list = append(list, Message{Subject: k.Subject, Data: k.Data})
+	}
+	return list, page.More && len(list) > 0, nil
 }
 
 // keepRefusal returns the reason that a keeper answered with instead of a page, which begins with the byte of an array.

@@ -37,7 +37,7 @@ func Publishes(role Role, key types.Key) []string {
 	asks := []string{"query." + w + ".>", "find." + w, KeepSubject(key), "blob." + w + ".*", "submit." + w + ".*"}
 	switch role {
 	case RoleDevice:
-		return append(asks, "last.ask."+w+".*.*")
+		return append(asks, "last.ask."+w+".*.*.*")
 	case RolePayer, RoleGateway:
 		return append(asks, "last.receipt."+w+".*.*")
 	case RoleVerifier:

@@ -19,14 +19,15 @@ import (
 //	find.<asker>                                Find: who has a blob; whoever has it answers
 //	blob.<asker>.<holder>                       Chunk: a piece of it
 //	last.notice.<verifier>.<region>             Notice
-//	last.ask.<device>.<category>.<class>        receipt.SignedAsk
+//	last.ask.<device>.<category>.<class>.<zone> receipt.SignedAsk
 //	last.receipt.<publisher>.<payer>.<session>  receipt.Signed
 //	last.held.<verifier>.<region>               Inventory
 //	last.handover.<verifier>.<region>           MissingItems
 //	last.proposal.<verifier>.<region>           Proposal
 //	last.signature.<verifier>.<region>          HeaderSignature
 //
-// A key is written as the multibase part of its did:key (z6Mk…). In a pattern, a zero key (or session, or class) is any.
+// A key is written as the multibase part of its did:key (z6Mk…), a zone as the cell of resolution 3 that holds the ask's, or 0 for an ask of
+// no place. In a pattern, a zero key (or session, or class, or zone) is any.
 
 // Last is the first word of subjects that keep their last message.
 const Last = "last"
@@ -84,9 +85,22 @@ func FindSubject(asker types.Key) string { return "find." + Word(asker) }
 // ChunkSubject is where asker asks holder for a piece of a blob.
 func ChunkSubject(asker, holder types.Key) string { return "blob." + Word(asker) + "." + Word(holder) }
 
-// AskSubject is where a device keeps its ask of a class.
-func AskSubject(device types.Key, category types.Category, class types.Class) string {
-	return "last.ask." + Word(device) + "." + orAny(category) + "." + orAny(class)
+// ZoneResolution is the resolution of the cells by which asks are found.
+const ZoneResolution = 3
+
+// AskSubject is where devices keep their asks of a class, in a zone.
+func AskSubject(device types.Key, category types.Category, class types.Class, zone types.Cell) string {
+	in := "*"
+	if zone != 0 {
+		in = zone.String()
+	}
+	return "last.ask." + Word(device) + "." + orAny(category) + "." + orAny(class) + "." + in
+}
+
+// AskOf is the subject of an ask.
+func AskOf(a *receipt.Ask) string {
+	zone := a.Cell.Parent(ZoneResolution)
+	return "last.ask." + Word(a.Device) + "." + number(a.Category) + "." + number(a.Class) + "." + zone.String()
 }
 
 // ReceiptSubject is where publisher keeps the newest receipt of a payer's session. Devices subscribe to it with the zero

@@ -13,11 +13,11 @@ import (
 
 // hears hands the gateway an ask as the bus would: under the subject of whoever publishes it.
 func hears(m *market, by types.Key, a receipt.Ask, device types.PrivateKey) {
-	m.hear(bus.Message{Subject: bus.AskSubject(by, a.Category, a.Class), Data: a.Sign(device).Encode()})
+	m.hear(m.offers[a.Category])(bus.Message{Subject: bus.AskOf(&receipt.Ask{Device: by, Category: a.Category, Class: a.Class}), Data: a.Sign(device).Encode()})
 }
 
-// TestAckOfNoEpoch: the verifier whose ack makes it enough says an epoch that never comes, or none. The order is watched and settled all the
-// same.
+// TestAckOfNoEpoch: the verifier whose ack makes it enough says an epoch that never comes, or none. The order
+// is watched and settled all the same.
 func TestAckOfNoEpoch(t *testing.T) {
 	for _, wrong := range []types.Epoch{0, 1 << 40} {
 		r := newRegion(t)
@@ -50,7 +50,8 @@ func TestAckOfNoEpoch(t *testing.T) {
 	}
 }
 
-// TestQualityByOne: what one verifier alone says of a device's quality moves no offer; what more than two thirds of power say does.
+// TestQualityByOne: what one verifier alone says of a device's quality moves no offer; what more than two
+// thirds of power say does.
 func TestQualityByOne(t *testing.T) {
 	r := newRegion(t)
 	r.tally(ledger.Accepted)

@@ -17,7 +17,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// count returns how many keys are pending and how many are kept, counted one by one, and holds the counters against that.
+// count returns how many keys are pending and how many are kept, counted one by one, and holds the counters
+// against that.
 func (f *fixture) count(t *testing.T) (pending, kept int) {
 	t.Helper()
 	err := f.market.store.db.View(func(tx *bbolt.Tx) error {
@@ -49,7 +50,8 @@ func (f *fixture) ask(from string, account types.Account) *httptest.ResponseReco
 	return w
 }
 
-// TestFlood: a hundred thousand requests for keys, from one address and from thousands, keep nobody out, and leave nothing behind.
+// TestFlood: a hundred thousand requests for keys, from one address and from thousands, keep nobody out, and
+// leave nothing behind.
 func TestFlood(t *testing.T) {
 	f := newFixture(t)
 	f.proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}

@@ -1,15 +1,18 @@
-// Package gateway is the customers' door. It mounts each category's Customer under /<category>/v1/, keeps the session keys that
-// accounts granted it, finds providers through their signed asks, and pays them with receipts.
+// Package gateway is the customers' door. It mounts each category's Customer under /<category>/v1/, keeps the
+// session keys that accounts granted it, finds providers through their signed asks, and pays them with
+// receipts.
 //
-// Anybody can run a gateway, and a customer needs to trust only the one it uses: with its session keys (each has a spend limit
-// and an expiry on chain), and with what it stores or sends in the clear. An account's own key never comes here. A request carries an API
-// key (`Authorization: Bearer cairn_…`), which stands for one session key of one account.
+// Anybody can run a gateway, and a customer needs to trust only the one it uses: with its session keys (each
+// has a spend limit and an expiry on chain), and with what it stores or sends in the clear. An account's own
+// key never comes here. A request carries an API key (`Authorization: Bearer cairn_…`), which stands for one
+// session key of one account.
 //
-// Anybody may ask for an API key, so asking fills nothing: an address gets a few at once and then one every few seconds, and a key
-// that no account granted within ten minutes makes room for the next.
+// Anybody may ask for an API key, so asking fills nothing: an address gets a few at once and then one every few
+// seconds, and a key that no account granted within ten minutes makes room for the next.
 //
-// The gateway is an agent (package agent) on the bus of one region, where it follows the time and asks verifiers. Of the chain it reads
-// grants, accounts, the registry and headers, through a ledger.Reader; it never writes to the chain.
+// The gateway is an agent (package agent) on the bus of one region, where it follows the time and asks
+// verifiers. Of the chain it reads grants, accounts, the registry and headers, through a ledger.Reader; it
+// never writes to the chain.
 package gateway
 
 import (
@@ -41,13 +44,15 @@ type Config struct {
 	// Pin is whom to believe at first, and in which region; Dial logs on to the bus, and is tried until it succeeds.
 	Pin  bus.Pin
 	Dial func(ctx context.Context, key types.PrivateKey) (bus.Bus, error)
-	// Proxies are where reverse proxies of this gateway are: of their requests the last address in X-Forwarded-For is who asks. Without
-	// this everybody behind a proxy shares one address's allowance of new API keys.
+	// Proxies are where reverse proxies of this gateway are: of their requests the last address in
+	// X-Forwarded-For is who asks. Without this everybody behind a proxy shares one address's allowance of new
+	// API keys.
 	Proxies []netip.Prefix
-	// Private are the addresses beyond the public internet (loopback, private and link-local ones) where devices may be. Whatever else
-	// an ask names in there is not dialled: private_address.
+	// Private are the addresses beyond the public internet (loopback, private and link-local ones) where
+	// devices may be. Whatever else an ask names in there is not dialled: private_address.
 	Private []netip.Prefix
-	// Hosts are the names that the gateway is reached under, besides its addresses and localhost; role.AnyHost stands for all.
+	// Hosts are the names that the gateway is reached under, besides its addresses and localhost; role.AnyHost
+	// stands for all.
 	Hosts []string
 }
 
@@ -74,6 +79,9 @@ func New(cfg Config, reader ledger.Reader, customers []role.Customer, log *slog.
 		return nil, err
 	}
 	m.store.awaited = m.awaited
+	for _, c := range customers {
+		m.offers[c.Category()] = newOffers()
+	}
 	m.agent, err = agent.New(agent.Config{Key: cfg.Key, Pin: cfg.Pin, Dial: cfg.Dial, Store: m.store, Log: log})
 	if err == nil {
 		m.book, err = openBook(m, m.store.db)

@@ -207,8 +207,8 @@ func TestNamingAnAccountGivesNothing(t *testing.T) {
 	if code, body := f.do(t, "GET", "/iot/v1/secret", theirs.APIKey, ""); code != 402 {
 		t.Fatalf("another's key reads the account's secret: %d %s", code, body)
 	}
-	// Mallory grants it for an account of its own: the key's consent is for alice's, so the chain refuses; and if it were granted, the
-	// gateway would see another account.
+	// Mallory grants it for an account of its own: the key's consent is for alice's, so the chain refuses; and
+	// if it were granted, the gateway would see another account.
 	consent, _ := hex.DecodeString(theirs.Consent)
 	if types.Key(theirs.Payer).Verify("grant", chain, evidence.GrantBytes(mallory), types.Signature(consent)) {
 		t.Fatal("the consent serves any account")
@@ -361,25 +361,33 @@ func TestPromises(t *testing.T) {
 	}
 }
 
-// TestOffers: an offer of a device that the chain does not know, that is suspended, or that has lapsed is passed over with a reason; a
-// forged one is not even heard.
+// TestOffers: an offer of a device that the chain does not know, that is suspended, or that has lapsed is
+// passed over with a reason; a forged one is not even heard.
 func TestOffers(t *testing.T) {
 	f := newFixture(t)
 	m := f.market
+	v, reg := counter(f)
 	ask := func(k types.PrivateKey, until types.Epoch, price uint64) receipt.Ask {
-		return receipt.Ask{Chain: chain, Device: k.Public(), Category: types.Storage, Class: 1, Price: price, Until: until}
+		return receipt.Ask{Chain: chain, Device: k.Public(), Category: types.IoT, Class: 1, Price: price, Until: until}
 	}
-	m.notice.Epoch = 5
-	for i := byte(10); i < 14; i++ {
-		m.devices[key(i).Public()] = &tally.Device{Key: key(i).Public(), Owner: types.Account{i}, Categories: []types.Category{types.Storage}}
+	for i := byte(10); i < 15; i++ {
+		d := tally.Device{Key: key(i).Public(), Owner: types.Account{i}, Categories: []types.Category{types.IoT}}
+		switch i {
+		case 12:
+			d.Suspended = 5
+		case 14:
+			d.Categories[0] = types.Storage
+		}
+		reg.devices[d.Key] = d
 	}
-	m.devices[key(12).Public()].Suspended = 5
-	m.quality[serving{key(13).Public(), types.Storage}] = 9000
-	for i, a := range map[byte]receipt.Ask{10: ask(key(10), 9, 1), 11: ask(key(11), 4, 1), 12: ask(key(12), 9, 1), 13: ask(key(13), 9, 5), 20: ask(key(20), 9, 1)} {
+	m.quality[serving{key(13).Public(), types.IoT}] = 9000
+	for i, a := range map[byte]receipt.Ask{
+		10: ask(key(10), 9, 1), 11: ask(key(11), 4, 1), 12: ask(key(12), 9, 1), 13: ask(key(13), 9, 5), 14: ask(key(14), 9, 1), 20: ask(key(20), 9, 1),
+	} {
 		hears(m, a.Device, a, key(i))
 	}
 	hears(m, key(13).Public(), ask(key(13), 9, 0), key(20)) // forged
-	offers, passed, err := m.Offers(t.Context(), types.Storage, 1)
+	offers, passed, err := v.Offers(t.Context(), role.Want{Class: 1})
 	if err != nil || len(offers) != 2 || offers[0].Ask.Ask.Device != key(13).Public() || offers[0].Ask.Ask.Price != 5 || offers[1].Ask.Ask.Device != key(10).Public() {
 		t.Errorf("%+v: %v", offers, err)
 	}
@@ -387,12 +395,14 @@ func TestOffers(t *testing.T) {
 	for _, p := range passed {
 		why[p.Device] = p.Reason
 	}
-	if why[key(11).Public()] != AskLapsed || why[key(12).Public()] != types.Suspended || why[key(20).Public()] != types.UnknownAuthor || len(passed) != 3 {
+	if why[key(11).Public()] != AskLapsed || why[key(12).Public()] != types.Suspended || why[key(20).Public()] != types.UnknownAuthor ||
+		why[key(14).Public()] != role.NotInService || len(passed) != 4 {
 		t.Errorf("%v", why)
 	}
 }
 
-// TestAwaited: credits that were bought a moment ago are shown as such, until a tally shows them or has had the time to.
+// TestAwaited: credits that were bought a moment ago are shown as such, until a tally shows them or has had the
+// time to.
 func TestAwaited(t *testing.T) {
 	f := newFixture(t)
 	k := f.create(t, alice)

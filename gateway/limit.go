@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// How often one address may ask for an API key: keyBurst times at once, then once in keyEvery. A network behind one address gets along
-// with that, and whoever has one address fills nothing.
+// How often one address may ask for an API key: keyBurst times at once, then once in keyEvery. A network behind
+// one address gets along with that, and whoever has one address fills nothing.
 const (
 	keyBurst = 20
 	keyEvery = 10 * time.Second
 )
 
-// maxAddresses bounds how many addresses a limiter remembers. An address that has all its tries again need not be; beyond the bound the
-// one that is nearest to it, of a few, is forgotten.
+// maxAddresses bounds how many addresses a limiter remembers. An address that has all its tries again need not
+// be; beyond the bound the one that is nearest to it, of a few, is forgotten.
 const maxAddresses = 65_536
 
-// limiter bounds how often each address does something: the generic cell rate algorithm of ITU-T I.371, of which an address keeps one
-// number.
+// limiter bounds how often each address does something: the generic cell rate algorithm of ITU-T I.371, of
+// which an address keeps one number.
 type limiter struct {
 	now func() time.Time
 
@@ -68,8 +68,9 @@ func (l *limiter) forget() {
 	delete(l.due, first)
 }
 
-// addressOf returns who asks, as far as it can be told apart: an IPv4 address, or an IPv6 /56, which one household gets. Behind one of the
-// given proxies it is the last address in X-Forwarded-For, which that proxy wrote.
+// addressOf returns who asks, as far as it can be told apart: an IPv4 address, or an IPv6 /56, which one
+// household gets. Behind one of the given proxies it is the last address in X-Forwarded-For, which that proxy
+// wrote.
 func addressOf(r *http.Request, proxies []netip.Prefix) netip.Prefix {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +16,6 @@ import (
 	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/receipt"
-	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/service/role"
@@ -38,7 +35,8 @@ type market struct {
 	ledger ledger.Reader
 	store  *store
 	book   *book
-	asks   *agent.Asks
+	offers map[types.Category]*offers
+	lines  *lines
 	// patience is how long verifiers have to answer one query.
 	patience time.Duration
 	private  []netip.Prefix // beyond the public internet, where devices may be
@@ -50,7 +48,6 @@ type market struct {
 	notice  role.Notice
 	began   role.Notice   // the epoch's first
 	block   time.Duration // about how long one takes; 0 while that is unknown
-	devices map[types.Key]*tally.Device
 	quality map[serving]types.Bp
 	payers  map[types.Key]bus.PayerLine
 	rules   map[types.Category][]byte // in force in the current epoch
@@ -60,9 +57,8 @@ type market struct {
 
 func newMarket(cfg Config, reader ledger.Reader, log *slog.Logger) *market {
 	return &market{
-		chain: reader.Chain(), dir: cfg.Dir, ledger: reader, log: log, patience: 5 * time.Second, asks: agent.NewAsks(agent.MaxAsks), private: cfg.Private,
-		chore: make(chan struct{}, 1),
-		devices: map[types.Key]*tally.Device{}, quality: map[serving]types.Bp{},
+		chain: reader.Chain(), dir: cfg.Dir, ledger: reader, log: log, patience: 5 * time.Second, private: cfg.Private,
+		chore: make(chan struct{}, 1), offers: map[types.Category]*offers{}, lines: newLines(reader), quality: map[serving]types.Bp{},
 		payers: map[types.Key]bus.PayerLine{}, rules: map[types.Category][]byte{},
 		granted: map[types.Key]types.Epoch{}, first: map[types.Key]types.Epoch{},
 	}
@@ -108,43 +104,14 @@ func (m *market) Notice() role.Notice {
 	return m.notice
 }
 
-// Offers lists the live asks of a class, best quality first, and those that are passed over.
-func (m *market) Offers(_ context.Context, category types.Category, class types.Class) ([]role.Offer, []role.Passed, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	var offers []role.Offer
-	var passed []role.Passed
-	for _, ask := range m.asks.Class(category, class) {
-		key := ask.Ask.Device
-		device := m.devices[key]
-		switch {
-		case device == nil:
-			passed = append(passed, role.Passed{Device: key, Reason: types.UnknownAuthor})
-		case !slices.Contains(device.Categories, category):
-			passed = append(passed, role.Passed{Device: key, Reason: role.NotInService})
-		case device.Suspended >= m.notice.Epoch:
-			passed = append(passed, role.Passed{Device: key, Reason: types.Suspended})
-		case ask.Ask.Until < m.notice.Epoch:
-			passed = append(passed, role.Passed{Device: key, Reason: AskLapsed})
-		default:
-			offers = append(offers, role.Offer{Ask: ask, Owner: device.Owner, Quality: m.quality[serving{key, category}]})
-		}
-	}
-	slices.SortFunc(offers, func(a, b role.Offer) int {
-		return cmp.Or(cmp.Compare(b.Quality, a.Quality), cmp.Compare(a.Ask.Ask.Price, b.Ask.Ask.Price),
-			slices.Compare(a.Ask.Ask.Device[:], b.Ask.Ask.Device[:]))
-	})
-	slices.SortFunc(passed, func(a, b role.Passed) int { return slices.Compare(a.Device[:], b.Device[:]) })
-	return offers, passed, nil
-}
-
 // Dial implements role.Market.
 func (m *market) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return role.DialDevice(ctx, m.private, network, address)
 }
 
-// Wallet returns the wallet of a request's API key, once its account has granted the key on chain and while the grant lasts: naming
-// an account in POST /v1/keys gives nobody what the account stored, and neither does a key that the account revoked.
+// Wallet returns the wallet of a request's API key, once its account has granted the key on chain and while the
+// grant lasts: naming an account in POST /v1/keys gives nobody what the account stored, and neither does a key
+// that the account revoked.
 func (m *market) Wallet(r *http.Request) (role.Wallet, error) {
 	w, err := m.wallet(r)
 	if err != nil {
@@ -153,7 +120,8 @@ func (m *market) Wallet(r *http.Request) (role.Wallet, error) {
 	return m.opened(r.Context(), w)
 }
 
-// opened returns w once its grant was seen. The chain is asked once an epoch, as a grant is revoked with the current one.
+// opened returns w once its grant was seen. The chain is asked once an epoch, as a grant is revoked with the
+// current one.
 func (m *market) opened(ctx context.Context, w *Wallet) (*Wallet, error) {
 	m.mu.RLock()
 	seen, known := m.granted[w.Payer()]
@@ -203,8 +171,8 @@ func (m *market) createKey(ctx context.Context, account types.Account, label str
 	return nil, "", types.Refuse(Full, "gateway: create API key")
 }
 
-// release frees the places of at most n pending keys that were made before a time. A key that was granted and never used is kept:
-// whoever granted it may come yet.
+// release frees the places of at most n pending keys that were made before a time. A key that was granted and
+// never used is kept: whoever granted it may come yet.
 func (m *market) release(ctx context.Context, before time.Time, n int) error {
 	payers, accounts, err := m.store.oldest(before, n)
 	if err != nil {
@@ -266,8 +234,8 @@ func (m *market) Publish(ctx context.Context, signed *receipt.Signed) error {
 	return nil
 }
 
-// spendable is what a payer may still spend: the least of what its key and its account have left, less what it has promised since the
-// last tally.
+// spendable is what a payer may still spend: the least of what its key and its account have left, less what it
+// has promised since the last tally.
 func (m *market) spendable(payer types.Key) types.Credit {
 	m.mu.RLock()
 	line, ok := m.payers[payer]
@@ -284,9 +252,10 @@ func (m *market) spendable(payer types.Key) types.Credit {
 	return 0
 }
 
-// awaited returns what a wallet's account has bought and its key may spend as soon as a tally shows it, and about how long that takes: until
-// the epoch's last block, and some more for the tally. It is 0 once a tally has shown the key, and had an epoch more to show the credits: one of
-// them may have come at an epoch's end, and the other after it.
+// awaited returns what a wallet's account has bought and its key may spend as soon as a tally shows it, and
+// about how long that takes: until the epoch's last block, and some more for the tally. It is 0 once a tally
+// has shown the key, and had an epoch more to show the credits: one of them may have come at an epoch's end,
+// and the other after it.
 func (m *market) awaited(ctx context.Context, w *Wallet) (types.Credit, time.Duration) {
 	m.mu.RLock()
 	line, known := m.payers[w.Payer()]
@@ -310,8 +279,10 @@ func (m *market) awaited(ctx context.Context, w *Wallet) (types.Credit, time.Dur
 
 // begin listens to asks and acks, on a bus that the gateway has logged on to.
 func (m *market) begin(ctx context.Context, b bus.Bus) error {
-	if err := b.SubscribeLast(ctx, bus.AskSubject(types.Key{}, 0, 0), m.hear); err != nil {
-		return fmt.Errorf("gateway: subscribe to asks: %w", err)
+	for category, o := range m.offers {
+		if err := b.SubscribeLast(ctx, bus.AskSubject(types.Key{}, category, 0, 0), m.hear(o)); err != nil {
+			return fmt.Errorf("gateway: subscribe to asks: %w", err)
+		}
 	}
 	if err := m.agent.Acks(ctx, b, m.book.ack); err != nil {
 		return fmt.Errorf("gateway: subscribe to acks: %w", err)
@@ -377,8 +348,7 @@ func (m *market) chores(ctx context.Context) {
 // upkeep brings what the gateway knows of payers, and in a fresh epoch of devices, up to date.
 func (m *market) upkeep(ctx context.Context, fresh bool) error {
 	if fresh {
-		m.asks.Expire(m.Notice().Epoch)
-		if err := m.registry(ctx); err != nil {
+		if err := m.freshen(ctx); err != nil {
 			return err
 		}
 		go m.askQuality(ctx)
@@ -387,26 +357,4 @@ func (m *market) upkeep(ctx context.Context, fresh bool) error {
 		return err
 	}
 	return m.askPayers(ctx)
-}
-
-// registry takes in the devices.
-func (m *market) registry(ctx context.Context) error {
-	devices, err := m.ledger.Devices(ctx)
-	if err != nil {
-		return fmt.Errorf("devices: %w", err)
-	}
-	fresh := make(map[types.Key]*tally.Device, len(devices))
-	for i := range devices {
-		fresh[devices[i].Key] = &devices[i]
-	}
-	m.mu.Lock()
-	m.devices = fresh
-	m.mu.Unlock()
-	return nil
-}
-
-func (m *market) hear(msg bus.Message) {
-	if !m.asks.Hear(m.chain, msg) {
-		m.log.Debug("gateway: an ask is thrown away", "subject", msg.Subject)
-	}
 }

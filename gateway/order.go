@@ -19,8 +19,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// Bounds of the book of orders. At them Order refuses: over_quota, until some were counted or given up, and order_limit, until sessions
-// have ended.
+// Bounds of the book of orders. At them Order refuses: over_quota, until some were counted or given up, and
+// order_limit, until sessions have ended.
 const (
 	maxOpen       = 16_384                 // orders that no tally has counted yet
 	maxOpenEach   = tally.MaxNewOrder      // of one payer: what a batch takes
@@ -50,8 +50,9 @@ type order struct {
 	kept types.Epoch
 }
 
-// book hands in what this gateway's wallets order until enough verifiers keep it, and then watches until a tally has counted it. Everything
-// in it is on disk before anybody hears of it. All methods are safe for concurrent use.
+// book hands in what this gateway's wallets order until enough verifiers keep it, and then watches until a
+// tally has counted it. Everything in it is on disk before anybody hears of it. All methods are safe for
+// concurrent use.
 type book struct {
 	market  *market
 	db      *bbolt.DB
@@ -218,8 +219,8 @@ func poke(c chan struct{}) {
 	}
 }
 
-// ack takes a verifier's answer in. The one that makes it enough says in which epoch's batch an order is, so one that names an epoch which
-// is not there yet is as good as none: nobody would look for the order again.
+// ack takes a verifier's answer in. The one that makes it enough says in which epoch's batch an order is, so
+// one that names an epoch which is not there yet is as good as none: nobody would look for the order again.
 func (b *book) ack(a *bus.Ack, verifier types.Key) error {
 	now := b.market.Notice()
 	if a.Epoch == 0 || a.Epoch > max(now.Epoch, now.Tallied)+1 { // they may see the next epoch's first block before this gateway does
@@ -296,8 +297,8 @@ func (b *book) follow(ctx context.Context) {
 	}
 }
 
-// settle looks for kept orders in the newest tally, and notes what became of them. One that it neither counted nor refused is handed in
-// again: the header that had it was voided.
+// settle looks for kept orders in the newest tally, and notes what became of them. One that it neither counted
+// nor refused is handed in again: the header that had it was voided.
 func (b *book) settle(ctx context.Context, tip *tally.Header) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(settleWorkers)

@@ -247,7 +247,8 @@ func TestOrderLost(t *testing.T) {
 	r.until("it counts", func() bool { return r.orderState(1).Counted(1) })
 }
 
-// TestOrderCounted: an order of which all acks were lost, and which counted, is not taken for refused because it is stale.
+// TestOrderCounted: an order of which all acks were lost, and which counted, is not taken for refused because
+// it is stale.
 func TestOrderCounted(t *testing.T) {
 	r := newRegion(t)
 	for _, v := range r.voters {

@@ -37,7 +37,8 @@ func (m *market) header(ctx context.Context, e types.Epoch) (*ledger.Header, *ta
 	return at, h, nil
 }
 
-// refusal returns why the tallies since an order was kept refused it, as more than two thirds of power say; "" if none did.
+// refusal returns why the tallies since an order was kept refused it, as more than two thirds of power say; ""
+// if none did.
 func (m *market) refusal(ctx context.Context, tip *tally.Header, o *order) (types.Reason, error) {
 	first := o.kept
 	if tip.Epoch > first+3 {

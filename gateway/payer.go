@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -106,7 +108,8 @@ func (m *market) askPayers(ctx context.Context) error {
 // maxQualities bounds how many devices' qualities are asked for in one epoch.
 const maxQualities = 1000
 
-// askQuality asks for the quality of the devices that offer something, as more than two thirds of power say: by it offers are ordered.
+// askQuality asks for the quality of the devices that offer something, as more than two thirds of power say: by
+// it offers are ordered.
 func (m *market) askQuality(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -118,7 +121,7 @@ func (m *market) askQuality(ctx context.Context) {
 	}
 	q := m.agent.Quorum()
 	q.Wait = time.Second
-	for _, device := range m.asks.Devices(maxQualities) {
+	for _, device := range m.askers() {
 		answer, err := q.Refusals(ctx, device, tallied)
 		if err != nil {
 			continue
@@ -129,4 +132,20 @@ func (m *market) askQuality(ctx context.Context) {
 		}
 		m.mu.Unlock()
 	}
+}
+
+// askers returns at most maxQualities of the devices that the gateway remembers asks of, and forgets the
+// quality of all that it does not.
+func (m *market) askers() []types.Key {
+	known := map[types.Key]bool{}
+	for _, o := range m.offers {
+		for _, device := range o.anywhere.Devices(maxAnywhere) {
+			known[device] = true
+		}
+	}
+	m.mu.Lock()
+	maps.DeleteFunc(m.quality, func(s serving, _ types.Bp) bool { return !known[s.device] })
+	m.mu.Unlock()
+	list := slices.Collect(maps.Keys(known))
+	return list[:min(len(list), maxQualities)]
 }

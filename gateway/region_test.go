@@ -19,8 +19,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// shop is a category whose every device sells a unit a micro-credit to each order in each epoch, and puts out what it did; an order with
-// a selector of more than a byte buys nothing.
+// shop is a category whose every device sells a unit a micro-credit to each order in each epoch, and puts out
+// what it did; an order with a selector of more than a byte buys nothing.
 type shop struct{}
 
 func (shop) Spec() *tally.Spec {
@@ -101,7 +101,8 @@ func (h *headed) push(at *ledger.Header) {
 	h.headers = slices.Insert(h.headers, 0, at)
 }
 
-// voter stands in for a verifier: it takes orders for the batch, and answers queries by the tallies that the test makes.
+// voter stands in for a verifier: it takes orders for the batch, and answers queries by the tallies that the
+// test makes.
 type voter struct {
 	region *region
 	key    types.PrivateKey
@@ -337,7 +338,8 @@ func (r *region) epoch() types.Epoch {
 	return r.state.Epoch() + 1
 }
 
-// tally ends the epoch, with what voters took; lost are items that do not get into the batch. Each device says something.
+// tally ends the epoch, with what voters took; lost are items that do not get into the batch. Each device says
+// something.
 func (r *region) tally(status ledger.Status, lost ...types.Hash) *tallied {
 	r.t.Helper()
 	defer r.announce()

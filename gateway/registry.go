@@ -18,15 +18,19 @@ const lineTimeout = 3 * time.Second
 func (m *market) Certificates() ledger.Certificates { return m.ledger }
 
 // Devices implements role.Registry.
-func (v *view) Devices(_ context.Context, owner types.Account) ([]tally.Device, error) {
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	var list []tally.Device
-	for _, d := range v.devices {
-		if slices.Contains(d.Categories, v.category) && (owner.IsZero() || d.Owner == owner) {
+func (v *view) Devices(ctx context.Context, owner types.Account) (list []tally.Device, err error) {
+	if owner.IsZero() {
+		lines, err := v.lines.get(ctx, v.Notice().Epoch, v.offers[v.category].anywhere.Devices(maxAnywhere))
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range lines {
 			list = append(list, *d)
 		}
+	} else if list, err = v.lines.of(ctx, v.Notice().Epoch, owner); err != nil {
+		return nil, err
 	}
+	list = slices.DeleteFunc(slices.Clone(list), func(d tally.Device) bool { return !slices.Contains(d.Categories, v.category) })
 	slices.SortFunc(list, func(a, b tally.Device) int { return bytes.Compare(a.Key[:], b.Key[:]) })
 	return list, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -11,16 +12,16 @@ import (
 // TestDevices: a category sees its own devices, by key, and of an owner only the owner's.
 func TestDevices(t *testing.T) {
 	f := newFixture(t)
-	v := &view{market: f.market, name: "energy", category: types.Energy}
-	f.market.mu.Lock()
+	v, reg := counter(f)
 	for i := byte(10); i < 16; i++ {
-		category := types.Energy
+		category := types.IoT
 		if i == 12 {
 			category = types.Storage
 		}
-		f.market.devices[key(i).Public()] = &tally.Device{Key: key(i).Public(), Owner: types.Account{i % 2}, Categories: []types.Category{category}}
+		d := tally.Device{Key: key(i).Public(), Owner: types.Account{i % 2}, Categories: []types.Category{category}}
+		reg.devices[d.Key] = d
+		hears(f.market, d.Key, receipt.Ask{Chain: chain, Device: d.Key, Category: types.IoT, Class: 1, Until: 9}, key(i))
 	}
-	f.market.mu.Unlock()
 	for owner, want := range map[types.Account]int{{}: 5, {1}: 3, {9}: 0} {
 		list, err := v.Devices(t.Context(), owner)
 		if err != nil || len(list) != want {

@@ -18,8 +18,7 @@ type Status struct {
 	Epoch   types.Epoch `json:"epoch"`
 	Cut     uint64      `json:"cut"`
 	Final   types.Epoch `json:"final"`
-	Devices int         `json:"devices"`
-	Asks    int         `json:"asks"`
+	Asks    int         `json:"asks"` // that it knows of
 }
 
 // CreateKey asks for an API key.
@@ -28,8 +27,9 @@ type CreateKey struct {
 	Label   string        `json:"label,omitempty"`
 }
 
-// Key is a new API key, which is shown once. The account grants Payer on chain, with Consent as the key's own signature, a spend limit and an
-// expiry; until then the key can spend nothing, and after ten minutes without a grant the gateway forgets it.
+// Key is a new API key, which is shown once. The account grants Payer on chain, with Consent as the key's own
+// signature, a spend limit and an expiry; until then the key can spend nothing, and after ten minutes without a
+// grant the gateway forgets it.
 type Key struct {
 	APIKey  string        `json:"api_key"`
 	Account types.Account `json:"account"`
@@ -84,10 +84,11 @@ func (g *Gateway) status() Status {
 	n := g.market.Notice()
 	g.market.mu.RLock()
 	defer g.market.mu.RUnlock()
-	return Status{
-		ChainID: g.market.chain, Height: n.Height, Epoch: n.Epoch, Cut: n.Cut, Final: n.Final,
-		Devices: len(g.market.devices), Asks: g.market.asks.Len(),
+	s := Status{ChainID: g.market.chain, Height: n.Height, Epoch: n.Epoch, Cut: n.Cut, Final: n.Final}
+	for _, o := range g.market.offers {
+		s.Asks += o.anywhere.Len()
 	}
+	return s
 }
 
 // maxLabel bounds an API key's label, in bytes.

@@ -23,8 +23,9 @@ import (
 // keyPrefix starts every API key, so that scanners of leaked secrets can recognise one.
 const keyPrefix = "cairn_"
 
-// maxWallets bounds how many API keys one gateway keeps that an account granted, and maxPending how many that none did yet. A pending
-// key costs nothing to ask for, so it has to make room: after keepPending, or earlier where there are too many.
+// maxWallets bounds how many API keys one gateway keeps that an account granted, and maxPending how many that
+// none did yet. A pending key costs nothing to ask for, so it has to make room: after keepPending, or earlier
+// where there are too many.
 const (
 	maxWallets  = 100_000
 	maxPending  = 100_000
@@ -53,8 +54,8 @@ type record struct {
 	Created uint64 // Unix nanoseconds
 }
 
-// Wallet is one customer's API key at this gateway: a session key that the account granted on chain, which signs what the
-// customer's requests cost. The account's own key never comes near a gateway.
+// Wallet is one customer's API key at this gateway: a session key that the account granted on chain, which
+// signs what the customer's requests cost. The account's own key never comes near a gateway.
 type Wallet struct {
 	account types.Account
 	key     types.PrivateKey
@@ -85,7 +86,8 @@ func (w *Wallet) Sign(kind string, payload []byte) types.Signature {
 // TLS returns the session key for its TLS certificate.
 func (w *Wallet) TLS() types.PrivateKey { return w.key }
 
-// Consent returns the session key's signature that it serves the account: what the account shows when it grants the key.
+// Consent returns the session key's signature that it serves the account: what the account shows when it grants
+// the key.
 func (w *Wallet) Consent() types.Signature {
 	return w.key.Sign("grant", w.chain, evidence.GrantBytes(w.account))
 }
@@ -147,8 +149,8 @@ func openStore(path, chain string, balance func(types.Key) types.Credit) (*store
 	return s, nil
 }
 
-// create makes an API key of account and returns it; only its hash is kept. The key is pending until confirm. It returns errFull where
-// there is no room.
+// create makes an API key of account and returns it; only its hash is kept. The key is pending until confirm.
+// It returns errFull where there is no room.
 func (s *store) create(account types.Account, label string) (*Wallet, string, error) {
 	var seed, api [32]byte
 	rand.Read(seed[:])
@@ -180,7 +182,8 @@ func orderKey(created uint64, payer types.Key) []byte {
 	return append(binary.BigEndian.AppendUint64(nil, created), payer[:]...)
 }
 
-// confirm keeps a pending key for good, because its account granted it, and makes the account's secret with its first key.
+// confirm keeps a pending key for good, because its account granted it, and makes the account's secret with its
+// first key.
 func (s *store) confirm(payer types.Key) error {
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		pending, wallets, secrets := tx.Bucket(pendingBucket), tx.Bucket(walletBucket), tx.Bucket(secretBucket)

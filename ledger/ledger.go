@@ -139,6 +139,9 @@ type Supply struct {
 	Faults   []string     `json:"faults"` // what does not balance, in words
 }
 
+// MaxKeys bounds how many devices are looked up at once.
+const MaxKeys = 256
+
 // Reader reads the chain.
 type Reader interface {
 	Chain() string
@@ -160,6 +163,10 @@ type Reader interface {
 	// Settlement returns what the chain made of epoch e, or ErrNotFound until every region is in or has skipped.
 	Settlement(ctx context.Context, e types.Epoch) (*tally.Settlement, error)
 	Devices(ctx context.Context) ([]tally.Device, error)
+	// DevicesOf lists an owner's devices by key, a page at a time. next is opaque: nil for the first page, and after the last one.
+	DevicesOf(ctx context.Context, owner types.Account, from []byte) (list []tally.Device, next []byte, err error)
+	// DevicesByKey returns those of at most MaxKeys devices that are registered, in the order in which they are asked for.
+	DevicesByKey(ctx context.Context, keys []types.Key) ([]tally.Device, error)
 	// Device returns a device as it stands now, which the next epoch's view will show.
 	Device(ctx context.Context, key types.Key) (*tally.Device, error)
 	Grant(ctx context.Context, key types.Key) (*tally.Grant, error)

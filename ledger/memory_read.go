@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -150,6 +151,36 @@ func (m *Memory) Devices(context.Context) ([]tally.Device, error) {
 		out = append(out, m.state.devices[k].Device)
 	}
 	return out, nil
+}
+
+// DevicesOf implements Reader, in pages of 2.
+func (m *Memory) DevicesOf(_ context.Context, owner types.Account, from []byte) (list []tally.Device, next []byte, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range slices.SortedFunc(maps.Keys(m.state.devices), compareKeys) {
+		if d := m.state.devices[k].Device; d.Owner == owner && bytes.Compare(k[:], from) >= 0 {
+			if len(list) == 2 {
+				return list, k[:], nil
+			}
+			list = append(list, d)
+		}
+	}
+	return list, nil, nil
+}
+
+// DevicesByKey implements Reader.
+func (m *Memory) DevicesByKey(_ context.Context, keys []types.Key) (list []tally.Device, err error) {
+	if len(keys) > MaxKeys {
+		return nil, fmt.Errorf("ledger: %d devices, at most %d are looked up at once", len(keys), MaxKeys)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range keys {
+		if d, ok := m.state.devices[k]; ok {
+			list = append(list, d.Device)
+		}
+	}
+	return list, nil
 }
 
 // Device implements Reader.

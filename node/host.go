@@ -178,7 +178,7 @@ func (r *runner) Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk
 	r.mu.Lock()
 	run := r.ctx
 	r.mu.Unlock()
-	r.node.asks.put(run, bus.AskSubject(r.Key(), ask.Category, ask.Class), signed.Encode())
+	r.node.asks.put(run, bus.AskOf(&signed.Ask), signed.Encode())
 	if b := r.node.agent.Bus(); b != nil {
 		r.node.asks.show(ctx, b)
 	}

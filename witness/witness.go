@@ -62,7 +62,7 @@ func New(cfg Config, rules []tally.Verifier, witnesses []role.Witness, log *slog
 	if cfg.Backoff == 0 {
 		cfg.Backoff = time.Second
 	}
-	e := &Engine{cfg: cfg, log: log, asks: agent.NewAsks(agent.MaxAsks)}
+	e := &Engine{cfg: cfg, log: log, asks: agent.NewAsks(agent.MaxAsking)}
 	for _, w := range witnesses {
 		spec := specOf(rules, w.Category())
 		if spec == nil || spec.Drawn == tally.NoWitnesses {
@@ -112,7 +112,7 @@ func (e *Engine) Run(ctx context.Context) error {
 // begin listens to acks, and to what the devices of the witnesses' categories offer.
 func (e *Engine) begin(ctx context.Context, b bus.Bus) error {
 	for _, r := range e.runners {
-		if err := b.SubscribeLast(ctx, bus.AskSubject(types.Key{}, r.spec.Category, 0), func(m bus.Message) {
+		if err := b.SubscribeLast(ctx, bus.AskSubject(types.Key{}, r.spec.Category, 0, 0), func(m bus.Message) {
 			if !e.asks.Hear(e.agent.Chain(), m) {
 				r.log.Debug("an ask is thrown away", "subject", m.Subject)
 			}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -282,14 +283,50 @@ func gather(f *fixture) {
 	f.refused(err, types.BusUnavailable)
 }
 
+// keeps reads page by page what devices ask: of all, of one, of one class, and of a place.
+func (f *fixture) keeps(reader, device bus.Bus) {
+	f.Helper()
+	cell := types.CellAt(types.Vector{types.One, 0, 0}, 7)
+	here := bus.AskOf(&receipt.Ask{Device: device.Key(), Category: 3, Class: 9, Cell: cell})
+	f.ok(device.PublishLast(f.ctx, here, []byte("here")))
+	for i := range 5 {
+		d := f.join(bus.RoleDevice)
+		f.ok(d.PublishLast(f.ctx, bus.AskOf(&receipt.Ask{Device: d.Key(), Category: 3, Class: types.Class(9 + i%2)}), []byte("nowhere")))
+	}
+	for pattern, want := range map[string]int{
+		bus.AskSubject(types.Key{}, 3, 9, 0): 4, bus.AskSubject(types.Key{}, 3, 9, cell.Parent(bus.ZoneResolution)): 1, bus.AskSubject(device.Key(), 3, 0, 0): 3, here: 1,
+		bus.AskSubject(types.Key{}, 3, 77, 0): 0,
+	} {
+		seen, after := map[string]bool{}, ""
+		for more := true; more; {
+			var page []bus.Message
+			var err error
+			page, more, err = reader.Kept(f.ctx, pattern, after)
+			f.ok(err)
+			for _, m := range page {
+				if seen[m.Subject] || !bus.Match(pattern, m.Subject) {
+					f.Errorf("%s: %s", pattern, m.Subject)
+				}
+				seen[m.Subject] = true
+				after = m.Subject
+			}
+		}
+		if len(seen) != want {
+			f.Errorf("%s: %d kept messages, want %d", pattern, len(seen), want)
+		}
+	}
+	_, _, err := reader.Kept(f.ctx, "last.ask.*.*.9.*", "")
+	f.refused(err, types.BadEncoding)
+}
+
 func last(f *fixture) {
 	a, b := f.join(bus.RoleDevice), f.join(bus.RoleDevice)
-	f.ok(a.PublishLast(f.ctx, bus.AskSubject(a.Key(), 3, 1), []byte("a, old")))
-	f.ok(a.PublishLast(f.ctx, bus.AskSubject(a.Key(), 3, 1), []byte("a, hold")))
-	f.ok(a.PublishLast(f.ctx, bus.AskSubject(a.Key(), 3, 2), []byte("a, egress")))
-	f.ok(b.PublishLast(f.ctx, bus.AskSubject(b.Key(), 3, 1), []byte("b, hold")))
+	f.ok(a.PublishLast(f.ctx, bus.AskOf(&receipt.Ask{Device: a.Key(), Category: 3, Class: 1}), []byte("a, old")))
+	f.ok(a.PublishLast(f.ctx, bus.AskOf(&receipt.Ask{Device: a.Key(), Category: 3, Class: 1}), []byte("a, hold")))
+	f.ok(a.PublishLast(f.ctx, bus.AskOf(&receipt.Ask{Device: a.Key(), Category: 3, Class: 2}), []byte("a, egress")))
+	f.ok(b.PublishLast(f.ctx, bus.AskOf(&receipt.Ask{Device: b.Key(), Category: 3, Class: 1}), []byte("b, hold")))
 	gateway := f.join(bus.RoleGateway)
-	c := f.listenLast(gateway, bus.AskSubject(types.Key{}, 3, 1))
+	c := f.listenLast(gateway, bus.AskSubject(types.Key{}, 3, 1, 0))
 	if len(c) != 2 {
 		f.Fatalf("%d kept messages had been handed over, want 2", len(c))
 	}
@@ -298,15 +335,16 @@ func last(f *fixture) {
 		m := f.next(c)
 		got[m.Subject] = string(m.Data)
 	}
-	if got[bus.AskSubject(a.Key(), 3, 1)] != "a, hold" || got[bus.AskSubject(b.Key(), 3, 1)] != "b, hold" {
+	if got[bus.AskOf(&receipt.Ask{Device: a.Key(), Category: 3, Class: 1})] != "a, hold" || got[bus.AskOf(&receipt.Ask{Device: b.Key(), Category: 3, Class: 1})] != "b, hold" {
 		f.Fatalf("kept: %v", got)
 	}
-	f.ok(b.PublishLast(f.ctx, bus.AskSubject(b.Key(), 3, 1), []byte("b, live")))
+	f.ok(b.PublishLast(f.ctx, bus.AskOf(&receipt.Ask{Device: b.Key(), Category: 3, Class: 1}), []byte("b, live")))
 	if m := f.next(c); string(m.Data) != "b, live" {
 		f.Fatalf("live: %q", m.Data)
 	}
 	f.silent(c)
-	f.refused(a.Publish(f.ctx, bus.AskSubject(a.Key(), 3, 1), nil), types.BadEncoding)
+	f.keeps(gateway, a)
+	f.refused(a.Publish(f.ctx, bus.AskOf(&receipt.Ask{Device: a.Key(), Category: 3, Class: 1}), nil), types.BadEncoding)
 	f.refused(a.PublishLast(f.ctx, bus.SubmitSubject(a.Key(), 0), nil), types.BadEncoding)
 }
 
@@ -340,14 +378,14 @@ func outage(f *fixture) {
 	device, verifier, gateway := f.join(bus.RoleDevice), f.join(bus.RoleVerifier), f.join(bus.RoleGateway)
 	submits := f.listen(verifier, bus.SubmitSubject(types.Key{}, 0))
 	asks := f.listenLast(gateway, "last.ask.>")
-	f.ok(device.PublishLast(f.ctx, bus.AskSubject(device.Key(), 3, 1), []byte("ask")))
+	f.ok(device.PublishLast(f.ctx, bus.AskOf(&receipt.Ask{Device: device.Key(), Category: 3, Class: 1}), []byte("ask")))
 	if m := f.next(asks); string(m.Data) != "ask" {
 		f.Fatalf("ask: %q", m.Data)
 	}
 	f.net.Stop()
 	f.until("the device notices", func() bool { return !device.Connected() })
 	f.refused(device.Publish(f.ctx, bus.SubmitSubject(device.Key(), 0), []byte("lost")), types.BusUnavailable)
-	f.refused(device.PublishLast(f.ctx, bus.AskSubject(device.Key(), 3, 1), []byte("lost")), types.BusUnavailable)
+	f.refused(device.PublishLast(f.ctx, bus.AskOf(&receipt.Ask{Device: device.Key(), Category: 3, Class: 1}), []byte("lost")), types.BusUnavailable)
 	_, err := f.net.Dial(f.ctx, Key(1))
 	f.refused(err, types.BusUnavailable)
 	f.net.Start()
@@ -404,7 +442,7 @@ func oversize(f *fixture) {
 		f.Fatalf("%d bytes arrived", len(m.Data))
 	}
 	f.refused(device.Publish(f.ctx, bus.SubmitSubject(device.Key(), 0), make([]byte, bus.MaxMessage+1)), types.Oversize)
-	f.refused(device.PublishLast(f.ctx, bus.AskSubject(device.Key(), 3, 1), make([]byte, bus.MaxLast+1)), types.Oversize)
+	f.refused(device.PublishLast(f.ctx, bus.AskOf(&receipt.Ask{Device: device.Key(), Category: 3, Class: 1}), make([]byte, bus.MaxLast+1)), types.Oversize)
 	if !device.Connected() {
 		f.Error("an oversize message cost the connection")
 	}
@@ -424,7 +462,7 @@ func foreignSubjects(f *fixture) {
 	victim := Key(1000).Public()
 	all, kept := f.listen(verifier, "submit.>"), f.listen(verifier, "last.>")
 	f.refused(device.Publish(f.ctx, bus.SubmitSubject(victim, 0), nil), types.NotPermitted)
-	f.refused(device.PublishLast(f.ctx, bus.AskSubject(victim, 3, 1), nil), types.NotPermitted)
+	f.refused(device.PublishLast(f.ctx, bus.AskOf(&receipt.Ask{Device: victim, Category: 3, Class: 1}), nil), types.NotPermitted)
 	f.refused(verifier.Publish(f.ctx, bus.AckSubject(victim, device.Key()), nil), types.NotPermitted)
 	_, err := device.Request(f.ctx, bus.QuerySubject(victim, 0, bus.QueryProof), nil)
 	f.refused(err, types.NotPermitted)
@@ -438,7 +476,7 @@ func foreignRoles(f *fixture) {
 	kept, acks := f.listen(verifier, "last.>"), f.listen(device, bus.AckSubject(types.Key{}, device.Key()))
 	f.refused(device.PublishLast(f.ctx, bus.NoticeSubject(device.Key(), 0), nil), types.NotPermitted)
 	f.refused(device.PublishLast(f.ctx, bus.ProposalSubject(device.Key(), 0), nil), types.NotPermitted)
-	f.refused(verifier.PublishLast(f.ctx, bus.AskSubject(verifier.Key(), 3, 1), nil), types.NotPermitted)
+	f.refused(verifier.PublishLast(f.ctx, bus.AskOf(&receipt.Ask{Device: verifier.Key(), Category: 3, Class: 1}), nil), types.NotPermitted)
 	_ = device.Publish(f.ctx, bus.AckSubject(device.Key(), device.Key()), nil) // a server refuses it later than this returns
 	f.silent(kept)
 	f.silent(acks)

@@ -22,6 +22,7 @@ import (
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/bus/bustest"
 	"github.com/cairn-network/cairn/bus/server"
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -84,7 +85,7 @@ func TestForgery(t *testing.T) {
 	nc, refusals := raw(t, n.url, attacker)
 	for _, subject := range []string{
 		bus.SubmitSubject(victim.Public(), 0),
-		bus.AskSubject(victim.Public(), 3, 1),
+		bus.AskOf(&receipt.Ask{Device: victim.Public(), Category: 3, Class: 1}),
 		bus.NoticeSubject(attacker.Public(), 0),
 		bus.NoticeSubject(verifier.Public(), 0),
 		bus.AckSubject(verifier.Public(), attacker.Public()),

@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/bus/bustest"
 	"github.com/cairn-network/cairn/bus/server"
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -132,7 +133,7 @@ func TestCluster(t *testing.T) {
 	if err := gateway.SubscribeLast(t.Context(), "last.ask.>", func(m bus.Message) { heard <- m }); err != nil {
 		t.Fatal(err)
 	}
-	subject := bus.AskSubject(device.Key(), 3, 1)
+	subject := bus.AskOf(&receipt.Ask{Device: device.Key(), Category: 3, Class: 1})
 	b.until("an ask crosses", func() bool {
 		if err := device.PublishLast(t.Context(), subject, []byte("ask")); err != nil {
 			t.Fatal(err)
@@ -188,7 +189,7 @@ func TestServerGone(t *testing.T) {
 		b.until("it is kept: "+text, func() bool {
 			ctx, stop := context.WithTimeout(t.Context(), time.Second)
 			defer stop()
-			return device.PublishLast(ctx, bus.AskSubject(device.Key(), 3, class), []byte(text)) == nil
+			return device.PublishLast(ctx, bus.AskOf(&receipt.Ask{Device: device.Key(), Category: 3, Class: class}), []byte(text)) == nil
 		})
 	}
 	publish(1, "first")
@@ -202,7 +203,7 @@ func TestServerGone(t *testing.T) {
 		}
 		b.start(i)
 		want := b.kept(2)
-		if len(want) != 3+i || want[bus.AskSubject(device.Key(), 3, 1)] != fmt.Sprintf("newer %d", i) {
+		if len(want) != 3+i || want[bus.AskOf(&receipt.Ask{Device: device.Key(), Category: 3, Class: 1})] != fmt.Sprintf("newer %d", i) {
 			t.Fatalf("what stayed up keeps %v", want)
 		}
 		if got := b.kept(i); !equal(got, want) { // the first answer that it gives
@@ -250,7 +251,7 @@ func TestStrangersRoute(t *testing.T) {
 	}
 	defer device.Close()
 	for range 20 { // a second's worth of attempts to join, twice as many as there are retries
-		if err := device.PublishLast(t.Context(), bus.AskSubject(device.Key(), 3, 1), []byte("mine")); err != nil {
+		if err := device.PublishLast(t.Context(), bus.AskOf(&receipt.Ask{Device: device.Key(), Category: 3, Class: 1}), []byte("mine")); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -29,14 +29,14 @@ func keeperOf(t *testing.T, each int) *keeper {
 	var list []*nats.Msg
 	add := func(subject string) { list = append(list, &nats.Msg{Subject: subject, Data: []byte(subject)}) }
 	for i := range each {
-		add(fmt.Sprintf("last.ask.%s.%d.%d", word(i), i%5, i%7))
+		add(fmt.Sprintf("last.ask.%s.%d.%d.0", word(i), i%5, i%7))
 		add(fmt.Sprintf("last.receipt.%s.%s.%032x", word(i%50), word(i), i))
 	}
 	for i := range 4 {
 		add(fmt.Sprintf("last.notice.%s.0", word(i)))
 	}
-	add(fmt.Sprintf("last.ask.%s.2.11", word(7)))
-	add(fmt.Sprintf("last.ask.%s.2.1", word(7)))
+	add(fmt.Sprintf("last.ask.%s.2.11.0", word(7)))
+	add(fmt.Sprintf("last.ask.%s.2.1.0", word(7)))
 	for page := range slices.Chunk(list, keepBatch) {
 		k.put(page)
 	}
@@ -81,8 +81,8 @@ func TestQueriesCostWhatTheyFind(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, pattern := range []string{
-		bus.AskSubject(types.Key{}, 0, 0), "last.ask.>", bus.AskSubject(types.Key{}, 3, 1), bus.AskSubject(types.Key{}, 3, 0), "last.ask.*.3.>",
-		"last.ask." + word(7) + ".>", "last.ask." + word(7) + ".2.0", "last.ask." + word(7) + ".2.1", "last.ask.*.2.1", "last.ask." + word(7) + ".2.*", "last.receipt.*." + word(7) + ".*",
+		bus.AskSubject(types.Key{}, 0, 0, 0), "last.ask.>", bus.AskSubject(types.Key{}, 3, 1, 0), bus.AskSubject(types.Key{}, 3, 0, 0), "last.ask.*.3.>",
+		"last.ask." + word(7) + ".>", "last.ask." + word(7) + ".2.0.*", "last.ask." + word(7) + ".2.1.0", "last.ask.*.2.1.0", "last.ask." + word(7) + ".2.>", "last.receipt.*." + word(7) + ".*",
 		"last.receipt." + word(7) + ".*.*", "last.receipt.*." + word(9999999) + ".*", "last.notice.*.0", "last.held.*.0", "last.>",
 	} {
 		var want []string
@@ -101,8 +101,8 @@ func TestQueriesCostWhatTheyFind(t *testing.T) {
 		}
 	}
 	for _, pattern := range []string{
-		"last.*.*.0", "last.*.>", "last.ask.*.*.3", "last.receipt.*.*." + fmt.Sprintf("%032x", 7), "last.receipt." + word(7) + ".*." + fmt.Sprintf("%032x", 7),
-		"last.ask.*.3", "last.ask.*.3.1.>", "last.notice.*", "last.other.>", "last", "last.", "ask.>", "kept.ask.>", ">", "", "last.ask.*.3.1.*", "last.ask..3.1",
+		"last.*.*.0", "last.*.>", "last.ask.*.*.3.*", "last.receipt.*.*." + fmt.Sprintf("%032x", 7), "last.receipt." + word(7) + ".*." + fmt.Sprintf("%032x", 7),
+		"last.ask.*.3", "last.ask.*.3.1.0.>", "last.notice.*", "last.other.>", "last", "last.", "ask.>", "kept.ask.>", ">", "", "last.ask.*.3.1.0.*", "last.ask..3.1.0",
 	} {
 		if _, steps, refused := k.ask(t, pattern); refused != types.BadEncoding || steps != 0 {
 			t.Errorf("%q: %q after %d records, want bad_encoding", pattern, refused, steps)

@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/bus/bustest"
 	"github.com/cairn-network/cairn/bus/server"
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -201,7 +202,7 @@ func TestNobodyFillsTheKeeper(t *testing.T) {
 		case bus.RoleGateway:
 			subject = bus.ReceiptSubject(b.Key(), b.Key(), types.SessionID{1})
 		case bus.RoleDevice:
-			subject, size = bus.AskSubject(b.Key(), 3, 1), bus.DeviceKept/2
+			subject, size = bus.AskOf(&receipt.Ask{Device: b.Key(), Category: 3, Class: 1}), bus.DeviceKept/2
 		}
 		if err := b.PublishLast(t.Context(), subject, make([]byte, size)); err != nil {
 			t.Errorf("a %v keeps nothing: %v", role, err)

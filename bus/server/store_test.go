@@ -70,7 +70,7 @@ func TestParts(t *testing.T) {
 		for range 2 * share / (60 << 10) {
 			next++
 			passes[word(next)] = bus.Full(role)
-			switch why := k.one("last.ask."+word(next)+".3.1", 60<<10); why {
+			switch why := k.one("last.ask."+word(next)+".3.1.0", 60<<10); why {
 			case "":
 			case types.DiskFull:
 				full = true

@@ -382,6 +382,45 @@ func (c *Client) Devices(ctx context.Context) ([]tally.Device, error) {
 	return out, err
 }
 
+// DevicesOf implements ledger.Reader.
+func (c *Client) DevicesOf(ctx context.Context, owner types.Account, from []byte) (list []tally.Device, next []byte, err error) {
+	res, err := c.device.DevicesByOwner(ctx, &devicetypes.QueryDevicesByOwnerRequest{
+		Owner: owner.String(), Pagination: &query.PageRequest{Key: from, Limit: page},
+	})
+	if err != nil {
+		return nil, nil, fault("devices of "+owner.String(), err)
+	}
+	if res.Pagination != nil && len(res.Pagination.NextKey) > 0 {
+		next = res.Pagination.NextKey
+	}
+	list, err = lines(res.Devices)
+	return list, next, err
+}
+
+// DevicesByKey implements ledger.Reader.
+func (c *Client) DevicesByKey(ctx context.Context, keys []types.Key) ([]tally.Device, error) {
+	req := new(devicetypes.QueryDevicesByKeyRequest)
+	for _, k := range keys {
+		req.Devices = append(req.Devices, k.String())
+	}
+	res, err := c.device.DevicesByKey(ctx, req)
+	if err != nil {
+		return nil, fault("look up devices", err)
+	}
+	return lines(res.Devices)
+}
+
+func lines(devices []devicetypes.Device) (list []tally.Device, err error) {
+	for i := range devices {
+		l, err := line(&devices[i])
+		if err != nil {
+			return nil, fmt.Errorf("client: device %s: %w", devices[i].Device, err)
+		}
+		list = append(list, *l)
+	}
+	return list, nil
+}
+
 // line returns a device as the registry view has it.
 func line(d *devicetypes.Device) (*tally.Device, error) {
 	owner, err := types.ParseAccount(d.Owner)

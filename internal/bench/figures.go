@@ -122,6 +122,14 @@ var sections = []section{
 		figures: startFigures(),
 	},
 	{
+		name: "gateway",
+		runs: []run{{"./gateway", "^BenchmarkCrowd$", "1x", 2}},
+		figures: []figure{
+			{name: "a gateway's memory of 100,000 devices that offer what it sells", unit: "MiB", value: metric("Crowd MiB-100000"), beside: "of 1,000",
+				peer: metric("Crowd MiB-1000"), target: target{high: 1.2}, bound: "it remembers asks and lines of 1,024 devices, drawn by chance"},
+		},
+	},
+	{
 		name: "intake",
 		runs: []run{
 			{"./verifier", "^BenchmarkVerify$", "2x", 3},

@@ -3,6 +3,7 @@ package ledgertest
 import (
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -129,6 +130,44 @@ func (r *rig) changes(e types.Epoch, a, b types.Key, payer types.Account, key ty
 	r.t.Fatal("the first registry view has no verifier")
 }
 
+// testLookup registers more devices of an owner, and looks them up by key and by owner.
+func (r *rig) testLookup(owner, other types.Account) {
+	r.t.Helper()
+	all := must(r.Ledger.Devices(r.ctx))(r.t)
+	var keys []types.Key
+	for seed := byte(21); seed < 24; seed++ {
+		s := r.statement(owner, seed)
+		r.do("", owner, ledger.Register{Statement: *s.Sign(deviceKey(seed)), Bond: r.bond()})
+		keys = append(keys, s.Device)
+	}
+	found := must(r.Ledger.DevicesByKey(r.ctx, []types.Key{keys[2], {7}, keys[0]}))(r.t)
+	if len(found) != 2 || found[0].Key != keys[2] || found[1].Key != keys[0] || found[0].Owner != owner || found[0].Bond != r.bond() {
+		r.t.Fatalf("devices by key: %+v", found)
+	}
+	if _, err := r.Ledger.DevicesByKey(r.ctx, make([]types.Key, ledger.MaxKeys+1)); err == nil {
+		r.t.Fatal("as many devices as one likes are looked up at once")
+	}
+	var of []tally.Device
+	var from []byte
+	for {
+		page, next, err := r.Ledger.DevicesOf(r.ctx, owner, from)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		of = append(of, page...)
+		if from = next; from == nil {
+			break
+		}
+	}
+	want := slices.DeleteFunc(must(r.Ledger.Devices(r.ctx))(r.t), func(d tally.Device) bool { return d.Owner != owner })
+	if len(want) != len(all)+len(keys) || !reflect.DeepEqual(of, want) {
+		r.t.Fatalf("devices of their owner: %+v, want %+v", of, want)
+	}
+	if none, next, err := r.Ledger.DevicesOf(r.ctx, other, nil); err != nil || len(none) > 0 || next != nil {
+		r.t.Fatalf("devices of somebody who has none: %v, %v", none, err)
+	}
+}
+
 // testMembership: what registration, grants, purchases and keys refuse.
 func testMembership(t *testing.T, n *Network) {
 	r := newRig(t, n)
@@ -162,6 +201,7 @@ func testMembership(t *testing.T, n *Network) {
 	if _, err := r.Ledger.Device(r.ctx, types.Key{7}); !errors.Is(err, ledger.ErrNotFound) {
 		t.Fatalf("unknown device: %v", err)
 	}
+	r.testLookup(owner, other)
 
 	key := types.NewPrivateKey([32]byte{4, 9})
 	grant := ledger.GrantKey{Key: key.Public(), Limit: 5, Expiry: 9, Proof: key.Sign("grant", chain, evidence.GrantBytes(owner))}

@@ -1,8 +1,8 @@
-// Package role says what runs where: a Provider on the device, a Customer at the gateway, a Witness at a verifier or a drawn
-// device, and the Host that each is given.
+// Package role says what runs where: a Provider on the device, a Customer at the gateway, a Witness at a
+// verifier or a drawn device, and the Host that each is given.
 //
-// A role never sees the chain or the bus: what it needs of them, its host gives. So the same provider runs in a test with an
-// in-memory host, in a whole network on one laptop, and on a device in the field.
+// A role never sees the chain or the bus: what it needs of them, its host gives. So the same provider runs in a
+// test with an in-memory host, in a whole network on one laptop, and on a device in the field.
 package role
 
 import (
@@ -18,8 +18,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Notice is what a device learns of the chain at an epoch's start, and again whenever the seed becomes known. More than two
-// thirds of power signed it.
+// Notice is what a device learns of the chain at an epoch's start, and again whenever the seed becomes known.
+// More than two thirds of power signed it.
 type Notice struct {
 	Epoch      types.Epoch
 	Seed       types.Hash // seed(e); zero while it is unknown
@@ -31,15 +31,15 @@ type Notice struct {
 	Cut        uint64      // the epoch's last block
 	Final      types.Epoch // the newest epoch whose header is final in the device's region; 0 for none
 	Totals     []uint64    // of the provider's category in its region, as of the last tally
-	// Tallied is the epoch of the region's last tally before Epoch, 0 for none. It falls when a header is voided. What was handed in
-	// by then and does not show in Line did not count, and can be handed in again.
+	// Tallied is the epoch of the region's last tally before Epoch, 0 for none. It falls when a header is
+	// voided. What was handed in by then and does not show in Line did not count, and can be handed in again.
 	Tallied types.Epoch
-	// Line is the category's state for this device as of that tally (tally.Output.State), checked by the host against its header;
-	// nil for none. What Verify will judge the epoch by, a provider reads here.
+	// Line is the category's state for this device as of that tally (tally.Output.State), checked by the host
+	// against its header; nil for none. What Verify will judge the epoch by, a provider reads here.
 	Line       []byte
 	MinOpening types.Credit // the least that a receipt opens a session with
-	// Rules are the category's own rules in force in the epoch (tally.Params.Rules); empty stands for those of its Spec. As Verify does,
-	// a role that cannot read them takes the defaults.
+	// Rules are the category's own rules in force in the epoch (tally.Params.Rules); empty stands for those of
+	// its Spec. As Verify does, a role that cannot read them takes the defaults.
 	Rules []byte
 }
 
@@ -50,8 +50,8 @@ type Payer struct {
 	Expiry  types.Epoch
 	Spent   types.Credit // of the key
 	Balance types.Credit // B − S of the account
-	// Promised is what the key's receipts on the bus, to all devices, say beyond Spent. A provider stops when Balance − Promised is
-	// less than what it lets run up. Sessions that the bus has forgotten are not in it.
+	// Promised is what the key's receipts on the bus, to all devices, say beyond Spent. A provider stops when
+	// Balance − Promised is less than what it lets run up. Sessions that the bus has forgotten are not in it.
 	Promised types.Credit
 }
 
@@ -62,8 +62,8 @@ type Provider interface {
 	Run(ctx context.Context, host Host) error
 }
 
-// Keeper is a Provider that names the folders below its Dir that hold what it can't make anew, and that may be disks of their own. A device does
-// not start while one that it used is missing.
+// Keeper is a Provider that names the folders below its Dir that hold what it can't make anew, and that may be
+// disks of their own. A device does not start while one that it used is missing.
 type Keeper interface {
 	Folders() []string
 }
@@ -75,7 +75,8 @@ const FairQuality types.Bp = 5000
 type Station interface {
 	Chain() string
 	Key() types.Key
-	// Sign signs in one of the key's domains: the category's own ("storage/…"), and for a device also "ask" and "countersignature".
+	// Sign signs in one of the key's domains: the category's own ("storage/…"), and for a device also "ask" and
+	// "countersignature".
 	Sign(kind string, payload []byte) types.Signature
 	TLS() types.PrivateKey // the key, for its TLS certificate
 	Log() *slog.Logger
@@ -83,24 +84,27 @@ type Station interface {
 	Dir() string
 	// Notices delivers the newest notice and then each further one; a slow reader misses all but the newest.
 	Notices(ctx context.Context) <-chan Notice
-	// Submit hands in evidence of the current epoch. It returns when the envelope is on disk, signed and numbered; it is
-	// resent until enough verifiers have acknowledged it. A full queue is an error (types.OverQuota).
+	// Submit hands in evidence of the current epoch. It returns when the envelope is on disk, signed and
+	// numbered; it is resent until enough verifiers have acknowledged it. A full queue is an error
+	// (types.OverQuota).
 	Submit(ctx context.Context, kind evidence.Kind, body []byte) error
 }
 
 // Host is what a provider is given.
 type Host interface {
 	Station
-	// Room returns nil, or types.DiskFull while the disk of the device is nearly full: then a provider takes nothing new on, and goes on proving
-	// and serving what it holds.
+	// Room returns nil, or types.DiskFull while the disk of the device is nearly full: then a provider takes
+	// nothing new on, and goes on proving and serving what it holds.
 	Room() error
 	// SubmitReceipt countersigns and hands in a receipt, with the ask that it names.
 	SubmitReceipt(ctx context.Context, signed *receipt.Signed) error
-	// SubmitAsk hands in an ask of the device's (Offer returns one) for the batch, where the category's Verify reads it
-	// (tally.Input.Asks). It returns when the ask is on disk; it is resent until enough verifiers have acknowledged it, or until it
-	// lapses. A full queue is an error (types.OverQuota), and a batch takes tally.MaxAsks of a device in one category.
+	// SubmitAsk hands in an ask of the device's (Offer returns one) for the batch, where the category's Verify
+	// reads it (tally.Input.Asks). It returns when the ask is on disk; it is resent until enough verifiers have
+	// acknowledged it, or until it lapses. A full queue is an error (types.OverQuota), and a batch takes
+	// tally.MaxAsks of a device in one category.
 	SubmitAsk(ctx context.Context, ask *receipt.SignedAsk) error
-	// Offer signs and publishes an ask, and keeps it published until the next Offer of the same class or the end of Run.
+	// Offer signs and publishes an ask, and keeps it published until the next Offer of the same class or the
+	// end of Run.
 	Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk, error)
 	// Payer returns what is known of a payer; unknown ones are asked for and become known with a later notice.
 	Payer(ctx context.Context, key types.Key) (Payer, error)
@@ -115,12 +119,14 @@ type Customer interface {
 	Run(ctx context.Context) error
 }
 
-// Starter is a Customer that does something real in the first round of a network: what it did is one line for people, "" for nothing.
+// Starter is a Customer that does something real in the first round of a network: what it did is one line for
+// people, "" for nothing.
 type Starter interface {
 	FirstRound(ctx context.Context, wallet Wallet) (did string, err error)
 }
 
-// Demander is a Starter that says what it cannot begin without, so that a network that lacks it says so before it starts.
+// Demander is a Starter that says what it cannot begin without, so that a network that lacks it says so before
+// it starts.
 type Demander interface {
 	Needs() Needs
 }
@@ -140,8 +146,19 @@ type Buyer interface {
 type Offer struct {
 	Ask     *receipt.SignedAsk
 	Owner   types.Account
+	Cell    types.Cell // where the registry has the device; 0 for no place
 	Quality types.Bp
 }
+
+// Want says which offers of a market's category to find.
+type Want struct {
+	Class  types.Class
+	Device types.Key    // only this one's; zero for anybody's
+	Near   []types.Cell // only of devices in these cells, which are of resolution 3 or finer, at most MaxNear; none for anywhere
+}
+
+// MaxNear bounds near how many cells offers are looked for at once.
+const MaxNear = 16
 
 // Market is what a customer is given: whom to buy from, and what to pay with.
 type Market interface {
@@ -151,9 +168,12 @@ type Market interface {
 	Dir() string
 	// Epoch returns the current epoch's notice.
 	Notice() Notice
-	// Offers lists the live asks of a class. Passed lists those left out, each with its reason.
-	Offers(ctx context.Context, category types.Category, class types.Class) (offers []Offer, passed []Passed, err error)
-	// Dial connects to an address that an ask names. The owner of the gateway says which private ones it may be: private_address.
+	// Offers lists the live asks that are wanted, best first, and those left out, each with its reason. Of a
+	// category that more devices offer than a gateway remembers, it knows some of those anywhere, drawn by
+	// chance; of those near cells, and of one device, it asks the bus. It returns at most a few thousand.
+	Offers(ctx context.Context, w Want) (offers []Offer, passed []Passed, err error)
+	// Dial connects to an address that an ask names. The owner of the gateway says which private ones it may
+	// be: private_address.
 	Dial(ctx context.Context, network, address string) (net.Conn, error)
 	// Wallet returns the account that an API key stands for: its session key signs receipts.
 	Wallet(r *http.Request) (Wallet, error)
@@ -161,16 +181,18 @@ type Market interface {
 	Wallets() []Wallet
 	// Publish puts a receipt on the bus under its payer, so that every provider sees what the payer owes elsewhere.
 	Publish(ctx context.Context, signed *receipt.Signed) error
-	// Order hands in an order of one of this gateway's wallets for the batch, where it counts from the next epoch on. It returns when the
-	// order is on disk; it is resent until enough verifiers have acknowledged it. A later one of the session takes its place. What
-	// can be seen to be wrong with it is refused at once, with the reason that a tally would give; what verifiers or the tally find
-	// wrong later shows in OrderState. Too many orders that wait are an error (types.OverQuota).
+	// Order hands in an order of one of this gateway's wallets for the batch, where it counts from the next
+	// epoch on. It returns when the order is on disk; it is resent until enough verifiers have acknowledged it.
+	// A later one of the session takes its place. What can be seen to be wrong with it is refused at once, with
+	// the reason that a tally would give; what verifiers or the tally find wrong later shows in OrderState. Too
+	// many orders that wait are an error (types.OverQuota).
 	Order(ctx context.Context, signed *receipt.SignedOrder) error
 	// OrderState returns where the orders of a session stand.
 	OrderState(ctx context.Context, session tally.SessionKey) (OrderState, error)
-	// Outputs returns the leaves of the category's outputs in an epoch's tally whose data starts with prefix, in their order, each checked
-	// against the header that the chain took. It is not_final if the epoch has no header yet, region_skipped if it will have none,
-	// unknown_blob if nobody keeps the epoch's outputs any more: verifiers do for a week of hours beyond finality.
+	// Outputs returns the leaves of the category's outputs in an epoch's tally whose data starts with prefix,
+	// in their order, each checked against the header that the chain took. It is not_final if the epoch has no
+	// header yet, region_skipped if it will have none, unknown_blob if nobody keeps the epoch's outputs any
+	// more: verifiers do for a week of hours beyond finality.
 	Outputs(ctx context.Context, epoch types.Epoch, prefix []byte) ([]Output, error)
 }
 
@@ -183,7 +205,8 @@ type OrderState struct {
 	Unpaid  types.Epoch  // of one that has not ended: since when there are no credits behind it; 0 if there are
 	Units   types.U128   // what it has bought so far
 	Amount  types.Credit // what it has paid so far
-	// Waiting is the number (Order.Seq) of a newer order that this gateway hands in and that the tally does not show yet, 0 for none.
+	// Waiting is the number (Order.Seq) of a newer order that this gateway hands in and that the tally does not
+	// show yet, 0 for none.
 	Waiting uint64
 	// Refused is why the newest order that this gateway handed in did not count, "" if it did or may yet.
 	Refused types.Reason
@@ -220,7 +243,8 @@ type Passed struct {
 // Wallet is one customer at the gateway.
 type Wallet interface {
 	Account() types.Account
-	// Payer returns the session key's public half; Sign signs in one of the payer's domains: "receipt", "order", "storage/…".
+	// Payer returns the session key's public half; Sign signs in one of the payer's domains: "receipt",
+	// "order", "storage/…".
 	Payer() types.Key
 	Sign(kind string, payload []byte) types.Signature
 	TLS() types.PrivateKey // the session key, for its TLS certificate
@@ -232,6 +256,7 @@ type Wallet interface {
 
 // Awaiting is a Wallet that knows what its account has bought and may not spend yet.
 type Awaiting interface {
-	// Awaited returns credits that were bought and that no tally shows yet, and about how long that takes. It is asked where the balance is 0.
+	// Awaited returns credits that were bought and that no tally shows yet, and about how long that takes. It
+	// is asked where the balance is 0.
 	Awaited(ctx context.Context) (credits types.Credit, wait time.Duration)
 }

@@ -14,6 +14,8 @@ func (AppModule) AutoCLIOptions() *autocliv1.ModuleOptions {
 				{RpcMethod: "Device", Use: "device [did:key]", Short: "Show one device", PositionalArgs: args("device")},
 				{RpcMethod: "Devices", Short: "List all devices"},
 				{RpcMethod: "DevicesByOwner", Use: "owner [address]", Short: "List an owner's devices", PositionalArgs: args("owner")},
+				{RpcMethod: "DevicesByKey", Use: "devices-by-key [did:key]...", Short: "Show those of some devices that are registered",
+					PositionalArgs: []*autocliv1.PositionalArgDescriptor{{ProtoField: "devices", Varargs: true}}},
 				{RpcMethod: "RequiredBond", Short: "Show what a device of some categories must bond, and what registering burns"},
 				{RpcMethod: "Bonds", Short: "Show what is locked for all devices"},
 				{RpcMethod: "Maker", Use: "maker [id]", Short: "Show one maker", PositionalArgs: args("id")},

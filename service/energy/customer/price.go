@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // Prices are what a zone's markets came to, and what stands in them now.
@@ -94,26 +95,22 @@ func className(c types.Class) string {
 
 // asks sums up what devices ask.
 func (c *Customer) asks(ctx context.Context, zone types.Cell, class types.Class) ([]AskLevel, error) {
-	devices, err := c.market.Devices(ctx, types.Account{})
-	if err != nil {
-		return nil, err
-	}
-	zones := make(map[types.Key]types.Cell, len(devices))
-	for i := range devices {
-		zones[devices[i].Key] = devices[i].Cell.Parent(3)
-	}
 	list := []AskLevel{}
 	for _, cl := range []types.Class{energy.Community, energy.Certificate} {
 		if class != 0 && class != cl {
 			continue
 		}
-		offers, _, err := c.market.Offers(ctx, types.Energy, cl)
+		want := role.Want{Class: cl}
+		if zone != 0 {
+			want.Near = []types.Cell{zone}
+		}
+		offers, _, err := c.market.Offers(ctx, want)
 		if err != nil {
 			return nil, err
 		}
 		prices := map[types.Cell][]uint64{}
 		for _, o := range offers {
-			if z, ok := zones[o.Ask.Ask.Device]; ok && (zone == 0 || z == zone) {
+			if z := o.Cell.Parent(3); zone == 0 || z == zone {
 				prices[z] = append(prices[z], o.Ask.Ask.Price)
 			}
 		}

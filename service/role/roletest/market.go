@@ -89,8 +89,11 @@ func (m *Market) Notice() role.Notice {
 func (m *Market) category() types.Category { return m.w.specs[0].Category }
 
 // Offers lists what devices ask.
-func (m *Market) Offers(_ context.Context, category types.Category, class types.Class) ([]role.Offer, []role.Passed, error) {
-	return m.w.asks(category, class), nil, nil
+func (m *Market) Offers(_ context.Context, w role.Want) ([]role.Offer, []role.Passed, error) {
+	return slices.DeleteFunc(m.w.asks(m.category(), w.Class), func(o role.Offer) bool {
+		elsewhere := len(w.Near) > 0 && !slices.ContainsFunc(w.Near, func(c types.Cell) bool { return c.Contains(o.Cell) })
+		return elsewhere || !w.Device.IsZero() && o.Ask.Ask.Device != w.Device
+	}), nil, nil
 }
 
 // Wallet is the market's only one.

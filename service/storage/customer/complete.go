@@ -102,9 +102,19 @@ func (a *account) complete(ctx context.Context, id ObjectID) error {
 	if err != nil {
 		return err
 	}
-	offers, _, err := a.market.Offers(ctx, types.Storage, storage.Hold)
+	offers, _, err := a.market.Offers(ctx, role.Want{Class: storage.Hold})
 	if err != nil {
 		return err
+	}
+	for _, device := range o.Devices { // of many devices the market shows some, and these may not be among them
+		if slices.ContainsFunc(offers, func(x role.Offer) bool { return x.Ask.Ask.Device == device }) {
+			continue
+		}
+		own, _, err := a.market.Offers(ctx, role.Want{Class: storage.Hold, Device: device})
+		if err != nil {
+			return err
+		}
+		offers = append(offers, own...)
 	}
 	var errs []error
 	for slot := range o.Devices {

@@ -247,7 +247,7 @@ func (a *account) place(ctx context.Context, p pipeline.Profile, size int64) ([]
 	if a.wallet.Balance() == 0 {
 		return nil, nil, a.penniless(ctx)
 	}
-	offers, passed, err := a.market.Offers(ctx, types.Storage, storage.Hold)
+	offers, passed, err := a.market.Offers(ctx, role.Want{Class: storage.Hold})
 	if err != nil {
 		return nil, nil, err
 	}

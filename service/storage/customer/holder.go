@@ -66,14 +66,12 @@ func openHolder(wallet role.Wallet, market role.Market, b *books, p *pool, key t
 
 // ask returns the device's live ask of a class, or the one of the session where it offers nothing now.
 func (h *holder) ask(ctx context.Context, class types.Class, old *receipt.SignedAsk) (*receipt.SignedAsk, error) {
-	offers, _, err := h.market.Offers(ctx, types.Storage, class)
+	offers, _, err := h.market.Offers(ctx, role.Want{Class: class, Device: h.key})
 	if err != nil {
 		return nil, err
 	}
-	for i := range offers {
-		if offers[i].Ask.Ask.Device == h.key {
-			return offers[i].Ask, nil
-		}
+	if len(offers) > 0 {
+		return offers[0].Ask, nil
 	}
 	if old != nil {
 		return old, nil

@@ -236,11 +236,11 @@ func (c *Customer) servePrice(w http.ResponseWriter, r *http.Request, _ role.Wal
 	if err != nil {
 		return types.Refuse(role.BadRequest, "bytes %.40q: want a number below 2^48", role.Query(r, "bytes"))
 	}
-	hold, passed, err := c.market.Offers(r.Context(), types.Storage, storage.Hold)
+	hold, passed, err := c.market.Offers(r.Context(), role.Want{Class: storage.Hold})
 	if err != nil {
 		return err
 	}
-	egress, _, err := c.market.Offers(r.Context(), types.Storage, storage.Egress)
+	egress, _, err := c.market.Offers(r.Context(), role.Want{Class: storage.Egress})
 	if err != nil {
 		return err
 	}

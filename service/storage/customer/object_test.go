@@ -25,8 +25,8 @@ type offers struct {
 	list []role.Offer
 }
 
-func (o *offers) Offers(context.Context, types.Category, types.Class) ([]role.Offer, []role.Passed, error) {
-	return o.list, nil, nil
+func (o *offers) Offers(_ context.Context, w role.Want) ([]role.Offer, []role.Passed, error) {
+	return slices.DeleteFunc(slices.Clone(o.list), func(x role.Offer) bool { return !w.Device.IsZero() && x.Ask.Ask.Device != w.Device }), nil, nil
 }
 
 func (o *offers) Notice() role.Notice { return role.Notice{Epoch: 1} }

@@ -78,8 +78,8 @@ type distant struct {
 	offers map[types.Class][]role.Offer
 }
 
-func (d *distant) Offers(_ context.Context, _ types.Category, class types.Class) ([]role.Offer, []role.Passed, error) {
-	return d.offers[class], nil, nil
+func (d *distant) Offers(_ context.Context, w role.Want) ([]role.Offer, []role.Passed, error) {
+	return d.offers[w.Class], nil, nil
 }
 
 func (d *distant) Wallet(*http.Request) (role.Wallet, error) { return d.Market, nil }
@@ -156,7 +156,7 @@ func TestDevices(t *testing.T) {
 	n := newNet(t, 8)
 	n.Next()
 	for class := storage.Hold; class <= storage.Egress; class++ {
-		offers, _, err := n.market.Offers(t.Context(), types.Storage, class)
+		offers, _, err := n.market.Offers(t.Context(), role.Want{Class: class})
 		if err != nil {
 			t.Fatal(err)
 		}

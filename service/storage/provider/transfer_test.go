@@ -44,7 +44,7 @@ func newClient(t *testing.T, name string, cfg provider.Config, credits types.Cre
 func dialClient(t *testing.T, w *roletest.World, d *roletest.Device, m *roletest.Market) *client {
 	c := &client{t: t, w: w, m: m, device: d}
 	for class, into := range map[types.Class]**receipt.SignedAsk{storage.Hold: &c.hold, storage.Egress: &c.egress} {
-		offers, _, err := m.Offers(t.Context(), types.Storage, class)
+		offers, _, err := m.Offers(t.Context(), role.Want{Class: class})
 		if err != nil || len(offers) != 1 {
 			t.Fatalf("%d offers of class %d: %v", len(offers), class, err)
 		}

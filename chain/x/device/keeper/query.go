@@ -13,8 +13,11 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// maxPage bounds a page of a list.
-const maxPage = 1000
+// maxPage bounds a page of a list, and maxKeys how many devices are looked up at once.
+const (
+	maxPage = 1000
+	maxKeys = 256
+)
 
 type querier struct{ Keeper }
 
@@ -55,6 +58,29 @@ func (q querier) DevicesByOwner(ctx context.Context, req *types.QueryDevicesByOw
 			return q.Keeper.Devices.Get(ctx, key.K2())
 		}, query.WithCollectionPaginationPairPrefix[[]byte, []byte](owner))
 	return &types.QueryDevicesResponse{Devices: list, Pagination: page}, err
+}
+
+// DevicesByKey returns those of the devices that are registered.
+func (q querier) DevicesByKey(ctx context.Context, req *types.QueryDevicesByKeyRequest) (*types.QueryDevicesByKeyResponse, error) {
+	if len(req.Devices) > maxKeys {
+		return nil, status.Errorf(codes.InvalidArgument, "%d devices, at most %d are looked up at once", len(req.Devices), maxKeys)
+	}
+	res := new(types.QueryDevicesByKeyResponse)
+	for _, text := range req.Devices {
+		key, err := core.ParseKey(text)
+		if err != nil {
+			return nil, status.Error(codes.InvalidArgument, err.Error())
+		}
+		d, err := q.Keeper.Devices.Get(ctx, key[:])
+		if errors.Is(err, collections.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		res.Devices = append(res.Devices, d)
+	}
+	return res, nil
 }
 
 // RequiredBond returns what a device of some categories costs.
