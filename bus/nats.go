@@ -64,6 +64,7 @@ type natsBus struct {
 	dropped uint64                 // by subscriptions that have ended
 	last    map[*natsSub]bool      // subscriptions of kept messages, to be fetched anew
 	denied  map[string]func(error) // by subject: publications that wait for an answer
+	refused time.Time              // when it was said last that a publication was not permitted
 }
 
 // natsSub is a subscription. handling serializes what arrives live with what was kept.
@@ -183,8 +184,22 @@ func (b *natsBus) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 			tell(err)
 			return
 		}
+		if !b.says() {
+			return
+		}
 	}
 	b.log.Warn("bus", "error", err)
+}
+
+// says reports whether a minute is over since a refused publication was logged: who may not say something may try it with each message.
+func (b *natsBus) says() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if time.Since(b.refused) < time.Minute {
+		return false
+	}
+	b.refused = time.Now()
+	return true
 }
 
 var denial = regexp.MustCompile(`(Publish|Subscription) to "([^"]+)"`)

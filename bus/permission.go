@@ -16,9 +16,10 @@ const (
 	RolePayer         // a session key
 	RoleVerifier      // an attestation key of a validator
 	RoleGateway       // a customers' door: publishes for the payers whose keys it holds
+	RolePending       // an attestation key that does not count yet: hears what verifiers hear, and keeps nothing
 )
 
-var roleNames = [...]string{"nobody", "device", "payer", "verifier", "gateway"}
+var roleNames = [...]string{"nobody", "device", "payer", "verifier", "gateway", "pending"}
 
 // String returns the role's name.
 func (r Role) String() string {
@@ -43,6 +44,8 @@ func Publishes(role Role, key types.Key) []string {
 	case RoleVerifier:
 		return append(asks, "ack."+w+".*", "last.notice."+w+".*", "last.held."+w+".*", "last.handover."+w+".*",
 			"last.proposal."+w+".*", "last.signature."+w+".*", inbox+".>")
+	case RolePending:
+		return append(asks, "ack."+w+".*")
 	}
 	return nil
 }
@@ -55,7 +58,7 @@ func Subscribes(role Role, key types.Key) []string {
 	switch role {
 	case RoleDevice, RolePayer, RoleGateway:
 		return own
-	case RoleVerifier:
+	case RoleVerifier, RolePending:
 		return append(own, "submit.>", "ack.>", "query.>", "find.*", "blob.*."+w)
 	}
 	return nil

@@ -170,6 +170,9 @@ type Reader interface {
 	// Device returns a device as it stands now, which the next epoch's view will show.
 	Device(ctx context.Context, key types.Key) (*tally.Device, error)
 	Grant(ctx context.Context, key types.Key) (*tally.Grant, error)
+	// Verifier returns a verifier as it stands now, by its attestation key, which may not count yet; without power while its validator is not
+	// bonded or jailed.
+	Verifier(ctx context.Context, key types.Key) (*tally.Attester, error)
 	Account(ctx context.Context, account types.Account) (*Account, error)
 	// Claimed returns what has been paid out for a device, ever.
 	Claimed(ctx context.Context, device types.Key) (types.Ustone, error)

@@ -206,6 +206,20 @@ func (m *Memory) Grant(_ context.Context, key types.Key) (*tally.Grant, error) {
 	return &g, nil
 }
 
+// Verifier implements Reader.
+func (m *Memory) Verifier(_ context.Context, key types.Key) (*tally.Attester, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, v := range m.state.verifiers {
+		if v.Key == key {
+			a := v.Attester
+			a.Power = v.power()
+			return &a, nil
+		}
+	}
+	return nil, fmt.Errorf("verifier %v: %w", key, ErrNotFound)
+}
+
 // Account implements Reader.
 func (m *Memory) Account(_ context.Context, a types.Account) (*Account, error) {
 	m.mu.Lock()

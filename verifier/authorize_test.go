@@ -18,7 +18,8 @@ type told struct {
 	device  *tally.Device
 	grant   *tally.Grant
 	bought  types.Credit
-	fails   string // the question that it can't answer
+	pending *tally.Attester // named, and of no epoch yet
+	fails   string          // the question that it can't answer
 }
 
 var errAway = errors.New("the chain is away")
@@ -42,6 +43,9 @@ func (l told) Device(context.Context, types.Key) (*tally.Device, error) {
 }
 func (l told) Grant(context.Context, types.Key) (*tally.Grant, error) {
 	return answer(l, "grant", l.grant)
+}
+func (l told) Verifier(context.Context, types.Key) (*tally.Attester, error) {
+	return answer(l, "verifier", l.pending)
 }
 func (l told) Account(context.Context, types.Account) (*ledger.Account, error) {
 	var a *ledger.Account
@@ -76,14 +80,19 @@ func TestAuthorizerBounds(t *testing.T) {
 		{"nothing bought", told{opening: 10, grant: grant(1000, 9)}, payer(0, 0)},
 		{"more bought than there is room for", told{opening: 10, grant: grant(1<<60, 9), bought: 1 << 60}, payer(most, most)},
 		{"no least opening amount", told{grant: grant(2, 9), bought: 3}, payer(2, 3)},
+		{"a bonded validator's key before it counts", told{pending: &tally.Attester{Owner: owner, Power: 1}}, bus.Pass{Role: bus.RolePending}},
+		{"that of a validator without bonded stake, or jailed", told{pending: &tally.Attester{Owner: owner}}, bus.Pass{}},
 		{"nobody", told{}, bus.Pass{}},
 	} {
 		if got, err := NewAuthorizer(c.chain).Authorize(t.Context(), types.Key{2}); err != nil || got != c.want {
 			t.Errorf("%s: %+v, %v; want %+v", c.what, got, err, c.want)
 		}
 	}
-	for _, what := range []string{"device", "grant", "account"} {
+	for _, what := range []string{"device", "grant", "account", "verifier"} {
 		chain := told{opening: 10, grant: grant(30, 9), bought: 50, fails: what}
+		if what == "verifier" {
+			chain.grant = nil
+		}
 		if got, err := NewAuthorizer(chain).Authorize(t.Context(), types.Key{2}); !errors.Is(err, errAway) || got != (bus.Pass{}) {
 			t.Errorf("the chain does not say what %s it has: %+v, %v", what, got, err)
 		}

@@ -104,9 +104,15 @@ type fixture struct {
 // join logs a new key on.
 func (f *fixture) join(role bus.Role) bus.Bus {
 	f.Helper()
+	return f.joinAs(bus.Full(role))
+}
+
+// joinAs logs a new key on that has a pass of its own.
+func (f *fixture) joinAs(pass bus.Pass) bus.Bus {
+	f.Helper()
 	f.n++
 	key := Key(f.n)
-	f.roles.Set(key.Public(), role)
+	f.roles.SetPass(key.Public(), pass)
 	b, err := f.net.Dial(f.ctx, key)
 	if err != nil {
 		f.Fatal(err)
@@ -496,6 +502,12 @@ func eavesdropping(f *fixture) {
 	f.refused(verifier.Subscribe(f.ctx, "_INBOX.>", nothing), types.NotPermitted)
 	f.refused(verifier.Subscribe(f.ctx, bus.ChunkSubject(types.Key{}, device.Key()), nothing), types.NotPermitted)
 	f.ok(verifier.Subscribe(f.ctx, "submit.>", nothing))
+	// A verifier whose key does not count yet hears as much, and says nothing in others' place.
+	pending := f.joinAs(bus.Pass{Role: bus.RolePending})
+	f.ok(pending.Subscribe(f.ctx, "submit.>", nothing))
+	f.ok(pending.SubscribeLast(f.ctx, "last.proposal.>", nothing))
+	f.refused(pending.PublishLast(f.ctx, bus.NoticeSubject(pending.Key(), 0), []byte("n")), types.NotPermitted)
+	f.refused(pending.Subscribe(f.ctx, "_INBOX.>", nothing), types.NotPermitted)
 }
 
 // shelfOf is a bus.Blobs in memory.

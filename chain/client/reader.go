@@ -475,6 +475,19 @@ func (c *Client) Grant(ctx context.Context, key types.Key) (*tally.Grant, error)
 	return g, nil
 }
 
+// Verifier implements ledger.Reader.
+func (c *Client) Verifier(ctx context.Context, key types.Key) (*tally.Attester, error) {
+	res, err := c.tally.Verifier(ctx, &tallytypes.QueryVerifierRequest{Key: key.String()})
+	if err != nil {
+		return nil, fault("verifier "+key.String(), err)
+	}
+	a, err := res.Verifier.Attester()
+	if err != nil {
+		return nil, fmt.Errorf("client: verifier %v: %w", key, err)
+	}
+	return &a, nil
+}
+
 // Account implements ledger.Reader.
 func (c *Client) Account(ctx context.Context, a types.Account) (*ledger.Account, error) {
 	balance, err := c.balance(ctx, a.String())

@@ -244,7 +244,18 @@ func testMembership(t *testing.T, n *Network) {
 	bad := set
 	bad.VRFProof = set.KeyProof
 	r.do(types.BadSignature, v.Owner, bad)
+	if got := must(r.Ledger.Verifier(r.ctx, v.Key.Public()))(t); got.Owner != v.Owner || got.Power == 0 || got.VRF != v.VRF.Public() {
+		t.Fatalf("verifier %v: %+v", v.Key.Public(), got)
+	}
 	r.do("", v.Owner, set)
+	if got := must(r.Ledger.Verifier(r.ctx, set.Key))(t); got.Owner != v.Owner || got.Power == 0 || got.VRF != set.VRF {
+		t.Fatalf("the new keys of %v: %+v", v.Owner, got)
+	}
+	for what, key := range map[string]types.Key{"the old key": v.Key.Public(), "a VRF key": set.VRF, "a stranger's": deviceKey(1).Public()} {
+		if _, err := r.Ledger.Verifier(r.ctx, key); !errors.Is(err, ledger.ErrNotFound) {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
 }
 
 // testCommit: what a header must be.
