@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	nethttp "net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,12 +26,17 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// Config says which node to talk to, and with whose keys. One of RPC and URL must be set.
+// Config says which node to talk to, and with whose keys. One of RPC, URL and URLs must be set.
 type Config struct {
 	// RPC is the client of a node in this process (local.Node.Client().Client). The caller stops the node after Close.
 	RPC sdkclient.CometRPC
 	// URL is that of a node's CometBFT RPC: http://host:26657.
 	URL string
+	// URLs are those of several nodes. The first that answers is asked, and where it no longer does, the next; one that is of another chain is not.
+	// What a node says is believed: these are nodes of the operator's own choice.
+	URLs []string
+	// Chain is what the nodes behind URL and URLs must be of; "": whatever the first is.
+	Chain string
 	// Keyring holds the keys of the accounts that Submit signs for; nil: Submit refuses.
 	Keyring keyring.Keyring
 	// GasPrice is what is offered for 10⁶ gas at least, in ustone. Where the node asks for more, that is offered, up to 100,000; what
@@ -54,6 +60,7 @@ type Client struct {
 	log   *slog.Logger
 	stop  func() error
 	names atomic.Uint64 // of subscriptions
+	among *nodes        // nil for a node in this process
 
 	auth        authtypes.QueryClient
 	bank        banktypes.QueryClient
@@ -91,20 +98,28 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		if cfg.Poll == 0 {
 			c.cfg.Poll = 200 * time.Millisecond
 		}
-	case cfg.URL != "":
+	case cfg.URL != "" || len(cfg.URLs) > 0:
 		if cfg.Poll == 0 {
 			c.cfg.Poll = time.Second
 		}
-		remote, err := http.New(cfg.URL, "/websocket")
-		if err != nil {
-			return nil, fmt.Errorf("client: %s: %w", cfg.URL, err)
+		urls := cfg.URLs
+		if cfg.URL != "" {
+			urls = append([]string{cfg.URL}, urls...)
 		}
-		if err := remote.Start(); err != nil { // the events' socket; without it Watch polls
-			c.log.Info("no events from the node, polling", "url", cfg.URL, "err", err)
+		among, err := newNodes(urls, cfg.Chain, c.log)
+		if err != nil {
+			return nil, err
+		}
+		remote, err := http.NewWithClient(urls[0], "/websocket", &nethttp.Client{Transport: among})
+		if err != nil {
+			return nil, fmt.Errorf("client: %s: %w", urls[0], err)
+		}
+		if err := remote.Start(); err != nil { // the events' socket, of the first only; without it Watch polls
+			c.log.Info("no events from the node, polling", "url", urls[0], "err", err)
 		} else {
 			c.stop = remote.Stop
 		}
-		c.rpc = remote
+		c.rpc, c.among = remote, among
 	default:
 		return nil, errors.New("client: neither a node nor its URL is given")
 	}

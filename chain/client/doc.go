@@ -9,6 +9,8 @@
 //
 //	c, err := client.New(ctx, client.Config{RPC: node.Client().Client, Keyring: kb})
 //
+// A process that has no node of its own has a list of them (Config.URLs), and goes on to the next where one does not answer.
+//
 // # Reading
 //
 // Every read is a query of the newest committed state; those that put several queries together (Supply) ask all of them at one

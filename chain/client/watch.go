@@ -29,6 +29,7 @@ func (c *Client) watch(ctx context.Context, out chan ledger.Block) {
 		again time.Time // when to subscribe next
 		last  uint64
 	)
+	newest := time.Now() // when the last new block came
 	defer func() {
 		if wake != nil {
 			end, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -46,7 +47,12 @@ func (c *Client) watch(ctx context.Context, out chan ledger.Block) {
 				wake, again = nil, time.Now().Add(resubscribe)
 			}
 		}
-		last = c.deliver(ctx, out, last)
+		if height := c.deliver(ctx, out, last); height > last {
+			last, newest = height, time.Now()
+		} else if c.among != nil && time.Since(newest) > stillFor {
+			c.among.stuck()
+			newest = time.Now()
+		}
 		select {
 		case <-ctx.Done():
 			return
