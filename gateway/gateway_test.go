@@ -361,6 +361,88 @@ func TestPromises(t *testing.T) {
 	}
 }
 
+// TestForgotten: a session is forgotten some time after its end, and what it promised stays counted, across a restart too. What nobody claimed
+// can be spent again once the payer has no session left, and not before verifiers have said what was claimed.
+func TestForgotten(t *testing.T) {
+	f := newFixture(t)
+	k := f.create(t, alice)
+	f.grant(t, alice, k)
+	w, err := f.Wallet(t.Context(), k.APIKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.logOn(t)
+	m := f.market
+	at := func(now, asked types.Epoch, spent types.Credit) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.payers[w.Payer()] = bus.PayerLine{Key: w.Payer(), Account: alice, Limit: 1000, Expiry: 500, Spent: spent, Balance: 1000 - spent}
+		m.notice.Epoch, m.notice.Tallied, m.asked = now, now-1, asked
+	}
+	sign := func(session byte, expiry types.Epoch, amount types.Credit) {
+		t.Helper()
+		r := receipt.Receipt{Chain: chain, Category: types.IoT, Session: types.NewSessionID(expiry, [12]byte{session}), Payer: w.Payer(), Device: key(session).Public(), Amount: amount}
+		if err := m.Publish(t.Context(), &receipt.Signed{Receipt: r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	live := func() (n int) {
+		t.Helper()
+		if err := m.store.forget(m.Notice().Epoch, m.paid); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.store.promises(w.Payer(), func(p Promise) {
+			if !p.Device.IsZero() {
+				n++
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	spendable := func(want types.Credit) {
+		t.Helper()
+		for range 2 {
+			if got := w.Balance(); got != want {
+				t.Errorf("%d can be spent, want %d", got, want)
+			}
+			clear(m.store.sums) // as after a restart
+			if err := m.store.addUp(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	at(3, 3, 0)
+	sign(1, 10, 100)
+	sign(2, 20, 200)
+	at(10+keepEnded, 10+keepEnded, 90) // the first device claims 90 of 100
+	if n := live(); n != 2 {
+		t.Errorf("%d sessions, and the first ended %d epochs ago", n, keepEnded)
+	}
+	at(11+keepEnded, 11+keepEnded, 90)
+	if n := live(); n != 1 {
+		t.Errorf("%d sessions are left", n)
+	}
+	spendable(1000 - 300)
+	at(21+keepEnded, 20+keepEnded, 90) // what verifiers said is of the epoch before
+	if n := live(); n != 0 {
+		t.Errorf("%d sessions are left", n)
+	}
+	spendable(1000 - 300)
+	at(22+keepEnded, 22+keepEnded, 90) // the second claims nothing
+	sign(3, 30, 50)
+	at(31+keepEnded, 31+keepEnded, 140)
+	if n := live(); n != 0 {
+		t.Errorf("%d sessions are left", n)
+	}
+	spendable(1000 - 140)
+	code, body := f.do(t, "GET", "/v1/credit", k.APIKey, "")
+	var c Credit
+	if err := json.Unmarshal([]byte(body), &c); err != nil || code != 200 || len(c.Spending) != 1 || c.Spending[0].Amount != 350 || !c.Spending[0].Device.IsZero() {
+		t.Errorf("%d %s: %v", code, body, err)
+	}
+}
+
 // TestOffers: an offer of a device that the chain does not know, that is suspended, or that has lapsed is
 // passed over with a reason; a forged one is not even heard.
 func TestOffers(t *testing.T) {

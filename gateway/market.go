@@ -50,6 +50,7 @@ type market struct {
 	block   time.Duration // about how long one takes; 0 while that is unknown
 	quality map[serving]types.Bp
 	payers  map[types.Key]bus.PayerLine
+	asked   types.Epoch               // in which the lines of all payers were had last
 	rules   map[types.Category][]byte // in force in the current epoch
 	granted map[types.Key]types.Epoch // wallets whose grant was seen on chain, and in which epoch; at most maxWallets
 	first   map[types.Key]types.Epoch // the same, in which epoch it was seen first
@@ -356,5 +357,8 @@ func (m *market) upkeep(ctx context.Context, fresh bool) error {
 	if err := m.release(ctx, m.store.now().Add(-keepPending), 256); err != nil {
 		return err
 	}
-	return m.askPayers(ctx)
+	if err := m.askPayers(ctx); err != nil || !fresh {
+		return err
+	}
+	return m.store.forget(m.Notice().Epoch, m.paid)
 }

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,9 +15,19 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-var promiseBucket = []byte("promises") // payer ‖ session → promise
+var (
+	promiseBucket = []byte("promises") // payer ‖ session → promise
+	endedBucket   = []byte("ended")    // payer ‖ category → what sessions promised that are forgotten, u64; category 0: what of it nobody claimed
+)
 
-// Promise is the newest receipt that a wallet signed in one session.
+// keepEnded is for how many epochs a session is remembered after its last one: until then no tally that may count a receipt of it is open.
+const keepEnded = 24
+
+// maxEnded bounds how many sessions are looked at for whether they have ended, at once.
+const maxEnded = 10_000
+
+// Promise is the newest receipt that a wallet signed in one session. It is forgotten with the session; what it promised is then a part of what
+// the payer has promised in ended sessions.
 type Promise struct {
 	_        struct{} `cbor:",toarray"`
 	Category types.Category
@@ -51,6 +63,18 @@ func (s *store) promise(r *receipt.Receipt) error {
 // addUp sums what each payer has promised.
 func (s *store) addUp() error {
 	return s.db.View(func(tx *bbolt.Tx) error {
+		err := tx.Bucket(endedBucket).ForEach(func(k, v []byte) error {
+			payer, category := types.Key(k[:32]), types.Category(binary.BigEndian.Uint16(k[32:]))
+			if amount := types.Credit(binary.BigEndian.Uint64(v)); category != unclaimed {
+				s.sums[payer] += amount
+			} else {
+				s.sums[payer] -= amount
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 		return tx.Bucket(promiseBucket).ForEach(func(k, v []byte) error {
 			var p Promise
 			if err := types.Decode(v, &p); err != nil {
@@ -62,14 +86,87 @@ func (s *store) addUp() error {
 	})
 }
 
-// promised returns what a payer has promised in all its sessions, ever.
+// forget forgets sessions that ended keepEnded epochs before now, as far as it gets with maxEnded of them. paid returns what receipts of a payer
+// have spent, as a tally of now has it: once a payer has no session any more, what it promised beyond that will never be claimed, and is
+// not promised any more.
+func (s *store) forget(now types.Epoch, paid func(types.Key) (types.Credit, bool)) error {
+	gone := map[types.Key]types.Credit{} // unclaimed
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		live, ended := tx.Bucket(promiseBucket), tx.Bucket(endedBucket)
+		var old [][]byte
+		c, steps := live.Cursor(), 0
+		k, v := c.Seek(s.cursor)
+		for ; k != nil && steps < maxEnded; k, v = c.Next() {
+			steps++
+			var session types.SessionID
+			copy(session[:], k[32:])
+			if session.Expiry()+keepEnded >= now {
+				continue
+			}
+			var p Promise
+			if err := types.Decode(v, &p); err != nil {
+				return fmt.Errorf("promise %x: %w", k, err)
+			}
+			if err := add(ended, types.Key(k[:32]), p.Category, p.Amount); err != nil {
+				return err
+			}
+			old = append(old, bytes.Clone(k))
+		}
+		s.cursor = bytes.Clone(k)
+		for _, k := range old {
+			if err := live.Delete(k); err != nil {
+				return err
+			}
+		}
+		for _, k := range old {
+			payer := types.Key(k[:32])
+			if next, _ := live.Cursor().Seek(payer[:]); next != nil && types.Key(next[:32]) == payer {
+				continue
+			}
+			is, ok := paid(payer)
+			if _, done := gone[payer]; done || !ok {
+				continue
+			}
+			if sum := s.promised(payer); sum > is {
+				gone[payer] = sum - is
+				if err := add(ended, payer, unclaimed, sum-is); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("gateway: forget sessions: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for payer, amount := range gone {
+		s.sums[payer] -= amount
+	}
+	return nil
+}
+
+// unclaimed stands in the place of a category for what nobody claimed.
+const unclaimed types.Category = 0
+
+func add(ended *bbolt.Bucket, payer types.Key, c types.Category, amount types.Credit) error {
+	key := binary.BigEndian.AppendUint16(payer[:], uint16(c))
+	if old := ended.Get(key); old != nil {
+		amount += types.Credit(binary.BigEndian.Uint64(old))
+	}
+	return ended.Put(key, binary.BigEndian.AppendUint64(nil, uint64(amount)))
+}
+
+// promised returns what a payer has promised in all its sessions, ever, less what will never be claimed.
 func (s *store) promised(payer types.Key) types.Credit {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sums[payer]
 }
 
-// promises visits what a payer has promised, session by session.
+// promises visits what a payer has promised, session by session, and last of each category, without a device, what it promised in sessions
+// that are forgotten.
 func (s *store) promises(payer types.Key, visit func(Promise)) error {
 	return s.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(promiseBucket).Cursor()
@@ -79,6 +176,12 @@ func (s *store) promises(payer types.Key, visit func(Promise)) error {
 				return fmt.Errorf("gateway: promise %x: %w", k, err)
 			}
 			visit(p)
+		}
+		c = tx.Bucket(endedBucket).Cursor()
+		for k, v := c.Seek(payer[:]); k != nil && types.Key(k[:32]) == payer; k, v = c.Next() {
+			if category := types.Category(binary.BigEndian.Uint16(k[32:])); category != unclaimed {
+				visit(Promise{Category: category, Amount: types.Credit(binary.BigEndian.Uint64(v))})
+			}
 		}
 		return nil
 	})
@@ -92,9 +195,13 @@ func (m *market) askPayers(ctx context.Context) error {
 	}
 	q := m.agent.Quorum()
 	q.Wait = 2 * time.Second
-	lines, err := q.Payers(ctx, m.Notice().Epoch, payers)
+	now := m.Notice().Epoch
+	lines, err := q.Payers(ctx, now, payers)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err == nil {
+		m.asked = now
+	}
 	for _, line := range lines {
 		m.payers[line.Key] = line
 	}
@@ -103,6 +210,14 @@ func (m *market) askPayers(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// paid returns what receipts of a payer have spent, as of the newest tally, if verifiers have said so in this epoch.
+func (m *market) paid(payer types.Key) (types.Credit, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	line, ok := m.payers[payer]
+	return line.Paid(), ok && m.asked == m.notice.Epoch && m.notice.Tallied+keepEnded/2 > m.notice.Epoch
 }
 
 // maxQualities bounds how many devices' qualities are asked for in one epoch.

@@ -3,7 +3,6 @@ package gateway
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -52,10 +51,11 @@ type Credit struct {
 	Spending []Spending   `json:"spending"`
 }
 
-// Spending is what a key has promised to one device in one category, in total.
+// Spending is what a key has promised to one device in one category, in sessions that go on or ended lately; without a device, what it promised
+// in all sessions of the category that ended before.
 type Spending struct {
 	Category string       `json:"category"`
-	Device   types.Key    `json:"device"`
+	Device   types.Key    `json:"device,omitzero"`
 	Amount   types.Credit `json:"amount,string"`
 }
 
@@ -143,11 +143,13 @@ func (g *Gateway) credit(r *http.Request) (*Credit, error) {
 			c.Seconds = 0
 		}
 	}
+	rows := map[serving]int{}
 	err = g.market.store.promises(w.Payer(), func(p Promise) {
-		at := slices.IndexFunc(c.Spending, func(s Spending) bool { return s.Device == p.Device && s.Category == p.Category.String() })
-		if at < 0 {
+		at, ok := rows[serving{p.Device, p.Category}]
+		if !ok {
+			at = len(c.Spending)
+			rows[serving{p.Device, p.Category}] = at
 			c.Spending = append(c.Spending, Spending{Category: p.Category.String(), Device: p.Device})
-			at = len(c.Spending) - 1
 		}
 		c.Spending[at].Amount += p.Amount
 	})

@@ -119,6 +119,8 @@ type store struct {
 
 	mu   sync.Mutex
 	sums map[types.Key]types.Credit // what each payer has promised, in all its sessions
+
+	cursor []byte // where forget goes on
 }
 
 func openStore(path, chain string, balance func(types.Key) types.Credit) (*store, error) {
@@ -130,7 +132,7 @@ func openStore(path, chain string, balance func(types.Key) types.Credit) (*store
 		return nil, fmt.Errorf("gateway: open wallets %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{walletBucket, pendingBucket, orderBucket, apiBucket, secretBucket, promiseBucket, metaBucket} {
+		for _, b := range [][]byte{walletBucket, pendingBucket, orderBucket, apiBucket, secretBucket, promiseBucket, endedBucket, metaBucket} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}

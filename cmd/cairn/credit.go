@@ -84,7 +84,11 @@ func creditShow(c *cobra.Command, _ []string) error {
 			credit.Account, command.Dollars(credit.Balance), command.Dollars(credit.Spendable), command.Dollars(credit.Limit), credit.Expiry, command.Dollars(credit.Spent))
 		rows := make([][]string, len(credit.Spending))
 		for i, s := range credit.Spending {
-			rows[i] = []string{s.Category, s.Device.String(), command.Dollars(s.Amount)}
+			to := s.Device.String()
+			if s.Device.IsZero() {
+				to = "in sessions that ended"
+			}
+			rows[i] = []string{s.Category, to, command.Dollars(s.Amount)}
 		}
 		table(w, []string{"FOR", "TO", "SIGNED FOR"}, rows)
 		fmt.Fprintln(w, "\nWhat devices hold is spent by the epoch, and not signed for again: it shows under spent alone.")
