@@ -80,7 +80,7 @@ func New(cfg Config, reader ledger.Reader, customers []role.Customer, log *slog.
 	}
 	m.store.awaited = m.awaited
 	for _, c := range customers {
-		m.offers[c.Category()] = newOffers()
+		m.offers[c.Category] = newOffers()
 	}
 	m.agent, err = agent.New(agent.Config{Key: cfg.Key, Pin: cfg.Pin, Dial: cfg.Dial, Store: m.store, Log: log})
 	if err == nil {
@@ -101,7 +101,7 @@ func New(cfg Config, reader ledger.Reader, customers []role.Customer, log *slog.
 func names(customers []role.Customer) []string {
 	out := make([]string, len(customers))
 	for i, c := range customers {
-		out[i] = c.Category().String()
+		out[i] = c.Category.String()
 	}
 	return out
 }
@@ -112,11 +112,9 @@ func (g *Gateway) mux() (http.Handler, error) {
 	mount(mux, g.routes())
 	described := Routes()
 	for _, c := range g.customers {
-		if d, ok := c.(role.Described); ok {
-			for _, rt := range d.Routes() {
-				rt.Path = prefix(c) + rt.Path
-				described = append(described, rt)
-			}
+		for _, rt := range c.Routes {
+			rt.Path = prefix(c) + rt.Path
+			described = append(described, rt)
 		}
 	}
 	description, err := json.Marshal(openAPI(buildinfo.Version, described))
@@ -128,8 +126,8 @@ func (g *Gateway) mux() (http.Handler, error) {
 		w.Write(description)
 	})
 	for _, c := range g.customers {
-		name := c.Category().String()
-		h, err := c.Mount(&view{market: g.market, name: name, category: c.Category()})
+		name := c.Category.String()
+		h, err := c.Mount(&view{market: g.market, name: name, category: c.Category})
 		if err != nil {
 			return nil, fmt.Errorf("gateway: mount %s: %w", name, err)
 		}
@@ -139,7 +137,7 @@ func (g *Gateway) mux() (http.Handler, error) {
 }
 
 // prefix is where a customer's handler is mounted.
-func prefix(c role.Customer) string { return "/" + c.Category().String() + "/v1" }
+func prefix(c role.Customer) string { return "/" + c.Category.String() + "/v1" }
 
 // Handler serves the REST API.
 func (g *Gateway) Handler() http.Handler { return g.handler }
@@ -165,7 +163,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, c := range g.customers {
 		group.Go(func() error {
 			if err := c.Run(ctx); err != nil && ctx.Err() == nil {
-				return fmt.Errorf("gateway: %v: %w", c.Category(), err)
+				return fmt.Errorf("gateway: %v: %w", c.Category, err)
 			}
 			return nil
 		})

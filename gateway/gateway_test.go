@@ -54,9 +54,11 @@ type fixture struct {
 // secretive is a category that tells each account its secret: what must not leak.
 type secretive struct{ market role.Market }
 
-func (s *secretive) Category() types.Category      { return types.IoT }
-func (s *secretive) Run(ctx context.Context) error { <-ctx.Done(); return nil }
-func (s *secretive) Mount(m role.Market) (http.Handler, error) {
+func (s *secretive) role() role.Customer {
+	return role.Customer{Category: types.IoT, Mount: s.mount, Run: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+}
+
+func (s *secretive) mount(m role.Market) (http.Handler, error) {
 	s.market = m
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /secret", func(w http.ResponseWriter, r *http.Request) {
@@ -86,7 +88,7 @@ func newFixture(t *testing.T) *fixture {
 func (f *fixture) open(t *testing.T) {
 	t.Helper()
 	var err error
-	f.Gateway, err = New(f.config(t), f.ledger, []role.Customer{&secretive{}}, slog.New(slog.DiscardHandler))
+	f.Gateway, err = New(f.config(t), f.ledger, []role.Customer{new(secretive).role()}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,11 +52,15 @@ func (shop) Cross(in *tally.CrossInput) *tally.CrossOutput {
 // door is the customer of shop: it only keeps its market.
 type door struct{ market role.Market }
 
-func (d *door) Category() types.Category      { return types.Energy }
-func (d *door) Run(ctx context.Context) error { <-ctx.Done(); return nil }
-func (d *door) Mount(m role.Market) (http.Handler, error) {
-	d.market = m
-	return http.NewServeMux(), nil
+func (d *door) role() role.Customer {
+	return role.Customer{
+		Category: types.Energy,
+		Mount: func(m role.Market) (http.Handler, error) {
+			d.market = m
+			return http.NewServeMux(), nil
+		},
+		Run: func(ctx context.Context) error { <-ctx.Done(); return nil },
+	}
 }
 
 // headed is a chain with the headers that a test gives it.
@@ -193,7 +197,7 @@ func (r *region) start() {
 	r.t.Helper()
 	var err error
 	r.door = &door{}
-	if r.Gateway, err = New(r.config(r.t), r.chain, []role.Customer{r.door}, slog.New(slog.DiscardHandler)); err != nil {
+	if r.Gateway, err = New(r.config(r.t), r.chain, []role.Customer{r.door.role()}, slog.New(slog.DiscardHandler)); err != nil {
 		r.t.Fatal(err)
 	}
 	r.market.book.wait, r.market.patience = 50*time.Millisecond, time.Second

@@ -98,7 +98,7 @@ func (w *Wallet) Secret(purpose string) [32]byte { return derive(w.secret, purpo
 // Balance returns what the wallet may still spend, as far as the gateway knows.
 func (w *Wallet) Balance() types.Credit { return w.balance(w.key.Public()) }
 
-// Awaited implements role.Awaiting.
+// Awaited implements role.Wallet.
 func (w *Wallet) Awaited(ctx context.Context) (types.Credit, time.Duration) {
 	if w.awaited == nil {
 		return 0, 0
@@ -106,7 +106,7 @@ func (w *Wallet) Awaited(ctx context.Context) (types.Credit, time.Duration) {
 	return w.awaited(ctx, w)
 }
 
-var _ role.Awaiting = (*Wallet)(nil)
+var _ role.Wallet = (*Wallet)(nil)
 
 // store keeps wallets in a bbolt file that only its owner can read.
 type store struct {

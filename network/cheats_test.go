@@ -16,21 +16,11 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/ledger"
-	"github.com/cairn-network/cairn/service/all/provider"
 	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// cheat is an honest provider on a host that bends what it hands in.
-type cheat struct {
-	role.Provider
-	bend func(h role.Host, ctx context.Context, kind evidence.Kind, body []byte) error
-}
-
-func (c cheat) Run(ctx context.Context, h role.Host) error {
-	return c.Provider.Run(ctx, bentHost{h, c.bend})
-}
-
+// bentHost bends what an honest provider hands in.
 type bentHost struct {
 	role.Host
 	bend func(h role.Host, ctx context.Context, kind evidence.Kind, body []byte) error
@@ -56,18 +46,14 @@ type cheats struct {
 	copied []byte // the honest node's last answer
 }
 
-func (c *cheats) providers(i int) []role.Provider {
-	list := provider.Local()
+func (c *cheats) provider(i int, p role.Provider) role.Provider {
 	bend := map[int]func(role.Host, context.Context, evidence.Kind, []byte) error{
 		honestNode: c.overheard, dropper: c.drop, replayer: c.replay, copier: c.copy, inventor: c.invent,
 	}[i]
-	if bend == nil {
-		return list
+	if run := p.Run; bend != nil {
+		p.Run = func(ctx context.Context, h role.Host) error { return run(ctx, bentHost{h, bend}) }
 	}
-	for k := range list {
-		list[k] = cheat{list[k], bend}
-	}
-	return list
+	return p
 }
 
 // overheard hands in what it should; the copier listens.
@@ -152,7 +138,7 @@ func TestCheats(t *testing.T) {
 	whole(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	n, err := Start(ctx, Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Homes: -1, Providers: new(cheats).providers, BlockTime: quick})
+	n, err := Start(ctx, Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Homes: -1, Bend: new(cheats).provider, BlockTime: quick})
 	if err != nil {
 		t.Fatal(err)
 	}

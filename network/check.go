@@ -9,7 +9,6 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/disk"
-	"github.com/cairn-network/cairn/service/role"
 )
 
 // What fits one machine.
@@ -88,15 +87,10 @@ func (cfg *Config) checkNeeds() error {
 	var errs []error
 	room := uint64(startRoom)
 	for _, c := range cfg.Customers {
-		d, ok := c.(role.Demander)
-		if !ok {
-			continue
-		}
-		needs := d.Needs()
-		room = max(room, needs.Disk)
-		if nodes < needs.Devices {
+		room = max(room, c.Needs.Disk)
+		if nodes < c.Needs.Devices {
 			errs = append(errs, types.Refuse(types.TooFew, "network: %v needs %d devices, and this network has %d: start it with --nodes %d",
-				c.Category(), needs.Devices, nodes, needs.Devices))
+				c.Category, c.Needs.Devices, nodes, c.Needs.Devices))
 		}
 	}
 	least := cfg.Disk.Stop + room

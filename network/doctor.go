@@ -29,7 +29,7 @@ import (
 
 // Doctor looks at a home and its machine, and returns everything that it looked at: files that are in order as one finding. With repair it
 // moves aside what is damaged and can be made anew or done without; then nothing may run there, which is refused with types.HomeBusy.
-func Doctor(home string, limits disk.Limits, repair bool, makers []role.Maker) ([]health.Finding, error) {
+func Doctor(home string, limits disk.Limits, repair bool, devices []role.Device, customers []role.Customer) ([]health.Finding, error) {
 	if _, err := os.Stat(home); err != nil {
 		return nil, types.Refuse(types.NotFound, "doctor: home %s: %v", home, err)
 	}
@@ -63,7 +63,7 @@ func Doctor(home string, limits disk.Limits, repair bool, makers []role.Maker) (
 		list = append(list, health.Finding{Level: health.Bad, What: layoutFile, Text: fmt.Sprintf("the home has format %d, this program goes on with %d", l.Format, format),
 			Try: "run the version that began it, or choose another home"})
 	}
-	files := append(homeFiles(home), keptFiles(home, makers)...)
+	files := append(homeFiles(home, customers), keptFiles(home, devices)...)
 	found, fine := health.Examine(home, files, !running)
 	if repair {
 		if err := health.Mend(home, files, found, health.Aside); err != nil {
@@ -97,7 +97,7 @@ func lastBlock(rpc string) time.Time {
 
 // examine looks at a home before it is used: what can be made anew is moved aside and told, what cannot keeps the network from starting.
 func (n *Network) examine() error {
-	files := homeFiles(n.cfg.Home)
+	files := homeFiles(n.cfg.Home, n.cfg.Customers)
 	found, _ := health.Examine(n.cfg.Home, files, false)
 	if err := health.Mend(n.cfg.Home, files, found, health.Remake); err != nil {
 		return types.Refuse(types.HomeUnwritable, "network: %v", err)
@@ -115,10 +115,10 @@ func (n *Network) examine() error {
 }
 
 // keptFiles lists what the devices' providers keep beside their databases.
-func keptFiles(home string, makers []role.Maker) (files []health.File) {
+func keptFiles(home string, devices []role.Device) (files []health.File) {
 	dirs, _ := filepath.Glob(filepath.Join(home, "node", "*"))
 	for _, dir := range dirs {
-		for _, f := range node.KeptFiles(dir, makers) {
+		for _, f := range node.KeptFiles(dir, devices) {
 			f.Path = filepath.Join("node", filepath.Base(dir), f.Path)
 			files = append(files, f)
 		}
@@ -127,7 +127,7 @@ func keptFiles(home string, makers []role.Maker) (files []health.File) {
 }
 
 // homeFiles lists what a home holds, or has to.
-func homeFiles(home string) []health.File {
+func homeFiles(home string, customers []role.Customer) []health.File {
 	glob := func(pattern string) (list []string) {
 		paths, _ := filepath.Glob(filepath.Join(home, pattern))
 		for _, p := range paths {
@@ -160,14 +160,20 @@ func homeFiles(home string) []health.File {
 		{Path: "bus/kept.db", Check: health.Bolt, Remedy: health.Remake, Lost: "messages that the bus keeps for those who are away; who sent them sends them again"},
 		{Path: "gateway/device.key", Check: health.PEM, Lost: "the gateway's key, from which the secrets of its customers' keys follow"},
 		{Path: "gateway/wallets.db", Check: health.Bolt, Lost: "the keys that customers spend with"},
-		{Path: "gateway/energy/energy.db", Check: health.Bolt, Remedy: health.Aside, Lost: "what the gateway knows of orders and fills; sessions that run are still paid"},
+	}
+	for _, c := range customers {
+		if c.Files == nil {
+			continue
+		}
+		dir := filepath.Join("gateway", c.Category.String())
+		for _, f := range c.Files(filepath.Join(home, dir)) {
+			f.Path = filepath.Join(dir, f.Path)
+			files = append(files, f)
+		}
 	}
 	for _, path := range glob(keyFolder + "/*.json") {
 		files = append(files, health.File{Path: path, Check: health.JSON("account", "payer", "api_key"), Remedy: health.Aside,
 			Lost: "an account's API key: `cairn account key " + strings.TrimSuffix(filepath.Base(path), ".json") + "` makes another"})
-	}
-	for _, path := range glob("gateway/storage/*.db") {
-		files = append(files, health.File{Path: path, Check: health.Bolt, Remedy: health.Aside, Lost: "where the account's objects are: they cannot be read back"})
 	}
 	for _, dir := range chains {
 		file := func(path string, check health.Check, remedy health.Remedy, lost string, need bool) {

@@ -11,6 +11,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/internal/health"
+	"github.com/cairn-network/cairn/service/all/customer"
 	"github.com/cairn-network/cairn/service/all/provider"
 )
 
@@ -52,7 +53,7 @@ func harm(t *testing.T, path, way string) (undo func()) {
 func TestDamagedHome(t *testing.T) {
 	whole(t)
 	cfg := Config{Home: filepath.Join(t.TempDir(), "home"), Listen: "127.0.0.1:0", Log: logTo(""), Nodes: 1, Homes: 1}
-	makers := provider.Makers()
+	devices, doors := provider.Devices(), customer.Customers()
 	height := uint64(0)
 	run := func(what string) {
 		t.Helper()
@@ -76,10 +77,10 @@ func TestDamagedHome(t *testing.T) {
 		if _, err := ReadAddresses(cfg.Home); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-		if list, err := Doctor(cfg.Home, disk.Limits{}, false, makers); err != nil || health.Worst(list) != health.OK {
+		if list, err := Doctor(cfg.Home, disk.Limits{}, false, devices, doors); err != nil || health.Worst(list) != health.OK {
 			t.Errorf("%s: doctor beside a running network: %+v, %v", what, list, err)
 		}
-		if _, err := Doctor(cfg.Home, disk.Limits{}, true, makers); !errors.Is(err, types.HomeBusy) {
+		if _, err := Doctor(cfg.Home, disk.Limits{}, true, devices, doors); !errors.Is(err, types.HomeBusy) {
 			t.Errorf("%s: repair beside a running network: %v", what, err)
 		}
 		t.Logf("%s: %q", what, told)
@@ -88,11 +89,11 @@ func TestDamagedHome(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(cfg.Home, addressFile), []byte(`{"api": "", "rpc": "", "pid": 1}`), 0o600); err != nil { // as a crash leaves it
 		t.Fatal(err)
 	}
-	list, err := Doctor(cfg.Home, disk.Limits{}, false, makers)
+	list, err := Doctor(cfg.Home, disk.Limits{}, false, devices, doors)
 	if err != nil || health.Worst(list) != health.OK {
 		t.Fatalf("a home in order: %+v, %v", list, err)
 	}
-	files := homeFiles(cfg.Home)
+	files := homeFiles(cfg.Home, doors)
 	seen := 0
 	for _, f := range files {
 		path := filepath.Join(cfg.Home, f.Path)
@@ -105,7 +106,7 @@ func TestDamagedHome(t *testing.T) {
 				continue // settings that end early may be whole; a start writes them anew where they offer something else
 			}
 			undo := harm(t, path, way)
-			list, err := Doctor(cfg.Home, disk.Limits{}, false, makers)
+			list, err := Doctor(cfg.Home, disk.Limits{}, false, devices, doors)
 			found := false
 			for _, d := range list {
 				if d.Level != health.OK && d.What == f.Path {
@@ -129,7 +130,7 @@ func TestDamagedHome(t *testing.T) {
 	}
 	run("what follows from other things")
 	// Done without, once somebody says so.
-	files = homeFiles(cfg.Home)
+	files = homeFiles(cfg.Home, doors)
 	var aside []string
 	for _, f := range files {
 		if info, err := os.Stat(filepath.Join(cfg.Home, f.Path)); err == nil && f.Remedy == health.Aside && info.Size() > 0 {
@@ -140,7 +141,7 @@ func TestDamagedHome(t *testing.T) {
 	if _, err := Start(t.Context(), cfg); !errors.Is(err, types.HomeDamaged) || !strings.Contains(err.Error(), customerFile) {
 		t.Errorf("a start with damaged stores: %v", err)
 	}
-	if _, err := Doctor(cfg.Home, disk.Limits{}, true, makers); err != nil {
+	if _, err := Doctor(cfg.Home, disk.Limits{}, true, devices, doors); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range aside {
@@ -155,7 +156,7 @@ func TestDamagedHome(t *testing.T) {
 		if _, err := Start(t.Context(), cfg); !errors.Is(err, types.HomeDamaged) {
 			t.Errorf("a start with damaged %s: %v", path, err)
 		}
-		if list, err := Doctor(cfg.Home, disk.Limits{}, true, makers); err != nil || health.Worst(list) != health.Bad {
+		if list, err := Doctor(cfg.Home, disk.Limits{}, true, devices, doors); err != nil || health.Worst(list) != health.Bad {
 			t.Errorf("repair of %s: %+v, %v", path, list, err)
 		}
 		undo()

@@ -81,7 +81,7 @@ func TestEngines(t *testing.T) {
 	pin := bus.Pin{Chain: "engines-1", Epoch: 1, Set: bus.SetOf(epoch.Verifiers)}
 	startNode := func(home string) (*node.Node, func()) {
 		n, err := node.New(node.Config{Home: home, Owner: owner, Pin: pin, Dial: dial, Resend: 100 * time.Millisecond},
-			[]role.Provider{paid{servicetest.MeterProvider{Step: 10}, types.NewPrivateKey([32]byte{4})}}, log.With("node", filepath.Base(home)))
+			[]role.Provider{paid{servicetest.MeterProvider{Step: 10}.Role(), types.NewPrivateKey([32]byte{4})}.role()}, log.With("node", filepath.Base(home)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,13 +151,17 @@ func TestEngines(t *testing.T) {
 
 // paid is a meter that a customer pays for one tick more in each epoch.
 type paid struct {
-	servicetest.MeterProvider
+	meter role.Provider
 	payer types.PrivateKey
 }
 
-func (p paid) Run(ctx context.Context, host role.Host) error {
-	go p.pay(ctx, host)
-	return p.MeterProvider.Run(ctx, host)
+func (p paid) role() role.Provider {
+	out := p.meter
+	out.Run = func(ctx context.Context, host role.Host) error {
+		go p.pay(ctx, host)
+		return p.meter.Run(ctx, host)
+	}
+	return out
 }
 
 func (p paid) pay(ctx context.Context, host role.Host) {

@@ -228,23 +228,19 @@ func (n *Network) edit(cdc codec.Codec, state app.State, validators []local.Vali
 func (n *Network) localRules() (map[types.Category][]byte, error) {
 	rules := map[types.Category][]byte{}
 	epoch := time.Duration(n.cfg.EpochBlocks) * n.cfg.BlockTime
-	for _, v := range n.cfg.Rules {
-		l, ok := v.(service.LocalRuler)
-		for _, s := range n.cfg.Simulators { // hardware that stands elsewhere has its own hours
-			if at, better := s.(service.LocalRuler); better && s.Category() == v.Spec().Category && n.layout.Homes > 0 {
-				l, ok = at, true
-			}
-		}
-		if !ok {
+	for _, s := range n.cfg.Simulators {
+		if s.Rules == nil {
 			continue
 		}
-		raw := l.LocalRules(uint64(n.layout.Created.Unix()), uint64(epoch.Milliseconds()))
-		if c, ok := v.(service.RulesChecker); ok {
-			if err := c.CheckRules(raw); err != nil {
-				return nil, fmt.Errorf("rules of %s: %w", v.Spec().Name, err)
+		raw := s.Rules(uint64(n.layout.Created.Unix()), uint64(epoch.Milliseconds()))
+		for _, v := range n.cfg.Rules {
+			if c, ok := v.(service.RulesChecker); ok && v.Spec().Category == s.Category {
+				if err := c.CheckRules(raw); err != nil {
+					return nil, fmt.Errorf("rules of %v: %w", s.Category, err)
+				}
 			}
 		}
-		rules[v.Spec().Category] = raw
+		rules[s.Category] = raw
 	}
 	return rules, nil
 }

@@ -26,8 +26,8 @@ type Addresses struct {
 	Bus     string `json:"bus"` // NATS
 	PID     int    `json:"pid"`
 	Trust   string `json:"trust"` // a block of the chain, HEIGHT:HASH: whoever doubts the chain's answers goes on from it
-	// Listeners are where categories serve protocols of their own (role.Listener), by name. In the file they stand beside the others:
-	// "modbus": "127.0.0.1:41502".
+	// Listeners are where categories serve protocols of their own (role.Customer.Listen), by name. In the file they
+	// stand beside the others: "modbus": "127.0.0.1:41502".
 	Listeners map[string]string `json:"-"`
 }
 

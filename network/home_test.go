@@ -19,30 +19,32 @@ import (
 	"github.com/cairn-network/cairn/service/all/customer"
 	"github.com/cairn-network/cairn/service/all/simulator"
 	"github.com/cairn-network/cairn/service/energy"
-	energycustomer "github.com/cairn-network/cairn/service/energy/customer"
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// foreign is the network's own simulator of homes, but that the first home's inverter and meter are pymodbus, which nobody here wrote,
-// where that is installed.
+// foreign is what the tests' shared network is made with: its own simulator of homes, but that the first home's
+// inverter and meter are pymodbus, which nobody here wrote, where that is installed; and energy's market as its
+// customer sees it.
 type foreign struct {
-	role.Simulator
-	used bool
+	used   bool
+	market role.Market
 }
 
-// simulators are those of the tests' shared network.
-func simulators() []role.Simulator {
-	list := simulator.Simulators(simulator.Config{})
+func (f *foreign) simulators() []role.Simulator {
+	list := simulator.Simulators()
 	for i, s := range list {
-		if s.Category() == types.Energy {
-			list[i] = &foreign{Simulator: s}
+		if s.Category == types.Energy {
+			list[i].Start = func(dir string, n int, rules []byte, log *slog.Logger) ([]role.Simulated, func(), error) {
+				devices, stop, err := s.Start(dir, n, rules, log)
+				return f.replace(devices, stop, rules, err)
+			}
 		}
 	}
 	return list
 }
 
-func (f *foreign) Start(dir string, n int, rules []byte, log *slog.Logger) ([]role.Simulated, func(), error) {
-	devices, stop, err := f.Simulator.Start(dir, n, rules, log)
+// replace puts pymodbus in the place of the first home's hardware.
+func (f *foreign) replace(devices []role.Simulated, stop func(), rules []byte, err error) ([]role.Simulated, func(), error) {
 	if err != nil || !testutil.HasPython("pymodbus.server") {
 		return devices, stop, err
 	}
@@ -51,7 +53,7 @@ func (f *foreign) Start(dir string, n int, rules []byte, log *slog.Logger) ([]ro
 		stop()
 		return nil, nil, err
 	}
-	devices[0].Offer, err = json.Marshal(map[string]any{
+	devices[0].Settings, err = json.Marshal(map[string]any{
 		"p_dc_w": 6000, "p_ac_w": 5000, "altitude_m": 400, "storage_wh": 0, "efficiency_bp": 0, "community_price": 100, "certificate_price": 5, "poll_s": 10,
 		"meters": []map[string]any{
 			{"role": "grid", "map": "sunspec", "address": address, "unit": 2, "rating_w": 20_000},
@@ -62,36 +64,17 @@ func (f *foreign) Start(dir string, n int, rules []byte, log *slog.Logger) ([]ro
 	return devices, func() { kill(); stop() }, err
 }
 
-// window is energy's customer, and shows what it sees of the network.
-type window struct {
-	*energycustomer.Customer
-	market role.Market
-}
-
-func (w *window) Mount(m role.Market) (http.Handler, error) {
-	w.market = m
-	return w.Customer.Mount(m)
-}
-
-// customers are those of the tests' shared network.
-func customers() []role.Customer {
+func (f *foreign) customers() []role.Customer {
 	list := customer.Customers()
 	for i, c := range list {
-		if c, ok := c.(*energycustomer.Customer); ok {
-			list[i] = &window{Customer: c}
+		if c.Category == types.Energy {
+			list[i].Mount = func(m role.Market) (http.Handler, error) {
+				f.market = m
+				return c.Mount(m)
+			}
 		}
 	}
 	return list
-}
-
-// marketOf returns energy's market at the shared network's gateway.
-func marketOf(n *Network) role.Market {
-	for _, c := range n.cfg.Customers {
-		if w, ok := c.(*window); ok {
-			return w.market
-		}
-	}
-	return nil
 }
 
 // startPython serves a home made of pymodbus, and returns once it answers.
@@ -129,11 +112,11 @@ func startPython(rules []byte) (address string, kill func(), err error) {
 
 // testHome follows energy from an inverter and a meter to its owner's account: pymodbus shows registers, the device reads them over Modbus
 // and hands them in, the tally counts them and clears the quarter hours, neighbours pay, and the owner claims.
-func testHome(t *testing.T, n *Network) {
-	if !n.cfg.Simulators[0].(*foreign).used {
+func testHome(t *testing.T, n *Network, f *foreign) {
+	if !f.used {
 		testutil.Lacks(t, "Python's pymodbus (the home's hardware is the project's own simulator)")
 	}
-	device, market := n.Simulated(0), marketOf(n)
+	device, market := n.Simulated(0), f.market
 	line := func() *energy.State {
 		line, err := market.Line(t.Context(), device.Key())
 		if err != nil {

@@ -11,17 +11,18 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // testKillHome kills the node of a home with meters without warning, again and again, and starts it again, at once or after more than an
 // epoch; and takes the bus away from it for some epochs, at the end of which it is killed too. Whatever it said is in its journal counts,
 // once, and each watt-hour that the register moved by is in one of the tally's sums. `make soak` kills ten times.
-func testKillHome(t *testing.T, n *Network) {
+func testKillHome(t *testing.T, n *Network, f *foreign) {
 	kills, epochs := 3, types.Epoch(3)
 	if soak {
 		kills, epochs = 10, 8 // longer than verifiers take an envelope for (evidence.MaxAnchorAge)
 	}
-	w := &homeWatch{t: t, n: n, remote: newRemote(t, n), since: epochOf(t, n), kept: map[uint64][energy.Registers]uint64{}}
+	w := &homeWatch{t: t, n: n, market: f.market, remote: newRemote(t, n), since: epochOf(t, n), kept: map[uint64][energy.Registers]uint64{}}
 	moments := rand.New(rand.NewPCG(5, 6))
 	w.start()
 	for k := range kills - 1 {
@@ -55,12 +56,13 @@ func testKillHome(t *testing.T, n *Network) {
 // homeWatch follows a home from one end of the network to the other: what its node said, and what the tally made of it.
 type homeWatch struct {
 	*remote
-	t     *testing.T
-	n     *Network
-	since types.Epoch                         // the epoch in which it was registered
-	seen  energy.State                        // when it was looked at last
-	at    types.Epoch                         // the tally that this was of
-	kept  map[uint64][energy.Registers]uint64 // what was in the journal when it was killed
+	t      *testing.T
+	n      *Network
+	market role.Market
+	since  types.Epoch                         // the epoch in which it was registered
+	seen   energy.State                        // when it was looked at last
+	at     types.Epoch                         // the tally that this was of
+	kept   map[uint64][energy.Registers]uint64 // what was in the journal when it was killed
 }
 
 func epochOf(t *testing.T, n *Network) types.Epoch {
@@ -99,7 +101,7 @@ func (w *homeWatch) kill() {
 // look returns what the tally has of the home. Nothing that counts up has fallen since it was looked at last.
 func (w *homeWatch) look() *energy.State {
 	w.t.Helper()
-	line, err := marketOf(w.n).Line(w.t.Context(), w.device)
+	line, err := w.market.Line(w.t.Context(), w.device)
 	if err != nil {
 		return &w.seen // the verifiers are between two tallies
 	}

@@ -69,12 +69,13 @@ type Config struct {
 	NewFolders  []string      // categories of which a device's folder is lost for good (node.Config)
 	Hosts       []string      // names that page and API are reached under, besides addresses and localhost; role.AnyHost for all
 	Disk        disk.Limits   // when the network warns that a disk gets full, and when it stops; zero: never
-	// Rules, Customers, Providers, Makers and Simulators replace the lists of service/all: for tests of engines.
+	// Rules, Customers, Devices and Simulators replace the lists of service/all.
 	Rules      []service.Verifier
 	Customers  []role.Customer
-	Providers  func(node int) []role.Provider
-	Makers     []role.Maker
+	Devices    []role.Device
 	Simulators []role.Simulator
+	// Bend is what an ordinary device runs in the place of a provider: for tests of devices that cheat.
+	Bend func(node int, honest role.Provider) role.Provider
 	// ChainOptions override app.toml of the validators, for tests.
 	ChainOptions map[string]any
 	Log          *slog.Logger // nil: silent
@@ -147,14 +148,11 @@ func (cfg *Config) defaults() {
 	if cfg.Customers == nil {
 		cfg.Customers = customer.Customers()
 	}
-	if cfg.Providers == nil {
-		cfg.Providers = providers
-	}
-	if cfg.Makers == nil {
-		cfg.Makers = provider.Makers()
+	if cfg.Devices == nil {
+		cfg.Devices = provider.Devices()
 	}
 	if cfg.Simulators == nil {
-		cfg.Simulators = simulator.Simulators(simulator.Config{})
+		cfg.Simulators = simulator.Simulators()
 	}
 }
 
@@ -514,13 +512,12 @@ func (n *Network) listeners() error {
 	}
 	n.listening = map[string]string{}
 	for _, c := range n.cfg.Customers {
-		l, ok := c.(role.Listener)
-		if !ok {
+		if c.Listen == nil {
 			continue
 		}
-		at, err := l.Listen(ip)
+		at, err := c.Listen(ip)
 		if err != nil {
-			return fmt.Errorf("network: %v: %w", c.Category(), err)
+			return fmt.Errorf("network: %v: %w", c.Category, err)
 		}
 		maps.Copy(n.listening, at)
 	}
@@ -535,7 +532,7 @@ func (n *Network) openDoors(ctx context.Context) error {
 	mux := http.NewServeMux()
 	api := n.gateway.Handler()
 	for _, c := range n.cfg.Customers {
-		mux.Handle("/"+c.Category().String()+"/", api)
+		mux.Handle("/"+c.Category.String()+"/", api)
 	}
 	mux.Handle("/v1/", api)
 	mux.Handle("/openapi.json", api)

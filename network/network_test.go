@@ -17,12 +17,11 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/node/command"
 	"github.com/cairn-network/cairn/service/all/provider"
-	"github.com/cairn-network/cairn/service/role"
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asNode) != "" {
-		os.Exit(command.Run(context.Background(), command.New(provider.Makers()), os.Args[1:], os.Stderr))
+		os.Exit(command.Run(context.Background(), command.New(provider.Devices()), os.Args[1:], os.Stderr))
 	}
 	flag.Set("test.parallel", fmt.Sprint(max(4, runtime.GOMAXPROCS(0)))) // networks wait most of the time; -parallel overrides it
 	os.Exit(m.Run())
@@ -32,8 +31,8 @@ func TestMain(m *testing.M) {
 // beside them.
 func TestNetwork(t *testing.T) {
 	whole(t)
-	home := t.TempDir()
-	n, s, err := begin(t.Context(), Config{Home: home, Log: logTo(home), Simulators: simulators(), Customers: customers()})
+	home, f := t.TempDir(), new(foreign)
+	n, s, err := begin(t.Context(), Config{Home: home, Log: logTo(home), Simulators: f.simulators(), Customers: f.customers()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +42,8 @@ func TestNetwork(t *testing.T) {
 		name string
 		run  func(*testing.T, *Network)
 	}{
-		{"FirstRoundAgain", testFirstRoundAgain}, {"Wallet", testWallet}, {"Home", testHome}, {"KillHome", testKillHome}, {"Losses", testLosses},
+		{"FirstRoundAgain", testFirstRoundAgain}, {"Wallet", testWallet}, {"Home", func(t *testing.T, n *Network) { testHome(t, n, f) }},
+		{"KillHome", func(t *testing.T, n *Network) { testKillHome(t, n, f) }}, {"Losses", testLosses},
 		{"SelfPayment", testSelfPayment}, {"TrustMovesOn", testTrustMovesOn}, {"CertificateWallet", testCertificateWallet},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, n) })
@@ -153,8 +153,8 @@ func testFirstRoundAgain(t *testing.T, n *Network) {
 	round := func(want string) {
 		t.Helper()
 		for _, c := range n.cfg.Customers {
-			if starter, ok := c.(role.Starter); ok && c.Category() == types.Storage {
-				if did, err := starter.FirstRound(t.Context(), wallet); err != nil || !strings.HasPrefix(did, want) {
+			if c.Category == types.Storage {
+				if did, err := c.FirstRound(t.Context(), wallet); err != nil || !strings.HasPrefix(did, want) {
 					t.Fatalf("%q, want %q…: %v", did, want, err)
 				}
 			}

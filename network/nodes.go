@@ -13,7 +13,6 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/node"
-	"github.com/cairn-network/cairn/service/all/provider"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -26,28 +25,48 @@ const claimEpochs = 8000
 // device is one of the network's: where it lives, whose it is, and what it provides.
 type device struct {
 	part[*node.Node]
-	name      string // for people: "device 3"
-	home      string
-	owner     string // in the keyring
-	cell      types.Cell
-	offers    map[string]node.Offers
-	docs      map[string]any // of the offers (node.Init)
-	providers func() ([]role.Provider, error)
+	name   string // for people: "device 3"
+	home   string
+	owner  string // in the keyring
+	cell   types.Cell
+	offers map[types.Category]node.Offers
+	bend   func(honest role.Provider) role.Provider // nil: it is honest
 }
 
-// providers are those of a device on one machine: whatever service/all lists, on a free port of the loopback address.
-func providers(int) []role.Provider { return provider.Local() }
-
-// ordinary returns node i.
+// ordinary returns node i: it provides what every device can.
 func (n *Network) ordinary(i int) *device {
-	d := &device{
-		name: fmt.Sprintf("device %d", i), home: n.nodeHome(i), owner: ownerName(i), cell: cell, offers: map[string]node.Offers{},
-		providers: func() ([]role.Provider, error) { return n.cfg.Providers(i), nil },
+	d := &device{name: fmt.Sprintf("device %d", i), home: n.nodeHome(i), owner: ownerName(i), cell: cell, offers: map[types.Category]node.Offers{}}
+	for _, s := range n.cfg.Simulators {
+		if s.Provides != nil {
+			d.offers[s.Category] = s.Provides
+		}
 	}
-	for _, p := range n.cfg.Providers(i) {
-		d.offers[p.Category().String()] = json.RawMessage("{}")
+	if n.cfg.Bend != nil {
+		d.bend = func(p role.Provider) role.Provider { return n.cfg.Bend(i, p) }
 	}
 	return d
+}
+
+// providers makes what a device provides.
+func (n *Network) providers(d *device) (list []role.Provider, err error) {
+	for _, of := range n.cfg.Devices {
+		offer, ok := d.offers[of.Category]
+		if !ok {
+			continue
+		}
+		p, err := of.New(offer)
+		if err != nil {
+			return nil, err
+		}
+		if d.bend != nil {
+			p = d.bend(p)
+		}
+		list = append(list, p)
+	}
+	if len(list) != len(d.offers) {
+		return nil, fmt.Errorf("it offers %d categories, and %d can be provided", len(d.offers), len(list))
+	}
+	return list, nil
 }
 
 // startNodes makes the homes of devices that have none, registers those that the chain does not know, each by its own owner, and starts them
@@ -108,7 +127,7 @@ func (n *Network) join(ctx context.Context, d *device, join node.Join) (text str
 	if err != nil {
 		return "", err
 	}
-	settings, err := d.settle(owner, join)
+	settings, err := n.settle(d, owner, join)
 	if err != nil {
 		return "", err
 	}
@@ -132,18 +151,25 @@ func (n *Network) join(ctx context.Context, d *device, join node.Join) (text str
 
 // settle makes the device's home, or reads it. Where what it can offer is not what it offers, since hardware has another address now,
 // the settings are written anew.
-func (d *device) settle(owner types.Account, join node.Join) (*node.Settings, error) {
+func (n *Network) settle(d *device, owner types.Account, join node.Join) (*node.Settings, error) {
+	offers, docs := map[string]node.Offers{}, map[string]any{}
+	for c, offer := range d.offers {
+		offers[c.String()] = offer
+	}
+	for _, of := range n.cfg.Devices {
+		docs[of.Category.String()] = of.Settings
+	}
 	s, err := node.LoadSettings(d.home)
 	switch {
 	case errors.Is(err, os.ErrNotExist), err == nil && (s.Join.Pin.Chain == "" || s.Owner.IsZero()): // none, or cut short
 		s = &node.Settings{Join: join, Owner: owner, Cell: d.cell, Expiry: join.Pin.Epoch + claimEpochs}
 	case err != nil:
 		return nil, err
-	case sameOffers(s.Offers, d.offers):
+	case sameOffers(s.Offers, offers):
 		return s, nil
 	}
-	s.Offers = d.offers
-	if err := node.Init(d.home, *s, d.docs); err != nil {
+	s.Offers = offers
+	if err := node.Init(d.home, *s, docs); err != nil {
 		return nil, err
 	}
 	return node.LoadSettings(d.home) // with what Init added
@@ -201,7 +227,7 @@ func (n *Network) startDevice(d *device) error {
 	if err != nil {
 		return fmt.Errorf("network: %s: %w", d.name, err)
 	}
-	providers, err := d.providers()
+	providers, err := n.providers(d)
 	if err != nil {
 		return fmt.Errorf("network: %s: %w", d.name, err)
 	}

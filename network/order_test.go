@@ -31,11 +31,15 @@ import (
 // meterDoor is Meter's customer: it only keeps its market.
 type meterDoor struct{ market role.Market }
 
-func (*meterDoor) Category() types.Category      { return servicetest.MeterCategory }
-func (*meterDoor) Run(ctx context.Context) error { <-ctx.Done(); return nil }
-func (d *meterDoor) Mount(m role.Market) (http.Handler, error) {
-	d.market = m
-	return http.NewServeMux(), nil
+func (d *meterDoor) role() role.Customer {
+	return role.Customer{
+		Category: servicetest.MeterCategory,
+		Mount: func(m role.Market) (http.Handler, error) {
+			d.market = m
+			return http.NewServeMux(), nil
+		},
+		Run: func(ctx context.Context) error { <-ctx.Done(); return nil },
+	}
 }
 
 // doorman is a verifier's authorizer that also lets a gateway on.
@@ -92,7 +96,7 @@ func TestOrderEngines(t *testing.T) {
 		Cell: 0x8a1fb46622dffff, Expiry: 100}.Sign(device)
 	customer := &meterDoor{}
 	pin := bus.Pin{Chain: chainID, Epoch: 1, Set: bus.SetOf(epoch.Verifiers)}
-	g, err := gateway.New(gateway.Config{Dir: t.TempDir(), Key: door, Pin: pin, Dial: dial}, chain, []role.Customer{customer}, log)
+	g, err := gateway.New(gateway.Config{Dir: t.TempDir(), Key: door, Pin: pin, Dial: dial}, chain, []role.Customer{customer.role()}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +114,7 @@ func TestOrderEngines(t *testing.T) {
 		}
 	}
 	n, err := node.New(node.Config{Home: home, Owner: owner, Pin: pin, Dial: dial, Resend: 100 * time.Millisecond},
-		[]role.Provider{servicetest.MeterProvider{Step: 4500, Least: price - 1}}, log)
+		[]role.Provider{servicetest.MeterProvider{Step: 4500, Least: price - 1}.Role()}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func TestRest(t *testing.T) {
 		t.Skip("takes more than an hour: make soak")
 	}
 	home := t.TempDir()
-	n, err := Start(t.Context(), Config{Home: home, Listen: "127.0.0.1:0", Log: logTo(home), Simulators: simulators(), Customers: customers()})
+	n, err := Start(t.Context(), Config{Home: home, Listen: "127.0.0.1:0", Log: logTo(home), Simulators: new(foreign).simulators()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,13 +50,12 @@ func (n *Network) FirstRound(ctx context.Context) (*Summary, error) {
 		return nil, err
 	}
 	for _, c := range n.cfg.Customers {
-		starter, ok := c.(role.Starter)
-		if !ok {
+		if c.FirstRound == nil {
 			continue
 		}
-		did, err := starter.FirstRound(ctx, wallet)
+		did, err := c.FirstRound(ctx, wallet)
 		if err != nil {
-			return nil, fmt.Errorf("network: first round of %v: %w", c.Category(), err)
+			return nil, fmt.Errorf("network: first round of %v: %w", c.Category, err)
 		}
 		if did != "" {
 			n.cfg.Progress(Step{Text: did, Done: true})
@@ -244,13 +243,12 @@ func (n *Network) Claimable(ctx context.Context) ([]ledger.Claim, error) {
 func (n *Network) unpaid(wallet role.Wallet, known []due) (int, error) {
 	waits := map[types.Key]bool{}
 	for _, c := range n.cfg.Customers {
-		buyer, ok := c.(role.Buyer)
-		if !ok {
+		if c.BuysFrom == nil {
 			continue
 		}
-		from, err := buyer.BuysFrom(wallet)
+		from, err := c.BuysFrom(wallet)
 		if err != nil {
-			return 0, fmt.Errorf("network: whom the customer buys %v from: %w", c.Category(), err)
+			return 0, fmt.Errorf("network: whom the customer buys %v from: %w", c.Category, err)
 		}
 		for _, key := range from {
 			waits[key] = true

@@ -9,17 +9,17 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service"
+	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/servicetest"
 )
 
-// ruled is a category whose rules say when its network began and how long an epoch is.
+// ruled is a category that checks its rules.
 type ruled struct {
 	servicetest.Meter
 	check error
 }
 
-func (ruled) LocalRules(start, epoch uint64) []byte { return fmt.Appendf(nil, "%d %d", start, epoch) }
-func (r ruled) CheckRules([]byte) error             { return r.check }
+func (r ruled) CheckRules([]byte) error { return r.check }
 
 func TestLocalRules(t *testing.T) {
 	n := &Network{cfg: Config{EpochBlocks: 20, BlockTime: 400 * time.Millisecond, Rules: []service.Verifier{servicetest.Meter{}}}}
@@ -28,6 +28,9 @@ func TestLocalRules(t *testing.T) {
 		t.Errorf("a category without local rules has %q, %v", rules, err)
 	}
 	n.cfg.Rules = []service.Verifier{ruled{}}
+	n.cfg.Simulators = []role.Simulator{{Category: types.Storage}, {
+		Category: servicetest.MeterCategory, Rules: func(start, epoch uint64) []byte { return fmt.Appendf(nil, "%d %d", start, epoch) },
+	}}
 	rules, err := n.localRules()
 	if want := []byte("1800000000 8000"); err != nil || len(rules) != 1 || !bytes.Equal(rules[servicetest.MeterCategory], want) {
 		t.Errorf("rules %q, %v, want %q", rules, err, want)

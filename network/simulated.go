@@ -9,7 +9,6 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/node"
-	"github.com/cairn-network/cairn/service/role"
 )
 
 // defaultHomes is how many devices stand behind each simulator's hardware.
@@ -22,8 +21,11 @@ func simulatedOwner(c types.Category, i int) string { return fmt.Sprintf("%v-own
 func (n *Network) simulatedOwners(homes int) []string {
 	var names []string
 	for _, s := range n.cfg.Simulators {
+		if s.Start == nil {
+			continue
+		}
 		for i := range homes {
-			names = append(names, simulatedOwner(s.Category(), i))
+			names = append(names, simulatedOwner(s.Category, i))
 		}
 	}
 	return names
@@ -35,11 +37,10 @@ func (n *Network) startSimulators(ctx context.Context) error {
 		return nil
 	}
 	for _, s := range n.cfg.Simulators {
-		c := s.Category()
-		maker := n.maker(c)
-		if maker == nil {
-			return fmt.Errorf("network: hardware of %v is simulated, and nothing can use it", c)
+		if s.Start == nil {
+			continue
 		}
+		c := s.Category
 		rules, err := n.rulesOf(ctx, c)
 		if err != nil {
 			return err
@@ -49,31 +50,13 @@ func (n *Network) startSimulators(ctx context.Context) error {
 			return fmt.Errorf("network: simulate hardware of %v: %w", c, err)
 		}
 		n.stops = append(n.stops, stop)
-		docs := map[string]any{}
-		if d, ok := maker.(role.Documented); ok {
-			docs[c.String()] = d.Settings()
-		}
 		for i, hardware := range list {
 			n.simulated = append(n.simulated, &device{
 				name: hardware.Name, home: n.path("node", fmt.Sprintf("%v-%d", c, i)), owner: simulatedOwner(c, i), cell: hardware.Cell,
-				offers: map[string]node.Offers{c.String(): hardware.Offer}, docs: docs,
-				providers: func() ([]role.Provider, error) {
-					p, err := maker.New(hardware.Offer)
-					return []role.Provider{p}, err
-				},
+				offers: map[types.Category]node.Offers{c: hardware.Settings},
 			})
 		}
 		n.cfg.Progress(Step{Text: fmt.Sprintf("%v: the hardware of %d devices is simulated on ports of this machine", c, len(list)), Done: true})
-	}
-	return nil
-}
-
-// maker returns what makes a category's providers, nil for nothing.
-func (n *Network) maker(c types.Category) role.Maker {
-	for _, m := range n.cfg.Makers {
-		if m.Category() == c {
-			return m
-		}
 	}
 	return nil
 }

@@ -67,9 +67,9 @@ func TestWitnesses(t *testing.T) {
 		}
 		engines = append(engines, v)
 		stops = append(stops, engine(t, ctx, fmt.Sprint("verifier ", i), v.Run, func() { link.Close(); v.Close() }))
-		var who role.Witness = servicetest.MeterWitness{}
+		who := servicetest.MeterWitness{}.Role()
 		if i == 0 {
-			who = servicetest.Strangers{}
+			who.Run = servicetest.Strangers
 		}
 		w, err := witness.New(witness.Config{
 			Dir: t.TempDir(), Key: seat.Key, Pin: pin, Dial: memory.Dial, View: v.View, Resend: 100 * time.Millisecond,
@@ -93,7 +93,7 @@ func TestWitnesses(t *testing.T) {
 			t.Fatal(err)
 		}
 		n, err := node.New(node.Config{Home: home, Owner: owners[i], Pin: pin, Dial: memory.Dial, Resend: 100 * time.Millisecond},
-			[]role.Provider{p}, log.With("node", i))
+			[]role.Provider{p.Role()}, log.With("node", i))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -115,7 +115,7 @@ func TestNoticeRules(t *testing.T) {
 	w.announce(5, 100, rules("first"))
 	home := w.home()
 	p := newProvider()
-	d := w.start(home, p)
+	d := w.start(home, p.role())
 	host := <-p.hosts
 	ctx, cancel := context.WithCancel(w.ctx)
 	defer cancel()
@@ -161,7 +161,7 @@ func TestNoticeRules(t *testing.T) {
 	s.mu.Unlock()
 	w.announce(8, 160, rules("second"))
 	p = newProvider()
-	w.start(home, p)
+	w.start(home, p.role())
 	notices = (<-p.hosts).Notices(ctx)
 	expect("out of the home", 8, "second")
 }

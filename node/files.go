@@ -39,14 +39,13 @@ func Files(home string) []health.File {
 }
 
 // KeptFiles lists what the providers of a home keep beside its databases. Reading them all may take minutes.
-func KeptFiles(home string, makers []role.Maker) (files []health.File) {
-	for _, m := range makers {
-		k, ok := m.(role.Keeping)
-		if !ok {
+func KeptFiles(home string, devices []role.Device) (files []health.File) {
+	for _, d := range devices {
+		if d.Files == nil {
 			continue
 		}
-		dir := filepath.Join("providers", m.Category().String())
-		for _, f := range k.Files(filepath.Join(home, dir)) {
+		dir := filepath.Join("providers", d.Category.String())
+		for _, f := range d.Files(filepath.Join(home, dir)) {
 			f.Path = filepath.Join(dir, f.Path)
 			files = append(files, f)
 		}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/files"
-	"github.com/cairn-network/cairn/service/role"
 )
 
 // markFile is in each folder in which a provider keeps what it can't make anew, with a word that the node's database has too.
@@ -22,12 +21,8 @@ const markFile = ".folder"
 // disk is not mounted: the provider would begin anew on whatever disk is there, and declare all that it ever held lost. anew takes
 // them as they are.
 func (r *runner) holdFolders(anew bool) error {
-	name := r.provider.Category().String()
-	folders := []string{"."}
-	if k, ok := r.provider.(role.Keeper); ok {
-		folders = append(folders, k.Folders()...)
-	}
-	for _, folder := range folders {
+	name := r.provider.Category.String()
+	for _, folder := range append([]string{"."}, r.provider.Folders...) {
 		if err := r.node.holdFolder(filepath.Join(name, folder), filepath.Join(r.dir, folder), name, anew); err != nil {
 			return err
 		}

@@ -88,7 +88,7 @@ func (n *Node) takeLine(line *bus.Line) {
 func (n *Node) tell(ctx context.Context, notice *bus.Notice, line *bus.Line) error {
 	list := make([]role.Notice, len(n.providers))
 	for i, r := range n.providers {
-		c := r.provider.Category()
+		c := r.provider.Category
 		rules, err := n.agent.Rules(ctx, notice, c)
 		if err != nil {
 			return err

@@ -35,7 +35,7 @@ type runner struct {
 var _ role.Host = (*runner)(nil)
 
 func newRunner(n *Node, p role.Provider, dir string) *runner {
-	return &runner{node: n, provider: p, dir: dir, log: n.log.With("category", p.Category()), state: agent.Stopped, ctx: context.Background()}
+	return &runner{node: n, provider: p, dir: dir, log: n.log.With("category", p.Category), state: agent.Stopped, ctx: context.Background()}
 }
 
 // run runs the provider until ctx ends, and again whenever it fails.
@@ -70,13 +70,13 @@ func (r *runner) TLS() types.PrivateKey { return r.node.key }
 func (r *runner) Log() *slog.Logger     { return r.log }
 func (r *runner) Dir() string           { return r.dir }
 func (r *runner) own(kind string) bool {
-	return strings.HasPrefix(kind, r.provider.Category().String()+"/")
+	return strings.HasPrefix(kind, r.provider.Category.String()+"/")
 }
 
 // Sign implements role.Host. It panics on a domain that is not the category's: a mistake of the provider.
 func (r *runner) Sign(kind string, payload []byte) types.Signature {
 	if kind != "ask" && kind != "countersignature" && !r.own(kind) {
-		panic(fmt.Sprintf("node: a provider of %s signs no %q", r.provider.Category(), kind))
+		panic(fmt.Sprintf("node: a provider of %s signs no %q", r.provider.Category, kind))
 	}
 	return r.node.key.Sign(kind, r.node.agent.Chain(), payload)
 }
@@ -104,7 +104,7 @@ func (r *runner) Submit(ctx context.Context, kind evidence.Kind, body []byte) er
 		return types.Refuse(types.BusUnavailable, "node: no notice yet: neither epoch nor block is known")
 	}
 	_, err := r.node.outbox.Evidence(evidence.Payload{
-		Category: r.provider.Category(), Kind: kind, Epoch: n.Epoch, Body: body,
+		Category: r.provider.Category, Kind: kind, Epoch: n.Epoch, Body: body,
 		Anchor: evidence.Anchor{Height: n.Height, Hash: [16]byte(n.Hash[:16])},
 	})
 	if err != nil {
@@ -123,7 +123,7 @@ func (r *runner) SubmitReceipt(ctx context.Context, signed *receipt.Signed) erro
 	switch {
 	case s.Receipt.Chain != r.node.agent.Chain():
 		return types.Refuse(types.WrongChain, "node: receipt of chain %.50q", s.Receipt.Chain)
-	case s.Receipt.Device != r.Key() || s.Receipt.Category != r.provider.Category():
+	case s.Receipt.Device != r.Key() || s.Receipt.Category != r.provider.Category:
 		return types.Refuse(types.SessionMismatch, "node: receipt for %s of %v", s.Receipt.Category, s.Receipt.Device)
 	case !s.VerifyPayer():
 		return types.Refuse(types.BadSignature, "node: receipt not signed by %v", s.Receipt.Payer)
@@ -145,7 +145,7 @@ func (r *runner) SubmitAsk(ctx context.Context, signed *receipt.SignedAsk) error
 	switch {
 	case a.Chain != r.node.agent.Chain():
 		return types.Refuse(types.WrongChain, "node: ask of chain %.50q", a.Chain)
-	case a.Device != r.Key() || a.Category != r.provider.Category():
+	case a.Device != r.Key() || a.Category != r.provider.Category:
 		return types.Refuse(types.UnknownAuthor, "node: ask of %v in %s", a.Device, a.Category)
 	case len(a.Terms) > receipt.MaxTerms:
 		return types.Refuse(types.Oversize, "node: terms of %d bytes, at most %d are taken", len(a.Terms), receipt.MaxTerms)
@@ -164,7 +164,7 @@ func (r *runner) SubmitAsk(ctx context.Context, signed *receipt.SignedAsk) error
 // Offer implements role.Host. It fills in chain, device, category, and the node's cell where the ask names none. With the bus
 // away the ask is published when it is back.
 func (r *runner) Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk, error) {
-	ask.Chain, ask.Device, ask.Category = r.node.agent.Chain(), r.Key(), r.provider.Category()
+	ask.Chain, ask.Device, ask.Category = r.node.agent.Chain(), r.Key(), r.provider.Category
 	if ask.Cell == 0 {
 		ask.Cell = r.node.config.Cell
 	}

@@ -104,8 +104,8 @@ func New(config Config, providers []role.Provider, log *slog.Logger) (*Node, err
 		return nil, err
 	}
 	for _, p := range providers {
-		r := newRunner(n, p, filepath.Join(config.Home, "providers", p.Category().String()))
-		if err := r.holdFolders(config.anew(p.Category())); err != nil {
+		r := newRunner(n, p, filepath.Join(config.Home, "providers", p.Category.String()))
+		if err := r.holdFolders(config.anew(p.Category)); err != nil {
 			n.outbox.Close()
 			return nil, err
 		}

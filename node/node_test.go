@@ -283,9 +283,9 @@ type provider struct {
 
 func newProvider() *provider { return &provider{hosts: make(chan role.Host, 16)} }
 
-func (p *provider) Category() types.Category { return types.Storage }
+func (p *provider) role() role.Provider { return role.Provider{Category: types.Storage, Run: p.run} }
 
-func (p *provider) Run(ctx context.Context, host role.Host) error {
+func (p *provider) run(ctx context.Context, host role.Host) error {
 	p.runs++
 	if p.fail != nil {
 		if err := p.fail(p.runs); err != nil {
@@ -301,7 +301,7 @@ func (p *provider) Run(ctx context.Context, host role.Host) error {
 func (w *world) begin(home string) (*device, role.Host) {
 	w.t.Helper()
 	p := newProvider()
-	d := w.start(home, p)
+	d := w.start(home, p.role())
 	host := <-p.hosts
 	ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
 	defer cancel()
@@ -421,7 +421,7 @@ func TestBusDown(t *testing.T) {
 	}
 	d.stop() // and the process ends meanwhile
 	p := newProvider()
-	d = w.start(home, p)
+	d = w.start(home, p.role())
 	<-p.hosts
 	time.Sleep(50 * time.Millisecond)
 	w.memory.SetDown(false)
@@ -437,7 +437,7 @@ func TestUnregistered(t *testing.T) {
 	home := t.TempDir()
 	key, err := CreateKey(home)
 	ok(t, err)
-	d := w.start(home, newProvider())
+	d := w.start(home, newProvider().role())
 	w.until("it says so", func() bool { return strings.Contains(d.Status().Next, "claim code") })
 	w.roles.Set(key.Public(), bus.RoleDevice)
 	w.until("it joins by itself", func() bool { s := d.Status(); return s.Online && s.Epoch == 5 })
@@ -693,7 +693,7 @@ func TestProviderRestarts(t *testing.T) {
 		}
 		return nil
 	}
-	d := w.start(w.home(), p)
+	d := w.start(w.home(), p.role())
 	host := <-p.hosts
 	w.until("two failures are counted", func() bool { return d.Status().Providers[0].Restarts == 2 })
 	if s := d.Status().Providers[0]; s.State != "running" || !strings.Contains(s.Error, "bug") {
@@ -720,7 +720,7 @@ func TestSubmitIsBounded(t *testing.T) {
 func TestSubmitBeforeNotice(t *testing.T) {
 	w := newWorld(t, 1)
 	p := newProvider()
-	w.start(w.home(), p)
+	w.start(w.home(), p.role())
 	wantReason(t, (<-p.hosts).Submit(t.Context(), 1, nil), types.BusUnavailable)
 }
 

@@ -153,10 +153,8 @@ func (n *Node) Status() Status {
 		table[r.Reason] = r
 	}
 	for _, r := range n.providers {
-		if p, ok := r.provider.(interface{ Reasons() []types.ReasonInfo }); ok {
-			for _, info := range p.Reasons() {
-				table[info.Reason] = info
-			}
+		for _, info := range r.provider.Reasons {
+			table[info.Reason] = info
 		}
 	}
 	s := n.status
@@ -175,7 +173,7 @@ func (n *Node) Status() Status {
 	})
 	for _, r := range n.providers {
 		p := r.status(quality)
-		p.Fell, p.Remarks = fell[r.provider.Category()], r.remarks(table)
+		p.Fell, p.Remarks = fell[r.provider.Category], r.remarks(table)
 		out.Providers = append(out.Providers, p)
 	}
 	out.Next = next(&out)
@@ -185,8 +183,8 @@ func (n *Node) Status() Status {
 // remarks are what the provider has to say, with what to do about each: first what became of its folder, where it does not know.
 func (r *runner) remarks(table map[types.Reason]types.ReasonInfo) []role.Remark {
 	var list []role.Remark
-	if p, ok := r.provider.(role.Speaking); ok {
-		list = p.Remarks()
+	if r.provider.Remarks != nil {
+		list = r.provider.Remarks()
 	}
 	r.files.addDir(r.dir)
 	list = slices.Concat(r.files.changed(), list)
@@ -200,11 +198,11 @@ func (r *runner) remarks(table map[types.Reason]types.ReasonInfo) []role.Remark 
 func (r *runner) status(quality map[types.Category]types.Bp) ProviderStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := ProviderStatus{Category: r.provider.Category().String(), State: string(r.state), Restarts: r.restarts}
+	p := ProviderStatus{Category: r.provider.Category.String(), State: string(r.state), Restarts: r.restarts}
 	if r.err != nil {
 		p.Error = r.err.Error()
 	}
-	if q, ok := quality[r.provider.Category()]; ok {
+	if q, ok := quality[r.provider.Category]; ok {
 		bp := int(q)
 		p.Quality = &bp
 	}

@@ -122,11 +122,6 @@ func TestDiskGetsFull(t *testing.T) {
 	}
 }
 
-// keeper is a provider that keeps what it can't make anew in a folder that may be a disk of its own.
-type keeper struct{ *provider }
-
-func (keeper) Folders() []string { return []string{"disk"} }
-
 // TestFolderMissing: a device whose folder is gone, empty or another's at the start does not begin anew there, whatever disk that is; its owner reads
 // which folder, and says if it is lost.
 func TestFolderMissing(t *testing.T) {
@@ -134,10 +129,12 @@ func TestFolderMissing(t *testing.T) {
 	w.announce(5, 100, nil)
 	d, host := w.begin(w.home())
 	d.stop()
+	keeper := newProvider().role()
+	keeper.Folders = []string{"disk"}
 	start := func(lost ...string) error {
 		config := w.config(d.home)
 		config.NewFolders = lost
-		n, err := New(config, []role.Provider{keeper{newProvider()}}, quiet)
+		n, err := New(config, []role.Provider{keeper}, quiet)
 		if err == nil {
 			n.outbox.Close()
 		}
@@ -149,7 +146,7 @@ func TestFolderMissing(t *testing.T) {
 			t.Helper()
 			err := start()
 			wantReason(t, err, types.HomeChanged)
-			if text := err.Error(); !strings.Contains(text, dir) || !strings.Contains(text, "mount") || !strings.Contains(text, "--new-folder "+host.(*runner).provider.Category().String()) {
+			if text := err.Error(); !strings.Contains(text, dir) || !strings.Contains(text, "mount") || !strings.Contains(text, "--new-folder "+host.(*runner).provider.Category.String()) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
@@ -169,11 +166,11 @@ func TestFolderMissing(t *testing.T) {
 		ok(t, start())
 
 		ok(t, os.Rename(dir, away))
-		ok(t, start(host.(*runner).provider.Category().String()))
+		ok(t, start(host.(*runner).provider.Category.String()))
 		ok(t, start())
 		ok(t, os.RemoveAll(dir))
 		ok(t, os.Rename(away, dir))
 		refused("the former one comes back")
-		ok(t, start(host.(*runner).provider.Category().String()))
+		ok(t, start(host.(*runner).provider.Category.String()))
 	}
 }

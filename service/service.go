@@ -3,7 +3,7 @@
 // A category is one folder below this one. The folder itself holds the evidence that its devices give, the unit that it is
 // paid in, and Verify, which says what the evidence proves; beside it lie provider (what runs on the device), customer (what runs
 // at the gateway) and, where the category has live checks, witness. Engines know no category: the lists in service/all are
-// handed to them. To add a category, write its folder, pass servicetest, and add one line per role to service/all.
+// handed to them. To add a category, write its folder, pass servicetest, and add one line to each list of service/all.
 package service
 
 import "github.com/cairn-network/cairn/core/tally"
@@ -31,11 +31,3 @@ type Verdict = tally.Verdict
 
 // RulesChecker is a Verifier with rules of its own (tally.Params.Rules).
 type RulesChecker = tally.RulesChecker
-
-// LocalRuler is a Verifier whose default rules do not suit a network on one machine, where an epoch takes seconds and stands for an hour; or
-// a simulator of hardware (role.Simulator) that needs other ones than its category's.
-type LocalRuler interface {
-	// LocalRules returns the rules for such a network: start is its genesis time in Unix seconds, epoch how long one lasts in
-	// milliseconds.
-	LocalRules(start, epoch uint64) []byte
-}

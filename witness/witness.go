@@ -64,15 +64,15 @@ func New(cfg Config, rules []tally.Verifier, witnesses []role.Witness, log *slog
 	}
 	e := &Engine{cfg: cfg, log: log, asks: agent.NewAsks(agent.MaxAsking)}
 	for _, w := range witnesses {
-		spec := specOf(rules, w.Category())
+		spec := specOf(rules, w.Category)
 		if spec == nil || spec.Drawn == tally.NoWitnesses {
-			return nil, fmt.Errorf("witness: category %v draws no witnesses", w.Category())
+			return nil, fmt.Errorf("witness: category %v draws no witnesses", w.Category)
 		}
-		dir := filepath.Join(cfg.Dir, w.Category().String())
+		dir := filepath.Join(cfg.Dir, w.Category.String())
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("witness: %w: %w", err, types.HomeUnwritable)
 		}
-		e.runners = append(e.runners, &runner{engine: e, witness: w, spec: spec, dir: dir, log: log.With("witness", w.Category())})
+		e.runners = append(e.runners, &runner{engine: e, witness: w, spec: spec, dir: dir, log: log.With("witness", w.Category)})
 	}
 	var err error
 	if e.spool, err = agent.OpenSpool(filepath.Join(cfg.Dir, "witness.db"), cfg.Key, cfg.Pin.Chain); err != nil {

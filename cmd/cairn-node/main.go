@@ -11,7 +11,7 @@ import (
 )
 
 func main() {
-	root := command.New(provider.Makers())
+	root := command.New(provider.Devices())
 	root.Use = "cairn-node"
 	root.Version = buildinfo.Version
 	os.Exit(command.Run(context.Background(), root, os.Args[1:], os.Stderr))

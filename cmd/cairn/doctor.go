@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/internal/health"
 	"github.com/cairn-network/cairn/network"
+	"github.com/cairn-network/cairn/service/all/customer"
 	"github.com/cairn-network/cairn/service/all/provider"
 )
 
@@ -37,7 +38,7 @@ func doctor(c *cobra.Command, _ []string) error {
 		return usageError{c.CommandPath(), err}
 	}
 	repair, _ := c.Flags().GetBool("repair")
-	list, err := network.Doctor(home, limits, repair, provider.Makers())
+	list, err := network.Doctor(home, limits, repair, provider.Devices(), customer.Customers())
 	if err != nil {
 		return err
 	}

@@ -100,7 +100,7 @@ func newRoot(chain []*cobra.Command) *cobra.Command {
 		}
 		root.AddCommand(c)
 	}
-	node := device.New(provider.Makers())
+	node := device.New(provider.Devices())
 	node.GroupID = "network"
 	root.AddCommand(node)
 	return root

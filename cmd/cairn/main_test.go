@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Set("test.parallel", fmt.Sprint(max(4, runtime.GOMAXPROCS(0)))) // networks wait most of the time; -parallel overrides it
 	testscript.Main(m, map[string]func(){"cairn": main, "cairn-node": func() {
-		os.Exit(command.Run(context.Background(), command.New(provider.Makers()), os.Args[1:], os.Stderr))
+		os.Exit(command.Run(context.Background(), command.New(provider.Devices()), os.Args[1:], os.Stderr))
 	}})
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,11 +22,12 @@ import (
 	"github.com/cairn-network/cairn/network"
 	"github.com/cairn-network/cairn/process"
 	"github.com/cairn-network/cairn/service/all/simulator"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 func upCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "up", Short: "Start a whole network on this machine and do a first round of real work", Args: exactly(), RunE: up,
+		Use: "up", Short: "Start a whole network on this machine and do a first round of real work", Args: exactly(),
 		Long: `up starts a chain, verifiers, independent devices, a gateway and a page in one process, has a customer use them, and has
 the devices' owners paid. It keeps everything in its home and goes on there the next time. Keys are in an unencrypted
 keyring that only you can read: this is a network to try things on, not one to keep money in.`,
@@ -34,7 +36,14 @@ keyring that only you can read: this is a network to try things on, not one to k
 	c.Flags().Int("validators", 0, "validators, each with a verifier (default 1; fixed once the home exists)")
 	c.Flags().Int("nodes", 0, "devices (default 8; may grow)")
 	c.Flags().Int("homes", 0, "homes behind simulated meters and inverters (default 8, 0 for none; may grow)")
-	c.Flags().String("energy-data", "", "replay recorded homes out of a folder instead of simulating sun and habits (fixed once the home exists)")
+	simulators := simulator.Simulators()
+	for _, s := range simulators {
+		if s.Flags != nil {
+			flags := flag.NewFlagSet("", flag.ContinueOnError)
+			s.Flags(flags)
+			c.Flags().AddGoFlagSet(flags)
+		}
+	}
 	c.Flags().String("listen", "", "where page and API listen (default 127.0.0.1:8420; port 0 takes a free one)")
 	c.Flags().StringSlice("host", nil, "a name that page and API are reached under, besides addresses and localhost; * for any")
 	c.Flags().Duration("block-time", 0, "time between blocks of a new network (default 400ms)")
@@ -44,10 +53,11 @@ keyring that only you can read: this is a network to try things on, not one to k
 	c.Flags().Bool("once", false, "stop after the first round")
 	c.Flags().String("log", "", fmt.Sprintf("write a log to this file (default HOME/cairn.log); it is begun anew at %d MiB, and %d before it are kept", process.LogMegabytes, process.LogsKept))
 	c.Flags().String("log-level", "info", "how much the log says: debug, info, warn or error; the chain's everyday lines only with debug")
+	c.RunE = func(c *cobra.Command, _ []string) error { return up(c, simulators) }
 	return homeFlags(c)
 }
 
-func up(c *cobra.Command, _ []string) error {
+func up(c *cobra.Command, simulators []role.Simulator) error {
 	home, err := homeOf(c)
 	if err != nil {
 		return err
@@ -59,8 +69,7 @@ func up(c *cobra.Command, _ []string) error {
 	if cfg.Homes, _ = c.Flags().GetInt("homes"); cfg.Homes == 0 && c.Flags().Changed("homes") {
 		cfg.Homes = -1
 	}
-	data, _ := c.Flags().GetString("energy-data")
-	cfg.Simulators = simulator.Simulators(simulator.Config{EnergyData: data})
+	cfg.Simulators = simulators
 	cfg.Listen, _ = c.Flags().GetString("listen")
 	cfg.Hosts, _ = c.Flags().GetStringSlice("host")
 	cfg.NewFolders, _ = c.Flags().GetStringSlice("new-folder")
@@ -72,9 +81,6 @@ func up(c *cobra.Command, _ []string) error {
 	}
 	if homes, _ := c.Flags().GetInt("homes"); homes < 0 {
 		return usageError{c.CommandPath(), fmt.Errorf("%s: --homes %d: want 0 or more", c.CommandPath(), homes)}
-	}
-	if info, err := os.Stat(data); data != "" && (err != nil || !info.IsDir()) {
-		return usageError{c.CommandPath(), fmt.Errorf("%s: --energy-data %s is no folder", c.CommandPath(), data)}
 	}
 	if c.Flags().Changed("block-time") && cfg.BlockTime <= 0 {
 		return usageError{c.CommandPath(), fmt.Errorf("%s: --block-time %v: want more than 0", c.CommandPath(), cfg.BlockTime)}

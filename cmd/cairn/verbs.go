@@ -7,7 +7,6 @@ import (
 
 	"github.com/cairn-network/cairn/service/all/customer"
 	"github.com/cairn-network/cairn/service/all/study"
-	"github.com/cairn-network/cairn/service/role/command"
 )
 
 // verbs lists Cairn's own commands, those that categories bring along, and below these what studies them.
@@ -17,7 +16,7 @@ func verbs() []*cobra.Command {
 		tallyCommand(), supplyCommand(), walletCommand(),
 	}
 	for _, c := range customer.Customers() {
-		if c, ok := c.(command.Commander); ok {
+		if c.Command != nil {
 			list = append(list, c.Command(shell{}))
 		}
 	}

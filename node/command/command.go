@@ -21,8 +21,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// New returns the command with its subcommands. makers are what a device can provide.
-func New(makers []role.Maker) *cobra.Command {
+// New returns the command with its subcommands. devices are what a device can provide.
+func New(devices []role.Device) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "node",
 		Short:         "Provide what this machine has to spare",
@@ -32,11 +32,11 @@ func New(makers []role.Maker) *cobra.Command {
 	}
 	root.PersistentFlags().String("home", "", "the device's home (default $CAIRN_NODE_HOME, else ~/.cairn-node)")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage{c.CommandPath(), err} })
-	root.AddCommand(initCommand(makers), codeCommand(), runCommand(makers), statusCommand(), doctorCommand(makers), unitCommand())
+	root.AddCommand(initCommand(devices), codeCommand(), runCommand(devices), statusCommand(), doctorCommand(devices), unitCommand())
 	for _, c := range root.Commands() {
 		c.Args = noArguments
 	}
-	root.AddCommand(configCommand(makers))
+	root.AddCommand(configCommand(devices))
 	root.Args, root.RunE = cobra.ArbitraryArgs, func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return usage{c.CommandPath(), fmt.Errorf("%s: unknown command %q", c.CommandPath(), args[0])}

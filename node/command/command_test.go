@@ -24,70 +24,61 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// disk provides nothing, from settings.
-type disk struct {
+// bytes are the settings of what provides nothing.
+type bytes struct {
 	Bytes uint64 `json:"bytes" doc:"How much is shared, in bytes."`
 }
 
-func (disk) Settings() any { return new(disk) }
-
-func (disk) Category() types.Category { return types.Storage }
-
-func (disk) Find(context.Context, string) (json.RawMessage, string, error) {
-	return json.RawMessage(`{"bytes":1000}`), "1000 bytes free", nil
-}
-
-func (disk) New(offer json.RawMessage) (role.Provider, error) {
-	var d disk
-	if err := json.Unmarshal(offer, &d); err != nil {
-		return nil, err
-	}
-	if d.Bytes == 0 {
-		return nil, errors.New("no bytes are offered")
-	}
-	return d, nil
-}
-
-func (disk) Run(ctx context.Context, _ role.Host) error {
-	<-ctx.Done()
-	return nil
-}
-
-// complains makes disks say something to their owner.
+// complains makes providers say something to their owner.
 var complains atomic.Bool
 
-func (d disk) Remarks() []role.Remark {
-	if !complains.Load() {
-		return nil
+// part is a category of which Find finds some, or nothing.
+func part(c types.Category, found, line string) role.Device {
+	return role.Device{
+		Category: c, Settings: bytes{},
+		Find: func(context.Context, string) (json.RawMessage, string, error) {
+			if found == "" {
+				return nil, line, nil
+			}
+			return json.RawMessage(found), line, nil
+		},
+		New: func(settings json.RawMessage) (role.Provider, error) {
+			var b bytes
+			if err := json.Unmarshal(settings, &b); err != nil {
+				return role.Provider{}, err
+			}
+			if b.Bytes == 0 {
+				return role.Provider{}, errors.New("no bytes are offered")
+			}
+			return role.Provider{
+				Category: c,
+				Run:      func(ctx context.Context, _ role.Host) error { <-ctx.Done(); return nil },
+				Remarks: func() []role.Remark {
+					if !complains.Load() {
+						return nil
+					}
+					return []role.Remark{{Reason: types.DiskFull, Text: "it fills up"}}
+				},
+			}, nil
+		},
+		Try: func(_ context.Context, settings json.RawMessage) []string {
+			return []string{"tried " + string(settings)}
+		},
 	}
-	return []role.Remark{{Reason: types.DiskFull, Text: "it fills up"}}
 }
 
-// Try implements role.Trying.
-func (disk) Try(_ context.Context, offer json.RawMessage) []string {
-	return []string{"tried " + string(offer)}
-}
-
-// gpu is something this machine does not have.
-type gpu struct{ disk }
-
-func (gpu) Category() types.Category { return types.Compute }
-func (gpu) Find(context.Context, string) (json.RawMessage, string, error) {
-	return nil, "no GPU", nil
-}
-
-// meters are found on other machines.
-type meters struct{ disk }
-
-func (meters) Category() types.Category { return types.Energy }
-func (meters) Search() string           { return "look beyond this machine?" }
-func (meters) Find(context.Context, string) (json.RawMessage, string, error) {
-	return json.RawMessage(`{"bytes":3}`), "looked beyond this machine", nil
+// gpu is something this machine does not have; meters are found on other machines.
+func gpu() role.Device  { return part(types.Compute, "", "no GPU") }
+func disk() role.Device { return part(types.Storage, `{"bytes":1000}`, "1000 bytes free") }
+func meters() role.Device {
+	d := part(types.Energy, `{"bytes":3}`, "looked beyond this machine")
+	d.Search = "look beyond this machine?"
+	return d
 }
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"cairn-node": func() {
-		root := command.New([]role.Maker{gpu{}, disk{}, meters{}})
+		root := command.New([]role.Device{gpu(), disk(), meters()})
 		root.Use = "cairn-node"
 		os.Exit(command.Run(context.Background(), root, os.Args[1:], os.Stderr))
 	}})
@@ -147,7 +138,7 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	cairn := func(ctx context.Context, stdin string, args ...string) (int, string, string) {
-		root := command.New([]role.Maker{disk{}})
+		root := command.New([]role.Device{disk()})
 		var stdout, stderr strings.Builder
 		root.SetIn(strings.NewReader(stdin))
 		root.SetOut(&stdout)

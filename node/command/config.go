@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-func configCommand(makers []role.Maker) *cobra.Command {
+func configCommand(devices []role.Device) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",
 		Short: "Write the settings file with every default, or check it",
@@ -33,16 +33,16 @@ func configCommand(makers []role.Maker) *cobra.Command {
 		Short:   "Say whether the settings can be read, and where not",
 		Example: "  cairn-node config check\n  cairn-node config check --json",
 		Args:    noArguments,
-		RunE:    func(c *cobra.Command, _ []string) error { return runCheck(c, makers) },
+		RunE:    func(c *cobra.Command, _ []string) error { return runCheck(c, devices) },
 	}
 	jsonFlag(check)
-	write := initCommand(makers)
+	write := initCommand(devices)
 	write.Args = noArguments
 	c.AddCommand(write, check)
 	return c
 }
 
-func runCheck(c *cobra.Command, makers []role.Maker) error {
+func runCheck(c *cobra.Command, devices []role.Device) error {
 	home, err := homeOf(c)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func runCheck(c *cobra.Command, makers []role.Maker) error {
 	if err != nil {
 		return err
 	}
-	providers, err := providersOf(s, makers)
+	providers, err := providersOf(s, devices)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func runCheck(c *cobra.Command, makers []role.Maker) error {
 	}
 	names := make([]string, len(providers))
 	for i, p := range providers {
-		names[i] = p.Category().String()
+		names[i] = p.Category.String()
 	}
 	type line struct {
 		File     string        `json:"file"`

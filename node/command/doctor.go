@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-func doctorCommand(makers []role.Maker) *cobra.Command {
+func doctorCommand(devices []role.Device) *cobra.Command {
 	c := &cobra.Command{
 		Use: "doctor", Short: "Look whether the device's home and its machine are in order, and mend what can be mended",
 		Long: `doctor looks at the clock, the disk, the key, the settings, the stores and the shards of a device, and says of each what is wrong, what is lost by it and what
@@ -40,7 +40,7 @@ nothing. It exits 1 if something is bad.`,
 			return advice{types.Refuse(types.HomeBusy, "doctor: the device in %s runs", home), "stop it first"}
 		}
 		list := []health.Finding{health.Version(), health.Clock(time.Now(), time.Time{}, time.Time{}), health.Disk(home, disk.Limits{Warn: disk.Warn, Stop: disk.Stop})}
-		files := append(node.Files(home), node.KeptFiles(home, makers)...)
+		files := append(node.Files(home), node.KeptFiles(home, devices)...)
 		found, fine := health.Examine(home, files, !running)
 		if repair {
 			if err := health.Mend(home, files, found, health.Aside); err != nil {

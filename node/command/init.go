@@ -27,7 +27,7 @@ const claimEpochs = 8760
 // defaultListen is where status and metrics are served unless the owner says otherwise.
 const defaultListen = "127.0.0.1:9464"
 
-func initCommand(makers []role.Maker) *cobra.Command {
+func initCommand(devices []role.Device) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "init --join FILE --owner ADDRESS --lat DEGREES --lon DEGREES",
 		Short: "Set this device up and print its claim code",
@@ -38,9 +38,7 @@ say is shown. Run again, it keeps the key and replaces the settings.
 
 The join file comes from the network (cairn up writes join.json into its home). It names the bus and the
 verifiers that the device believes at first, so take it from somebody you trust.`,
-		Example: "  cairn-node init --join join.json --owner cairn1… --lat 47.37 --lon 8.54\n" +
-			"  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff --set storage.address=home.example.org:7440\n" +
-			"  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff --offer storage --set storage.listen=127.0.0.1:7440",
+		Example: examples(devices),
 	}
 	f := c.Flags()
 	f.String("join", "", "the network's join file, - for standard input")
@@ -55,11 +53,22 @@ verifiers that the device believes at first, so take it from somebody you trust.
 	f.Bool("yes", false, "offer everything that was found, without asking")
 	f.String("listen", defaultListen, "where status and metrics are served, \"\" for nowhere")
 	jsonFlag(c)
-	c.RunE = func(c *cobra.Command, _ []string) error { return runInit(c, makers) }
+	c.RunE = func(c *cobra.Command, _ []string) error { return runInit(c, devices) }
 	return c
 }
 
-func runInit(c *cobra.Command, makers []role.Maker) error {
+// examples are command lines for help: one as it is, and one with the flags of each category that names some.
+func examples(devices []role.Device) string {
+	text := "  cairn-node init --join join.json --owner cairn1… --lat 47.37 --lon 8.54"
+	for _, d := range devices {
+		if d.Example != "" {
+			text += "\n  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff " + d.Example
+		}
+	}
+	return text
+}
+
+func runInit(c *cobra.Command, devices []role.Device) error {
 	home, err := homeOf(c)
 	if err != nil {
 		return err
@@ -71,7 +80,7 @@ func runInit(c *cobra.Command, makers []role.Maker) error {
 	if c.Flags().Changed("lat") {
 		fmt.Fprintf(c.ErrOrStderr(), "%-10s %v, some 5 km² around there: that much everybody can see\n", "place", s.Cell)
 	}
-	if s.Offers, err = offersOf(c, makers, home); err != nil {
+	if s.Offers, err = offersOf(c, devices, home); err != nil {
 		return err
 	}
 	if len(s.Offers) == 0 {
@@ -80,19 +89,17 @@ func runInit(c *cobra.Command, makers []role.Maker) error {
 	if old, err := node.LoadSettings(home); err == nil {
 		s.Nonce = old.Nonce // an unchanged device keeps its claim code
 	}
-	if err := node.Init(home, *s, settingsOfMakers(makers)); err != nil {
+	if err := node.Init(home, *s, sections(devices)); err != nil {
 		return err
 	}
 	return printCode(c, home)
 }
 
-// settingsOfMakers returns, by category name, values of the types that their sections have.
-func settingsOfMakers(makers []role.Maker) map[string]any {
+// sections returns, by category name, values of the types that their sections have.
+func sections(devices []role.Device) map[string]any {
 	docs := map[string]any{}
-	for _, m := range makers {
-		if d, ok := m.(role.Documented); ok {
-			docs[m.Category().String()] = d.Settings()
-		}
+	for _, d := range devices {
+		docs[d.Category.String()] = d.Settings
 	}
 	return docs
 }
@@ -158,8 +165,8 @@ func readJoin(stdin io.Reader, path string) (node.Join, error) {
 }
 
 // offersOf finds what the machine has and lets the owner choose.
-func offersOf(c *cobra.Command, makers []role.Maker, home string) (map[string]node.Offers, error) {
-	named, err := namedOffers(c, makers)
+func offersOf(c *cobra.Command, devices []role.Device, home string) (map[string]node.Offers, error) {
+	named, err := namedOffers(c, devices)
 	if err != nil {
 		return nil, err
 	}
@@ -167,20 +174,20 @@ func offersOf(c *cobra.Command, makers []role.Maker, home string) (map[string]no
 	asks := c.ErrOrStderr() // keeps standard output for the code
 	answers := bufio.NewReader(c.InOrStdin())
 	offers := map[string]node.Offers{}
-	for _, m := range makers {
-		name := m.Category().String()
+	for _, d := range devices {
+		name := d.Category.String()
 		given, wanted := named[name]
 		if len(named) > 0 && !wanted {
 			continue
 		}
-		search, searching := m.(role.Searching)
+		searching := d.Search != ""
 		// Not even --yes stands for leave to look at other machines.
-		if searching && !wanted && (yes || !confirm(c.Context(), asks, answers, fmt.Sprintf("%-10s %s [Y/n] ", name, search.Search()))) {
+		if searching && !wanted && (yes || !confirm(c.Context(), asks, answers, fmt.Sprintf("%-10s %s [Y/n] ", name, d.Search))) {
 			continue
 		}
 		found, line := given, "as given"
 		if given == nil || !searching { // who says where the meters are is not asking for others
-			if found, line, err = m.Find(c.Context(), filepath.Join(home, "providers", name)); err != nil {
+			if found, line, err = d.Find(c.Context(), filepath.Join(home, "providers", name)); err != nil {
 				return nil, fmt.Errorf("init: look for %s: %w", name, err)
 			}
 		}
@@ -199,12 +206,12 @@ func offersOf(c *cobra.Command, makers []role.Maker, home string) (map[string]no
 		if found, err = changed(c, name, found); err != nil {
 			return nil, err
 		}
-		if _, err := m.New(found); err != nil {
+		if _, err := d.New(found); err != nil {
 			return nil, advice{fmt.Errorf("init: %w", err), fmt.Sprintf("change it with --set %s.NAME=VALUE; the settings are %s", name, found)}
 		}
-		if t, ok := m.(role.Trying); ok {
+		if d.Try != nil {
 			fmt.Fprintf(asks, "%-10s trying what the settings name …\n", "")
-			for _, line := range t.Try(c.Context(), found) {
+			for _, line := range d.Try(c.Context(), found) {
 				fmt.Fprintf(asks, "%-10s %s\n", "", line)
 			}
 		}
@@ -246,12 +253,12 @@ func changed(c *cobra.Command, category string, offer node.Offers) (node.Offers,
 }
 
 // namedOffers reads the --offer flags. An offer without settings is nil.
-func namedOffers(c *cobra.Command, makers []role.Maker) (map[string]node.Offers, error) {
+func namedOffers(c *cobra.Command, devices []role.Device) (map[string]node.Offers, error) {
 	list, _ := c.Flags().GetStringArray("offer")
 	named := map[string]node.Offers{}
 	for _, text := range list {
 		name, settings, has := strings.Cut(text, "=")
-		if !slices.ContainsFunc(makers, func(m role.Maker) bool { return m.Category().String() == name }) {
+		if !slices.ContainsFunc(devices, func(d role.Device) bool { return d.Category.String() == name }) {
 			return nil, usage{c.CommandPath(), fmt.Errorf("%s: this program provides no %q", c.CommandPath(), name)}
 		}
 		named[name] = nil

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"reflect"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -26,7 +27,7 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-func runCommand(makers []role.Maker) *cobra.Command {
+func runCommand(devices []role.Device) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "run",
 		Short:   "Provide, until interrupted",
@@ -72,7 +73,7 @@ func runCommand(makers []role.Maker) *cobra.Command {
 				return types.Refuse(types.BadArgument, "--new-folder %s: this device offers no such category", name)
 			}
 		}
-		n, err := build(home, s, makers, limits, lost, log)
+		n, err := build(home, s, devices, limits, lost, log)
 		if err != nil {
 			return err
 		}
@@ -99,22 +100,20 @@ func diskLimits(c *cobra.Command) (l disk.Limits, err error) {
 }
 
 // providersOf makes what the settings offer.
-func providersOf(s *node.Settings, makers []role.Maker) ([]role.Provider, error) {
+func providersOf(s *node.Settings, devices []role.Device) ([]role.Provider, error) {
 	var providers []role.Provider
 	offers := len(s.Offers)
-	for _, m := range makers {
-		name := m.Category().String()
+	for _, d := range devices {
+		name := d.Category.String()
 		offer, ok := s.Offers[name]
 		if !ok {
 			continue
 		}
 		offers--
-		if d, ok := m.(role.Documented); ok {
-			if err := s.Check(name, d.Settings()); err != nil {
-				return nil, advice{fmt.Errorf("%s: %w", node.SettingsFile, err), "mend that line, or run init again"}
-			}
+		if err := s.Check(name, reflect.New(reflect.TypeOf(d.Settings)).Interface()); err != nil {
+			return nil, advice{fmt.Errorf("%s: %w", node.SettingsFile, err), "mend that line, or run init again"}
 		}
-		p, err := m.New(offer)
+		p, err := d.New(offer)
 		if err != nil {
 			return nil, advice{fmt.Errorf("%s: %w", node.SettingsFile, err), "mend the section " + name + ", or run init again"}
 		}
@@ -127,8 +126,8 @@ func providersOf(s *node.Settings, makers []role.Maker) ([]role.Provider, error)
 }
 
 // build makes the node of a home.
-func build(home string, s *node.Settings, makers []role.Maker, limits disk.Limits, newFolders []string, log *slog.Logger) (*node.Node, error) {
-	providers, err := providersOf(s, makers)
+func build(home string, s *node.Settings, devices []role.Device, limits disk.Limits, newFolders []string, log *slog.Logger) (*node.Node, error) {
+	providers, err := providersOf(s, devices)
 	if err != nil {
 		return nil, err
 	}

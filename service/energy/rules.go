@@ -127,9 +127,6 @@ const (
 	LocalCell types.Cell = 0x891f8e0c2d7ffff
 )
 
-// LocalRules returns the rules of a network on one machine whose devices stand in LocalCell.
-func (Verifier) LocalRules(start, epoch uint64) []byte { return LocalRules(LocalCell, start, epoch) }
-
 // LocalRules returns the rules of a network on one machine whose devices stand in a cell: DefaultRules with a clock that makes an hour of
 // each epoch. It began at start, in Unix seconds; an epoch lasts epoch milliseconds.
 func LocalRules(cell types.Cell, start, epoch uint64) []byte {

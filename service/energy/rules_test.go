@@ -12,14 +12,13 @@ import (
 )
 
 var (
-	_ service.LocalRuler   = Verifier{}
 	_ service.RulesChecker = Verifier{}
 )
 
 // TestLocalRules: on one machine an epoch is an hour, and the first begins at ten in the morning.
 func TestLocalRules(t *testing.T) {
 	const began = 1_800_000_123
-	raw := New().LocalRules(began, 8000)
+	raw := LocalRules(LocalCell, began, 8000)
 	if err := New().CheckRules(raw); err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +32,7 @@ func TestLocalRules(t *testing.T) {
 		t.Errorf("ten epochs are %d intervals", got)
 	}
 	for _, epoch := range []uint64{0, 1, 3_600_000, 1 << 63} {
-		if err := New().CheckRules(New().LocalRules(1<<63, epoch)); err != nil {
+		if err := New().CheckRules(LocalRules(LocalCell, 1<<63, epoch)); err != nil {
 			t.Errorf("an epoch of %d ms: %v", epoch, err)
 		}
 	}

@@ -2,36 +2,63 @@ package role
 
 import (
 	"context"
+	"encoding/json"
 
-	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/internal/health"
 )
 
-// Registry is what a customer can learn of devices and of what the chain certifies. Every Market is one.
-type Registry interface {
-	// Devices lists devices of the market's category, by key, as of the current epoch: those of an owner that are registered, at most
-	// MaxDevices of them; or with the zero account those whose offers anywhere the gateway knows (Market.Offers). Callers do not change them.
-	Devices(ctx context.Context, owner types.Account) ([]tally.Device, error)
-	// Line returns the category's state of a device, as more than two thirds of power have it.
-	Line(ctx context.Context, device types.Key) (Line, error)
-	// Certificates reads the chain's certificates.
-	Certificates() ledger.Certificates
+// Device is a category on a device: how a machine is found fit for it, what its owner sets, and what runs then.
+type Device struct {
+	Category types.Category
+	// Settings is a zero value of the struct that an owner's settings are decoded into. Its fields have tags `json`
+	// with the setting's name and `doc` with a sentence for the owner: the settings file is written with these
+	// sentences, and read strictly by these names before New sees it.
+	Settings any
+	// Find looks at what the machine could provide, keeping data below dir, and proposes how: settings with every one
+	// written out, and a line that a person reads ("340 GiB of 500 GiB free on /"). Of what the machine does not have
+	// at all, the settings are nil and the line says what is missing.
+	Find func(ctx context.Context, dir string) (settings json.RawMessage, found string, err error)
+	// New returns what runs with an owner's settings. It refuses unknown fields and what cannot be provided.
+	New func(settings json.RawMessage) (Provider, error)
+
+	// Search is a question, "" where Find looks at this machine only: "look for meters on the local network?". Find
+	// is called then only for an owner who named the category without saying its settings, or who said yes.
+	Search string
+	// Try is optional. It tries settings out before they are kept: it looks whether what they name is there, and
+	// returns lines that a person reads ("grid: import 2043 kWh, export 12 kWh"). It takes little more than a minute.
+	// What cannot be reached is said too: it is no reason to refuse the settings.
+	Try func(ctx context.Context, settings json.RawMessage) []string
+	// Files is optional. It lists the files that say by themselves whether they are whole, by their paths below the
+	// provider's directory, which it is given.
+	Files func(dir string) []health.File
+	// Example are flags of `cairn-node init` for its help, "" for none.
+	Example string
 }
 
-// MaxDevices bounds how many of an owner's devices a Registry lists.
-const MaxDevices = 10_000
+// Provider is a category at work on one device.
+type Provider struct {
+	Category types.Category
+	// Run provides the service until ctx ends. It returns nil then, and an error only if it cannot go on; then it is
+	// run again.
+	Run func(ctx context.Context, host Host) error
 
-// Line is a category's state of a device (tally.Output.State) as of its region's last tally.
-type Line struct {
-	Tallied types.Epoch // of that tally; 0 for none
-	State   []byte      // nil for none
+	// Remarks is optional. It returns what the owner should know now, the most urgent first: `cairn-node status`
+	// shows MaxRemarks of them. It is called from any goroutine, and while Run does not run.
+	Remarks func() []Remark
+	// Reasons are the category's, so that a node says what each means and what to do.
+	Reasons []types.ReasonInfo
+	// Folders are those below Host.Dir that hold what can't be made anew, and that may be disks of their own. A
+	// device does not start while one that it used is missing.
+	Folders []string
 }
 
-// Listener is a Customer that serves a protocol of its own beside HTTP.
-type Listener interface {
-	// Listen opens what the customer listens on at an address of this machine (an IP), before Run, which closes it. It returns the
-	// addresses by the name under which network.json shows each ("modbus": "127.0.0.1:41502"). Ports stay the same from one start to
-	// the next, as far as nobody else has taken them.
-	Listen(ip string) (map[string]string, error)
+// Remark is something about a provider that its owner should know: "grid: export never appears".
+type Remark struct {
+	Reason types.Reason `json:"reason"`
+	Text   string       `json:"text"`
+	Try    string       `json:"try,omitempty"` // what to do about it; the node fills it in from the reason where it is empty
 }
+
+// MaxRemarks bounds the remarks of a provider that are shown.
+const MaxRemarks = 16

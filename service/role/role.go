@@ -1,8 +1,18 @@
-// Package role says what runs where: a Provider on the device, a Customer at the gateway, a Witness at a
-// verifier or a drawn device, and the Host that each is given.
+// Package role says what runs where. To each kind of program a category is one value, and a line in that kind's list
+// (service/all):
 //
-// A role never sees the chain or the bus: what it needs of them, its host gives. So the same provider runs in a
-// test with an in-memory host, in a whole network on one laptop, and on a device in the field.
+//   - Device: on a device. It makes the Provider that runs there;
+//   - Customer: at a gateway, with the commands with which people use it;
+//   - Witness: beside a verifier, where the category has live checks;
+//   - Simulator: in a network on one machine, with what stands in for hardware.
+//
+// A value's fields say everything that such a program can know of the category. Those that a category may lack are
+// optional, which their comments say, and nil or empty then: nothing is found out by looking what methods somebody
+// has.
+//
+// What runs is given a host: Host, Market or WitnessHost. It never sees the chain or the bus: what it needs of them,
+// its host gives. So the same provider runs in a test with an in-memory host, in a whole network on one laptop, and
+// on a device in the field.
 package role
 
 import (
@@ -55,19 +65,6 @@ type Payer struct {
 	Promised types.Credit
 }
 
-// Provider runs a category on a device.
-type Provider interface {
-	Category() types.Category
-	// Run provides the service until ctx ends. It returns nil then, and an error only if it cannot go on.
-	Run(ctx context.Context, host Host) error
-}
-
-// Keeper is a Provider that names the folders below its Dir that hold what it can't make anew, and that may be
-// disks of their own. A device does not start while one that it used is missing.
-type Keeper interface {
-	Folders() []string
-}
-
 // FairQuality is the quality, in basis points, below which customers choose other devices first: half of the most.
 const FairQuality types.Bp = 5000
 
@@ -108,38 +105,6 @@ type Host interface {
 	Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk, error)
 	// Payer returns what is known of a payer; unknown ones are asked for and become known with a later notice.
 	Payer(ctx context.Context, key types.Key) (Payer, error)
-}
-
-// Customer is a category's door at the gateway.
-type Customer interface {
-	Category() types.Category
-	// Mount returns the handler for the category's paths below /<name>/v1/.
-	Mount(host Market) (http.Handler, error)
-	// Run does the customer's background work (repair, ladders) until ctx ends.
-	Run(ctx context.Context) error
-}
-
-// Starter is a Customer that does something real in the first round of a network: what it did is one line for
-// people, "" for nothing.
-type Starter interface {
-	FirstRound(ctx context.Context, wallet Wallet) (did string, err error)
-}
-
-// Demander is a Starter that says what it cannot begin without, so that a network that lacks it says so before
-// it starts.
-type Demander interface {
-	Needs() Needs
-}
-
-// Needs is what a first round cannot begin without.
-type Needs struct {
-	Devices int    // of distinct owners
-	Disk    uint64 // free bytes, where all devices share a disk
-}
-
-// Buyer is a Customer that can say which devices a wallet buys from at present, in any order.
-type Buyer interface {
-	BuysFrom(wallet Wallet) ([]types.Key, error)
 }
 
 // Offer is an ask that was found, with what is known of its device.
@@ -252,11 +217,7 @@ type Wallet interface {
 	Secret(purpose string) [32]byte
 	// Balance returns what the account may still spend, as of the last notice, less what was promised since.
 	Balance() types.Credit
-}
-
-// Awaiting is a Wallet that knows what its account has bought and may not spend yet.
-type Awaiting interface {
-	// Awaited returns credits that were bought and that no tally shows yet, and about how long that takes. It
-	// is asked where the balance is 0.
+	// Awaited returns credits that the account has bought and that no tally shows yet, and about how long that takes.
+	// It is asked where the balance is 0.
 	Awaited(ctx context.Context) (credits types.Credit, wait time.Duration)
 }

@@ -9,11 +9,12 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Witness performs a category's live checks, at a verifier.
-type Witness interface {
-	Category() types.Category
-	// Run looks at devices until ctx ends. It returns nil then, and an error only if it cannot go on.
-	Run(ctx context.Context, host WitnessHost) error
+// Witness is a category's live checks, beside a verifier.
+type Witness struct {
+	Category types.Category
+	// Run looks at devices until ctx ends. It returns nil then, and an error only if it cannot go on; then it is run
+	// again.
+	Run func(ctx context.Context, host WitnessHost) error
 }
 
 // WitnessHost is what a witness is given.

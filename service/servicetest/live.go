@@ -127,10 +127,8 @@ func (s *shown) answer(ctx context.Context, host role.Host, c net.Conn) {
 // reports what it saw. A device that cannot be reached is passed over.
 type MeterWitness struct{}
 
-var _ role.Witness = MeterWitness{}
-
-// Category returns MeterCategory.
-func (MeterWitness) Category() types.Category { return MeterCategory }
+// Role returns w as a witness engine runs it.
+func (w MeterWitness) Role() role.Witness { return role.Witness{Category: MeterCategory, Run: w.Run} }
 
 // Run witnesses until ctx ends.
 func (w MeterWitness) Run(ctx context.Context, host role.WitnessHost) error {
@@ -192,11 +190,9 @@ func (MeterWitness) look(ctx context.Context, host role.WitnessHost, e types.Epo
 	return host.Submit(ctx, MeterSighted, m.Encode())
 }
 
-// Strangers is a Witness that reports, for every device there is, that its register stands at 0: what a verifier could do that was not drawn.
-type Strangers struct{ MeterWitness }
-
-// Run reports until ctx ends.
-func (Strangers) Run(ctx context.Context, host role.WitnessHost) error {
+// Strangers is what a verifier could do that was not drawn: a Witness's Run that reports, for every device there is,
+// that its register stands at 0.
+func Strangers(ctx context.Context, host role.WitnessHost) error {
 	var done types.Epoch
 	for n := range host.Notices(ctx) {
 		if n.Epoch <= done || !n.Challenged || n.Seed.IsZero() {

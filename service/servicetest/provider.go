@@ -20,10 +20,10 @@ type MeterProvider struct {
 	Live bool
 }
 
-var _ role.Provider = MeterProvider{}
-
-// Category returns MeterCategory.
-func (MeterProvider) Category() types.Category { return MeterCategory }
+// Role returns p as a node runs it.
+func (p MeterProvider) Role() role.Provider {
+	return role.Provider{Category: MeterCategory, Run: p.Run, Reasons: Meter{}.Spec().Reasons}
+}
 
 // Run provides ticks until ctx ends.
 func (p MeterProvider) Run(ctx context.Context, host role.Host) error {

@@ -1,4 +1,4 @@
-// Package customer lists what customers can use at a gateway.
+// Package customer lists what customers can use at a gateway: one line per category.
 package customer
 
 import (
@@ -7,10 +7,10 @@ import (
 	storage "github.com/cairn-network/cairn/service/storage/customer"
 )
 
-// Customers returns one of each category, with its defaults.
+// Customers returns the categories at one gateway, in the order of their numbers, with their defaults.
 func Customers() []role.Customer {
 	return []role.Customer{
-		storage.New(storage.Config{}),
-		energy.New(energy.Config{}),
+		storage.New(storage.Config{}).Role(),
+		energy.New(energy.Config{}).Role(),
 	}
 }

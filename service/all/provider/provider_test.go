@@ -3,19 +3,12 @@ package provider
 import (
 	"reflect"
 	"testing"
-
-	"github.com/cairn-network/cairn/service/role"
 )
 
 // TestSettingsAreDocumented: whatever an owner can set of a category says what it means.
 func TestSettingsAreDocumented(t *testing.T) {
-	for _, m := range Makers() {
-		d, ok := m.(role.Documented)
-		if !ok {
-			t.Errorf("%v: its Maker does not say what its settings are (role.Documented)", m.Category())
-			continue
-		}
-		documented(t, m.Category().String(), reflect.TypeOf(d.Settings()))
+	for _, d := range Devices() {
+		documented(t, d.Category.String(), reflect.TypeOf(d.Settings))
 	}
 }
 

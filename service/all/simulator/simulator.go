@@ -1,19 +1,17 @@
-// Package simulator lists what stands in for hardware in a network on one machine: one line per category that needs any.
+// Package simulator lists what a network on one machine is made with: one line per category.
 package simulator
 
 import (
-	"github.com/cairn-network/cairn/service/energy/provider/street"
+	energy "github.com/cairn-network/cairn/service/energy/provider/street"
 	"github.com/cairn-network/cairn/service/role"
+	storage "github.com/cairn-network/cairn/service/storage/provider"
 )
 
-// Config has what a category's simulator can be told.
-type Config struct {
-	EnergyData string // a folder of recorded homes (street.Recording); "" for homes that are made up
-}
-
-// Simulators returns the simulators, in the order of their categories' numbers.
-func Simulators(cfg Config) []role.Simulator {
+// Simulators returns the categories in one such network, in the order of their numbers. What its Flags are told
+// belongs to this list alone.
+func Simulators() []role.Simulator {
 	return []role.Simulator{
-		street.Simulator{Data: cfg.EnergyData},
+		storage.Simulator(),
+		new(energy.Simulator).Role(),
 	}
 }

@@ -16,13 +16,11 @@ import (
 	"github.com/cairn-network/cairn/service/role/command"
 )
 
-var _ command.Commander = (*Customer)(nil)
-
 // verbs makes the commands of `cairn energy`.
 type verbs struct{ command.Shell }
 
-// Command implements command.Commander.
-func (c *Customer) Command(shell command.Shell) *cobra.Command {
+// commands makes the noun.
+func commands(shell command.Shell) *cobra.Command {
 	v := verbs{shell}
 	noun := &cobra.Command{
 		Use: "energy", Short: "Neighbours' energy and certificates: order them, see what was bought, prove it",

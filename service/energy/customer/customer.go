@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/health"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -28,8 +29,6 @@ type Customer struct {
 	listener listener
 }
 
-var _ role.Customer = (*Customer)(nil)
-
 // New returns the customer's side of energy.
 func New(cfg Config) *Customer {
 	if cfg.Tick == 0 {
@@ -38,14 +37,26 @@ func New(cfg Config) *Customer {
 	return &Customer{cfg: cfg}
 }
 
-// Category is energy.
-func (c *Customer) Category() types.Category { return types.Energy }
+// Role returns c as a gateway runs it.
+func (c *Customer) Role() role.Customer {
+	return role.Customer{
+		Category: types.Energy, Mount: c.Mount, Routes: described(c.routes()), Run: c.Run, Listen: c.Listen, Files: files,
+		FirstRound: c.FirstRound, Command: commands,
+	}
+}
+
+// booksFile is what the customer keeps, in the market's folder.
+const booksFile = "energy.db"
+
+func files(string) []health.File {
+	return []health.File{{Path: booksFile, Check: health.Bolt, Remedy: health.Aside, Lost: "what the gateway knows of orders and fills; sessions that run are still paid"}}
+}
 
 // Mount opens the books and returns the handler of /energy/v1/.
 func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	c.market = market
 	var err error
-	if c.books, err = openBooks(filepath.Join(market.Dir(), "energy.db")); err != nil {
+	if c.books, err = openBooks(filepath.Join(market.Dir(), booksFile)); err != nil {
 		return nil, err
 	}
 	return c.handler(), nil

@@ -10,8 +10,6 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-var _ role.Starter = (*Customer)(nil)
-
 // What the first round's orders say. A certificate for a kWh is worth a cent or two, a neighbour's kWh less than the utility's.
 const (
 	firstCertificate = 40        // micro-credits per Wh

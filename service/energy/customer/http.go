@@ -49,12 +49,9 @@ func (c *Customer) routes() []route {
 	}
 }
 
-var _ role.Described = (*Customer)(nil)
-
-// Routes implements role.Described.
-func (c *Customer) Routes() []role.Route {
-	var out []role.Route
-	for _, rt := range c.routes() {
+// described are routes as they are told of.
+func described(routes []route) (out []role.Route) {
+	for _, rt := range routes {
 		out = append(out, rt.Route)
 	}
 	return out

@@ -101,9 +101,7 @@ type line struct {
 	state *energy.State
 }
 
-var _ role.Listener = (*Customer)(nil)
-
-// Listen implements role.Listener: in the clear on an address of this machine's own, and with TLS.
+// Listen opens what energy managers read: in the clear on an address of this machine's own, and with TLS.
 func (c *Customer) Listen(ip string) (map[string]string, error) {
 	addr := net.ParseIP(ip)
 	if addr == nil {

@@ -25,16 +25,13 @@ type Provider struct {
 	remarks atomic.Pointer[[]role.Remark]
 }
 
-var (
-	_ role.Provider = (*Provider)(nil)
-	_ role.Speaking = (*Provider)(nil)
-)
-
 // New returns the device's side of energy. A configuration that cannot be is an error of Run.
 func New(cfg Config) *Provider { return &Provider{cfg: cfg.withDefaults()} }
 
-// Category is energy.
-func (p *Provider) Category() types.Category { return types.Energy }
+// Role returns p as a node runs it.
+func (p *Provider) Role() role.Provider {
+	return role.Provider{Category: types.Energy, Run: p.Run, Remarks: p.Remarks, Reasons: energy.New().Spec().Reasons}
+}
 
 // Run reads, stamps and hands in until ctx ends.
 func (p *Provider) Run(ctx context.Context, host role.Host) error {

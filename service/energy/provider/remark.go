@@ -16,10 +16,7 @@ const (
 	unknown = 5 * 60_000 // ms of energy time
 )
 
-// Reasons are those of the category: the node says what each means and what to do.
-func (p *Provider) Reasons() []types.ReasonInfo { return energy.New().Spec().Reasons }
-
-// Remarks implements role.Speaking.
+// Remarks returns what the owner should know now.
 func (p *Provider) Remarks() []role.Remark {
 	if list := p.remarks.Load(); list != nil {
 		return *list

@@ -1,8 +1,8 @@
 // Package command is how a category brings commands of its own into the program: `cairn energy order` is made by energy's customer.
 //
-// A role.Customer that is a Commander is asked for its noun, a cobra command with verbs below it; the program gives it a Shell, which
-// knows the network's home, its gateway and its chain, and how the program prints and reports. So every category's commands look
-// alike, and none needs code of its own in cmd.
+// A role.Customer's Command makes its noun, a cobra command with verbs below it; the program gives it a Shell, which
+// knows the network's home, its gateway and its chain, and how the program prints and reports. So every category's
+// commands look alike, and none needs code of its own in cmd.
 package command
 
 import (
@@ -18,12 +18,6 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 )
-
-// Commander is a role.Customer whose category has commands. It is asked on a value that was never mounted.
-type Commander interface {
-	// Command returns the category's noun, with its verbs.
-	Command(Shell) *cobra.Command
-}
 
 // Shell is what the program gives a category's commands. Errors that its methods return are ready to be returned by RunE.
 type Shell interface {

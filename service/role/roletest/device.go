@@ -84,7 +84,9 @@ func (d *Device) row() *tally.Device {
 }
 
 // Start runs a provider, and waits until it has heard the present notice.
-func (d *Device) Start(p role.Provider) {
+func (d *Device) Start(p interface {
+	Run(context.Context, role.Host) error
+}) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	d.mu.Lock()

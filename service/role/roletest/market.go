@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/receipt"
@@ -67,6 +68,9 @@ func (m *Market) Chain() string { return Chain }
 
 // Log writes to the test's output.
 func (m *Market) Log() *slog.Logger { return m.w.logger(m.name) }
+
+// Awaited returns nothing: what was bought counts from the first tally on.
+func (m *Market) Awaited(context.Context) (types.Credit, time.Duration) { return 0, 0 }
 
 // Dial connects to any address.
 func (m *Market) Dial(ctx context.Context, network, address string) (net.Conn, error) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/health"
 	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/storage"
 	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
@@ -71,8 +72,6 @@ func (c *Customer) begin(w role.Wallet) (end func(), err error) {
 	}, nil
 }
 
-var _ role.Customer = (*Customer)(nil)
-
 // New returns the customer's side of storage.
 func New(cfg Config) *Customer {
 	if cfg.Memory == 0 {
@@ -87,8 +86,22 @@ func New(cfg Config) *Customer {
 	return &Customer{cfg: cfg, books: map[types.Account]*books{}, accounts: map[types.Key]*account{}, shares: map[types.Account]*share{}}
 }
 
-// Category is storage.
-func (c *Customer) Category() types.Category { return types.Storage }
+// Role returns c as a gateway runs it.
+func (c *Customer) Role() role.Customer {
+	return role.Customer{
+		Category: types.Storage, Mount: c.Mount, Routes: described(c.routes()), Run: c.Run, Files: files,
+		FirstRound: c.FirstRound, Needs: needs, BuysFrom: c.BuysFrom,
+	}
+}
+
+// files lists the accounts' books.
+func files(dir string) (list []health.File) {
+	paths, _ := filepath.Glob(filepath.Join(dir, "*.db"))
+	for _, path := range paths {
+		list = append(list, health.File{Path: filepath.Base(path), Check: health.Bolt, Remedy: health.Aside, Lost: "where the account's objects are: they cannot be read back"})
+	}
+	return list
+}
 
 // Mount returns the handler of /storage/v1/.
 func (c *Customer) Mount(market role.Market) (http.Handler, error) {
@@ -285,10 +298,8 @@ func (a *account) place(ctx context.Context, p pipeline.Profile, size int64) ([]
 
 // penniless says why there is nothing to spend: credits that were bought a moment ago count from a later tally on.
 func (a *account) penniless(ctx context.Context) error {
-	if w, ok := a.wallet.(role.Awaiting); ok {
-		if credits, wait := w.Awaited(ctx); credits > 0 {
-			return role.Later(types.Refuse(role.CreditPending, "account %v has bought %d micro-credits that no tally shows yet", a.wallet.Account(), credits), wait)
-		}
+	if credits, wait := a.wallet.Awaited(ctx); credits > 0 {
+		return role.Later(types.Refuse(role.CreditPending, "account %v has bought %d micro-credits that no tally shows yet", a.wallet.Account(), credits), wait)
 	}
 	return types.Refuse(types.OverBudget, "account %v has no credits to spend with this key", a.wallet.Account())
 }

@@ -15,12 +15,6 @@ import (
 	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
 
-var (
-	_ role.Starter  = (*Customer)(nil)
-	_ role.Demander = (*Customer)(nil)
-	_ role.Buyer    = (*Customer)(nil)
-)
-
 // BuysFrom returns the devices that hold something of a wallet's.
 func (c *Customer) BuysFrom(w role.Wallet) ([]types.Key, error) {
 	a, err := c.account(w)
@@ -39,10 +33,9 @@ const (
 	firstWait = 3 * time.Minute
 )
 
-// Needs says what the first round cannot do without. What devices leave to others on their disk has to stay free beside what they take.
-func (c *Customer) Needs() role.Needs {
-	return role.Needs{Devices: pipeline.Lab.Success, Disk: storage.KeepFree + firstBytes*uint64(pipeline.Lab.N)/uint64(pipeline.Lab.K)}
-}
+// needs is what the first round cannot do without. What devices leave to others on their disk has to stay free beside
+// what they take.
+var needs = role.Needs{Devices: pipeline.Lab.Success, Disk: storage.KeepFree + firstBytes*uint64(pipeline.Lab.N)/uint64(pipeline.Lab.K)}
 
 // first is the object of an account's first round. Name and content follow from the account's secret, so that a later first round finds the
 // object, and knows what has to be in it.

@@ -294,9 +294,7 @@ func (d *device) tell(v *view) {
 	p.remarks = list
 }
 
-var _ role.Speaking = (*Provider)(nil)
-
-// Remarks implements role.Speaking: what is wrong with the device, the worst first.
+// Remarks returns what is wrong with the device, the worst first.
 func (p *Provider) Remarks() []role.Remark {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -32,22 +32,16 @@ type Provider struct {
 	remarks []role.Remark
 }
 
-var (
-	_ role.Provider = (*Provider)(nil)
-	_ role.Keeper   = (*Provider)(nil)
-)
-
 // New returns the device's side of storage.
 func New(cfg Config) *Provider { return &Provider{cfg: cfg.withDefaults()} }
 
-// Category is storage.
-func (p *Provider) Category() types.Category { return types.Storage }
+// Role returns p as a node runs it.
+func (p *Provider) Role() role.Provider {
+	return role.Provider{Category: types.Storage, Run: p.Run, Remarks: p.Remarks, Reasons: storage.New().Spec().Reasons, Folders: []string{shardFolder}}
+}
 
 // shardFolder is where shards are, below the provider's folder.
 const shardFolder = "shards"
-
-// Folders implements role.Keeper.
-func (p *Provider) Folders() []string { return []string{shardFolder} }
 
 // Leave has the device release every session, epoch by epoch as its quota allows, and take on nothing new. That costs what is
 // retained of each session whose holding has not run out, so it is the operator's decision, never a shutdown's.

@@ -3,6 +3,7 @@ package street
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -13,7 +14,6 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/service"
 	"github.com/cairn-network/cairn/service/energy"
 	"github.com/cairn-network/cairn/service/role"
 )
@@ -24,16 +24,23 @@ type Simulator struct {
 	Data string
 }
 
-var (
-	_ role.Simulator     = Simulator{}
-	_ service.LocalRuler = Simulator{}
-)
+// Role returns m as a network runs it, with a flag for its Data.
+func (m *Simulator) Role() role.Simulator {
+	return role.Simulator{Category: types.Energy, Rules: m.Rules, Start: m.Start, Flags: m.flags}
+}
 
-// Category is energy.
-func (Simulator) Category() types.Category { return types.Energy }
+func (m *Simulator) flags(f *flag.FlagSet) {
+	f.Func("energy-data", "replay recorded homes out of a `folder` instead of simulating sun and habits (fixed once the home exists)", func(path string) error {
+		if info, err := os.Stat(path); path != "" && (err != nil || !info.IsDir()) {
+			return fmt.Errorf("%s is no folder", path)
+		}
+		m.Data = path
+		return nil
+	})
+}
 
-// LocalRules implements service.LocalRuler: the rules for where the street is.
-func (m Simulator) LocalRules(start, epoch uint64) []byte {
+// Rules returns the rules for where the street is.
+func (m *Simulator) Rules(start, epoch uint64) []byte {
 	cell := energy.LocalCell
 	if r, err := m.recording(); err == nil && r != nil {
 		cell = r.Cell
@@ -41,7 +48,7 @@ func (m Simulator) LocalRules(start, epoch uint64) []byte {
 	return energy.LocalRules(cell, start, epoch)
 }
 
-func (m Simulator) recording() (*Recording, error) {
+func (m *Simulator) recording() (*Recording, error) {
 	if m.Data == "" {
 		return nil, nil
 	}
@@ -67,7 +74,7 @@ const (
 )
 
 // Start opens the street, where it was if there was one.
-func (m Simulator) Start(dir string, n int, rules []byte, log *slog.Logger) ([]role.Simulated, func(), error) {
+func (m *Simulator) Start(dir string, n int, rules []byte, log *slog.Logger) ([]role.Simulated, func(), error) {
 	r := energy.DefaultRules()
 	if len(rules) > 0 {
 		decoded, err := energy.DecodeRules(rules)
@@ -85,7 +92,7 @@ func (m Simulator) Start(dir string, n int, rules []byte, log *slog.Logger) ([]r
 	if err != nil {
 		return nil, nil, err
 	}
-	recording, err := Simulator{old.Data}.recording()
+	recording, err := (&Simulator{old.Data}).recording()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -115,7 +122,7 @@ func (m Simulator) Start(dir string, n int, rules []byte, log *slog.Logger) ([]r
 	devices := make([]role.Simulated, n)
 	for i, h := range s.Homes() {
 		old.Addresses = append(old.Addresses, h.Address())
-		devices[i] = role.Simulated{Name: fmt.Sprintf("home %d", i+1), Cell: cfg.Cell, Offer: h.Offer()}
+		devices[i] = role.Simulated{Name: fmt.Sprintf("home %d", i+1), Cell: cfg.Cell, Settings: h.Offer()}
 	}
 	if err := replace(filepath.Join(dir, layoutFile), &old); err != nil {
 		s.Close()
@@ -125,7 +132,7 @@ func (m Simulator) Start(dir string, n int, rules []byte, log *slog.Logger) ([]r
 }
 
 // layout reads what the folder says, or says what a street is that begins now.
-func (m Simulator) layout(dir string, now int64) (l layout, err error) {
+func (m *Simulator) layout(dir string, now int64) (l layout, err error) {
 	data := m.Data
 	if data != "" {
 		if data, err = filepath.Abs(data); err != nil {

@@ -19,21 +19,21 @@ var quiet = slog.New(slog.DiscardHandler)
 // TestSimulator: the street is found where it was after a restart, and a home's provider takes what the street offers.
 func TestSimulator(t *testing.T) {
 	dir := t.TempDir()
-	rules := street.Simulator{}.LocalRules(uint64(time.Now().Unix()), 8000)
+	rules := new(street.Simulator).Rules(uint64(time.Now().Unix()), 8000)
 	if err := energy.New().CheckRules(rules); err != nil {
 		t.Fatal(err)
 	}
-	first, stop, err := street.Simulator{}.Start(dir, 3, rules, quiet)
+	first, stop, err := new(street.Simulator).Start(dir, 3, rules, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range first {
-		if _, err := (provider.Maker{}).New(d.Offer); err != nil || d.Cell != energy.LocalCell || d.Name == "" {
-			t.Errorf("%s in %v: %v: %s", d.Name, d.Cell, err, d.Offer)
+		if _, err := provider.Device().New(d.Settings); err != nil || d.Cell != energy.LocalCell || d.Name == "" {
+			t.Errorf("%s in %v: %v: %s", d.Name, d.Cell, err, d.Settings)
 		}
 	}
 	stop()
-	second, stop, err := street.Simulator{}.Start(dir, 4, rules, quiet)
+	second, stop, err := new(street.Simulator).Start(dir, 4, rules, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,14 +42,14 @@ func TestSimulator(t *testing.T) {
 		t.Fatalf("%d homes", len(second))
 	}
 	for i, d := range first {
-		if string(d.Offer) != string(second[i].Offer) {
-			t.Errorf("home %d is offered as %s, was %s", i+1, second[i].Offer, d.Offer)
+		if string(d.Settings) != string(second[i].Settings) {
+			t.Errorf("home %d is offered as %s, was %s", i+1, second[i].Settings, d.Settings)
 		}
 	}
-	if _, _, err := (street.Simulator{Data: t.TempDir()}).Start(dir, 4, rules, quiet); err == nil || !strings.Contains(err.Error(), "another home") {
+	if _, _, err := (&street.Simulator{Data: t.TempDir()}).Start(dir, 4, rules, quiet); err == nil || !strings.Contains(err.Error(), "another home") {
 		t.Errorf("the street has another year now: %v", err)
 	}
-	if _, _, err := (street.Simulator{}).Start(t.TempDir(), 1, []byte{1}, quiet); err == nil {
+	if _, _, err := new(street.Simulator).Start(t.TempDir(), 1, []byte{1}, quiet); err == nil {
 		t.Error("it follows rules that cannot be read")
 	}
 }
@@ -64,13 +64,13 @@ func TestSimulatorData(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sim := street.Simulator{Data: data}
-	raw := sim.LocalRules(1_800_000_000, 8000)
+	sim := &street.Simulator{Data: data}
+	raw := sim.Rules(1_800_000_000, 8000)
 	here, err := energy.DecodeRules(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	there, err := energy.DecodeRules(street.Simulator{}.LocalRules(1_800_000_000, 8000))
+	there, err := energy.DecodeRules(new(street.Simulator).Rules(1_800_000_000, 8000))
 	if err != nil || here.Clock.Energy <= there.Clock.Energy {
 		t.Errorf("morning comes at %d in the west, at %d in the east: %v", here.Clock.Energy, there.Clock.Energy, err)
 	}
@@ -80,7 +80,7 @@ func TestSimulatorData(t *testing.T) {
 	}
 	defer stop()
 	for _, d := range devices {
-		if _, err := (provider.Maker{}).New(d.Offer); err != nil || d.Cell.String() != "872986002ffffff" {
+		if _, err := provider.Device().New(d.Settings); err != nil || d.Cell.String() != "872986002ffffff" {
 			t.Errorf("%s in %v: %v", d.Name, d.Cell, err)
 		}
 	}

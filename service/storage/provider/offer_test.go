@@ -9,7 +9,7 @@ import (
 )
 
 func TestMaker(t *testing.T) {
-	offer, line, err := Maker{}.Find(t.Context(), filepath.Join(t.TempDir(), "not", "there", "yet"))
+	offer, line, err := Device().Find(t.Context(), filepath.Join(t.TempDir(), "not", "there", "yet"))
 	if err != nil || !strings.Contains(line, "GiB free") {
 		t.Fatalf("%q: %v", line, err)
 	}
@@ -27,22 +27,22 @@ func TestMaker(t *testing.T) {
 		} else {
 			l.Close()
 		}
-		if _, err := (Maker{}).New(offer); err != nil {
+		if _, err := provide(offer); err != nil {
 			t.Errorf("what is proposed cannot be run: %v", err)
 		}
 	}
 	o.Address = ""
 	offer, _ = json.Marshal(&o)
-	if _, err := (Maker{}).New(offer); err == nil || !strings.Contains(err.Error(), "address") {
+	if _, err := provide(offer); err == nil || !strings.Contains(err.Error(), "address") {
 		t.Errorf("an offer that tells customers no address: %v", err)
 	}
 	o.Address = "example.org:7440"
 	full, _ := json.Marshal(&o)
-	if p, err := (Maker{}).New(full); err != nil || p.Category() != (Maker{}).Category() {
+	if p, err := provide(full); err != nil || p.Category != Device().Category {
 		t.Errorf("%v", err)
 	}
 	for _, bad := range []string{`{"listen":":1","address":"x:1","speed":9}`, `{"listen":"nonsense"}`, `[]`, `{"listen":"h:1","price":1099511627776}`} {
-		if _, err := (Maker{}).New(json.RawMessage(bad)); err == nil {
+		if _, err := provide(json.RawMessage(bad)); err == nil {
 			t.Errorf("%s is taken", bad)
 		}
 	}

@@ -29,28 +29,22 @@ type Offer struct {
 	Meters      []source.Config `json:"meters" doc:"The meters: one at the grid connection, and if there are any one of the panels and one of the battery."`
 }
 
-// Maker makes homes.
-type Maker struct {
-	// Networks are the addresses that Find looks at; nil for the machine's own private networks.
-	Networks func() ([]string, error)
-}
+// Device is energy on a device: a home.
+func Device() role.Device { return deviceIn(localAddresses) }
 
-var (
-	_ role.Maker      = Maker{}
-	_ role.Documented = Maker{}
-	_ role.Searching  = Maker{}
-	_ role.Trying     = Maker{}
-)
-
-// Category is energy.
-func (Maker) Category() types.Category { return types.Energy }
-
-// Settings implements role.Documented.
-func (Maker) Settings() any { return new(Offer) }
-
-// Search implements role.Searching.
-func (Maker) Search() string {
-	return "look for inverters and meters (Modbus, port 502) on this machine's private networks?"
+// deviceIn is Device with the addresses that Find looks at.
+func deviceIn(networks func() ([]string, error)) role.Device {
+	return role.Device{
+		Category: types.Energy, Settings: Offer{}, New: provide, Try: tryMeters,
+		Search: "look for inverters and meters (Modbus, port 502) on this machine's private networks?",
+		Find: func(ctx context.Context, _ string) (json.RawMessage, string, error) {
+			addresses, err := networks()
+			if err != nil {
+				return nil, "", fmt.Errorf("energy: list networks: %w", err)
+			}
+			return find(ctx, addresses)
+		},
+	}
 }
 
 // Prices that are proposed, in micro-credits per Wh: above what utilities pay, below what they take.
@@ -65,18 +59,9 @@ const overbuilt = 120
 // connection is the most that a house's connection carries: three phases of 63 A at 230 V, in W.
 const connection = 43_470
 
-// Find looks for SunSpec devices on the machine's private networks, and proposes the site that they make.
-func (m Maker) Find(ctx context.Context, _ string) (json.RawMessage, string, error) {
-	networks := m.Networks
-	if networks == nil {
-		networks = localAddresses
-	}
-	addresses, err := networks()
-	if err != nil {
-		return nil, "", fmt.Errorf("energy: list networks: %w", err)
-	}
-	found := scan(ctx, addresses)
-	o, line := propose(found)
+// find looks for SunSpec devices at addresses, and proposes the site that they make.
+func find(ctx context.Context, addresses []string) (json.RawMessage, string, error) {
+	o, line := propose(scan(ctx, addresses))
 	if o == nil {
 		return nil, line, nil
 	}
@@ -150,27 +135,27 @@ func (o *Offer) has(role source.Role) bool {
 	return false
 }
 
-// New returns the home that an offer describes.
-func (Maker) New(offer json.RawMessage) (role.Provider, error) {
+// provide returns the home that an offer describes.
+func provide(offer json.RawMessage) (role.Provider, error) {
 	var o Offer
 	d := json.NewDecoder(bytes.NewReader(offer))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&o); err != nil {
-		return nil, fmt.Errorf("energy: offer: %w", err)
+		return role.Provider{}, fmt.Errorf("energy: offer: %w", err)
 	}
 	cfg, err := o.config()
 	if err != nil {
-		return nil, fmt.Errorf("energy: offer: %w", err)
+		return role.Provider{}, fmt.Errorf("energy: offer: %w", err)
 	}
 	p := New(cfg)
 	if err := p.cfg.check(); err != nil {
-		return nil, fmt.Errorf("energy: offer: %w", err)
+		return role.Provider{}, fmt.Errorf("energy: offer: %w", err)
 	}
-	return p, nil
+	return p.Role(), nil
 }
 
-// Try reads each meter that settings name, and says what it shows.
-func (Maker) Try(ctx context.Context, offer json.RawMessage) []string {
+// tryMeters reads each meter that settings name, and says what it shows.
+func tryMeters(ctx context.Context, offer json.RawMessage) []string {
 	var o Offer
 	if err := json.Unmarshal(offer, &o); err != nil {
 		return []string{fmt.Sprintf("the settings cannot be read: %v", err)}

@@ -37,7 +37,7 @@ func noon() int64 { return roletest.Genesis * 1000 }
 // TestFind finds a home's devices at an address that answers among those that do not, and proposes a site with every setting.
 func TestFind(t *testing.T) {
 	h := neighbours(t, noon, func(p *street.Profile) bool { return p.PDC > 0 && !p.DER && p.Storage > 0 })
-	m := Maker{Networks: func() ([]string, error) { return []string{"127.0.0.1:1", h.Address(), "192.0.2.1:502"}, nil }}
+	m := deviceIn(func() ([]string, error) { return []string{"127.0.0.1:1", h.Address(), "192.0.2.1:502"}, nil })
 	raw, line, err := m.Find(t.Context(), "")
 	if err != nil || raw == nil {
 		t.Fatalf("%s, %q, %v", raw, line, err)
@@ -77,7 +77,7 @@ func TestTry(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return strings.Join(Maker{}.Try(t.Context(), raw), "\n")
+		return strings.Join(Device().Try(t.Context(), raw), "\n")
 	}
 	got := try()
 	for _, want := range []string{"grid: ", h.Grid.Serial(), "import ", "export ", "pv: cannot be read now"} {
@@ -109,7 +109,7 @@ func TestCandidates(t *testing.T) {
 }
 
 func TestFindNothing(t *testing.T) {
-	m := Maker{Networks: func() ([]string, error) { return []string{"127.0.0.1:1"}, nil }}
+	m := deviceIn(func() ([]string, error) { return []string{"127.0.0.1:1"}, nil })
 	if raw, line, err := m.Find(t.Context(), ""); raw != nil || err != nil || line == "" {
 		t.Errorf("%s, %q, %v", raw, line, err)
 	}
@@ -148,7 +148,7 @@ func TestOffers(t *testing.T) {
 		}
 		return raw
 	}
-	if p, err := (Maker{}).New(make(func(*Offer) {})); err != nil || p.Category() != types.Energy {
+	if p, err := provide(make(func(*Offer) {})); err != nil || p.Category != types.Energy {
 		t.Fatal(err)
 	}
 	for name, raw := range map[string]json.RawMessage{
@@ -168,7 +168,7 @@ func TestOffers(t *testing.T) {
 		"no rating":      make(func(o *Offer) { o.Meters[0].Rating = 0 }),
 		"map":            make(func(o *Offer) { o.Meters[0].Map = "abacus" }),
 	} {
-		if _, err := (Maker{}).New(raw); err == nil {
+		if _, err := provide(raw); err == nil {
 			t.Errorf("%s is taken", name)
 		}
 	}

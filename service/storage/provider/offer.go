@@ -27,17 +27,15 @@ type Offer struct {
 	Egress   uint64 `json:"egress_price" doc:"What reading costs, in micro-credits for each TiB."`
 }
 
-// Maker makes storage providers.
-type Maker struct{}
+// Device is storage on a device.
+func Device() role.Device {
+	return role.Device{
+		Category: types.Storage, Settings: Offer{}, Find: find, New: provide, Files: files,
+		Example: "--offer storage --set storage.address=home.example.org:7440",
+	}
+}
 
-var (
-	_ role.Maker      = Maker{}
-	_ role.Documented = Maker{}
-	_ role.Keeping    = Maker{}
-)
-
-// Files implements role.Keeping.
-func (Maker) Files(dir string) []health.File {
+func files(dir string) []health.File {
 	files := shardlog.Files(filepath.Join(dir, shardFolder))
 	for i := range files {
 		files[i].Path = filepath.Join(shardFolder, files[i].Path)
@@ -47,12 +45,6 @@ func (Maker) Files(dir string) []health.File {
 
 // keepFree is how much of a disk is left to others by default.
 const keepFree = storage.KeepFree
-
-// Category is storage.
-func (Maker) Category() types.Category { return types.Storage }
-
-// Settings implements role.Documented.
-func (Maker) Settings() any { return new(Offer) }
 
 // defaultPort is where the transfer protocol is served unless the owner says otherwise.
 const defaultPort = "7440"
@@ -74,9 +66,9 @@ func ownAddress() string {
 	return ""
 }
 
-// Find proposes four fifths of what is free on the disk that would hold the shards, less what is left to others, and as address the one
+// find proposes four fifths of what is free on the disk that would hold the shards, less what is left to others, and as address the one
 // from which this machine reaches the world.
-func (Maker) Find(_ context.Context, dir string) (json.RawMessage, string, error) {
+func find(_ context.Context, dir string) (json.RawMessage, string, error) {
 	place := dir
 	var disk syscall.Statfs_t
 	for { // dir may not exist yet: its disk is that of the first parent that does
@@ -105,24 +97,24 @@ func (Maker) Find(_ context.Context, dir string) (json.RawMessage, string, error
 	return offer, line, err
 }
 
-// New returns the provider that an offer describes.
-func (Maker) New(offer json.RawMessage) (role.Provider, error) {
+// provide returns the provider that an offer describes.
+func provide(offer json.RawMessage) (p role.Provider, err error) {
 	var o Offer
 	d := json.NewDecoder(bytes.NewReader(offer))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&o); err != nil {
-		return nil, fmt.Errorf("storage: offer: %w", err)
+		return p, fmt.Errorf("storage: offer: %w", err)
 	}
 	for name, address := range map[string]string{"listen": o.Listen, "address": o.Address} {
 		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
-			return nil, fmt.Errorf("storage: offer: %s %q: want host:port", name, address)
+			return p, fmt.Errorf("storage: offer: %s %q: want host:port", name, address)
 		}
 	}
 	if host, _, _ := net.SplitHostPort(o.Listen); o.Address == "" && host == "" {
-		return nil, fmt.Errorf("storage: offer: address: customers need to know where this device is: set it to host:port")
+		return p, fmt.Errorf("storage: offer: address: customers need to know where this device is: set it to host:port")
 	}
 	if o.Price >= storage.MaxPrice || o.Egress >= storage.MaxPrice {
-		return nil, fmt.Errorf("storage: offer: a price of %d, want below %d", max(o.Price, o.Egress), uint64(storage.MaxPrice))
+		return p, fmt.Errorf("storage: offer: a price of %d, want below %d", max(o.Price, o.Egress), uint64(storage.MaxPrice))
 	}
-	return New(Config{Listen: o.Listen, Address: o.Address, Capacity: o.Capacity, KeepFree: o.KeepFree, Price: o.Price, Egress: o.Egress}), nil
+	return New(Config{Listen: o.Listen, Address: o.Address, Capacity: o.Capacity, KeepFree: o.KeepFree, Price: o.Price, Egress: o.Egress}).Role(), nil
 }

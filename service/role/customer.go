@@ -1,0 +1,63 @@
+package role
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/health"
+	"github.com/cairn-network/cairn/service/role/command"
+)
+
+// Customer is a category at a gateway, for all of the gateway's customers.
+type Customer struct {
+	Category types.Category
+	// Mount opens what the customer keeps, in market.Dir(), and returns the handler of Routes.
+	Mount func(market Market) (http.Handler, error)
+	// Routes are below /<name>/v1. They describe the handler in OpenAPI and in docs/spec/rest.md.
+	Routes []Route
+	// Run does background work (repair, ladders) until ctx ends, and closes what Mount opened.
+	Run func(ctx context.Context) error
+
+	// Listen is optional: it opens listeners for a protocol of the category's own beside HTTP, at an address of this
+	// machine (an IP), before Run, which closes them. It returns their addresses by the name under which network.json
+	// shows each ("modbus": "127.0.0.1:41502"). Ports stay the same from one start to the next, as far as nobody else
+	// has taken them.
+	Listen func(ip string) (map[string]string, error)
+	// Files is optional: it lists what Mount opens below a directory, by paths below it, for whoever looks whether it
+	// is in order.
+	Files func(dir string) []health.File
+
+	// FirstRound is optional: it does something real in the first round of a network. What it did is one line for
+	// people, "" for nothing.
+	FirstRound func(ctx context.Context, wallet Wallet) (did string, err error)
+	// Needs is what FirstRound cannot begin without, so that a network that lacks it says so before it starts.
+	Needs Needs
+	// BuysFrom is optional: it says which devices a wallet buys from at present, in any order.
+	BuysFrom func(wallet Wallet) ([]types.Key, error)
+
+	// Command is optional: it makes the category's noun, with its verbs below it (`cairn energy order`). It needs no
+	// Mount.
+	Command func(command.Shell) *cobra.Command
+	// Tries are command lines, without the program's name, that somebody who sees a network for the first time may try.
+	Tries []string
+}
+
+// Needs is what a first round cannot begin without.
+type Needs struct {
+	Devices int    // of distinct owners
+	Disk    uint64 // free bytes, where all devices share a disk
+}
+
+// Route is one path of an HTTP interface. Who serves it makes its mux from the same table from which it is described,
+// in OpenAPI and in docs/spec/rest.md.
+type Route struct {
+	Method, Path string // as in a pattern of http.ServeMux, below where the routes are mounted
+	Summary      string
+	Open         bool     // needs no API key
+	Query        []string // names of the parameters that are read from the URL
+	Status       int      // of success; 0 stands for 200
+	In, Out      any      // values of the JSON bodies' types; []byte for bytes as they are, nil for none
+}
