@@ -83,6 +83,9 @@ var _ role.Market = (*view)(nil)
 
 func (m *market) Chain() string { return m.chain }
 
+// Region is that of the gateway's devices and of what it buys from them.
+func (m *market) Region() types.Region { return m.agent.Region() }
+
 // Log returns the category's log.
 func (v *view) Log() *slog.Logger { return v.log.With("category", v.name) }
 

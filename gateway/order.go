@@ -379,7 +379,7 @@ func (v *view) Order(ctx context.Context, signed *receipt.SignedOrder) error {
 	if n.Epoch == 0 {
 		return types.Refuse(types.BusUnavailable, "gateway: no block was seen yet")
 	}
-	if err := role.CheckOrder(signed, v.chain, v.category, n.Epoch); err != nil {
+	if err := role.CheckOrder(signed, v.chain, v.Region(), v.category, n.Epoch); err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	w, err := v.store.byPayer(signed.Order.Payer)

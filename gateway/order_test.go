@@ -60,6 +60,7 @@ func TestOrderRefusedAtOnce(t *testing.T) {
 		want types.Reason
 	}{
 		"another chain":        {func(o *receipt.Order) { o.Chain = "cairn-other-1" }, types.WrongChain},
+		"another region":       {func(o *receipt.Order) { o.Region = 1 }, types.WrongRegion},
 		"another category":     {func(o *receipt.Order) { o.Category = types.Storage }, types.UnknownCategory},
 		"a long selector":      {func(o *receipt.Order) { o.Selector = make([]byte, receipt.MaxTerms+1) }, types.Oversize},
 		"an ended session":     {func(o *receipt.Order) { o.Session = types.NewSessionID(1, [12]byte{1}) }, types.SessionExpired},

@@ -23,7 +23,7 @@ func (m *market) tip(ctx context.Context) (*tally.Header, error) {
 
 // header reads a region's header. It is nil for one that does not stand.
 func (m *market) header(ctx context.Context, e types.Epoch) (*ledger.Header, *tally.Header, error) {
-	at, err := m.ledger.Header(ctx, e, m.agent.Region())
+	at, err := m.ledger.Header(ctx, e, m.Region())
 	if err != nil {
 		return nil, nil, fmt.Errorf("gateway: header of epoch %d: %w", e, err)
 	}

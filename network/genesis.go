@@ -56,7 +56,7 @@ const (
 
 // format is that of homes that this program makes and goes on with. It counts up when the tallies' state is written, or follows from its inputs,
 // in another way.
-const format = 4
+const format = 5
 
 // layout is what a home was made with.
 type layout struct {

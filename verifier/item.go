@@ -15,6 +15,7 @@ type item struct {
 	kind     evidence.Kind // of evidence
 	epoch    types.Epoch   // of evidence
 	anchor   evidence.Anchor
+	region   types.Region    // of an order
 	session  types.SessionID // of an order
 	first    types.Epoch     // of an order
 	cap      types.Credit    // of an order
@@ -54,7 +55,7 @@ func open(t tally.ItemType, raw []byte, chain string) (*item, error) {
 			return it, err
 		}
 		it.Author, it.Seq, it.category = s.Order.Payer, s.Order.Seq, s.Order.Category
-		it.session, it.first, it.cap = s.Order.Session, s.Order.First, s.Order.Cap
+		it.region, it.session, it.first, it.cap = s.Order.Region, s.Order.Session, s.Order.First, s.Order.Cap
 		it.units = tally.OrderUnits(&s.Order)
 	case tally.Ask:
 		s, err := receipt.DecodeAsk(raw, chain)

@@ -11,6 +11,7 @@ import (
 type Order struct {
 	_        struct{} `cbor:",toarray"`
 	Chain    string
+	Region   types.Region // whose tally counts it; no other does
 	Category types.Category
 	Session  types.SessionID
 	Payer    types.Key

@@ -108,7 +108,12 @@ func (r *run) author(p *part, lo, hi int, line *Line) {
 	}
 	for i, n := lo, 0; i < hi; i++ {
 		if r.items[i].Type == Order && r.stands(i) {
-			if !r.overtaken(r.items[i].body.(*receipt.Order)) { // anybody can hand in an old order
+			o := r.items[i].body.(*receipt.Order)
+			if o.Region != r.frame.Region { // anybody can hand it in here, so it uses up no quota
+				r.refuse(i, types.WrongRegion)
+				continue
+			}
+			if !r.overtaken(o) { // anybody can hand in an old order
 				n++
 			}
 			if n > MaxNewOrder {

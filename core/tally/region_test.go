@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -92,5 +93,40 @@ func settleBoth(t *testing.T, regions [2]*world) {
 	}
 	if most := all.Payout + 10_007; grown > most || most-grown > 8 || settled > all.Settled || all.Settled-settled > 4 {
 		t.Fatalf("shared out %d of %d, settled %d of %d", grown, most, settled, all.Settled)
+	}
+}
+
+// TestOrderOfRegion: an order counts in the region that it names and in no other, whatever else the other one knows of its payer. Here both
+// know the key and have credits of the account, as they would if a key could be granted in both: who signed a ceiling of 500 once
+// never pays it twice. And whoever hands a payer's orders of one region in at the other uses up nothing of its quota there.
+func TestOrderOfRegion(t *testing.T) {
+	var regions [2]*world
+	var payers [2]*payer
+	for r := range regions {
+		w := newWorld(t)
+		w.region, w.state = types.Region(r), NewState(testChain, types.Region(r))
+		regions[r], payers[r] = w, w.payer(1, 1, 10_000, 5_000, 100)
+	}
+	order := func(region types.Region, n int) []byte {
+		o := receipt.Order{Chain: testChain, Region: region, Category: thing, Session: session(50, n), Payer: payers[0].id,
+			Limit: 1, Cap: 500, Seq: 1, First: 1}
+		return o.Sign(payers[0].key).Encode()
+	}
+	for region, w := range regions {
+		var foreign []Item
+		for n := range MaxNewOrder + 1 {
+			foreign = append(foreign, w.add(Order, order(types.Region(1-region), n)))
+		}
+		own := w.add(Order, order(types.Region(region), 1000))
+		w.tally()
+		for _, it := range foreign {
+			w.want(it, types.WrongRegion)
+		}
+		w.want(own, "")
+		for n := range MaxNewOrder + 1 {
+			if line := payers[region].line(session(50, n)); line != nil {
+				t.Fatalf("region %d remembers an order of the other: %+v", region, line)
+			}
+		}
 	}
 }

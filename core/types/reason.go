@@ -147,7 +147,7 @@ func Reasons() []ReasonInfo {
 		{BadEncoding, 400, "The bytes are not the one deterministic CBOR encoding of a message.", "Encode as RFC 8949 §4.2.1 says: shortest forms, sorted keys, definite lengths, no trailing bytes."},
 		{WrongChain, 400, "The message was signed for another chain.", "Check the chain id that the device was onboarded with."},
 		{WrongEpoch, 409, "The message belongs to an epoch that is not taken any more, or not yet.", "Check the clock of the sender and its connection to the bus; send within the epoch."},
-		{WrongRegion, 409, "The device belongs to another region.", "Send to the region that the registry names."},
+		{WrongRegion, 409, "The device, session key or order is of another region.", "Use a gateway of its region, or a key and credits of this one: GET /v1/status names the gateway's region."},
 		{BadAnchor, 502, "The block that the message names is unknown or more than 100 blocks old.", "Anchor to the newest block of an epoch notice."},
 		{BadSignature, 400, "The signature does not fit the message and its author.", "Sign with the key that is registered."},
 		{UnknownAuthor, 404, "The author is not in the registry as of the epoch's start.", "Register the device, or wait for the next epoch."},

@@ -6,12 +6,14 @@ import (
 )
 
 // CheckOrder refuses an order of a category that no tally after epoch would count, whoever the payer is and whatever it has bought:
-// another chain or category, bounds, a session that has ended, a wrong signature. Every Market does so before it takes one.
-func CheckOrder(s *receipt.SignedOrder, chain string, category types.Category, epoch types.Epoch) error {
+// another chain, region or category, bounds, a session that has ended, a wrong signature. Every Market does so before it takes one.
+func CheckOrder(s *receipt.SignedOrder, chain string, region types.Region, category types.Category, epoch types.Epoch) error {
 	o := &s.Order
 	switch expiry := o.Session.Expiry(); {
 	case o.Chain != chain:
 		return types.Refuse(types.WrongChain, "order of chain %.50q, want %q", o.Chain, chain)
+	case o.Region != region:
+		return types.Refuse(types.WrongRegion, "order for region %d, want %d", o.Region, region)
 	case o.Category != category:
 		return types.Refuse(types.UnknownCategory, "order of %s at the door of %s", o.Category, category)
 	case len(o.Selector) > receipt.MaxTerms:

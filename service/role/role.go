@@ -129,6 +129,7 @@ const MaxNear = 16
 type Market interface {
 	Registry
 	Chain() string
+	Region() types.Region // of the devices that are on offer; orders name it
 	Log() *slog.Logger
 	Dir() string
 	// Epoch returns the current epoch's notice.

@@ -123,7 +123,7 @@ func (c *Customer) place(ctx context.Context, w role.Wallet, t Terms) (*record, 
 	var random [12]byte
 	rand.Read(random[:])
 	return c.sign(ctx, w, &record{Account: w.Account(), Created: uint64(time.Now().Unix())}, receipt.Order{
-		Chain: c.market.Chain(), Category: types.Energy, Session: types.NewSessionID(n.Epoch+t.Epochs, random), Payer: w.Payer(),
+		Chain: c.market.Chain(), Region: c.market.Region(), Category: types.Energy, Session: types.NewSessionID(n.Epoch+t.Epochs, random), Payer: w.Payer(),
 		Rule: rules[t.Rule], Selector: s.Encode(), Limit: t.Limit, Most: types.U64(t.Wh), Cap: t.Cap, Seq: 1, First: n.Epoch,
 	})
 }

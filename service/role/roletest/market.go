@@ -66,6 +66,9 @@ func (w *World) Market(name string, bought types.Credit) *Market {
 // Chain is the world's.
 func (m *Market) Chain() string { return Chain }
 
+// Region is the world's.
+func (m *Market) Region() types.Region { return m.w.state.Region() }
+
 // Log writes to the test's output.
 func (m *Market) Log() *slog.Logger { return m.w.logger(m.name) }
 
@@ -116,7 +119,7 @@ func (m *Market) Publish(_ context.Context, signed *receipt.Signed) error {
 
 // Order takes an order on for the current epoch's batch.
 func (m *Market) Order(_ context.Context, signed *receipt.SignedOrder) error {
-	if err := role.CheckOrder(signed, Chain, m.category(), m.w.Epoch()); err != nil {
+	if err := role.CheckOrder(signed, Chain, m.Region(), m.category(), m.w.Epoch()); err != nil {
 		return fmt.Errorf("roletest: %w", err)
 	}
 	o := &signed.Order

@@ -29,8 +29,9 @@ func (teller) Sign(kind string, payload []byte) types.Signature {
 
 type oneMarket struct{ offers }
 
-func (*oneMarket) Chain() string     { return queueChain }
-func (*oneMarket) Log() *slog.Logger { return slog.New(slog.DiscardHandler) }
+func (*oneMarket) Chain() string        { return queueChain }
+func (*oneMarket) Region() types.Region { return 0 }
+func (*oneMarket) Log() *slog.Logger    { return slog.New(slog.DiscardHandler) }
 
 // keeper is a device that holds whatever it is asked to, but for some shards.
 type keeper struct {
