@@ -141,6 +141,9 @@ func (m *market) opened(ctx context.Context, w *Wallet) (*Wallet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway: grant of %v: %w", w.Payer(), err)
 	}
+	if grant.Region != m.Region() {
+		return nil, types.Refuse(types.WrongRegion, "gateway: %v spends in region %d, this gateway buys in region %d", w.Payer(), grant.Region, m.Region())
+	}
 	if w.pending {
 		if err := m.store.confirm(w.Payer()); err != nil {
 			return nil, err
@@ -269,7 +272,7 @@ func (m *market) awaited(ctx context.Context, w *Wallet) (types.Credit, time.Dur
 		return 0, 0
 	}
 	grant, err := m.ledger.Grant(ctx, w.Payer())
-	if err != nil || grant.Account != w.account || grant.Expiry < n.Epoch {
+	if err != nil || grant.Account != w.account || grant.Region != m.Region() || grant.Expiry < n.Epoch {
 		return 0, 0
 	}
 	account, err := m.ledger.Account(ctx, w.account)
@@ -278,7 +281,7 @@ func (m *market) awaited(ctx context.Context, w *Wallet) (types.Credit, time.Dur
 	}
 	const tally = 5 // blocks
 	wait := time.Duration(n.Cut-min(n.Cut, n.Height)+tally) * block
-	return min(grant.Limit, account.Bought), max(wait, time.Second)
+	return min(grant.Limit, account.In(m.Region())), max(wait, time.Second)
 }
 
 // begin listens to asks and acks, on a bus that the gateway has logged on to.

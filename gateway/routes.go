@@ -12,12 +12,13 @@ import (
 
 // Status is where the network stands, as the gateway sees it.
 type Status struct {
-	ChainID string      `json:"chain_id"`
-	Height  uint64      `json:"height"`
-	Epoch   types.Epoch `json:"epoch"`
-	Cut     uint64      `json:"cut"`
-	Final   types.Epoch `json:"final"`
-	Asks    int         `json:"asks"` // that it knows of
+	ChainID string       `json:"chain_id"`
+	Region  types.Region `json:"region"` // of the devices that it buys from
+	Height  uint64       `json:"height"`
+	Epoch   types.Epoch  `json:"epoch"`
+	Cut     uint64       `json:"cut"`
+	Final   types.Epoch  `json:"final"`
+	Asks    int          `json:"asks"` // that it knows of
 }
 
 // CreateKey asks for an API key.
@@ -26,19 +27,21 @@ type CreateKey struct {
 	Label   string        `json:"label,omitempty"`
 }
 
-// Key is a new API key, which is shown once. The account grants Payer on chain, with Consent as the key's own
+// Key is a new API key, which is shown once. The account grants Payer on chain, in Region, with Consent as the key's own
 // signature, a spend limit and an expiry; until then the key can spend nothing, and after ten minutes without a
 // grant the gateway forgets it.
 type Key struct {
 	APIKey  string        `json:"api_key"`
 	Account types.Account `json:"account"`
 	Payer   types.Key     `json:"payer"`
+	Region  types.Region  `json:"region"`  // where the gateway buys: elsewhere the key is of no use to it
 	Consent string        `json:"consent"` // hexadecimal
 }
 
 // Credit says what a key may spend and where it went.
 type Credit struct {
 	Account   types.Account `json:"account"`
+	Region    types.Region  `json:"region"` // where balance and limit can be spent
 	Payer     types.Key     `json:"payer"`
 	Limit     types.Credit  `json:"limit,string"`     // of the key
 	Expiry    types.Epoch   `json:"expiry"`           // of the key: the last epoch
@@ -84,7 +87,7 @@ func (g *Gateway) status() Status {
 	n := g.market.Notice()
 	g.market.mu.RLock()
 	defer g.market.mu.RUnlock()
-	s := Status{ChainID: g.market.chain, Height: n.Height, Epoch: n.Epoch, Cut: n.Cut, Final: n.Final}
+	s := Status{ChainID: g.market.chain, Region: g.market.Region(), Height: n.Height, Epoch: n.Epoch, Cut: n.Cut, Final: n.Final}
 	for _, o := range g.market.offers {
 		s.Asks += o.anywhere.Len()
 	}
@@ -116,7 +119,7 @@ func (g *Gateway) createKey(w http.ResponseWriter, r *http.Request) (*Key, error
 	if err != nil {
 		return nil, err
 	}
-	return &Key{APIKey: api, Account: wallet.account, Payer: wallet.Payer(), Consent: wallet.Consent().String()}, nil
+	return &Key{APIKey: api, Account: wallet.account, Payer: wallet.Payer(), Region: g.market.Region(), Consent: wallet.Consent().String()}, nil
 }
 
 func (g *Gateway) credit(r *http.Request) (*Credit, error) {
@@ -133,7 +136,7 @@ func (g *Gateway) credit(r *http.Request) (*Credit, error) {
 	line := g.market.payers[w.Payer()]
 	g.market.mu.RUnlock()
 	c := &Credit{
-		Account: w.account, Payer: w.Payer(), Limit: line.Limit, Expiry: line.Expiry, Spent: line.Spent,
+		Account: w.account, Region: g.market.Region(), Payer: w.Payer(), Limit: line.Limit, Expiry: line.Expiry, Spent: line.Spent,
 		Balance: line.Balance, Spendable: w.Balance(), Spending: []Spending{},
 	}
 	if c.Spendable == 0 && !w.pending {
