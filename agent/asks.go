@@ -170,13 +170,6 @@ func (a *Asks) All() (all []*receipt.SignedAsk) {
 	return all
 }
 
-// Has reports whether a device offers something.
-func (a *Asks) Has(device types.Key) bool {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	return a.each[device] > 0
-}
-
 // Class returns all asks of a class, in any order; lapsed ones too.
 func (a *Asks) Class(c types.Category, class types.Class) (all []*receipt.SignedAsk) {
 	a.mu.RLock()

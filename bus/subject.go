@@ -85,8 +85,8 @@ func FindSubject(asker types.Key) string { return "find." + Word(asker) }
 // ChunkSubject is where asker asks holder for a piece of a blob.
 func ChunkSubject(asker, holder types.Key) string { return "blob." + Word(asker) + "." + Word(holder) }
 
-// ZoneResolution is the resolution of the cells by which asks are found.
-const ZoneResolution = 3
+// ZoneResolution is the resolution of the cells by which asks are found. No zone is split between regions.
+const ZoneResolution = types.RegionResolution
 
 // AskSubject is where devices keep their asks of a class, in a zone.
 func AskSubject(device types.Key, category types.Category, class types.Class, zone types.Cell) string {
@@ -101,6 +101,11 @@ func AskSubject(device types.Key, category types.Category, class types.Class, zo
 func AskOf(a *receipt.Ask) string {
 	zone := a.Cell.Parent(ZoneResolution)
 	return "last.ask." + Word(a.Device) + "." + number(a.Category) + "." + number(a.Class) + "." + zone.String()
+}
+
+// ZoneOf returns the zone of an ask's subject.
+func ZoneOf(subject string) (types.Cell, error) {
+	return types.ParseCell(subject[strings.LastIndexByte(subject, '.')+1:])
 }
 
 // ReceiptSubject is where publisher keeps the newest receipt of a payer's session. Devices subscribe to it with the zero

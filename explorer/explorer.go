@@ -161,7 +161,7 @@ func (x *Explorer) refresh(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("claimed by %v: %w", d.Key, err)
 		}
-		if err := x.index.putDevice(ctx, &d, claimed, head.Epoch); err != nil {
+		if err := x.index.putDevice(ctx, &d.Device, claimed, head.Epoch); err != nil {
 			return err
 		}
 	}

@@ -40,10 +40,10 @@ func (c *chain) Headers(context.Context, types.Region, int) ([]*ledger.Header, e
 	return c.headers, nil
 }
 func (c *chain) Claimed(context.Context, types.Key) (types.Ustone, error) { return 40, nil }
-func (c *chain) Devices(context.Context) ([]tally.Device, error) {
-	return []tally.Device{
-		{Key: key(1), Owner: types.Account{1}, Categories: []types.Category{types.Storage}, Cell: 0x891f8e0c2d7ffff},
-		{Key: key(2), Owner: types.Account{2}, Categories: []types.Category{types.Storage}, Suspended: 99},
+func (c *chain) Devices(context.Context) ([]ledger.Device, error) {
+	return []ledger.Device{
+		{Device: tally.Device{Key: key(1), Owner: types.Account{1}, Categories: []types.Category{types.Storage}, Cell: 0x891f8e0c2d7ffff}},
+		{Device: tally.Device{Key: key(2), Owner: types.Account{2}, Categories: []types.Category{types.Storage}, Suspended: 99}},
 	}, nil
 }
 func (c *chain) Watch(ctx context.Context) <-chan ledger.Block {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/service/role"
@@ -22,8 +21,8 @@ type lines struct {
 
 	mu     sync.Mutex
 	epoch  types.Epoch
-	known  map[types.Key]*tally.Device // nil for one that is not registered
-	owned  map[types.Account][]tally.Device
+	known  map[types.Key]*ledger.Device // nil for one that is not registered
+	owned  map[types.Account][]ledger.Device
 	owners int // devices in owned
 }
 
@@ -36,7 +35,7 @@ func newLines(r ledger.Reader) *lines {
 // clear forgets all. The caller holds mu, or nobody else has l yet.
 func (l *lines) clear(e types.Epoch) {
 	l.epoch, l.owners = e, 0
-	l.known, l.owned = map[types.Key]*tally.Device{}, map[types.Account][]tally.Device{}
+	l.known, l.owned = map[types.Key]*ledger.Device{}, map[types.Account][]ledger.Device{}
 }
 
 // enter prepares for epoch e. The caller holds mu.
@@ -47,8 +46,8 @@ func (l *lines) enter(e types.Epoch) {
 }
 
 // get returns the lines of those of the devices that are registered.
-func (l *lines) get(ctx context.Context, e types.Epoch, keys []types.Key) (map[types.Key]*tally.Device, error) {
-	out := make(map[types.Key]*tally.Device, len(keys))
+func (l *lines) get(ctx context.Context, e types.Epoch, keys []types.Key) (map[types.Key]*ledger.Device, error) {
+	out := make(map[types.Key]*ledger.Device, len(keys))
 	var missing []types.Key
 	l.mu.Lock()
 	l.enter(e)
@@ -80,7 +79,7 @@ func (l *lines) get(ctx context.Context, e types.Epoch, keys []types.Key) (map[t
 }
 
 // of returns an owner's devices, at most role.MaxDevices.
-func (l *lines) of(ctx context.Context, e types.Epoch, owner types.Account) (list []tally.Device, err error) {
+func (l *lines) of(ctx context.Context, e types.Epoch, owner types.Account) (list []ledger.Device, err error) {
 	l.mu.Lock()
 	l.enter(e)
 	list, ok := l.owned[owner]
@@ -90,7 +89,7 @@ func (l *lines) of(ctx context.Context, e types.Epoch, owner types.Account) (lis
 	}
 	var next []byte
 	for {
-		var page []tally.Device
+		var page []ledger.Device
 		if page, next, err = l.reader.DevicesOf(ctx, owner, next); err != nil {
 			return nil, fmt.Errorf("gateway: devices of %v: %w", owner, err)
 		}

@@ -286,8 +286,16 @@ func (m *market) awaited(ctx context.Context, w *Wallet) (types.Credit, time.Dur
 
 // begin listens to asks and acks, on a bus that the gateway has logged on to.
 func (m *market) begin(ctx context.Context, b bus.Bus) error {
+	head, err := m.ledger.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("gateway: newest block: %w", err)
+	}
+	epoch, err := m.ledger.Epoch(ctx, head.Epoch)
+	if err != nil {
+		return fmt.Errorf("gateway: epoch %d: %w", head.Epoch, err)
+	}
 	for category, o := range m.offers {
-		if err := b.SubscribeLast(ctx, bus.AskSubject(types.Key{}, category, 0, 0), m.hear(o)); err != nil {
+		if err := b.SubscribeLast(ctx, bus.AskSubject(types.Key{}, category, 0, 0), m.hear(o, epoch.Regions())); err != nil {
 			return fmt.Errorf("gateway: subscribe to asks: %w", err)
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/receipt"
-	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -48,9 +48,12 @@ func newOffers() *offers {
 	return &offers{anywhere: agent.NewAsks(maxAnywhere), found: map[string]search{}}
 }
 
-// hear takes in what devices ask anywhere.
-func (m *market) hear(o *offers) func(bus.Message) {
+// hear takes in what devices ask anywhere in the region. Others would take up room.
+func (m *market) hear(o *offers, regions int) func(bus.Message) {
 	return func(msg bus.Message) {
+		if zone, err := bus.ZoneOf(msg.Subject); err != nil || types.RegionOf(zone, uint16(regions)) != m.Region() {
+			return
+		}
 		if !o.anywhere.Hear(m.chain, msg) {
 			m.log.Debug("gateway: an ask is thrown away", "subject", msg.Subject)
 		}
@@ -89,7 +92,7 @@ func (v *view) Offers(ctx context.Context, w role.Want) (offers []role.Offer, pa
 	for _, ask := range asks {
 		key := ask.Ask.Device
 		device := lines[key]
-		switch why := unfit(ask, device, v.category, n.Epoch); {
+		switch why := unfit(ask, device, v.Region(), v.category, n.Epoch); {
 		case why != "":
 			passed = append(passed, role.Passed{Device: key, Reason: why})
 		case len(w.Near) > 0 && !slices.ContainsFunc(w.Near, func(c types.Cell) bool { return c.Contains(device.Cell) }):
@@ -107,10 +110,12 @@ func (v *view) Offers(ctx context.Context, w role.Want) (offers []role.Offer, pa
 }
 
 // unfit returns why an ask is passed over, "" if it is not.
-func unfit(ask *receipt.SignedAsk, device *tally.Device, category types.Category, now types.Epoch) types.Reason {
+func unfit(ask *receipt.SignedAsk, device *ledger.Device, region types.Region, category types.Category, now types.Epoch) types.Reason {
 	switch {
 	case device == nil:
 		return types.UnknownAuthor
+	case device.Region != region:
+		return types.WrongRegion
 	case !slices.Contains(device.Categories, category):
 		return role.NotInService
 	case device.Suspended >= now:

@@ -18,7 +18,9 @@ const lineTimeout = 3 * time.Second
 func (m *market) Certificates() ledger.Certificates { return m.ledger }
 
 // Devices implements role.Registry.
-func (v *view) Devices(ctx context.Context, owner types.Account) (list []tally.Device, err error) {
+func (v *view) Devices(ctx context.Context, owner types.Account) ([]tally.Device, error) {
+	var list []ledger.Device
+	var err error
 	if owner.IsZero() {
 		lines, err := v.lines.get(ctx, v.Notice().Epoch, v.offers[v.category].anywhere.Devices(maxAnywhere))
 		if err != nil {
@@ -30,9 +32,14 @@ func (v *view) Devices(ctx context.Context, owner types.Account) (list []tally.D
 	} else if list, err = v.lines.of(ctx, v.Notice().Epoch, owner); err != nil {
 		return nil, err
 	}
-	list = slices.DeleteFunc(slices.Clone(list), func(d tally.Device) bool { return !slices.Contains(d.Categories, v.category) })
-	slices.SortFunc(list, func(a, b tally.Device) int { return bytes.Compare(a.Key[:], b.Key[:]) })
-	return list, nil
+	var out []tally.Device
+	for i := range list {
+		if d := &list[i]; d.Region == v.Region() && slices.Contains(d.Categories, v.category) {
+			out = append(out, d.Device)
+		}
+	}
+	slices.SortFunc(out, func(a, b tally.Device) int { return bytes.Compare(a.Key[:], b.Key[:]) })
+	return out, nil
 }
 
 // Line implements role.Registry: it asks the verifiers, and takes what more than two thirds of power say.

@@ -42,7 +42,19 @@ type Epoch struct {
 	MinOpening types.Credit
 	Params     []tally.Params   // ascending by category, as of the epoch's start
 	Verifiers  []tally.Attester // ascending by key, with the power that counts in this epoch
-	Leaders    []types.Key      // of rounds 0 to 3 of this epoch's tally; the same key leads several where there are fewer verifiers
+	// Leaders are those of rounds 0 to 3 of this epoch's tally, by region; the same key leads several where there are fewer verifiers.
+	Leaders [][]types.Key
+}
+
+// Regions returns into how many regions devices are split.
+func (e *Epoch) Regions() int { return len(e.Leaders) }
+
+// Leader returns who leads a round of a region's tally, or false if there is no such round.
+func (e *Epoch) Leader(region types.Region, round uint8) (types.Key, bool) {
+	if int(region) >= len(e.Leaders) || int(round) >= len(e.Leaders[region]) {
+		return types.Key{}, false
+	}
+	return e.Leaders[region][round], true
 }
 
 // Rounds is how many rounds a tally has: one leader each, then the region skips.
@@ -119,7 +131,37 @@ type Claim struct {
 type Account struct {
 	Account types.Account
 	Balance types.Ustone
-	Bought  types.Credit
+	Bought  types.Credit // in all regions together
+	// Holdings are what it bought in each region, ascending, as far as it bought anything there.
+	Holdings []Holding
+}
+
+// Holding is what an account has bought in one region, ever.
+type Holding struct {
+	Region types.Region
+	Bought types.Credit
+}
+
+// In returns what the account has bought in a region.
+func (a *Account) In(region types.Region) types.Credit {
+	for _, h := range a.Holdings {
+		if h.Region == region {
+			return h.Bought
+		}
+	}
+	return 0
+}
+
+// Device is a registered device. Its region follows from its cell when it is registered, and stays.
+type Device struct {
+	tally.Device
+	Region types.Region
+}
+
+// Grant is a session key of an account, and where it may spend.
+type Grant struct {
+	tally.Grant
+	Region types.Region
 }
 
 // Supply is the chain's ledger of money; all amounts in ustone but the credits.
@@ -162,14 +204,14 @@ type Reader interface {
 	Headers(ctx context.Context, region types.Region, limit int) ([]*Header, error)
 	// Settlement returns what the chain made of epoch e, or ErrNotFound until every region is in or has skipped.
 	Settlement(ctx context.Context, e types.Epoch) (*tally.Settlement, error)
-	Devices(ctx context.Context) ([]tally.Device, error)
+	Devices(ctx context.Context) ([]Device, error)
 	// DevicesOf lists an owner's devices by key, a page at a time. next is opaque: nil for the first page, and after the last one.
-	DevicesOf(ctx context.Context, owner types.Account, from []byte) (list []tally.Device, next []byte, err error)
+	DevicesOf(ctx context.Context, owner types.Account, from []byte) (list []Device, next []byte, err error)
 	// DevicesByKey returns those of at most MaxKeys devices that are registered, in the order in which they are asked for.
-	DevicesByKey(ctx context.Context, keys []types.Key) ([]tally.Device, error)
+	DevicesByKey(ctx context.Context, keys []types.Key) ([]Device, error)
 	// Device returns a device as it stands now, which the next epoch's view will show.
-	Device(ctx context.Context, key types.Key) (*tally.Device, error)
-	Grant(ctx context.Context, key types.Key) (*tally.Grant, error)
+	Device(ctx context.Context, key types.Key) (*Device, error)
+	Grant(ctx context.Context, key types.Key) (*Grant, error)
 	// Verifier returns a verifier as it stands now, by its attestation key, which may not count yet; without power while its validator is not
 	// bonded or jailed.
 	Verifier(ctx context.Context, key types.Key) (*tally.Attester, error)
@@ -191,14 +233,16 @@ type Register struct {
 	Bond      types.Ustone
 }
 
-// Buy buys credits, at least Min.
+// Buy buys credits that can be spent in a region, at least Min.
 type Buy struct {
+	Region types.Region
 	Amount types.Ustone
 	Min    types.Credit
 }
 
-// GrantKey grants a session key; Proof is the key's own signature (evidence.GrantBytes).
+// GrantKey lets a session key spend in a region, which it keeps; Proof is the key's own signature (evidence.GrantBytes).
 type GrantKey struct {
+	Region types.Region
 	Key    types.Key
 	Limit  types.Credit
 	Expiry types.Epoch

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 // Config is the genesis of a Memory. Zero fields take the values of `cairn up`.
 type Config struct {
 	Chain    string
+	Regions  uint16      // 1
 	Blocks   uint64      // N, blocks of an epoch: 20
 	Window   types.Epoch // epochs in which a header can be appealed: 1
 	Vote     uint64      // V, blocks of a vote: N/2
@@ -36,7 +38,7 @@ type Config struct {
 	Verifiers   []tally.Attester // their Power is bonded stake in STONE
 }
 
-// Memory is a chain without consensus: one region, exact money, blocks made by hand (Advance) or by a clock (Run). A transaction
+// Memory is a chain without consensus: exact money, blocks made by hand (Advance) or by a clock (Run). A transaction
 // takes effect at once, as part of the block that comes next. It is safe for concurrent use.
 //
 // It differs from the real chain in that nobody signs transactions, nothing costs fees, the price is fixed, and stake is a number
@@ -48,7 +50,7 @@ type Memory struct {
 	blocks  []Block    // blocks[i] has height i+1
 	epochs  map[types.Epoch]*Epoch
 	views   map[types.Epoch][]tally.Attester // as each epoch's view says, ascending by key
-	changes map[types.Epoch][]tally.Change
+	changes map[types.Epoch][][]tally.Change // by region
 	watch   map[chan Block]struct{}
 	state   *state
 }
@@ -60,16 +62,16 @@ var _ Ledger = (*Memory)(nil)
 type state struct {
 	balances  map[types.Account]types.Ustone
 	devices   map[types.Key]device
-	grants    map[types.Key]tally.Grant
-	holders   map[types.Account]types.Credit
+	grants    map[types.Key]Grant
+	holders   map[holder]types.Credit
 	verifiers map[types.Account]validator
 	taken     map[types.Key]types.Account // attestation and VRF keys, whose they are
 
 	claimed map[types.Key]types.Ustone
-	headers map[types.Epoch]record
+	headers map[place]record
 	settled map[types.Epoch]tally.Settlement
 	seeds   map[types.Epoch]types.Hash
-	last    types.Epoch // of the newest header that was not voided
+	last    []types.Epoch // by region, of its newest header that was not voided
 
 	certificates map[lot.ID]Certificate // active where not retired: whether one is expired, the time tells
 	marks        map[types.Key]uint64   // Wh up to which a device's register was issued
@@ -79,6 +81,22 @@ type state struct {
 	books books
 
 	dirty dirty
+}
+
+// place is where a header stands.
+type place struct {
+	region types.Region
+	epoch  types.Epoch
+}
+
+func (a place) compare(b place) int {
+	return cmp.Or(cmp.Compare(a.region, b.region), cmp.Compare(a.epoch, b.epoch))
+}
+
+// holder is an account in one region.
+type holder struct {
+	account types.Account
+	region  types.Region
 }
 
 // books are the chain's module accounts and counters, in ustone.
@@ -93,7 +111,7 @@ type books struct {
 }
 
 type device struct {
-	tally.Device
+	Device
 	unbonding types.Epoch // 0: no
 	freed     bool        // its bond went back
 }
@@ -121,12 +139,12 @@ func (v *validator) power() uint64 {
 type dirty struct {
 	devices   map[types.Key]bool // true: removed
 	grants    map[types.Key]bool
-	holders   map[types.Account]bool
+	holders   map[holder]bool
 	verifiers map[types.Key]types.Account
 }
 
 func newDirty() dirty {
-	return dirty{map[types.Key]bool{}, map[types.Key]bool{}, map[types.Account]bool{}, map[types.Key]types.Account{}}
+	return dirty{map[types.Key]bool{}, map[types.Key]bool{}, map[holder]bool{}, map[types.Key]types.Account{}}
 }
 
 func (s *state) clone() *state {
@@ -134,6 +152,7 @@ func (s *state) clone() *state {
 	c.balances, c.devices, c.grants = maps.Clone(s.balances), maps.Clone(s.devices), maps.Clone(s.grants)
 	c.holders, c.verifiers, c.taken = maps.Clone(s.holders), maps.Clone(s.verifiers), maps.Clone(s.taken)
 	c.certificates, c.marks = maps.Clone(s.certificates), maps.Clone(s.marks)
+	c.last = slices.Clone(s.last)
 	c.claimed, c.headers, c.settled, c.seeds = maps.Clone(s.claimed), maps.Clone(s.headers), maps.Clone(s.settled), maps.Clone(s.seeds)
 	c.dirty = dirty{maps.Clone(s.dirty.devices), maps.Clone(s.dirty.grants), maps.Clone(s.dirty.holders), maps.Clone(s.dirty.verifiers)}
 	return &c
@@ -143,10 +162,11 @@ func (s *state) clone() *state {
 func New(cfg Config) *Memory {
 	cfg.defaults()
 	s := &state{
-		balances: map[types.Account]types.Ustone{}, devices: map[types.Key]device{}, grants: map[types.Key]tally.Grant{},
-		holders: map[types.Account]types.Credit{}, verifiers: map[types.Account]validator{}, taken: map[types.Key]types.Account{},
-		claimed: map[types.Key]types.Ustone{}, headers: map[types.Epoch]record{}, settled: map[types.Epoch]tally.Settlement{},
+		balances: map[types.Account]types.Ustone{}, devices: map[types.Key]device{}, grants: map[types.Key]Grant{},
+		holders: map[holder]types.Credit{}, verifiers: map[types.Account]validator{}, taken: map[types.Key]types.Account{},
+		claimed: map[types.Key]types.Ustone{}, headers: map[place]record{}, settled: map[types.Epoch]tally.Settlement{},
 		certificates: map[lot.ID]Certificate{}, marks: map[types.Key]uint64{},
+		last:  make([]types.Epoch, cfg.Regions),
 		seeds: map[types.Epoch]types.Hash{}, dirty: newDirty(),
 	}
 	for a, b := range cfg.Balances {
@@ -164,7 +184,7 @@ func New(cfg Config) *Memory {
 	s.day = econ.Genesis(s.books.genesis)
 	s.seeds[1] = beacon.Genesis(cfg.Chain, cfg.Genesis.Unix())
 	m := &Memory{
-		cfg: cfg, epochs: map[types.Epoch]*Epoch{}, views: map[types.Epoch][]tally.Attester{}, changes: map[types.Epoch][]tally.Change{}, watch: map[chan Block]struct{}{}, state: s,
+		cfg: cfg, epochs: map[types.Epoch]*Epoch{}, views: map[types.Epoch][]tally.Attester{}, changes: map[types.Epoch][][]tally.Change{}, watch: map[chan Block]struct{}{}, state: s,
 	}
 	m.open(1)
 	m.block()
@@ -174,6 +194,9 @@ func New(cfg Config) *Memory {
 func (c *Config) defaults() {
 	if c.Chain == "" {
 		c.Chain = "cairn-test-1"
+	}
+	if c.Regions == 0 {
+		c.Regions = 1
 	}
 	if c.Blocks == 0 {
 		c.Blocks = 20
@@ -280,6 +303,9 @@ func (m *Memory) epochOf(height uint64) types.Epoch {
 	return types.Epoch((height-1)/m.cfg.Blocks) + 1
 }
 
+// regions are all that there are.
+func (m *Memory) regions() types.Region { return types.Region(m.cfg.Regions) }
+
 // next is the height that a transaction sent now is in. The caller holds mu.
 func (m *Memory) next() uint64 { return uint64(len(m.blocks)) + 1 }
 
@@ -289,13 +315,18 @@ func (m *Memory) end(height uint64) {
 	now := m.epochOf(height)
 	m.tallyVotes(s, height)
 	if e := now - 1; e > 0 {
-		if r := m.epochs[e]; height == r.Cut+Rounds*r.Round {
-			if _, ok := s.headers[e]; !ok {
-				m.skip(s, e)
+		for region := range m.regions() {
+			at := place{region, e}
+			if r := m.epochs[e]; height == r.Cut+Rounds*r.Round {
+				if _, ok := s.headers[at]; !ok {
+					m.skip(s, at)
+				}
 			}
 		}
 	}
-	m.finalize(s, height)
+	for region := range m.regions() {
+		m.finalize(s, region, height)
+	}
 	if height%n == 0 {
 		if now > 1 {
 			m.countMissed(s, now-1)
@@ -307,7 +338,10 @@ func (m *Memory) end(height uint64) {
 // open takes the registry view with which epoch e starts, and its timetable.
 func (m *Memory) open(e types.Epoch) {
 	n, s := m.cfg.Blocks, m.state
-	m.changes[e] = s.view()
+	m.changes[e] = nil
+	for region := range m.regions() {
+		m.changes[e] = append(m.changes[e], s.view(region))
+	}
 	s.dirty = newDirty()
 	ep := &Epoch{
 		Epoch: e, First: uint64(e-1)*n + 1, Cut: uint64(e) * n, Round: n / 5, Grace: max(1, n/20),
@@ -318,9 +352,9 @@ func (m *Memory) open(e types.Epoch) {
 	m.epochs[e] = ep
 }
 
-// seats returns the verifiers of e with the power that counts, and the leaders: both from the view of one appeal window before,
+// seats returns the verifiers of e with the power that counts, and each region's leaders: both from the view of one appeal window before,
 // and no power beyond what the view of e says. Genesis keys count at once.
-func (m *Memory) seats(e types.Epoch) ([]tally.Attester, []types.Key) {
+func (m *Memory) seats(e types.Epoch) ([]tally.Attester, [][]types.Key) {
 	from := types.Epoch(1)
 	if e > m.cfg.Window {
 		from = e - m.cfg.Window
@@ -337,13 +371,15 @@ func (m *Memory) seats(e types.Epoch) ([]tally.Attester, []types.Key) {
 		seats[i].Power = min(seats[i].Power, now[at].Power)
 	}
 	seed := m.state.seeds[max(1, e-1)] // epoch 1 has no seed before its own
-	order, err := beacon.Leaders(seed, 0, powers)
-	if err != nil {
-		panic(err) // genesis stakes are far below 2⁶⁴
-	}
-	leaders := make([]types.Key, len(order))
-	for i, at := range order {
-		leaders[i] = seats[at].Key
+	leaders := make([][]types.Key, m.cfg.Regions)
+	for region := range leaders {
+		order, err := beacon.Leaders(seed, types.Region(region), powers)
+		if err != nil {
+			panic(err) // genesis stakes are far below 2⁶⁴
+		}
+		for _, at := range order {
+			leaders[region] = append(leaders[region], seats[at].Key)
+		}
 	}
 	return seats, leaders
 }
@@ -365,23 +401,29 @@ func (s *state) powers() []tally.Attester {
 	return out
 }
 
-// view returns the changes since the last view: devices, removals, holders, grants, verifiers, each ascending.
-func (s *state) view() []tally.Change {
+// view returns a region's changes since the last view: devices, removals, holders, grants, verifiers, each ascending.
+func (s *state) view(region types.Region) []tally.Change {
 	var out []tally.Change
 	for _, k := range slices.SortedFunc(maps.Keys(s.dirty.devices), compareKeys) {
+		if s.devices[k].Region != region {
+			continue
+		}
 		if s.dirty.devices[k] {
 			out = append(out, tally.Change{Remove: k})
 			continue
 		}
-		d := s.devices[k].Device
+		d := s.devices[k].Device.Device
 		out = append(out, tally.Change{Device: &d})
 	}
-	for _, a := range slices.SortedFunc(maps.Keys(s.dirty.holders), compareAccounts) {
-		out = append(out, tally.Change{Holder: &tally.Holder{Account: a, Bought: s.holders[a]}})
+	for _, h := range slices.SortedFunc(maps.Keys(s.dirty.holders), func(a, b holder) int { return compareAccounts(a.account, b.account) }) {
+		if h.region == region {
+			out = append(out, tally.Change{Holder: &tally.Holder{Account: h.account, Bought: s.holders[h]}})
+		}
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(s.dirty.grants), compareKeys) {
-		g := s.grants[k]
-		out = append(out, tally.Change{Grant: &g})
+		if g := s.grants[k]; g.Region == region {
+			out = append(out, tally.Change{Grant: &g.Grant})
+		}
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(s.dirty.verifiers), compareKeys) {
 		v := s.verifiers[s.dirty.verifiers[k]]

@@ -74,8 +74,8 @@ func (m *Memory) proving(s *state, e types.Epoch, region types.Region) (*tally.H
 	if now := m.epochOf(m.next()); e < now && now-e > m.cfg.LapseEpochs {
 		return nil, types.Refuse(types.CertificateLapsed, "header of epoch %d, %d epochs ago", e, now-e)
 	}
-	r, ok := s.headers[e]
-	if !ok || r.Status != Final || region != 0 {
+	r, ok := s.headers[place{region, e}]
+	if !ok || r.Status != Final {
 		return nil, types.Refuse(types.CertificateNotFinal, "header of epoch %d, region %d", e, region)
 	}
 	return r.header, nil

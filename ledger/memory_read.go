@@ -81,18 +81,22 @@ func (s *state) challenged(e types.Epoch) bool {
 	if e == 1 {
 		return true
 	}
-	r, ok := s.headers[e-1]
-	return ok && r.round < Rounds-1 && r.Raw != nil
+	for region := range s.last {
+		if r, ok := s.headers[place{types.Region(region), e - 1}]; !ok || r.round == Rounds-1 || r.Raw == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // Changes implements Reader.
 func (m *Memory) Changes(_ context.Context, e types.Epoch, region types.Region) ([]tally.Change, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if ep, ok := m.epochs[e]; !ok || ep.Time.IsZero() || region != 0 {
+	if ep, ok := m.epochs[e]; !ok || ep.Time.IsZero() || region >= m.regions() {
 		return nil, fmt.Errorf("registry changes of epoch %d, region %d: %w", e, region, ErrNotFound)
 	}
-	return slices.Clone(m.changes[e]), nil
+	return slices.Clone(m.changes[e][region]), nil
 }
 
 // Header implements Reader.
@@ -100,16 +104,16 @@ func (m *Memory) Header(_ context.Context, e types.Epoch, region types.Region) (
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ep, ok := m.epochs[e]
-	if !ok || ep.Time.IsZero() || region != 0 {
+	if !ok || ep.Time.IsZero() || region >= m.regions() {
 		return nil, fmt.Errorf("header of epoch %d, region %d: %w", e, region, ErrNotFound)
 	}
-	return m.state.header(e), nil
+	return m.state.header(place{region, e}), nil
 }
 
-func (s *state) header(e types.Epoch) *Header {
-	r, ok := s.headers[e]
+func (s *state) header(at place) *Header {
+	r, ok := s.headers[at]
 	if !ok {
-		return &Header{Epoch: e, Status: Open}
+		return &Header{Epoch: at.epoch, Region: at.region, Status: Open}
 	}
 	out := r.Header
 	return &out
@@ -120,12 +124,10 @@ func (m *Memory) Headers(_ context.Context, region types.Region, limit int) ([]*
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []*Header
-	if region != 0 {
-		return out, nil
-	}
 	for e := m.blocks[len(m.blocks)-1].Epoch; e > 0 && len(out) < min(limit, 1000); e-- {
-		if _, ok := m.state.headers[e]; ok {
-			out = append(out, m.state.header(e))
+		at := place{region, e}
+		if _, ok := m.state.headers[at]; ok {
+			out = append(out, m.state.header(at))
 		}
 	}
 	return out, nil
@@ -143,10 +145,10 @@ func (m *Memory) Settlement(_ context.Context, e types.Epoch) (*tally.Settlement
 }
 
 // Devices implements Reader.
-func (m *Memory) Devices(context.Context) ([]tally.Device, error) {
+func (m *Memory) Devices(context.Context) ([]Device, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out []tally.Device
+	var out []Device
 	for _, k := range slices.SortedFunc(maps.Keys(m.state.devices), compareKeys) {
 		out = append(out, m.state.devices[k].Device)
 	}
@@ -154,7 +156,7 @@ func (m *Memory) Devices(context.Context) ([]tally.Device, error) {
 }
 
 // DevicesOf implements Reader, in pages of 2.
-func (m *Memory) DevicesOf(_ context.Context, owner types.Account, from []byte) (list []tally.Device, next []byte, err error) {
+func (m *Memory) DevicesOf(_ context.Context, owner types.Account, from []byte) (list []Device, next []byte, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, k := range slices.SortedFunc(maps.Keys(m.state.devices), compareKeys) {
@@ -169,7 +171,7 @@ func (m *Memory) DevicesOf(_ context.Context, owner types.Account, from []byte) 
 }
 
 // DevicesByKey implements Reader.
-func (m *Memory) DevicesByKey(_ context.Context, keys []types.Key) (list []tally.Device, err error) {
+func (m *Memory) DevicesByKey(_ context.Context, keys []types.Key) (list []Device, err error) {
 	if len(keys) > MaxKeys {
 		return nil, fmt.Errorf("ledger: %d devices, at most %d are looked up at once", len(keys), MaxKeys)
 	}
@@ -184,7 +186,7 @@ func (m *Memory) DevicesByKey(_ context.Context, keys []types.Key) (list []tally
 }
 
 // Device implements Reader.
-func (m *Memory) Device(_ context.Context, key types.Key) (*tally.Device, error) {
+func (m *Memory) Device(_ context.Context, key types.Key) (*Device, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, ok := m.state.devices[key]
@@ -196,7 +198,7 @@ func (m *Memory) Device(_ context.Context, key types.Key) (*tally.Device, error)
 }
 
 // Grant implements Reader.
-func (m *Memory) Grant(_ context.Context, key types.Key) (*tally.Grant, error) {
+func (m *Memory) Grant(_ context.Context, key types.Key) (*Grant, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g, ok := m.state.grants[key]
@@ -224,7 +226,14 @@ func (m *Memory) Verifier(_ context.Context, key types.Key) (*tally.Attester, er
 func (m *Memory) Account(_ context.Context, a types.Account) (*Account, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return &Account{Account: a, Balance: m.state.balances[a], Bought: m.state.holders[a]}, nil
+	out := &Account{Account: a, Balance: m.state.balances[a]}
+	for region := range m.regions() {
+		if bought := m.state.holders[holder{a, region}]; bought > 0 {
+			out.Bought += bought
+			out.Holdings = append(out.Holdings, Holding{region, bought})
+		}
+	}
+	return out, nil
 }
 
 // Claimed implements Reader.
@@ -280,24 +289,33 @@ func (m *Memory) Supply(context.Context) (*Supply, error) {
 	}
 	out.Supply = held + out.Vault + out.Escrow + out.Bonds + b.appeals + b.stake + b.community + b.security
 	pending := b.pending
-	for e := types.Epoch(1); e <= m.blocks[len(m.blocks)-1].Epoch; e++ {
-		r, ok := s.headers[e]
-		if !ok || r.header == nil || r.Status == Voided {
-			continue
+	for region := range m.regions() {
+		var spent types.Credit
+		var amount types.Ustone
+		for e := types.Epoch(1); e <= m.blocks[len(m.blocks)-1].Epoch; e++ {
+			r, ok := s.headers[place{region, e}]
+			if !ok || r.header == nil || r.Status == Voided {
+				continue
+			}
+			spent = r.header.Totals.Spent
+			var paid types.Credit
+			for _, c := range r.header.Totals.Categories {
+				paid += c.Paid
+			}
+			if paid != spent {
+				out.Faults = append(out.Faults, fmt.Sprintf("epoch %d, region %d: paid %d, spent %d", e, region, paid, spent))
+			}
+			if r.Status == Final {
+				amount = r.header.Totals.Amount
+			} else {
+				pending -= r.allot.Total()
+			}
 		}
-		out.Spent = r.header.Totals.Spent
-		var paid types.Credit
-		for _, c := range r.header.Totals.Categories {
-			paid += c.Paid
+		if sold := s.sold(region); spent > sold {
+			out.Faults = append(out.Faults, fmt.Sprintf("region %d: spent %d, sold %d", region, spent, sold))
 		}
-		if paid != out.Spent {
-			out.Faults = append(out.Faults, fmt.Sprintf("epoch %d: paid %d, spent %d", e, paid, out.Spent))
-		}
-		if r.Status == Final {
-			out.Amount = r.header.Totals.Amount
-		} else {
-			pending -= r.allot.Total()
-		}
+		out.Spent += spent
+		out.Amount += amount
 	}
 	check := func(ok bool, format string, args ...any) {
 		if !ok {

@@ -121,14 +121,17 @@ func (m *Memory) register(s *state, from types.Account, msg Register) error {
 	}
 	s.books.burned += fee
 	s.books.bonds += msg.Bond
-	s.devices[st.Device] = device{Device: tally.Device{
+	s.devices[st.Device] = device{Device: Device{Region: types.RegionOf(st.Cell, m.cfg.Regions), Device: tally.Device{
 		Key: st.Device, Owner: from, Categories: st.Categories, Cell: st.Cell, Model: st.Model, Bond: msg.Bond,
-	}}
+	}}}
 	s.dirty.devices[st.Device] = false
 	return nil
 }
 
 func (m *Memory) buy(s *state, from types.Account, msg Buy) error {
+	if msg.Region >= m.regions() {
+		return types.Refuse(types.WrongRegion, "region %d of %d", msg.Region, m.cfg.Regions)
+	}
 	vault, p, err := econ.Buy(s.vault, &m.cfg.Econ, m.bid(s, msg.Amount, msg.Min))
 	if err != nil {
 		return err
@@ -137,8 +140,9 @@ func (m *Memory) buy(s *state, from types.Account, msg Buy) error {
 		return err
 	}
 	s.vault = vault
-	s.holders[from] += p.Credits
-	s.dirty.holders[from] = true
+	at := holder{from, msg.Region}
+	s.holders[at] += p.Credits
+	s.dirty.holders[at] = true
 	return nil
 }
 
@@ -147,6 +151,9 @@ func (m *Memory) grant(s *state, from types.Account, msg GrantKey) error {
 	if !msg.Key.Verify("grant", m.cfg.Chain, evidence.GrantBytes(from), msg.Proof) {
 		return types.Refuse(types.BadSignature, "grant: %v does not agree to serve %v", msg.Key, from)
 	}
+	if msg.Region >= m.regions() {
+		return types.Refuse(types.WrongRegion, "region %d of %d", msg.Region, m.cfg.Regions)
+	}
 	if msg.Expiry < m.epochOf(m.next()) {
 		return types.Refuse(types.KeyExpired, "grant: epoch %d is over", msg.Expiry)
 	}
@@ -154,11 +161,14 @@ func (m *Memory) grant(s *state, from types.Account, msg GrantKey) error {
 		if old.Account != from {
 			return types.Refuse(types.KeyTaken, "grant: %v serves %v", msg.Key, old.Account)
 		}
+		if old.Region != msg.Region {
+			return types.Refuse(types.WrongRegion, "grant: %v spends in region %d", msg.Key, old.Region)
+		}
 		if old.Expiry < m.epochOf(m.next()) {
 			return types.Refuse(types.KeyExpired, "grant: %v expired with epoch %d and is not granted again", msg.Key, old.Expiry)
 		}
 	}
-	s.grants[msg.Key] = tally.Grant{Key: msg.Key, Account: from, Limit: msg.Limit, Expiry: msg.Expiry}
+	s.grants[msg.Key] = Grant{tally.Grant{Key: msg.Key, Account: from, Limit: msg.Limit, Expiry: msg.Expiry}, msg.Region}
 	s.dirty.grants[msg.Key] = true
 	return nil
 }

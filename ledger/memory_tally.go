@@ -32,14 +32,15 @@ func (m *Memory) commit(s *state, msg Commit) error {
 		return types.Refuse(types.WrongChain, "header of chain %.50q", h.Chain)
 	}
 	ep, ok := m.epochs[h.Epoch]
-	if h.Region != 0 {
+	if h.Region >= m.regions() {
 		return types.Refuse(types.WrongRegion, "header of region %d", h.Region)
 	}
 	if !ok {
 		return types.Refuse(types.WrongEpoch, "header of epoch %d", h.Epoch)
 	}
-	if _, ok := s.headers[h.Epoch]; ok {
-		return types.Refuse(types.HeaderKnown, "epoch %d", h.Epoch)
+	at := place{h.Region, h.Epoch}
+	if _, ok := s.headers[at]; ok {
+		return types.Refuse(types.HeaderKnown, "epoch %d, region %d", h.Epoch, h.Region)
 	}
 	if round, ok := ep.RoundAt(m.next()); !ok || round != h.Round {
 		return types.Refuse(types.HeaderRound, "header of epoch %d, round %d, in block %d", h.Epoch, h.Round, m.next())
@@ -60,15 +61,15 @@ func (m *Memory) commit(s *state, msg Commit) error {
 	if !ep.Enough(power) {
 		return types.Refuse(types.LowPower, "header of epoch %d: %d of %d signed", h.Epoch, power, ep.Power())
 	}
-	s.headers[h.Epoch] = record{
+	s.headers[at] = record{
 		Header: Header{
 			Epoch: h.Epoch, Region: h.Region, Status: Accepted, Raw: slices.Clone(msg.Header), Hash: hash,
-			Height: m.next(), Signed: power, Bitmap: bitmap, FinalAt: m.next() + uint64(m.cfg.Window)*m.cfg.Blocks, Previous: s.last,
+			Height: m.next(), Signed: power, Bitmap: bitmap, FinalAt: m.next() + uint64(m.cfg.Window)*m.cfg.Blocks, Previous: s.last[h.Region],
 		},
 		header: h, round: h.Round, output: out, signers: ep.Verifiers,
 	}
-	m.settle(s, h.Epoch)
-	s.last = h.Epoch
+	s.last[h.Region] = h.Epoch
+	m.done(s, h.Epoch)
 	return nil
 }
 
@@ -77,7 +78,7 @@ func (m *Memory) checkLeader(s *state, ep *Epoch, h *tally.Header) (out [64]byte
 	if h.Rules != ep.Rules {
 		return out, types.Refuse(types.HeaderLink, "header under rules %d, want %d", h.Rules, ep.Rules)
 	}
-	if len(ep.Leaders) != Rounds || ep.Leaders[h.Round] != h.Leader {
+	if leader, ok := ep.Leader(h.Region, h.Round); !ok || leader != h.Leader {
 		return out, types.Refuse(types.HeaderLeader, "round %d of epoch %d is not %v's", h.Round, h.Epoch, h.Leader)
 	}
 	for _, v := range ep.Verifiers {
@@ -88,7 +89,7 @@ func (m *Memory) checkLeader(s *state, ep *Epoch, h *tally.Header) (out [64]byte
 		}
 	}
 	var last types.Hash
-	if r, ok := s.headers[s.last]; ok {
+	if r, ok := s.tip(h.Region); ok {
 		last = r.Hash
 	}
 	if h.Previous != last {
@@ -97,12 +98,18 @@ func (m *Memory) checkLeader(s *state, ep *Epoch, h *tally.Header) (out [64]byte
 	return out, nil
 }
 
+// tip returns a region's newest header that was not voided.
+func (s *state) tip(region types.Region) (record, bool) {
+	r, ok := s.headers[place{region, s.last[region]}]
+	return r, ok
+}
+
 // checkTotals holds the header against the region's last one and what that was allotted.
 func (m *Memory) checkTotals(s *state, h *tally.Header) error {
 	refuse := func(what string, got, want uint64) error {
 		return types.Refuse(types.HeaderTotals, "header of epoch %d: %s: %d, limit %d", h.Epoch, what, got, want)
 	}
-	last := s.headers[s.last]
+	last, _ := s.tip(h.Region)
 	var before tally.Totals
 	if last.header != nil {
 		before = last.header.Totals
@@ -123,8 +130,8 @@ func (m *Memory) checkTotals(s *state, h *tally.Header) error {
 	if paid != t.Spent {
 		return refuse("paid and spent", uint64(paid), uint64(t.Spent))
 	}
-	if t.Spent > s.vault.Bought {
-		return refuse("spent and bought", uint64(t.Spent), uint64(s.vault.Bought))
+	if sold := s.sold(h.Region); t.Spent > sold {
+		return refuse("spent and bought", uint64(t.Spent), uint64(sold))
 	}
 	if t.Settled > t.Spent {
 		return refuse("settled and spent", uint64(t.Settled), uint64(t.Spent))
@@ -144,6 +151,16 @@ func (m *Memory) checkTotals(s *state, h *tally.Header) error {
 		return refuse("settled grew beyond the settlement", uint64(t.Settled-before.Settled), uint64(last.allot.Settled))
 	}
 	return nil
+}
+
+// sold is what all accounts have bought in a region, ever.
+func (s *state) sold(region types.Region) (sum types.Credit) {
+	for h, c := range s.holders {
+		if h.region == region {
+			sum += c
+		}
+	}
+	return sum
 }
 
 func paidOf(t *tally.Totals, k types.Category) types.Credit {
@@ -184,8 +201,9 @@ func (m *Memory) sign(ep *Epoch, hash types.Hash, have, more []byte, sigs []type
 func Signed(bitmap []byte, i int) bool { return i/8 < len(bitmap) && bitmap[i/8]>>(i%8)&1 == 1 }
 
 func (m *Memory) addSignatures(s *state, msg AddSignatures) error {
-	r, ok := s.headers[msg.Epoch]
-	if !ok || r.header == nil || msg.Region != 0 {
+	at := place{msg.Region, msg.Epoch}
+	r, ok := s.headers[at]
+	if !ok || r.header == nil {
 		return types.Refuse(types.WrongEpoch, "epoch %d has no header", msg.Epoch)
 	}
 	if r.Status != Accepted || m.next() > m.epochs[msg.Epoch].Cut+m.cfg.Blocks {
@@ -193,40 +211,72 @@ func (m *Memory) addSignatures(s *state, msg AddSignatures) error {
 	}
 	var err error
 	r.Bitmap, r.Signed, err = m.sign(m.epochs[msg.Epoch], r.Hash, r.Bitmap, msg.Bitmap, msg.Signatures)
-	s.headers[msg.Epoch] = r
+	s.headers[at] = r
 	return err
 }
 
 // skip closes an epoch that had no header in four rounds.
-func (m *Memory) skip(s *state, e types.Epoch) {
-	s.headers[e] = record{Header: Header{Epoch: e, Status: Skipped, Height: m.next(), Previous: s.last}}
-	m.settle(s, e)
+func (m *Memory) skip(s *state, at place) {
+	s.headers[at] = record{Header: Header{Epoch: at.epoch, Region: at.region, Status: Skipped, Height: m.next(), Previous: s.last[at.region]}}
+	m.done(s, at.epoch)
 }
 
-// settle turns the totals of epoch e into amounts, puts the region's part into escrow, and draws the next seed. A computation
-// that leaves its range settles nothing: the chain runs on.
-func (m *Memory) settle(s *state, e types.Epoch) {
-	r := s.headers[e]
+// done draws the next seed and settles e, once every region is in or has skipped.
+func (m *Memory) done(s *state, e types.Epoch) {
+	var in []record
 	var outputs [][64]byte
-	var owed types.Credit
-	var paid []econ.Paid
-	var weights []econ.Weight
-	if r.header != nil {
-		outputs = append(outputs, r.output)
-		owed = r.header.Totals.Spent - r.header.Totals.Settled
-		last := s.headers[r.Previous]
+	for region := range m.regions() {
+		r, ok := s.headers[place{region, e}]
+		if !ok {
+			return
+		}
+		if r.header != nil {
+			in, outputs = append(in, r), append(outputs, r.output)
+		}
+	}
+	s.seeds[e+1] = beacon.Next(s.seeds[e], outputs)
+	s.settled[e] = tally.Settlement{}
+	m.settle(s, e, in)
+}
+
+// part is one region's part of a settlement.
+type part struct {
+	record
+	owed    types.Credit
+	weights []econ.Weight
+}
+
+// sum returns what each region's header says, and all of them together: what is owed, what was newly paid, and the weights.
+func (s *state) sum(in []record) (parts []part, owed types.Credit, paid []econ.Paid, weights []econ.Weight) {
+	for _, r := range in {
+		x := part{record: r, owed: r.header.Totals.Spent - r.header.Totals.Settled}
+		owed += x.owed
+		last := s.headers[place{r.Region, r.Previous}]
 		for _, c := range r.header.Totals.Categories {
 			grown := c.Paid
 			if last.header != nil {
 				grown -= paidOf(&last.header.Totals, c.Category)
 			}
-			paid = append(paid, econ.Paid{Category: c.Category, Amount: grown})
-			weights = append(weights, econ.Weight{Category: c.Category, Weight: c.Weight})
+			w := econ.Weight{Category: c.Category, Weight: c.Weight}
+			x.weights = append(x.weights, w)
+			at, ok := slices.BinarySearchFunc(weights, c.Category, func(w econ.Weight, k types.Category) int { return int(w.Category) - int(k) })
+			if !ok {
+				weights = slices.Insert(weights, at, w)
+				paid = slices.Insert(paid, at, econ.Paid{Category: c.Category, Amount: grown})
+				continue
+			}
+			paid[at].Amount += grown
+			weights[at].Weight, _ = weights[at].Weight.Add(c.Weight) // of bonded devices: far below 2¹²⁸
 		}
+		parts = append(parts, x)
 	}
-	s.seeds[e+1] = beacon.Next(s.seeds[e], outputs)
-	s.settled[e] = tally.Settlement{}
+	return parts, owed, paid, weights
+}
 
+// settle turns the totals of epoch e into amounts, and puts each region's part into escrow. A computation that leaves its range settles
+// nothing: the chain runs on.
+func (m *Memory) settle(s *state, e types.Epoch, in []record) {
+	parts, owed, paid, weights := s.sum(in)
 	supply := s.books.supply()
 	vault, split, err := econ.Settle(s.vault, &m.cfg.Econ, econ.Spending{Supply: supply, Price: m.cfg.Price, Owed: owed, Paid: paid})
 	if err != nil {
@@ -243,25 +293,30 @@ func (m *Memory) settle(s *state, e types.Epoch) {
 	if err != nil {
 		return
 	}
-	if r.header != nil {
-		if r.allot, err = econ.Allot(split, emission, owed, weights); err != nil {
+	var allotted types.Ustone
+	for i := range parts {
+		x := &parts[i]
+		if x.allot, err = econ.Allot(split, emission, x.owed, x.weights); err != nil {
 			return
 		}
-		s.headers[e] = r
+		allotted += x.allot.Total()
+	}
+	for i := range parts {
+		s.headers[place{parts[i].Region, e}] = parts[i].record
 	}
 	s.vault, s.day = vault, day
 	s.books.minted += split.Mint + emission.Total()
 	s.books.security += emission.Security
-	s.books.pending += r.allot.Total()
-	s.books.dust += split.Drawn + split.Burn + split.Mint + emission.Total() - emission.Security - r.allot.Total()
+	s.books.pending += allotted
+	s.books.dust += split.Drawn + split.Burn + split.Mint + emission.Total() - emission.Security - allotted
 	s.settled[e] = total
 }
 
-// finalize makes headers final whose window is closed, oldest first: only then do burn, verifiers' and treasury's parts leave
+// finalize makes a region's headers final whose window is closed, oldest first: only then do burn, verifiers' and treasury's parts leave
 // the escrow.
-func (m *Memory) finalize(s *state, height uint64) {
-	for e := types.Epoch(1); e <= s.last; e++ {
-		r, ok := s.headers[e]
+func (m *Memory) finalize(s *state, region types.Region, height uint64) {
+	for e := types.Epoch(1); e <= s.last[region]; e++ {
+		r, ok := s.headers[place{region, e}]
 		if !ok || r.header == nil || r.Status == Final || r.Status == Voided {
 			continue
 		}
@@ -269,7 +324,7 @@ func (m *Memory) finalize(s *state, height uint64) {
 			return // nothing later can be final before it
 		}
 		r.Status = Final
-		s.headers[e] = r
+		s.headers[place{region, e}] = r
 		b := &s.books
 		b.pending -= r.allot.Total()
 		b.matured += r.allot.Devices()
@@ -328,8 +383,8 @@ func (m *Memory) claims(s *state, msg Claims) error {
 
 // claim pays one leaf, and reports whether it did anything.
 func (m *Memory) claim(s *state, c Claim) (bool, error) {
-	r, ok := s.headers[c.Epoch]
-	if !ok || r.Status != Final || c.Region != 0 {
+	r, ok := s.headers[place{c.Region, c.Epoch}]
+	if !ok || r.Status != Final {
 		return false, types.Refuse(types.NotFinal, "header of epoch %d", c.Epoch)
 	}
 	if _, err := c.Proof.Verify(r.header.Devices, r.header.Count, c.Leaf.Node()); err != nil {

@@ -14,10 +14,11 @@ import (
 	"github.com/cairn-network/cairn/ledger/ledgertest"
 )
 
-func open(t *testing.T, verifiers int) *ledgertest.Network {
+func open(t *testing.T, verifiers, regions int) *ledgertest.Network {
 	t.Helper()
 	cfg := ledger.Config{
 		Econ:     econ.Default(),
+		Regions:  uint16(regions),
 		Params:   []tally.Params{{Category: ledgertest.Category, Bond: 1_000_000, Penalty: 700_000}},
 		Balances: map[types.Account]types.Ustone{},
 	}
@@ -44,7 +45,7 @@ func TestMemory(t *testing.T) { ledgertest.Run(t, open) }
 // balances after every step.
 func TestSkipsAndVoids(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		n := open(t, 4)
+		n := open(t, 4, 1)
 		p := &play{t: rt, Network: n, m: n.Ledger.(*ledger.Memory), books: ledgertest.NewBooks(), snapshots: map[types.Epoch]*ledgertest.Books{}}
 		p.snapshots[0] = p.books.Copy()
 		p.begin()
@@ -163,7 +164,7 @@ func (p *play) commit(e types.Epoch, round int) {
 	}
 	var vrf types.PrivateKey
 	for _, v := range p.Verifiers {
-		if v.Key.Public() == ep.Leaders[round] {
+		if v.Key.Public() == ep.Leaders[0][round] {
 			vrf = v.VRF
 		}
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/cairn-network/cairn/core/econ"
@@ -11,9 +12,10 @@ import (
 
 // appeal opens a vote on a header: once per header, while its window is open.
 func (m *Memory) appeal(s *state, from types.Account, msg Appeal) error {
-	r, ok := s.headers[msg.Epoch]
+	at := place{msg.Region, msg.Epoch}
+	r, ok := s.headers[at]
 	switch {
-	case !ok || r.header == nil || msg.Region != 0:
+	case !ok || r.header == nil:
 		return types.Refuse(types.WrongEpoch, "epoch %d has no header", msg.Epoch)
 	case r.appealed:
 		return types.Refuse(types.AppealKnown, "epoch %d", msg.Epoch)
@@ -26,7 +28,7 @@ func (m *Memory) appeal(s *state, from types.Account, msg Appeal) error {
 	s.books.appeals += econ.AppealBond
 	r.appealed, r.bond, r.by, r.Status = true, econ.AppealBond, from, Appealed
 	r.Voting = &Voting{Until: m.next() + m.cfg.Vote, Power: m.votingPower()}
-	s.headers[msg.Epoch] = r
+	s.headers[at] = r
 	return nil
 }
 
@@ -36,8 +38,9 @@ func (m *Memory) electorate() *Epoch { return m.epochs[m.epochOf(m.next()-1)] }
 func (m *Memory) votingPower() uint64 { return m.electorate().Power() }
 
 func (m *Memory) vote(s *state, msg Vote) error {
-	r, ok := s.headers[msg.Epoch]
-	if !ok || r.Voting == nil || msg.Region != 0 {
+	at := place{msg.Region, msg.Epoch}
+	r, ok := s.headers[at]
+	if !ok || r.Voting == nil {
 		return types.Refuse(types.AppealClosed, "no vote on the header of epoch %d", msg.Epoch)
 	}
 	var power uint64
@@ -63,30 +66,30 @@ func (m *Memory) vote(s *state, msg Vote) error {
 		v.No += power
 	}
 	r.Voting = &v
-	s.headers[msg.Epoch] = r
-	m.decide(s, msg.Epoch)
+	s.headers[at] = r
+	m.decide(s, at)
 	return nil
 }
 
 // decide closes a vote that has more than two thirds on one side.
-func (m *Memory) decide(s *state, e types.Epoch) {
-	r := s.headers[e]
+func (m *Memory) decide(s *state, at place) {
+	r := s.headers[at]
 	switch v := r.Voting; {
 	case 3*v.Yes > 2*v.Power:
 		s.books.appeals -= r.bond
 		s.books.burned += r.bond
 		r.Status, r.Voting, r.bond = Accepted, nil, 0
-		s.headers[e] = r
+		s.headers[at] = r
 	case 3*v.No > 2*v.Power:
-		m.void(s, e)
+		m.void(s, at)
 	}
 }
 
 // tallyVotes repeats votes that ended without a decision, and jails who did not vote.
 func (m *Memory) tallyVotes(s *state, height uint64) {
-	for e := types.Epoch(1); e <= s.last; e++ {
-		r, ok := s.headers[e]
-		if !ok || r.Voting == nil || height < r.Voting.Until {
+	for _, at := range slices.SortedFunc(maps.Keys(s.headers), place.compare) {
+		r := s.headers[at]
+		if r.Voting == nil || height < r.Voting.Until {
 			continue
 		}
 		power := uint64(0)
@@ -100,17 +103,17 @@ func (m *Memory) tallyVotes(s *state, height uint64) {
 			power += v.Power
 		}
 		r.Voting = &Voting{Until: height + m.cfg.Vote, Power: power}
-		s.headers[e] = r
+		s.headers[at] = r
 	}
 }
 
-// void turns the header of e, and all that were built on it, into skipped epochs.
-func (m *Memory) void(s *state, from types.Epoch) {
+// void turns a header, and all of its region that were built on it, into skipped epochs.
+func (m *Memory) void(s *state, from place) {
 	appellant := s.headers[from].by
 	keep := s.headers[from].Previous
 	var slashed types.Ustone
-	for e := from; e <= s.last; e++ {
-		r, ok := s.headers[e]
+	for at := from; at.epoch <= s.last[at.region]; at.epoch++ {
+		r, ok := s.headers[at]
 		if !ok || r.header == nil || r.Status == Voided {
 			continue
 		}
@@ -125,11 +128,11 @@ func (m *Memory) void(s *state, from types.Epoch) {
 			s.balances[r.by] += r.bond
 		}
 		r.Status, r.Voting, r.bond = Voided, nil, 0
-		s.headers[e] = r
+		s.headers[at] = r
 	}
 	s.balances[appellant] += slashed / 2
 	s.books.burned += slashed - slashed/2
-	s.last = keep
+	s.last[from.region] = keep
 }
 
 // slashSigners takes from the stake of each signer of a voided header, and returns the sum.
@@ -207,18 +210,24 @@ func (m *Memory) equivocation(s *state, msg Equivocation) error {
 // missWindow is over how many headers presence is counted; missing half of them jails.
 const missWindow = 100
 
-// countMissed notes who did not sign the header of e, once no more signatures are taken.
+// countMissed notes who did not sign all regions' headers of e, once no more signatures are taken.
 func (m *Memory) countMissed(s *state, e types.Epoch) {
-	r, ok := s.headers[e]
-	if !ok || r.header == nil || r.Status == Voided {
+	var in []record
+	for region := range m.regions() {
+		if r, ok := s.headers[place{region, e}]; ok && r.header != nil && r.Status != Voided {
+			in = append(in, r)
+		}
+	}
+	if len(in) == 0 {
 		return
 	}
-	for i, seat := range r.signers {
+	for i, seat := range in[0].signers { // one epoch's seats are the same in all regions
 		v, ok := s.verifiers[seat.Owner]
 		if !ok || seat.Power == 0 {
 			continue
 		}
-		v.missed = append(slices.Clone(v.missed), !Signed(r.Bitmap, i))
+		missed := slices.ContainsFunc(in, func(r record) bool { return !Signed(r.Bitmap, i) })
+		v.missed = append(slices.Clone(v.missed), missed)
 		if len(v.missed) > missWindow {
 			v.missed = v.missed[1:]
 		}

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"os"
+	"reflect"
 	"testing"
 	"time"
 
@@ -179,7 +180,7 @@ func TestTwoVerifiers(t *testing.T) {
 	old := p.next(head.Epoch-1, "the tally of an epoch that began before", append(taken, ledger.Skipped)...)
 	t.Logf("exported in epoch %d: %d is %s", head.Epoch, old.Epoch, old.Status)
 	after, err := n.Ledger().Account(t.Context(), account)
-	if err != nil || *after != *before {
+	if err != nil || !reflect.DeepEqual(after, before) {
 		t.Errorf("an account: %+v, before the export %+v; %v", after, before, err)
 	}
 	if supply, err := n.Ledger().Supply(t.Context()); err != nil || !supply.Balanced {

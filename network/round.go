@@ -222,7 +222,7 @@ func (n *Network) dues(ctx context.Context) ([]due, error) {
 		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 			return nil, fmt.Errorf("network: claimed by %v: %w", d.Key, err)
 		}
-		list = append(list, due{d, c, claimed})
+		list = append(list, due{d.Device, c, claimed})
 	}
 	return list, nil
 }

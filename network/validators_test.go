@@ -216,7 +216,7 @@ func (p *panel) forged() {
 		if later, still := e.RoundAt(block.Height + 3); !in || !still || later != round || e.Seed.IsZero() {
 			continue
 		}
-		leader := e.Leaders[round]
+		leader := e.Leaders[0][round]
 		key, vrf, err := p.n.secret(slices.Index(p.keys, leader))
 		if err != nil {
 			p.Fatal(err)

@@ -350,10 +350,10 @@ type suspending struct {
 func (s suspending) Changes(ctx context.Context, e types.Epoch, region types.Region) ([]tally.Change, error) {
 	out, err := s.Ledger.Changes(ctx, e, region)
 	if e == s.from && err == nil {
-		var d *tally.Device
+		var d *ledger.Device
 		if d, err = s.Ledger.Device(ctx, s.device); err == nil {
 			d.Suspended = e + 10
-			out = append(slices.Clone(out), tally.Change{Device: d})
+			out = append(slices.Clone(out), tally.Change{Device: &d.Device})
 		}
 	}
 	return out, err

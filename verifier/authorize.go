@@ -100,16 +100,16 @@ func (a *Authorizer) pending(ctx context.Context, key types.Key) (bus.Pass, erro
 }
 
 // payer returns what a payer may keep: room for one receipt for each session that its account, and the key itself, could have opened.
-func (a *Authorizer) payer(ctx context.Context, g *tally.Grant, opening types.Credit) (bus.Pass, error) {
-	var bought types.Credit
+func (a *Authorizer) payer(ctx context.Context, g *ledger.Grant, opening types.Credit) (bus.Pass, error) {
+	var bought, here types.Credit // here: where the key spends
 	switch account, err := a.ledger.Account(ctx, g.Account); {
 	case err == nil:
-		bought = account.Bought
+		bought, here = account.Bought, account.In(g.Region)
 	case !notFound(err):
 		return bus.Pass{}, err
 	}
 	room := func(c types.Credit) int {
 		return int(min(c/max(opening, 1), bus.MaxKeptBytes/bus.KeptPerCredit)) * bus.KeptPerCredit
 	}
-	return bus.Pass{Role: bus.RolePayer, Account: g.Account, Own: room(min(bought, g.Limit)), Keep: room(bought)}, nil
+	return bus.Pass{Role: bus.RolePayer, Account: g.Account, Own: room(min(here, g.Limit)), Keep: room(bought)}, nil
 }

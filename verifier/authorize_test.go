@@ -14,12 +14,13 @@ import (
 // told is a chain in epoch 7 that says of any key what a test has it say.
 type told struct {
 	ledger.Reader
-	opening types.Credit
-	device  *tally.Device
-	grant   *tally.Grant
-	bought  types.Credit
-	pending *tally.Attester // named, and of no epoch yet
-	fails   string          // the question that it can't answer
+	opening   types.Credit
+	device    *ledger.Device
+	grant     *ledger.Grant
+	bought    types.Credit    // in region 3
+	elsewhere types.Credit    // bought in another
+	pending   *tally.Attester // named, and of no epoch yet
+	fails     string          // the question that it can't answer
 }
 
 var errAway = errors.New("the chain is away")
@@ -38,10 +39,10 @@ func (l told) Head(context.Context) (ledger.Block, error) { return ledger.Block{
 func (l told) Epoch(context.Context, types.Epoch) (*ledger.Epoch, error) {
 	return &ledger.Epoch{Epoch: 7, MinOpening: l.opening}, nil
 }
-func (l told) Device(context.Context, types.Key) (*tally.Device, error) {
+func (l told) Device(context.Context, types.Key) (*ledger.Device, error) {
 	return answer(l, "device", l.device)
 }
-func (l told) Grant(context.Context, types.Key) (*tally.Grant, error) {
+func (l told) Grant(context.Context, types.Key) (*ledger.Grant, error) {
 	return answer(l, "grant", l.grant)
 }
 func (l told) Verifier(context.Context, types.Key) (*tally.Attester, error) {
@@ -50,7 +51,7 @@ func (l told) Verifier(context.Context, types.Key) (*tally.Attester, error) {
 func (l told) Account(context.Context, types.Account) (*ledger.Account, error) {
 	var a *ledger.Account
 	if l.bought > 0 {
-		a = &ledger.Account{Bought: l.bought}
+		a = &ledger.Account{Bought: l.bought + l.elsewhere, Holdings: []ledger.Holding{{Region: 1, Bought: l.elsewhere}, {Region: 3, Bought: l.bought}}}
 	}
 	return answer(l, "account", a)
 }
@@ -59,8 +60,8 @@ func (l told) Account(context.Context, types.Account) (*ledger.Account, error) {
 // chain can't answer is no answer.
 func TestAuthorizerBounds(t *testing.T) {
 	owner := types.Account{1}
-	grant := func(limit types.Credit, expiry types.Epoch) *tally.Grant {
-		return &tally.Grant{Account: owner, Limit: limit, Expiry: expiry}
+	grant := func(limit types.Credit, expiry types.Epoch) *ledger.Grant {
+		return &ledger.Grant{Grant: tally.Grant{Account: owner, Limit: limit, Expiry: expiry}, Region: 3}
 	}
 	payer := func(own, keep int) bus.Pass {
 		return bus.Pass{Role: bus.RolePayer, Account: owner, Own: own * bus.KeptPerCredit, Keep: keep * bus.KeptPerCredit}
@@ -71,14 +72,15 @@ func TestAuthorizerBounds(t *testing.T) {
 		chain told
 		want  bus.Pass
 	}{
-		{"a device with the least bond", told{device: &tally.Device{Owner: owner, Bond: 1}}, bus.Full(bus.RoleDevice)},
-		{"a device without a bond", told{device: &tally.Device{Owner: owner}},
+		{"a device with the least bond", told{device: &ledger.Device{Device: tally.Device{Owner: owner, Bond: 1}}}, bus.Full(bus.RoleDevice)},
+		{"a device without a bond", told{device: &ledger.Device{Device: tally.Device{Owner: owner}}},
 			bus.Pass{Role: bus.RoleDevice, Account: owner, Own: bus.DeviceKept, Keep: bus.DeviceKept}},
 		{"a payer in its last epoch", told{opening: 10, grant: grant(30, 7), bought: 59}, payer(3, 5)},
 		{"a payer after it", told{opening: 10, grant: grant(30, 6), bought: 50}, bus.Pass{}},
 		{"a limit above what was bought", told{opening: 10, grant: grant(1000, 9), bought: 50}, payer(5, 5)},
 		{"nothing bought", told{opening: 10, grant: grant(1000, 9)}, payer(0, 0)},
 		{"more bought than there is room for", told{opening: 10, grant: grant(1<<60, 9), bought: 1 << 60}, payer(most, most)},
+		{"more bought in a region where it is not granted", told{opening: 10, grant: grant(1000, 9), bought: 50, elsewhere: 70}, payer(5, 12)},
 		{"no least opening amount", told{grant: grant(2, 9), bought: 3}, payer(2, 3)},
 		{"a bonded validator's key before it counts", told{pending: &tally.Attester{Owner: owner, Power: 1}}, bus.Pass{Role: bus.RolePending}},
 		{"that of a validator without bonded stake, or jailed", told{pending: &tally.Attester{Owner: owner}}, bus.Pass{}},

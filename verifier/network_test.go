@@ -285,7 +285,7 @@ func (n *network) leader(e types.Epoch, round int) int {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return slices.IndexFunc(n.peers, func(p *peer) bool { return p.cfg.Key.Public() == ep.Leaders[round] })
+	return slices.IndexFunc(n.peers, func(p *peer) bool { return p.cfg.Key.Public() == ep.Leaders[0][round] })
 }
 
 func (n *network) balanced() {

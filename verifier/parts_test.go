@@ -327,7 +327,7 @@ func TestAuthorizer(t *testing.T) {
 				t.Errorf("%v: %+v, %v; want %+v", key, got, err, want)
 			}
 		}
-		if got, err := a.payer(n.ctx, &tally.Grant{Account: n.owner, Limit: 25_000}, 10_000); err != nil || got.Own != 2*bus.KeptPerCredit {
+		if got, err := a.payer(n.ctx, &ledger.Grant{Grant: tally.Grant{Account: n.owner, Limit: 25_000}}, 10_000); err != nil || got.Own != 2*bus.KeptPerCredit {
 			t.Errorf("a limit of two and a half least opening amounts: %+v, %v", got, err)
 		}
 	})

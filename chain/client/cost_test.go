@@ -77,7 +77,7 @@ func (c *chain) signed(t testing.TB, books *ledgertest.Books, ep *ledger.Epoch, 
 	t.Helper()
 	var vrf types.PrivateKey
 	for _, v := range c.verifiers {
-		if v.Key.Public() == ep.Leaders[round] {
+		if v.Key.Public() == ep.Leaders[0][round] {
 			vrf = v.VRF
 		}
 	}

@@ -65,7 +65,7 @@ func TestLapse(t *testing.T) {
 		p.must(err)
 		var first types.Account
 		for _, v := range p.made.verifiers {
-			if v.Key.Public() == ep.Leaders[0] {
+			if v.Key.Public() == ep.Leaders[0][0] {
 				first = v.Owner
 			}
 		}

@@ -44,6 +44,7 @@ type chain struct {
 	verifiers  []ledgertest.Verifier
 	accounts   []types.Account
 	validators []local.Validator
+	regions    int
 }
 
 // made returns a chain whose epochs have that many blocks, not started.
@@ -55,7 +56,13 @@ func made(t testing.TB, validators int, epoch uint64) *chain {
 // madeWith is made with settings of its nodes changed.
 func madeWith(t testing.TB, validators int, epoch uint64, configure func(*cmtcfg.Config, *serverconfig.Config)) *chain {
 	t.Helper()
-	c := &chain{keys: keyring.NewInMemory(app.NewEncoding().Codec)}
+	return madeOf(t, validators, 1, epoch, configure)
+}
+
+// madeOf is madeWith with regions.
+func madeOf(t testing.TB, validators, regions int, epoch uint64, configure func(*cmtcfg.Config, *serverconfig.Config)) *chain {
+	t.Helper()
+	c := &chain{keys: keyring.NewInMemory(app.NewEncoding().Codec), regions: regions}
 	g := local.Genesis{ChainID: chainID, Stake: math.NewInt(stake), Balance: math.NewInt(10_000 * stone), BlockTime: blockTime}
 	for range validators {
 		g.Homes = append(g.Homes, t.TempDir())
@@ -96,6 +103,7 @@ func (c *chain) edit(cdc codec.Codec, s app.State, list []local.Validator, epoch
 	var tally tallytypes.GenesisState
 	cdc.MustUnmarshalJSON(s[tallytypes.ModuleName], &tally)
 	tally.Params.EpochBlocks, tally.Params.AppealWindow, tally.Params.VoteBlocks = epoch, 1, epoch/2
+	tally.Params.Regions = uint32(c.regions)
 	tally.Params.MaxVotes = 100 // the twin repeats votes for ever
 	for i, v := range list {
 		owner := types.Account(v.Account)
@@ -129,8 +137,8 @@ func (c *chain) edit(cdc codec.Codec, s app.State, list []local.Validator, epoch
 
 // TestLedger plays the suite that the twin in memory passes, on blocks made by hand.
 func TestLedger(t *testing.T) {
-	ledgertest.Run(t, func(t *testing.T, verifiers int) *ledgertest.Network {
-		c := made(t, verifiers, 100)
+	ledgertest.Run(t, func(t *testing.T, verifiers, regions int) *ledgertest.Network {
+		c := madeOf(t, verifiers, regions, 100, nil)
 		s := c.solo(t)
 		return &ledgertest.Network{
 			Ledger: c.open(t, s), Verifiers: c.verifiers, Accounts: c.accounts,

@@ -31,10 +31,10 @@ func (c *Client) message(ctx context.Context, from types.Account, msg ledger.Msg
 	case ledger.Register:
 		return one(&devicetypes.MsgRegisterDevice{Owner: self, Statement: m.Statement.Encode(), Bond: coin(m.Bond)})
 	case ledger.Buy:
-		return one(&credittypes.MsgBuyCredits{Buyer: self, Amount: coin(m.Amount), MinCredits: uint64(m.Min)})
+		return one(&credittypes.MsgBuyCredits{Buyer: self, Amount: coin(m.Amount), MinCredits: uint64(m.Min), Region: uint32(m.Region)})
 	case ledger.GrantKey:
 		return one(&credittypes.MsgGrantKey{
-			Account: self, Key: m.Key.String(), Limit: uint64(m.Limit), Expiry: uint64(m.Expiry), Proof: m.Proof[:],
+			Account: self, Key: m.Key.String(), Limit: uint64(m.Limit), Expiry: uint64(m.Expiry), Proof: m.Proof[:], Region: uint32(m.Region),
 		})
 	case ledger.SetVerifier:
 		return one(&tallytypes.MsgSetVerifier{

@@ -196,16 +196,18 @@ func epoch(p *tallytypes.Epoch) (*ledger.Epoch, error) {
 		out.Verifiers = append(out.Verifiers, a)
 	}
 	for _, l := range p.Leaders {
-		if l.Region != 0 {
-			continue
+		if int(l.Region) != len(out.Leaders) {
+			return nil, fmt.Errorf("client: leaders of epoch %d: region %d in the place of %d", p.Epoch, l.Region, len(out.Leaders))
 		}
+		var keys []types.Key
 		for _, text := range l.Keys {
 			k, err := types.ParseKey(text)
 			if err != nil {
-				return nil, fmt.Errorf("client: leader of epoch %d: %w", p.Epoch, err)
+				return nil, fmt.Errorf("client: leader of epoch %d, region %d: %w", p.Epoch, l.Region, err)
 			}
-			out.Leaders = append(out.Leaders, k)
+			keys = append(keys, k)
 		}
+		out.Leaders = append(out.Leaders, keys)
 	}
 	return out, nil
 }
@@ -369,8 +371,8 @@ func settlementOf(e types.Epoch, p *tallytypes.Settlement) (*tally.Settlement, e
 }
 
 // Devices implements ledger.Reader.
-func (c *Client) Devices(ctx context.Context) ([]tally.Device, error) {
-	var out []tally.Device
+func (c *Client) Devices(ctx context.Context) ([]ledger.Device, error) {
+	var out []ledger.Device
 	err := c.eachDevice(ctx, func(d *devicetypes.Device) error {
 		l, err := line(d)
 		if err != nil {
@@ -383,7 +385,7 @@ func (c *Client) Devices(ctx context.Context) ([]tally.Device, error) {
 }
 
 // DevicesOf implements ledger.Reader.
-func (c *Client) DevicesOf(ctx context.Context, owner types.Account, from []byte) (list []tally.Device, next []byte, err error) {
+func (c *Client) DevicesOf(ctx context.Context, owner types.Account, from []byte) (list []ledger.Device, next []byte, err error) {
 	res, err := c.device.DevicesByOwner(ctx, &devicetypes.QueryDevicesByOwnerRequest{
 		Owner: owner.String(), Pagination: &query.PageRequest{Key: from, Limit: page},
 	})
@@ -398,7 +400,7 @@ func (c *Client) DevicesOf(ctx context.Context, owner types.Account, from []byte
 }
 
 // DevicesByKey implements ledger.Reader.
-func (c *Client) DevicesByKey(ctx context.Context, keys []types.Key) ([]tally.Device, error) {
+func (c *Client) DevicesByKey(ctx context.Context, keys []types.Key) ([]ledger.Device, error) {
 	req := new(devicetypes.QueryDevicesByKeyRequest)
 	for _, k := range keys {
 		req.Devices = append(req.Devices, k.String())
@@ -410,7 +412,7 @@ func (c *Client) DevicesByKey(ctx context.Context, keys []types.Key) ([]tally.De
 	return lines(res.Devices)
 }
 
-func lines(devices []devicetypes.Device) (list []tally.Device, err error) {
+func lines(devices []devicetypes.Device) (list []ledger.Device, err error) {
 	for i := range devices {
 		l, err := line(&devices[i])
 		if err != nil {
@@ -422,16 +424,20 @@ func lines(devices []devicetypes.Device) (list []tally.Device, err error) {
 }
 
 // line returns a device as the registry view has it.
-func line(d *devicetypes.Device) (*tally.Device, error) {
+func line(d *devicetypes.Device) (*ledger.Device, error) {
 	owner, err := types.ParseAccount(d.Owner)
 	if err != nil {
 		return nil, err
 	}
-	return d.Line(owner)
+	l, err := d.Line(owner)
+	if err != nil {
+		return nil, err
+	}
+	return &ledger.Device{Device: *l, Region: types.Region(d.Region)}, nil
 }
 
 // Device implements ledger.Reader.
-func (c *Client) Device(ctx context.Context, key types.Key) (*tally.Device, error) {
+func (c *Client) Device(ctx context.Context, key types.Key) (*ledger.Device, error) {
 	res, err := c.device.Device(ctx, &devicetypes.QueryDeviceRequest{Device: key.String()})
 	if err != nil {
 		return nil, fault("device "+key.String(), err)
@@ -463,12 +469,13 @@ func (c *Client) eachDevice(ctx context.Context, do func(*devicetypes.Device) er
 }
 
 // Grant implements ledger.Reader.
-func (c *Client) Grant(ctx context.Context, key types.Key) (*tally.Grant, error) {
+func (c *Client) Grant(ctx context.Context, key types.Key) (*ledger.Grant, error) {
 	res, err := c.credit.Grant(ctx, &credittypes.QueryGrantRequest{Key: key.String()})
 	if err != nil {
 		return nil, fault("grant of "+key.String(), err)
 	}
-	g := &tally.Grant{Key: key, Limit: types.Credit(res.Grant.Limit), Expiry: types.Epoch(res.Grant.Expiry)}
+	g := &ledger.Grant{Region: types.Region(res.Grant.Region)}
+	g.Key, g.Limit, g.Expiry = key, types.Credit(res.Grant.Limit), types.Epoch(res.Grant.Expiry)
 	if g.Account, err = types.ParseAccount(res.Grant.Account); err != nil {
 		return nil, fmt.Errorf("client: grant of %v: %w", key, err)
 	}
@@ -503,6 +510,9 @@ func (c *Client) Account(ctx context.Context, a types.Account) (*ledger.Account,
 		return nil, fault("credits of "+a.String(), err)
 	}
 	out.Bought = types.Credit(res.Bought)
+	for _, h := range res.Holdings {
+		out.Holdings = append(out.Holdings, ledger.Holding{Region: types.Region(h.Region), Bought: types.Credit(h.Bought)})
+	}
 	return out, nil
 }
 

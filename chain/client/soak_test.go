@@ -10,8 +10,8 @@ import (
 
 // TestLedgerNodes plays the suite on real validators, in real time: it takes minutes.
 func TestLedgerNodes(t *testing.T) {
-	ledgertest.Run(t, func(t *testing.T, verifiers int) *ledgertest.Network {
-		c := start(t, verifiers, 80)
+	ledgertest.Run(t, func(t *testing.T, verifiers, regions int) *ledgertest.Network {
+		c := madeOf(t, verifiers, regions, 80, nil).run(t)
 		return &ledgertest.Network{
 			Ledger: c.open(t, c.nodes[0].Client().Client), Verifiers: c.verifiers, Accounts: c.accounts,
 			AdvanceTo: func(t *testing.T, height uint64) { c.advance(t, height) },

@@ -63,7 +63,7 @@ func (p *pair) close(t *rapid.T) {
 	b.Outputs = slices.Clone(outputs)
 	ep, err := p.twin.Epoch(p.t.Context(), e)
 	p.must(err)
-	h, err := b.Header(chainID, ep, 0, p.vrf(ep.Leaders[0]))
+	h, err := b.Header(chainID, ep, 0, p.vrf(ep.Leaders[0][0]))
 	p.must(err)
 	if !p.both(h, []int{0, 1, 2, 3}, func(bitmap []byte, sigs []types.Signature) ledger.Msg {
 		return ledger.Commit{Header: h.Encode(), Bitmap: bitmap, Signatures: sigs}

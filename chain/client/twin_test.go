@@ -275,7 +275,7 @@ func (p *pair) commit(t *rapid.T) {
 	if rapid.IntRange(0, 9).Draw(t, "greedy") == 0 && p.devices > 0 {
 		b.Line(p.key(0).Public()).Amount++
 	}
-	h, err := b.Header(chainID, ep, round, p.vrf(ep.Leaders[round]))
+	h, err := b.Header(chainID, ep, round, p.vrf(ep.Leaders[0][round]))
 	p.must(err)
 	who := rapid.SliceOfNDistinct(rapid.IntRange(0, pairVerifiers-1), 2, pairVerifiers, rapid.ID[int]).Draw(t, "signers")
 	if p.both(h, who, func(bitmap []byte, sigs []types.Signature) ledger.Msg {

@@ -1,12 +1,28 @@
 package types
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // Epoch numbers the spans in which contributions are counted, from 1. An epoch is a fixed number of blocks (genesis).
 type Epoch uint64
 
 // Region numbers the parts that devices are split into by place, from 0.
 type Region uint16
+
+// RegionResolution is the H3 resolution whose cells are not split between regions, so that density per hex is known inside
+// one region.
+const RegionResolution = 3
+
+// RegionOf returns the region of a device at cell, of so many: by the hash of the cell's parent. The cell is of RegionResolution or finer.
+func RegionOf(cell Cell, regions uint16) Region {
+	if regions <= 1 {
+		return 0
+	}
+	h := Sum([]byte("cairn/region"), binary.BigEndian.AppendUint64(nil, uint64(cell.Parent(RegionResolution))))
+	return Region(binary.BigEndian.Uint64(h[:8]) % uint64(regions))
+}
 
 // Category numbers the kinds of infrastructure.
 type Category uint16

@@ -147,7 +147,7 @@ func (r *rig) testLookup(owner, other types.Account) {
 	if _, err := r.Ledger.DevicesByKey(r.ctx, make([]types.Key, ledger.MaxKeys+1)); err == nil {
 		r.t.Fatal("as many devices as one likes are looked up at once")
 	}
-	var of []tally.Device
+	var of []ledger.Device
 	var from []byte
 	for {
 		page, next, err := r.Ledger.DevicesOf(r.ctx, owner, from)
@@ -159,7 +159,7 @@ func (r *rig) testLookup(owner, other types.Account) {
 			break
 		}
 	}
-	want := slices.DeleteFunc(must(r.Ledger.Devices(r.ctx))(r.t), func(d tally.Device) bool { return d.Owner != owner })
+	want := slices.DeleteFunc(must(r.Ledger.Devices(r.ctx))(r.t), func(d ledger.Device) bool { return d.Owner != owner })
 	if len(want) != len(all)+len(keys) || !reflect.DeepEqual(of, want) {
 		r.t.Fatalf("devices of their owner: %+v, want %+v", of, want)
 	}

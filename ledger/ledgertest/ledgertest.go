@@ -34,7 +34,7 @@ func NewVerifier(owner types.Account, n byte) Verifier {
 	return Verifier{Owner: owner, Key: types.NewPrivateKey([32]byte{1, n}), VRF: types.NewPrivateKey([32]byte{2, n})}
 }
 
-// Network is a fresh chain in epoch 1, with one region, epochs of at least 10 blocks and an appeal window of one epoch.
+// Network is a fresh chain in epoch 1, with epochs of at least 10 blocks and an appeal window of one epoch.
 type Network struct {
 	Ledger    ledger.Ledger
 	Verifiers []Verifier
@@ -43,19 +43,20 @@ type Network struct {
 	AdvanceTo func(t *testing.T, height uint64)
 }
 
-// Open starts a network with that many verifiers, and stops it with the test.
-type Open func(t *testing.T, verifiers int) *Network
+// Open starts a network with that many verifiers and regions, and stops it with the test.
+type Open func(t *testing.T, verifiers, regions int) *Network
 
 // Run runs the suite.
 func Run(t *testing.T, open Open) {
-	t.Run("Life", func(t *testing.T) { testLife(t, open(t, 4)) })
-	t.Run("Membership", func(t *testing.T) { testMembership(t, open(t, 1)) })
-	t.Run("Commit", func(t *testing.T) { testCommit(t, open(t, 4)) })
-	t.Run("Skip", func(t *testing.T) { testSkip(t, open(t, 4)) })
-	t.Run("Void", func(t *testing.T) { testVoid(t, open(t, 4)) })
-	t.Run("Upheld", func(t *testing.T) { testUpheld(t, open(t, 4)) })
-	t.Run("Equivocation", func(t *testing.T) { testEquivocation(t, open(t, 4)) })
-	t.Run("Certificates", func(t *testing.T) { testCertificates(t, open(t, 4)) })
+	t.Run("Life", func(t *testing.T) { testLife(t, open(t, 4, 1)) })
+	t.Run("Membership", func(t *testing.T) { testMembership(t, open(t, 1, 1)) })
+	t.Run("Commit", func(t *testing.T) { testCommit(t, open(t, 4, 1)) })
+	t.Run("Skip", func(t *testing.T) { testSkip(t, open(t, 4, 1)) })
+	t.Run("Void", func(t *testing.T) { testVoid(t, open(t, 4, 1)) })
+	t.Run("Upheld", func(t *testing.T) { testUpheld(t, open(t, 4, 1)) })
+	t.Run("Equivocation", func(t *testing.T) { testEquivocation(t, open(t, 4, 1)) })
+	t.Run("Regions", func(t *testing.T) { testRegions(t, open(t, 4, 2)) })
+	t.Run("Certificates", func(t *testing.T) { testCertificates(t, open(t, 4, 1)) })
 }
 
 // rig is a network with what every test needs of it.
@@ -124,7 +125,7 @@ func deviceKey(n byte) types.PrivateKey { return types.NewPrivateKey([32]byte{3,
 func (r *rig) statement(owner types.Account, n byte) evidence.Statement {
 	return evidence.Statement{
 		Chain: r.Ledger.Chain(), Device: deviceKey(n).Public(), Owner: owner, Nonce: [16]byte{n},
-		Categories: []types.Category{Category}, Cell: 0x8a1fb46622dffff, Expiry: 1000,
+		Categories: []types.Category{Category}, Cell: Cells[1], Expiry: 1000,
 	}
 }
 
@@ -146,6 +147,7 @@ func (r *rig) register(owner types.Account, n byte) {
 
 // Books is a tally of sums: what it says was paid, it just says.
 type Books struct {
+	Region   types.Region
 	Lines    map[types.Key]*Line
 	Previous types.Hash
 	Last     types.Epoch
@@ -228,8 +230,9 @@ func (b *Books) Header(chain string, ep *ledger.Epoch, round uint8, vrf types.Pr
 		return nil, err
 	}
 	h := &tally.Header{
-		Chain: chain, Epoch: ep.Epoch, Round: round, Rules: ep.Rules, Previous: b.Previous,
-		Devices: root, Count: uint64(len(leaves)), Outputs: tally.OutputTree(b.Outputs).Root(), OutCount: uint64(len(b.Outputs)), Leader: ep.Leaders[round], VRF: beacon.Prove(vrf, chain, ep.Seed, 0),
+		Chain: chain, Epoch: ep.Epoch, Region: b.Region, Round: round, Rules: ep.Rules, Previous: b.Previous,
+		Devices: root, Count: uint64(len(leaves)), Outputs: tally.OutputTree(b.Outputs).Root(), OutCount: uint64(len(b.Outputs)),
+		Leader: ep.Leaders[b.Region][round], VRF: beacon.Prove(vrf, chain, ep.Seed, b.Region),
 	}
 	total := tally.CategoryTotal{Category: Category}
 	for _, l := range b.Lines {
@@ -254,7 +257,7 @@ func (b *Books) Claim(e types.Epoch, device types.Key) (ledger.Claim, error) {
 	for i := range leaves {
 		if leaves[i].Device == device {
 			proof, err := merkle.SumProve(nodes(leaves), i)
-			return ledger.Claim{Epoch: e, Leaf: leaves[i], Proof: proof}, err
+			return ledger.Claim{Epoch: e, Region: b.Region, Leaf: leaves[i], Proof: proof}, err
 		}
 	}
 	return ledger.Claim{}, ledger.ErrNotFound
@@ -272,14 +275,15 @@ func (r *rig) fold(b *Books) {
 	}
 }
 
-// vrf returns the VRF key of the leader of a round.
-func (r *rig) vrf(ep *ledger.Epoch, round uint8) types.PrivateKey {
+// vrf returns the VRF key of the leader of a region's round.
+func (r *rig) vrf(ep *ledger.Epoch, region types.Region, round uint8) types.PrivateKey {
+	leader, _ := ep.Leader(region, round)
 	for _, v := range r.Verifiers {
-		if v.Key.Public() == ep.Leaders[round] {
+		if v.Key.Public() == leader {
 			return v.VRF
 		}
 	}
-	r.t.Fatalf("leader %v is no verifier of the network", ep.Leaders[round])
+	r.t.Fatalf("leader %v is no verifier of the network", leader)
 	return types.PrivateKey{}
 }
 
@@ -287,7 +291,7 @@ func (r *rig) vrf(ep *ledger.Epoch, round uint8) types.PrivateKey {
 func (r *rig) header(b *Books, e types.Epoch, round uint8) *tally.Header {
 	r.t.Helper()
 	ep := r.epoch(e)
-	return must(b.Header(r.Ledger.Chain(), ep, round, r.vrf(ep, round)))(r.t)
+	return must(b.Header(r.Ledger.Chain(), ep, round, r.vrf(ep, b.Region, round)))(r.t)
 }
 
 // signatures lets the verifiers that who selects sign h.
@@ -323,9 +327,14 @@ func (r *rig) commit(b *Books, e types.Epoch) *tally.Header {
 
 func (r *rig) status(e types.Epoch, want ledger.Status) *ledger.Header {
 	r.t.Helper()
-	h := must(r.Ledger.Header(r.ctx, e, 0))(r.t)
-	if h.Status != want {
-		r.t.Fatalf("header of epoch %d is %s, want %s", e, h.Status, want)
+	return r.statusIn(0, e, want)
+}
+
+func (r *rig) statusIn(region types.Region, e types.Epoch, want ledger.Status) *ledger.Header {
+	r.t.Helper()
+	h := must(r.Ledger.Header(r.ctx, e, region))(r.t)
+	if h.Status != want || h.Region != region {
+		r.t.Fatalf("header of epoch %d, region %d is %s, want %s in region %d", e, h.Region, h.Status, want, region)
 	}
 	return h
 }

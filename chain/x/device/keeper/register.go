@@ -74,7 +74,7 @@ func (s server) RegisterDevice(ctx context.Context, msg *types.MsgRegisterDevice
 	}
 	d := types.Device{
 		Device: st.Device.String(), Owner: msg.Owner, Cell: st.Cell.String(), Model: st.Model,
-		Region: uint32(types.RegionOf(st.Cell, regions)), Bond: uint64(bond),
+		Region: uint32(core.RegionOf(st.Cell, regions)), Bond: uint64(bond),
 		Status: types.Status_STATUS_ACTIVE, Registered: uint64(e), Categories: categories,
 	}
 	if err := s.put(ctx, d, owner); err != nil {
@@ -106,8 +106,8 @@ func (s server) statement(ctx context.Context, raw []byte, owner []byte) (*evide
 	if st.Expiry < e {
 		return nil, core.Refuse(core.StatementExpired, "statement of device %s could be used until epoch %d, this is %d", st.Device, st.Expiry, e)
 	}
-	if !st.Cell.Valid() || st.Cell.Resolution() < types.RegionResolution {
-		return nil, core.Refuse(core.BadEncoding, "statement of device %s: cell %s is not one of resolution %d or finer", st.Device, st.Cell, types.RegionResolution)
+	if !st.Cell.Valid() || st.Cell.Resolution() < core.RegionResolution {
+		return nil, core.Refuse(core.BadEncoding, "statement of device %s: cell %s is not one of resolution %d or finer", st.Device, st.Cell, core.RegionResolution)
 	}
 	known, err := s.Devices.Has(ctx, st.Device[:])
 	if err != nil {

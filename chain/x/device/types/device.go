@@ -1,28 +1,12 @@
 package types
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 )
-
-// RegionResolution is the H3 resolution whose cells are not split between regions, so that density per hex is known inside
-// one region.
-const RegionResolution = 3
-
-// RegionOf returns the region of a device at cell, of regions: by the hash of the cell's parent.
-func RegionOf(cell types.Cell, regions uint16) types.Region {
-	if regions <= 1 {
-		return 0
-	}
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(cell.Parent(RegionResolution)))
-	h := types.Sum([]byte("cairn/region"), b[:])
-	return types.Region(binary.BigEndian.Uint64(h[:8]) % uint64(regions))
-}
 
 // Line returns d as the registry view of core/tally has it.
 func (d *Device) Line(owner types.Account) (*tally.Device, error) {
@@ -57,8 +41,8 @@ func (d *Device) Validate() error {
 		return fmt.Errorf("device %s: %w", d.Device, err)
 	}
 	switch {
-	case cell.Resolution() < RegionResolution:
-		return fmt.Errorf("device %s: its cell is coarser than resolution %d", d.Device, RegionResolution)
+	case cell.Resolution() < types.RegionResolution:
+		return fmt.Errorf("device %s: its cell is coarser than resolution %d", d.Device, types.RegionResolution)
 	case !Ascending(d.Categories):
 		return fmt.Errorf("device %s: categories are not ascending", d.Device)
 	case d.Status < Status_STATUS_ACTIVE || d.Status > Status_STATUS_REMOVED:

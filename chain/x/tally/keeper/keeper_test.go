@@ -22,7 +22,6 @@ import (
 	rewardtypes "github.com/cairn-network/cairn/chain/x/reward/types"
 	"github.com/cairn-network/cairn/chain/x/tally/keeper"
 	"github.com/cairn-network/cairn/chain/x/tally/types"
-	"github.com/cairn-network/cairn/core/beacon"
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/tally"
@@ -211,6 +210,7 @@ func (f *fixture) buy(r core.Region) {
 func (f *fixture) book(r core.Region) *ledgertest.Books {
 	if f.books[r] == nil {
 		f.books[r] = ledgertest.NewBooks()
+		f.books[r].Region = r
 	}
 	return f.books[r]
 }
@@ -244,19 +244,17 @@ func (f *fixture) header(e core.Epoch, r core.Region, round uint8, edit func(*le
 	f.must(err)
 	ep := &ledger.Epoch{Epoch: e, Rules: rec.Rules, Seed: seed}
 	for _, l := range rec.Leaders {
-		if l.Region == uint32(r) {
-			for _, k := range l.Keys {
-				key, err := core.ParseKey(k)
-				f.must(err)
-				ep.Leaders = append(ep.Leaders, key)
-			}
+		var keys []core.Key
+		for _, k := range l.Keys {
+			key, err := core.ParseKey(k)
+			f.must(err)
+			keys = append(keys, key)
 		}
+		ep.Leaders = append(ep.Leaders, keys)
 	}
-	at := slices.IndexFunc(f.seats, func(v ledgertest.Verifier) bool { return v.Key.Public() == ep.Leaders[round] })
+	at := slices.IndexFunc(f.seats, func(v ledgertest.Verifier) bool { return v.Key.Public() == ep.Leaders[r][round] })
 	h, err := b.Header(testbank.ChainID, ep, round, f.seats[at].VRF)
 	f.must(err)
-	h.Region, h.VRF = r, beacon.Prove(f.seats[at].VRF, testbank.ChainID, seed, r)
-	b.Previous = h.Hash()
 	return h
 }
 

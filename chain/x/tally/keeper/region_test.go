@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	devicetypes "github.com/cairn-network/cairn/chain/x/device/types"
 	"github.com/cairn-network/cairn/chain/x/tally/types"
 	core "github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger/ledgertest"
@@ -18,7 +17,7 @@ const vienna = core.Cell(0x891e15b7003ffff)
 // twoRegions is a chain of two regions, with a device and a customer's credits in each.
 func twoRegions(t *testing.T) (f *fixture, devices [2]core.Key) {
 	f = setup(t, 2)
-	x, y := devicetypes.RegionOf(berlin, 2), devicetypes.RegionOf(vienna, 2)
+	x, y := core.RegionOf(berlin, 2), core.RegionOf(vienna, 2)
 	if x == y {
 		t.Fatalf("both cells are in region %d", x)
 	}
