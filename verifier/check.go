@@ -108,6 +108,9 @@ func checkAuthor(it *item, reg *registry, rules *ruleBook, e types.Epoch) types.
 		return types.UnknownCategory
 	}
 	if it.Type == tally.Order {
+		if it.region != reg.base.Region() {
+			return types.WrongRegion
+		}
 		// A key that ended is refused, too: states differ in how long they remember it.
 		switch g := reg.Grant(it.Author); {
 		case g == nil:

@@ -60,7 +60,7 @@ func TestEndedKey(t *testing.T) {
 	if got := checkAuthor(it, newRegistry(tally.NewState(testChain, 0), nil), rules, 6); got != types.UnknownKey {
 		t.Errorf("a key that nobody granted: %q", got)
 	}
-	elsewhere := newView(tally.NewState(testChain, 1), []tally.Change{{Grant: &tally.Grant{Key: payer.Public(), Limit: 9, Expiry: 7}}})
+	elsewhere := newRegistry(tally.NewState(testChain, 1), []tally.Change{{Grant: &tally.Grant{Key: payer.Public(), Limit: 9, Expiry: 7}}})
 	if got := checkAuthor(it, elsewhere, rules, 6); got != types.WrongRegion {
 		t.Errorf("at the verifiers of another region: %q", got)
 	}

@@ -89,7 +89,8 @@ func (x *rounds) takePart(ctx context.Context) error {
 		return err
 	}
 	number, ok := ep.RoundAt(head.Height + 1)
-	if !ok || int(number) >= len(ep.Leaders) || ep.Rules != x.cfg.Version {
+	leader, led := ep.Leader(x.cfg.Region, number)
+	if !ok || !led || ep.Rules != x.cfg.Version {
 		return nil
 	}
 	status, err := x.ledger.Header(ctx, e, x.cfg.Region)
@@ -97,7 +98,7 @@ func (x *rounds) takePart(ctx context.Context) error {
 		x.round = nil // and with it the items
 		return err
 	}
-	r, err := x.enter(ctx, ep, number)
+	r, err := x.enter(ctx, ep, number, leader)
 	if err != nil && ctx.Err() == nil {
 		x.abstains.note(e, err)
 	}
@@ -126,7 +127,7 @@ func patience(ep *ledger.Epoch, head ledger.Block) time.Duration {
 }
 
 // enter returns the round that is on, which it prepares; nil while the state before is not known.
-func (x *rounds) enter(ctx context.Context, ep *ledger.Epoch, number uint8) (*round, error) {
+func (x *rounds) enter(ctx context.Context, ep *ledger.Epoch, number uint8, leader types.Key) (*round, error) {
 	p, err := readPath(ctx, x.ledger, x.cfg.Region, ep.Epoch)
 	if err != nil {
 		return nil, err
@@ -136,7 +137,7 @@ func (x *rounds) enter(ctx context.Context, ep *ledger.Epoch, number uint8) (*ro
 		return old, nil
 	}
 	r := &round{
-		epoch: ep.Epoch, number: number, ep: ep, leader: ep.Leaders[number], prev: p.tip, start: ep.Cut + uint64(number)*ep.Round,
+		epoch: ep.Epoch, number: number, ep: ep, leader: leader, prev: p.tip, start: ep.Cut + uint64(number)*ep.Round,
 		judged: map[types.Hash]int{}, unable: map[types.Hash]uint64{}, heard: map[types.Key]bool{},
 	}
 	if number == 0 {
