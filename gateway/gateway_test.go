@@ -77,7 +77,7 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{dir: t.TempDir(), bus: bus.NewMemory(anybody{}, slog.New(slog.DiscardHandler))}
 	f.ledger = ledger.New(ledger.Config{
-		Chain: chain, Balances: map[types.Account]types.Ustone{alice: 1e12, mallory: 1e12},
+		Chain: chain, Regions: 2, Balances: map[types.Account]types.Ustone{alice: 1e12, mallory: 1e12},
 		Verifiers: []tally.Attester{{Key: key(8).Public(), VRF: key(7).Public(), Power: 100}},
 	})
 	f.ledger.Advance(1)
@@ -177,7 +177,7 @@ func (f *fixture) grant(t *testing.T, from types.Account, k Key) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		_, err := f.ledger.Submit(t.Context(), from, ledger.GrantKey{Key: k.Payer, Limit: 1000, Expiry: 100, Proof: types.Signature(consent)})
+		_, err := f.ledger.Submit(t.Context(), from, ledger.GrantKey{Region: k.Region, Key: k.Payer, Limit: 1000, Expiry: 100, Proof: types.Signature(consent)})
 		done <- err
 	}()
 	for {
@@ -190,6 +190,20 @@ func (f *fixture) grant(t *testing.T, from types.Account, k Key) {
 		case <-time.After(time.Millisecond):
 			f.ledger.Advance(1)
 		}
+	}
+}
+
+// TestKeyOfRegion: a key that its account granted in another region is told apart, and nothing is signed with it.
+func TestKeyOfRegion(t *testing.T) {
+	f := newFixture(t)
+	k := f.create(t, alice)
+	if k.Region != 0 {
+		t.Fatalf("key %+v", k)
+	}
+	k.Region = 1
+	f.grant(t, alice, k)
+	if code, body := f.do(t, "GET", "/iot/v1/secret", k.APIKey, ""); code != 409 || !strings.Contains(body, string(types.WrongRegion)) {
+		t.Fatalf("%d %s", code, body)
 	}
 }
 
@@ -462,7 +476,7 @@ func TestOffers(t *testing.T) {
 		case 14:
 			d.Categories[0] = types.Storage
 		}
-		reg.devices[d.Key] = d
+		reg.devices[d.Key] = ledger.Device{Device: d}
 	}
 	m.quality[serving{key(13).Public(), types.IoT}] = 9000
 	for i, a := range map[byte]receipt.Ask{

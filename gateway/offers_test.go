@@ -20,12 +20,12 @@ import (
 // roll is a registry that counts what is asked of it.
 type roll struct {
 	ledger.Reader
-	devices map[types.Key]tally.Device
+	devices map[types.Key]ledger.Device
 	asked   int // questions
 	shown   int // devices in answers
 }
 
-func (r *roll) DevicesByKey(_ context.Context, keys []types.Key) (list []tally.Device, err error) {
+func (r *roll) DevicesByKey(_ context.Context, keys []types.Key) (list []ledger.Device, err error) {
 	r.asked++
 	for _, k := range keys {
 		if d, ok := r.devices[k]; ok {
@@ -36,7 +36,7 @@ func (r *roll) DevicesByKey(_ context.Context, keys []types.Key) (list []tally.D
 	return list, nil
 }
 
-func (r *roll) DevicesOf(_ context.Context, owner types.Account, from []byte) (list []tally.Device, next []byte, err error) {
+func (r *roll) DevicesOf(_ context.Context, owner types.Account, from []byte) (list []ledger.Device, next []byte, err error) {
 	r.asked++
 	keys := slices.SortedFunc(maps.Keys(r.devices), func(a, b types.Key) int { return slices.Compare(a[:], b[:]) })
 	for _, k := range keys {
@@ -61,7 +61,7 @@ func stranger(n int) types.PrivateKey {
 
 // counter is the market of the fixture's one category, with devices of ours.
 func counter(f *fixture) (*view, *roll) {
-	r := &roll{devices: map[types.Key]tally.Device{}}
+	r := &roll{devices: map[types.Key]ledger.Device{}}
 	f.market.lines = newLines(r)
 	f.market.mu.Lock()
 	f.market.notice.Epoch = 5
@@ -84,7 +84,7 @@ func TestNear(t *testing.T) {
 		if i == 4 {
 			claims = here // it says that it is here
 		}
-		reg.devices[k.Public()] = tally.Device{Key: k.Public(), Owner: types.Account{byte(i)}, Categories: []types.Category{types.IoT}, Cell: at}
+		reg.devices[k.Public()] = ledger.Device{Device: tally.Device{Key: k.Public(), Owner: types.Account{byte(i)}, Categories: []types.Category{types.IoT}, Cell: at}}
 		b, err := f.bus.Dial(t.Context(), k)
 		if err != nil {
 			t.Fatal(err)
@@ -147,7 +147,7 @@ func TestCrowd(t *testing.T) {
 	f.market.offers[types.IoT].anywhere = known
 	for i := range all {
 		k := stranger(i)
-		reg.devices[k.Public()] = tally.Device{Key: k.Public(), Owner: types.Account{7}, Categories: []types.Category{types.IoT}}
+		reg.devices[k.Public()] = ledger.Device{Device: tally.Device{Key: k.Public(), Owner: types.Account{7}, Categories: []types.Category{types.IoT}}}
 		a := receipt.Ask{Chain: chain, Device: k.Public(), Category: types.IoT, Class: 1, Until: 9}
 		hears(f.market, k.Public(), a, k)
 	}
@@ -210,7 +210,7 @@ func crowd(b *testing.B, n int) uint64 {
 		return s.HeapAlloc
 	}
 	before := heap()
-	hear := m.hear(m.offers[types.IoT])
+	hear := m.hear(m.offers[types.IoT], 1)
 	for i := range n {
 		k := stranger(i)
 		a := receipt.Ask{Chain: chain, Device: k.Public(), Category: types.IoT, Class: 1, Until: 9}
@@ -229,9 +229,41 @@ type endless struct{ ledger.Reader }
 
 func (*endless) Chain() string { return chain }
 
-func (*endless) DevicesByKey(_ context.Context, keys []types.Key) (list []tally.Device, err error) {
+func (*endless) DevicesByKey(_ context.Context, keys []types.Key) (list []ledger.Device, err error) {
 	for _, k := range keys {
-		list = append(list, tally.Device{Key: k, Owner: types.Account{1}, Categories: []types.Category{types.IoT}})
+		list = append(list, ledger.Device{Device: tally.Device{Key: k, Owner: types.Account{1}, Categories: []types.Category{types.IoT}}})
 	}
 	return list, nil
+}
+
+// TestOffersOfRegion: a gateway remembers no asks of other regions, which would take up the room of its own, and passes over a device that
+// says that it is in the gateway's region, as the registry has it elsewhere.
+func TestOffersOfRegion(t *testing.T) {
+	f := newFixture(t)
+	f.logOn(t)
+	v, reg := counter(f)
+	places := [2]types.Cell{0x891e15b7003ffff, 0x8a1fb46622dffff}
+	if r := [2]types.Region{types.RegionOf(places[0], 2), types.RegionOf(places[1], 2)}; r != [2]types.Region{0, 1} {
+		t.Fatalf("regions %v", r)
+	}
+	hear := f.market.hear(f.market.offers[types.IoT], 2)
+	for i, c := range []struct {
+		says types.Cell
+		is   types.Region
+	}{{places[0], 0}, {places[1], 1}, {places[0], 1}, {places[1], 0}} {
+		k := stranger(i)
+		reg.devices[k.Public()] = ledger.Device{Device: tally.Device{Key: k.Public(), Categories: []types.Category{types.IoT}}, Region: c.is}
+		ask := receipt.Ask{Chain: chain, Device: k.Public(), Category: types.IoT, Class: 1, Cell: c.says, Price: 1, Until: 9}
+		hear(bus.Message{Subject: bus.AskOf(&ask), Data: ask.Sign(k).Encode()})
+	}
+	if n := f.market.offers[types.IoT].anywhere.Len(); n != 2 {
+		t.Errorf("asks of %d devices are remembered, want those of 2", n)
+	}
+	offers, passed, err := v.Offers(t.Context(), role.Want{Class: 1})
+	if err != nil || len(offers) != 1 || offers[0].Ask.Ask.Device != stranger(0).Public() {
+		t.Errorf("offers %+v, %v", offers, err)
+	}
+	if len(passed) != 1 || passed[0] != (role.Passed{Device: stranger(2).Public(), Reason: types.WrongRegion}) {
+		t.Errorf("passed over: %+v", passed)
+	}
 }

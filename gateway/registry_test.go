@@ -7,6 +7,7 @@ import (
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
 )
 
 // TestDevices: a category sees its own devices, by key, and of an owner only the owner's.
@@ -19,7 +20,7 @@ func TestDevices(t *testing.T) {
 			category = types.Storage
 		}
 		d := tally.Device{Key: key(i).Public(), Owner: types.Account{i % 2}, Categories: []types.Category{category}}
-		reg.devices[d.Key] = d
+		reg.devices[d.Key] = ledger.Device{Device: d}
 		hears(f.market, d.Key, receipt.Ask{Chain: chain, Device: d.Key, Category: types.IoT, Class: 1, Until: 9}, key(i))
 	}
 	for owner, want := range map[types.Account]int{{}: 5, {1}: 3, {9}: 0} {
