@@ -127,6 +127,26 @@ func (q Quorum) Line(ctx context.Context, device types.Key, tallied types.Epoch,
 	return line, nil
 }
 
+// maxDrawn bounds how many devices one witness is told of for a draw: that many are more than it can look at.
+const maxDrawn = 64 * bus.MaxDrawn
+
+// Drawn returns the devices that a witness was drawn for in the current epoch, for one of its category's draws, at most maxDrawn.
+func (q Quorum) Drawn(ctx context.Context, e types.Epoch, c types.Category, purpose string, witness types.Key) (all []tally.Device, err error) {
+	query := &bus.DrawnQuery{Chain: q.Chain, Region: q.Region, Epoch: e, Category: c, Purpose: purpose, Witness: witness}
+	for len(all) < maxDrawn {
+		query.From = uint32(len(all))
+		what := fmt.Sprintf("whom %v was drawn for in epoch %d", witness, e)
+		page, err := agree(ctx, q, bus.QueryDrawn, what, bus.Encode(query), bus.Open[bus.Drawn], func(d *bus.Drawn) bool { return d.Query == *query })
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, page.Devices...); !page.More || len(page.Devices) == 0 {
+			break
+		}
+	}
+	return all, nil
+}
+
 // Leaf returns a device's leaf of a header, as a proof to the header's root shows it: of the newest tally, or
 // of the newest final one.
 func (q Quorum) Leaf(ctx context.Context, device types.Key, root bus.Root, tallied bool) (leaf tally.Leaf, err error) {

@@ -123,6 +123,53 @@ func (l *Line) check() error {
 	return nil
 }
 
+// Bounds of what is asked of draws.
+const (
+	MaxPurpose = 64  // bytes
+	MaxDrawn   = 256 // devices of one answer
+)
+
+// DrawnQuery asks which devices a witness was drawn for in the current epoch, for one of its category's draws (tally.Spec.Draws): those
+// from a place in their order on.
+type DrawnQuery struct {
+	_        struct{} `cbor:",toarray"`
+	Chain    string
+	Region   types.Region
+	Epoch    types.Epoch
+	Category types.Category
+	Purpose  string // at most MaxPurpose
+	Witness  types.Key
+	From     uint32
+}
+
+func (q *DrawnQuery) chainID() string { return q.Chain }
+
+func (q *DrawnQuery) check() error {
+	if n := len(q.Purpose); n > MaxPurpose {
+		return types.Refuse(types.Oversize, "a purpose of %d bytes, at most %d are taken", n, MaxPurpose)
+	}
+	return nil
+}
+
+// Drawn is a verifier's sealed answer to a DrawnQuery. All of it follows from the registry's view and the seed of the epoch, so honest verifiers
+// give the same; it counts once more than two thirds of power gave it.
+type Drawn struct {
+	_       struct{} `cbor:",toarray"`
+	Query   DrawnQuery
+	Devices []tally.Device // at most MaxDrawn
+	More    bool           // behind the last one
+}
+
+func (d *Drawn) domain() string  { return "drawn" }
+func (d *Drawn) chainID() string { return d.Query.Chain }
+
+func (d *Drawn) check() error {
+	if n := len(d.Devices); n > MaxDrawn {
+		return tooMany("devices", n, MaxDrawn)
+	}
+	return d.Query.check()
+}
+
 // ProofQuery asks for a device's leaf of the newest final header, or of the newest accepted one.
 type ProofQuery struct {
 	_       struct{} `cbor:",toarray"`

@@ -14,7 +14,7 @@ import (
 //	submit.<author>.<region>                    Submit: items for the batch
 //	ack.<verifier>.<author>                     Ack: what became of them
 //	query.<asker>.<region>.<what>               PayersQuery, LineQuery, ProofQuery, RefusalsQuery, StateQuery, OrderQuery,
-//	                                            OutputsQuery; verifiers answer
+//	                                            OutputsQuery, DrawnQuery; verifiers answer
 //	keep.<asker>                                KeepQuery: what subjects below last hold; the keeper answers
 //	find.<asker>                                Find: who has a blob; whoever has it answers
 //	blob.<asker>.<holder>                       Chunk: a piece of it
@@ -72,6 +72,7 @@ const (
 	QueryState    = "state"
 	QueryOrder    = "order"
 	QueryOutputs  = "outputs"
+	QueryDrawn    = "drawn"
 )
 
 // QuerySubject is where asker asks the verifiers of a region.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,7 +27,12 @@ import (
 // TestWitnesses: five verifiers with witnesses look at two devices. What the honest one reads out counts; what the other one reads out, and does
 // not show to the witnesses that were drawn for it, is refused and costs it of its bond. One witness reports on everybody that
 // nobody's register moves: where it was not drawn that is refused, and where it was it changes nothing.
-func TestWitnesses(t *testing.T) {
+func TestWitnesses(t *testing.T) { testWitnesses(t, false) }
+
+// TestPeers is the same where devices are drawn as witnesses: they know no registry, and ask the verifiers whom they were drawn for.
+func TestPeers(t *testing.T) { testWitnesses(t, true) }
+
+func testWitnesses(t *testing.T, peers bool) {
 	t.Parallel()
 	const chainID = "witnesses-1"
 	log := slog.New(slog.DiscardHandler)
@@ -35,12 +41,37 @@ func TestWitnesses(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	owners, meter := []types.Account{{0xa, 1}, {0xa, 2}}, servicetest.Meter{}
+	meter := servicetest.Meter{Peers: peers}
+	devices := []servicetest.MeterProvider{{Step: 1000, Live: true}, {Step: 1000, Lie: 5000, Live: true}}
+	verifiers := 5
+	if peers {
+		verifiers = 4
+		for range 5 {
+			devices = append(devices, servicetest.MeterProvider{Step: 1000, Live: true})
+		}
+	}
+	var owners []types.Account
+	for i := range devices {
+		owners = append(owners, types.Account{0xa, byte(i) + 1})
+	}
+	var nodes []*node.Node
+	var mu sync.Mutex // guards nodes while a witness may ask for all
+	all := func() (keys []types.Key) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, n := range nodes {
+			keys = append(keys, n.Key())
+		}
+		return keys
+	}
 	params := meter.Spec().Params
 	cfg := ledger.Config{Chain: chainID, Genesis: time.Now(), Interval: 60 * time.Millisecond, Params: []tally.Params{params},
-		Econ: econ.Default(), Balances: map[types.Account]types.Ustone{owners[0]: 1e12, owners[1]: 1e12}}
+		Econ: econ.Default(), Balances: map[types.Account]types.Ustone{}}
+	for _, owner := range owners {
+		cfg.Balances[owner] = 1e12
+	}
 	var seats []verifier.Config
-	for i := range byte(5) {
+	for i := range byte(verifiers) {
 		v := verifier.Config{Dir: filepath.Join(t.TempDir(), "v"), Key: types.NewPrivateKey([32]byte{1, i}), VRF: types.NewPrivateKey([32]byte{2, i}),
 			Account: types.Account{0xb, i}, Workers: 1, Log: log.With("verifier", i)}
 		seats = append(seats, v)
@@ -67,9 +98,12 @@ func TestWitnesses(t *testing.T) {
 		}
 		engines = append(engines, v)
 		stops = append(stops, engine(t, ctx, fmt.Sprint("verifier ", i), v.Run, func() { link.Close(); v.Close() }))
+		if peers {
+			continue
+		}
 		who := servicetest.MeterWitness{}.Role()
 		if i == 0 {
-			who.Run = servicetest.Strangers
+			who.Run = servicetest.Strangers(all)
 		}
 		w, err := witness.New(witness.Config{
 			Dir: t.TempDir(), Key: seat.Key, Pin: pin, Dial: memory.Dial, View: v.View, Resend: 100 * time.Millisecond,
@@ -80,8 +114,13 @@ func TestWitnesses(t *testing.T) {
 		}
 		stops = append(stops, engine(t, ctx, fmt.Sprint("witness ", i), w.Run, nil))
 	}
-	var nodes []*node.Node
-	for i, p := range []servicetest.MeterProvider{{Step: 1000, Live: true}, {Step: 1000, Lie: 5000, Live: true}} {
+	for i, p := range devices {
+		if peers {
+			p.Witness = servicetest.MeterWitness{}.Run
+		}
+		if peers && i == 2 {
+			p.Witness = servicetest.Strangers(all)
+		}
 		home := t.TempDir()
 		key, err := node.CreateKey(home)
 		if err != nil {
@@ -92,16 +131,22 @@ func TestWitnesses(t *testing.T) {
 		if _, err := chain.Submit(ctx, owners[i], ledger.Register{Statement: *statement, Bond: 10 * params.Bond}); err != nil {
 			t.Fatal(err)
 		}
-		n, err := node.New(node.Config{Home: home, Owner: owners[i], Pin: pin, Dial: memory.Dial, Resend: 100 * time.Millisecond},
+		n, err := node.New(node.Config{Home: home, Owner: owners[i], Pin: pin, Dial: memory.Dial, Resend: 100 * time.Millisecond,
+			Private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 			[]role.Provider{p.Role()}, log.With("node", i))
 		if err != nil {
 			t.Fatal(err)
 		}
+		mu.Lock()
 		nodes = append(nodes, n)
+		mu.Unlock()
 		stops = append(stops, engine(t, ctx, fmt.Sprint("node ", i), n.Run, nil))
 	}
 	go chain.Run(ctx)
 	honest, liar, stranger := nodes[0], nodes[1], seats[0].Key.Public()
+	if peers {
+		stranger = nodes[2].Key()
+	}
 	refusedOf := func(n *node.Node, reason types.Reason) (count uint64) {
 		for _, r := range n.Status().Refused {
 			if r.Reason == reason {
@@ -110,8 +155,8 @@ func TestWitnesses(t *testing.T) {
 		}
 		return count
 	}
-	var undrawn, drawn int          // reports of the stranger that were refused, in tallies that were looked at
-	ordered := map[types.Key]bool{} // devices whose work earned weight
+	var undrawn, drawn int // reports of the stranger that were refused, in tallies that were looked at
+	ordered := false       // whether the honest device's work earned weight
 	seen := map[types.Epoch]bool{}
 	look := func() {
 		headers, err := chain.Headers(ctx, 0, 64)
@@ -127,10 +172,9 @@ func TestWitnesses(t *testing.T) {
 				continue // it is not recomputed yet
 			}
 			seen[h.Epoch] = true
-			for _, d := range report.Devices {
-				ordered[d.Device] = ordered[d.Device] || !d.Weight.IsZero()
-			}
+			caught := false // enough witnesses were in time, and saw that the liar lies
 			for _, r := range report.Refused {
+				caught = caught || r.Author == liar.Key() && r.Reason == servicetest.MeterOverstated
 				switch {
 				case r.Author != stranger:
 				case r.Reason == servicetest.MeterNotDrawn:
@@ -139,12 +183,18 @@ func TestWitnesses(t *testing.T) {
 					drawn++
 				}
 			}
+			for _, d := range report.Devices {
+				ordered = ordered || d.Device == honest.Key() && !d.Weight.IsZero()
+				if caught && d.Device == liar.Key() && !d.Weight.IsZero() {
+					t.Errorf("the liar's work has earned weight in epoch %d", h.Epoch)
+				}
+			}
 		}
 	}
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		look()
 		h, l := honest.Status(), liar.Status()
-		if undrawn > 0 && ordered[honest.Key()] && h.Counted >= 6 && refusedOf(liar, servicetest.MeterOverstated) >= 3 {
+		if undrawn > 0 && ordered && h.Counted >= 6 && refusedOf(liar, servicetest.MeterOverstated) >= 3 {
 			break
 		}
 		if time.Now().After(end) {
@@ -156,9 +206,6 @@ func TestWitnesses(t *testing.T) {
 	}
 	if drawn != 0 {
 		t.Errorf("%d reports of the stranger are refused for another reason", drawn)
-	}
-	if ordered[liar.Key()] {
-		t.Error("the liar's work has earned weight")
 	}
 	cancel()
 	for _, stop := range stops {

@@ -32,7 +32,10 @@ type runner struct {
 	restarts int
 }
 
-var _ role.Host = (*runner)(nil)
+var (
+	_ role.Host        = (*runner)(nil)
+	_ role.WitnessHost = (*runner)(nil)
+)
 
 func newRunner(n *Node, p role.Provider, dir string) *runner {
 	return &runner{node: n, provider: p, dir: dir, log: n.log.With("category", p.Category), state: agent.Stopped, ctx: context.Background()}

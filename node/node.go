@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,8 @@ type Config struct {
 	// Disk says when the node warns that a disk of its home gets full, and when it takes nothing new on (role.Host.Room). It never stops because
 	// of it: what it holds it proves and serves. Zero: never.
 	Disk disk.Limits
+	// Private are the addresses beyond the public internet where devices may be that this one looks at as a witness (role.DialDevice).
+	Private []netip.Prefix
 	// Listen is where status and metrics are served: a local host:port; "" serves none, port 0 takes a free one.
 	Listen string
 	// NewFolders are categories whose folder is lost for good: what is there now is taken for it. Else a node whose folder is missing or
@@ -144,6 +147,11 @@ func (n *Node) Run(ctx context.Context) error {
 	tasks.Go(func() { n.guard(ctx) })
 	for _, r := range n.providers {
 		tasks.Go(func() { r.run(ctx) })
+		if witness := r.provider.Witness; witness != nil {
+			tasks.Go(func() {
+				agent.Keep(ctx, r.log, n.config.Backoff, func(ctx context.Context) error { return witness(ctx, r) }, nil)
+			})
+		}
 	}
 	tasks.Go(func() { serve(ctx) })
 	<-ctx.Done()

@@ -36,12 +36,13 @@ type query struct {
 	provers *cache[*tally.Prover]
 	outputs *cache[*outputs]
 	reports *cache[*Report]
+	draws   *draws
 }
 
-func newQuery(me *self, l ledger.Reader, c *clock, a *archive) *query {
+func newQuery(me *self, l ledger.Reader, c *clock, a *archive, categories []tally.Verifier) *query {
 	return &query{
 		self: me, ledger: l, clock: c, archive: a, states: newCache[*tally.State](keptStates), trees: newCache[*tally.Tree](keptStates),
-		provers: newCache[*tally.Prover](keptStates), outputs: newCache[*outputs](keptOutputs), reports: newCache[*Report](keptReports),
+		provers: newCache[*tally.Prover](keptStates), outputs: newCache[*outputs](keptOutputs), reports: newCache[*Report](keptReports), draws: &draws{self: me, clock: c, categories: categories},
 	}
 }
 
@@ -53,6 +54,7 @@ func (s *query) listen(ctx context.Context) error {
 	for what, answer := range map[string]func(context.Context, []byte) []byte{
 		bus.QueryPayers: s.answerPayers, bus.QueryProof: s.answerProof, bus.QueryRefusals: s.answerRefusals, bus.QueryState: s.answerState,
 		bus.QueryLine: s.answerLine, bus.QueryOrder: s.answerOrder, bus.QueryOutputs: s.answerOutputs,
+		bus.QueryDrawn: s.draws.answer,
 	} {
 		err := bus.SubscribeFair(ctx, s.bus, bus.QuerySubject(types.Key{}, s.cfg.Region, what), func(m bus.Message) {
 			ctx, cancel := context.WithTimeout(ctx, queryTimeout)

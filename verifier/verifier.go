@@ -106,7 +106,7 @@ func New(cfg Config, l ledger.Ledger, link bus.Bus, categories []tally.Verifier)
 	}
 	v.rounds = &rounds{agreement: a}
 	v.watch = &watch{agreement: a, faults: map[types.Hash]error{}, missing: map[types.Hash]uint64{}}
-	v.query = newQuery(me, l, v.clock, v.archive)
+	v.query = newQuery(me, l, v.clock, v.archive, categories)
 	v.notices = &notices{self: me, ledger: l, clock: v.clock, archive: v.archive}
 	return v, nil
 }

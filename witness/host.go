@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 
@@ -28,7 +27,6 @@ type runner struct {
 	mu    sync.Mutex
 	epoch types.Epoch // of what follows
 	seed  types.Hash
-	view  tally.Registry
 	panel *tally.Panel
 }
 
@@ -74,45 +72,39 @@ func (r *runner) Dial(ctx context.Context, network, address string) (net.Conn, e
 	return role.DialDevice(ctx, r.engine.cfg.Private, network, address)
 }
 
-// Drawn implements role.WitnessHost. The registry is walked once an epoch, and once for each draw over its devices.
-func (r *runner) Drawn(ctx context.Context, purpose string, n int, bar func(*tally.Device, types.Key) bool) ([]role.Subject, error) {
-	view, panel, err := r.panelOf(ctx)
+// Drawn implements role.WitnessHost. The registry is walked once an epoch for each draw.
+func (r *runner) Drawn(ctx context.Context, purpose string) ([]role.Subject, error) {
+	panel, err := r.panelOf(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var subjects []role.Subject
 	asks := r.engine.asks.ByDevice(r.spec.Category)
-	for d := range view.Devices(r.spec.Category) {
-		var out func(types.Key) bool
-		if bar != nil {
-			out = func(k types.Key) bool { return bar(d, k) }
-		}
-		if slices.Contains(panel.Draw(d, purpose, n, out), r.Key()) {
-			subjects = append(subjects, role.Subject{Device: *d, Asks: asks[d.Key]})
-		}
+	for _, d := range panel.Assigned(purpose)[r.Key()] {
+		subjects = append(subjects, role.Subject{Device: *d, Asks: asks[d.Key]})
 	}
 	return subjects, nil
 }
 
-// panelOf returns the panel of the present epoch, and the registry that it is of.
-func (r *runner) panelOf(ctx context.Context) (tally.Registry, *tally.Panel, error) {
+// panelOf returns the panel of the present epoch.
+func (r *runner) panelOf(ctx context.Context) (*tally.Panel, error) {
 	n := r.engine.agent.Notice()
 	if n == nil || n.Seed.IsZero() {
-		return nil, nil, types.Refuse(types.BusUnavailable, "witness: the epoch's seed is not known yet")
+		return nil, types.Refuse(types.BusUnavailable, "witness: the epoch's seed is not known yet")
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.panel != nil && r.epoch == n.Epoch && r.seed == n.Seed {
-		return r.view, r.panel, nil
+		return r.panel, nil
 	}
 	view, err := r.engine.cfg.View(ctx, n.Epoch)
 	if err != nil {
-		return nil, nil, fmt.Errorf("witness: registry of epoch %d: %w", n.Epoch, err)
+		return nil, fmt.Errorf("witness: registry of epoch %d: %w", n.Epoch, err)
 	}
 	panel, err := tally.NewPanel(r.spec, view, n.Seed)
 	if err != nil {
-		return nil, nil, fmt.Errorf("witness: %w", err)
+		return nil, fmt.Errorf("witness: %w", err)
 	}
-	r.epoch, r.seed, r.view, r.panel = n.Epoch, n.Seed, view, panel
-	return view, panel, nil
+	r.epoch, r.seed, r.panel = n.Epoch, n.Seed, panel
+	return panel, nil
 }

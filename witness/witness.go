@@ -65,8 +65,8 @@ func New(cfg Config, rules []tally.Verifier, witnesses []role.Witness, log *slog
 	e := &Engine{cfg: cfg, log: log, asks: agent.NewAsks(agent.MaxAsking)}
 	for _, w := range witnesses {
 		spec := specOf(rules, w.Category)
-		if spec == nil || spec.Drawn == tally.NoWitnesses {
-			return nil, fmt.Errorf("witness: category %v draws no witnesses", w.Category)
+		if spec == nil || spec.Drawn != tally.Verifiers {
+			return nil, fmt.Errorf("witness: category %v draws no verifiers", w.Category)
 		}
 		dir := filepath.Join(cfg.Dir, w.Category.String())
 		if err := os.MkdirAll(dir, 0o700); err != nil {

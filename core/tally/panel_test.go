@@ -72,7 +72,15 @@ func TestPanel(t *testing.T) {
 	}
 	changes = append(changes, deviceOf(200, 3, 50, 5), deviceOf(201, 77, 50, 5))
 	s := listed(t, changes...)
-	spec := &Spec{Category: 5, Name: "plain", Drawn: Verifiers}
+	spec := &Spec{Category: 5, Name: "plain", Drawn: Verifiers, Draws: []Draw{{Purpose: "probe/1", Seats: 4}, {Purpose: "probe/2", Seats: 4}, {Purpose: "few", Seats: 3}}}
+	for i := range 200 {
+		spec.Draws = append(spec.Draws, Draw{Purpose: string(rune('a' + i)), Seats: 12, Bar: func(r Registry, d *Device, k types.Key) bool {
+			if r != Registry(s) || d.Key != (types.Key{200}) {
+				t.Errorf("barred from %v", d)
+			}
+			return k == types.Key{1}
+		}})
+	}
 	p, err := NewPanel(spec, s, types.Hash{1})
 	if err != nil {
 		t.Fatal(err)
@@ -80,15 +88,26 @@ func TestPanel(t *testing.T) {
 	again, _ := NewPanel(spec, s, types.Hash{1})
 	other, _ := NewPanel(spec, s, types.Hash{2})
 	device := s.Device(types.Key{200})
-	drawn := p.Draw(device, "probe/1", 4, nil)
-	if len(drawn) != 4 || !slices.Equal(drawn, again.Draw(device, "probe/1", 4, nil)) {
+	drawn := p.Draw(device, "probe/1")
+	if len(drawn) != 4 || !slices.Equal(drawn, again.Draw(device, "probe/1")) {
 		t.Fatalf("drawn %v", drawn)
 	}
-	if !slices.Equal(drawn[:3], p.Draw(device, "probe/1", 3, nil)) {
-		t.Error("who is drawn first depends on how many are")
+	if p.Draw(device, "probe/3") != nil {
+		t.Error("there is a draw that the category does not have")
+	}
+	assigned := p.Assigned("few")
+	for _, d := range []*Device{device, s.Device(types.Key{201})} {
+		of := p.Draw(d, "few")
+		for n := byte(1); n <= 12; n++ {
+			k := types.Key{n}
+			told := slices.ContainsFunc(assigned[k], func(o *Device) bool { return o.Key == d.Key })
+			if told != slices.Contains(of, k) {
+				t.Errorf("witness %d is assigned %v, and drawn for %v are %v", n, assigned[k], d.Key, of)
+			}
+		}
 	}
 	differs := 0
-	for _, d := range [][]types.Key{p.Draw(device, "probe/2", 4, nil), p.Draw(s.Device(types.Key{201}), "probe/1", 4, nil), other.Draw(device, "probe/1", 4, nil)} {
+	for _, d := range [][]types.Key{p.Draw(device, "probe/2"), p.Draw(s.Device(types.Key{201}), "probe/1"), other.Draw(device, "probe/1")} {
 		if !slices.Equal(d, drawn) {
 			differs++
 		}
@@ -99,7 +118,7 @@ func TestPanel(t *testing.T) {
 	for i := range 200 {
 		owners := map[types.Account]bool{device.Owner: true}
 		purpose := string(rune('a' + i))
-		for _, k := range p.Draw(device, purpose, 12, func(k types.Key) bool { return k == types.Key{1} }) {
+		for _, k := range p.Draw(device, purpose) {
 			a := s.Attester(k)
 			if owners[a.Owner] || k == (types.Key{1}) {
 				t.Fatalf("%q: %v of %v is drawn", purpose, k, a.Owner)
@@ -119,14 +138,18 @@ func TestPanelWeighs(t *testing.T) {
 	gone := deviceOf(4, 4, 200, 5)
 	gone.Device.Slashed = 300
 	s := listed(t, deviceOf(1, 1, 100, 5), deviceOf(2, 2, 300, 5), half, gone, deviceOf(5, 5, 0, 5), deviceOf(6, 6, 500, 6), deviceOf(9, 9, 1, 5))
-	p, err := NewPanel(&Spec{Category: 5, Name: "plain", Drawn: Peers}, s, types.Hash{7})
+	const tries = 5000
+	spec := &Spec{Category: 5, Name: "plain", Drawn: Peers}
+	for i := range tries {
+		spec.Draws = append(spec.Draws, Draw{Purpose: string(rune(i)), Seats: 1})
+	}
+	p, err := NewPanel(spec, s, types.Hash{7})
 	if err != nil {
 		t.Fatal(err)
 	}
 	count := map[byte]int{}
-	const tries = 5000
 	for i := range tries {
-		for _, k := range p.Draw(s.Device(types.Key{9}), string(rune(i)), 1, nil) {
+		for _, k := range p.Draw(s.Device(types.Key{9}), string(rune(i))) {
 			count[k[0]]++
 		}
 	}
@@ -138,11 +161,31 @@ func TestPanelWeighs(t *testing.T) {
 	if len(count) != 3 {
 		t.Errorf("drawn: %v", count)
 	}
-	if p, err := NewPanel(&Spec{Category: 5}, s, types.Hash{}); p != nil || err != nil || p.Draw(s.Device(types.Key{9}), "x", 3, nil) != nil {
+	if p, err := NewPanel(&Spec{Category: 5}, s, types.Hash{}); p != nil || err != nil || p.Draw(s.Device(types.Key{9}), "x") != nil {
 		t.Error("a category without witnesses draws some")
 	}
 	var nobody *Panel
-	if nobody.Draw(s.Device(types.Key{9}), "x", 3, nil) != nil {
+	if nobody.Draw(s.Device(types.Key{9}), "x") != nil {
 		t.Error("no panel draws somebody")
+	}
+}
+
+// TestDrawsChecked: what a category draws is bounded, and each draw has a name of its own.
+func TestDrawsChecked(t *testing.T) {
+	for what, s := range map[string]*Spec{
+		"candidates and no draw":   {Drawn: Peers},
+		"a draw of nobody":         {Draws: []Draw{{Purpose: "a", Seats: 1}}},
+		"no seat":                  {Drawn: Peers, Draws: []Draw{{Purpose: "a"}}},
+		"too many seats":           {Drawn: Peers, Draws: []Draw{{Purpose: "a", Seats: MaxSeats + 1}}},
+		"no name":                  {Drawn: Peers, Draws: []Draw{{Seats: 1}}},
+		"one name twice":           {Drawn: Peers, Draws: []Draw{{Purpose: "a", Seats: 1}, {Purpose: "a", Seats: 2}}},
+		"more draws than are told": {Drawn: Peers, Draws: make([]Draw, MaxDraws+1)},
+	} {
+		if s.checkDraws() == nil {
+			t.Errorf("%s is taken", what)
+		}
+	}
+	if err := (&Spec{Drawn: Verifiers, Draws: []Draw{{Purpose: "a", Seats: 1}, {Purpose: "b", Seats: MaxSeats}}}).checkDraws(); err != nil {
+		t.Error(err)
 	}
 }

@@ -41,6 +41,9 @@ func NewRules(version uint32, verifiers ...Verifier) (*Rules, error) {
 		if c.id == 0 || i > 0 && c.id == r.categories[i-1].id {
 			return nil, fmt.Errorf("tally: rules: category %d (%s) twice, or without a number", c.id, c.spec.Name)
 		}
+		if err := c.spec.checkDraws(); err != nil {
+			return nil, fmt.Errorf("tally: rules: category %d (%s): %w", c.id, c.spec.Name, err)
+		}
 	}
 	return r, nil
 }

@@ -15,6 +15,7 @@ type Spec struct {
 	Quota    Quota      // of one device's evidence in one epoch; beyond it nothing is acknowledged
 	Witness  Quota      // of one author's reports in one epoch, apart from its own evidence; zero: as Quota
 	Drawn    Candidates // of whom the witnesses are
+	Draws    []Draw     // of witnesses, for each of its devices in every epoch; at most MaxDraws
 	Params   Params     // defaults; the chain's parameters replace them, and an empty Rules among those stands for this one
 	Economy  Economy
 	// MaxState bounds a device's line of the category, in bytes. A longer one is a mistake of Verify: what it found is dropped,

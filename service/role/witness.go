@@ -9,7 +9,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Witness is a category's live checks, beside a verifier.
+// Witness is a category's live checks, beside a verifier. Where devices are drawn, they are a part of Provider.
 type Witness struct {
 	Category types.Category
 	// Run looks at devices until ctx ends. It returns nil then, and an error only if it cannot go on; then it is run
@@ -20,10 +20,10 @@ type Witness struct {
 // WitnessHost is what a witness is given.
 type WitnessHost interface {
 	Station
-	// Drawn lists the devices that this witness was drawn for in the current epoch: those for whom it is among the n that
-	// tally.Panel.Draw names for a purpose. Verify refuses reports of whoever is not, and has to draw with the same n and bar. It is
+	// Drawn lists the devices that this witness was drawn for in the current epoch, for one of the category's draws
+	// (tally.Spec.Draws). Verify makes the same draw, and refuses reports of whoever is not in it. It is
 	// bus_unavailable until the epoch's seed is known.
-	Drawn(ctx context.Context, purpose string, n int, bar func(*tally.Device, types.Key) bool) ([]Subject, error)
+	Drawn(ctx context.Context, purpose string) ([]Subject, error)
 	// Dial connects to an address that an ask names, if it may be dialled (DialDevice).
 	Dial(ctx context.Context, network, address string) (net.Conn, error)
 }

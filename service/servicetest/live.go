@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/receipt"
-	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/conns"
 	"github.com/cairn-network/cairn/service/role"
@@ -137,7 +136,7 @@ func (w MeterWitness) Run(ctx context.Context, host role.WitnessHost) error {
 		if n.Epoch <= done || !n.Challenged || n.Seed.IsZero() {
 			continue
 		}
-		subjects, err := host.Drawn(ctx, MeterSight, MeterSeats, nil)
+		subjects, err := host.Drawn(ctx, MeterSight)
 		if err != nil {
 			host.Log().Debug("meter: whom to look at is not known", "epoch", n.Epoch, "error", err)
 			continue // the next notice tries again
@@ -190,25 +189,23 @@ func (MeterWitness) look(ctx context.Context, host role.WitnessHost, e types.Epo
 	return host.Submit(ctx, MeterSighted, m.Encode())
 }
 
-// Strangers is what a verifier could do that was not drawn: a Witness's Run that reports, for every device there is,
-// that its register stands at 0.
-func Strangers(ctx context.Context, host role.WitnessHost) error {
-	var done types.Epoch
-	for n := range host.Notices(ctx) {
-		if n.Epoch <= done || !n.Challenged || n.Seed.IsZero() {
-			continue
-		}
-		all, err := host.Drawn(ctx, MeterSight, MeterSeats, func(_ *tally.Device, k types.Key) bool { return k != host.Key() })
-		if err != nil {
-			continue
-		}
-		done = n.Epoch
-		for _, s := range all {
-			m := MeterRegister{Device: s.Device.Key}
-			if err := host.Submit(ctx, MeterSighted, m.Encode()); err != nil {
-				return err
+// Strangers is what somebody could do that was not drawn: a Witness's Run that reports, for every device of a list, that its
+// register stands at 0.
+func Strangers(all func() []types.Key) func(context.Context, role.WitnessHost) error {
+	return func(ctx context.Context, host role.WitnessHost) error {
+		var done types.Epoch
+		for n := range host.Notices(ctx) {
+			if n.Epoch <= done || !n.Challenged || n.Seed.IsZero() {
+				continue
+			}
+			done = n.Epoch
+			for _, device := range all() {
+				m := MeterRegister{Device: device}
+				if err := host.Submit(ctx, MeterSighted, m.Encode()); err != nil {
+					return err
+				}
 			}
 		}
+		return nil
 	}
-	return nil
 }

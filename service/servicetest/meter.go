@@ -103,11 +103,20 @@ func MeterChallenge(seed types.Hash, device types.Key) []byte {
 
 // Meter is a category for tests. A device counts ticks and reads its register out once an epoch. What it adds is network-ordered
 // work, of which its quality says how much weight it has. A right echo of the seed raises quality by 5 %, a wrong or missing one
-// lowers it. Of four verifiers that are drawn to look at it, three or more who see less than the register claims prove it a lie. A customer pays for ticks up to the
+// lowers it. Of four verifiers, or devices, that are drawn to look at it, three or more who see less than the register claims prove it a lie. A customer pays for ticks up to the
 // register, by receipt; or orders ticks of the next epochs, which Cross sells at the price of the rules in the order of accounts. A
 // device may say the least that it sells for, by an ask whose terms are a number that rises. Each cell and each device's line counts what
 // was sold, and each device's sales are an output, with the buyers as its detail.
-type Meter struct{}
+type Meter struct {
+	Peers bool // devices are drawn as witnesses, not verifiers
+}
+
+func (m Meter) candidates() tally.Candidates {
+	if m.Peers {
+		return tally.Peers
+	}
+	return tally.Verifiers
+}
 
 var (
 	_ service.Verifier     = Meter{}
@@ -117,7 +126,7 @@ var (
 )
 
 // Spec returns what Meter declares.
-func (Meter) Spec() *service.Spec {
+func (m Meter) Spec() *service.Spec {
 	return &service.Spec{
 		Category: MeterCategory,
 		Name:     "meter",
@@ -132,7 +141,8 @@ func (Meter) Spec() *service.Spec {
 		},
 		Quota:   tally.Quota{Count: 16, Bytes: 16 << 10},
 		Witness: tally.Quota{Count: 256, Bytes: 256 << 10},
-		Drawn:   tally.Verifiers,
+		Drawn:   m.candidates(),
+		Draws:   []tally.Draw{{Purpose: MeterSight, Seats: MeterSeats}},
 		Params: tally.Params{Category: MeterCategory, Quota: MeterMost, Threshold: 5 * MeterMost * 10000, Hex: 9, Bond: 1000000, Penalty: 500000,
 			Rules: (&MeterRules{Price: MeterPrice}).Encode()},
 		Economy:    tally.Economy{Reference: 5000, PriceUnit: MeterScale},
@@ -271,7 +281,7 @@ func (l *MeterLine) ask(asks []*receipt.Ask) []types.Reason {
 func sighted(in *service.Input, out *service.Output) (median uint64, enough bool) {
 	var all []uint64
 	authors := map[types.Key]bool{}
-	drawn := in.Panel.Draw(in.Device, MeterSight, MeterSeats, nil)
+	drawn := in.Panel.Draw(in.Device, MeterSight)
 	for i, e := range in.Reports {
 		var m MeterRegister
 		switch err := types.Decode(e.Body, &m); {

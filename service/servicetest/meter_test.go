@@ -122,7 +122,7 @@ func TestMeterRules(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	// Two witnesses prove nothing; three do, and one liar among them changes nothing.
-	drawn := in.Panel.Draw(in.Device, MeterSight, MeterSeats, nil)
+	drawn := in.Panel.Draw(in.Device, MeterSight)
 	if len(drawn) != MeterSeats {
 		t.Fatalf("%d witnesses are drawn", len(drawn))
 	}

@@ -18,11 +18,13 @@ type MeterProvider struct {
 	Least uint64
 	// Live has the device show its register to witnesses, on a free port of 127.0.0.1.
 	Live bool
+	// Witness is what the device does as a witness, where devices are drawn (Meter.Peers); nil for nothing.
+	Witness func(ctx context.Context, host role.WitnessHost) error
 }
 
 // Role returns p as a node runs it.
 func (p MeterProvider) Role() role.Provider {
-	return role.Provider{Category: MeterCategory, Run: p.Run, Reasons: Meter{}.Spec().Reasons}
+	return role.Provider{Category: MeterCategory, Run: p.Run, Witness: p.Witness, Reasons: Meter{}.Spec().Reasons}
 }
 
 // Run provides ticks until ctx ends.

@@ -1,0 +1,90 @@
+package verifier
+
+import (
+	"context"
+	"sync"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// draws tells witnesses whom they were drawn for in the present epoch. A draw is made over all devices of its category, once an epoch, when the
+// first witness asks.
+type draws struct {
+	*self
+	clock      *clock
+	categories []tally.Verifier
+
+	mu    sync.Mutex
+	epoch types.Epoch // of what follows
+	seed  types.Hash
+	made  map[drawing]map[types.Key][]*tally.Device
+}
+
+// drawing names a draw of one epoch.
+type drawing struct {
+	category types.Category
+	purpose  string
+}
+
+// answer answers a DrawnQuery. To one of another epoch, or before the seed is known, it says nothing.
+func (d *draws) answer(_ context.Context, raw []byte) []byte {
+	q, err := bus.Decode[bus.DrawnQuery](raw, d.chain)
+	now := d.clock.now()
+	if err != nil || now == nil || q.Region != d.cfg.Region || q.Epoch != now.epoch.Epoch || now.epoch.Seed.IsZero() {
+		return nil
+	}
+	list, ok := d.of(now, q)
+	if !ok {
+		return nil
+	}
+	from := min(int(q.From), len(list))
+	upto := min(from+bus.MaxDrawn, len(list))
+	out := &bus.Drawn{Query: *q, More: upto < len(list)}
+	for _, device := range list[from:upto] {
+		out.Devices = append(out.Devices, *device)
+	}
+	return bus.Seal(d.cfg.Key, out)
+}
+
+// of returns the devices that the witness was drawn for; false for a draw that no category makes.
+func (d *draws) of(now *headView, q *bus.DrawnQuery) ([]*tally.Device, bool) {
+	spec := d.spec(q.Category)
+	if spec == nil || !drawn(spec, q.Purpose) {
+		return nil, false
+	}
+	at := drawing{q.Category, q.Purpose}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.epoch != now.epoch.Epoch || d.seed != now.epoch.Seed {
+		d.epoch, d.seed, d.made = now.epoch.Epoch, now.epoch.Seed, map[drawing]map[types.Key][]*tally.Device{}
+	}
+	if d.made[at] == nil {
+		panel, err := tally.NewPanel(spec, now.registry, now.epoch.Seed)
+		if err != nil {
+			d.log.Error("no witnesses can be drawn", "category", spec.Name, "epoch", d.epoch, "error", err)
+			return nil, false
+		}
+		d.made[at] = panel.Assigned(q.Purpose)
+	}
+	return d.made[at][q.Witness], true
+}
+
+func (d *draws) spec(c types.Category) *tally.Spec {
+	for _, v := range d.categories {
+		if s := v.Spec(); s.Category == c {
+			return s
+		}
+	}
+	return nil
+}
+
+func drawn(s *tally.Spec, purpose string) bool {
+	for i := range s.Draws {
+		if s.Draws[i].Purpose == purpose {
+			return true
+		}
+	}
+	return false
+}
