@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/disk"
 )
 
 // Bounds of a Spool. At them, Evidence, Receipt and SubmitAsk refuse with over_quota, and nothing that is kept goes.
@@ -334,7 +335,7 @@ func oldestAsks(b *bbolt.Bucket, n int) ([]types.Hash, error) {
 }
 
 func diskError(err error) error {
-	if isDiskFull(err) {
+	if disk.IsFull(err) {
 		return fmt.Errorf("%w: %w", err, types.DiskFull)
 	}
 	return err

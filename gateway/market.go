@@ -335,8 +335,8 @@ func (m *market) take(ctx context.Context, n *bus.Notice) error {
 	}
 	m.notice, m.rules = now, rules
 	m.mu.Unlock()
-	poke(m.book.news)
-	poke(m.chore)
+	agent.Poke(m.book.news)
+	agent.Poke(m.chore)
 	return nil
 }
 

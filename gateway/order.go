@@ -212,13 +212,6 @@ func (b *book) take(s *receipt.SignedOrder, opening types.Credit) error {
 	return nil
 }
 
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
 // ack takes a verifier's answer in. The one that makes it enough says in which epoch's batch an order is, so
 // one that names an epoch which is not there yet is as good as none: nobody would look for the order again.
 func (b *book) ack(a *bus.Ack, verifier types.Key) error {

@@ -43,7 +43,7 @@ func (b *board) again() {
 	for _, a := range b.asks {
 		a.shown = false
 	}
-	poke(b.work)
+	agent.Poke(b.work)
 }
 
 // run publishes what is hidden until ctx ends, and tries again after wait.

@@ -45,7 +45,7 @@ func (n *Node) follow(ctx context.Context) {
 			retry.Reset(200 * time.Millisecond)
 			continue
 		}
-		poke(n.told)
+		agent.Poke(n.told)
 	}
 }
 

@@ -183,10 +183,3 @@ func (n *Node) epoch() types.Epoch {
 	}
 	return 0
 }
-
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}

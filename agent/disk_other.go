@@ -1,5 +1,0 @@
-//go:build !unix
-
-package agent
-
-func isDiskFull(error) bool { return false }
