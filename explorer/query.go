@@ -2,6 +2,8 @@ package explorer
 
 import (
 	"context"
+	"database/sql"
+	"slices"
 	"strings"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -67,28 +69,36 @@ SELECT d.device, d.categories, d.owner, d.status, coalesce(l.category, 0), coale
 FROM device d LEFT JOIN line l ON l.device = d.device AND l.epoch = (SELECT max(epoch) FROM line WHERE device = d.device)
 WHERE d.device > ? AND (? = '' OR d.device = ?) ORDER BY d.device, l.category LIMIT ?`
 
-// devices lists devices after a key, or the one that is named.
-func (ix *index) devices(ctx context.Context, after, only string, limit int) ([]Device, error) {
-	rows, err := ix.db.QueryContext(ctx, deviceQuery, after, only, only, limitOf(limit))
+// list reads rows, each as scan reads one. It is never nil: an empty list is [] in JSON.
+func list[T any](ctx context.Context, ix *index, scan func(*sql.Rows, *T) error, query string, args ...any) ([]T, error) {
+	rows, err := ix.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	out := []Device{}
+	out := []T{}
 	for rows.Next() {
-		var d Device
-		var categories string
-		var category types.Category
-		if err := rows.Scan(&d.Device, &categories, &d.Owner, &d.Status, &category, &d.Quality, &d.Earned, &d.Claimed, &d.Refused, &d.Cell, &d.Bond); err != nil {
+		var row T
+		if err := scan(rows, &row); err != nil {
 			return nil, err
 		}
+		out = append(out, row)
+	}
+	return out, rows.Err()
+}
+
+// devices lists devices after a key, or the one that is named.
+func (ix *index) devices(ctx context.Context, after, only string, limit int) ([]Device, error) {
+	return list(ctx, ix, func(rows *sql.Rows, d *Device) error {
+		var categories string
+		var category types.Category
+		err := rows.Scan(&d.Device, &categories, &d.Owner, &d.Status, &category, &d.Quality, &d.Earned, &d.Claimed, &d.Refused, &d.Cell, &d.Bond)
 		d.Category, _, _ = strings.Cut(categories, ",")
 		if category != 0 {
 			d.Category = category.String()
 		}
-		out = append(out, d)
-	}
-	return out, rows.Err()
+		return err
+	}, deviceQuery, after, only, only, limitOf(limit))
 }
 
 // tallies lists the newest tallies first.
@@ -106,56 +116,26 @@ func (ix *index) tally(ctx context.Context, e types.Epoch, region types.Region) 
 }
 
 func (ix *index) tallyRows(ctx context.Context, where string, args ...any) ([]Tally, error) {
-	rows, err := ix.db.QueryContext(ctx, `SELECT epoch, region, header, status, counted, refused, paid, amount, height, round, leader, devices FROM tally `+where, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	out := []Tally{}
-	for rows.Next() {
-		var t Tally
-		if err := rows.Scan(&t.Epoch, &t.Region, &t.Header, &t.Status, &t.Counted, &t.Refused, &t.Paid, &t.Amount, &t.Height, &t.Round, &t.Leader, &t.Devices); err != nil {
-			return nil, err
-		}
-		out = append(out, t)
-	}
-	return out, rows.Err()
+	return list(ctx, ix, func(rows *sql.Rows, t *Tally) error {
+		return rows.Scan(&t.Epoch, &t.Region, &t.Header, &t.Status, &t.Counted, &t.Refused, &t.Paid, &t.Amount, &t.Height, &t.Round, &t.Leader, &t.Devices)
+	}, `SELECT epoch, region, header, status, counted, refused, paid, amount, height, round, leader, devices FROM tally `+where, args...)
 }
 
 // refusals counts by reason: of one device over all epochs, of one epoch (device ""), or of everything (both zero).
 func (ix *index) refusals(ctx context.Context, device string, epoch types.Epoch, limit int) ([]RefusalCount, error) {
-	rows, err := ix.db.QueryContext(ctx, `SELECT max(epoch), reason, sum(count) FROM refusal
+	return list(ctx, ix, func(rows *sql.Rows, r *RefusalCount) error {
+		r.Device = device
+		return rows.Scan(&r.Epoch, &r.Reason, &r.Count)
+	}, `SELECT max(epoch), reason, sum(count) FROM refusal
 		WHERE (? = '' OR device = ?) AND (? = 0 OR epoch = ?) GROUP BY reason ORDER BY sum(count) DESC, reason LIMIT ?`,
 		device, device, epoch, epoch, limitOf(limit))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	out := []RefusalCount{}
-	for rows.Next() {
-		r := RefusalCount{Device: device}
-		if err := rows.Scan(&r.Epoch, &r.Reason, &r.Count); err != nil {
-			return nil, err
-		}
-		out = append(out, r)
-	}
-	return out, rows.Err()
 }
 
 // history returns what a device had earned after each of its newest epochs, oldest first.
 func (ix *index) history(ctx context.Context, device string, limit int) ([]Point, error) {
-	rows, err := ix.db.QueryContext(ctx, `SELECT epoch, max(amount), max(quality) FROM line WHERE device = ? GROUP BY epoch ORDER BY epoch DESC LIMIT ?`, device, limitOf(limit))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	out := []Point{}
-	for rows.Next() {
-		var p Point
-		if err := rows.Scan(&p.Epoch, &p.Amount, &p.Quality); err != nil {
-			return nil, err
-		}
-		out = append([]Point{p}, out...)
-	}
-	return out, rows.Err()
+	points, err := list(ctx, ix, func(rows *sql.Rows, p *Point) error {
+		return rows.Scan(&p.Epoch, &p.Amount, &p.Quality)
+	}, `SELECT epoch, max(amount), max(quality) FROM line WHERE device = ? GROUP BY epoch ORDER BY epoch DESC LIMIT ?`, device, limitOf(limit))
+	slices.Reverse(points)
+	return points, err
 }

@@ -93,9 +93,11 @@ func (a *archive) state(h *ledger.Header) *tally.State {
 	}
 	st := a.held(h.Hash)
 	if st == nil {
-		if st = a.read(h); st != nil {
-			a.hold(h.Hash, st)
+		var err error
+		if st, err = a.read(h); err != nil {
+			return nil
 		}
+		a.hold(h.Hash, st)
 	}
 	return st
 }
@@ -104,19 +106,6 @@ func (a *archive) hold(header types.Hash, st *tally.State) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.states[header] = st
-}
-
-// read reads the state after a header from the disk, nil if it is not there.
-func (a *archive) read(h *ledger.Header) *tally.State {
-	header, err := tally.DecodeHeader(h.Raw)
-	if err != nil {
-		return nil
-	}
-	st, err := a.load(h.Hash, header.State)
-	if err != nil {
-		return nil
-	}
-	return st
 }
 
 // newest returns the newest state in memory that is on the region's path, nil if there is none.
@@ -190,18 +179,22 @@ func (a *archive) putState(header types.Hash, st *tally.State) error {
 	return nil
 }
 
-// load reads the state after a header, which has that hash.
-func (a *archive) load(header, hash types.Hash) (*tally.State, error) {
+// read reads the state after a header from the disk.
+func (a *archive) read(h *ledger.Header) (*tally.State, error) {
+	header, err := tally.DecodeHeader(h.Raw)
+	if err != nil {
+		return nil, err
+	}
 	var pages [][]byte
-	err := a.db.View(func(tx *bolt.Tx) error {
-		list := tx.Bucket(statesBucket).Get(header[:])
+	err = a.db.View(func(tx *bolt.Tx) error {
+		list := tx.Bucket(statesBucket).Get(h.Hash[:])
 		if list == nil {
-			return types.Refuse(types.UnknownBlob, "no state after header %s", header)
+			return types.Refuse(types.UnknownBlob, "no state after epoch %d", h.Epoch)
 		}
 		for list = list[8:]; len(list) > 0; list = list[len(types.Hash{}):] {
 			raw := tx.Bucket(pagesBucket).Get(list[:len(types.Hash{})])
 			if raw == nil {
-				return types.Refuse(types.UnknownBlob, "a page of the state after header %s", header)
+				return types.Refuse(types.UnknownBlob, "a page of the state after epoch %d", h.Epoch)
 			}
 			pages = append(pages, append([]byte(nil), raw...))
 		}
@@ -210,7 +203,7 @@ func (a *archive) load(header, hash types.Hash) (*tally.State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("verifier: read a state: %w", err)
 	}
-	return tally.DecodeState(hash, pages)
+	return tally.DecodeState(header.State, pages)
 }
 
 // pageList returns the hashes of the pages of the state after a header, nil if it is not kept.

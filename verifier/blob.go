@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/files"
 )
 
 // blobs keeps bytes by their SHA-256 on disk, in one folder per epoch, so that what is out of its time goes with its folder. A file
@@ -71,7 +72,7 @@ func (b *blobs) put(e types.Epoch, data []byte) (bus.Blob, error) {
 	if err := os.MkdirAll(b.folder(e), 0o700); err != nil {
 		return name, fmt.Errorf("verifier: keep blob %s: %w", name.Hash, err)
 	}
-	if err := syncDir(b.dir); err != nil {
+	if err := files.SyncDir(b.dir); err != nil {
 		return name, fmt.Errorf("verifier: keep blob %s: %w", name.Hash, err)
 	}
 	var out, tail []byte
@@ -86,49 +87,13 @@ func (b *blobs) put(e types.Epoch, data []byte) (bus.Blob, error) {
 	out = append(out, tail...)
 	out = binary.BigEndian.AppendUint64(out, uint64(len(data)))
 	out = binary.BigEndian.AppendUint32(out, uint32(frames))
-	if err := writeFile(filepath.Join(b.folder(e), name.Hash.String()), out); err != nil {
+	if err := files.Replace(filepath.Join(b.folder(e), name.Hash.String()), out, 0o600); err != nil {
 		return name, fmt.Errorf("verifier: keep blob %s: %w", name.Hash, err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.at[name.Hash] = max(e, b.at[name.Hash]) // somebody else may have been faster
 	return name, nil
-}
-
-// syncDir makes durable which files a folder holds.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if e := d.Close(); err == nil {
-		err = e
-	}
-	return err
-}
-
-// writeFile writes a file that is either whole or absent after a crash.
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	return err
 }
 
 func (b *blobs) where(hash types.Hash) (types.Epoch, bool) {
@@ -207,18 +172,12 @@ func readTail(f *os.File) (lengths []uint32, size int64, err error) {
 
 // copy writes a blob of that size, a chunk at a time.
 func (b *blobs) copy(w io.Writer, hash types.Hash, size int64) error {
-	chunk := make([]byte, min(size, bus.ChunkSize))
-	for at := int64(0); at < size; {
-		n, _, err := b.ReadBlob(hash, chunk, at)
-		if err != nil && !errors.Is(err, io.EOF) || n == 0 {
-			return types.Refuse(types.UnknownBlob, "verifier: blob %s: %v", hash, err)
-		}
-		if _, err := w.Write(chunk[:n]); err != nil {
-			return err
-		}
-		at += int64(n)
+	piece := make([]byte, bus.ChunkSize) // whatever w would read in: a chunk is unpacked for each read
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(&blobReader{blobs: b, hash: hash}, size), piece)
+	if err == nil && n < size {
+		err = types.Refuse(types.UnknownBlob, "verifier: blob %s ends at %d of %d", hash, n, size)
 	}
-	return nil
+	return err
 }
 
 // get returns a blob in one piece, checked against its name.

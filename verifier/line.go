@@ -15,18 +15,11 @@ func (s *query) answerLine(ctx context.Context, raw []byte) []byte {
 	if err != nil || q.Region != s.cfg.Region {
 		return nil
 	}
-	p, err := s.standing(ctx)
-	if err != nil {
+	h := s.find(ctx, func(h *ledger.Header) bool { return h.Epoch == q.Tallied })
+	if h == nil {
 		return nil
 	}
-	for _, h := range p.headers {
-		if h.Epoch != q.Tallied {
-			continue
-		}
-		st := s.state(h)
-		if st == nil {
-			return nil
-		}
+	if st, err := s.state(h); err == nil {
 		return bus.Seal(s.cfg.Key, s.line(st, h, q.Device))
 	}
 	return nil

@@ -12,10 +12,11 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/disk"
+	"github.com/cairn-network/cairn/internal/files"
 )
 
 // mempool is what a verifier acknowledged in one epoch: a log on disk, and its index in memory, about 250 bytes for each item.
@@ -73,7 +74,7 @@ func openMempool(dir string, e types.Epoch, chain string, rules *ruleBook, log *
 	if b.file, err = os.OpenFile(b.path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, fmt.Errorf("verifier: open the log of epoch %d: %w", e, err)
 	}
-	if err := syncDir(dir); err != nil { // or a power cut could take the file away, whatever is synced into it
+	if err := files.SyncDir(dir); err != nil { // or a power cut could take the file away, whatever is synced into it
 		b.file.Close()
 		return nil, fmt.Errorf("verifier: open the log of epoch %d: %w", e, err)
 	}
@@ -241,7 +242,7 @@ func (b *mempool) forget(mark int) {
 
 // reasonOfIO is what an author is told when the log cannot be written.
 func reasonOfIO(err error) types.Reason {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if disk.IsFull(err) {
 		return types.DiskFull
 	}
 	return types.HomeUnwritable

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"github.com/cairn-network/cairn/bus"
@@ -52,14 +53,14 @@ func newMessages(chain string, region types.Region, c *clock, wake func()) *mess
 
 // listen subscribes until ctx ends. Kept messages come first, so a restarted verifier knows what was said.
 func (ms *messages) listen(ctx context.Context, b bus.Bus) error {
-	for pattern, handle := range map[string]func([]byte){
+	for pattern, take := range map[string]func([]byte){
 		bus.InventorySubject(types.Key{}, ms.region): ms.takeInventory,
 		bus.MissingSubject(types.Key{}, ms.region):   ms.takeMissing,
 		bus.ProposalSubject(types.Key{}, ms.region):  ms.takeProposal,
 		bus.SignatureSubject(types.Key{}, ms.region): ms.takeSignature,
 	} {
-		if err := b.SubscribeLast(ctx, pattern, func(m bus.Message) { handle(m.Data) }); err != nil {
-			return err
+		if err := b.SubscribeLast(ctx, pattern, func(m bus.Message) { take(m.Data) }); err != nil {
+			return fmt.Errorf("verifier: listen to the others: %w", err)
 		}
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-network/cairn/core/merkle"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
 )
 
 // The outputs of a header are kept in one blob: of each leaf, in order, u16 category, u32 length of its data, u32 length of its detail
@@ -256,28 +257,23 @@ func (s *query) answerOrder(ctx context.Context, raw []byte) []byte {
 	if err != nil || q.Region != s.cfg.Region {
 		return nil
 	}
-	p, err := s.standing(ctx)
+	h := s.find(ctx, func(h *ledger.Header) bool { return h.Hash == q.Header })
+	if h == nil {
+		return nil
+	}
+	prover, err := s.provers.get(h.Hash, func() (*tally.Prover, types.Epoch, error) {
+		st, err := s.state(h)
+		if err != nil {
+			return nil, 0, err
+		}
+		return st.Prover(), h.Epoch, nil
+	})
 	if err != nil {
 		return nil
 	}
-	for _, h := range p.headers {
-		if h.Hash != q.Header {
-			continue
-		}
-		prover, err := s.provers.get(h.Hash, func() (*tally.Prover, types.Epoch, error) {
-			if st := s.state(h); st != nil {
-				return st.Prover(), h.Epoch, nil
-			}
-			return nil, 0, types.Refuse(types.UnknownBlob, "verifier: the state after epoch %d", h.Epoch)
-		})
-		if err != nil {
-			return nil
-		}
-		out := &bus.OrderAt{Chain: s.chain, Region: q.Region, Header: q.Header, Session: q.Session}
-		if proof, ok := prover.Order(q.Session); ok {
-			out.Proof = &proof
-		}
-		return bus.Seal(s.cfg.Key, out)
+	out := &bus.OrderAt{Chain: s.chain, Region: q.Region, Header: q.Header, Session: q.Session}
+	if proof, ok := prover.Order(q.Session); ok {
+		out.Proof = &proof
 	}
-	return nil
+	return bus.Seal(s.cfg.Key, out)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/cairn-network/cairn/bus"
@@ -95,24 +96,27 @@ func (s *query) ReadBlob(hash types.Hash, p []byte, offset int64) (n int, size i
 	return n, size, err
 }
 
-// standing returns the region's path as of now.
-func (s *query) standing(ctx context.Context) (*path, error) {
+// find returns the newest of the region's standing headers that is such, nil if none is.
+func (s *query) find(ctx context.Context, such func(*ledger.Header) bool) *ledger.Header {
 	_, p, err := standing(ctx, s.ledger, s.cfg.Region)
-	return p, err
+	if err != nil {
+		return nil
+	}
+	if i := slices.IndexFunc(p.headers, such); i >= 0 {
+		return p.headers[i]
+	}
+	return nil
 }
 
-// state returns the state after a header, nil if this verifier does not have it.
-func (s *query) state(h *ledger.Header) *tally.State {
+// state returns the state after a header; unknown_blob if this verifier does not have it.
+func (s *query) state(h *ledger.Header) (*tally.State, error) {
 	if st := s.archive.held(h.Hash); st != nil {
-		return st
+		return st, nil
 	}
-	st, _ := s.states.get(h.Hash, func() (*tally.State, types.Epoch, error) {
-		if st := s.archive.read(h); st != nil {
-			return st, h.Epoch, nil
-		}
-		return nil, 0, types.Refuse(types.UnknownBlob, "verifier: the state after epoch %d", h.Epoch)
+	return s.states.get(h.Hash, func() (*tally.State, types.Epoch, error) {
+		st, err := s.archive.read(h)
+		return st, h.Epoch, err
 	})
-	return st
 }
 
 func (s *query) answerPayers(ctx context.Context, raw []byte) []byte {
@@ -121,7 +125,7 @@ func (s *query) answerPayers(ctx context.Context, raw []byte) []byte {
 	if err != nil || now == nil || q.Region != s.cfg.Region {
 		return nil
 	}
-	p, err := s.standing(ctx)
+	_, p, err := standing(ctx, s.ledger, s.cfg.Region)
 	if err != nil {
 		return nil
 	}
@@ -160,7 +164,7 @@ func (s *query) answerProof(ctx context.Context, raw []byte) []byte {
 
 // proof is Verifier.Proof.
 func (s *query) proof(ctx context.Context, device types.Key, accepted bool) (ledger.Claim, error) {
-	p, err := s.standing(ctx)
+	_, p, err := standing(ctx, s.ledger, s.cfg.Region)
 	if err != nil {
 		return ledger.Claim{}, err
 	}
@@ -177,9 +181,9 @@ func (s *query) proof(ctx context.Context, device types.Key, accepted bool) (led
 // proofOf is Verifier.ProofOf.
 func (s *query) proofOf(device types.Key, h *ledger.Header) (ledger.Claim, error) {
 	tree, err := s.trees.get(h.Hash, func() (*tally.Tree, types.Epoch, error) {
-		st := s.state(h)
-		if st == nil {
-			return nil, 0, types.Refuse(types.UnknownBlob, "verifier: the state after epoch %d", h.Epoch)
+		st, err := s.state(h)
+		if err != nil {
+			return nil, 0, err
 		}
 		tree, err := st.Tree()
 		return tree, h.Epoch, err
@@ -199,26 +203,20 @@ func (s *query) answerRefusals(ctx context.Context, raw []byte) []byte {
 	if err != nil || q.Region != s.cfg.Region {
 		return nil
 	}
-	p, err := s.standing(ctx)
+	h := s.find(ctx, func(h *ledger.Header) bool { return q.Epoch == 0 || h.Epoch == q.Epoch })
+	if h == nil {
+		return nil
+	}
+	r, err := s.report(h.Hash)
 	if err != nil {
 		return nil
 	}
-	for _, h := range p.headers {
-		if q.Epoch != 0 && h.Epoch != q.Epoch {
-			continue
-		}
-		r, err := s.report(h.Hash)
-		if err != nil {
-			return nil
-		}
-		out := &bus.Refusals{Chain: s.chain, Region: s.cfg.Region, Author: q.Author, Epoch: h.Epoch}
-		out.Counted, out.Refused, out.Quality = r.Author(q.Author)
-		if n := len(out.Refused); n > bus.MaxItems {
-			out.Refused, out.More = out.Refused[:bus.MaxItems], uint64(n-bus.MaxItems)
-		}
-		return bus.Seal(s.cfg.Key, out)
+	out := &bus.Refusals{Chain: s.chain, Region: s.cfg.Region, Author: q.Author, Epoch: h.Epoch}
+	out.Counted, out.Refused, out.Quality = r.Author(q.Author)
+	if n := len(out.Refused); n > bus.MaxItems {
+		out.Refused, out.More = out.Refused[:bus.MaxItems], uint64(n-bus.MaxItems)
 	}
-	return nil
+	return bus.Seal(s.cfg.Key, out)
 }
 
 func (s *query) answerState(_ context.Context, raw []byte) []byte {

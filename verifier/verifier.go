@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"runtime"
@@ -120,7 +119,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 	defer cancel()
 	v.clock.start(ctx)
 	if err := v.rounds.messages.listen(ctx, v.bus); err != nil {
-		return fmt.Errorf("verifier: listen to the others: %w", err)
+		return err
 	}
 	if err := v.query.listen(ctx); err != nil {
 		return err

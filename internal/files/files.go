@@ -40,10 +40,11 @@ func write(path string, data []byte, mode fs.FileMode, place func(from, to strin
 	if err := place(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
-func syncDir(dir string) error {
+// SyncDir makes durable which files a folder holds.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
