@@ -130,3 +130,29 @@ func TestOrderOfRegion(t *testing.T) {
 		}
 	}
 }
+
+// TestSameCreditsInBoth: an account with credits in one region and a key in either promises them in both, by a receipt and by an order. Each
+// region goes by what was bought for it, so that all together never spend more than was bought.
+func TestSameCreditsInBoth(t *testing.T) {
+	var spent types.Credit
+	for region, bought := range []types.Credit{1000, 0} {
+		w := newWorld(t)
+		w.region, w.state = types.Region(region), NewState(testChain, types.Region(region))
+		d, p := w.device(1+region), w.payer(1, 1+region, bought, 1<<40, 1000)
+		paid := p.pay(d, d.ask(thing, 1000), session(50, 1), 600, 600, 1)
+		o := receipt.Order{Chain: testChain, Region: w.region, Category: thing, Session: session(50, 2), Payer: p.id, Limit: 1, Cap: 400, Seq: 1, First: 1}
+		ordered := w.add(Order, o.Sign(p.key).Encode())
+		w.tally()
+		want := types.Reason("")
+		if region == 1 {
+			want = types.OverBudget
+		}
+		w.want(paid, want)
+		w.want(ordered, want)
+		w.tally()
+		spent += w.header.Totals.Spent
+	}
+	if spent != 600 && spent != 1000 {
+		t.Fatalf("spent %d of 1000", spent)
+	}
+}
