@@ -79,6 +79,7 @@ func Run(t *testing.T, make func(t *testing.T, auth bus.Authorizer) Network) {
 		{"Eavesdropping", eavesdropping},
 		{"Blob", blob},
 		{"BlobOfLiars", blobOfLiars},
+		{"BlobOfOneKey", blobOfOneKey},
 		{"Close", closed},
 	}
 	for _, test := range tests {
@@ -552,6 +553,24 @@ func blob(f *fixture) {
 	f.refused(err, types.UnknownBlob)
 	_, err = bus.FetchBlob(f.ctx, device, types.Sum(pattern(bus.ChunkSize+1)), bus.ChunkSize)
 	f.refused(err, types.Oversize)
+}
+
+// blobOfOneKey: a key is logged on twice, as a verifier's is that runs in two regions, and only one of both has the blob.
+func blobOfOneKey(f *fixture) {
+	device, one := f.join(bus.RoleDevice), f.join(bus.RoleVerifier)
+	two, err := f.net.Dial(f.ctx, Key(f.n))
+	f.ok(err)
+	f.Cleanup(two.Close)
+	data := pattern(bus.ChunkSize + 7)
+	f.ok(bus.ServeBlobs(f.ctx, one, shelfOf{}))
+	f.ok(bus.ServeBlobs(f.ctx, two, shelfOf{types.Sum(data): data}))
+	for range 8 {
+		got, err := bus.FetchBlob(f.ctx, device, types.Sum(data), 1<<20)
+		f.ok(err)
+		if !bytes.Equal(got, data) {
+			f.Fatal("the blob differs")
+		}
+	}
 }
 
 func blobOfLiars(f *fixture) {
