@@ -22,6 +22,7 @@ import (
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/internal/health"
+	"github.com/cairn-network/cairn/manifest"
 	"github.com/cairn-network/cairn/node"
 	"github.com/cairn-network/cairn/process"
 	"github.com/cairn-network/cairn/service/role"
@@ -154,7 +155,9 @@ func homeFiles(home string, customers []role.Customer) []health.File {
 		{Path: customerFile, Check: health.JSON("account", "payer", "api_key"), Remedy: health.Aside,
 			Lost: "the API key of the home's own customer: the next `cairn up` makes another; what is stored stays the account's"},
 		{Path: addressFile, Check: health.JSON("api", "rpc", "pid"), Remedy: health.Remake, Lost: "nothing: it says where a running network listens"},
-		{Path: joinFile, Check: health.JSON("bus"), Remedy: health.Remake, Lost: "nothing: each start writes it"},
+		{Path: manifest.File, Check: health.JSON("manifest", "signature"), Remedy: health.Remake, Lost: "nothing: each start writes it"},
+		{Path: publisherKey, Check: health.PEM, Remedy: health.Aside,
+			Lost: "the key that signs this network's manifests: who joined by an earlier one has to be told the next (--signer)"},
 		{Path: "explorer.db", Check: explorer.CheckIndex, Remedy: health.Remake, With: []string{"explorer.db-wal", "explorer.db-shm"},
 			Lost: "nothing: it is the page's index of the chain, and fills again"},
 		{Path: "bus/kept.db", Check: health.Bolt, Remedy: health.Remake, Lost: "messages that the bus keeps for those who are away; who sent them sends them again"},

@@ -81,8 +81,7 @@ type Customer struct {
 const (
 	addressFile  = "network.json"
 	customerFile = "customer.json"
-	keyFolder    = "keys"      // NAME.json: what customer.json is, of other accounts
-	joinFile     = "join.json" // node.Join
+	keyFolder    = "keys" // NAME.json: what customer.json is, of other accounts
 )
 
 // ErrNotRunning says that no network runs in a home.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/manifest"
 	"github.com/cairn-network/cairn/node"
 	"github.com/cairn-network/cairn/service/role"
 )
@@ -78,11 +79,7 @@ func (n *Network) startNodes(ctx context.Context) error {
 	if err := n.startSimulators(ctx); err != nil {
 		return err
 	}
-	head, err := n.Ledger().Head(ctx)
-	if err != nil {
-		return err
-	}
-	join, err := n.invite(ctx, head)
+	joins, err := n.publish(ctx)
 	if err != nil {
 		return fmt.Errorf("network: tell devices how to join: %w", err)
 	}
@@ -92,7 +89,7 @@ func (n *Network) startNodes(ctx context.Context) error {
 	group.SetLimit(8)
 	for i, d := range devices {
 		group.Go(func() (err error) {
-			if news[i], err = n.join(ctx, d, join); err != nil {
+			if news[i], err = n.join(ctx, d, joins); err != nil {
 				err = fmt.Errorf("network: %s: %w", d.name, err)
 			}
 			return err
@@ -122,16 +119,16 @@ func (n *Network) devices() []*device {
 }
 
 // join gives a device a home and has its owner register it, which is then told.
-func (n *Network) join(ctx context.Context, d *device, join node.Join) (text string, err error) {
+func (n *Network) join(ctx context.Context, d *device, joins *manifest.Signed) (text string, err error) {
 	owner, err := n.Ledger().Lookup(d.owner)
 	if err != nil {
 		return "", err
 	}
-	settings, err := n.settle(d, owner, join)
+	settings, err := n.settle(d, owner, joins)
 	if err != nil {
 		return "", err
 	}
-	statement, err := settings.Claim(d.home)
+	statement, err := settings.Claim(d.home, n.layout.ChainID)
 	if err != nil {
 		return "", err
 	}
@@ -151,7 +148,10 @@ func (n *Network) join(ctx context.Context, d *device, join node.Join) (text str
 
 // settle makes the device's home, or reads it. Where what it can offer is not what it offers, since hardware has another address now,
 // the settings are written anew.
-func (n *Network) settle(d *device, owner types.Account, join node.Join) (*node.Settings, error) {
+func (n *Network) settle(d *device, owner types.Account, joins *manifest.Signed) (*node.Settings, error) {
+	if err := manifest.Keep(d.home, joins, joins.Signer); err != nil && types.ReasonOf(err) != types.StaleManifest {
+		return nil, err
+	}
 	offers, docs := map[string]node.Offers{}, map[string]any{}
 	for c, offer := range d.offers {
 		offers[c.String()] = offer
@@ -161,8 +161,8 @@ func (n *Network) settle(d *device, owner types.Account, join node.Join) (*node.
 	}
 	s, err := node.LoadSettings(d.home)
 	switch {
-	case errors.Is(err, os.ErrNotExist), err == nil && (s.Join.Pin.Chain == "" || s.Owner.IsZero()): // none, or cut short
-		s = &node.Settings{Join: join, Owner: owner, Cell: d.cell, Expiry: join.Pin.Epoch + claimEpochs}
+	case errors.Is(err, os.ErrNotExist), types.ReasonOf(err) == types.HomeFormat, err == nil && s.Owner.IsZero(): // none, of an earlier version, or cut short
+		s = &node.Settings{Owner: owner, Cell: d.cell, Expiry: joins.Manifest.Epoch + claimEpochs}
 	case err != nil:
 		return nil, err
 	case sameOffers(s.Offers, offers):
@@ -206,19 +206,6 @@ func (n *Network) fundOwner(ctx context.Context, owner types.Account) error {
 	return err
 }
 
-// invite writes join.json: what a device elsewhere needs to take part (cairn-node init --join), from a block on.
-func (n *Network) invite(ctx context.Context, head ledger.Block) (node.Join, error) {
-	var join node.Join
-	pin, err := n.pin(ctx)
-	if err != nil {
-		return join, err
-	}
-	join = node.Join{Bus: []string{n.bus.URL()}, Pin: pin,
-		Trust: pinOf(head),
-	}
-	return join, writeJSON(n.path(joinFile), &join, 0o644)
-}
-
 // startDevice starts a device, which is stopped.
 func (n *Network) startDevice(d *device) error {
 	d.mu.Lock()
@@ -231,8 +218,16 @@ func (n *Network) startDevice(d *device) error {
 	if err != nil {
 		return fmt.Errorf("network: %s: %w", d.name, err)
 	}
+	joined, err := manifest.Load(d.home)
+	if err != nil {
+		return fmt.Errorf("network: %s: %w", d.name, err)
+	}
+	pin, err := joined.Manifest.Pin(settings.Region)
+	if err != nil {
+		return fmt.Errorf("network: %s: %w", d.name, err)
+	}
 	engine, err := node.New(node.Config{
-		Home: d.home, Owner: settings.Owner, Cell: settings.Cell, Pin: settings.Pin(), Dial: n.dial,
+		Home: d.home, Owner: settings.Owner, Cell: settings.Cell, Pin: pin, Dial: n.dial,
 		Listen: "127.0.0.1:0", NewFolders: n.cfg.NewFolders,
 	}, providers, n.log.With("part", "node", "node", d.name))
 	if err != nil {

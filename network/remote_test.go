@@ -25,6 +25,7 @@ import (
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/manifest"
 	"github.com/cairn-network/cairn/node"
 	"github.com/cairn-network/cairn/service/energy"
 	"github.com/cairn-network/cairn/service/energy/provider/street"
@@ -167,19 +168,22 @@ func (r *remote) program(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// init joins the network by its join file, but for the bus, which the cable leads to. It returns the claim code.
+// init joins the network by its manifest, but for the bus, which the cable leads to. It returns the claim code.
 func (r *remote) init(n *Network, owner types.Account, place types.Cell, offer json.RawMessage) string {
 	r.t.Helper()
-	var join node.Join
-	if err := readJSON(n.path(joinFile), &join); err != nil {
+	joins, err := manifest.Load(n.cfg.Home)
+	if err != nil {
 		r.t.Fatal(err)
 	}
-	join.Bus = []string{"nats://" + r.cable.Addr().String()}
-	path := filepath.Join(r.home, joinFile)
-	if err := writeJSON(path, &join, 0o600); err != nil {
+	joins.Manifest.Buses = []string{"nats://" + r.cable.Addr().String()}
+	if joins, err = joins.Manifest.Sign(types.NewPrivateKey([32]byte{1})); err != nil {
 		r.t.Fatal(err)
 	}
-	out, err := r.program("init", "--join", path, "--owner", owner.String(), "--cell", place.String(), "--offer", fmt.Sprintf("energy=%s", offer),
+	path := filepath.Join(r.t.TempDir(), "manifest.json")
+	if err := os.WriteFile(path, joins.Encode(), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	out, err := r.program("init", "--network", path, "--owner", owner.String(), "--cell", place.String(), "--offer", fmt.Sprintf("energy=%s", offer),
 		"--yes", "--listen", "127.0.0.1:0", "--json").Output()
 	var claim struct {
 		Device types.Key `json:"device"`

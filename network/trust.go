@@ -8,11 +8,11 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// trustBlocks is after how many blocks network.json and join.json name a newer one to go on from. The chain forgets old ones (localRetain), and nobody can go
+// trustBlocks is after how many blocks network.json and manifest.json name a newer one to go on from. The chain forgets old ones (localRetain), and nobody can go
 // on from a block that no node has.
 const trustBlocks = localRetain / 5
 
-// keepTrust has network.json and join.json name a recent block, now and while the network runs.
+// keepTrust has network.json and manifest.json name a recent block, now and while the network runs.
 func (n *Network) keepTrust(ctx context.Context) error {
 	head, err := n.Ledger().Head(ctx)
 	if err != nil {
@@ -32,7 +32,7 @@ func (n *Network) keepTrust(ctx context.Context) error {
 				continue
 			}
 			if err := n.believe(running, b); err != nil {
-				n.log.Error("network.json and join.json name an old block", "err", err)
+				n.log.Error("network.json and manifest.json name an old block", "err", err)
 				continue
 			}
 			last = b.Height
@@ -41,12 +41,12 @@ func (n *Network) keepTrust(ctx context.Context) error {
 	return nil
 }
 
-// believe writes network.json and join.json with a block to go on from.
+// believe writes network.json and manifest.json with a block to go on from.
 func (n *Network) believe(ctx context.Context, b ledger.Block) error {
 	trust := pinOf(b)
 	n.trust.Store(&trust)
 	err := writeJSON(n.path(addressFile), n.Addresses(), 0o644)
-	_, joins := n.invite(ctx, b)
+	_, joins := n.publish(ctx)
 	return errors.Join(err, joins)
 }
 

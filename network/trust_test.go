@@ -4,22 +4,23 @@ import (
 	"testing"
 
 	"github.com/cairn-network/cairn/chain/client"
-	"github.com/cairn-network/cairn/node"
+	"github.com/cairn-network/cairn/manifest"
 )
 
-// network.json and join.json name a block that the chain still has, however long the network runs.
+// network.json and manifest.json name a block that the chain still has, however long the network runs.
 func testTrustMovesOn(t *testing.T, n *Network) {
 	pin := func() client.Pin {
 		at, err := ReadAddresses(n.cfg.Home)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var join node.Join
-		if err := readJSON(n.path(joinFile), &join); err != nil {
+		joins, err := manifest.Load(n.cfg.Home)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if join.Trust != at.Trust || join.Pin.Set == nil {
-			t.Errorf("join.json: %q, %d verifiers; network.json: %q", join.Trust, len(join.Pin.Set), at.Trust)
+		trust, err := client.ParsePin(at.Trust)
+		if err != nil || joins.Manifest.Block.Height < trust.Height || joins.Manifest.Verifiers == nil {
+			t.Errorf("manifest.json: %v, %d verifiers; network.json: %q", joins.Manifest.Block, len(joins.Manifest.Verifiers), at.Trust)
 		}
 		p, err := client.ParsePin(at.Trust)
 		if err != nil {

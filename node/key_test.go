@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -52,9 +51,7 @@ func TestKey(t *testing.T) {
 
 func TestInit(t *testing.T) {
 	home := t.TempDir()
-	set := bus.Set{{Key: types.Key{1}, Power: 1}}
-	s := Settings{Join: Join{Bus: []string{"nats://127.0.0.1:4222"}, Pin: bus.Pin{Chain: chain, Epoch: 1, Set: set}},
-		Owner: types.Account{7}, Expiry: 99, Offers: map[string]Offers{"storage": Offers(`{"bytes":1}`), "compute": Offers(`{}`)}}
+	s := Settings{Owner: types.Account{7}, Expiry: 99, Offers: map[string]Offers{"storage": Offers(`{"bytes":1}`), "compute": Offers(`{}`)}}
 	if err := Init(home, s, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +59,7 @@ func TestInit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claim, err := loaded.Claim(home)
+	claim, err := loaded.Claim(home, chain)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +70,7 @@ func TestInit(t *testing.T) {
 	if st := read.Statement; st.Owner != s.Owner || st.Expiry != 99 || len(st.Categories) != 2 || st.Categories[0] != types.Compute {
 		t.Errorf("statement: %+v", st)
 	}
-	again, err := loaded.Claim(home)
+	again, err := loaded.Claim(home, chain)
 	if err != nil || again.Code() != claim.Code() {
 		t.Error("the claim code changes")
 	}

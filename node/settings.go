@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/files"
@@ -27,19 +26,8 @@ const maxSettings = 1 << 20
 
 // settingsHead stands at the top of a settings file.
 const settingsHead = `What this device provides, and to whom it belongs. Edit it and start "cairn-node run" again; "cairn-node config check" says
-whether it can be read. What is not a setting is an error. Secrets are not here: the device's key is in device.key, which only
-its owner can read.`
-
-// Join is what a network tells whoever wants to take part: where its bus is, and which verifiers to believe at first. It is
-// public, but has to come from somebody who is trusted: everything that the device believes later starts from here.
-type Join struct {
-	Bus []string `json:"bus" doc:"Where the bus is: nats:// or tls:// addresses, tried in turn."`
-	Pin bus.Pin  `json:"pin" doc:"The chain, and the verifiers that are believed at first: it goes on from them by itself."`
-	// CA are the certificates, in PEM, that sign the bus's; "" takes the system's.
-	CA string `json:"ca,omitempty" doc:"The certificates, in PEM, that sign the bus's; without this the system's."`
-	// Trust is a block of the chain, HEIGHT:HASH.
-	Trust string `json:"trust,omitempty" doc:"A block of the chain, HEIGHT:HASH, from which cairn tally verify goes on; devices do not use it."`
-}
+whether it can be read. What is not a setting is an error. Secrets are not here: the device's key is in device.key, which only its
+owner can read; the network that it belongs to is in manifest.json.`
 
 // Nonce tells claim codes of one device apart.
 type Nonce [16]byte
@@ -66,19 +54,11 @@ type Settings struct {
 	Nonce  Nonce         `json:"nonce" doc:"Tells claim codes apart: 32 hexadecimal digits. Another one makes another code."`
 	Expiry types.Epoch   `json:"claim_expiry" doc:"The last epoch in which the claim code can be used."`
 	Listen string        `json:"listen" doc:"Where status and metrics for Prometheus are served, as host:port; \"\" for nowhere. $CAIRN_NODE_LISTEN and --listen override it."`
-	Join   Join          `json:"join" doc:"The network, as its join file says. Take it from somebody you trust."`
 
 	// Offers is what is provided, by category name: each is a section of the file under that name.
 	Offers map[string]Offers `json:"-"`
 
 	sections map[string]*settings.Section
-}
-
-// Pin is whom the device starts from, in its region.
-func (s *Settings) Pin() bus.Pin {
-	pin := s.Join.Pin
-	pin.Region = s.Region
-	return pin
 }
 
 // Offers is the configuration of one category's provider: its own JSON object.
@@ -87,9 +67,6 @@ type Offers = json.RawMessage
 // Init makes a home: the key, unless there is one already, and the settings, which it replaces. docs holds, by category name, a value of the
 // type that the category's section has, from whose tags it is documented; it may be nil.
 func Init(home string, s Settings, docs map[string]any) error {
-	if err := s.Join.Pin.Check(); err != nil {
-		return fmt.Errorf("node: init: %w", err)
-	}
 	if len(s.Offers) == 0 {
 		return errors.New("node: init: nothing is offered")
 	}
@@ -167,6 +144,9 @@ func parseSettings(text []byte) (*Settings, error) {
 	rest.Content = nil
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
+		if key.Value == "join" {
+			return nil, types.Refuse(types.HomeFormat, "line %d: join: the network is in manifest.json now: run init again, with --network", key.Line)
+		}
 		if !isCategory(key.Value) {
 			rest.Content = append(rest.Content, key, value)
 			continue
@@ -228,8 +208,8 @@ func (s *Settings) categories() ([]types.Category, error) {
 	return out, nil
 }
 
-// Claim returns the statement that the owner registers the device with, signed by the key in home.
-func (s *Settings) Claim(home string) (*evidence.SignedStatement, error) {
+// Claim returns the statement that the owner registers the device with on a chain, signed by the key in home.
+func (s *Settings) Claim(home, chain string) (*evidence.SignedStatement, error) {
 	key, err := LoadKey(home)
 	if err != nil {
 		return nil, err
@@ -238,6 +218,6 @@ func (s *Settings) Claim(home string) (*evidence.SignedStatement, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: claim: %w", err)
 	}
-	return evidence.Statement{Chain: s.Join.Pin.Chain, Device: key.Public(), Owner: s.Owner, Nonce: s.Nonce,
+	return evidence.Statement{Chain: chain, Device: key.Public(), Owner: s.Owner, Nonce: s.Nonce,
 		Categories: categories, Model: s.Model, Cell: s.Cell, Expiry: s.Expiry}.Sign(key), nil
 }

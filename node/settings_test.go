@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/settings"
 )
@@ -34,8 +33,6 @@ type site struct {
 
 func filled() Settings {
 	return Settings{
-		Join: Join{Bus: []string{"nats://127.0.0.1:4222"}, CA: "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n",
-			Pin: bus.Pin{Chain: "cairn-1", Epoch: 3, Set: bus.Set{{Key: key9(), Power: 1}}}},
 		Owner: types.Account{7}, Cell: 0x871fb4662ffffff, Model: 1<<64 - 1, Nonce: Nonce{1, 2}, Expiry: 99, Listen: "127.0.0.1:9464",
 		Offers: map[string]Offers{
 			"storage": Offers(`{"listen":":7440","capacity_bytes":18446744073709551615,"note":"yes: 0x1 #5"}`),
@@ -63,7 +60,7 @@ func TestSettingsRoundTrip(t *testing.T) {
 	}
 	for _, want := range []string{
 		"# The account that owns the device and is paid.", "energy:\n  # What is read.\n  sources:\n    -", "# Of registers.\n", "    # Above the sea, in metres.\n    height: -3",
-		"  ca: |\n    -----BEGIN", "storage:\n  listen: :7440",
+		"storage:\n  listen: :7440",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in\n%s", want, text)
@@ -88,7 +85,7 @@ func TestSettingsStrict(t *testing.T) {
 		says string
 	}{
 		"unknown":         {"region: 0\nregoin: 1\n", 2, `unknown setting "regoin"`},
-		"unknown inside":  {"join:\n  bus: []\n  pin:\n    chian: x\n", 4, `"join.pin.chian"`},
+		"unknown inside":  {"energy:\n  site:\n    heigth: 1\n", 3, `"energy.site.heigth"`},
 		"twice":           {"region: 0\nregion: 1\n", 2, "set already in line 1"},
 		"section twice":   {"energy: {}\nregion: 0\nenergy: {}\n", 3, "set already"},
 		"a cell":          {"region: 0\ncell: nowhere\n", 2, "cell: "},
@@ -96,10 +93,10 @@ func TestSettingsStrict(t *testing.T) {
 		"no number":       {"region: many\n", 1, "whole number from 0 to 65535"},
 		"too large":       {"region: 65536\n", 1, "whole number from 0 to 65535"},
 		"no text":         {"listen: 7\n", 1, "text"},
-		"no list":         {"join:\n  bus: nats://x\n", 2, "join.bus: want a list"},
-		"no settings":     {"join: 5\n", 1, "want settings"},
+		"no list":         {"energy:\n  sources: nats://x\n", 2, "energy.sources: want a list"},
+		"no settings":     {"energy:\n  site: 5\n", 2, "want settings"},
 		"alias":           {"energy: &a\n  x: *a\n", 2, "aliases"},
-		"merge":           {"join: {<<: {bus: []}}\n", 1, "name of a setting"},
+		"merge":           {"energy: {<<: {on: true}}\n", 1, "name of a setting"},
 		"a section's":     {"energy:\n  sources:\n    - {map: a, adress: b}\n", 3, `"energy.sources[0].adress": there are address, map`},
 		"a section twice": {"energy:\n  on: true\n  on: false\n", 3, "set already in line 2"},
 		"a section's bit": {"energy:\n  on: 7\n", 2, "true or false"},

@@ -222,7 +222,7 @@ func next(s *Status) string {
 	case !s.Online:
 		return "The bus cannot be reached. What this device signs is kept and sent when it is back. Check the network and the address in node.yaml."
 	case s.Epoch == 0:
-		return "No notice is believed yet. If this lasts, the verifiers have changed since the device was set up: pin them anew (`cairn-node init --join`)."
+		return "No notice is believed yet. If this lasts, the verifiers have changed since the device was set up: join anew, with the network's newest manifest (`cairn-node init --network`)."
 	case s.Skew > maxSkew || s.Skew < -maxSkew:
 		return fmt.Sprintf("This machine's clock is %d seconds off. It does no harm here, but mend it.", s.Skew)
 	}

@@ -61,7 +61,7 @@ var offline = []refused{
 	no(types.NotFound, "doctor"), no(types.NotFound, "doctor", "--repair"), no(types.BadArgument, "doctor", "--disk-stop", "x"), no(types.NotFound, "node", "doctor"),
 	no(types.BadArgument, "node", "nope"), no(types.BadArgument, "node", "run", "x"), no(types.BadArgument, "node", "run", "--log", "loud"),
 	no(types.NotFound, "node", "run"), no(types.NotFound, "node", "status"), no(types.NotFound, "node", "code"),
-	no(types.BadArgument, "node", "init"), no(types.NotFound, "node", "init", "--join", "/nonexistent", "--owner", types.Account{7}.String(), "--cell", "891f8e0c2d7ffff"),
+	no(types.BadArgument, "node", "init"), no(types.NotFound, "node", "init", "--network", "/nonexistent", "--owner", types.Account{7}.String(), "--cell", "891f8e0c2d7ffff"),
 }
 
 // online are refused by a network that runs.

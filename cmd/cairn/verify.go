@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-network/cairn/chain/client"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/manifest"
 	"github.com/cairn-network/cairn/network"
 	"github.com/cairn-network/cairn/service/all/spec"
 	"github.com/cairn-network/cairn/verifier"
@@ -35,7 +36,7 @@ newest one, whose state they belong to. It prints what was checked and what was 
 
 In the home of a running network it downloads the bundle into HOME/bundles; anywhere else it takes it from there, or from --bundle DIR.
 The block that is believed is, in this order: --trust; what an earlier verify kept in HOME/trust.json; what the network wrote into
-network.json or join.json; and if there is none, the newest block of the node itself, which then is only the node's word.
+network.json or manifest.json; and if there is none, the newest block of the node itself, which then is only the node's word.
 
 Without a chain (--offline, or a home without a network) only --header can say what the header must be. Without that, the bundle can
 be no more than consistent with itself.
@@ -328,7 +329,6 @@ func believable(c *cobra.Command, l *client.Client, home string) ([]believed, er
 	for _, x := range []struct{ file, from string }{
 		{trustFile, "an earlier verify of this home came to it"},
 		{"network.json", "the network of this home wrote it into network.json"},
-		{"join.json", "whoever gave you join.json wrote it"},
 	} {
 		raw, err := os.ReadFile(filepath.Join(home, x.file))
 		if err != nil {
@@ -344,6 +344,10 @@ func believable(c *cobra.Command, l *client.Client, home string) ([]believed, er
 		if pin, err := client.ParsePin(at.Trust); err == nil {
 			out = append(out, believed{pin, x.from})
 		}
+	}
+	if m, err := manifest.Load(home); err == nil && m.Manifest.Chain == l.Chain() {
+		at := m.Manifest.Block
+		out = append(out, believed{client.Pin{Height: at.Height, Hash: at.Hash}, fmt.Sprintf("the manifest of this home names it, which %v signed", m.Signer)})
 	}
 	if len(out) > 0 {
 		return out, nil

@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-network/cairn/bus/bustest"
 	"github.com/cairn-network/cairn/bus/server"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/manifest"
 	"github.com/cairn-network/cairn/node"
 	"github.com/cairn-network/cairn/node/command"
 	"github.com/cairn-network/cairn/service/role"
@@ -88,13 +89,14 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
-			join, err := json.Marshal(node.Join{Bus: []string{"nats://127.0.0.1:1"}, Pin: pin()})
-			if err != nil {
-				return err
-			}
+			other := network("nats://127.0.0.1:1", bustest.Key(8), 1)
+			joins := network("nats://127.0.0.1:1", publisher, 1)
 			env.Setenv("OWNER", types.Account{7}.String())
 			env.Setenv("CAIRN_NODE_HOME", filepath.Join(env.WorkDir, "home"))
-			return os.WriteFile(filepath.Join(env.WorkDir, "join.json"), join, 0o600)
+			env.Setenv("PUBLISHER", publisher.Public().String())
+			return errors.Join(os.WriteFile(filepath.Join(env.WorkDir, "manifest.json"), joins, 0o600),
+				os.WriteFile(filepath.Join(env.WorkDir, "newer.json"), network("nats://127.0.0.1:1", publisher, 2), 0o600),
+				os.WriteFile(filepath.Join(env.WorkDir, "other.json"), other, 0o600))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			// appendto FILE LINE adds a line.
@@ -118,7 +120,17 @@ func TestScript(t *testing.T) {
 	})
 }
 
-var verifier = bustest.Key(1)
+var verifier, publisher = bustest.Key(1), bustest.Key(2)
+
+// network is a manifest of a network with one bus.
+func network(bus string, by types.PrivateKey, published manifest.Time) []byte {
+	m, err := manifest.Manifest{Format: manifest.Format, Chain: pin().Chain, Published: published, Genesis: types.Hash{1},
+		Block: manifest.Block{Height: 1, Hash: types.Hash{2}}, Epoch: pin().Epoch, Verifiers: pin().Set, Regions: 1, Buses: []string{bus}}.Sign(by)
+	if err != nil {
+		panic(err)
+	}
+	return m.Encode()
+}
 
 func pin() bus.Pin {
 	return bus.Pin{Chain: "cairn-test", Epoch: 1, Set: bus.Set{{Key: verifier.Public(), Power: 1}}}
@@ -133,10 +145,7 @@ func TestRun(t *testing.T) {
 	}
 	defer s.Close()
 	home := filepath.Join(t.TempDir(), "home")
-	join, err := json.Marshal(node.Join{Bus: []string{s.URL()}, Pin: pin()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	joins := network(s.URL(), publisher, 1)
 	cairn := func(ctx context.Context, stdin string, args ...string) (int, string, string) {
 		root := command.New([]role.Device{disk()})
 		var stdout, stderr strings.Builder
@@ -146,7 +155,7 @@ func TestRun(t *testing.T) {
 		code := command.Run(ctx, root, append(args, "--home", home), &stderr)
 		return code, stdout.String(), stderr.String()
 	}
-	code, out, errs := cairn(t.Context(), string(join), "init", "--join", "-", "--owner", types.Account{7}.String(), "--cell", "871fb4662ffffff", "--yes", "--listen", "127.0.0.1:0", "--json")
+	code, out, errs := cairn(t.Context(), string(joins), "init", "--network", "-", "--owner", types.Account{7}.String(), "--cell", "871fb4662ffffff", "--yes", "--listen", "127.0.0.1:0", "--json")
 	if code != 0 {
 		t.Fatalf("init: %s", errs)
 	}

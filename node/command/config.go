@@ -55,8 +55,12 @@ func runCheck(c *cobra.Command, devices []role.Device) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Join.Pin.Check(); err != nil {
-		return advice{fmt.Errorf("%s: join: %w", node.SettingsFile, err), "run init again with the network's join file"}
+	network, err := joined(home)
+	if err == nil {
+		_, err = network.Pin(s.Region)
+	}
+	if err != nil {
+		return err
 	}
 	names := make([]string, len(providers))
 	for i, p := range providers {

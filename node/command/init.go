@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/manifest"
 	"github.com/cairn-network/cairn/node"
 	"github.com/cairn-network/cairn/service/role"
 )
@@ -29,19 +29,21 @@ const defaultListen = "127.0.0.1:9464"
 
 func initCommand(devices []role.Device) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "init --join FILE --owner ADDRESS --lat DEGREES --lon DEGREES",
+		Use:   "init --network FILE|URL --owner ADDRESS --lat DEGREES --lon DEGREES",
 		Short: "Set this device up and print its claim code",
 		Long: `Looks at what this machine can provide, shows it, asks what to share, makes the device's key, and prints
 the claim code that the owner registers the device with. The settings are in node.yaml of the device's home, each with
 what it means above it, and can be edited there. Meters and the like that the settings name are tried, and what they
 say is shown. Run again, it keeps the key and replaces the settings.
 
-The join file comes from the network (cairn up writes join.json into its home). It names the bus and the
-verifiers that the device believes at first, so take it from somebody you trust.`,
+The manifest comes from the network (cairn up writes manifest.json into its home, others publish theirs). It names the buses
+and the verifiers that the device believes at first, so take it from somebody you trust; who signed it is shown. The device's home keeps it:
+run again, init takes only a newer one of the same signer, or of one that --signer names.`,
 		Example: examples(devices),
 	}
 	f := c.Flags()
-	f.String("join", "", "the network's join file, - for standard input")
+	f.String("network", "", "the network's manifest: a file, a URL, or - for standard input")
+	f.String("signer", "", "the key that has to have signed the manifest: did:key:…")
 	f.String("owner", "", "the account that owns the device and is paid: cairn1…")
 	f.String("cell", "", "where the device is: an H3 cell of resolution 3 or finer; instead of --lat and --lon")
 	f.Float64("lat", 0, "where the device is: degrees north, negative south of the equator; public as a cell of some 5 km²")
@@ -73,10 +75,18 @@ func runInit(c *cobra.Command, devices []role.Device) error {
 	if err != nil {
 		return err
 	}
-	s, err := settingsOf(c)
+	s, network, err := settingsOf(c)
 	if err != nil {
 		return err
 	}
+	signer, err := signerOf(c)
+	if err == nil {
+		err = network.Demand(signer)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.ErrOrStderr(), "%-10s %s, as %v says\n", "network", network.Manifest.Chain, network.Signer)
 	if c.Flags().Changed("lat") {
 		fmt.Fprintf(c.ErrOrStderr(), "%-10s %v, some 5 km² around there: that much everybody can see\n", "place", s.Cell)
 	}
@@ -88,6 +98,9 @@ func runInit(c *cobra.Command, devices []role.Device) error {
 	}
 	if old, err := node.LoadSettings(home); err == nil {
 		s.Nonce = old.Nonce // an unchanged device keeps its claim code
+	}
+	if err := manifest.Keep(home, network, signer); err != nil {
+		return fmt.Errorf("init: %w", err)
 	}
 	if err := node.Init(home, *s, sections(devices)); err != nil {
 		return err
@@ -104,10 +117,10 @@ func sections(devices []role.Device) map[string]any {
 	return docs
 }
 
-func settingsOf(c *cobra.Command) (*node.Settings, error) {
+func settingsOf(c *cobra.Command) (*node.Settings, *manifest.Signed, error) {
 	f := c.Flags()
 	s := &node.Settings{}
-	path, _ := f.GetString("join")
+	path, _ := f.GetString("network")
 	owner, _ := f.GetString("owner")
 	region, _ := f.GetUint16("region")
 	s.Model, _ = f.GetUint64("model")
@@ -115,53 +128,52 @@ func settingsOf(c *cobra.Command) (*node.Settings, error) {
 	s.Region = types.Region(region)
 	switch "" {
 	case path:
-		return nil, usage{c.CommandPath(), fmt.Errorf("%s: --join is missing", c.CommandPath())}
+		return nil, nil, usage{c.CommandPath(), fmt.Errorf("%s: --network is missing", c.CommandPath())}
 	case owner:
-		return nil, usage{c.CommandPath(), fmt.Errorf("%s: --owner is missing", c.CommandPath())}
+		return nil, nil, usage{c.CommandPath(), fmt.Errorf("%s: --owner is missing", c.CommandPath())}
 	}
 	var err error
 	if s.Cell, err = cellOf(c); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if s.Join, err = readJoin(c.InOrStdin(), path); err != nil {
-		return nil, err
+	network, err := readNetwork(c, path)
+	if err != nil {
+		return nil, nil, err
 	}
-	s.Expiry = s.Join.Pin.Epoch + claimEpochs
+	if _, err := network.Manifest.Pin(s.Region); err != nil {
+		return nil, nil, fmt.Errorf("init: %w", err)
+	}
+	s.Expiry = network.Manifest.Epoch + claimEpochs
 	if s.Owner, err = types.ParseAccount(owner); err != nil {
-		return nil, advice{types.Refuse(types.BadArgument, "init: owner: %v", err), "cairn account list shows your address"}
+		return nil, nil, advice{types.Refuse(types.BadArgument, "init: owner: %v", err), "cairn account list shows your address"}
 	}
-	return s, nil
+	return s, network, nil
 }
 
-// maxJoin bounds a join file, in bytes.
-const maxJoin = 1 << 20
+// readNetwork reads the manifest.
+func readNetwork(c *cobra.Command, where string) (m *manifest.Signed, err error) {
+	if where == "-" {
+		m, err = manifest.Read(c.InOrStdin())
+	} else {
+		m, err = manifest.Fetch(c.Context(), where)
+	}
+	switch {
+	case types.ReasonOf(err) == types.NotFound:
+		return nil, advice{fmt.Errorf("init: %w", err), "cairn up writes manifest.json into its home; other networks publish theirs"}
+	case err != nil:
+		return nil, fmt.Errorf("init: %w", err)
+	}
+	return m, nil
+}
 
-func readJoin(stdin io.Reader, path string) (node.Join, error) {
-	var join node.Join
-	in := stdin
-	if path != "-" {
-		f, err := os.Open(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return join, advice{types.Refuse(types.NotFound, "init: join file %s does not exist", path), "cairn up writes join.json into its home; other networks publish theirs"}
+// signerOf reads --signer; zero where it is not given.
+func signerOf(c *cobra.Command) (key types.Key, err error) {
+	if text, _ := c.Flags().GetString("signer"); text != "" {
+		if key, err = types.ParseKey(text); err != nil {
+			return key, usage{c.CommandPath(), fmt.Errorf("%s: --signer: %w", c.CommandPath(), err)}
 		}
-		if err != nil {
-			return join, fmt.Errorf("init: %w", err)
-		}
-		defer f.Close()
-		in = f
 	}
-	d := json.NewDecoder(io.LimitReader(in, maxJoin))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&join); err != nil {
-		return join, fmt.Errorf("init: join file: %w", err)
-	}
-	if err := join.Pin.Check(); err != nil {
-		return join, fmt.Errorf("init: join file: %w", err)
-	}
-	if len(join.Bus) == 0 {
-		return join, errors.New("init: join file: it names no bus")
-	}
-	return join, nil
+	return key, nil
 }
 
 // offersOf finds what the machine has and lets the owner choose.
@@ -306,7 +318,11 @@ func printCode(c *cobra.Command, home string) error {
 	if err != nil {
 		return err
 	}
-	claim, err := s.Claim(home)
+	network, err := joined(home)
+	if err != nil {
+		return err
+	}
+	claim, err := s.Claim(home, network.Chain)
 	if err != nil {
 		return err
 	}
@@ -340,7 +356,7 @@ func printCode(c *cobra.Command, home string) error {
 func load(home string) (*node.Settings, error) {
 	s, err := node.LoadSettings(home)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, advice{types.Refuse(types.NotFound, "no device is set up in %s", home), "cairn-node init --join FILE --owner cairn1… --cell CELL"}
+		return nil, advice{types.Refuse(types.NotFound, "no device is set up in %s", home), "cairn-node init --network FILE|URL --owner cairn1… --cell CELL"}
 	}
 	return s, err
 }

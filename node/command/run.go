@@ -3,8 +3,6 @@ package command
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,6 +21,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/internal/health"
+	"github.com/cairn-network/cairn/manifest"
 	"github.com/cairn-network/cairn/node"
 	"github.com/cairn-network/cairn/service/role"
 )
@@ -131,32 +130,34 @@ func build(home string, s *node.Settings, devices []role.Device, limits disk.Lim
 	if err != nil {
 		return nil, err
 	}
-	dial, err := dialer(s.Join, log)
+	network, err := joined(home)
 	if err != nil {
 		return nil, err
 	}
-	claim, err := s.Claim(home)
+	pin, err := network.Pin(s.Region)
+	if err != nil {
+		return nil, advice{err, "run init again with the region that the device is in"}
+	}
+	claim, err := s.Claim(home, network.Chain)
 	if err != nil {
 		return nil, err
+	}
+	dial := func(ctx context.Context, key types.PrivateKey) (bus.Bus, error) {
+		return bus.Dial(ctx, network.Bus(), key, log)
 	}
 	return node.New(node.Config{
-		Home: home, Owner: s.Owner, Cell: s.Cell, Pin: s.Pin(), Dial: dial, Listen: s.Listen, Disk: limits,
+		Home: home, Owner: s.Owner, Cell: s.Cell, Pin: pin, Dial: dial, Listen: s.Listen, Disk: limits,
 		Register: "cairn device register " + claim.Code(), NewFolders: newFolders,
 	}, providers, log)
 }
 
-func dialer(j node.Join, log *slog.Logger) (func(context.Context, types.PrivateKey) (bus.Bus, error), error) {
-	config := bus.Config{URLs: j.Bus}
-	if j.CA != "" {
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM([]byte(j.CA)) {
-			return nil, fmt.Errorf("%s: join.ca: not a certificate in PEM", node.SettingsFile)
-		}
-		config.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
+// joined returns the manifest of the network that a home belongs to.
+func joined(home string) (*manifest.Manifest, error) {
+	m, err := manifest.Load(home)
+	if err != nil {
+		return nil, advice{err, "run init again with the network's manifest: --network FILE|URL"}
 	}
-	return func(ctx context.Context, key types.PrivateKey) (bus.Bus, error) {
-		return bus.Dial(ctx, config, key, log)
-	}, nil
+	return &m.Manifest, nil
 }
 
 func statusCommand() *cobra.Command {
