@@ -74,5 +74,5 @@ func (n *Network) publish(ctx context.Context) (*manifest.Signed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return signed, writeFile(n.path(manifest.File), signed.Encode(), 0o644)
+	return signed, files.Replace(n.path(manifest.File), signed.Encode(), 0o644)
 }

@@ -37,6 +37,8 @@ type Config struct {
 	URLs []string
 	// Chain is what the nodes behind URL and URLs must be of; "": whatever the first is.
 	Chain string
+	// Pin is a block that the nodes behind URL and URLs must have, unless they have forgotten it; nil: any.
+	Pin *Pin
 	// Keyring holds the keys of the accounts that Submit signs for; nil: Submit refuses.
 	Keyring keyring.Keyring
 	// GasPrice is what is offered for 10⁶ gas at least, in ustone. Where the node asks for more, that is offered, up to 100,000; what
@@ -106,7 +108,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		if cfg.URL != "" {
 			urls = append([]string{cfg.URL}, urls...)
 		}
-		among, err := newNodes(urls, cfg.Chain, c.log)
+		among, err := newNodes(urls, cfg.Chain, cfg.Pin, c.log)
 		if err != nil {
 			return nil, err
 		}

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,6 +33,7 @@ type nodes struct {
 	names []string // as they were given, without a path
 	base  http.RoundTripper
 	log   *slog.Logger
+	pin   *Pin // a block that each must have, unless it has forgotten it; nil: any
 
 	mu    sync.Mutex // guards what follows
 	at    int
@@ -41,8 +41,8 @@ type nodes struct {
 	chain string // "" until the first has said it
 }
 
-func newNodes(addresses []string, chain string, log *slog.Logger) (*nodes, error) {
-	n := &nodes{chain: chain, log: log, good: make([]bool, len(addresses)), base: &http.Transport{
+func newNodes(addresses []string, chain string, pin *Pin, log *slog.Logger) (*nodes, error) {
+	n := &nodes{chain: chain, pin: pin, log: log, good: make([]bool, len(addresses)), base: &http.Transport{
 		DisableCompression: true, Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: nodeDial}).DialContext,
 		ResponseHeaderTimeout: nodeHead, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 16,
 	}}
@@ -143,9 +143,63 @@ func (n *nodes) check(ctx context.Context, at int) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, nodeAsk)
 	defer cancel()
-	to := *n.urls[at]
-	ask := []byte(`{"jsonrpc":"2.0","id":0,"method":"status","params":{}}`)
-	req, err := http.NewRequestWithContext(ctx, "POST", to.String(), bytes.NewReader(ask))
+	var out struct {
+		Result struct {
+			Node struct {
+				Network string `json:"network"`
+			} `json:"node_info"`
+		} `json:"result"`
+	}
+	if err := n.ask(ctx, at, `{"jsonrpc":"2.0","id":0,"method":"status","params":{}}`, &out); err != nil {
+		return err
+	}
+	if out.Result.Node.Network == "" {
+		return fmt.Errorf("%s: it does not say which chain it is of", n.names[at])
+	}
+	network := out.Result.Node.Network
+	if chain != "" && network != chain {
+		return types.Refuse(types.WrongChain, "%s is a node of %.60s, not of %s", n.names[at], network, chain)
+	}
+	if err := n.checkPin(ctx, at); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.chain != "" && n.chain != network {
+		return types.Refuse(types.WrongChain, "%s is a node of %.60s, not of %s", n.names[at], network, n.chain)
+	}
+	n.chain, n.good[at] = network, true
+	return nil
+}
+
+// checkPin refuses a node that has another block in the place of the one that is believed.
+func (n *nodes) checkPin(ctx context.Context, at int) error {
+	if n.pin == nil {
+		return nil
+	}
+	var out struct {
+		Result struct {
+			Signed struct {
+				Commit struct {
+					Block struct {
+						Hash string `json:"hash"`
+					} `json:"block_id"`
+				} `json:"commit"`
+			} `json:"signed_header"`
+		} `json:"result"`
+	}
+	if err := n.ask(ctx, at, fmt.Sprintf(`{"jsonrpc":"2.0","id":0,"method":"commit","params":{"height":"%d"}}`, n.pin.Height), &out); err != nil {
+		return err
+	}
+	if hash := out.Result.Signed.Commit.Block.Hash; hash != "" && !strings.EqualFold(hash, n.pin.Hash.String()) {
+		return types.Refuse(types.WrongChain, "%s has block %d as %.64s, which should be %v", n.names[at], n.pin.Height, hash, n.pin.Hash)
+	}
+	return nil
+}
+
+// ask asks a node about itself.
+func (n *nodes) ask(ctx context.Context, at int, question string, out any) error {
+	req, err := http.NewRequestWithContext(ctx, "POST", n.urls[at].String(), strings.NewReader(question))
 	if err != nil {
 		return err
 	}
@@ -155,25 +209,8 @@ func (n *nodes) check(ctx context.Context, at int) error {
 		return fmt.Errorf("%s: %w", n.names[at], err)
 	}
 	defer res.Body.Close()
-	var out struct {
-		Result struct {
-			Node struct {
-				Network string `json:"network"`
-			} `json:"node_info"`
-		} `json:"result"`
+	if err := json.NewDecoder(io.LimitReader(res.Body, nodeAnswer)).Decode(out); err != nil {
+		return fmt.Errorf("%s: it does not say where it stands (%s)", n.names[at], res.Status)
 	}
-	if err := json.NewDecoder(io.LimitReader(res.Body, nodeAnswer)).Decode(&out); err != nil || out.Result.Node.Network == "" {
-		return fmt.Errorf("%s: it does not say which chain it is of (%s)", n.names[at], res.Status)
-	}
-	network := out.Result.Node.Network
-	if chain != "" && network != chain {
-		return types.Refuse(types.WrongChain, "%s is a node of %.60s, not of %s", n.names[at], network, chain)
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.chain != "" && n.chain != network {
-		return types.Refuse(types.WrongChain, "%s is a node of %.60s, not of %s", n.names[at], network, n.chain)
-	}
-	n.chain, n.good[at] = network, true
 	return nil
 }

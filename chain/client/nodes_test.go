@@ -41,7 +41,7 @@ func TestNodes(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)
 	reply := func(h http.HandlerFunc) *http.HandlerFunc { return &h }
-	n, err := newNodes([]string{fakeNode(t, "a", "home", &down[0]), fakeNode(t, "b", "elsewhere", &never[1]), fakeNode(t, "c", "home", &down[2])}, "", slog.New(slog.DiscardHandler))
+	n, err := newNodes([]string{fakeNode(t, "a", "home", &down[0]), fakeNode(t, "b", "elsewhere", &never[1]), fakeNode(t, "c", "home", &down[2])}, "", nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,44 @@ func TestNodes(t *testing.T) {
 		n.stuck()
 	}
 	want("the others were left", "c: hello", time.Minute)
-	if _, err := newNodes([]string{"127.0.0.1:26657"}, "", slog.New(slog.DiscardHandler)); types.ReasonOf(err) != types.BadArgument {
+	if _, err := newNodes([]string{"127.0.0.1:26657"}, "", nil, slog.New(slog.DiscardHandler)); types.ReasonOf(err) != types.BadArgument {
 		t.Errorf("an address without a scheme: %v", err)
+	}
+}
+
+// TestNodesPin: a node that has another block in the place of the one that is believed is passed over; one that has forgotten it is not.
+func TestNodesPin(t *testing.T) {
+	for name, c := range map[string]struct{ answer, want string }{
+		"the same":  {fmt.Sprintf(`{"result":{"signed_header":{"commit":{"block_id":{"hash":"%X"}}}}}`, types.Hash{7}), "a"},
+		"another":   {fmt.Sprintf(`{"result":{"signed_header":{"commit":{"block_id":{"hash":"%X"}}}}}`, types.Hash{8}), "b"},
+		"forgotten": {`{"error":{"message":"height 5 is not available"}}`, "a"},
+	} {
+		node := func(name, commit string) string {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				switch {
+				case strings.Contains(string(body), `"status"`):
+					fmt.Fprint(w, `{"result":{"node_info":{"network":"home"}}}`)
+				case strings.Contains(string(body), `"commit"`):
+					fmt.Fprint(w, commit)
+				default:
+					fmt.Fprint(w, name)
+				}
+			}))
+			t.Cleanup(s.Close)
+			return s.URL
+		}
+		n, err := newNodes([]string{node("a", c.answer), node("b", `{"error":{}}`)}, "home", &Pin{5, types.Hash{7}}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := (&http.Client{Transport: n}).Post("http://any", "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := io.ReadAll(res.Body); string(got) != c.want {
+			t.Errorf("%s: %s was asked, want %s", name, got, c.want)
+		}
+		res.Body.Close()
 	}
 }

@@ -104,6 +104,7 @@ const (
 	FeeLow           Reason = "fee_low"
 	MempoolFull      Reason = "mempool_full"
 	TooManyChanges   Reason = "too_many_changes"
+	ChainUnavailable Reason = "chain_unavailable"
 	BadManifest      Reason = "bad_manifest"
 	OtherSigner      Reason = "other_signer"
 	StaleManifest    Reason = "stale_manifest"
@@ -206,6 +207,7 @@ func Reasons() []ReasonInfo {
 		{FeeLow, 402, "The transaction offers less than the node's minimum gas price.", "Offer at least that (`minimum_gas_price` at /cosmos/base/node/v1beta1/config)."},
 		{MempoolFull, 503, "The node keeps no more waiting transactions, or none more of this account.", "Send it again after the next block."},
 		{TooManyChanges, 429, "The account has changed as much of the registry in this epoch as it may, or the block takes no more changes.", "Send it again in the next block, or in the next epoch."},
+		{ChainUnavailable, 503, "None of the chain's nodes that are known here answers, or each shows another chain.", "Look whether they run and can be reached; a newer manifest of the network may name others (`cairn network join`)."},
 		{BadManifest, 400, "The file is no manifest of a network that this program reads, or one that says something impossible.", "Take it again from whoever publishes it (`cairn network publish` writes it), or upgrade this program."},
 		{OtherSigner, 403, "The network's manifest is signed by another key than the one that was signed before, or that was demanded.", "Ask whoever publishes it whether that is their new key, and only then name it: --signer did:key:…"},
 		{StaleManifest, 409, "The network's manifest is no newer than the one that the home has.", "Nothing: the newer one stays. Take the newest from whoever publishes it."},

@@ -61,10 +61,10 @@ run again, init takes only a newer one of the same signer, or of one that --sign
 
 // examples are command lines for help: one as it is, and one with the flags of each category that names some.
 func examples(devices []role.Device) string {
-	text := "  cairn-node init --join join.json --owner cairn1… --lat 47.37 --lon 8.54"
+	text := "  cairn-node init --network manifest.json --owner cairn1… --lat 47.37 --lon 8.54"
 	for _, d := range devices {
 		if d.Example != "" {
-			text += "\n  cairn-node init --join join.json --owner cairn1… --cell 871fb4662ffffff " + d.Example
+			text += "\n  cairn-node init --network manifest.json --owner cairn1… --cell 871fb4662ffffff " + d.Example
 		}
 	}
 	return text
