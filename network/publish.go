@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -75,4 +76,10 @@ func (n *Network) publish(ctx context.Context) (*manifest.Signed, error) {
 		return nil, err
 	}
 	return signed, files.Replace(n.path(manifest.File), signed.Encode(), 0o644)
+}
+
+// Made reports whether a network was made in a home, whether or not it runs.
+func Made(home string) bool {
+	_, err := os.Stat(filepath.Join(home, layoutFile))
+	return err == nil
 }
