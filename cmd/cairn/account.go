@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/cairn-network/cairn/chain/client"
 	"github.com/cairn-network/cairn/core/receipt"
@@ -41,7 +45,11 @@ STONE, its own credits and its own API key, which the home keeps: --account NAME
 	}
 	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the accounts of the home's keyring", Args: exactly(), RunE: accountList,
 		Example: "  cairn account list"}
-	c.AddCommand(homeFlags(fromFlag(create)), homeFlags(key), homeFlags(list))
+	restore := &cobra.Command{
+		Use: "restore NAME", Short: "Bring an account along: its words, one line on standard input, restore its key in the home's keyring", Args: exactly("NAME"), RunE: accountRestore,
+		Example: "  cairn account restore alice < words.txt",
+	}
+	c.AddCommand(placeFlags(restore), placeFlags(fromFlag(create)), placeFlags(key), placeFlags(list))
 	return c
 }
 
@@ -94,26 +102,30 @@ func accountCreate(c *cobra.Command, args []string) error {
 	if err := role.CheckText("name", args[0], 64); err != nil {
 		return fmt.Errorf("account create: %w", err)
 	}
-	l, err := openLedger(c)
+	p, err := placeOf(c)
+	if err != nil {
+		return err
+	}
+	l, err := p.ledger(c)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	home, err := homeOf(c)
-	if err != nil {
-		return err
-	}
+	home := p.home
 	begun, err := network.Begun(home, args[0])
 	if err != nil {
 		return fmt.Errorf("account create: %w", err)
 	}
-	switch _, err := network.ReadKey(home, args[0]); {
+	switch _, err := network.ReadKey(home, p.keyName(args[0])); {
 	case err == nil && !begun:
 		return advice{fmt.Errorf("account create: %s is there already", args[0]), "name another, or use it: --account " + args[0]}
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("account create: %w", err)
 	}
 	from, err := l.Lookup(fromOf(c))
+	if err != nil && p.runs == nil && !c.Flags().Changed("from") {
+		return accountAlone(c, l, args[0])
+	}
 	if err != nil {
 		return fmt.Errorf("account create: %w", err)
 	}
@@ -125,7 +137,7 @@ func accountCreate(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	err = fillAccount(c, l, home, out, filling{from: from, fund: types.Ustone(fund), fees: types.Ustone(price * firstGas / 1_000_000), buy: types.Ustone(buy), limit: types.Credit(limit)})
+	err = fillAccount(c, l, p, out, filling{from: from, fund: types.Ustone(fund), fees: types.Ustone(price * firstGas / 1_000_000), buy: types.Ustone(buy), limit: types.Credit(limit)})
 	if err != nil {
 		if out.Words != "" { // they are shown once
 			fmt.Fprintf(c.ErrOrStderr(), "words    %s\n         they restore account %s\n", out.Words, out.Name)
@@ -142,6 +154,46 @@ func accountCreate(c *cobra.Command, args []string) error {
 		} else {
 			fmt.Fprintf(w, "next     cairn credit buy STONE --account %s    (it has %s, and no credits yet)\n", out.Name, command.Stone(types.Ustone(fund)))
 		}
+	})
+}
+
+// accountAlone makes an account in a home that has no other to fund it.
+func accountAlone(c *cobra.Command, l *client.Client, name string) error {
+	account, words, err := l.CreateAccount(name)
+	if err != nil {
+		return advice{fmt.Errorf("account create: %w", err), "name another"}
+	}
+	return outputOf(c).print(&Created{Name: name, Account: account, Words: words}, func(w io.Writer) {
+		fmt.Fprintf(w, "account  %s\nwords    %s\n         they restore the account; write them down, they are shown once\n\n", account, words)
+		fmt.Fprintf(w, "next     have somebody send it STONE; then cairn account key %s, and cairn credit buy STONE --from %s\n", name, name)
+	})
+}
+
+// maxWords bounds the words that restore an account, in bytes.
+const maxWords = 1024
+
+func accountRestore(c *cobra.Command, args []string) error {
+	if err := role.CheckText("name", args[0], 64); err != nil {
+		return fmt.Errorf("account restore: %w", err)
+	}
+	l, err := openLedger(c)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if in, ok := c.InOrStdin().(*os.File); ok && term.IsTerminal(int(in.Fd())) {
+		fmt.Fprint(c.ErrOrStderr(), "words: ")
+	}
+	line, err := bufio.NewReader(io.LimitReader(c.InOrStdin(), maxWords)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("account restore: %w", err)
+	}
+	account, err := l.RestoreAccount(args[0], strings.Join(strings.Fields(line), " "))
+	if err != nil {
+		return advice{fmt.Errorf("account restore: %w", err), "give the words that `cairn account create` showed, in one line on standard input, and a name that the home's keyring does not have"}
+	}
+	return outputOf(c).print(&Created{Name: args[0], Account: account}, func(w io.Writer) {
+		fmt.Fprintf(w, "account  %s\nnext     cairn account key %s\n", account, args[0])
 	})
 }
 
@@ -173,7 +225,7 @@ type filling struct {
 
 // fillAccount gives an account what it lacks of that, step by step. Each step looks whether an earlier try has done it, so that nothing is sent or bought
 // twice.
-func fillAccount(c *cobra.Command, l *client.Client, home string, out *Created, in filling) error {
+func fillAccount(c *cobra.Command, l *client.Client, p *place, out *Created, in filling) error {
 	info, err := l.Account(c.Context(), out.Account)
 	if err != nil {
 		return err
@@ -182,12 +234,12 @@ func fillAccount(c *cobra.Command, l *client.Client, home string, out *Created, 
 	if info.Bought == 0 && info.Balance < in.fund { // nothing but fees was spent yet
 		req.Funder, req.Fund = in.from, in.fund+in.fees-info.Balance
 	}
-	key, err := network.ReadKey(home, out.Name)
+	key, err := network.ReadKey(p.home, p.keyName(out.Name))
 	switch {
 	case err == nil:
 		out.APIKey, out.Payer = key.APIKey, key.Payer
 	case errors.Is(err, fs.ErrNotExist):
-		if err := makeKey(c, l, out, req); err != nil {
+		if err := makeKey(c, l, p, out, req); err != nil {
 			return err
 		}
 	default:
@@ -202,7 +254,7 @@ func fillAccount(c *cobra.Command, l *client.Client, home string, out *Created, 
 			return fmt.Errorf("it is made and funded, but has no credits: %w", err)
 		}
 	}
-	return network.Finish(home, out.Name)
+	return network.Finish(p.home, out.Name)
 }
 
 // keyEpochs refuses an API key that could never spend, before anything is sent.
@@ -221,7 +273,11 @@ func accountKey(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	l, err := openLedger(c)
+	p, err := placeOf(c)
+	if err != nil {
+		return err
+	}
+	l, err := p.ledger(c)
 	if err != nil {
 		return err
 	}
@@ -231,30 +287,26 @@ func accountKey(c *cobra.Command, args []string) error {
 		return fmt.Errorf("account key: %w", err)
 	}
 	out := &Created{Name: args[0], Account: account}
-	if err := makeKey(c, l, out, network.KeyRequest{Limit: types.Credit(limit)}); err != nil {
+	if err := makeKey(c, l, p, out, network.KeyRequest{Limit: types.Credit(limit)}); err != nil {
 		return fmt.Errorf("account key %s: %w", args[0], err)
 	}
 	return outputOf(c).print(out, func(w io.Writer) { printKey(w, out) })
 }
 
-// makeKey makes the API key of an account as the flags say, and keeps it in the home.
-func makeKey(c *cobra.Command, l *client.Client, out *Created, in network.KeyRequest) error {
-	home, err := homeOf(c)
-	if err != nil {
-		return err
-	}
-	at, err := network.ReadAddresses(home)
+// makeKey makes the API key of an account at the gateway as the flags say, and keeps it in the home.
+func makeKey(c *cobra.Command, l *client.Client, p *place, out *Created, in network.KeyRequest) error {
+	api, err := p.gateway()
 	if err != nil {
 		return err
 	}
 	epochs, _ := c.Flags().GetUint64("epochs")
 	in.Account, in.Label, in.Epochs = out.Account, out.Name, types.Epoch(epochs)
-	key, err := network.CreateKey(c.Context(), l, at.API, in)
+	key, err := network.CreateKey(c.Context(), l, api, in)
 	if err != nil {
 		return err
 	}
 	out.APIKey, out.Payer = key.APIKey, key.Payer
-	return network.WriteKey(home, out.Name, &network.Customer{Account: out.Account, Payer: key.Payer, APIKey: key.APIKey})
+	return network.WriteKey(p.home, p.keyName(out.Name), &network.Customer{Account: out.Account, Payer: key.Payer, APIKey: key.APIKey})
 }
 
 func printKey(w io.Writer, k *Created) {
@@ -300,14 +352,25 @@ func walletCommand() *cobra.Command {
 		Example: "  cairn wallet keplr\n  cairn wallet registry",
 	}
 	ends := func(c *cobra.Command) (client.Endpoints, error) {
-		a, err := openAPI(c)
+		p, err := placeOf(c)
 		if err != nil {
 			return client.Endpoints{}, err
 		}
-		e := client.Endpoints{Chain: a.at.ChainID, RPC: a.at.RPC, REST: a.at.REST, GRPC: a.at.GRPC}
-		l, err := openLedger(c)
+		l, err := p.ledger(c)
 		if err != nil {
-			return e, err
+			return client.Endpoints{}, err
+		}
+		var e client.Endpoints
+		if p.runs != nil {
+			e = client.Endpoints{Chain: p.runs.ChainID, RPC: p.runs.RPC, REST: p.runs.REST, GRPC: p.runs.GRPC}
+		} else {
+			e = client.Endpoints{Chain: p.far.Chain, RPC: p.far.RPC[0]} // there is one: the ledger asked it
+		}
+		if rest, _ := c.Flags().GetString("rest"); rest != "" {
+			e.REST = rest
+		}
+		if e.REST == "" {
+			return e, advice{types.Refuse(types.NotFound, "a manifest does not say where %s serves the Cosmos SDK's REST API, which wallets need", e.Chain), "name it: --rest https://host:port"}
 		}
 		defer l.Close()
 		e.GasPrice, err = l.GasPrice(c.Context())
@@ -336,6 +399,9 @@ func walletCommand() *cobra.Command {
 			return nil
 		}}
 	registry.Flags().Bool("assets", false, "print assetlist.json")
-	c.AddCommand(homeFlags(keplr), homeFlags(registry))
+	for _, c := range []*cobra.Command{keplr, registry} {
+		c.Flags().String("rest", "", "where the Cosmos SDK's REST API is (default the home's own)")
+	}
+	c.AddCommand(placeFlags(keplr), placeFlags(registry))
 	return c
 }

@@ -45,26 +45,24 @@ func homeOf(c *cobra.Command) (string, error) {
 	return filepath.Join(user, ".cairn"), nil
 }
 
-// api speaks to the gateway and the page of a running network.
+// api speaks to the gateway and the page of a network.
 type api struct {
-	home string
-	at   *network.Addresses
+	*place
 	key  string
 	http *http.Client
 }
 
-// openAPI finds the network that runs in a command's home, and the API key of the account that --account names. Without a network it says how
-// to start one.
+// openAPI finds the gateway of the network that a command works on, and the API key of the account that --account names. Without a network it says
+// how to get to one.
 func openAPI(c *cobra.Command) (*api, error) {
-	home, err := homeOf(c)
+	p, err := placeOf(c)
 	if err != nil {
 		return nil, err
 	}
-	at, err := network.ReadAddresses(home)
-	if err != nil {
-		return nil, advice{err, "make up, or: cairn up --home " + home}
+	if _, err := p.gateway(); err != nil {
+		return nil, err
 	}
-	a := &api{home: home, at: at, http: &http.Client{Transport: &http.Transport{
+	a := &api{place: p, http: &http.Client{Transport: &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 		ResponseHeaderTimeout: 10 * time.Minute,
 	}}}
@@ -73,13 +71,14 @@ func openAPI(c *cobra.Command) (*api, error) {
 		return a, nil // it asks for what everybody may know
 	}
 	name := cmp.Or(f.Value.String(), accountName())
-	customer, err := network.ReadKey(home, name)
+	customer, err := network.ReadKey(p.home, p.keyName(name))
 	switch {
 	case err == nil:
 		a.key = customer.APIKey
-	case name == network.CustomerName: // the network has had no first round yet
+	case name == network.CustomerName && p.runs != nil && p.api == p.runs.API: // the network has had no first round yet
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, advice{types.Refuse(types.NotFound, "account %s has no API key in %s", name, home), "cairn account key " + name + ", if cairn account list shows it; else cairn account create " + name}
+		return nil, advice{types.Refuse(types.NotFound, "account %s has no API key for %s in %s", name, p.api, p.home),
+			"cairn account key " + name + ", if cairn account list shows it; else cairn account create " + name}
 	default:
 		return nil, err
 	}
@@ -89,7 +88,7 @@ func openAPI(c *cobra.Command) (*api, error) {
 // do sends a request, with a header field or none, and returns its answer, whose body the caller closes. What the gateway refuses
 // carries its reason.
 func (a *api) do(ctx context.Context, method, path string, body io.Reader, size int64, field ...string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, a.at.API+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, a.api+path, body)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +105,7 @@ func (a *api) do(ctx context.Context, method, path string, body io.Reader, size 
 	if err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) && op.Op == "dial" {
-			return nil, advice{fmt.Errorf("%s %s: nothing answers at %s", method, path, a.at.API), "is the network still running? make up"}
+			return nil, advice{fmt.Errorf("%s %s: nothing answers at %s: %w", method, path, a.api, types.NotRunning), a.whyAway()}
 		}
 		return nil, err
 	}
@@ -120,6 +119,17 @@ func (a *api) do(ctx context.Context, method, path string, body io.Reader, size 
 		return nil, fmt.Errorf("%s %s: %s: %s", method, path, res.Status, bytes.TrimSpace(raw))
 	}
 	return nil, advice{types.Refuse(p.Reason, "%s", strings.TrimSuffix(p.Message, ": "+string(p.Reason))), p.Try} // which Refuse adds
+}
+
+// whyAway is what to do where the gateway does not answer.
+func (a *api) whyAway() string {
+	if a.runs != nil {
+		return "is the network still running? make up"
+	}
+	if len(a.far.Gateways) > 1 {
+		return "use another gateway of the network: --api " + strings.Join(a.far.Gateways, " or ")
+	}
+	return "wait until it is back, or name another with --api"
 }
 
 // get decodes the JSON at path into v.

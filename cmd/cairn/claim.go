@@ -24,7 +24,7 @@ func claimCommand() *cobra.Command {
 		Example: "  cairn claim --all\n  cairn claim did:key:z6Mk…",
 	}
 	c.Flags().Bool("all", false, "claim for every device whose owner's key is in the home's keyring")
-	return homeFlags(fromFlag(c))
+	return placeFlags(fromFlag(c))
 }
 
 // Claimed is what one device's claim paid.

@@ -21,7 +21,7 @@ func creditCommand() *cobra.Command {
 		Example: "  cairn credit buy 5\n  cairn credit buy 250 --account alice"}
 	show := &cobra.Command{Use: "show", Short: "Show what is left and where each credit went", Args: exactly(), RunE: creditShow,
 		Example: "  cairn credit show\n  cairn credit show --account alice"}
-	c.AddCommand(homeFlags(fromFlag(buy)), homeFlags(accountFlag(show)))
+	c.AddCommand(placeFlags(fromFlag(buy)), placeFlags(accountFlag(show)))
 	return c
 }
 
@@ -96,7 +96,7 @@ func creditShow(c *cobra.Command, _ []string) error {
 }
 
 func supplyCommand() *cobra.Command {
-	return homeFlags(&cobra.Command{
+	return placeFlags(&cobra.Command{
 		Use: "supply", Short: "Show where all the money is, and whether it balances", Args: exactly(), RunE: supply, Example: "  cairn supply",
 	})
 }

@@ -30,7 +30,7 @@ func deviceCommand() *cobra.Command {
 		Example: "  cairn device register cairn-claim:hF…\n  cairn device register \"$(cairn-node code --qr=false)\""}
 	register.Flags().String("bond", "0", "STONE to bond, where the category asks for a bond")
 	fromFlag(register).Flags().Lookup("from").Usage = "account that has to be the owner: a name in the home's keyring (default the owner that the code names)"
-	c.AddCommand(homeFlags(list), homeFlags(show), homeFlags(register))
+	c.AddCommand(placeFlags(list), placeFlags(show), placeFlags(register))
 	return c
 }
 

@@ -348,7 +348,7 @@ func networkVerify(c *cobra.Command, args []string) error {
 
 // verifyNode holds what a node shows against a manifest.
 func verifyNode(ctx context.Context, m *manifest.Manifest, place string) error {
-	l, err := client.New(ctx, client.Config{Nodes: []string{place}, Chain: m.Chain, Pin: &client.Pin{Height: m.Block.Height, Hash: m.Block.Hash}})
+	l, err := client.New(ctx, client.Config{URLs: []string{place}, Chain: m.Chain, Pin: &client.Pin{Height: m.Block.Height, Hash: m.Block.Hash}})
 	if err != nil {
 		return err
 	}

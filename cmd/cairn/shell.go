@@ -23,7 +23,7 @@ func (shell) Flags(c *cobra.Command, signs bool) *cobra.Command {
 	if signs {
 		c.Flags().String("from", "", "account that signs: a name in the home's keyring (default whoever it takes)")
 	}
-	return homeFlags(c)
+	return placeFlags(c)
 }
 
 func (shell) Pays(c *cobra.Command) *cobra.Command { return accountFlag(c) }

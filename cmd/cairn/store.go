@@ -57,7 +57,7 @@ func storeCommand() *cobra.Command {
 		Example: "  cairn store price holiday.mp4 --profile std"}
 	price.Flags().String("profile", "lab", "redundancy: lab, std or deep")
 	for _, verb := range []*cobra.Command{put, price, get, list, del} {
-		c.AddCommand(homeFlags(accountFlag(verb)))
+		c.AddCommand(placeFlags(accountFlag(verb)))
 	}
 	return c
 }

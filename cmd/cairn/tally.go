@@ -21,7 +21,7 @@ func tallyCommand() *cobra.Command {
 	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the newest tallies", Args: exactly(), RunE: tallyList,
 		Example: "  cairn tally list --limit 20"}
 	list.Flags().Int("limit", 20, "how many, at most 1,000")
-	c.AddCommand(homeFlags(list), tallyVerifyCommand())
+	c.AddCommand(placeFlags(list), tallyVerifyCommand())
 	return c
 }
 

@@ -19,7 +19,6 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/manifest"
-	"github.com/cairn-network/cairn/network"
 	"github.com/cairn-network/cairn/service/all/spec"
 	"github.com/cairn-network/cairn/verifier"
 )
@@ -34,7 +33,8 @@ func tallyVerifyCommand() *cobra.Command {
 these inputs against the chain. The chain's answers are proven: CometBFT's light client goes from a block that you believe to the
 newest one, whose state they belong to. It prints what was checked and what was taken on trust.
 
-In the home of a running network it downloads the bundle into HOME/bundles; anywhere else it takes it from there, or from --bundle DIR.
+In the home of a running network, or of one that it joined, it downloads the bundle into HOME/bundles from the page beside the gateway; anywhere else it
+takes it from there, or from --bundle DIR.
 The block that is believed is, in this order: --trust; what an earlier verify kept in HOME/trust.json; what the network wrote into
 network.json or manifest.json; and if there is none, the newest block of the node itself, which then is only the node's word.
 
@@ -54,7 +54,7 @@ Exit status: 0 equal; 1 not equal, or it could not be tried; 2 usage; 3 consiste
 	f.String("trust", "", "block that is believed, HEIGHT:HASH")
 	f.Duration("trust-period", trustPeriod, "how old it may be: less than the chain's time of unbonding")
 	f.Bool("offline", false, "ask no chain")
-	return homeFlags(c)
+	return placeFlags(c)
 }
 
 // trusted is something that verify takes on trust.
@@ -272,14 +272,14 @@ func verifyLedger(c *cobra.Command) (*client.Client, error) {
 	}
 	nodes, _ := c.Flags().GetStringSlice("node")
 	if len(nodes) == 0 {
-		home, err := homeOf(c)
+		p, err := placeOf(c)
+		if types.ReasonOf(err) == types.NotRunning {
+			return nil, nil // a home without a network
+		}
 		if err != nil {
 			return nil, err
 		}
-		if _, err := network.ReadAddresses(home); err != nil {
-			return nil, nil // a home without a network
-		}
-		return openLedger(c)
+		return p.ledger(c)
 	}
 	l, err := client.New(c.Context(), client.Config{URL: nodes[0]})
 	if err != nil {
@@ -345,7 +345,10 @@ func believable(c *cobra.Command, l *client.Client, home string) ([]believed, er
 			out = append(out, believed{pin, x.from})
 		}
 	}
-	if m, err := manifest.Load(home); err == nil && m.Manifest.Chain == l.Chain() {
+	if p, err := placeOf(c); err == nil && p.far != nil && p.far.Chain == l.Chain() {
+		at := p.far.Block
+		out = append(out, believed{client.Pin{Height: at.Height, Hash: at.Hash}, "the network's manifest names it"})
+	} else if m, err := manifest.Load(home); err == nil && m.Manifest.Chain == l.Chain() {
 		at := m.Manifest.Block
 		out = append(out, believed{client.Pin{Height: at.Height, Hash: at.Hash}, fmt.Sprintf("the manifest of this home names it, which %v signed", m.Signer)})
 	}
@@ -389,7 +392,7 @@ func bundleOf(c *cobra.Command, online bool, e types.Epoch, r types.Region) ([]b
 			return nil, err
 		}
 		dir = filepath.Join(home, "bundles")
-		if _, err := network.ReadAddresses(home); err == nil && online {
+		if p, err := placeOf(c); err == nil && p.api != "" && online {
 			if err := download(c, dir, e, r); err != nil {
 				return nil, err
 			}
