@@ -4,6 +4,7 @@
 // A home holds everything, so that a network goes on where it stopped, however it stopped:
 //
 //	network.json     where everything listens, while it runs, and a block of the chain from which `cairn tally verify` goes on
+//	manifest.json    how whoever is elsewhere joins, signed by publisher.key (package manifest)
 //	trust.json       the newest block to which `cairn tally verify` came
 //	customer.json    the API key of the home's own customer (secret)
 //	keys/            the same of other accounts that `cairn account create` made (secret)
