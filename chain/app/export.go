@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	coreheader "cosmossdk.io/core/header"
@@ -33,9 +34,16 @@ func (a *App) Export(modules []string) (servertypes.ExportedApp, error) {
 	if err != nil {
 		return servertypes.ExportedApp{}, fmt.Errorf("app: export genesis: %w", err)
 	}
-	state, err := a.manager.ExportGenesisForModules(ctx, a.cdc, modules)
-	if err != nil {
-		return servertypes.ExportedApp{}, fmt.Errorf("app: export genesis: %w", err)
+	if len(modules) == 0 {
+		modules = a.manager.OrderExportGenesis
+	}
+	state := map[string]json.RawMessage{}
+	for _, name := range modules { // one by one: the SDK would have all read at once from a state that is in memory, which is for one reader
+		one, err := a.manager.ExportGenesisForModules(ctx, a.cdc, []string{name})
+		if err != nil {
+			return servertypes.ExportedApp{}, fmt.Errorf("app: export genesis: %w", err)
+		}
+		maps.Copy(state, one)
 	}
 	bytes, err := json.MarshalIndent(state, "", "  ")
 	if err != nil {
