@@ -57,11 +57,11 @@ func Basics() module.BasicManager {
 		upgrade.AppModuleBasic{},
 		consensus.AppModuleBasic{},
 		genutil.NewAppModuleBasic(genutiltypes.DefaultMessageValidator),
-		device.AppModuleBasic{},
-		credit.AppModuleBasic{},
-		reward.AppModuleBasic{},
-		tally.AppModuleBasic{},
-		certificate.AppModuleBasic{},
+		device.Basic,
+		credit.Basic,
+		reward.Basic,
+		tally.Basic,
+		certificate.Basic,
 	)
 }
 

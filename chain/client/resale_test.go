@@ -245,7 +245,7 @@ func TestCertificateREST(t *testing.T) {
 	m := newMarket(t)
 	m.issue(t)
 	mux := gwruntime.NewServeMux()
-	certificate.AppModuleBasic{}.RegisterGRPCGatewayRoutes(m.real.Context(), mux)
+	certificate.Basic.RegisterGRPCGatewayRoutes(m.real.Context(), mux)
 	door := httptest.NewServer(mux)
 	t.Cleanup(door.Close)
 	get := func(path string, want int) map[string]any {

@@ -38,6 +38,7 @@ var rows = []*regexp.Regexp{
 	regexp.MustCompile(`^agent$|^manifest$|^process$`),
 	regexp.MustCompile(`^(` + category + `/` + roles + `)(?:/.*)?$|^service/servicetest$`),
 	regexp.MustCompile(`^chain/(?:refusal|testbank|churn)$`),
+	regexp.MustCompile(`^chain/base$`),
 	regexp.MustCompile(`^(chain/x/[a-z]+)(?:/.*)?$|^(node|verifier|witness|gateway|explorer)(?:/.*)?$`),
 	regexp.MustCompile(`^service/all/(?:customer|provider|simulator|spec|witness)$|^(chain/(?:app|client|proto))(?:/.*)?$`),
 	regexp.MustCompile(`^network$|^sim(?:/.*)?$`),

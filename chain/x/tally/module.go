@@ -3,118 +3,47 @@ package tally
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 
 	"cosmossdk.io/core/appmodule"
 	"github.com/cosmos/cosmos-sdk/client"
-	"github.com/cosmos/cosmos-sdk/codec"
-	codectypes "github.com/cosmos/cosmos-sdk/codec/types"
-	sdk "github.com/cosmos/cosmos-sdk/types"
-	"github.com/cosmos/cosmos-sdk/types/module"
 	gwruntime "github.com/grpc-ecosystem/grpc-gateway/runtime"
 	"google.golang.org/grpc"
 
-	"github.com/cairn-network/cairn/chain/refusal"
+	"github.com/cairn-network/cairn/chain/base"
 	"github.com/cairn-network/cairn/chain/x/tally/keeper"
 	"github.com/cairn-network/cairn/chain/x/tally/types"
 )
 
 var (
-	_ module.AppModuleBasic      = AppModule{}
-	_ module.HasGenesis          = AppModule{}
-	_ module.HasConsensusVersion = AppModule{}
-	_ appmodule.AppModule        = AppModule{}
-	_ appmodule.HasServices      = AppModule{}
-	_ appmodule.HasBeginBlocker  = AppModule{}
-	_ appmodule.HasEndBlocker    = AppModule{}
+	_ appmodule.HasBeginBlocker = AppModule{}
+	_ appmodule.HasEndBlocker   = AppModule{}
 )
 
-// AppModuleBasic is what the module offers without its keeper.
-type AppModuleBasic struct{}
-
-// Name returns the module's name.
-func (AppModuleBasic) Name() string { return types.ModuleName }
-
-// RegisterLegacyAminoCodec names the messages for Amino JSON.
-func (AppModuleBasic) RegisterLegacyAminoCodec(cdc *codec.LegacyAmino) {
-	types.RegisterLegacyAminoCodec(cdc)
-}
-
-// RegisterInterfaces makes the messages known.
-func (AppModuleBasic) RegisterInterfaces(r codectypes.InterfaceRegistry) { types.RegisterInterfaces(r) }
-
-// RegisterGRPCGatewayRoutes mounts the REST interface.
-func (AppModuleBasic) RegisterGRPCGatewayRoutes(ctx client.Context, mux *gwruntime.ServeMux) {
-	if err := types.RegisterQueryHandlerClient(context.Background(), mux, types.NewQueryClient(ctx)); err != nil {
-		panic(err) // the routes are constant
-	}
-}
-
-// DefaultGenesis returns the state of a new chain.
-func (AppModuleBasic) DefaultGenesis(cdc codec.JSONCodec) json.RawMessage {
-	return cdc.MustMarshalJSON(types.DefaultGenesis())
-}
-
-// ValidateGenesis checks a state.
-func (AppModuleBasic) ValidateGenesis(cdc codec.JSONCodec, _ client.TxEncodingConfig, raw json.RawMessage) error {
-	var g types.GenesisState
-	if err := cdc.UnmarshalJSON(raw, &g); err != nil {
-		return fmt.Errorf("genesis of %s: %w", types.ModuleName, err)
-	}
-	return g.Validate()
+// Basic is what the module offers without its keeper.
+var Basic = base.Basic[types.GenesisState, *types.GenesisState]{
+	Module: types.ModuleName, Amino: types.RegisterLegacyAminoCodec, Interfaces: types.RegisterInterfaces, Default: types.DefaultGenesis,
+	Routes: func(ctx client.Context, mux *gwruntime.ServeMux) error {
+		return types.RegisterQueryHandlerClient(context.Background(), mux, types.NewQueryClient(ctx))
+	},
 }
 
 // AppModule is the module with its keeper.
 type AppModule struct {
-	AppModuleBasic
+	base.Module[types.GenesisState, *types.GenesisState]
 	keeper keeper.Keeper
 }
 
 // NewAppModule returns the module.
-func NewAppModule(k keeper.Keeper) AppModule { return AppModule{keeper: k} }
-
-// IsAppModule implements appmodule.AppModule.
-func (AppModule) IsAppModule() {}
-
-// IsOnePerModuleType implements depinject.OnePerModuleType.
-func (AppModule) IsOnePerModuleType() {}
-
-// ConsensusVersion counts the forms that the module's state has had.
-func (AppModule) ConsensusVersion() uint64 { return 1 }
-
-// RegisterServices mounts messages and queries.
-func (am AppModule) RegisterServices(r grpc.ServiceRegistrar) error {
-	types.RegisterMsgServer(refusal.Registrar(r), keeper.NewMsgServer(am.keeper))
-	types.RegisterQueryServer(r, keeper.NewQueryServer(am.keeper))
-	return nil
+func NewAppModule(k keeper.Keeper) AppModule {
+	return AppModule{keeper: k, Module: base.Module[types.GenesisState, *types.GenesisState]{
+		Basic: Basic, Keeper: k,
+		Messages: func(r grpc.ServiceRegistrar) { types.RegisterMsgServer(r, keeper.NewMsgServer(k)) },
+		Queries:  func(r grpc.ServiceRegistrar) { types.RegisterQueryServer(r, keeper.NewQueryServer(k)) },
+	}}
 }
 
-// InitGenesis takes a state in. It panics on one that does not hold together: a chain must not start from it.
-func (am AppModule) InitGenesis(ctx sdk.Context, cdc codec.JSONCodec, raw json.RawMessage) {
-	var g types.GenesisState
-	cdc.MustUnmarshalJSON(raw, &g)
-	if err := am.keeper.InitGenesis(ctx, &g); err != nil {
-		panic(fmt.Errorf("%s: %w", types.ModuleName, err))
-	}
-}
-
-// ExportGenesis writes the state.
-func (am AppModule) ExportGenesis(ctx sdk.Context, cdc codec.JSONCodec) json.RawMessage {
-	g, err := am.keeper.ExportGenesis(ctx)
-	if err != nil {
-		panic(fmt.Errorf("%s: %w", types.ModuleName, err))
-	}
-	return cdc.MustMarshalJSON(g)
-}
-
-// BeginBlock notes the time at which an epoch begins. A failure is logged and does not stop the chain.
-func (am AppModule) BeginBlock(ctx context.Context) error {
-	if err := am.keeper.BeginBlock(ctx); err != nil {
-		sdk.UnwrapSDKContext(ctx).Logger().Error("start of block", "module", types.ModuleName, "err", err)
-	}
-	return nil
-}
+// BeginBlock notes the time at which an epoch begins.
+func (m AppModule) BeginBlock(ctx context.Context) error { return m.Try(ctx, m.keeper.BeginBlock) }
 
 // EndBlock closes what is due: votes, rounds, windows, epochs.
-func (am AppModule) EndBlock(ctx context.Context) error { return am.keeper.EndBlock(ctx) }
+func (m AppModule) EndBlock(ctx context.Context) error { return m.keeper.EndBlock(ctx) }

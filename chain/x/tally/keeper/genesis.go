@@ -14,7 +14,8 @@ import (
 
 // InitGenesis takes a state in. Without epochs it is that of a new chain: its verifiers prove that they have their keys, and the first
 // epoch opens, so validators must be bonded by then. With epochs the chain goes on at the height at which it was exported.
-func (k Keeper) InitGenesis(ctx sdk.Context, g *types.GenesisState) error {
+func (k Keeper) InitGenesis(c context.Context, g *types.GenesisState) error {
+	ctx := sdk.UnwrapSDKContext(c)
 	if err := errors.Join(g.Validate(), k.Params.Set(ctx, g.Params), k.Dust.Set(ctx, g.Dust)); err != nil {
 		return err
 	}
