@@ -65,6 +65,7 @@ type Agent struct {
 	bus     bus.Bus   // nil until logged on
 	problem error     // why it is not
 	heard   time.Time // when the newest notice came
+	rules   map[types.Category]rules
 }
 
 // New returns an agent that Run starts.
@@ -72,7 +73,7 @@ func New(cfg Config) (*Agent, error) {
 	if err := cfg.Pin.Check(); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
-	a := &Agent{cfg: cfg, log: cfg.Log}
+	a := &Agent{cfg: cfg, log: cfg.Log, rules: map[types.Category]rules{}}
 	a.follower = bus.NewFollower(a.loadPin())
 	return a, nil
 }
@@ -256,16 +257,26 @@ func (a *Agent) savePin() {
 	}
 }
 
-// Rules returns a category's own rules that a notice names: out of the store, or over the bus. They are empty
-// where the notice names none.
+// rules are a category's own rules.
+type rules struct {
+	blob bus.Blob
+	raw  []byte
+}
+
+// Rules returns a category's own rules that a notice names, read-only: as they were last time, out of the store, or
+// over the bus. They are empty where the notice names none.
 func (a *Agent) Rules(ctx context.Context, n *bus.Notice, c types.Category) ([]byte, error) {
 	i := slices.IndexFunc(n.Rules, func(r bus.Rules) bool { return r.Category == c })
 	if i < 0 {
 		return nil, nil
 	}
 	want, name := n.Rules[i].Blob, "rules/"+c.String()
+	if last := a.lastRules(c); last.blob == want {
+		return last.raw, nil
+	}
 	raw := a.cfg.Store.Get(name)
 	if bus.BlobOf(raw) == want {
+		a.keepRules(c, rules{want, raw})
 		return raw, nil
 	}
 	b := a.Bus()
@@ -277,9 +288,22 @@ func (a *Agent) Rules(ctx context.Context, n *bus.Notice, c types.Category) ([]b
 		return nil, fmt.Errorf("agent: rules of %v: %w", c, err)
 	}
 	if err := a.cfg.Store.Put(name, raw); err != nil {
-		a.log.Error("a category's rules cannot be stored", "category", c, "error", err) // they are fetched again next time
+		a.log.Error("a category's rules cannot be stored", "category", c, "error", err) // they are fetched again after a restart
 	}
+	a.keepRules(c, rules{want, raw})
 	return raw, nil
+}
+
+func (a *Agent) lastRules(c types.Category) rules {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.rules[c]
+}
+
+func (a *Agent) keepRules(c types.Category, r rules) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rules[c] = r
 }
 
 // pace says when to log again what stays the same: at once when it is new, then after a minute, two, four, and
