@@ -47,6 +47,7 @@ var (
 // number that it uses up, before anything can send it: so whatever happens to the process, no two envelopes ever leave with one
 // number. All methods are safe for concurrent use.
 type Spool struct {
+	Bucket  // what its owner remembers besides
 	db      *bbolt.DB
 	key     types.PrivateKey
 	chain   string
@@ -83,7 +84,7 @@ func OpenSpool(path string, key types.PrivateKey, chain string) (*Spool, error) 
 	case err != nil:
 		return nil, fmt.Errorf("agent: open %s: %w", path, err)
 	}
-	o := &Spool{db: db, key: key, chain: chain, waiting: NewOutbox[place](), most: maxPendingBytes,
+	o := &Spool{Bucket: Bucket{db, metaBucket}, db: db, key: key, chain: chain, waiting: NewOutbox[place](), most: maxPendingBytes,
 		open: map[string]*spooled{}, asks: map[types.Hash][]byte{}}
 	if err := o.load(); err != nil {
 		db.Close()
@@ -389,24 +390,6 @@ func (o *Spool) forget(done []*spooled) error {
 	})
 	if err != nil {
 		return fmt.Errorf("agent: forget %d items: %w", len(done), err)
-	}
-	return nil
-}
-
-// Get and Put are a small store for what the node remembers besides (agent.Store).
-func (o *Spool) Get(name string) []byte {
-	var v []byte
-	_ = o.db.View(func(tx *bbolt.Tx) error { // fails only on a closed database
-		v = bytes.Clone(tx.Bucket(metaBucket).Get([]byte(name)))
-		return nil
-	})
-	return v
-}
-
-func (o *Spool) Put(name string, v []byte) error {
-	err := o.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put([]byte(name), v) })
-	if err != nil {
-		return fmt.Errorf("agent: store %s: %w", name, diskError(err))
 	}
 	return nil
 }

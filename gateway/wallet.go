@@ -15,6 +15,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
@@ -110,12 +111,13 @@ var _ role.Wallet = (*Wallet)(nil)
 
 // store keeps wallets in a bbolt file that only its owner can read.
 type store struct {
-	db      *bbolt.DB
-	chain   string
-	balance func(types.Key) types.Credit
-	awaited func(context.Context, *Wallet) (types.Credit, time.Duration)
-	now     func() time.Time
-	room    uint64 // for pending keys
+	agent.Bucket // what the agent remembers
+	db           *bbolt.DB
+	chain        string
+	balance      func(types.Key) types.Credit
+	awaited      func(context.Context, *Wallet) (types.Credit, time.Duration)
+	now          func() time.Time
+	room         uint64 // for pending keys
 
 	mu   sync.Mutex
 	sums map[types.Key]types.Credit // what each payer has promised, in all its sessions
@@ -143,7 +145,7 @@ func openStore(path, chain string, balance func(types.Key) types.Credit) (*store
 		db.Close()
 		return nil, fmt.Errorf("gateway: prepare wallets %s: %w", path, err)
 	}
-	s := &store{db: db, chain: chain, balance: balance, now: time.Now, room: maxPending, sums: map[types.Key]types.Credit{}}
+	s := &store{Bucket: agent.Bucket{DB: db, Name: metaBucket}, db: db, chain: chain, balance: balance, now: time.Now, room: maxPending, sums: map[types.Key]types.Credit{}}
 	if err := s.addUp(); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("gateway: read %s: %w", path, err)
@@ -343,21 +345,4 @@ func (s *store) all() ([]*Wallet, error) {
 		wallets = append(wallets, w)
 	}
 	return wallets, nil
-}
-
-// Get and Put keep what the agent remembers (agent.Store).
-func (s *store) Get(name string) (value []byte) {
-	_ = s.db.View(func(tx *bbolt.Tx) error { // fails only on a closed database
-		value = bytes.Clone(tx.Bucket(metaBucket).Get([]byte(name)))
-		return nil
-	})
-	return value
-}
-
-func (s *store) Put(name string, value []byte) error {
-	err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put([]byte(name), value) })
-	if err != nil {
-		return fmt.Errorf("gateway: store %s: %w", name, err)
-	}
-	return nil
 }
