@@ -60,12 +60,12 @@ type Agent struct {
 	follower *bus.Follower
 	notices  Latest[*bus.Notice]
 	ignored  atomic.Uint64
+	rules    sync.Map // category → rules, as they were last time
 
 	mu      sync.Mutex
 	bus     bus.Bus   // nil until logged on
 	problem error     // why it is not
 	heard   time.Time // when the newest notice came
-	rules   map[types.Category]rules
 }
 
 // New returns an agent that Run starts.
@@ -73,7 +73,7 @@ func New(cfg Config) (*Agent, error) {
 	if err := cfg.Pin.Check(); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
-	a := &Agent{cfg: cfg, log: cfg.Log, rules: map[types.Category]rules{}}
+	a := &Agent{cfg: cfg, log: cfg.Log}
 	a.follower = bus.NewFollower(a.loadPin())
 	return a, nil
 }
@@ -271,12 +271,12 @@ func (a *Agent) Rules(ctx context.Context, n *bus.Notice, c types.Category) ([]b
 		return nil, nil
 	}
 	want, name := n.Rules[i].Blob, "rules/"+c.String()
-	if last := a.lastRules(c); last.blob == want {
-		return last.raw, nil
+	if last, ok := a.rules.Load(c); ok && last.(rules).blob == want {
+		return last.(rules).raw, nil
 	}
 	raw := a.cfg.Store.Get(name)
 	if bus.BlobOf(raw) == want {
-		a.keepRules(c, rules{want, raw})
+		a.rules.Store(c, rules{want, raw})
 		return raw, nil
 	}
 	b := a.Bus()
@@ -290,20 +290,8 @@ func (a *Agent) Rules(ctx context.Context, n *bus.Notice, c types.Category) ([]b
 	if err := a.cfg.Store.Put(name, raw); err != nil {
 		a.log.Error("a category's rules cannot be stored", "category", c, "error", err) // they are fetched again after a restart
 	}
-	a.keepRules(c, rules{want, raw})
+	a.rules.Store(c, rules{want, raw})
 	return raw, nil
-}
-
-func (a *Agent) lastRules(c types.Category) rules {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.rules[c]
-}
-
-func (a *Agent) keepRules(c types.Category, r rules) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.rules[c] = r
 }
 
 // pace says when to log again what stays the same: at once when it is new, then after a minute, two, four, and

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"maps"
 	"sync"
 
 	"github.com/cairn-network/cairn/core/tally"
@@ -47,11 +48,7 @@ func (a *agreement) noted(header types.Hash) *computed {
 func (a *agreement) forget(upTo types.Epoch) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for hash, c := range a.computed {
-		if c.header.Epoch <= upTo {
-			delete(a.computed, hash)
-		}
-	}
+	maps.DeleteFunc(a.computed, func(_ types.Hash, c *computed) bool { return c.header.Epoch <= upTo })
 }
 
 // decline remembers a proposal that this verifier will not sign, late neither.
@@ -91,7 +88,9 @@ func (s *sender) submit(ctx context.Context, e types.Epoch, name string, msgs ..
 	s.sending.Go(func() {
 		if _, err := s.ledger.Submit(ctx, s.cfg.Account, msgs...); err != nil {
 			s.log.Info("transaction refused", "what", name, "error", err)
-			s.again(name)
+			s.mu.Lock()
+			delete(s.pending, name)
+			s.mu.Unlock()
 			return
 		}
 		s.log.Info("transaction taken", "what", name) // it stays in pending: it is done
@@ -104,17 +103,7 @@ func (s *sender) begin(e types.Epoch, name string) bool {
 	if _, ok := s.pending[name]; ok || len(s.pending) >= maxPending {
 		return false
 	}
-	for old, of := range s.pending {
-		if of+pathStep < e {
-			delete(s.pending, old)
-		}
-	}
+	maps.DeleteFunc(s.pending, func(_ string, of types.Epoch) bool { return of+pathStep < e })
 	s.pending[name] = e
 	return true
-}
-
-func (s *sender) again(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.pending, name)
 }

@@ -188,7 +188,7 @@ func (b *Bundle) recompute(rules *tally.Rules, workers int) (*tally.Header, erro
 			return nil, err
 		}
 	}
-	signed, _ := verdicts(batch, frame.Chain, workers, func(types.Hash) bool { return false })
+	signed, _, _ := check(batch, frame.Chain, workers, func(types.Hash) bool { return false }, false)
 	_, h, _, err := Parallel(workers).Apply(rules, base, frame, batch, changes, signed)
 	return h, err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -136,7 +138,10 @@ func (c *clock) registry(ctx context.Context, p *path, e types.Epoch) (*registry
 
 // epoch returns an epoch's timetable. What is fixed in it is remembered for those that have a seed.
 func (c *clock) epoch(ctx context.Context, e types.Epoch) (*ledger.Epoch, error) {
-	if ep := c.known(e); ep != nil {
+	c.mu.Lock()
+	ep := c.epochs[e]
+	c.mu.Unlock()
+	if ep != nil {
 		return ep, nil
 	}
 	ep, err := c.ledger.Epoch(ctx, e)
@@ -149,21 +154,11 @@ func (c *clock) epoch(ctx context.Context, e types.Epoch) (*ledger.Epoch, error)
 	return ep, nil
 }
 
-func (c *clock) known(e types.Epoch) *ledger.Epoch {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.epochs[e]
-}
-
 func (c *clock) remember(ep *ledger.Epoch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epochs[ep.Epoch] = ep
-	for old := range c.epochs {
-		if old+8 < ep.Epoch {
-			delete(c.epochs, old)
-		}
-	}
+	maps.DeleteFunc(c.epochs, func(old types.Epoch, _ *ledger.Epoch) bool { return old+8 < ep.Epoch })
 }
 
 // member reports whether a key has power in an epoch. Of one that is far away the chain is not even asked.
@@ -177,12 +172,7 @@ func (c *clock) member(e types.Epoch, key types.Key) bool {
 	if err != nil {
 		return false
 	}
-	for i := range ep.Verifiers {
-		if ep.Verifiers[i].Key == key {
-			return ep.Verifiers[i].Power > 0
-		}
-	}
-	return false
+	return slices.ContainsFunc(ep.Verifiers, func(v tally.Attester) bool { return v.Key == key && v.Power > 0 })
 }
 
 // recentBlocks returns the newest n blocks up to head, ascending. known are blocks that need not be asked for again.

@@ -139,14 +139,8 @@ func (a *agreement) tally(in *inputs, raw []byte, must bool) (*computed, error) 
 	return c, nil
 }
 
-// verdicts checks the signatures of a batch on n goroutines, except those of items that known knows, and returns the names too.
-func verdicts(b *tally.Batch, chain string, n int, known func(types.Hash) bool) ([]bool, []tally.Name) {
-	signed, names, _ := check(b, chain, n, known, false)
-	return signed, names
-}
-
-// check is verdicts which says as well whether all hold. If they must it stops soon after one that does not: looking for all that are wrong
-// takes far longer than seeing that none is.
+// check checks the signatures of a batch on n goroutines, except those of items that known knows, and returns the names too, and whether all
+// hold. If they must it stops soon after one that does not: looking for all that are wrong takes far longer than seeing that none is.
 func check(b *tally.Batch, chain string, n int, known func(types.Hash) bool, must bool) (signed []bool, names []tally.Name, all bool) {
 	signed = make([]bool, len(b.Items))
 	names = make([]tally.Name, len(b.Items))

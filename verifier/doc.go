@@ -13,7 +13,7 @@
 //	watch      looks at what the chain took: adopts, votes, appeals, signs late, reports, and has old data deleted
 //	agreement  what rounds and watch have in common: peer messages, transactions on their way (sender), abstentions, what was computed
 //	archive    what is kept of tallies: states, batches and frames on disk by hash, what was signed, the newest states in memory
-//	query      answers whoever asks on the bus, out of archive and head view; what it loads for that it keeps in caches of its own
+//	query      answers whoever asks on the bus, out of archive and head view; what it loads or draws for that it keeps for itself
 //	notices    tells devices and gateways what the chain says
 //
 // Calls go one way. No part calls another while it holds its lock, but intake, which writes a mempool under its own:

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/cairn-network/cairn/bus"
@@ -13,8 +14,8 @@ import (
 // first witness asks.
 type draws struct {
 	*self
-	clock      *clock
-	categories []tally.Verifier
+	clock *clock
+	rules *ruleBook
 
 	mu    sync.Mutex
 	epoch types.Epoch // of what follows
@@ -50,8 +51,8 @@ func (d *draws) answer(_ context.Context, raw []byte) []byte {
 
 // of returns the devices that the witness was drawn for; false for a draw that no category makes.
 func (d *draws) of(now *headView, q *bus.DrawnQuery) ([]*tally.Device, bool) {
-	spec := d.spec(q.Category)
-	if spec == nil || !drawn(spec, q.Purpose) {
+	spec := d.rules.specs[q.Category]
+	if spec == nil || !slices.ContainsFunc(spec.Draws, func(of tally.Draw) bool { return of.Purpose == q.Purpose }) {
 		return nil, false
 	}
 	at := drawing{q.Category, q.Purpose}
@@ -69,22 +70,4 @@ func (d *draws) of(now *headView, q *bus.DrawnQuery) ([]*tally.Device, bool) {
 		d.made[at] = panel.Assigned(q.Purpose)
 	}
 	return d.made[at][q.Witness], true
-}
-
-func (d *draws) spec(c types.Category) *tally.Spec {
-	for _, v := range d.categories {
-		if s := v.Spec(); s.Category == c {
-			return s
-		}
-	}
-	return nil
-}
-
-func drawn(s *tally.Spec, purpose string) bool {
-	for i := range s.Draws {
-		if s.Draws[i].Purpose == purpose {
-			return true
-		}
-	}
-	return false
 }

@@ -17,7 +17,7 @@ func TestDraws(t *testing.T) {
 	key := types.NewPrivateKey([32]byte{1})
 	me := &self{cfg: Config{Key: key}, key: key.Public(), chain: testChain}
 	c := &clock{self: me}
-	d := &draws{self: me, clock: c, categories: []tally.Verifier{work{}, servicetest.Meter{}}}
+	d := &draws{self: me, clock: c, rules: newRuleBook([]tally.Verifier{work{}, servicetest.Meter{}})}
 	ask := func(change func(*bus.DrawnQuery)) *bus.Drawn {
 		t.Helper()
 		q := &bus.DrawnQuery{Chain: testChain, Epoch: 7, Category: servicetest.MeterCategory, Purpose: servicetest.MeterSight, Witness: types.Key{1}}

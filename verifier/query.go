@@ -40,10 +40,11 @@ type query struct {
 	draws   *draws
 }
 
-func newQuery(me *self, l ledger.Reader, c *clock, a *archive, categories []tally.Verifier) *query {
+func newQuery(me *self, l ledger.Reader, c *clock, a *archive, rules *ruleBook) *query {
 	return &query{
 		self: me, ledger: l, clock: c, archive: a, states: newCache[*tally.State](keptStates), trees: newCache[*tally.Tree](keptStates),
-		provers: newCache[*tally.Prover](keptStates), outputs: newCache[*outputs](keptOutputs), reports: newCache[*Report](keptReports), draws: &draws{self: me, clock: c, categories: categories},
+		provers: newCache[*tally.Prover](keptStates), outputs: newCache[*outputs](keptOutputs), reports: newCache[*Report](keptReports),
+		draws: &draws{self: me, clock: c, rules: rules},
 	}
 }
 

@@ -171,7 +171,7 @@ func (x *rounds) lead(ctx context.Context, r *round, head ledger.Block) error {
 		return nil
 	}
 	if h := x.archive.signed(r.epoch, x.cfg.Region, r.number); h != nil {
-		return x.resume(ctx, r, h)
+		return x.publish(ctx, r, h)
 	}
 	if !r.announced {
 		r.union = map[types.Hash]bool{}
@@ -294,11 +294,8 @@ func (x *rounds) propose(ctx context.Context, r *round) error {
 	return x.publish(ctx, r, c.header)
 }
 
-// resume publishes again what was proposed before a restart: another header would cost the stake.
-func (x *rounds) resume(ctx context.Context, r *round, h *tally.Header) error {
-	return x.publish(ctx, r, h)
-}
-
+// publish publishes a header that this verifier leads with, and signed. After a restart it is the one from before: another header would cost
+// the stake.
 func (x *rounds) publish(ctx context.Context, r *round, h *tally.Header) error {
 	t := x.archive.tally(h.Hash())
 	if t == nil {

@@ -3,7 +3,6 @@ package verifier
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/merkle"
@@ -19,9 +18,8 @@ const (
 	stateAttempts = 8       // answers to one question for a state
 )
 
-// FetchPages fetches the pages of the state after a header from whoever has it, in order. have returns those that need not be
-// fetched, or nil.
-func FetchPages(ctx context.Context, b bus.Bus, header types.Hash, h *tally.Header, have func(types.Hash) []byte) ([][]byte, error) {
+// fetchPages fetches the pages of the state after a header from whoever has it, in order. have returns those that need not be fetched.
+func fetchPages(ctx context.Context, b bus.Bus, header types.Hash, h *tally.Header, have func(types.Hash) []byte) ([][]byte, error) {
 	list, err := fetchPageList(ctx, b, header, h)
 	if err != nil {
 		return nil, err
@@ -29,31 +27,15 @@ func FetchPages(ctx context.Context, b bus.Bus, header types.Hash, h *tally.Head
 	pages := make([][]byte, len(list))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	next := make(chan int)
-	var wg sync.WaitGroup
-	for range pageFetchers {
-		wg.Go(func() {
-			for i := range next {
-				if have != nil {
-					if pages[i] = have(list[i]); len(pages[i]) > 0 {
-						continue
-					}
-				}
-				var err error
-				if pages[i], err = bus.FetchBlob(ctx, b, list[i], maxPage); err != nil {
-					cancel(err)
-				}
-			}
-		})
-	}
-	for i := range list {
-		select {
-		case next <- i:
-		case <-ctx.Done():
+	Parallel(pageFetchers).Run(len(list), func(i int) {
+		if pages[i] = have(list[i]); len(pages[i]) > 0 || ctx.Err() != nil {
+			return
 		}
-	}
-	close(next)
-	wg.Wait()
+		var err error
+		if pages[i], err = bus.FetchBlob(ctx, b, list[i], maxPage); err != nil {
+			cancel(err)
+		}
+	})
 	if err := context.Cause(ctx); err != nil {
 		return nil, fmt.Errorf("verifier: pages of the state after epoch %d: %w", h.Epoch, err)
 	}
@@ -105,7 +87,7 @@ func (w *watch) fetchState(ctx context.Context, h *ledger.Header) error {
 	if err != nil {
 		return err
 	}
-	pages, err := FetchPages(ctx, w.bus, h.Hash, header, w.archive.page)
+	pages, err := fetchPages(ctx, w.bus, h.Hash, header, w.archive.page)
 	if err != nil {
 		return err
 	}

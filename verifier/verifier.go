@@ -104,8 +104,8 @@ func New(cfg Config, l ledger.Ledger, link bus.Bus, categories []tally.Verifier)
 		computed: map[types.Hash]*computed{}, declined: map[types.Hash]bool{},
 	}
 	v.rounds = &rounds{agreement: a}
-	v.watch = &watch{agreement: a, faults: map[types.Hash]error{}, missing: map[types.Hash]uint64{}}
-	v.query = newQuery(me, l, v.clock, v.archive, categories)
+	v.watch = &watch{agreement: a, doubts: map[types.Hash]doubt{}}
+	v.query = newQuery(me, l, v.clock, v.archive, book)
 	v.notices = &notices{self: me, ledger: l, clock: v.clock, archive: v.archive}
 	return v, nil
 }

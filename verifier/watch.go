@@ -27,39 +27,29 @@ type watch struct {
 	*agreement
 	pruned types.Epoch // the newest final header that was seen; only guard touches it
 
-	mu      sync.Mutex
-	faults  map[types.Hash]error  // headers that are not what their inputs give
-	missing map[types.Hash]uint64 // headers whose inputs nobody had, since which block
+	mu     sync.Mutex
+	doubts map[types.Hash]doubt // by header; only follow adds and removes any
 }
 
-// verdict returns what is wrong with a header, nil for nothing, and since which block its inputs are missing, 0 if they are not.
-func (w *watch) verdict(header types.Hash) (fault error, missing uint64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.faults[header], w.missing[header]
+// doubt is what keeps a header from being adopted.
+type doubt struct {
+	fault   error  // it is not what its inputs give
+	missing uint64 // since this block nobody had its inputs; 0 for not
 }
 
-// fault notes that a header is not what its inputs give.
-func (w *watch) fault(header types.Hash, err error) {
+func (w *watch) doubt(header types.Hash) doubt {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.faults[header] = err
+	return w.doubts[header]
 }
 
-// miss notes that nobody had a header's inputs at a block.
-func (w *watch) miss(header types.Hash, height uint64) {
+// setDoubt sets what keeps a header from being adopted; the zero doubt is that nothing does.
+func (w *watch) setDoubt(header types.Hash, d doubt) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.missing[header] == 0 {
-		w.missing[header] = height
+	if w.doubts[header] = d; d == (doubt{}) {
+		delete(w.doubts, header)
 	}
-}
-
-// found notes that a header's inputs were there after all.
-func (w *watch) found(header types.Hash) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.missing, header)
 }
 
 // follow adopts what the chain took. A batch that nobody shows can keep it waiting, so Guard is a loop of its own.
@@ -134,7 +124,7 @@ func (w *watch) catchUp(ctx context.Context, p *path, head ledger.Block) error {
 
 // faulty reports whether one of the headers is not what its inputs give.
 func (w *watch) faulty(headers []*ledger.Header) bool {
-	return slices.ContainsFunc(headers, func(h *ledger.Header) bool { fault, _ := w.verdict(h.Hash); return fault != nil })
+	return slices.ContainsFunc(headers, func(h *ledger.Header) bool { return w.doubt(h.Hash).fault != nil })
 }
 
 // errMissing marks inputs that nobody shows, as opposed to what this verifier cannot read itself.
@@ -142,7 +132,8 @@ var errMissing = errors.New("verifier: nobody shows it")
 
 // adopt takes over the state after a header that the chain took, if the header is what its inputs give.
 func (w *watch) adopt(ctx context.Context, p *path, h *ledger.Header, head ledger.Block) error {
-	if fault, _ := w.verdict(h.Hash); fault != nil {
+	before := w.doubt(h.Hash)
+	if before.fault != nil {
 		return nil
 	}
 	c := w.noted(h.Hash)
@@ -152,11 +143,13 @@ func (w *watch) adopt(ctx context.Context, p *path, h *ledger.Header, head ledge
 			switch {
 			case types.ReasonOf(err) == types.Mismatch:
 				w.log.Error("the chain took a header that is not what its inputs give", "epoch", h.Epoch, "error", err)
-				w.fault(h.Hash, err)
+				w.setDoubt(h.Hash, doubt{fault: err})
 				w.abstains.clear(h.Epoch)
 				return nil
 			case errors.Is(err, errMissing):
-				w.miss(h.Hash, head.Height)
+				if before.missing == 0 {
+					w.setDoubt(h.Hash, doubt{missing: head.Height})
+				}
 				w.abstains.clear(h.Epoch)
 			default: // what its own node cannot say is no ground for an appeal, nor for a vote
 				w.abstains.note(h.Epoch, err)
@@ -168,7 +161,7 @@ func (w *watch) adopt(ctx context.Context, p *path, h *ledger.Header, head ledge
 		w.abstains.note(h.Epoch, err)
 		return err
 	}
-	w.found(h.Hash)
+	w.setDoubt(h.Hash, doubt{})
 	w.abstains.clear(h.Epoch)
 	w.forget(h.Epoch)
 	w.log.Info("adopted a header", "epoch", h.Epoch, "round", c.header.Round, "items", len(c.batch.Items), "refused", c.header.Totals.Refused)
@@ -262,15 +255,15 @@ func (w *watch) vote(ctx context.Context, p *path, head ledger.Block) {
 	wrong, why := false, "its state is not known yet" // whether the header before is, or why that is not known
 	for _, h := range slices.Backward(p.headers) {
 		yes := w.archive.held(h.Hash) != nil
-		fault, missing := w.verdict(h.Hash)
+		d := w.doubt(h.Hash)
 		if own := w.abstains.of(h.Epoch); own != "" {
 			why = own
 		}
-		wrong = !yes && (wrong || fault != nil || missing != 0)
+		wrong = !yes && (wrong || d != doubt{})
 		if h.Voting == nil || slices.Contains(h.Voting.Voted, w.key) {
 			continue
 		}
-		if !yes && fault == nil && h.Voting.Until > head.Height+patience {
+		if !yes && d.fault == nil && h.Voting.Until > head.Height+patience {
 			continue
 		}
 		if !yes && !wrong {
@@ -290,9 +283,10 @@ func (w *watch) appeal(ctx context.Context, p *path, head ledger.Block) {
 		if h.Status != ledger.Accepted || !w.cfg.Appeal {
 			continue
 		}
-		fault, since := w.verdict(h.Hash)
-		if since != 0 && fault == nil && head.Height-since > (h.FinalAt-h.Height)/2 {
-			fault = fmt.Errorf("nobody has shown its batch since block %d", since)
+		d := w.doubt(h.Hash)
+		fault := d.fault
+		if d.missing != 0 && fault == nil && head.Height-d.missing > (h.FinalAt-h.Height)/2 {
+			fault = fmt.Errorf("nobody has shown its batch since block %d", d.missing)
 		}
 		if fault != nil {
 			w.log.Warn("appealing a header", "epoch", h.Epoch, "why", fault)
@@ -363,11 +357,8 @@ func (w *watch) prune(p *path) error {
 		}
 	}
 	w.mu.Lock()
-	if len(w.missing) > pathStep {
-		clear(w.missing)
-	}
-	if len(w.faults) > pathStep {
-		maps.DeleteFunc(w.faults, func(hash types.Hash, _ error) bool { return !keep[hash] })
+	if len(w.doubts) > pathStep {
+		maps.DeleteFunc(w.doubts, func(hash types.Hash, _ doubt) bool { return !keep[hash] })
 	}
 	w.mu.Unlock()
 	final := p.final.Epoch
