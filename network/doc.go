@@ -17,6 +17,9 @@
 //	gateway/         wallets, and what each category keeps for its customers
 //	explorer.db      the page's index
 //
+// Bus and Verifier are two of its parts as processes of their own, each with a home (package process): `cairn bus`, `cairn verifier`. They and a
+// network make them by the same functions, openBus and openVerifier.
+//
 // Every device has its own owner, its own key, its own home and its own listener; on one machine they share the machine's address and
 // disk, which is why placement here spreads over owners only. With one verifier all randomness is predictable to that one.
 package network

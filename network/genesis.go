@@ -28,8 +28,8 @@ import (
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/internal/files"
 	"github.com/cairn-network/cairn/service"
+	"github.com/cairn-network/cairn/verifier"
 )
 
 // Names of the accounts in a home's keyring.
@@ -165,7 +165,7 @@ func (n *Network) genesis() error {
 	homes := make([]string, n.layout.Validators)
 	for i := range homes {
 		homes[i] = n.chainHome(i)
-		if err := n.makeSecret(i); err != nil {
+		if _, err := verifier.CreateKeys(n.verifierDir(i)); err != nil {
 			return err
 		}
 	}
@@ -196,11 +196,11 @@ func (n *Network) edit(cdc codec.Codec, state app.State, validators []local.Vali
 	}
 	var verifiers []tallytypes.Verifier
 	for i, v := range validators {
-		key, vrf, err := n.secret(i)
+		keys, err := n.keys(i)
 		if err != nil {
 			return err
 		}
-		verifiers = append(verifiers, tallytypes.NewVerifier(n.layout.ChainID, types.Account(v.Account), key, vrf))
+		verifiers = append(verifiers, tallytypes.NewVerifier(n.layout.ChainID, types.Account(v.Account), keys.Attestation, keys.VRF))
 	}
 	slices.SortFunc(verifiers, func(a, b tallytypes.Verifier) int { return slices.Compare([]byte(a.Key), []byte(b.Key)) })
 	rules, err := n.localRules()
@@ -258,29 +258,10 @@ func editState[T proto.Message](cdc codec.Codec, state app.State, module string,
 	return nil
 }
 
-// makeSecret makes a verifier's keys.
-func (n *Network) makeSecret(i int) error {
-	dir := n.path("verifier", fmt.Sprint(i))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return types.Refuse(types.HomeUnwritable, "%v", err)
-	}
-	var seeds [64]byte
-	rand.Read(seeds[:])
-	return files.Replace(filepath.Join(dir, "keys"), fmt.Appendf(nil, "%x\n", seeds), 0o600)
-}
+// keys reads a verifier's keys.
+func (n *Network) keys(i int) (verifier.Keys, error) { return verifier.LoadKeys(n.verifierDir(i)) }
 
-// secret reads a verifier's attestation key and VRF key.
-func (n *Network) secret(i int) (key, vrf types.PrivateKey, err error) {
-	raw, err := os.ReadFile(n.path("verifier", fmt.Sprint(i), "keys"))
-	if err != nil {
-		return key, vrf, err
-	}
-	var seeds []byte
-	if _, err := fmt.Sscanf(string(raw), "%x", &seeds); err != nil || len(seeds) != 64 {
-		return key, vrf, fmt.Errorf("verifier %d: its file of keys is damaged", i)
-	}
-	return types.NewPrivateKey([32]byte(seeds[:32])), types.NewPrivateKey([32]byte(seeds[32:])), nil
-}
+func (n *Network) verifierDir(i int) string { return n.path("verifier", fmt.Sprint(i)) }
 
 // owners lists the names of the accounts that own a device each.
 func (n *Network) owners() []string {

@@ -340,7 +340,8 @@ func (n *Network) startBus(context.Context) error {
 	if address == "" {
 		address = "127.0.0.1:0"
 	}
-	n.bus, err = server.Serve(server.Config{Listen: address, Dir: n.path("bus")}, verifier.NewAuthorizer(n.Ledger(), gatewayKey.Public()), n.log.With("part", "bus"))
+	p := process.NewProcess("bus", n.path("bus"), n.log.With("part", "bus"))
+	n.bus, err = openBus(p, server.Config{Listen: address, Dir: p.Home}, n.Ledger(), gatewayKey.Public())
 	if err != nil {
 		return fmt.Errorf("network: start the bus: %w", err)
 	}
@@ -406,11 +407,11 @@ func (n *Network) StartVerifier(ctx context.Context, i int) error {
 	p := n.verifiers[i]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key, vrf, err := n.secret(i)
+	keys, err := n.keys(i)
 	if err != nil {
 		return fmt.Errorf("network: verifier %d: %w", i, err)
 	}
-	link, err := n.dial(ctx, key)
+	link, err := n.dial(ctx, keys.Attestation)
 	if err != nil {
 		return fmt.Errorf("network: verifier %d: %w", i, err)
 	}
@@ -418,8 +419,8 @@ func (n *Network) StartVerifier(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("network: verifier %d: %w", i, err)
 	}
-	v, err := verifier.New(verifier.Config{
-		Dir: n.path("verifier", fmt.Sprint(i)), Key: key, VRF: vrf, Account: account, Appeal: true, Keep: localKeep, Log: n.log.With("part", "verifier"),
+	v, err := openVerifier(process.NewProcess("verifier", n.verifierDir(i), n.log.With("part", "verifier")), verifier.Config{
+		Dir: n.verifierDir(i), Key: keys.Attestation, VRF: keys.VRF, Account: account, Appeal: true, Keep: localKeep,
 	}, n.ledgers[i], link, n.cfg.Rules)
 	if err != nil {
 		link.Close()

@@ -38,11 +38,11 @@ type panel struct {
 func newPanel(t *testing.T, n *Network) *panel {
 	p := &panel{T: t, n: n}
 	for i := range n.verifiers {
-		key, _, err := n.secret(i)
+		keys, err := n.keys(i)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.keys = append(p.keys, key.Public())
+		p.keys = append(p.keys, keys.Attestation.Public())
 	}
 	return p
 }
@@ -217,7 +217,7 @@ func (p *panel) forged() {
 			continue
 		}
 		leader := e.Leaders[0][round]
-		key, vrf, err := p.n.secret(slices.Index(p.keys, leader))
+		keys, err := p.n.keys(slices.Index(p.keys, leader))
 		if err != nil {
 			p.Fatal(err)
 		}
@@ -232,13 +232,13 @@ func (p *panel) forged() {
 			p.Fatal(err)
 		}
 		h.Epoch, h.Round, h.Leader, h.Previous = e.Epoch, round, leader, last.Hash
-		h.VRF = beacon.Prove(vrf, l.Chain(), e.Seed, 0)
+		h.VRF = beacon.Prove(keys.VRF, l.Chain(), e.Seed, 0)
 		h.State = types.Sum([]byte("a state that nothing leads to"))
 		hash := h.Hash()
 		at := slices.IndexFunc(e.Verifiers, func(v tally.Attester) bool { return v.Key == leader })
 		bitmap := make([]byte, (len(e.Verifiers)+7)/8)
 		bitmap[at/8] |= 1 << (at % 8)
-		_, err = l.Submit(ctx, from, ledger.Commit{Header: h.Encode(), Bitmap: bitmap, Signatures: []types.Signature{key.Sign("header", l.Chain(), hash[:])}})
+		_, err = l.Submit(ctx, from, ledger.Commit{Header: h.Encode(), Bitmap: bitmap, Signatures: []types.Signature{keys.Attestation.Sign("header", l.Chain(), hash[:])}})
 		switch reason := types.ReasonOf(err); reason {
 		case types.LowPower:
 			return

@@ -1,14 +1,23 @@
 package process
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"slices"
+	"sync"
 
-// Figures are a role's own for /metrics, read when somebody asks for them.
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Figures are a role's own for /metrics, read when somebody asks for them. They may be added while they are served; one takes
+// the place of another of its name.
 type Figures struct {
 	prefix string
-	list   []figure
+
+	mu   sync.Mutex
+	list []figure
 }
 
 type figure struct {
+	name string
 	desc *prometheus.Desc
 	kind prometheus.ValueType
 	read func(say func(value float64, labels ...string))
@@ -38,19 +47,21 @@ func (f *Figures) Counters(name, help string, labels []string, read func(say fun
 }
 
 func (f *Figures) add(name, help string, kind prometheus.ValueType, labels []string, read func(func(float64, ...string))) {
-	f.list = append(f.list, figure{prometheus.NewDesc(f.prefix+name, help, labels, nil), kind, read})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = slices.DeleteFunc(f.list, func(one figure) bool { return one.name == name })
+	f.list = append(f.list, figure{name, prometheus.NewDesc(f.prefix+name, help, labels, nil), kind, read})
 }
 
-// Describe implements prometheus.Collector.
-func (f *Figures) Describe(c chan<- *prometheus.Desc) {
-	for _, one := range f.list {
-		c <- one.desc
-	}
-}
+// Describe implements prometheus.Collector: it says nothing, as figures come while the process runs.
+func (f *Figures) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (f *Figures) Collect(c chan<- prometheus.Metric) {
-	for _, one := range f.list {
+	f.mu.Lock()
+	list := slices.Clone(f.list)
+	f.mu.Unlock()
+	for _, one := range list {
 		one.read(func(v float64, labels ...string) {
 			c <- prometheus.MustNewConstMetric(one.desc, one.kind, v, labels...)
 		})

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -319,7 +320,11 @@ func CheckAddress(what, address string, optional bool) error {
 	if address == "" && optional {
 		return nil
 	}
-	if _, err := net.ResolveTCPAddr("tcp", address); err != nil {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
 		return types.Refuse(types.BadArgument, "%s: %.80q: want host:port", what, address)
 	}
 	return nil

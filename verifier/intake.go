@@ -54,13 +54,14 @@ type intake struct {
 	backed map[types.Account]uint64 // how many least opening amounts they need behind them
 }
 
-// Stats counts what intake did since the verifier started.
+// Stats counts what a verifier did since it started.
 type Stats struct {
 	Accepted  uint64 // items acknowledged, those that were sent again included
 	Refused   uint64 // items refused with a reason
 	Malformed uint64 // submissions that could not be read, and were not answered
 	Waiting   uint64 // bytes of submissions on their way
 	Dropped   uint64 // submissions of authors that had too many on their way
+	Signed    uint64 // headers that it signed in time
 }
 
 func (in *intake) stats() Stats {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairn-network/cairn/bus"
@@ -32,7 +33,8 @@ const (
 // rounds make the tally of the epoch that was cut last, with the other verifiers.
 type rounds struct {
 	*agreement
-	round *round // that is on; nil for none. Only step and what it calls touch it
+	round  *round        // that is on; nil for none. Only step and what it calls touch it
+	signed atomic.Uint64 // headers whose signature went out
 }
 
 // round is this verifier's part in one round of one epoch's tally.
@@ -318,7 +320,11 @@ func (x *rounds) publish(ctx context.Context, r *round, h *tally.Header) error {
 
 func (x *rounds) publishSignature(ctx context.Context, h *tally.Header) error {
 	s := bus.SignHeader(x.cfg.Key, x.chain, h.Epoch, h.Region, h.Round, h.Hash())
-	return x.bus.PublishLast(ctx, bus.SignatureSubject(x.key, x.cfg.Region), bus.Seal(x.cfg.Key, s))
+	err := x.bus.PublishLast(ctx, bus.SignatureSubject(x.key, x.cfg.Region), bus.Seal(x.cfg.Key, s))
+	if err == nil {
+		x.signed.Add(1)
+	}
+	return err
 }
 
 // assist hands over what the leader lacks, and judges what it proposes.

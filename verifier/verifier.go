@@ -147,8 +147,12 @@ func (v *Verifier) Run(ctx context.Context) error {
 // Key returns the attestation key.
 func (v *Verifier) Key() types.Key { return v.key }
 
-// Stats returns the counters of intake.
-func (v *Verifier) Stats() Stats { return v.intake.stats() }
+// Stats returns what was counted since the start.
+func (v *Verifier) Stats() Stats {
+	s := v.intake.stats()
+	s.Signed = v.rounds.signed.Load()
+	return s
+}
 
 // Abstained returns the epochs whose headers this verifier cannot check at present, oldest first, and why: for pages and doctors.
 func (v *Verifier) Abstained() []Abstention { return v.rounds.abstains.list() }

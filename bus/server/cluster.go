@@ -152,7 +152,7 @@ type admitted struct {
 const (
 	mendEvery   = 100 * time.Millisecond
 	mendTimeout = 5 * time.Second
-	mendRest    = 2 * time.Second
+	mendRest    = 500 * time.Millisecond
 )
 
 // mend fetches what each server has that joins, or joins again, until ctx ends. Queries are answered once what the first one had is here, or

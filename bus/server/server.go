@@ -254,6 +254,23 @@ func (s *Server) NATS() *server.Server { return s.nats }
 // Clients is how many are logged on, the keeper among them.
 func (s *Server) Clients() int { return s.nats.NumClients() }
 
+// Load is what a server has to do at a moment.
+type Load struct {
+	LoggedOn map[bus.Role]int // connections
+	Storing  int              // kept messages that wait to be stored
+	Asking   int              // queries that wait to be answered
+	Slow     int64            // connections closed, ever, that did not read what they asked for
+}
+
+// Load says what there is to do now.
+func (s *Server) Load() Load {
+	l := Load{LoggedOn: map[bus.Role]int{}, Storing: s.keeper.first.Len() + s.keeper.puts.Len(), Asking: s.keeper.asks.Len(), Slow: s.nats.NumSlowConsumers()}
+	for _, seat := range s.places.all() {
+		l.LoggedOn[seat.role]++
+	}
+	return l
+}
+
 // Close disconnects everybody and stops.
 func (s *Server) Close() {
 	s.cancel()
@@ -366,18 +383,27 @@ func parseNkey(text string) (types.Key, bool) {
 	return types.Key(raw), true
 }
 
-// recheck asks again about everybody who is logged on, and disconnects whoever may no longer be what it logged on as.
+// recheck asks again about everybody who is logged on, and disconnects whoever may no longer be what it logged on as. Of those whose key will
+// count it asks more often: once it does, the others wait for what they say.
 func (s *Server) recheck(ctx context.Context) {
 	tick := time.NewTicker(s.config.Recheck)
 	defer tick.Stop()
+	soon := time.NewTicker(min(s.config.Recheck, passStale))
+	defer soon.Stop()
 	for {
+		all := true
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-soon.C:
+			all = false
 		}
 		here := map[types.Key]bus.Role{}
 		for id, seat := range s.places.all() {
+			if !all && seat.role != bus.RolePending {
+				continue
+			}
 			role, asked := here[seat.key]
 			if !asked {
 				pass, err := s.pass(seat.key, time.Nanosecond)
@@ -391,6 +417,9 @@ func (s *Server) recheck(ctx context.Context) {
 				s.log.Info("logged off", "key", seat.key, "was", seat.role, "is", role)
 				_ = s.nats.DisconnectClientByID(id) // it has gone already
 			}
+		}
+		if !all {
+			continue
 		}
 		s.mu.Lock()
 		for key, k := range s.passes {

@@ -10,9 +10,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cosmos/cosmos-sdk/codec"
 	"github.com/spf13/cobra"
 
+	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/app/local"
+	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
 
 	"cosmossdk.io/math"
 )
@@ -33,6 +36,7 @@ func testnetInitCommand() *cobra.Command {
 		n       int
 		out, id string
 		block   time.Duration
+		epoch   uint64
 	)
 	c := &cobra.Command{
 		Use:   "init-files",
@@ -48,6 +52,9 @@ func testnetInitCommand() *cobra.Command {
 				ChainID: id, BlockTime: block,
 				Stake: math.NewInt(1_000_000 * stone), Balance: math.NewInt(1_000_000 * stone),
 			}
+			if epoch != 0 {
+				g.Edit = shortEpochs(epoch)
+			}
 			for i := range n {
 				g.Homes = append(g.Homes, filepath.Join(out, fmt.Sprintf("validator-%d", i)))
 			}
@@ -62,7 +69,22 @@ func testnetInitCommand() *cobra.Command {
 	c.Flags().StringVarP(&out, "output-dir", "o", ".testnet", "folder of the homes")
 	c.Flags().StringVar(&id, "id", "cairn-testnet", "the chain's id")
 	c.Flags().DurationVar(&block, "block-time", time.Second, "time between blocks")
+	c.Flags().Uint64Var(&epoch, "epoch-blocks", 0, "blocks of an epoch, 10 or more, with an appeal window of one epoch, for trying things; 0: as a chain across machines has it")
 	return c
+}
+
+// shortEpochs changes a genesis so that epochs have so many blocks, and their tallies are final after the next.
+func shortEpochs(blocks uint64) func(codec.Codec, app.State, []local.Validator) error {
+	return func(cdc codec.Codec, state app.State, _ []local.Validator) error {
+		var g tallytypes.GenesisState
+		if err := cdc.UnmarshalJSON(state[tallytypes.ModuleName], &g); err != nil {
+			return err
+		}
+		g.Params.EpochBlocks, g.Params.AppealWindow, g.Params.VoteBlocks = blocks, 1, max(1, blocks/2)
+		raw, err := cdc.MarshalJSON(&g)
+		state[tallytypes.ModuleName] = raw
+		return err
+	}
 }
 
 func describe(w io.Writer, validators []local.Validator) error {
