@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/bus/server"
 	"github.com/cairn-network/cairn/chain/client"
 	"github.com/cairn-network/cairn/core/types"
@@ -39,8 +40,9 @@ func openBus(p *process.Process, config server.Config, l ledger.Reader, gateways
 		})
 	}
 	p.Figures.Gauges("connections", "Clients that are logged on, by role.", []string{"role"}, func(say func(float64, ...string)) {
-		for role, n := range s.Load().LoggedOn {
-			say(float64(n), role.String())
+		on := s.Load().LoggedOn
+		for role := bus.RoleDevice; role <= bus.RolePending; role++ {
+			say(float64(on[role]), role.String())
 		}
 	})
 	p.Figures.Gauge("servers", "Other servers of the bus that are connected.", func() float64 { return float64(s.Peers()) })
