@@ -1,16 +1,29 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/chain/app"
+	"github.com/cairn-network/cairn/chain/app/local"
+	"github.com/cairn-network/cairn/chain/client"
+	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/tally"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/service/storage"
 )
 
 // TestProcesses runs a small network in which each role is a process of its own, by the commands that docs/operate.md shows.
@@ -27,7 +40,7 @@ func TestProcesses(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"field": field, "exactly": exactlyFields, "await": await, "awaitfail": awaitFail, "rpc": rpcOf, "freeport": freePorts, "metrics": metricsOf,
-			"newheader": newHeader,
+			"newheader": newHeader, "handin": handIn, "inheader": inHeader,
 		},
 	})
 }
@@ -103,4 +116,80 @@ func newHeader(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("no epoch after %s is accepted", first)
 		}
 	}
+}
+
+// handIn EPOCH RPC BUS KEYRING registers a device for the validator's account, and hands a piece of evidence in as that device until the verifier
+// acknowledges it. It sets a variable to the epoch that it was acknowledged for.
+func handIn(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	keys, err := local.Keyring(ts.MkAbs(args[3]), app.NewEncoding().Codec)
+	ts.Check(err)
+	l, err := client.New(ctx, client.Config{URL: "http://" + args[1], Keyring: keys})
+	ts.Check(err)
+	defer l.Close()
+	owner, err := l.Lookup(local.KeyName)
+	ts.Check(err)
+	device := types.NewPrivateKey([32]byte{1, 2, 3})
+	statement := evidence.Statement{Chain: l.Chain(), Device: device.Public(), Owner: owner, Categories: []types.Category{types.Storage}, Cell: 0x871fb4662ffffff, Expiry: 1 << 20}
+	_, err = l.Submit(ctx, owner, ledger.Register{Statement: *statement.Sign(device)})
+	ts.Check(err)
+	link, err := bus.Dial(ctx, bus.Config{URLs: []string{"nats://" + args[2]}}, device, slog.New(slog.DiscardHandler))
+	ts.Check(err)
+	defer link.Close()
+	acks := make(chan *bus.Ack, 16)
+	ts.Check(link.Subscribe(ctx, bus.AckSubject(types.Key{}, device.Public()), func(m bus.Message) {
+		if ack, _, err := bus.Open[bus.Ack](m.Data, l.Chain()); err == nil {
+			acks <- ack
+		}
+	}))
+	var last *evidence.Envelope
+	for seq := uint64(1); ; seq++ { // a piece for each try: the device counts from the next epoch on, and evidence names its epoch
+		head, err := l.Head(ctx)
+		ts.Check(err)
+		p := evidence.Payload{Chain: l.Chain(), Category: types.Storage, Kind: storage.KindRelease, Epoch: head.Epoch, Seq: seq,
+			Anchor: evidence.Anchor{Height: head.Height, Hash: [16]byte(head.Hash[:16])}, Body: []byte{1}}
+		last = evidence.Sign(device, p)
+		submit := &bus.Submit{Chain: l.Chain(), Items: []bus.Item{{Type: bus.Evidence, Raw: last.Raw}}}
+		ts.Check(link.Publish(ctx, bus.SubmitSubject(device.Public(), 0), bus.Encode(submit)))
+		select {
+		case ack := <-acks:
+			if slices.Contains(ack.Accepted, last.Hash) {
+				ts.Setenv(args[0], fmt.Sprint(ack.Epoch))
+				return
+			}
+		case <-time.After(300 * time.Millisecond):
+		case <-ctx.Done():
+			ts.Fatalf("nothing was acknowledged")
+		}
+	}
+}
+
+// inHeader EPOCH RPC waits for the accepted header of an epoch, in which something is counted or refused.
+func inHeader(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	l, err := client.New(ctx, client.Config{URL: "http://" + args[1]})
+	ts.Check(err)
+	defer l.Close()
+	var epoch types.Epoch
+	_, err = fmt.Sscan(args[0], &epoch)
+	ts.Check(err)
+	for range l.Watch(ctx) {
+		h, err := l.Header(ctx, epoch, 0)
+		if err != nil || h.Status == ledger.Open {
+			continue
+		}
+		if h.Status == ledger.Skipped {
+			epoch++ // what lasts counts in the next
+			continue
+		}
+		decoded, err := tally.DecodeHeader(h.Raw)
+		ts.Check(err)
+		if decoded.Totals.Counted+decoded.Totals.Refused == 0 {
+			ts.Fatalf("the header of epoch %d, which is %v, has no items; one was acknowledged", epoch, h.Status)
+		}
+		return
+	}
+	ts.Fatalf("epoch %d has no header", epoch)
 }
