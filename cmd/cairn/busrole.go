@@ -24,11 +24,9 @@ func joinNetwork(c *cobra.Command, home string) (*manifest.Manifest, error) {
 	if where == "" {
 		return nil, nil
 	}
-	var signer types.Key
-	if text, _ := c.Flags().GetString("signer"); text != "" {
-		if err := signer.UnmarshalText([]byte(text)); err != nil {
-			return nil, usageError{c.CommandPath(), fmt.Errorf("--signer: %w", err)}
-		}
+	signer, err := signerOf(c)
+	if err != nil {
+		return nil, err
 	}
 	signed, err := manifest.Fetch(c.Context(), where)
 	if err != nil {
