@@ -28,7 +28,7 @@ type watch struct {
 	pruned types.Epoch // the newest final header that was seen; only guard touches it
 
 	mu     sync.Mutex
-	doubts map[types.Hash]doubt // by header; only follow adds and removes any
+	doubts map[types.Hash]doubt // by header; follow notes them, and takes them back
 }
 
 // doubt is what keeps a header from being adopted.
