@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -265,8 +266,10 @@ func (n *Node) close() error {
 	}
 	if n.comet != nil && n.comet.IsRunning() {
 		n.quiet()
+		saved := n.bookSaved()
 		errs = append(errs, n.comet.Stop())
 		n.comet.Wait()
+		saved()
 	}
 	for _, db := range n.dbs {
 		errs = append(errs, db.Close())
@@ -278,6 +281,26 @@ func (n *Node) close() error {
 		return fmt.Errorf("local: stop: %w", err)
 	}
 	return nil
+}
+
+// bookTime is how long a stop waits for the address book.
+const bookTime = 2 * time.Second
+
+// bookSaved returns what waits until the book of peers' addresses is saved. CometBFT saves it once more after its node has stopped, in a
+// goroutine that it lets nobody wait for: a new file takes the old one's place.
+func (n *Node) bookSaved() func() {
+	p2p := n.comet.Config().P2P
+	if !p2p.PexReactor {
+		return func() {}
+	}
+	before, err := os.Stat(p2p.AddrBookFile())
+	return func() {
+		for end := time.Now().Add(bookTime); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			if now, failed := os.Stat(p2p.AddrBookFile()); failed == nil && (err != nil || !os.SameFile(before, now)) {
+				return
+			}
+		}
+	}
 }
 
 // Done is closed when consensus has ended, by Stop or by itself (a full disk, a failed block, an upgrade): then Err says why. Who started
