@@ -96,8 +96,8 @@ func TestNodes(t *testing.T) {
 // TestNodesPin: a node that has another block in the place of the one that is believed is passed over; one that has forgotten it is not.
 func TestNodesPin(t *testing.T) {
 	for name, c := range map[string]struct{ answer, want string }{
-		"the same":  {fmt.Sprintf(`{"result":{"signed_header":{"commit":{"block_id":{"hash":"%X"}}}}}`, types.Hash{7}), "a"},
-		"another":   {fmt.Sprintf(`{"result":{"signed_header":{"commit":{"block_id":{"hash":"%X"}}}}}`, types.Hash{8}), "b"},
+		"the same":  {fmt.Sprintf(`{"result":{"signed_header":{"commit":{"block_id":{"hash":%q}}}}}`, strings.ToUpper(types.Hash{7}.String())), "a"},
+		"another":   {fmt.Sprintf(`{"result":{"signed_header":{"commit":{"block_id":{"hash":%q}}}}}`, strings.ToUpper(types.Hash{8}.String())), "b"},
 		"forgotten": {`{"error":{"message":"height 5 is not available"}}`, "a"},
 	} {
 		node := func(name, commit string) string {
