@@ -59,6 +59,7 @@ func storeCommand() *cobra.Command {
 	for _, verb := range []*cobra.Command{put, price, get, list, del} {
 		c.AddCommand(placeFlags(accountFlag(verb)))
 	}
+	c.AddCommand(recoveryCommand())
 	return c
 }
 

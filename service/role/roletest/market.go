@@ -63,6 +63,17 @@ func (w *World) Market(name string, bought types.Credit) *Market {
 	return m
 }
 
+// Also opens another gateway's wallet of a market's account, under a key and secrets of its own.
+func (w *World) Also(name string, of *Market, limit types.Credit) *Market {
+	m := &Market{w: w, name: name, dir: w.t.TempDir(), key: Key(name), account: of.account, bought: of.bought, limit: limit, expiry: of.expiry,
+		orders: map[tally.SessionKey]*handed{}}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.markets = append(w.markets, m)
+	w.changes = append(w.changes, tally.Change{Grant: &tally.Grant{Key: m.key.Public(), Account: m.account, Limit: limit, Expiry: m.expiry}})
+	return m
+}
+
 // Chain is the world's.
 func (m *Market) Chain() string { return Chain }
 

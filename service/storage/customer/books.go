@@ -133,7 +133,7 @@ func openBooks(path string, log *slog.Logger) (*books, error) {
 		return nil, fmt.Errorf("storage: open books %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{objectBucket, manifestBucket, typeBucket, sessionBucket, shardBucket, dropBucket, formerBucket, formerShardBucket, breakBucket, partBucket, lossBucket} {
+		for _, b := range [][]byte{objectBucket, manifestBucket, typeBucket, sessionBucket, shardBucket, dropBucket, formerBucket, formerShardBucket, breakBucket, partBucket, lossBucket, foreignBucket} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
@@ -287,7 +287,8 @@ func (b *books) changeObject(id ObjectID, change func(*object)) (known bool, err
 
 func (b *books) deleteObject(id ObjectID) error {
 	err := b.db.Update(func(tx *bbolt.Tx) error {
-		return errors.Join(tx.Bucket(manifestBucket).Delete(id[:]), tx.Bucket(typeBucket).Delete(id[:]), tx.Bucket(objectBucket).Delete(id[:]))
+		return errors.Join(tx.Bucket(manifestBucket).Delete(id[:]), tx.Bucket(typeBucket).Delete(id[:]), tx.Bucket(objectBucket).Delete(id[:]),
+			tx.Bucket(foreignBucket).Delete(id[:]))
 	})
 	if err != nil {
 		return fmt.Errorf("storage: books: delete object %v: %w", id, err)

@@ -197,6 +197,7 @@ type account struct {
 	pool   *pool
 	coder  *pipeline.Coder
 	secret pipeline.Secret
+	share  *pipeline.Share
 	log    *slog.Logger
 
 	mu      sync.Mutex
@@ -228,7 +229,7 @@ func (c *Customer) account(w role.Wallet) (*account, error) {
 	}
 	secret := pipeline.Secret(w.Secret("storage"))
 	a := &account{
-		wallet: w, market: c.market, cfg: c.cfg, books: b, pool: &c.pool, secret: secret, log: c.market.Log().With("account", w.Account()),
+		wallet: w, market: c.market, cfg: c.cfg, books: b, pool: &c.pool, secret: secret, share: s.pipeline, log: c.market.Log().With("account", w.Account()),
 		coder:      c.coder.For(secret.Mask(), s.pipeline),
 		holders:    map[types.Key]*holder{},
 		completing: make(chan struct{}, 1), later: map[ObjectID]waiting{},

@@ -51,6 +51,8 @@ func (c *Customer) routes() []route {
 		{role.Route{Method: "GET", Path: "/objects/{id}", Summary: "Read an object, or the ranges of it that the Range header names (then 206); conditions and HEAD as RFC 9110 says", Out: []byte(nil)}, c.serveGet},
 		{role.Route{Method: "DELETE", Path: "/objects/{id}", Summary: "Forget an object and let its shards go", Out: Deleted{}}, c.serveDelete},
 		{role.Route{Method: "GET", Path: "/objects/{id}/placement", Summary: "Which device has which slot of an object's segments", Out: []Placement(nil)}, c.servePlacement},
+		{role.Route{Method: "GET", Path: "/objects/{id}/recovery", Summary: "What another gateway needs to read an object for the same account: secret, as whoever has it and a key of the account can read it", Out: []byte(nil)}, c.serveRecovery},
+		{role.Route{Method: "PUT", Path: "/objects/{id}/recovery", Summary: "Have this gateway read an object that another one stored for the same account", In: []byte(nil), Out: Object{}}, c.serveRecover},
 		{role.Route{Method: "GET", Path: "/price", Summary: "What storing and reading so many bytes would cost, on the devices that would be chosen now", Query: []string{"profile", "bytes"}, Out: Price{}}, c.servePrice},
 	}
 }

@@ -198,12 +198,21 @@ func (a *account) read(ctx context.Context, id ObjectID, o *object, offset, leng
 	if err != nil {
 		return nil, err
 	}
-	return a.coder.Open(ctx, manifest, a.secret.Bucket(bucket), uint64(offset), uint64(length), d)
+	coder := a.coder
+	if mask, err := a.books.foreign(id); err != nil {
+		return nil, err
+	} else if mask != nil {
+		coder = a.coder.For(*mask, a.share)
+	}
+	return coder.Open(ctx, manifest, a.secret.Bucket(bucket), uint64(offset), uint64(length), d)
 }
 
 // delete has every device drop its shards, and then forgets the object. Devices that cannot be reached are told later: what they
 // hold stays in the holding until tend gets through.
 func (a *account) delete(ctx context.Context, id ObjectID, o *object) error {
+	if mask, err := a.books.foreign(id); err != nil || mask != nil { // its shards are not this gateway's to let go
+		return errors.Join(err, a.books.deleteObject(id))
+	}
 	manifest, err := a.books.shape(id)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -112,6 +113,19 @@ func (b BucketKey) unwrap(wrapped []byte) ([]byte, error) {
 		return nil, ErrKey
 	}
 	return key, nil
+}
+
+// Rewrap returns the manifest with its object's key wrapped by another bucket's key. It is ErrKey where it does not open with from.
+func (m *Manifest) Rewrap(from, to BucketKey) (*Manifest, error) {
+	key, err := from.unwrap(m.Key)
+	if err != nil {
+		return nil, err
+	}
+	out := *m
+	if out.Key, err = to.wrap([32]byte(key), rand.Reader); err != nil {
+		return nil, err
+	}
+	return &out, nil
 }
 
 func (b BucketKey) aead() (cipher.AEAD, error) {
