@@ -150,16 +150,25 @@ func (q Quorum) Drawn(ctx context.Context, e types.Epoch, c types.Category, purp
 // Leaf returns a device's leaf of a header, as a proof to the header's root shows it: of the newest tally, or
 // of the newest final one.
 func (q Quorum) Leaf(ctx context.Context, device types.Key, root bus.Root, tallied bool) (leaf tally.Leaf, err error) {
+	p, err := q.Proof(ctx, device, root, tallied)
+	if err != nil {
+		return leaf, err
+	}
+	return p.Leaf, nil
+}
+
+// Proof returns that leaf with its proof.
+func (q Quorum) Proof(ctx context.Context, device types.Key, root bus.Root, tallied bool) (found *bus.Proof, err error) {
 	query := &bus.ProofQuery{Chain: q.Chain, Region: q.Region, Device: device, Tallied: tallied}
 	err = q.ask(ctx, bus.QueryProof, fmt.Sprintf("leaf of %v", device), bus.Encode(query), func(raw []byte) bool {
 		p, err := bus.Decode[bus.Proof](raw, q.Chain)
 		if err != nil || p.Region != q.Region || p.Check(device, root) != nil {
 			return true
 		}
-		leaf = p.Leaf
+		found = p
 		return false
 	})
-	return leaf, err
+	return found, err
 }
 
 // Refusals returns what the tally of an epoch refused of an author, and a device's quality.

@@ -25,7 +25,6 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/gateway"
-	"github.com/cairn-network/cairn/internal/conns"
 	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/node"
@@ -68,6 +67,7 @@ type Config struct {
 	Listen      string        // host:port of page and API; default 127.0.0.1:8420; port 0 takes a free one
 	NewFolders  []string      // categories of which a device's folder is lost for good (node.Config)
 	Hosts       []string      // names that page and API are reached under, besides addresses and localhost; role.AnyHost for all
+	Gateways    []types.Key   // of other processes, which may log on to the bus too
 	Disk        disk.Limits   // when the network warns that a disk gets full, and when it stops; zero: never
 	// Rules, Customers, Devices and Simulators replace the lists of service/all.
 	Rules      []service.Verifier
@@ -110,11 +110,10 @@ type Network struct {
 	nodes     []*device
 	simulated []*device // behind simulated hardware
 	stops     []func()  // of simulators
-	gateway   *gateway.Gateway
+	gate      *gate
+	gateway   *gateway.Gateway       // the gate's
 	trust     atomic.Pointer[string] // a recent block, HEIGHT:HASH
 	trusting  func()                 // ends what keeps it recent; nil before it runs
-	listening map[string]string      // where categories serve protocols of their own
-	explorer  *explorer.Explorer
 	http      *http.Server
 	page      net.Listener
 	tasks     sync.WaitGroup // gateway, explorer, pages, disks
@@ -341,7 +340,7 @@ func (n *Network) startBus(context.Context) error {
 		address = "127.0.0.1:0"
 	}
 	p := process.NewProcess("bus", n.path("bus"), n.log.With("part", "bus"))
-	n.bus, err = openBus(p, server.Config{Listen: address, Dir: p.Home}, n.Ledger(), gatewayKey.Public())
+	n.bus, err = openBus(p, server.Config{Listen: address, Dir: p.Home}, n.Ledger(), append(n.cfg.Gateways, gatewayKey.Public())...)
 	if err != nil {
 		return fmt.Errorf("network: start the bus: %w", err)
 	}
@@ -355,19 +354,6 @@ func (n *Network) startBus(context.Context) error {
 // dial logs on to the bus as key.
 func (n *Network) dial(ctx context.Context, key types.PrivateKey) (bus.Bus, error) {
 	return bus.Dial(ctx, bus.Config{URLs: []string{n.bus.URL()}}, key, n.log.With("part", "bus client"))
-}
-
-// pin is whom to believe on the bus, as the chain has it now.
-func (n *Network) pin(ctx context.Context) (bus.Pin, error) {
-	head, err := n.Ledger().Head(ctx)
-	if err != nil {
-		return bus.Pin{}, err
-	}
-	epoch, err := n.Ledger().Epoch(ctx, head.Epoch)
-	if err != nil {
-		return bus.Pin{}, err
-	}
-	return bus.Pin{Chain: n.layout.ChainID, Epoch: epoch.Epoch, Set: bus.SetOf(epoch.Verifiers)}, nil
 }
 
 // gatewayKey reads the key under which the gateway logs on, or makes it.
@@ -475,73 +461,39 @@ func (n *Network) startGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pin, err := n.pin(ctx)
+	pin, err := pinOfChain(ctx, n.Ledger(), 0)
 	if err != nil {
 		return err
 	}
-	n.gateway, err = gateway.New(gateway.Config{
-		Dir: n.path("gateway"), Key: key, Pin: pin, Dial: n.dial, Hosts: n.cfg.Hosts, Private: near,
-	}, n.Ledger(), n.cfg.Customers, n.log.With("part", "gateway"))
-	if err != nil {
-		return err
-	}
-	if err := n.listeners(); err != nil {
-		return err
-	}
-	n.explorer, err = explorer.New(explorer.Config{Path: n.path("explorer.db"), Hosts: n.cfg.Hosts, Verifiers: n.abstaining}, n.Ledger(), &tallies{n}, n.log.With("part", "explorer"))
-	if err != nil {
-		return err
-	}
-	n.tasks.Go(func() {
-		if err := n.gateway.Run(n.ctx); err != nil {
-			n.fail("gateway", err)
-		}
-	})
-	n.tasks.Go(func() {
-		if err := n.explorer.Run(n.ctx); err != nil {
-			n.fail("explorer", err)
-		}
-	})
-	return nil
-}
-
-// listeners has categories listen that serve protocols of their own, where page and API listen.
-func (n *Network) listeners() error {
 	ip, _, err := net.SplitHostPort(n.page.Addr().String())
 	if err != nil {
 		return fmt.Errorf("network: listeners: %w", err)
 	}
-	n.listening = map[string]string{}
-	for _, c := range n.cfg.Customers {
-		if c.Listen == nil {
-			continue
-		}
-		at, err := c.Listen(ip)
-		if err != nil {
-			return fmt.Errorf("network: %v: %w", c.Category, err)
-		}
-		maps.Copy(n.listening, at)
+	n.gate, err = openGate(process.NewProcess("gateway", n.path("gateway"), n.log), gateConfig{
+		Gateway:  gateway.Config{Dir: n.path("gateway"), Key: key, Pin: pin, Dial: n.dial, Hosts: n.cfg.Hosts, Private: near},
+		Explorer: explorer.Config{Path: n.path("explorer.db"), Hosts: n.cfg.Hosts, Verifiers: n.abstaining},
+		Tallies:  &tallies{n}, Reader: n.Ledger(), Customers: n.cfg.Customers, IP: ip,
+	})
+	if err != nil {
+		n.gate = nil
+		return fmt.Errorf("network: %w", err)
 	}
+	n.gateway = n.gate.gateway
+	n.tasks.Go(func() {
+		if err := n.gate.run(n.ctx); err != nil {
+			n.fail("gateway", err)
+		}
+	})
 	return nil
 }
 
-// pageLimits bounds the connections with page and API. A browser opens six, and a client that moves data some dozens.
-var pageLimits = conns.Limits{Total: 4096, PerAddress: 256}
-
 // openDoors serves page and API, and writes network.json.
 func (n *Network) openDoors(ctx context.Context) error {
-	mux := http.NewServeMux()
-	api := n.gateway.Handler()
-	for _, c := range n.cfg.Customers {
-		mux.Handle("/"+c.Category.String()+"/", api)
-	}
-	mux.Handle("/v1/", api)
-	mux.Handle("/openapi.json", api)
-	mux.Handle("/", n.explorer.Handler())
-	n.http = &http.Server{Handler: role.Pace{}.Serve(mux), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
+	var f front
+	f.open(n.gate.handler)
+	n.http = f.server(n.log)
 	n.tasks.Go(func() {
-		if err := n.http.Serve(conns.Limit(n.page, pageLimits, n.log)); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(n.http, n.page, nil, n.log); err != nil {
 			n.fail("page", err)
 		}
 	})
@@ -559,7 +511,7 @@ func (n *Network) Addresses() *Addresses {
 	return &Addresses{
 		ChainID: n.layout.ChainID, Page: page + "/", API: page, RPC: "http://" + chain.RPC, REST: "http://" + chain.REST,
 		GRPC: chain.GRPC, Bus: n.bus.URL(), PID: os.Getpid(), Trust: trust,
-		Listeners: n.listening,
+		Listeners: n.gate.listening,
 	}
 }
 
@@ -572,11 +524,7 @@ func (n *Network) Stop() {
 		os.Remove(n.path(addressFile))
 	}
 	if n.http != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		if n.http.Shutdown(ctx) != nil {
-			n.http.Close()
-		}
-		cancel()
+		shut(n.http)
 	} else if n.page != nil {
 		n.page.Close()
 	}
@@ -591,11 +539,8 @@ func (n *Network) Stop() {
 	}
 	n.cancel()
 	n.tasks.Wait()
-	if n.gateway != nil {
-		n.gateway.Close()
-	}
-	if n.explorer != nil {
-		n.explorer.Close()
+	if n.gate != nil {
+		n.gate.close()
 	}
 	if n.bus != nil {
 		n.bus.Close()

@@ -16,7 +16,7 @@ import (
 
 // TestRoleSettings: the settings of each role are documented, are read back as they were written, and what can't work is refused with its name.
 func TestRoleSettings(t *testing.T) {
-	for _, s := range []any{BusSettings{}, VerifierSettings{}} {
+	for _, s := range []any{BusSettings{}, VerifierSettings{}, GatewaySettings{}} {
 		if list := settings.Undocumented(reflect.TypeOf(s)); len(list) > 0 {
 			t.Errorf("%T: not documented: %v", s, list)
 		}

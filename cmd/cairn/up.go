@@ -46,6 +46,7 @@ keyring that only you can read: this is a network to try things on, not one to k
 	}
 	c.Flags().String("listen", "", "where page and API listen (default 127.0.0.1:8420; port 0 takes a free one)")
 	c.Flags().StringSlice("host", nil, "a name that page and API are reached under, besides addresses and localhost; * for any")
+	c.Flags().StringSlice("gateway", nil, "the key of a gateway that runs on its own (cairn gateway key), which may log on to the bus; once for each")
 	c.Flags().Duration("block-time", 0, "time between blocks of a new network (default 400ms)")
 	c.Flags().String("disk-warn", disk.Size(disk.Warn), "free disk space below which it warns (0: never)")
 	c.Flags().String("disk-stop", disk.Size(disk.Stop), "free disk space below which it stops, while it can do so in order (0: never)")
@@ -72,6 +73,14 @@ func up(c *cobra.Command, simulators []role.Simulator) error {
 	cfg.Simulators = simulators
 	cfg.Listen, _ = c.Flags().GetString("listen")
 	cfg.Hosts, _ = c.Flags().GetStringSlice("host")
+	gateways, _ := c.Flags().GetStringSlice("gateway")
+	for _, text := range gateways {
+		key, err := types.ParseKey(text)
+		if err != nil {
+			return usageError{c.CommandPath(), fmt.Errorf("--gateway: %w", err)}
+		}
+		cfg.Gateways = append(cfg.Gateways, key)
+	}
 	cfg.NewFolders, _ = c.Flags().GetStringSlice("new-folder")
 	cfg.BlockTime, _ = c.Flags().GetDuration("block-time")
 	for _, name := range []string{"validators", "nodes"} {

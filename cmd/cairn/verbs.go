@@ -13,7 +13,7 @@ import (
 func verbs() []*cobra.Command {
 	list := []*cobra.Command{
 		upCommand(), downCommand(), doctorCommand(), storeCommand(), deviceCommand(), claimCommand(), creditCommand(), accountCommand(),
-		tallyCommand(), supplyCommand(), walletCommand(), networkCommand(), busCommand(), verifierCommand(),
+		tallyCommand(), supplyCommand(), walletCommand(), networkCommand(), busCommand(), verifierCommand(), gatewayCommand(),
 	}
 	for _, c := range customer.Customers() {
 		if c.Command != nil {

@@ -1,0 +1,206 @@
+package network
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/chain/client"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/explorer"
+	"github.com/cairn-network/cairn/gateway"
+	"github.com/cairn-network/cairn/internal/files"
+	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/manifest"
+	"github.com/cairn-network/cairn/process"
+	"github.com/cairn-network/cairn/service/all/customer"
+)
+
+// GatewaySettings are those of a gateway that is a process of its own: gateway.yaml.
+type GatewaySettings struct {
+	Process process.Settings `json:"process" doc:"The process: its health, its log, its disk."`
+	Chain   ChainSettings    `json:"chain" doc:"The chain: who has which grants, credits and devices. A gateway believes what its nodes say."`
+	Bus     BusPlaces        `json:"bus" doc:"The message bus. Its operators have to let this gateway's key on (cairn gateway key)."`
+	Region  types.Region     `json:"region" doc:"The region in which it buys; 0 while the network has one."`
+	Listen  string           `json:"listen" doc:"Where customers reach the REST API and the page, as host:port. API keys come there: beyond this machine serve it with TLS, or behind a proxy that does."`
+	TLS     GatewayTLS       `json:"tls" doc:"TLS for customers."`
+	Hosts   []string         `json:"hosts" doc:"Names that it is reached under, besides its addresses and localhost; \"*\" for any."`
+	Proxies []netip.Prefix   `json:"proxies" doc:"Where its reverse proxies are, 192.0.2.7/32: of their requests the last address in X-Forwarded-For is who asks."`
+	Private []netip.Prefix   `json:"private" doc:"Private addresses where devices may be, 10.0.0.0/8. Whatever else a device names that is not of the public internet is not dialled."`
+}
+
+// GatewayTLS are files in PEM.
+type GatewayTLS struct {
+	Certificate string `json:"certificate" doc:"A file with the certificates that customers are shown, in PEM, below the home unless it is absolute; \"\" serves without TLS."`
+	Key         string `json:"key" doc:"The file with their private key."`
+}
+
+// Gateway is a gateway as a process.
+func Gateway() process.Role[GatewaySettings] {
+	return process.Role[GatewaySettings]{
+		Name: "gateway",
+		About: `A gateway. Edit this and start "cairn gateway run" again; "cairn gateway check" says whether it can be read. What is not a setting is an
+error. The gateway's own key is in gateway.key, and its customers' session keys are in data: only its owner can read them.`,
+		Defaults: func() GatewaySettings {
+			return GatewaySettings{
+				Process: process.Default("127.0.0.1:9423"), Chain: chainDefaults(), Bus: BusPlaces{Servers: []string{"nats://127.0.0.1:4222"}}, Listen: "127.0.0.1:8420",
+				Hosts: []string{}, Proxies: []netip.Prefix{}, Private: []netip.Prefix{},
+			}
+		},
+		Common: func(s *GatewaySettings) *process.Settings { return &s.Process },
+		Check:  func(home string, s *GatewaySettings) error { _, err := s.check(home); return err },
+		Run:    runGateway,
+	}
+}
+
+// Join takes over where the network is.
+func (s *GatewaySettings) Join(m *manifest.Manifest) {
+	s.Chain.Join(m)
+	s.Bus = BusPlaces{Servers: m.Buses, CA: m.BusCA}
+}
+
+// check refuses settings that can't work, and returns how to serve TLS; nil for not at all.
+func (s *GatewaySettings) check(home string) (*tls.Config, error) {
+	if err := errors.Join(s.Chain.check(), process.CheckAddress("listen", s.Listen, false), process.CheckAddress("process.listen", s.Process.Listen, true)); err != nil {
+		return nil, err
+	}
+	if len(s.Bus.Servers) == 0 {
+		return nil, types.Refuse(types.BadArgument, "bus.servers: name a server of the bus")
+	}
+	if s.TLS == (GatewayTLS{}) {
+		return nil, nil
+	}
+	path := func(p string) string {
+		if filepath.IsAbs(p) {
+			return p
+		}
+		return filepath.Join(home, p)
+	}
+	certificate, err := tls.LoadX509KeyPair(path(s.TLS.Certificate), path(s.TLS.Key))
+	if err != nil {
+		return nil, types.Refuse(types.BadArgument, "tls: %v", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}, nil
+}
+
+const gatewayKeyFile = "gateway.key"
+
+// GatewayKey returns the key under which the gateway of a home logs on to the bus, and makes it where there is none.
+func GatewayKey(home string) (types.PrivateKey, error) {
+	key, err := files.EnsureKey(filepath.Join(home, gatewayKeyFile))
+	if err != nil {
+		return types.PrivateKey{}, fmt.Errorf("gateway: %w", err)
+	}
+	return types.NewPrivateKey([32]byte(key.Seed())), nil
+}
+
+// runGateway serves customers until ctx ends. Where the chain or the bus is away it waits, and says so to whoever asks.
+func runGateway(ctx context.Context, p *process.Process, s *GatewaySettings) error {
+	config, err := s.check(p.Home)
+	if err != nil {
+		return err
+	}
+	key, err := GatewayKey(p.Home)
+	if err != nil {
+		return err
+	}
+	page, err := process.Listen("gateway", s.Listen)
+	if err != nil {
+		return err
+	}
+	if err := files.Replace(p.Path(apiFile), []byte(page.Addr().String()), 0o644); err != nil {
+		page.Close()
+		return fmt.Errorf("gateway: %w: %w", err, types.HomeUnwritable)
+	}
+	waiting := new(front)
+	server := waiting.server(p.Log)
+	served := make(chan error, 1)
+	go func() { served <- serve(server, page, config, p.Log) }()
+	defer func() { shut(server); <-served }()
+
+	l, err := s.Chain.open(ctx, p, client.Config{})
+	if err != nil {
+		return ended(ctx, err)
+	}
+	defer l.Close()
+	var pin bus.Pin
+	regions := uint64(1)
+	err = p.Try(ctx, "verifiers", func(ctx context.Context) (err error) {
+		if pin, err = pinOfChain(ctx, l, s.Region); err == nil {
+			regions, err = l.Regions(ctx)
+		}
+		return err
+	})
+	if err != nil {
+		return ended(ctx, err)
+	}
+	followChain(ctx, p, l, time.Duration(s.Chain.Stale))
+	host, _, _ := net.SplitHostPort(page.Addr().String()) // a listener's
+	places := manifest.Manifest{BusCA: s.Bus.CA, Buses: s.Bus.Servers}
+	d, err := openGate(p, gateConfig{
+		Gateway: gateway.Config{
+			Dir: p.Path("data"), Key: key, Pin: pin, Hosts: s.Hosts, Proxies: s.Proxies, Private: s.Private,
+			Dial: func(ctx context.Context, key types.PrivateKey) (bus.Bus, error) {
+				return bus.Dial(ctx, places.Bus(), key, p.Log)
+			},
+		},
+		Explorer: explorer.Config{Path: p.Path("explorer.db"), Hosts: s.Hosts, Regions: int(regions)},
+		Reader:   l, Customers: customer.Customers(), IP: host,
+	})
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	waiting.open(d.handler)
+	p.Log.Info("the gateway serves", "at", page.Addr(), "key", key.Public(), "listening", d.listening)
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	failed := make(chan error, 1)
+	go func() {
+		select {
+		case err := <-served:
+			served <- err
+			failed <- err
+			stop()
+		case <-run.Done():
+			failed <- nil
+		}
+	}()
+	err = d.run(run)
+	stop()
+	shut(server)
+	if err := <-failed; err != nil {
+		return fmt.Errorf("gateway: serve: %w", err)
+	}
+	return ended(ctx, err)
+}
+
+// apiFile holds where the gateway of a home serves customers, host:port.
+const apiFile = "api.address"
+
+// ended is nil for an error that came because ctx ended.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// pinOfChain is whom to believe on the bus, as the chain has it now.
+func pinOfChain(ctx context.Context, l ledger.Reader, region types.Region) (bus.Pin, error) {
+	head, err := l.Head(ctx)
+	if err != nil {
+		return bus.Pin{}, err
+	}
+	epoch, err := l.Epoch(ctx, head.Epoch)
+	if err != nil {
+		return bus.Pin{}, err
+	}
+	return bus.Pin{Chain: l.Chain(), Region: region, Epoch: epoch.Epoch, Set: bus.SetOf(epoch.Verifiers)}, nil
+}
