@@ -12,7 +12,6 @@
 //	Spool     an Outbox on disk, of what the agent's own key signs: evidence, receipts, asks
 //	Asks      what devices offer
 //	Keep      runs something again whenever it fails
-//	Latest    a value that changes, and tells whoever watches it
 //
 // A device (package node) is an agent with providers, a gateway one with customers. Blobs are fetched and
 // served by bus.FetchBlob and bus.ServeBlobs, for which an agent's Bus is enough.
@@ -31,6 +30,7 @@ import (
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/latest"
 )
 
 // Store keeps what an agent remembers over a restart, by name.
@@ -58,7 +58,7 @@ type Agent struct {
 	cfg      Config
 	log      *slog.Logger
 	follower *bus.Follower
-	notices  Latest[*bus.Notice]
+	notices  latest.Value[*bus.Notice]
 	ignored  atomic.Uint64
 	rules    sync.Map // category → rules, as they were last time
 

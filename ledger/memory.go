@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/latest"
 )
 
 // Config is the genesis of a Memory. Zero fields take the values of `cairn up`.
@@ -51,7 +52,7 @@ type Memory struct {
 	epochs  map[types.Epoch]*Epoch
 	views   map[types.Epoch][]tally.Attester // as each epoch's view says, ascending by key
 	changes map[types.Epoch][][]tally.Change // by region
-	watch   map[chan Block]struct{}
+	newest  latest.Value[Block]              // of blocks
 	state   *state
 }
 
@@ -184,7 +185,7 @@ func New(cfg Config) *Memory {
 	s.day = econ.Genesis(s.books.genesis)
 	s.seeds[1] = beacon.Genesis(cfg.Chain, cfg.Genesis.Unix())
 	m := &Memory{
-		cfg: cfg, epochs: map[types.Epoch]*Epoch{}, views: map[types.Epoch][]tally.Attester{}, changes: map[types.Epoch][][]tally.Change{}, watch: map[chan Block]struct{}{}, state: s,
+		cfg: cfg, epochs: map[types.Epoch]*Epoch{}, views: map[types.Epoch][]tally.Attester{}, changes: map[types.Epoch][][]tally.Change{}, state: s,
 	}
 	m.open(1)
 	m.block()
@@ -272,7 +273,7 @@ func (m *Memory) AdvanceTo(height uint64) Block {
 	return m.Advance(height - at)
 }
 
-// block appends the next block and tells the watchers.
+// block appends the next block and tells who watches.
 func (m *Memory) block() {
 	h := uint64(len(m.blocks)) + 1
 	b := Block{Height: h, Time: m.time(h), Epoch: m.epochOf(h)}
@@ -285,13 +286,7 @@ func (m *Memory) block() {
 	if e := m.epochs[b.Epoch]; e.First == h {
 		e.Time = b.Time
 	}
-	for ch := range m.watch {
-		select {
-		case <-ch: // the reader is slow: it misses all but the newest
-		default:
-		}
-		ch <- b
-	}
+	m.newest.Set(b)
 }
 
 // time returns when a block is made.

@@ -47,20 +47,7 @@ func (m *Memory) Hashes(_ context.Context, from, to uint64) ([]tally.BlockHash, 
 }
 
 // Watch implements Reader.
-func (m *Memory) Watch(ctx context.Context) <-chan Block {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	ch := make(chan Block, 1)
-	ch <- m.blocks[len(m.blocks)-1]
-	m.watch[ch] = struct{}{}
-	context.AfterFunc(ctx, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		delete(m.watch, ch)
-		close(ch)
-	})
-	return ch
-}
+func (m *Memory) Watch(ctx context.Context) <-chan Block { return m.newest.Watch(ctx) }
 
 // Epoch implements Reader.
 func (m *Memory) Epoch(_ context.Context, e types.Epoch) (*Epoch, error) {

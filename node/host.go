@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/disk"
+	"github.com/cairn-network/cairn/internal/latest"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -23,7 +24,7 @@ type runner struct {
 	dir      string
 	log      *slog.Logger
 	files    watched // of dir
-	notices  agent.Latest[role.Notice]
+	notices  latest.Value[role.Notice]
 
 	mu       sync.Mutex
 	ctx      context.Context // of the provider's present run

@@ -10,10 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/latest"
 	"github.com/cairn-network/cairn/ledger"
 )
 
@@ -33,7 +33,7 @@ type clock struct {
 	archive  *archive
 	abstains *abstentions
 	turn     func(*headView) error // intake's
-	views    agent.Latest[*headView]
+	views    latest.Value[*headView]
 	newest   atomic.Uint64 // epoch of the newest block, also of one that no view could be made of
 
 	mu     sync.Mutex

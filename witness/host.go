@@ -8,10 +8,10 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/latest"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -22,7 +22,7 @@ type runner struct {
 	spec    *tally.Spec
 	dir     string
 	log     *slog.Logger
-	notices agent.Latest[role.Notice]
+	notices latest.Value[role.Notice]
 
 	mu    sync.Mutex
 	epoch types.Epoch // of what follows

@@ -1,13 +1,15 @@
-package agent
+// Package latest is a value of which only the newest matters, for one who sets it and many who watch it: the chain's newest block, the
+// newest notice.
+package latest
 
 import (
 	"context"
 	"sync"
 )
 
-// Latest is a value that changes, and tells whoever watches it. Its zero value is ready, and has no value yet.
+// Value is a value that changes, and tells whoever watches it. Its zero value is ready, and has no value yet.
 // All methods are safe for concurrent use.
-type Latest[T any] struct {
+type Value[T any] struct {
 	mu      sync.Mutex
 	value   T
 	known   bool
@@ -15,7 +17,7 @@ type Latest[T any] struct {
 }
 
 // Set changes the value.
-func (l *Latest[T]) Set(value T) {
+func (l *Value[T]) Set(value T) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.value, l.known = value, true
@@ -29,14 +31,14 @@ func (l *Latest[T]) Set(value T) {
 }
 
 // Get returns the value, and whether there is one.
-func (l *Latest[T]) Get() (T, bool) {
+func (l *Value[T]) Get() (T, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.value, l.known
 }
 
 // Watch delivers the value and then each further one until ctx ends; a slow reader misses all but the newest.
-func (l *Latest[T]) Watch(ctx context.Context) <-chan T {
+func (l *Value[T]) Watch(ctx context.Context) <-chan T {
 	c := make(chan T, 1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
