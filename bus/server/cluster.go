@@ -148,25 +148,35 @@ type admitted struct {
 	pass bus.Pass
 }
 
-// mendEvery is how often it is looked whether a server has joined; mendTimeout bounds one page, mendRest is the rest after a failure.
+// mendEvery is how often it is looked whether a server has joined; mendTimeout bounds one page, mendRest is the rest after a failure, and mendAgain
+// that after the chain could not be asked about somebody, whose messages are missing here.
 const (
 	mendEvery   = 100 * time.Millisecond
 	mendTimeout = 5 * time.Second
 	mendRest    = 500 * time.Millisecond
+	mendAgain   = 2 * passStale
 )
 
 // mend fetches what each server has that joins, or joins again, until ctx ends. Queries are answered once what the first one had is here, or
-// nobody has joined for Cluster.Alone.
+// nobody has joined for Cluster.Alone. What this keeper did not keep because the chain could not be asked it fetches later.
 func (k *keeper) mend(ctx context.Context, peers func() []string) {
 	alone := k.config.Cluster.Alone
 	if alone == 0 {
 		alone = 5 * time.Second
 	}
 	began, fetched, rest := time.Now(), map[string]bool{}, map[string]time.Time{}
+	var again time.Time // when to fetch all anew; zero: not
 	tick := time.NewTicker(mendEvery)
 	defer tick.Stop()
 	for {
 		now := peers()
+		if k.missed.Swap(false) {
+			again = time.Now().Add(mendAgain)
+		}
+		if !again.IsZero() && time.Now().After(again) {
+			again = time.Time{}
+			clear(fetched)
+		}
 		for id := range fetched {
 			if !slices.Contains(now, id) {
 				delete(fetched, id)
@@ -183,6 +193,9 @@ func (k *keeper) mend(ctx context.Context, peers func() []string) {
 			}
 			if err != nil {
 				rest[id] = time.Now().Add(mendRest)
+				if types.ReasonOf(err) == types.BusUnavailable {
+					rest[id] = time.Now().Add(mendAgain)
+				}
 				k.log.Warn("bus: what another server keeps is not fetched yet", "server", id, "fetched", n, "error", err)
 				continue
 			}

@@ -3,10 +3,12 @@ package server_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,12 +19,26 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
+// moodyRoles is an Authorizer that can't be asked at times.
+type moodyRoles struct {
+	*bustest.Roles
+	away atomic.Bool
+}
+
+func (m *moodyRoles) Authorize(ctx context.Context, key types.Key) (bus.Pass, error) {
+	if m.away.Load() {
+		return bus.Pass{}, errors.New("the chain is away")
+	}
+	return m.Roles.Authorize(ctx, key)
+}
+
 // buses is a cluster of servers, each of which can be stopped and started.
 type buses struct {
 	t         *testing.T
 	roles     *bustest.Roles
-	addresses []string // for servers
-	ports     []string // for clients
+	moods     []*moodyRoles // the same, as each server asks it
+	addresses []string      // for servers
+	ports     []string      // for clients
 	dirs      []string
 	running   []*server.Server
 }
@@ -44,6 +60,7 @@ func newBuses(t *testing.T, n int) *buses {
 	t.Helper()
 	b := &buses{t: t, roles: new(bustest.Roles), running: make([]*server.Server, n)}
 	for range n {
+		b.moods = append(b.moods, &moodyRoles{Roles: b.roles})
 		b.addresses, b.ports, b.dirs = append(b.addresses, freePort(t)), append(b.ports, freePort(t)), append(b.dirs, t.TempDir())
 	}
 	for i := range n {
@@ -68,7 +85,7 @@ func (b *buses) config(i int) server.Config {
 
 func (b *buses) start(i int) {
 	b.t.Helper()
-	s, err := server.Serve(b.config(i), b.roles, quiet)
+	s, err := server.Serve(b.config(i), b.moods[i], quiet)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -158,14 +175,17 @@ func TestCluster(t *testing.T) {
 	if err := nc.PublishRequest(subject, answers.Subject, []byte("again")); err != nil {
 		t.Fatal(err)
 	}
+	if m, err := answers.NextMsg(20 * time.Second); err != nil || len(m.Data) > 0 {
+		t.Fatalf("its own keeper: %v, %v", m, err)
+	}
 	for i := range 3 {
-		b.until("it is kept everywhere", func() bool { return b.kept(i)[subject] == "again" }) // after which it would have answered
+		b.until("it is kept everywhere", func() bool { return b.kept(i)[subject] == "again" }) // after which others would have answered
 	}
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if n, _, err := answers.Pending(); err != nil || n != 1 {
-		t.Errorf("%d keepers answered (%v)", n, err)
+	if n, _, err := answers.Pending(); err != nil || n != 0 {
+		t.Errorf("%d other keepers answered (%v)", n, err)
 	}
 }
 
@@ -216,6 +236,26 @@ func TestServerGone(t *testing.T) {
 		}
 	}
 	b.until("the gateway heard all", func() bool { mu.Lock(); defer mu.Unlock(); return equal(heard, b.kept(2)) })
+}
+
+// TestChainAway: a server whose chain can't be asked does not keep what strangers to it publish at others, and has it once the chain is back;
+// meanwhile it goes on with those it knows.
+func TestChainAway(t *testing.T) {
+	b := newBuses(t, 2)
+	verifier := b.dial(1, bus.RoleVerifier, 1)
+	b.kept(1) // its own clients are known, before
+	b.moods[1].away.Store(true)
+	late := b.dial(2, bus.RoleDevice, 0)
+	subject := bus.AskOf(&receipt.Ask{Device: late.Key(), Category: 3, Class: 1})
+	if err := late.PublishLast(t.Context(), subject, []byte("ask")); err != nil {
+		t.Fatal(err)
+	}
+	if err := verifier.PublishLast(t.Context(), bus.NoticeSubject(verifier.Key(), 0), []byte("notice")); err != nil {
+		t.Fatal(err)
+	}
+	b.until("it is kept where it was published", func() bool { return len(b.kept(0)) == 2 })
+	b.moods[1].away.Store(false)
+	b.until("it is kept at the other", func() bool { return b.kept(1)[subject] == "ask" })
 }
 
 func equal(a, b map[string]string) bool {

@@ -56,13 +56,14 @@ type keeper struct {
 	merges   chan merge         // what other keepers have
 	steps    atomic.Uint64      // records that queries have looked at
 	whole    atomic.Bool        // it has what the others had; it answers queries
+	missed   atomic.Bool        // something was not kept because nobody could be asked about its publisher
 
 	shelves *bus.Shelves // owned by write
 	cursor  []byte       // where the sweep goes on; owned by write
 }
 
 func newKeeper(s *Server) (*keeper, error) {
-	k := &keeper{config: s.config, log: s.log, pass: s.pass, first: bus.NewFair[*nats.Msg](putEach), puts: bus.NewFair[*nats.Msg](putEach),
+	k := &keeper{config: s.config, log: s.log, pass: s.passOf, first: bus.NewFair[*nats.Msg](putEach), puts: bus.NewFair[*nats.Msg](putEach),
 		asks: bus.NewFair[*nats.Msg](askEach), barriers: make(chan chan struct{}), merges: make(chan merge), shelves: bus.NewShelves(parts(s.config.KeepBytes))}
 	if s.config.Cluster != nil {
 		k.here = s.places.here
@@ -328,6 +329,7 @@ func (k *keeper) admit(m *nats.Msg) (bus.Pass, types.Reason) {
 	}
 	switch {
 	case err != nil:
+		k.missed.Store(true)
 		return bus.Pass{}, types.BusUnavailable
 	case p.Role == bus.Nobody:
 		return bus.Pass{}, types.NotPermitted

@@ -93,6 +93,7 @@ type Server struct {
 
 	mu     sync.Mutex
 	passes map[types.Key]known // of those who are logged on here, or keep something
+	away   time.Time           // when the Authorizer could not be asked last
 }
 
 // known is what the Authorizer said of a key.
@@ -346,6 +347,9 @@ func (s *Server) pass(key types.Key, stale time.Duration) (bus.Pass, error) {
 	defer cancel()
 	pass, err := s.auth.Authorize(ctx, key)
 	if err != nil {
+		s.mu.Lock()
+		s.away = time.Now()
+		s.mu.Unlock()
 		if ok {
 			return k.pass, nil
 		}
@@ -359,6 +363,18 @@ func (s *Server) pass(key types.Key, stale time.Duration) (bus.Pass, error) {
 		s.passes[key] = known{pass, time.Now()}
 	}
 	return pass, nil
+}
+
+// passOf is pass for the keeper, which nobody's key may hold up: while the Authorizer can't be asked, keys that log on elsewhere are not asked about.
+func (s *Server) passOf(key types.Key, stale time.Duration) (bus.Pass, error) {
+	s.mu.Lock()
+	_, ok := s.passes[key]
+	away := s.away
+	s.mu.Unlock()
+	if !ok && time.Since(away) < passStale {
+		return bus.Pass{}, types.Refuse(types.BusUnavailable, "bus: nobody can be asked about %v", key)
+	}
+	return s.pass(key, stale)
 }
 
 // signer returns the key that signed the nonce.
