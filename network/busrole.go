@@ -34,7 +34,7 @@ func openBus(p *process.Process, config server.Config, l ledger.Reader, gateways
 		})
 		p.Health.Add("kept", func() error {
 			if !s.Whole() {
-				return errors.New("what the other servers keep is being fetched; queries are not answered before")
+				return errors.New("what the other servers keep is being fetched; they answer queries until then")
 			}
 			return nil
 		})

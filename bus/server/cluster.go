@@ -116,6 +116,46 @@ const keeperInbox = "_KEEPER.answer"
 
 func keeperSubject(server string) string { return "_KEEPER.ask." + server }
 
+// keeperPages is where a keeper that is not whole asks one that is.
+const keeperPages = "_KEEPER.page"
+
+// serve begins to answer queries out of what is here, also those of keepers that are not so far.
+func (k *keeper) serve() error {
+	_, err := k.conn.QueueSubscribe(keeperPages, "keepers", func(m *nats.Msg) {
+		if k.settle() {
+			_ = m.Respond(k.answer(context.Background(), m.Data)) // who asked asks again
+		}
+	})
+	if err != nil {
+		return err
+	}
+	k.whole.Store(true)
+	return k.conn.FlushTimeout(startup)
+}
+
+// elsewhere has another keeper answer a query.
+func (k *keeper) elsewhere(ctx context.Context, query []byte) []byte {
+	ctx, cancel := context.WithTimeout(ctx, mendTimeout)
+	defer cancel()
+	m, err := k.conn.RequestWithContext(ctx, keeperPages, query)
+	if err != nil {
+		return []byte(types.BusUnavailable)
+	}
+	return m.Data
+}
+
+// settle waits until what has come is stored; false if that takes too long.
+func (k *keeper) settle() bool {
+	done := make(chan struct{})
+	select {
+	case k.barriers <- done:
+		<-done
+		return true
+	case <-time.After(mendTimeout):
+		return false
+	}
+}
+
 // missedQuery asks a keeper for all that it keeps after a subject.
 type missedQuery struct {
 	_     struct{} `cbor:",toarray"`
@@ -157,8 +197,8 @@ const (
 	mendAgain   = 2 * passStale
 )
 
-// mend fetches what each server has that joins, or joins again, until ctx ends. Queries are answered once what the first one had is here, or
-// nobody has joined for Cluster.Alone. What this keeper did not keep because the chain could not be asked it fetches later.
+// mend fetches what each server has that joins, or joins again, until ctx ends. Queries are answered out of what is here once that is what the first
+// one had, or nobody has joined for Cluster.Alone. What this keeper did not keep because the chain could not be asked it fetches later.
 func (k *keeper) mend(ctx context.Context, peers func() []string) {
 	alone := k.config.Cluster.Alone
 	if alone == 0 {
@@ -313,14 +353,8 @@ func (k *keeper) tell(m *nats.Msg) {
 	if types.DecodeLimit(m.Data, &query, bus.MaxLast) != nil {
 		return
 	}
-	if query.After == "" { // what was published before is in the answer, as in that to a query
-		done := make(chan struct{})
-		select {
-		case k.barriers <- done:
-			<-done
-		case <-time.After(mendTimeout):
-			return
-		}
+	if query.After == "" && !k.settle() { // what was published before is in the answer, as in that to a query
+		return
 	}
 	page, size := new(missedPage), 0
 	err := k.db.View(func(tx *bbolt.Tx) error {

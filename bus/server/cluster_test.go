@@ -165,6 +165,19 @@ func TestCluster(t *testing.T) {
 	for i := range 3 {
 		b.until("it is kept everywhere", func() bool { return b.kept(i)[subject] == "ask" })
 	}
+	// What was said to be kept is in the next answer at that server.
+	reader := b.dial(3, bus.RoleGateway, 0)
+	for n := range 40 {
+		want, got := fmt.Sprint(n), ""
+		if err := device.PublishLast(t.Context(), subject, []byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		if err := reader.SubscribeLast(ctx, subject, func(m bus.Message) { got = string(m.Data) }); err != nil || got != want {
+			t.Fatalf("kept is %q, published was %q (%v)", got, want, err)
+		}
+		stop()
+	}
 	// Only the keeper of its own server answers a publisher. Another's, which may be behind, has no say.
 	device.Close()
 	nc, _ := raw(t, "nats://"+b.ports[0], bustest.Key(1))
@@ -241,6 +254,7 @@ func TestServerGone(t *testing.T) {
 // TestChainAway: a server whose chain can't be asked does not keep what strangers to it publish at others, and has it once the chain is back;
 // meanwhile it goes on with those it knows.
 func TestChainAway(t *testing.T) {
+	t.Parallel()
 	b := newBuses(t, 2)
 	verifier := b.dial(1, bus.RoleVerifier, 1)
 	b.kept(1) // its own clients are known, before

@@ -109,25 +109,24 @@ func (k *keeper) connect(s *Server) error {
 			return err
 		}
 	}
+	_, err = k.conn.Subscribe(bus.KeepSubject(types.Key{}), func(m *nats.Msg) {
+		if k.answers(m) {
+			k.queue(k.asks, m)
+		}
+	})
+	if err != nil {
+		return err
+	}
 	if s.config.Cluster == nil {
-		return k.serve()
-	}
-	if _, err := k.conn.Subscribe(keeperSubject(s.nats.ID()), k.tell); err != nil {
+		k.whole.Store(true)
+	} else if _, err := k.conn.Subscribe(keeperSubject(s.nats.ID()), k.tell); err != nil {
 		return err
 	}
 	return k.conn.FlushTimeout(startup)
 }
 
-// serve begins to answer queries. Of a cluster's keepers one answers each, the nearest.
-func (k *keeper) serve() error {
-	if _, err := k.conn.QueueSubscribe(bus.KeepSubject(types.Key{}), "keepers", func(m *nats.Msg) { k.queue(k.asks, m) }); err != nil {
-		return err
-	}
-	k.whole.Store(true)
-	return k.conn.FlushTimeout(startup)
-}
-
-// answers reports whether this keeper answers whoever published a message: that of its own server does.
+// answers reports whether this keeper answers whoever sent a message: that of its own server does, so that who was told that a message is kept
+// finds it.
 func (k *keeper) answers(m *nats.Msg) bool {
 	if m.Reply == "" {
 		return false
@@ -389,13 +388,20 @@ func (k *keeper) read(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		page, refused := k.page(m.Data)
-		if refused != "" {
-			_ = m.Respond([]byte(refused))
-			continue
-		}
-		_ = m.Respond(types.Encode(page)) // the asker asks again
+		_ = m.Respond(k.answer(ctx, m.Data)) // the asker asks again
 	}
+}
+
+// answer returns a page, or why there is none. As long as it does not have what others have, it asks one of them.
+func (k *keeper) answer(ctx context.Context, query []byte) []byte {
+	if !k.whole.Load() {
+		return k.elsewhere(ctx, query)
+	}
+	page, refused := k.page(query)
+	if refused != "" {
+		return []byte(refused)
+	}
+	return types.Encode(page)
 }
 
 // page answers a query. It looks at no record that does not fit, and, as each takes room in the answer, at no more than fit in pageBytes.

@@ -12,8 +12,8 @@
 //
 // Servers form a cluster (Config.Cluster): what is published at one is heard at all. They join by TLS in both directions, each with its key, and
 // only those whose keys are named; whoever else calls is hung up on in the handshake. Each has a keeper, which keeps everything, whichever server
-// it was published at; a publisher is answered by that of its own server. A server that comes back asks the keepers of the others for what it
-// missed (cluster.go), and answers no queries before it has it. Bounds of connections are each server's own.
+// it was published at; who publishes or asks is answered by that of its own server. A server that comes back asks the keepers of the others for what
+// it missed (cluster.go), and has them answer until it has it. Bounds of connections are each server's own.
 package server
 
 import (
