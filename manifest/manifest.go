@@ -149,8 +149,11 @@ func (m *Manifest) check() error {
 	case len(m.BusCA) > maxCA || m.BusCA != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(m.BusCA)):
 		return bad("manifest: bus_ca: no certificates in PEM, or more than %d bytes", maxCA)
 	}
-	pin := bus.Pin{Chain: m.Chain, Epoch: m.Epoch, Set: m.Verifiers}
-	if err := pin.Check(); err != nil {
+	pin, err := m.Pin(types.Region(m.Regions - 1)) // each region's names the same verifiers
+	if err == nil {
+		err = pin.Check()
+	}
+	if err != nil {
 		return bad("manifest: verifiers: %v", err)
 	}
 	for _, list := range []struct {

@@ -71,7 +71,7 @@ func CreateKey(ctx context.Context, l ledger.Ledger, api string, in KeyRequest) 
 	if err != nil {
 		return nil, err
 	}
-	grant := ledger.GrantKey{Key: key.Payer, Limit: in.Limit, Expiry: head.Epoch + in.Epochs, Proof: types.Signature(consent)}
+	grant := ledger.GrantKey{Region: key.Region, Key: key.Payer, Limit: in.Limit, Expiry: head.Epoch + in.Epochs, Proof: types.Signature(consent)}
 	if _, err := l.Submit(ctx, in.Account, grant); err != nil {
 		return nil, fmt.Errorf("grant %v: %w", key.Payer, err)
 	}
@@ -108,11 +108,11 @@ func (n *Network) ensureWallet(ctx context.Context, name, dir, label string) (cu
 	if err != nil {
 		return nil, 0, err
 	}
-	if info.Bought == 0 {
+	if info.In(n.region()) == 0 {
 		if bought, err = l.Quote(ctx, firstPurchase); err != nil {
 			return nil, 0, err
 		}
-		if _, err := l.Submit(ctx, account, ledger.Buy{Amount: firstPurchase, Min: bought}); err != nil {
+		if _, err := l.Submit(ctx, account, ledger.Buy{Region: n.region(), Amount: firstPurchase, Min: bought}); err != nil {
 			return nil, 0, fmt.Errorf("buy credits: %w", err)
 		}
 	}

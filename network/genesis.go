@@ -63,6 +63,7 @@ type layout struct {
 	Format     int       `json:"format"`
 	ChainID    string    `json:"chain_id"`
 	Validators int       `json:"validators"`
+	Regions    uint16    `json:"regions"`
 	Nodes      int       `json:"nodes"` // may grow
 	Homes      int       `json:"homes"` // devices behind each simulator's hardware; may grow
 	Bus        string    `json:"bus"`   // host:port, kept so that a restart disturbs nobody
@@ -89,6 +90,10 @@ func (n *Network) prepare() error {
 			return types.Refuse(types.BadArgument, "network: this home has %d validators, not %d: choose another with --home, or `make clean-network`",
 				n.layout.Validators, n.cfg.Validators)
 		}
+		if n.layout.Regions = max(n.layout.Regions, 1); n.cfg.Regions != 0 && n.cfg.Regions != n.layout.Regions {
+			return types.Refuse(types.BadArgument, "network: this home has %d regions, not %d: choose another with --home, or `make clean-network`",
+				n.layout.Regions, n.cfg.Regions)
+		}
 		if err := n.examine(); err != nil {
 			return err
 		}
@@ -106,7 +111,7 @@ func (n *Network) prepare() error {
 			return types.Refuse(types.HomeUnwritable, "network: %v", err)
 		}
 	}
-	n.layout = layout{Format: format, ChainID: n.cfg.ChainID, Validators: max(n.cfg.Validators, 1), Nodes: n.cfg.Nodes, Created: time.Now().UTC()}
+	n.layout = layout{Format: format, ChainID: n.cfg.ChainID, Validators: max(n.cfg.Validators, 1), Regions: max(n.cfg.Regions, 1), Nodes: n.cfg.Nodes, Created: time.Now().UTC()}
 	if n.layout.Nodes == 0 {
 		n.layout.Nodes = defaultNodes
 	}
@@ -217,7 +222,7 @@ func (n *Network) edit(cdc codec.Codec, state app.State, validators []local.Vali
 		return err
 	}
 	return editState(cdc, state, "tally", new(tallytypes.GenesisState), func(g *tallytypes.GenesisState) {
-		g.Params.EpochBlocks, g.Params.AppealWindow, g.Params.Regions = n.cfg.EpochBlocks, 1, 1
+		g.Params.EpochBlocks, g.Params.AppealWindow, g.Params.Regions = n.cfg.EpochBlocks, 1, uint32(n.layout.Regions)
 		g.Params.VoteBlocks = max(1, n.cfg.EpochBlocks/2)
 		g.Verifiers = verifiers
 	})

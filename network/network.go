@@ -60,6 +60,7 @@ type Config struct {
 	Home        string
 	ChainID     string        // of a new home; default cairn-local-<random>
 	Validators  int           // default 1
+	Regions     uint16        // of a new home; default 1. Its gateway and ordinary devices are in one of them
 	Nodes       int           // default 8; may grow at a later start
 	Homes       int           // devices behind each simulator's hardware: default 8, negative for none; may grow at a later start
 	BlockTime   time.Duration // default 400 ms
@@ -106,7 +107,7 @@ type Network struct {
 	chains    []*local.Node
 	ledgers   []*client.Client
 	bus       *server.Server
-	verifiers []*part[*verifier.Verifier]
+	verifiers []*part[[]*verifier.Verifier] // each validator's, by region
 	nodes     []*device
 	simulated []*device // behind simulated hardware
 	stops     []func()  // of simulators
@@ -375,7 +376,7 @@ func (n *Network) gatewayKey() (types.PrivateKey, error) {
 // startVerifiers starts one verifier beside each validator.
 func (n *Network) startVerifiers(ctx context.Context) error {
 	for i := range n.layout.Validators {
-		n.verifiers = append(n.verifiers, new(part[*verifier.Verifier]))
+		n.verifiers = append(n.verifiers, new(part[[]*verifier.Verifier]))
 		if err := n.StartVerifier(ctx, i); err != nil {
 			return err
 		}
@@ -388,7 +389,7 @@ func (n *Network) startVerifiers(ctx context.Context) error {
 	return nil
 }
 
-// StartVerifier starts verifier i, which is stopped.
+// StartVerifier starts verifier i, which is stopped: an engine in each region.
 func (n *Network) StartVerifier(ctx context.Context, i int) error {
 	p := n.verifiers[i]
 	p.mu.Lock()
@@ -397,27 +398,49 @@ func (n *Network) StartVerifier(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("network: verifier %d: %w", i, err)
 	}
-	link, err := n.dial(ctx, keys.Attestation)
-	if err != nil {
-		return fmt.Errorf("network: verifier %d: %w", i, err)
-	}
 	account, err := n.ledgers[i].Lookup(local.KeyName)
 	if err != nil {
 		return fmt.Errorf("network: verifier %d: %w", i, err)
 	}
-	v, err := openVerifier(process.NewProcess("verifier", n.verifierDir(i), n.log.With("part", "verifier")), verifier.Config{
-		Dir: n.verifierDir(i), Key: keys.Attestation, VRF: keys.VRF, Account: account, Appeal: true, Keep: localKeep,
-	}, n.ledgers[i], link, n.cfg.Rules)
-	if err != nil {
-		link.Close()
-		return fmt.Errorf("network: verifier %d: %w", i, err)
+	p.engine = nil
+	var stops []func()
+	p.stop = func() {
+		for _, stop := range stops {
+			stop()
+		}
 	}
-	p.engine = v
-	p.stop = n.run(fmt.Sprintf("verifier %d", i), v.Run, func() {
-		v.Close()
-		link.Close()
-	})
+	for region := range types.Region(n.layout.Regions) {
+		link, err := n.dial(ctx, keys.Attestation)
+		if err != nil {
+			return fmt.Errorf("network: verifier %d: %w", i, err)
+		}
+		dir := n.verifierHome(i, region)
+		log := n.log.With("part", "verifier", "region", region)
+		v, err := openVerifier(process.NewProcess("verifier", dir, log), verifier.Config{
+			Dir: dir, Region: region, Key: keys.Attestation, VRF: keys.VRF, Account: account, Appeal: true, Keep: localKeep,
+		}, n.ledgers[i], link, n.cfg.Rules)
+		if err != nil {
+			link.Close()
+			return fmt.Errorf("network: verifier %d of region %d: %w", i, region, err)
+		}
+		p.engine = append(p.engine, v)
+		stops = append(stops, n.run(fmt.Sprintf("verifier %d of region %d", i, region), v.Run, func() {
+			v.Close()
+			link.Close()
+		}))
+	}
 	return nil
+}
+
+// region is where this home's gateway and ordinary devices are.
+func (n *Network) region() types.Region { return types.RegionOf(cell, n.layout.Regions) }
+
+// verifierHome is where verifier i keeps what it knows of a region.
+func (n *Network) verifierHome(i int, region types.Region) string {
+	if region == n.region() {
+		return n.verifierDir(i)
+	}
+	return n.path("verifier", fmt.Sprintf("%d-region-%d", i, region))
 }
 
 // run runs a part until the returned function is called, which waits for its end and cleans up.
@@ -449,8 +472,13 @@ func (p *part[E]) halt() {
 	}
 }
 
-// Verifier returns verifier i.
-func (n *Network) Verifier(i int) *verifier.Verifier { return n.verifiers[i].engine }
+// Verifier returns verifier i of the region where this home's devices are.
+func (n *Network) Verifier(i int) *verifier.Verifier { return n.VerifierIn(i, n.region()) }
+
+// VerifierIn returns verifier i of a region.
+func (n *Network) VerifierIn(i int, region types.Region) *verifier.Verifier {
+	return n.verifiers[i].engine[region]
+}
 
 // StopVerifier stops verifier i.
 func (n *Network) StopVerifier(i int) { n.verifiers[i].halt() }
@@ -461,7 +489,7 @@ func (n *Network) startGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pin, err := pinOfChain(ctx, n.Ledger(), 0)
+	pin, err := pinOfChain(ctx, n.Ledger(), n.region())
 	if err != nil {
 		return err
 	}
@@ -471,7 +499,7 @@ func (n *Network) startGateway(ctx context.Context) error {
 	}
 	n.gate, err = openGate(process.NewProcess("gateway", n.path("gateway"), n.log), gateConfig{
 		Gateway:  gateway.Config{Dir: n.path("gateway"), Key: key, Pin: pin, Dial: n.dial, Hosts: n.cfg.Hosts, Private: near},
-		Explorer: explorer.Config{Path: n.path("explorer.db"), Hosts: n.cfg.Hosts, Verifiers: n.abstaining},
+		Explorer: explorer.Config{Path: n.path("explorer.db"), Regions: int(n.layout.Regions), Hosts: n.cfg.Hosts, Verifiers: n.abstaining},
 		Tallies:  &tallies{n}, Reader: n.Ledger(), Customers: n.cfg.Customers, IP: ip,
 	})
 	if err != nil {

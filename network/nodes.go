@@ -162,7 +162,7 @@ func (n *Network) settle(d *device, owner types.Account, joins *manifest.Signed)
 	s, err := node.LoadSettings(d.home)
 	switch {
 	case errors.Is(err, os.ErrNotExist), types.ReasonOf(err) == types.HomeFormat, err == nil && s.Owner.IsZero(): // none, of an earlier version, or cut short
-		s = &node.Settings{Owner: owner, Cell: d.cell, Expiry: joins.Manifest.Epoch + claimEpochs}
+		s = &node.Settings{Owner: owner, Cell: d.cell, Region: types.RegionOf(d.cell, n.layout.Regions), Expiry: joins.Manifest.Epoch + claimEpochs}
 	case err != nil:
 		return nil, err
 	case sameOffers(s.Offers, offers):

@@ -330,3 +330,44 @@ func newRegionWorld(t *testing.T) *regionWorld {
 	go w.chain.Run(ctx)
 	return w
 }
+
+// TestNetworkOfRegions: a whole network of two regions. All its devices are in one; what is stored there is paid for there, while the tallies of
+// the other have nothing to count, and all agree about both.
+func TestNetworkOfRegions(t *testing.T) {
+	if !soak {
+		t.Skip("TestRegionEngines shows regions in less time")
+	}
+	whole(t)
+	home := t.TempDir()
+	n, s, err := begin(t.Context(), Config{Home: home, Regions: 2, Homes: -1, BlockTime: quick, Log: logTo(home)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Stop()
+	if s.Claimed == 0 {
+		t.Errorf("%+v", s)
+	}
+	for region := range types.Region(2) {
+		headers, err := n.Ledger().Headers(t.Context(), region, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := 0
+		for _, h := range headers {
+			if h.Raw == nil {
+				continue
+			}
+			made++
+			decoded, err := tally.DecodeHeader(h.Raw)
+			if err != nil || decoded.Region != region || region != n.region() && decoded.Totals.Spent != 0 {
+				t.Errorf("region %d: %+v, %v", region, decoded, err)
+			}
+		}
+		if made < 3 {
+			t.Errorf("region %d: %d headers of %d epochs", region, made, len(headers))
+		}
+	}
+	if supply, err := n.Ledger().Supply(t.Context()); err != nil || !supply.Balanced {
+		t.Errorf("supply %+v, %v", supply, err)
+	}
+}

@@ -96,7 +96,7 @@ func (n *Network) claimWhenFinal(ctx context.Context, since types.Epoch, wallet 
 		if !ok {
 			continue
 		}
-		headers, err := n.Ledger().Headers(ctx, 0, 16)
+		headers, err := n.Ledger().Headers(ctx, n.region(), 16)
 		if err != nil {
 			return nil, fmt.Errorf("network: headers: %w", err)
 		}
@@ -211,7 +211,7 @@ func (n *Network) dues(ctx context.Context) ([]due, error) {
 	}
 	var list []due
 	for _, d := range devices {
-		c, err := n.Verifier(0).Proof(ctx, d.Key, false)
+		c, err := n.VerifierIn(0, d.Region).Proof(ctx, d.Key, false)
 		if reason := types.ReasonOf(err); reason == types.NotFinal || reason == types.UnknownAuthor {
 			continue
 		}

@@ -21,7 +21,7 @@ func (t *tallies) Digest(ctx context.Context, e types.Epoch, region types.Region
 	if err != nil {
 		return nil, err
 	}
-	report, err := t.n.Verifier(0).Report(h.Hash)
+	report, err := t.n.VerifierIn(0, region).Report(h.Hash)
 	if types.ReasonOf(err) == types.UnknownBlob {
 		return nil, fmt.Errorf("%w: %w", ledger.ErrNotFound, err)
 	}
@@ -48,7 +48,7 @@ func (t *tallies) Digest(ctx context.Context, e types.Epoch, region types.Region
 		d.Refusals[i].Count++
 	}
 	for i := range d.Lines {
-		claim, err := t.n.Verifier(0).ProofOf(d.Lines[i].Device, h)
+		claim, err := t.n.VerifierIn(0, region).ProofOf(d.Lines[i].Device, h)
 		if types.ReasonOf(err) == types.UnknownBlob {
 			return nil, fmt.Errorf("%w: %w", ledger.ErrNotFound, err) // not adopted yet: the page asks again
 		}
@@ -62,13 +62,20 @@ func (t *tallies) Digest(ctx context.Context, e types.Epoch, region types.Region
 
 // Claim implements explorer.Tallies.
 func (t *tallies) Claim(ctx context.Context, device types.Key) (*ledger.Claim, error) {
-	c, err := t.n.Verifier(0).Proof(ctx, device, false)
+	d, err := t.n.Ledger().Device(ctx, device)
+	if err != nil {
+		return nil, err
+	}
+	c, err := t.n.VerifierIn(0, d.Region).Proof(ctx, device, false)
 	return &c, err
 }
 
 // Bundle implements explorer.Tallies.
-func (t *tallies) Bundle(ctx context.Context, e types.Epoch, _ types.Region, w io.Writer) error {
-	return t.n.Verifier(0).WriteBundle(ctx, e, w)
+func (t *tallies) Bundle(ctx context.Context, e types.Epoch, region types.Region, w io.Writer) error {
+	if region >= types.Region(t.n.layout.Regions) {
+		return types.Refuse(types.WrongRegion, "network: region %d of %d", region, t.n.layout.Regions)
+	}
+	return t.n.VerifierIn(0, region).WriteBundle(ctx, e, w)
 }
 
 // abstaining says how the verifiers of this home stand, for the page.

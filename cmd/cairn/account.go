@@ -245,10 +245,14 @@ func fillAccount(c *cobra.Command, l *client.Client, p *place, out *Created, in 
 	default:
 		return err
 	}
-	if in.buy > 0 && info.Bought == 0 {
+	grant, err := l.Grant(c.Context(), out.Payer) // credits are of use where the key spends
+	if err != nil {
+		return fmt.Errorf("it is made and funded, but has no credits: %w", err)
+	}
+	if in.buy > 0 && info.In(grant.Region) == 0 {
 		quote, err := l.Quote(c.Context(), in.buy)
 		if err == nil {
-			_, err = l.Submit(c.Context(), out.Account, ledger.Buy{Amount: in.buy, Min: quote - quote/100})
+			_, err = l.Submit(c.Context(), out.Account, ledger.Buy{Region: grant.Region, Amount: in.buy, Min: quote - quote/100})
 		}
 		if err != nil {
 			return fmt.Errorf("it is made and funded, but has no credits: %w", err)

@@ -21,6 +21,7 @@ func creditCommand() *cobra.Command {
 		Example: "  cairn credit buy 5\n  cairn credit buy 250 --account alice"}
 	show := &cobra.Command{Use: "show", Short: "Show what is left and where each credit went", Args: exactly(), RunE: creditShow,
 		Example: "  cairn credit show\n  cairn credit show --account alice"}
+	buy.Flags().Uint16("region", 0, "region that they can be spent in: where there are several, one has to be chosen")
 	c.AddCommand(placeFlags(fromFlag(buy)), placeFlags(accountFlag(show)))
 	return c
 }
@@ -42,6 +43,10 @@ func creditBuy(c *cobra.Command, args []string) error {
 	if err != nil {
 		return fmt.Errorf("credit buy: %w", err)
 	}
+	region, err := regionOf(c, l)
+	if err != nil {
+		return err
+	}
 	quote, err := l.Quote(c.Context(), amount)
 	if err != nil {
 		return fmt.Errorf("credit buy %s: %w", command.Stone(amount), err)
@@ -49,7 +54,7 @@ func creditBuy(c *cobra.Command, args []string) error {
 	if !outputOf(c).json {
 		fmt.Fprintf(c.ErrOrStderr(), "%s buys %s now\n", command.Stone(amount), command.Dollars(quote))
 	}
-	done, err := l.Submit(c.Context(), from, ledger.Buy{Amount: amount, Min: quote - quote/100})
+	done, err := l.Submit(c.Context(), from, ledger.Buy{Region: region, Amount: amount, Min: quote - quote/100})
 	if err != nil {
 		return fmt.Errorf("credit buy %s: %w", command.Stone(amount), err)
 	}
@@ -59,15 +64,38 @@ func creditBuy(c *cobra.Command, args []string) error {
 	}
 	out := struct {
 		Account types.Account `json:"account"`
+		Region  types.Region  `json:"region"`
 		Paid    types.Ustone  `json:"paid_ustone,string"`
 		Credits types.Credit  `json:"credits,string"`
 		Bought  types.Credit  `json:"bought,string"`
 		Height  uint64        `json:"height"`
 		Tx      string        `json:"tx"`
-	}{from, amount, quote, after.Bought, done.Height, done.TxHash}
+	}{from, region, amount, quote, after.In(region), done.Height, done.TxHash}
 	return outputOf(c).print(out, func(w io.Writer) {
 		fmt.Fprintf(w, "bought %s for %s; they can be spent from the next epoch\n", command.Dollars(out.Credits), command.Stone(amount))
 	})
+}
+
+// regionOf is the region that --region names. It has to where there are several: credits bought for one are of no use in another.
+func regionOf(c *cobra.Command, l ledger.Reader) (types.Region, error) {
+	head, err := l.Head(c.Context())
+	if err != nil {
+		return 0, err
+	}
+	epoch, err := l.Epoch(c.Context(), head.Epoch)
+	if err != nil {
+		return 0, err
+	}
+	r, err := c.Flags().GetUint16("region")
+	switch {
+	case err != nil:
+		return 0, err
+	case !c.Flags().Changed("region") && epoch.Regions() > 1:
+		return 0, usageError{c.CommandPath(), fmt.Errorf("%s: which --region of %d? /v1/status of your gateway names its own", c.CommandPath(), epoch.Regions())}
+	case int(r) >= epoch.Regions():
+		return 0, types.Refuse(types.WrongRegion, "%s: region %d of %d", c.CommandPath(), r, epoch.Regions())
+	}
+	return types.Region(r), nil
 }
 
 func creditShow(c *cobra.Command, _ []string) error {
