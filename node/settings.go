@@ -49,7 +49,7 @@ func (n *Nonce) UnmarshalText(text []byte) error {
 type Settings struct {
 	Owner  types.Account `json:"owner" doc:"The account that owns the device and is paid. The claim code names it."`
 	Cell   types.Cell    `json:"cell" doc:"Where the device is: an H3 cell of resolution 3 or finer. The claim code names it."`
-	Region types.Region  `json:"region" doc:"The region of that cell; 0 while the network has one."`
+	Region types.Region  `json:"region" doc:"The region of that cell, as the chain has it."`
 	Model  uint64        `json:"model" doc:"The device's registered model; 0 for none. The claim code names it."`
 	Nonce  Nonce         `json:"nonce" doc:"Tells claim codes apart: 32 hexadecimal digits. Another one makes another code."`
 	Expiry types.Epoch   `json:"claim_expiry" doc:"The last epoch in which the claim code can be used."`

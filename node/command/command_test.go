@@ -95,6 +95,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("CAIRN_NODE_HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("PUBLISHER", publisher.Public().String())
 			return errors.Join(os.WriteFile(filepath.Join(env.WorkDir, "manifest.json"), joins, 0o600),
+				os.WriteFile(filepath.Join(env.WorkDir, "two.json"), networkOf(2, "nats://127.0.0.1:1", publisher, 1), 0o600),
 				os.WriteFile(filepath.Join(env.WorkDir, "newer.json"), network("nats://127.0.0.1:1", publisher, 2), 0o600),
 				os.WriteFile(filepath.Join(env.WorkDir, "other.json"), other, 0o600))
 		},
@@ -124,8 +125,13 @@ var verifier, publisher = bustest.Key(1), bustest.Key(2)
 
 // network is a manifest of a network with one bus.
 func network(bus string, by types.PrivateKey, published manifest.Time) []byte {
+	return networkOf(1, bus, by, published)
+}
+
+// networkOf is network with so many regions.
+func networkOf(regions uint64, bus string, by types.PrivateKey, published manifest.Time) []byte {
 	m, err := manifest.Manifest{Format: manifest.Format, Chain: pin().Chain, Published: published, Genesis: types.Hash{1},
-		Block: manifest.Block{Height: 1, Hash: types.Hash{2}}, Epoch: pin().Epoch, Verifiers: pin().Set, Regions: 1, Buses: []string{bus}}.Sign(by)
+		Block: manifest.Block{Height: 1, Hash: types.Hash{2}}, Epoch: pin().Epoch, Verifiers: pin().Set, Regions: regions, Buses: []string{bus}}.Sign(by)
 	if err != nil {
 		panic(err)
 	}

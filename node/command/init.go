@@ -48,7 +48,6 @@ run again, init takes only a newer one of the same signer, or of one that --sign
 	f.String("cell", "", "where the device is: an H3 cell of resolution 3 or finer; instead of --lat and --lon")
 	f.Float64("lat", 0, "where the device is: degrees north, negative south of the equator; public as a cell of some 5 km²")
 	f.Float64("lon", 0, "degrees east, negative west of Greenwich")
-	f.Uint16("region", 0, "the region of that cell")
 	f.Uint64("model", 0, "the device's registered model, 0 for none")
 	f.StringArray("offer", nil, "provide CATEGORY, or CATEGORY=JSON with other settings than proposed (repeatable; default: ask)")
 	f.StringArray("set", nil, "change a proposed setting: CATEGORY.NAME=VALUE (repeatable)")
@@ -122,10 +121,8 @@ func settingsOf(c *cobra.Command) (*node.Settings, *manifest.Signed, error) {
 	s := &node.Settings{}
 	path, _ := f.GetString("network")
 	owner, _ := f.GetString("owner")
-	region, _ := f.GetUint16("region")
 	s.Model, _ = f.GetUint64("model")
 	s.Listen, _ = f.GetString("listen")
-	s.Region = types.Region(region)
 	switch "" {
 	case path:
 		return nil, nil, usage{c.CommandPath(), fmt.Errorf("%s: --network is missing", c.CommandPath())}
@@ -140,9 +137,7 @@ func settingsOf(c *cobra.Command) (*node.Settings, *manifest.Signed, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := network.Manifest.Pin(s.Region); err != nil {
-		return nil, nil, fmt.Errorf("init: %w", err)
-	}
+	s.Region = types.RegionOf(s.Cell, uint16(network.Manifest.Regions)) // as the chain will have it
 	s.Expiry = network.Manifest.Epoch + claimEpochs
 	if s.Owner, err = types.ParseAccount(owner); err != nil {
 		return nil, nil, advice{types.Refuse(types.BadArgument, "init: owner: %v", err), "cairn account list shows your address"}

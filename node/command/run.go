@@ -136,7 +136,7 @@ func build(home string, s *node.Settings, devices []role.Device, limits disk.Lim
 	}
 	pin, err := network.Pin(s.Region)
 	if err != nil {
-		return nil, advice{err, "run init again with the region that the device is in"}
+		return nil, advice{err, "run init again: it says in which region the device is"}
 	}
 	claim, err := s.Claim(home, network.Chain)
 	if err != nil {
