@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// agreement is what rounds, which make a tally, and watch, which looks at what the chain took, have in common: what they read, and what
-// this verifier has computed itself.
+// agreement is what rounds, which make a tally, and watch, which looks at what the chain took, have in common: what
+// they read, and what this verifier has computed itself.
 type agreement struct {
 	*self
 	ledger   ledger.Ledger
@@ -44,7 +44,8 @@ func (a *agreement) noted(header types.Hash) *computed {
 	return a.computed[header]
 }
 
-// forget forgets what was computed of headers up to an epoch: what the chain took of them is in the archive, or is found on the disk.
+// forget forgets what was computed of headers up to an epoch: what the chain took of them is in the archive, or is
+// found on the disk.
 func (a *agreement) forget(upTo types.Epoch) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

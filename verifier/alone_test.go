@@ -32,7 +32,8 @@ func alone(t *testing.T) (*self, *ledger.Memory) {
 	return &self{cfg: Config{Dir: t.TempDir(), Key: key, VRF: vrf, Workers: 1}, key: key.Public(), chain: testChain, log: quiet}, chain
 }
 
-// TestClock: nobody sees a head view before intake has taken it, nor one that intake could not take; the verifier says which epoch waits for it.
+// TestClock: nobody sees a head view before intake has taken it, nor one that intake could not take; the verifier
+// says which epoch waits for it.
 func TestClock(t *testing.T) {
 	me, chain := alone(t)
 	a, err := openArchive(me.cfg.Dir, testChain, 0)
@@ -108,7 +109,8 @@ func TestSender(t *testing.T) {
 	}
 }
 
-// TestCache: what is newest stays whoever asks for the past, what was asked for last stays too, and a load that fails is tried again.
+// TestCache: what is newest stays whoever asks for the past, what was asked for last stays too, and a load that fails
+// is tried again.
 func TestCache(t *testing.T) {
 	c := newCache[types.Epoch](3)
 	loads := 0
@@ -141,7 +143,8 @@ func TestCache(t *testing.T) {
 	}
 }
 
-// TestSlowAnswer: while an answer waits for the disk, items are acknowledged, a tally is made, and who asks for what is newest is answered.
+// TestSlowAnswer: while an answer waits for the disk, items are acknowledged, a tally is made, and who asks for what
+// is newest is answered.
 func TestSlowAnswer(t *testing.T) {
 	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
 		d, v := n.device[0], n.peers[0].v
@@ -172,7 +175,8 @@ func TestSlowAnswer(t *testing.T) {
 	})
 }
 
-// TestArchiveFails: a verifier whose archive cannot be written leads nothing, signs nothing, says why, and goes on by itself when it can again.
+// TestArchiveFails: a verifier whose archive cannot be written leads nothing, signs nothing, says why, and goes on by
+// itself when it can again.
 func TestArchiveFails(t *testing.T) {
 	testNetwork(t, 4, 1, func(t *testing.T, n *network) {
 		n.sendAll()

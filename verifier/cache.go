@@ -10,8 +10,8 @@ import (
 // recentBytes bounds the blobs that are kept in memory for who asked.
 const recentBytes = 64 << 20
 
-// recent keeps the newest blobs that were made for somebody who asks and will fetch them at once. On disk they would be there for weeks, and
-// anybody can ask for the line of every device.
+// recent keeps the newest blobs that were made for somebody who asks and will fetch them at once. On disk they would
+// be there for weeks, and anybody can ask for the line of every device.
 type recent struct {
 	mu    sync.Mutex // guards what follows
 	blobs map[types.Hash][]byte
@@ -46,8 +46,8 @@ func (r *recent) get(hash types.Hash) []byte {
 	return r.blobs[hash]
 }
 
-// cache keeps what was loaded of headers: of the newest ones, and of the one that was asked for last. So whoever asks for the past neither
-// fills memory nor pushes out what everybody asks for.
+// cache keeps what was loaded of headers: of the newest ones, and of the one that was asked for last. So whoever asks
+// for the past neither fills memory nor pushes out what everybody asks for.
 type cache[T any] struct {
 	most    int
 	loading sync.Mutex // held while something is loaded: one at a time, as it may be long

@@ -54,8 +54,9 @@ func (c *clock) height() uint64 {
 	return 0
 }
 
-// start loads the newest states that are on disk, so that intake does not wait for the network after a restart. A chain node that is not
-// ready yet (it has just joined, or starts as well) is no reason to end: what comes with its blocks makes up for it.
+// start loads the newest states that are on disk, so that intake does not wait for the network after a restart. A
+// chain node that is not ready yet (it has just joined, or starts as well) is no reason to end: what comes with its
+// blocks makes up for it.
 func (c *clock) start(ctx context.Context) {
 	head, p, err := standing(ctx, c.ledger, c.cfg.Region)
 	if err != nil {

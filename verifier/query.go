@@ -23,8 +23,8 @@ const (
 	keptReports = 4
 )
 
-// query answers what anybody on the bus may ask. It reads the archive and the newest head view, and changes neither; what it holds in memory
-// is its own, so that nobody else waits for an answer that takes long.
+// query answers what anybody on the bus may ask. It reads the archive and the newest head view, and changes neither;
+// what it holds in memory is its own, so that nobody else waits for an answer that takes long.
 type query struct {
 	*self
 	ledger  ledger.Reader

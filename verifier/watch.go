@@ -22,7 +22,8 @@ const maxBlob = 1 << 30
 // fetchTimeout bounds one fetch of a batch or a state.
 const fetchTimeout = 2 * time.Minute
 
-// watch looks at what the chain took: it adopts headers that are what their inputs give, and votes and appeals against others.
+// watch looks at what the chain took: it adopts headers that are what their inputs give, and votes and appeals
+// against others.
 type watch struct {
 	*agreement
 	pruned types.Epoch // the newest final header that was seen; only guard touches it
@@ -84,9 +85,10 @@ func (w *watch) guard(ctx context.Context, _ ledger.Block) {
 	}
 }
 
-// catchUp makes sure of the state after the tip: it adopts all headers after the newest one whose state is known. Where that is older
-// than the last final one, it starts from the latter, which others have and which is checked against the header: what replaying
-// takes (old batches, registry changes, blocks' hashes) need not be there any more. Only if nobody has that state it replays.
+// catchUp makes sure of the state after the tip: it adopts all headers after the newest one whose state is known.
+// Where that is older than the last final one, it starts from the latter, which others have and which is checked
+// against the header: what replaying takes (old batches, registry changes, blocks' hashes) need not be there any
+// more. Only if nobody has that state it replays.
 func (w *watch) catchUp(ctx context.Context, p *path, head ledger.Block) error {
 	var todo []*ledger.Header
 	known := p.complete
@@ -169,8 +171,8 @@ func (w *watch) adopt(ctx context.Context, p *path, h *ledger.Header, head ledge
 	return nil
 }
 
-// recompute computes a header that the chain took, from its batch. The reason is mismatch if it comes out differently, and
-// another if the inputs could not be had.
+// recompute computes a header that the chain took, from its batch. The reason is mismatch if it comes out
+// differently, and another if the inputs could not be had.
 func (w *watch) recompute(ctx context.Context, p *path, h *ledger.Header) (*computed, error) {
 	header, err := tally.DecodeHeader(h.Raw)
 	if err != nil {
@@ -212,7 +214,8 @@ func (w *watch) recompute(ctx context.Context, p *path, h *ledger.Header) (*comp
 	return c, nil
 }
 
-// batch returns the encoding of a batch, from disk or from whoever has it. It is missing only if others could be asked.
+// batch returns the encoding of a batch, from disk or from whoever has it. It is missing only if others could be
+// asked.
 func (w *watch) batch(ctx context.Context, hash types.Hash) ([]byte, error) {
 	if raw, err := w.archive.blobs.get(hash); err == nil {
 		return raw, nil
@@ -247,9 +250,10 @@ func difference(got, want *tally.Header) string {
 	return "another header"
 }
 
-// vote votes on each appealed header, once: yes if it is what was computed. A header that is wrong or whose batch nobody shows, or that
-// is built on such a one, is a no, the latter in the last blocks of the vote. What this verifier could not check for a reason of its own is
-// neither: it does not vote, even if that costs it its seat (a vote without two thirds on either side jails who was silent).
+// vote votes on each appealed header, once: yes if it is what was computed. A header that is wrong or whose batch
+// nobody shows, or that is built on such a one, is a no, the latter in the last blocks of the vote. What this
+// verifier could not check for a reason of its own is neither: it does not vote, even if that costs it its seat (a
+// vote without two thirds on either side jails who was silent).
 func (w *watch) vote(ctx context.Context, p *path, head ledger.Block) {
 	const patience = 2                                // blocks before the end
 	wrong, why := false, "its state is not known yet" // whether the header before is, or why that is not known
@@ -346,8 +350,8 @@ func (w *watch) reportEquivocation(ctx context.Context, p *path) {
 	}
 }
 
-// prune forgets what is out of its time: states but those from the newest final one on, logs that no later batch needs, and on
-// disk what is older than Config.Keep epochs before finality.
+// prune forgets what is out of its time: states but those from the newest final one on, logs that no later batch
+// needs, and on disk what is older than Config.Keep epochs before finality.
 func (w *watch) prune(p *path) error {
 	keep := map[types.Hash]bool{{}: true}
 	for _, h := range p.headers {

@@ -28,8 +28,8 @@ func (elsewhere) Import(path string) (*gotypes.Package, error) {
 	return p, nil
 }
 
-// Guarded holds a package to the rule that what a struct's lock guards, which is every field from the lock on, only the struct's own methods
-// touch, and functions that make one. It returns the names of the structs that have a lock.
+// Guarded holds a package to the rule that what a struct's lock guards, which is every field from the lock on, only
+// the struct's own methods touch, and functions that make one. It returns the names of the structs that have a lock.
 func Guarded(t *testing.T, dir string) (locked []string) {
 	t.Helper()
 	set := token.NewFileSet()
