@@ -67,11 +67,8 @@ func (s *GatewaySettings) Join(m *manifest.Manifest) {
 
 // check refuses settings that can't work, and returns how to serve TLS; nil for not at all.
 func (s *GatewaySettings) check(home string) (*tls.Config, error) {
-	if err := errors.Join(s.Chain.check(), process.CheckAddress("listen", s.Listen, false), process.CheckAddress("process.listen", s.Process.Listen, true)); err != nil {
+	if err := errors.Join(s.Chain.check(), s.Bus.check(), process.CheckAddress("listen", s.Listen, false), process.CheckAddress("process.listen", s.Process.Listen, true)); err != nil {
 		return nil, err
-	}
-	if len(s.Bus.Servers) == 0 {
-		return nil, types.Refuse(types.BadArgument, "bus.servers: name a server of the bus")
 	}
 	if s.TLS == (GatewayTLS{}) {
 		return nil, nil

@@ -49,10 +49,12 @@ func TestRoleSettings(t *testing.T) {
 		}
 	}
 	v := Verifier()
-	bad := v.Defaults()
-	bad.Bus.Servers = nil
-	if err := v.Check(home, &bad); types.ReasonOf(err) != types.BadArgument {
-		t.Errorf("no bus: %v", err)
+	for what, places := range map[string]BusPlaces{"no bus": {}, "no certificates": {Servers: []string{"tls://b:4222"}, CA: "none"}} {
+		bad := v.Defaults()
+		bad.Bus = places
+		if err := v.Check(home, &bad); types.ReasonOf(err) != types.BadArgument {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 

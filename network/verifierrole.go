@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -76,6 +77,16 @@ type BusPlaces struct {
 	CA      string   `json:"ca" doc:"The certificates, in PEM, that sign theirs; \"\" takes the system's."`
 }
 
+func (b *BusPlaces) check() error {
+	switch {
+	case len(b.Servers) == 0:
+		return types.Refuse(types.BadArgument, "bus.servers: name a server of the bus")
+	case b.CA != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(b.CA)):
+		return types.Refuse(types.BadArgument, "bus.ca: no certificates in PEM")
+	}
+	return nil
+}
+
 // VerifierAccount is a key of a keyring.
 type VerifierAccount struct {
 	Keyring string `json:"keyring" doc:"The folder that keyring-test is in: the home of the validator's node, or any other. It is not encrypted."`
@@ -99,12 +110,10 @@ error. Its keys are in the file keys, which only its owner can read: run one pro
 }
 
 func (s *VerifierSettings) check() error {
-	if err := errors.Join(s.Chain.check(), process.CheckAddress("process.listen", s.Process.Listen, true)); err != nil {
+	if err := errors.Join(s.Chain.check(), s.Bus.check(), process.CheckAddress("process.listen", s.Process.Listen, true)); err != nil {
 		return err
 	}
 	switch {
-	case len(s.Bus.Servers) == 0:
-		return types.Refuse(types.BadArgument, "bus.servers: name a server of the bus")
 	case s.Account.Name == "":
 		return types.Refuse(types.BadArgument, "account.name: who tells the chain?")
 	case s.Workers < 0 || s.Workers > 1024:
