@@ -270,7 +270,8 @@ func (r *Role[S]) Start(ctx context.Context, home string, stderr io.Writer, adju
 	}()
 	log.Info("running", "role", r.Name, "home", home)
 	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx, p, s) }()
+	work := r.Run
+	go func() { done <- work(ctx, p, s) }()
 	select {
 	case err = <-done:
 		if err == nil && ctx.Err() == nil {
