@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairn-network/cairn/bus"
@@ -99,6 +100,13 @@ func GatewayKey(home string) (types.PrivateKey, error) {
 
 // runGateway serves customers until ctx ends. Where the chain or the bus is away it waits, and says so to whoever asks.
 func runGateway(ctx context.Context, p *process.Process, s *GatewaySettings) error {
+	var open atomic.Bool
+	p.Health.Add("gateway", func() error {
+		if !open.Load() {
+			return errors.New("it has only begun, and is not open for customers yet")
+		}
+		return nil
+	})
 	config, err := s.check(p.Home)
 	if err != nil {
 		return err
@@ -155,6 +163,7 @@ func runGateway(ctx context.Context, p *process.Process, s *GatewaySettings) err
 	}
 	defer d.close()
 	waiting.open(d.handler)
+	open.Store(true)
 	p.Log.Info("the gateway serves", "at", page.Addr(), "key", key.Public(), "listening", d.listening)
 	run, stop := context.WithCancel(ctx)
 	defer stop()

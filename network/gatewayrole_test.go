@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,7 +92,7 @@ func (b *beside) until(what string, ok func() bool) {
 // healthy reports whether its health says so.
 func (b *beside) healthy() bool {
 	r, err := process.Ask(b.t.Context(), b.home)
-	return err == nil && r.Healthy
+	return err == nil && r.Healthy && slices.ContainsFunc(r.Checks, func(c process.Check) bool { return c.Name == "gateway" })
 }
 
 // call sends a request with an API key.
