@@ -115,7 +115,8 @@ func TestNodesPin(t *testing.T) {
 			t.Cleanup(s.Close)
 			return s.URL
 		}
-		n, err := newNodes([]string{node("a", c.answer), node("b", `{"error":{}}`)}, "home", &Pin{5, types.Hash{7}}, slog.New(slog.DiscardHandler))
+		var said strings.Builder
+		n, err := newNodes([]string{node("a", c.answer), node("b", `{"error":{}}`)}, "home", &Pin{5, types.Hash{7}}, slog.New(slog.NewTextHandler(&said, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +125,7 @@ func TestNodesPin(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, _ := io.ReadAll(res.Body); string(got) != c.want {
-			t.Errorf("%s: %s was asked, want %s", name, got, c.want)
+			t.Errorf("%s: %s was asked, want %s\n%s", name, got, c.want, &said)
 		}
 		res.Body.Close()
 	}
