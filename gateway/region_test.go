@@ -27,7 +27,6 @@ func (shop) Spec() *tally.Spec {
 	return &tally.Spec{
 		Category: types.Energy, Name: "energy", Classes: []tally.Class{{Class: 1, Name: "unit", Unit: "unit", Scale: 1}},
 		Kinds: []tally.Kind{{Kind: 1, Name: "note"}}, Quota: tally.Quota{Count: 8, Bytes: 4096}, MaxState: 8,
-		Params: tally.Params{Category: types.Energy},
 	}
 }
 

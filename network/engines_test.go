@@ -34,7 +34,7 @@ func TestEngines(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	owner, meter := types.Account{0xa}, servicetest.Meter{}
-	cfg := ledger.Config{Chain: "engines-1", Genesis: time.Now(), Interval: 60 * time.Millisecond, Params: []tally.Params{meter.Spec().Params}, Econ: econ.Default(),
+	cfg := ledger.Config{Chain: "engines-1", Genesis: time.Now(), Interval: 60 * time.Millisecond, Params: []tally.Params{meter.Spec().Defaults()}, Econ: econ.Default(),
 		Balances: map[types.Account]types.Ustone{owner: 1_000_000_000_000}}
 	var verifiers []verifier.Config
 	for i := range byte(4) {

@@ -175,7 +175,7 @@ func (n *Network) genesis() error {
 		}
 	}
 	_, err = local.Init(local.Genesis{
-		Time: n.layout.Created, ChainID: n.layout.ChainID, Homes: homes, Accounts: accounts, BlockTime: n.cfg.BlockTime,
+		Time: n.layout.Created, Categories: service.Genesis(n.cfg.Rules), ChainID: n.layout.ChainID, Homes: homes, Accounts: accounts, BlockTime: n.cfg.BlockTime,
 		Stake: math.NewInt(validatorStake), Balance: math.NewInt(validatorFunds), Edit: n.edit,
 		Configure: func(_ int, _ *cmtcfg.Config, server *serverconfig.Config) {
 			server.MinGasPrices = app.GasPrice(localGasPrice)

@@ -64,7 +64,7 @@ func TestOrderEngines(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	owner, meter, door := types.Account{0xa}, servicetest.Meter{}, types.NewPrivateKey([32]byte{9})
-	params := meter.Spec().Params
+	params := meter.Spec().Defaults()
 	params.Rules = (&servicetest.MeterRules{Price: price}).Encode()
 	seat := verifier.Config{Dir: filepath.Join(t.TempDir(), "v"), Key: types.NewPrivateKey([32]byte{1}), VRF: types.NewPrivateKey([32]byte{2}),
 		Account: types.Account{0xb}, Workers: 1, Log: log}

@@ -64,7 +64,7 @@ func testWitnesses(t *testing.T, peers bool) {
 		}
 		return keys
 	}
-	params := meter.Spec().Params
+	params := meter.Spec().Defaults()
 	cfg := ledger.Config{Chain: chainID, Genesis: time.Now(), Interval: 60 * time.Millisecond, Params: []tally.Params{params},
 		Econ: econ.Default(), Balances: map[types.Account]types.Ustone{}}
 	for _, owner := range owners {

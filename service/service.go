@@ -6,7 +6,10 @@
 // handed to them. To add a category, write its folder, pass servicetest, and add one line to each list of service/all.
 package service
 
-import "github.com/cairn-network/cairn/core/tally"
+import (
+	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/core/tally"
+)
 
 // Spec is what a category declares of itself.
 type Spec = tally.Spec
@@ -31,3 +34,12 @@ type Verdict = tally.Verdict
 
 // RulesChecker is a Verifier with rules of its own (tally.Params.Rules).
 type RulesChecker = tally.RulesChecker
+
+// Genesis are the economic parameters of categories on a chain that starts with them.
+func Genesis(all []Verifier) []econ.Category {
+	list := make([]econ.Category, len(all))
+	for i, v := range all {
+		list[i] = v.Spec().Genesis()
+	}
+	return list
+}

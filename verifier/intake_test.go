@@ -27,7 +27,7 @@ func TestTurnDuringWrite(t *testing.T) {
 	key := types.NewPrivateKey([32]byte{1})
 	vrf := types.NewPrivateKey([32]byte{2})
 	chain := ledger.New(ledger.Config{
-		Chain: testChain, Params: []tally.Params{workSpec.Params}, Econ: econ.Default(),
+		Chain: testChain, Params: []tally.Params{workSpec.Defaults()}, Econ: econ.Default(),
 		Verifiers: []tally.Attester{{Key: key.Public(), VRF: vrf.Public(), Power: 1000}},
 	})
 	v, err := New(Config{Dir: t.TempDir(), Key: key, VRF: vrf, Log: quiet}, chain, nil, []tally.Verifier{work{}})

@@ -27,7 +27,7 @@ func TestOverNATS(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	owner := types.Account{0xa}
 	cfg := ledger.Config{
-		Chain: testChain, Params: []tally.Params{workSpec.Params}, Econ: econ.Default(), Interval: 150 * time.Millisecond,
+		Chain: testChain, Params: []tally.Params{workSpec.Defaults()}, Econ: econ.Default(), Interval: 150 * time.Millisecond,
 		Balances: map[types.Account]types.Ustone{owner: 100_000_000_000_000}, Genesis: time.Now(),
 	}
 	var peers []Config

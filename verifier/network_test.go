@@ -38,7 +38,8 @@ var workSpec = tally.Spec{
 	Classes:  []tally.Class{{Class: 1, Name: "hold", Unit: "unit", Scale: 1}},
 	Kinds:    []tally.Kind{{Kind: reading, Name: "reading"}, {Kind: lasting, Name: "lasting", Cumulative: true}},
 	Quota:    tally.Quota{Count: 8, Bytes: 4096},
-	Params:   tally.Params{Category: types.Storage, Quota: 100, Bond: 1_000_000, Penalty: 700_000},
+	Params:   tally.Params{Bond: 1_000_000, Penalty: 700_000},
+	Economy:  tally.Economy{Quota: 100},
 	MaxState: 16,
 }
 
@@ -101,7 +102,7 @@ func testNetwork(t *testing.T, verifiers, devices int, test func(t *testing.T, n
 			n.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 		}
 		cfg := ledger.Config{
-			Chain: testChain, Params: []tally.Params{workSpec.Params}, Econ: econ.Default(),
+			Chain: testChain, Params: []tally.Params{workSpec.Defaults()}, Econ: econ.Default(),
 			Balances: map[types.Account]types.Ustone{n.owner: 100_000_000_000_000},
 		}
 		for i := range verifiers {

@@ -66,7 +66,7 @@ func TestMessages(t *testing.T) {
 func TestModules(t *testing.T) {
 	a := New(log.NewNopLogger(), dbm.NewMemDB(), true, viper.New())
 	enc := a.Encoding()
-	state := NewDefaultGenesis(enc.Codec)
+	state := NewDefaultGenesis(enc.Codec, nil)
 	if err := Basics().ValidateGenesis(enc.Codec, enc.TxConfig, state); err != nil {
 		t.Error(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/cosmos/cosmos-sdk/x/staking"
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
+	"github.com/cairn-network/cairn/core/econ"
+
 	sdkmath "cosmossdk.io/math"
 )
 
@@ -21,9 +23,9 @@ import (
 type State = map[string]json.RawMessage
 
 // NewDefaultGenesis is the state of a chain without accounts: every module's default, in ustone, with STONE described to
-// wallets.
-func NewDefaultGenesis(cdc codec.JSONCodec) State {
-	return Basics().DefaultGenesis(cdc)
+// wallets, and the categories that it starts with.
+func NewDefaultGenesis(cdc codec.JSONCodec, categories []econ.Category) State {
+	return Basics(categories...).DefaultGenesis(cdc)
 }
 
 // The SDK's modules with this chain's defaults in place of theirs.

@@ -39,10 +39,14 @@ import (
 	rewardtypes "github.com/cairn-network/cairn/chain/x/reward/types"
 	"github.com/cairn-network/cairn/chain/x/tally"
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
+	"github.com/cairn-network/cairn/core/econ"
 )
 
-// Basics lists what each module offers without its keeper: codecs, default genesis, REST routes.
-func Basics() module.BasicManager {
+// Basics lists what each module offers without its keeper: codecs, default genesis, REST routes. The categories are those that a new chain
+// starts with; whoever makes none needs none.
+func Basics(categories ...econ.Category) module.BasicManager {
+	rewards := reward.Basic
+	rewards.Default = func() *rewardtypes.GenesisState { return rewardtypes.DefaultGenesis(categories...) }
 	return module.NewBasicManager(
 		auth.AppModuleBasic{},
 		vesting.AppModuleBasic{},
@@ -59,7 +63,7 @@ func Basics() module.BasicManager {
 		genutil.NewAppModuleBasic(genutiltypes.DefaultMessageValidator),
 		device.Basic,
 		credit.Basic,
-		reward.Basic,
+		rewards,
 		tally.Basic,
 		certificate.Basic,
 	)

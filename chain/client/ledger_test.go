@@ -63,7 +63,7 @@ func madeWith(t testing.TB, validators int, epoch uint64, configure func(*cmtcfg
 func madeOf(t testing.TB, validators, regions int, epoch uint64, configure func(*cmtcfg.Config, *serverconfig.Config)) *chain {
 	t.Helper()
 	c := &chain{keys: keyring.NewInMemory(app.NewEncoding().Codec), regions: regions}
-	g := local.Genesis{ChainID: chainID, Stake: math.NewInt(stake), Balance: math.NewInt(10_000 * stone), BlockTime: blockTime}
+	g := local.Genesis{ChainID: chainID, Stake: math.NewInt(stake), Balance: math.NewInt(10_000 * stone), BlockTime: blockTime, Categories: ledgertest.Economy().Category}
 	for range validators {
 		g.Homes = append(g.Homes, t.TempDir())
 	}

@@ -21,7 +21,7 @@ var named = regexp.MustCompile("(?m)^    (?:bin/)?(cairn(?:-node)?) (.*)$|`(?:bi
 
 // TestDocsNameRealCommands: each command and flag that a document names exists.
 func TestDocsNameRealCommands(t *testing.T) {
-	chain := command.New(app.NewEncoding)
+	chain := command.New(app.NewEncoding, nil)
 	roots := map[string]*cobra.Command{"cairn": newRoot(chain.Commands()), "cairn-node": device.New(provider.Devices())}
 	if err := chain.Complete(roots["cairn"]); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func TestHelpMakesNoChain(t *testing.T) {
 	encoding := func() app.Encoding { made++; return app.NewEncoding() }
 	says := func(args ...string) string {
 		t.Helper()
-		chain := command.New(encoding)
+		chain := command.New(encoding, nil)
 		root := newRoot(chain.Commands())
 		var out bytes.Buffer
 		root.SetOut(&out)
@@ -46,7 +46,7 @@ func TestHelpMakesNoChain(t *testing.T) {
 			}
 		}
 	}
-	walk(newRoot(command.New(encoding).Commands()), nil)
+	walk(newRoot(command.New(encoding, nil).Commands()), nil)
 	if len(lines) < 100 {
 		t.Errorf("%d command lines only", len(lines))
 	}

@@ -18,7 +18,9 @@ import (
 	"github.com/cairn-network/cairn/chain/app/command"
 	"github.com/cairn-network/cairn/internal/buildinfo"
 	device "github.com/cairn-network/cairn/node/command"
+	"github.com/cairn-network/cairn/service"
 	"github.com/cairn-network/cairn/service/all/provider"
+	"github.com/cairn-network/cairn/service/all/spec"
 )
 
 func main() {
@@ -30,7 +32,7 @@ func main() {
 // run executes one command line and returns its exit status: 0, 1 for what failed, 2 for what was not understood, 3 for what shows less
 // than was asked for.
 func run(ctx context.Context, args []string, stderr io.Writer) int {
-	chain := command.New(app.NewEncoding)
+	chain := command.New(app.NewEncoding, service.Genesis(spec.Categories()))
 	return complete(ctx, chain, newRoot(chain.Commands()), args, stderr)
 }
 

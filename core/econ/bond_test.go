@@ -9,7 +9,7 @@ import (
 )
 
 func TestBond(t *testing.T) {
-	p := Default()
+	p := Six()
 	for _, c := range []struct {
 		k          types.Category
 		quotas, lo uint64

@@ -11,7 +11,7 @@ import (
 
 // changed returns the defaults after a change; its categories are its own.
 func changed(change func(*Params)) *Params {
-	p := Default()
+	p := Six()
 	change(&p)
 	return &p
 }
@@ -21,7 +21,7 @@ func wireless(change func(*Category)) func(*Params) {
 }
 
 func TestValidate(t *testing.T) {
-	genesis := Default()
+	genesis := Six()
 	if err := genesis.Validate(&genesis); err != nil {
 		t.Fatalf("the defaults are not valid: %v", err)
 	}
@@ -71,17 +71,17 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
-	one := Default()
+	one := Six()
 	one.Category = one.Category[:1]
 	if err := one.Validate(&one); err != nil {
 		t.Errorf("a network of one category: %v", err)
 	}
-	back := Default()
+	back := Six()
 	slices.Reverse(back.Category)
 	if err := back.Validate(&back); types.ReasonOf(err) != types.ParamBound {
 		t.Errorf("categories out of order at genesis: %v", err)
 	}
-	bare := Default()
+	bare := Six()
 	bare.Category[0].Unit = 0
 	if err := bare.Validate(&bare); types.ReasonOf(err) != types.ParamBound {
 		t.Errorf("a category without a unit: %v", err)
@@ -89,7 +89,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestLoosens(t *testing.T) {
-	genesis := Default()
+	genesis := Six()
 	for name, c := range map[string]struct {
 		change  func(*Params)
 		want    []string
@@ -112,7 +112,7 @@ func TestLoosens(t *testing.T) {
 }
 
 func TestPace(t *testing.T) {
-	genesis := Default()
+	genesis := Six()
 	type step struct {
 		at, announced types.Epoch
 		silent        bool
@@ -132,7 +132,7 @@ func TestPace(t *testing.T) {
 		"bound first":       {{1_000, 1_000, false, 60_000_000, types.ParamBound}},
 		"announced later":   {{1_000, 2_000, false, 4_900_000, types.ParamTimelock}},
 	} {
-		now, h := Default(), History(nil)
+		now, h := Six(), History(nil)
 		for i, s := range steps {
 			next := now
 			next.DeviceFee = s.fee
@@ -150,8 +150,8 @@ func TestPace(t *testing.T) {
 
 // TestSmallNumbersMove: a parameter of a few units moves by one, also away from zero, and no further.
 func TestSmallNumbersMove(t *testing.T) {
-	genesis := Default()
-	now, h := Default(), History(nil)
+	genesis := Six()
+	now, h := Six(), History(nil)
 	for i, to := range []uint64{1, 0, 1, 2} {
 		next := now
 		next.Shortfall = to
@@ -171,9 +171,9 @@ func TestSmallNumbersMove(t *testing.T) {
 // TestDrift: whatever is proposed when, no value of a parameter is more than a tenth away from any that it had in the 720
 // epochs before.
 func TestDrift(t *testing.T) {
-	genesis := Default()
+	genesis := Six()
 	rapid.Check(t, func(t *rapid.T) {
-		now, h := Default(), History(nil)
+		now, h := Six(), History(nil)
 		type value struct {
 			from types.Epoch // had from then on
 			fee  types.Credit

@@ -10,7 +10,7 @@ import (
 const dollar = 1_000_000_000 // nUSD
 
 func TestQuote(t *testing.T) {
-	p := Default()
+	p := Six()
 	deep := Vault{Stone: 1e12, Bought: 1e11}
 	thin := func(cr uint64) Vault {
 		return Vault{Stone: types.Ustone(cr), Bought: Bps, Demand: []Demand{{types.Storage, 1_400_000_000}, {types.Wireless, 1_400_000_000}}}
@@ -58,7 +58,7 @@ func TestQuote(t *testing.T) {
 
 // TestRationNeverStops: with no spending at all and a vault that holds next to nothing, some credits are still sold.
 func TestRationNeverStops(t *testing.T) {
-	p := Default()
+	p := Six()
 	v := Vault{Stone: 1, Bought: 1e12}
 	if got, err := Quote(&v, &p, Bid{Stone: 1e8, Supply: GenesisSupply, Band: Fixed(dollar)}); err != nil || !got.Rationed {
 		t.Errorf("%+v, %v", got, err)
@@ -70,7 +70,7 @@ func TestRationNeverStops(t *testing.T) {
 
 // TestWindow: purchases of one day add up, and a new day starts anew.
 func TestWindow(t *testing.T) {
-	p := Default()
+	p := Six()
 	half := Bid{Stone: GenesisSupply/400 + 1, Supply: GenesisSupply, Day: 3, Band: Fixed(dollar)}
 	v, _, err := Buy(Vault{Window: Window{Day: 2, Stone: GenesisSupply}}, &p, half)
 	if err != nil {

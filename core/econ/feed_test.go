@@ -9,7 +9,7 @@ import (
 )
 
 func TestReduce(t *testing.T) {
-	p := Default()
+	p := Six()
 	for _, c := range []struct {
 		prices []uint64
 		want   uint64
@@ -59,7 +59,7 @@ func TestMedians(t *testing.T) {
 // next plays one round in which all verifiers agree.
 func next(t *testing.T, f Feed, e types.Epoch, n, spot, twap uint64) Feed {
 	t.Helper()
-	p := Default()
+	p := Six()
 	f, err := f.Next(&p, e, n, []Report{{spot, twap, 1}}, 1)
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 // TestRegions: however devices fall into regions, no region folds more than it is allotted, regions are allotted no more than was
 // split and emitted, and a void of all of them gives all of it back.
 func TestRegions(t *testing.T) {
-	p := Default()
+	p := Six()
 	rapid.Check(t, func(t *rapid.T) {
 		num := func(lo, hi uint64) uint64 { return rapid.Uint64Range(lo, hi).Draw(t, "n") }
 		type device struct {

@@ -80,21 +80,14 @@ func NewCategory(k types.Category, unit, quota uint64, ref types.Credit, dense b
 	return c
 }
 
-// Default returns the parameters of a new network with the protocol's six categories. Storage and energy order no work yet.
-func Default() Params {
+// Default returns the parameters of a new network with categories, in the order of their numbers.
+func Default(categories ...Category) Params {
 	return Params{
 		Supplier: 9_200, Verifier: 200, Treasury: 200, Burn: 400, Bonus: 200,
 		Subsidy: 600, Match: 10_000,
 		Spread: 25, Daily: 50, Shortfall: 2,
 		Sources: 3, Outlier: 150, Deviation: 1_000,
 		DeviceFee: 5_000_000, BondEpochs: 336,
-		Category: []Category{
-			NewCategory(types.Wireless, 1_000_000_000, 100_000_000, 100_000, true), // bytes
-			NewCategory(types.Compute, 10_000, 10_000, 10_000, false),              // work units
-			NewCategory(types.Storage, 1<<40, 0, 2_291, false),                     // byte·epochs
-			NewCategory(types.Energy, 1_000, 0, 0, false),                          // Wh
-			NewCategory(types.Mapping, 1_000, 60, 100_000, true),                   // observations
-			NewCategory(types.IoT, 1_000_000, 3_400, 500_000, true),                // messages
-		},
+		Category: categories,
 	}
 }

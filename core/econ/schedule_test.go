@@ -88,7 +88,7 @@ func TestLivepeerInflation(t *testing.T) {
 // TestGrowth plays twelve years in which nobody pays, every category reaches its target and the reference value never binds:
 // the fastest that supply can grow. testdata/growth.csv holds year, supply in ustone and growth in thousandths of a percent.
 func TestGrowth(t *testing.T) {
-	p := Default()
+	p := Six()
 	for i := range p.Category {
 		p.Category[i].Target = types.U64(1)
 		p.Category[i].Ref, p.Category[i].Unit = 1_000_000_000_000, 1
@@ -180,7 +180,7 @@ func TestAdvance(t *testing.T) {
 // TestEmitUnderLid: what is minted never exceeds the lid, the validators come first, the bonus second, and the categories share
 // what is left in proportion.
 func TestEmitUnderLid(t *testing.T) {
-	p := Default()
+	p := Six()
 	d := Genesis(GenesisSupply)
 	heavy := []Weight{{types.Wireless, types.U64(1e18)}, {types.Compute, types.U64(1e18)}, {types.Mapping, types.U64(1e18)}, {types.IoT, types.U64(1e18)}}
 	emit := func(w Work) Emission {

@@ -9,7 +9,7 @@ import (
 
 // TestAllowance: the shortfall's allowance accrues by the epoch, stops at a day's worth and never passes the greatest supply.
 func TestAllowance(t *testing.T) {
-	p := Default()
+	p := Six()
 	var v Vault
 	for e := range 30 {
 		var err error
@@ -29,7 +29,7 @@ func TestAllowance(t *testing.T) {
 
 // TestUnpriced: nothing is settled without a price; it all stays owed, and the allowance goes on accruing.
 func TestUnpriced(t *testing.T) {
-	p := Default()
+	p := Six()
 	before := Vault{Stone: 1e9, Bought: 500, Demand: []Demand{{types.Storage, 672}}}
 	v, s, err := Settle(before, &p, Spending{Supply: GenesisSupply, Owed: 400, Paid: []Paid{{types.Compute, 9}, {types.Storage, 400}}})
 	if err != nil {
@@ -55,7 +55,7 @@ func TestUnpriced(t *testing.T) {
 }
 
 func TestSettleRefuses(t *testing.T) {
-	p := Default()
+	p := Six()
 	twice := []Paid{{types.Compute, 1}, {types.Compute, 1}}
 	for name, c := range map[string]struct {
 		vault Vault
@@ -78,7 +78,7 @@ func TestSettleRefuses(t *testing.T) {
 
 // TestWashLosesFour: at constant price and within the mean already spent by others, a coalition in every role gets back 96 %.
 func TestWashLosesFour(t *testing.T) {
-	p := Default()
+	p := Six()
 	v := Vault{Stone: 1e12, Bought: 1e12, Demand: []Demand{{types.Storage, 672e6}}}
 	roles := func(owed types.Credit) types.Ustone {
 		_, s, err := Settle(v, &p, Spending{Supply: GenesisSupply, Price: dollar, Owed: owed})

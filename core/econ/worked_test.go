@@ -58,7 +58,7 @@ var workedCells = [][]econ.Effort{
 // threshold of 2·10¹².
 func workedParams(t *testing.T) *econ.Params {
 	t.Helper()
-	p := econ.Default()
+	p := econ.Six()
 	w := p.Find(types.Wireless)
 	w.Density.Full = types.U64(2_000_000_000_000)
 	w.Target = types.U64(997_267_759_562_842)
@@ -174,7 +174,7 @@ func sum(t *testing.T, ws []types.U128) types.U128 {
 
 func TestWorkedPurchaseAndBond(t *testing.T) {
 	const lo = 498_000_000
-	p := econ.Default()
+	p := econ.Six()
 	bid := econ.Bid{Stone: 1_000_000_000, Supply: econ.GenesisSupply, Band: econ.Fixed(lo)}
 	vault, got, err := econ.Buy(econ.Vault{}, &p, bid)
 	if err != nil || got.Credits != 496_755_000 || vault.Stone != bid.Stone || vault.Bought != got.Credits {

@@ -224,7 +224,7 @@ func (d source) size(digits uint64) uint64 {
 
 // twoCategories are the defaults with a dense and a plain category only.
 func twoCategories() *econ.Params {
-	p := econ.Default()
+	p := econ.Six()
 	p.Category = []econ.Category{*p.Find(types.Wireless), *p.Find(types.Compute)}
 	return &p
 }

@@ -159,8 +159,7 @@ func (r *run) begin() error {
 	}
 	r.params = make([]Params, len(r.rules.categories))
 	for i, c := range r.rules.categories {
-		r.params[i] = c.spec.Params
-		r.params[i].Category = c.id
+		r.params[i] = c.spec.Defaults()
 		for k := range f.Params {
 			if f.Params[k].Category == c.id {
 				r.params[i] = f.Params[k]

@@ -89,7 +89,7 @@ func (v things) Spec() *Spec {
 		Kinds: []Kind{{Kind: kindWork, Name: "work"}, {Kind: kindNote, Name: "note", Cumulative: true},
 			{Kind: kindOpen, Name: "open"}, {Kind: kindClose, Name: "close"}, {Kind: kindBreak, Name: "break"}},
 		Quota: Quota{Count: 8, Bytes: 4096}, MaxState: 64, ProofDelay: 2,
-		Params: Params{Quota: 1 << 40, Bond: 1000, Penalty: 300},
+		Params: Params{Bond: 1000, Penalty: 300}, Economy: Economy{Quota: 1 << 40},
 	}
 	if v.category == thing {
 		s.Kinds = append(s.Kinds, Kind{Kind: kindReport, Name: "report", Witness: true})

@@ -27,7 +27,7 @@ func listed(t *testing.T, changes ...Change) *State {
 type tester1 struct{}
 
 func (tester1) Spec() *Spec {
-	return &Spec{Category: 5, Name: "plain", Kinds: []Kind{{Kind: 1, Name: "note"}}, Quota: Quota{Count: 1, Bytes: 1024}, MaxState: 1, Params: Params{Category: 5}}
+	return &Spec{Category: 5, Name: "plain", Kinds: []Kind{{Kind: 1, Name: "note"}}, Quota: Quota{Count: 1, Bytes: 1024}, MaxState: 1}
 }
 func (tester1) Verify(*Input) *Output { return &Output{} }
 

@@ -1,6 +1,7 @@
 package tally
 
 import (
+	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
@@ -16,8 +17,10 @@ type Spec struct {
 	Witness  Quota      // of one author's reports in one epoch, apart from its own evidence; zero: as Quota
 	Drawn    Candidates // of whom the witnesses are
 	Draws    []Draw     // of witnesses, for each of its devices in every epoch; at most MaxDraws
-	Params   Params     // defaults; the chain's parameters replace them, and an empty Rules among those stands for this one
-	Economy  Economy
+	// Params are what a tally goes by of which the chain says nothing; its parameters replace them, and an empty Rules among
+	// those stands for this one. Category and Quota are left out here: see Defaults.
+	Params  Params
+	Economy Economy
 	// MaxState bounds a device's line of the category, in bytes. A longer one is a mistake of Verify: what it found is dropped,
 	// and the device's items of the epoch are refused with econ_range.
 	MaxState int
@@ -48,10 +51,23 @@ type Quota struct {
 	Bytes uint32 // of their encodings
 }
 
-// Economy are the figures that economics needs (genesis values of x/reward).
+// Economy are the figures that economics needs. They are said here alone: a chain starts with them (Genesis), and then governs them.
 type Economy struct {
 	Reference types.Credit // micro-credits that PriceUnit units are worth
 	PriceUnit uint64       // pu
+	Quota     uint64       // most network-ordered units of a device in an epoch; 0: the network orders nothing
+}
+
+// Defaults are the parameters of a tally of which the chain says nothing.
+func (s *Spec) Defaults() Params {
+	p := s.Params
+	p.Category, p.Quota = s.Category, s.Economy.Quota
+	return p
+}
+
+// Genesis are the category's parameters of a chain that starts now: dense if a threshold is among the defaults.
+func (s *Spec) Genesis() econ.Category {
+	return econ.NewCategory(s.Category, s.Economy.PriceUnit, s.Economy.Quota, s.Economy.Reference, s.Params.Threshold > 0)
 }
 
 // Reports is the quota of one author's reports.

@@ -23,6 +23,16 @@ import (
 // Category is what the suite's devices provide. Its Params.Bond must not be zero.
 const Category = types.Storage
 
+// Economy is what a chain of a test may start with: the defaults, with a category that the network orders densely, one that it orders, and
+// Category, of which it orders nothing.
+func Economy() econ.Params {
+	return econ.Default(
+		econ.NewCategory(types.Wireless, 1_000_000_000, 100_000_000, 100_000, true),
+		econ.NewCategory(types.Compute, 10_000, 10_000, 10_000, false),
+		econ.NewCategory(Category, 1<<40, 0, 2_291, false),
+	)
+}
+
 // Verifier is a genesis validator with its attestation and VRF keys. All have equal power.
 type Verifier struct {
 	Owner    types.Account

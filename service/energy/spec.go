@@ -83,7 +83,6 @@ var spec = tally.Spec{
 	// An hour is one envelope of four records; a week that was stored while the bus was down, three of 256.
 	Quota: tally.Quota{Count: 32, Bytes: 128 << 10},
 	// What is read, held, or retired by its own owner earns nothing: there are no network-ordered units, so neither quota nor bond.
-	Params:   tally.Params{Category: types.Energy},
 	Economy:  tally.Economy{Reference: Reference, PriceUnit: 1000},
 	MaxState: MaxState,
 	Reasons:  reasons,

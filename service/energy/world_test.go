@@ -58,7 +58,7 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	return &world{
-		t: t, rules: New(), epoch: 10, time: start, params: New().Spec().Params,
+		t: t, rules: New(), epoch: 10, time: start, params: New().Spec().Defaults(),
 		paid: map[types.Key]types.Credit{}, lots: map[types.Key]lot.Lots{}, bought: map[types.SessionID][]Sale{},
 	}
 }

@@ -19,7 +19,7 @@ import (
 // crosses: Cross repeats itself, changes nothing, and spends no more than orders have reserved.
 func crosses(t *testing.T, v service.Verifier, c service.Crosser, draw func(*rapid.T) *service.Input) {
 	rapid.Check(t, func(t *rapid.T) {
-		in := &tally.CrossInput{Epoch: 5, Params: v.Spec().Params}
+		in := &tally.CrossInput{Epoch: 5, Params: v.Spec().Defaults()}
 		keys := map[types.Key]bool{}
 		for _, one := range rapid.SliceOfN(rapid.Custom(draw), 1, 4).Draw(t, "inputs") {
 			out := v.Verify(one)

@@ -143,9 +143,9 @@ func (m Meter) Spec() *service.Spec {
 		Witness: tally.Quota{Count: 256, Bytes: 256 << 10},
 		Drawn:   m.candidates(),
 		Draws:   []tally.Draw{{Purpose: MeterSight, Seats: MeterSeats}},
-		Params: tally.Params{Category: MeterCategory, Quota: MeterMost, Threshold: 5 * MeterMost * 10000, Hex: 9, Bond: 1000000, Penalty: 500000,
+		Params: tally.Params{Threshold: 5 * MeterMost * 10000, Hex: 9, Bond: 1000000, Penalty: 500000,
 			Rules: (&MeterRules{Price: MeterPrice}).Encode()},
-		Economy:    tally.Economy{Reference: 5000, PriceUnit: MeterScale},
+		Economy:    tally.Economy{Reference: 5000, PriceUnit: MeterScale, Quota: MeterMost},
 		MaxState:   meterState,
 		ProofDelay: 2,
 		Reasons: []types.ReasonInfo{

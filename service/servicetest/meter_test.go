@@ -44,7 +44,7 @@ func drawMeter(t *rapid.T) *service.Input {
 	key := meterKey(rapid.ByteRange(1, 9).Draw(t, "device"))
 	register := rapid.Uint64Max(1<<40).Draw(t, "register")
 	in := &service.Input{
-		Chain: "cairn-test-1", Epoch: 5, Seed: types.Hash{9}, Challenged: rapid.Bool().Draw(t, "challenged"), Params: Meter{}.Spec().Params,
+		Chain: "cairn-test-1", Epoch: 5, Seed: types.Hash{9}, Challenged: rapid.Bool().Draw(t, "challenged"), Params: Meter{}.Spec().Defaults(),
 		Panel:  meterPanel(types.Hash{9}),
 		Device: &tally.Device{Key: key.Public(), Cell: types.Cell(rapid.Uint64Max(3).Draw(t, "cell"))},
 	}
@@ -86,7 +86,7 @@ func TestMeter(t *testing.T) { Run(t, Meter{}, drawMeter) }
 func TestMeterRules(t *testing.T) {
 	key := meterKey(1)
 	in := &service.Input{
-		Chain: "cairn-test-1", Epoch: 5, Seed: types.Hash{9}, Challenged: true, Params: Meter{}.Spec().Params,
+		Chain: "cairn-test-1", Epoch: 5, Seed: types.Hash{9}, Challenged: true, Params: Meter{}.Spec().Defaults(),
 		Panel:  meterPanel(types.Hash{9}),
 		Device: &tally.Device{Key: key.Public(), Cell: 3},
 		State:  MeterLine{Register: 1000, Quality: 5000, Number: 3, Least: 7, Sold: 2}.Encode(),

@@ -107,7 +107,7 @@ var mistakes = map[string]planted{
 	"no bond":            {spec: func(s *service.Spec) { s.Params.Bond = 0 }},
 	"no quota":           {spec: func(s *service.Spec) { s.Quota.Count = 0 }},
 	"large quota":        {spec: func(s *service.Spec) { s.Quota.Bytes = MaxBytes + 1 }},
-	"protocol's number":  {spec: func(s *service.Spec) { s.Category, s.Params.Category = types.Energy, types.Energy }},
+	"protocol's number":  {spec: func(s *service.Spec) { s.Category = types.Energy }},
 	"others' parameters": {spec: func(s *service.Spec) { s.Params.Category = types.Energy }},
 }
 

@@ -46,7 +46,7 @@ func TestMeterRegion(t *testing.T) {
 		t.Helper()
 		frame := &tally.Frame{
 			Chain: chain, Epoch: epoch, Seed: types.Hash{byte(epoch)}, Challenged: true, PreviousEpoch: state.Epoch(), Fold: fold,
-			Blocks: []tally.BlockHash{{}}, Params: []tally.Params{Meter{}.Spec().Params}, MinOpening: 1,
+			Blocks: []tally.BlockHash{{}}, Params: []tally.Params{Meter{}.Spec().Defaults()}, MinOpening: 1,
 		}
 		if header != nil {
 			frame.Previous = header.Hash()

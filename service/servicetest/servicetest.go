@@ -21,6 +21,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service"
 )
@@ -51,11 +52,18 @@ func Spec(t *testing.T, v service.Verifier) {
 	if s.MaxState <= 0 || s.MaxState > MaxState {
 		t.Errorf("MaxState %d, want 1 to %d", s.MaxState, MaxState)
 	}
-	if s.Params.Category != s.Category {
-		t.Errorf("the parameters are of category %d", s.Params.Category)
+	if s.Params.Category != 0 || s.Params.Quota != 0 {
+		t.Errorf("the parameters say category %d and quota %d, which the Spec says elsewhere", s.Params.Category, s.Params.Quota)
 	}
-	if s.Params.Quota > 0 && (s.Economy.Reference == 0 || s.Economy.PriceUnit == 0 || s.Params.Bond == 0) {
+	if s.Economy.PriceUnit == 0 {
+		t.Error("the economy has no price unit")
+	}
+	if s.Economy.Quota > 0 && (s.Economy.Reference == 0 || s.Params.Bond == 0) {
 		t.Errorf("network-ordered units without a reference value or a bond: %+v, %+v", s.Economy, s.Params)
+	}
+	p := econ.Default(s.Genesis())
+	if err := p.Validate(&p); err != nil {
+		t.Errorf("no chain starts with it: %v", err)
 	}
 	quota(t, s)
 	classes(t, s)

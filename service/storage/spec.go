@@ -60,7 +60,6 @@ var spec = tally.Spec{
 	// An answer of MaxDraws proofs, a change of each of many sessions, and losses.
 	Quota: tally.Quota{Count: 1024, Bytes: 512 << 10},
 	// Emission follows network-ordered units, and customers can invent stored bytes: there are none, so neither quota nor bond.
-	Params:   tally.Params{Category: types.Storage},
 	Economy:  tally.Economy{Reference: Reference, PriceUnit: Scale},
 	MaxState: maxState,
 	Reasons:  append(verifyReasons(), customerReasons()...),

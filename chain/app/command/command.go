@@ -19,6 +19,7 @@ import (
 
 	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/app/local"
+	"github.com/cairn-network/cairn/core/econ"
 )
 
 // blockTime is what `init` writes; `testnet` has a flag.
@@ -39,20 +40,22 @@ func DefaultHome() string {
 // Chain makes the chain's commands. Nothing of the chain itself is made for a command that is only listed or explained: its codecs are with
 // the first command that runs, or with Complete.
 type Chain struct {
-	home     string
-	encoding func() app.Encoding
-	late     map[*cobra.Command]func() ([]*cobra.Command, error) // what makes the subcommands that are not there yet
+	home       string
+	categories []econ.Category
+	encoding   func() app.Encoding
+	late       map[*cobra.Command]func() ([]*cobra.Command, error) // what makes the subcommands that are not there yet
 }
 
-// New returns the chain's commands to be. encoding is app.NewEncoding, and is called at most once.
-func New(encoding func() app.Encoding) *Chain {
-	return &Chain{home: DefaultHome(), encoding: sync.OnceValue(encoding), late: map[*cobra.Command]func() ([]*cobra.Command, error){}}
+// New returns the chain's commands to be. encoding is app.NewEncoding, and is called at most once; categories are those that a chain
+// starts with that the commands make.
+func New(encoding func() app.Encoding, categories []econ.Category) *Chain {
+	return &Chain{home: DefaultHome(), categories: categories, encoding: sync.OnceValue(encoding), late: map[*cobra.Command]func() ([]*cobra.Command, error){}}
 }
 
 // Commands returns the commands, to be added to a root. Those with subcommands for every module have none until Complete.
 func (ch *Chain) Commands() []*cobra.Command {
 	root := &cobra.Command{Use: app.Name}
-	addServer(root, ch.home)
+	addServer(root, ch.home, ch.categories)
 	ch.addClient(root)
 	commands := taken(root)
 	for _, c := range commands {

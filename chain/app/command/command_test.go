@@ -29,7 +29,7 @@ import (
 // cairn runs a command line as the program would, and returns what it printed.
 func cairn(ctx context.Context, args ...string) (string, error) {
 	root := &cobra.Command{Use: "cairn", SilenceUsage: true, SilenceErrors: true}
-	chain := New(app.NewEncoding)
+	chain := New(app.NewEncoding, nil)
 	root.AddCommand(chain.Commands()...)
 	if err := chain.Complete(root, args...); err != nil {
 		return "", err

@@ -21,17 +21,18 @@ import (
 
 	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/app/local"
+	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/internal/disk"
 
 	"cosmossdk.io/log/v2"
 )
 
 // addServer adds what runs a node or cares for its data.
-func addServer(root *cobra.Command, home string) {
+func addServer(root *cobra.Command, home string, categories []econ.Category) {
 	server.AddCommandsWithStartCmdOptions(root, home, newApp, export, server.StartCmdOptions{})
 	root.AddCommand(
-		initCommand(home),
-		testnetCommand(),
+		initCommand(home, categories),
+		testnetCommand(categories),
 		server.StatusCommand(),
 		pruning.Cmd(newApp, home),
 		snapshot.Cmd(newApp),
@@ -87,9 +88,10 @@ func diskLimits(v *viper.Viper) (disk.Limits, error) {
 	return limits, errors.Join(err1, err2, limits.Check())
 }
 
-// initCommand is the SDK's, with this chain's consensus parameters written over the SDK's in the genesis document.
-func initCommand(home string) *cobra.Command {
-	c := genutilcli.InitCmd(app.Basics(), home)
+// initCommand is the SDK's, with this chain's consensus parameters written over the SDK's in the genesis document, and the
+// categories that a new chain starts with.
+func initCommand(home string, categories []econ.Category) *cobra.Command {
+	c := genutilcli.InitCmd(app.Basics(categories...), home)
 	run := c.RunE
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := run(cmd, args); err != nil {

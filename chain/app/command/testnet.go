@@ -16,22 +16,23 @@ import (
 	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/app/local"
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
+	"github.com/cairn-network/cairn/core/econ"
 
 	"cosmossdk.io/math"
 )
 
 const stone = 1_000_000 // ustone
 
-func testnetCommand() *cobra.Command {
+func testnetCommand(categories []econ.Category) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "testnet",
 		Short: "Make a chain of several validators on this machine, and run it",
 	}
-	c.AddCommand(testnetInitCommand(), testnetStartCommand())
+	c.AddCommand(testnetInitCommand(categories), testnetStartCommand())
 	return c
 }
 
-func testnetInitCommand() *cobra.Command {
+func testnetInitCommand(categories []econ.Category) *cobra.Command {
 	var (
 		n       int
 		out, id string
@@ -49,7 +50,7 @@ func testnetInitCommand() *cobra.Command {
 				return fmt.Errorf("--validators %d: 1 to 100", n)
 			}
 			g := local.Genesis{
-				ChainID: id, BlockTime: block,
+				ChainID: id, BlockTime: block, Categories: categories,
 				Stake: math.NewInt(1_000_000 * stone), Balance: math.NewInt(1_000_000 * stone),
 			}
 			if epoch != 0 {

@@ -27,6 +27,7 @@ import (
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
 	"github.com/cairn-network/cairn/chain/app"
+	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/types"
 
 	"cosmossdk.io/math"
@@ -51,6 +52,8 @@ type Genesis struct {
 	Balance   math.Int // ustone that each validator's account holds beside; nil: none
 	Accounts  []Account
 	BlockTime time.Duration // zero: 5 s
+	// Categories are those that the chain starts with. It takes an upgrade to add one.
+	Categories []econ.Category
 	// Edit changes the application's state last, before it is checked; nil: nothing.
 	Edit func(codec.Codec, app.State, []Validator) error
 	// Configure changes a validator's configuration before it is written; nil: nothing.
@@ -197,7 +200,7 @@ func (g Genesis) document(enc app.Encoding, validators []Validator, gentxs []jso
 		}
 		accounts = append(accounts, Account{v.Account, amount})
 	}
-	state := app.NewDefaultGenesis(enc.Codec)
+	state := app.NewDefaultGenesis(enc.Codec, g.Categories)
 	if err := fund(enc.Codec, state, accounts); err != nil {
 		return nil, err
 	}

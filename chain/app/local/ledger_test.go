@@ -25,6 +25,7 @@ import (
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger/ledgertest"
 
 	"cosmossdk.io/log/v2"
 	"cosmossdk.io/math"
@@ -208,7 +209,8 @@ func TestSnapshot(t *testing.T) {
 func startRich(t *testing.T, configure func(*cmtcfg.Config, *serverconfig.Config)) (Validator, *Node) {
 	t.Helper()
 	list, err := Init(Genesis{
-		ChainID: testChain, Homes: []string{t.TempDir()}, BlockTime: 50 * time.Millisecond,
+		Categories: ledgertest.Economy().Category,
+		ChainID:    testChain, Homes: []string{t.TempDir()}, BlockTime: 50 * time.Millisecond,
 		Stake: math.NewInt(1_000_000_000), Balance: math.NewInt(1_000_000_000_000), // half a percent may be bought in a day
 		Configure: func(_ int, c *cmtcfg.Config, s *serverconfig.Config) {
 			if configure != nil {

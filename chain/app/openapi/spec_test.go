@@ -19,6 +19,8 @@ import (
 	reward "github.com/cairn-network/cairn/chain/x/reward/types"
 	tally "github.com/cairn-network/cairn/chain/x/tally/types"
 	"github.com/cairn-network/cairn/core/econ"
+	"github.com/cairn-network/cairn/service"
+	"github.com/cairn-network/cairn/service/all/spec"
 )
 
 //go:generate go test -run ^TestSpec$ -update .
@@ -39,7 +41,7 @@ var modules = []moduleSpec{
 	{"credit", credit.DefaultParams(), "../../x/credit/types/params.go"},
 	{"tally", tally.DefaultParams(), "../../x/tally/types/params.go"},
 	{"certificate", certificate.DefaultParams(), "../../x/certificate/types/params.go"},
-	{"reward", reward.ParamsOf(econ.Default()), "../../../core/econ/bounds.go"},
+	{"reward", reward.ParamsOf(econ.Default(service.Genesis(spec.Categories())...)), "../../../core/econ/bounds.go"},
 }
 
 // TestSpec holds the tables in docs/spec/chain against protobuf files, default parameters and keepers.

@@ -18,7 +18,8 @@ var _ appmodule.HasEndBlocker = AppModule{}
 
 // Basic is what the module offers without its keeper.
 var Basic = base.Basic[types.GenesisState, *types.GenesisState]{
-	Module: types.ModuleName, Amino: types.RegisterLegacyAminoCodec, Interfaces: types.RegisterInterfaces, Default: types.DefaultGenesis,
+	Module: types.ModuleName, Amino: types.RegisterLegacyAminoCodec, Interfaces: types.RegisterInterfaces,
+	Default: func() *types.GenesisState { return types.DefaultGenesis() },
 	Routes: func(ctx client.Context, mux *gwruntime.ServeMux) error {
 		return types.RegisterQueryHandlerClient(context.Background(), mux, types.NewQueryClient(ctx))
 	},

@@ -60,7 +60,7 @@ const studied = "cairn-fraud-study"
 
 // street makes a device of each home, with an owner of its own.
 func (r *Recording) street(rules energy.Verifier) *street {
-	s := &street{rules: rules, params: rules.Spec().Params}
+	s := &street{rules: rules, params: rules.Spec().Defaults()}
 	for i := range r.Homes {
 		h := &r.Homes[i]
 		name := fmt.Sprintf("home %d", h.Number)

@@ -258,7 +258,7 @@ func (w *World) apply() {
 
 func (w *World) params() (list []tally.Params) {
 	for _, spec := range w.specs {
-		p := spec.Params
+		p := spec.Defaults()
 		p.Rules = w.rulesOf(spec.Category)
 		list = append(list, p)
 	}

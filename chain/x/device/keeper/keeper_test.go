@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-network/cairn/core/merkle"
 	"github.com/cairn-network/cairn/core/tally"
 	core "github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger/ledgertest"
 )
 
 // world stands in for the modules beside: epoch, price, economy and final headers are what a test says.
@@ -53,7 +54,7 @@ type fixture struct {
 const fee = 10_000_000 // $5 at half a dollar
 
 func setup(t interface{ Fatal(...any) }) *fixture {
-	f := &fixture{world: &world{epoch: 5, price: 500_000_000, params: econ.Default(), headers: map[core.Epoch]*tally.Header{}}}
+	f := &fixture{world: &world{epoch: 5, price: 500_000_000, params: ledgertest.Economy(), headers: map[core.Epoch]*tally.Header{}}}
 	f.bank, f.ctx = testbank.New(types.ModuleName)
 	var err error
 	f.keeper, err = keeper.New(f.bank.Codec, f.bank.Store(types.StoreKey), f.bank.Addresses, f.bank.Authority, f.bank, f, f)

@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/tally"
 	core "github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/ledger/ledgertest"
 )
 
 const escrow = "tally"
@@ -40,7 +41,7 @@ func setup(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f.k = f.keeper(types.ModuleName)
-	f.must(f.k.InitGenesis(f.ctx, types.DefaultGenesis()))
+	f.must(f.k.InitGenesis(f.ctx, types.DefaultGenesis(ledgertest.Economy().Category...)))
 	f.msg = keeper.NewMsgServer(f.k)
 	return f
 }
@@ -71,7 +72,7 @@ func work(e core.Epoch, weight uint64) econ.Work {
 // TestEmit: what is minted is what core/econ says, and each part arrives where it belongs.
 func TestEmit(t *testing.T) {
 	f := setup(t)
-	p := econ.Default()
+	p := ledgertest.Economy()
 	day := econ.Genesis(supply)
 	var minted core.Ustone
 	var security core.Ustone
@@ -118,7 +119,7 @@ func TestEmit(t *testing.T) {
 
 // change decides new parameters, from the default ones.
 func (f *fixture) change(edit func(*types.Params)) (core.Epoch, error) {
-	p := types.ParamsOf(econ.Default())
+	p := types.ParamsOf(ledgertest.Economy())
 	edit(&p)
 	res, err := f.msg.UpdateParams(f.ctx, &types.MsgUpdateParams{Authority: f.bank.Authority, Params: p})
 	if err != nil {
@@ -149,7 +150,7 @@ func TestParams(t *testing.T) {
 			t.Errorf("%s: %v, want %s", c.what, err, c.want)
 		}
 	}
-	if _, err := f.msg.UpdateParams(f.ctx, &types.MsgUpdateParams{Authority: "somebody", Params: types.ParamsOf(econ.Default())}); err == nil {
+	if _, err := f.msg.UpdateParams(f.ctx, &types.MsgUpdateParams{Authority: "somebody", Params: types.ParamsOf(ledgertest.Economy())}); err == nil {
 		t.Error("anybody may change parameters")
 	}
 
@@ -262,7 +263,7 @@ func TestRules(t *testing.T) {
 	f.epoch = 100
 	rules := bytes.Repeat([]byte{7}, tally.MaxRules)
 	edit := func(p *types.Params) { p.Spread, p.Categories[1].Rules = 27, rules }
-	category := core.Category(types.ParamsOf(econ.Default()).Categories[1].Category)
+	category := core.Category(types.ParamsOf(ledgertest.Economy()).Categories[1].Category)
 	from, err := f.change(edit)
 	if err != nil || from != 100+econ.TimelockSilent {
 		t.Fatalf("rules from epoch %d, %v", from, err)
@@ -272,7 +273,7 @@ func TestRules(t *testing.T) {
 		t.Fatalf("the timelock opened early: %x, %v", got, err)
 	}
 	f.must(f.k.Begin(f.ctx, from))
-	for _, row := range types.ParamsOf(econ.Default()).Categories {
+	for _, row := range types.ParamsOf(ledgertest.Economy()).Categories {
 		got, err := f.k.Rules(f.ctx, core.Category(row.Category))
 		if want := core.Category(row.Category) == category; err != nil || bytes.Equal(got, rules) != want || len(got) > 0 != want {
 			t.Errorf("%s: rules of %d bytes, %v", core.Category(row.Category), len(got), err)

@@ -105,8 +105,10 @@ func (p *Params) SameRules(q *Params) bool {
 	return slices.EqualFunc(p.Categories, q.Categories, func(a, b Category) bool { return bytes.Equal(a.Rules, b.Rules) })
 }
 
-// DefaultGenesis is the state of a new chain with the protocol's six categories.
-func DefaultGenesis() *GenesisState { return &GenesisState{Params: ParamsOf(econ.Default())} }
+// DefaultGenesis is the state of a new chain with categories.
+func DefaultGenesis(categories ...econ.Category) *GenesisState {
+	return &GenesisState{Params: ParamsOf(econ.Default(categories...))}
+}
 
 // Validate checks each part of a state.
 func (g *GenesisState) Validate() error {

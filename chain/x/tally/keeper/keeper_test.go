@@ -88,7 +88,7 @@ func setup(t *testing.T, regions uint32) *fixture {
 
 // economy is the default one, where the test's category has a bond and a weight that earns.
 func economy() *rewardtypes.GenesisState {
-	g := rewardtypes.DefaultGenesis()
+	g := rewardtypes.DefaultGenesis(ledgertest.Economy().Category...)
 	for i := range g.Params.Categories {
 		if k := &g.Params.Categories[i]; k.Category == uint32(ledgertest.Category) {
 			k.Quota, k.Target = 1<<44, "1000000000000000000"
