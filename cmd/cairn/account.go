@@ -26,7 +26,7 @@ func accountCommand() *cobra.Command {
 		Use: "account", Short: "Accounts in the home's keyring, and API keys for them",
 		Long: `A home has a customer of its own, whose credits the commands spend unless they are told otherwise. A further account has its own
 STONE, its own credits and its own API key, which the home keeps: --account NAME, or $CAIRN_ACCOUNT, makes a command use them.`,
-		Example: "  cairn account create alice\n  cairn store put holiday.mp4 --account alice\n  cairn account list",
+		Example: "  cairn account create alice\n  cairn credit show --account alice\n  cairn account list",
 	}
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Make an account, fund it, and give it an API key with a spend limit", Args: exactly("NAME"), RunE: accountCreate,
@@ -150,7 +150,8 @@ func accountCreate(c *cobra.Command, args []string) error {
 			fmt.Fprintf(w, "words    %s\n         they restore the account; write them down, they are shown once\n\n", out.Words)
 		}
 		if buy > 0 {
-			fmt.Fprintf(w, "next     cairn store put FILE --account %s    (it waits for the next epoch, when credits count; without --account the home's own customer pays)\n", out.Name)
+			fmt.Fprintf(w, "next     cairn %s --account %s    (it waits for the next epoch, when credits count; without --account the home's own customer pays)\n",
+				append(tries(), "credit show")[0], out.Name)
 		} else {
 			fmt.Fprintf(w, "next     cairn credit buy STONE --account %s    (it has %s, and no credits yet)\n", out.Name, command.Stone(types.Ustone(fund)))
 		}

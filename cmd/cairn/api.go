@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/network"
 	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/role/command"
 )
 
 // homeFlags gives a command --home and --json.
@@ -85,19 +87,16 @@ func openAPI(c *cobra.Command) (*api, error) {
 	return a, nil
 }
 
-// do sends a request, with a header field or none, and returns its answer, whose body the caller closes. What the gateway refuses
-// carries its reason.
-func (a *api) do(ctx context.Context, method, path string, body io.Reader, size int64, field ...string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, a.api+path, body)
+// do sends a request and returns its answer, whose body the caller closes. What the gateway refuses carries its reason.
+func (a *api) do(ctx context.Context, r command.Request) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, r.Method, a.api+r.Path, r.Body)
 	if err != nil {
 		return nil, err
 	}
-	if size > 0 {
-		req.ContentLength = size
+	if r.Size > 0 {
+		req.ContentLength = r.Size
 	}
-	for i := 0; i+1 < len(field); i += 2 {
-		req.Header.Set(field[i], field[i+1])
-	}
+	maps.Copy(req.Header, r.Header)
 	if a.key != "" {
 		req.Header.Set("Authorization", "Bearer "+a.key)
 	}
@@ -105,7 +104,7 @@ func (a *api) do(ctx context.Context, method, path string, body io.Reader, size 
 	if err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) && op.Op == "dial" {
-			return nil, advice{fmt.Errorf("%s %s: nothing answers at %s: %w", method, path, a.api, types.NotRunning), a.whyAway()}
+			return nil, advice{fmt.Errorf("%s %s: nothing answers at %s: %w", r.Method, r.Path, a.api, types.NotRunning), a.whyAway()}
 		}
 		return nil, err
 	}
@@ -116,7 +115,7 @@ func (a *api) do(ctx context.Context, method, path string, body io.Reader, size 
 	raw, _ := io.ReadAll(io.LimitReader(res.Body, 1<<16))
 	var p role.Problem
 	if json.Unmarshal(raw, &p) != nil || p.Message == "" {
-		return nil, fmt.Errorf("%s %s: %s: %s", method, path, res.Status, bytes.TrimSpace(raw))
+		return nil, fmt.Errorf("%s %s: %s: %s", r.Method, r.Path, res.Status, bytes.TrimSpace(raw))
 	}
 	return nil, advice{types.Refuse(p.Reason, "%s", strings.TrimSuffix(p.Message, ": "+string(p.Reason))), p.Try} // which Refuse adds
 }
@@ -139,16 +138,15 @@ func (a *api) get(ctx context.Context, path string, v any) error {
 
 // call sends in as JSON, where it is not nil, and decodes the answer into out, where it is not nil.
 func (a *api) call(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	var field []string
+	r := command.Request{Method: method, Path: path}
 	if in != nil {
 		raw, err := json.Marshal(in)
 		if err != nil {
 			return err
 		}
-		body, field = bytes.NewReader(raw), []string{"Content-Type", "application/json"}
+		r.Body, r.Size, r.Header = bytes.NewReader(raw), int64(len(raw)), http.Header{"Content-Type": {"application/json"}}
 	}
-	res, err := a.do(ctx, method, path, body, 0, field...)
+	res, err := a.do(ctx, r)
 	if err != nil {
 		return err
 	}

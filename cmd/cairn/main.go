@@ -87,7 +87,7 @@ func newRoot(chain []*cobra.Command) *cobra.Command {
 		Version:       buildinfo.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Example:       "  cairn up\n  cairn store put holiday.mp4\n  cairn device list",
+		Example:       "  cairn up\n  cairn " + strings.Join(append(tries(), "device list"), "\n  cairn "),
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.AddGroup(&cobra.Group{ID: "network", Title: "Network:"}, &cobra.Group{ID: "chain", Title: "Chain (as in other Cosmos SDK chains):"})

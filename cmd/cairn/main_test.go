@@ -190,7 +190,7 @@ func (l *load) run(t *testing.T, stop <-chan struct{}) {
 			time.Sleep(20 * time.Millisecond)
 			continue // it was killed on the way: not acknowledged, so nothing is promised
 		}
-		var o object
+		var o struct{ ID string }
 		if err := json.Unmarshal(out, &o); err != nil {
 			t.Errorf("%v in: %s", err, out)
 			return

@@ -149,19 +149,6 @@ func (o output) print(v any, human func(io.Writer)) error {
 // table writes rows under a head, aligned.
 func table(w io.Writer, head []string, rows [][]string) { command.Table(w, head, rows) }
 
-// bytesOf prints a size in binary units.
-func bytesOf(n uint64) string {
-	const units = "KMGTPE"
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	i, f := -1, float64(n)
-	for f >= 1024 && i < len(units)-1 {
-		f, i = f/1024, i+1
-	}
-	return fmt.Sprintf("%.1f %ciB", f, units[i])
-}
-
 // short abbreviates a key for tables.
 func short(s string) string {
 	s = strings.TrimPrefix(s, "did:key:")

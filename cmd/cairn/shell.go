@@ -1,8 +1,9 @@
 package main
 
 import (
-	"fmt"
+	"cmp"
 	"io"
+	"net/http"
 
 	"github.com/spf13/cobra"
 
@@ -10,9 +11,6 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role/command"
 )
-
-// maxAnswer bounds an answer that a command takes as it is, in bytes.
-const maxAnswer = 256 << 20
 
 // shell is what categories' commands are given.
 type shell struct{}
@@ -33,19 +31,28 @@ func (shell) Call(c *cobra.Command, method, path string, in, out any) error {
 	if err != nil {
 		return err
 	}
-	raw, ok := out.(*[]byte)
-	if !ok {
-		return a.call(c.Context(), method, path, in, out)
-	}
-	res, err := a.do(c.Context(), method, path, nil, 0)
+	return a.call(c.Context(), method, path, in, out)
+}
+
+func (shell) Send(c *cobra.Command, r command.Request) (*http.Response, error) {
+	a, err := openAPI(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer res.Body.Close()
-	if *raw, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer)); err != nil {
-		return fmt.Errorf("%s %s: answer: %w", method, path, err)
+	return a.do(c.Context(), r)
+}
+
+func (shell) Payer(c *cobra.Command) string {
+	name, _ := c.Flags().GetString("account")
+	return cmp.Or(name, accountName())
+}
+
+func (shell) Gateway(c *cobra.Command) string {
+	p, err := placeOf(c)
+	if err != nil {
+		return ""
 	}
-	return nil
+	return p.api
 }
 
 func (shell) Ledger(c *cobra.Command) (command.Ledger, error) {

@@ -177,7 +177,7 @@ func welcome(w io.Writer, s *network.Summary, home string) {
 		flag = " --home " + home
 	}
 	fmt.Fprintf(w, "\n  page  %s\n\n  try, in another terminal:\n\n", s.Page)
-	for _, line := range []string{"store put FILE", "store list", "device list", "credit show", "tally list"} {
+	for _, line := range append(tries(), "device list", "credit show", "tally list") {
 		fmt.Fprintf(w, "        %s %s%s\n", program, line, flag)
 	}
 	fmt.Fprintf(w, "\n  Ctrl-C stops it.\n\n")

@@ -9,10 +9,18 @@ import (
 	"github.com/cairn-network/cairn/service/all/study"
 )
 
+// tries are command lines that somebody may try first, as the categories name them.
+func tries() (lines []string) {
+	for _, c := range customer.Customers() {
+		lines = append(lines, c.Tries...)
+	}
+	return lines
+}
+
 // verbs lists Cairn's own commands, those that categories bring along, and below these what studies them.
 func verbs() []*cobra.Command {
 	list := []*cobra.Command{
-		upCommand(), downCommand(), doctorCommand(), storeCommand(), deviceCommand(), claimCommand(), creditCommand(), accountCommand(),
+		upCommand(), downCommand(), doctorCommand(), deviceCommand(), claimCommand(), creditCommand(), accountCommand(),
 		tallyCommand(), supplyCommand(), walletCommand(), networkCommand(), busCommand(), verifierCommand(), gatewayCommand(),
 	}
 	for _, c := range customer.Customers() {

@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/manifest"
 	"github.com/cairn-network/cairn/service/all/spec"
+	"github.com/cairn-network/cairn/service/role/command"
 	"github.com/cairn-network/cairn/verifier"
 )
 
@@ -416,7 +417,7 @@ func download(c *cobra.Command, dir string, e types.Epoch, r types.Region) error
 	}
 	ctx, cancel := context.WithCancel(c.Context())
 	defer cancel()
-	res, err := a.do(ctx, "GET", fmt.Sprintf("/api/tallies/%d/%d/bundle", e, r), nil, 0)
+	res, err := a.do(ctx, command.Request{Method: "GET", Path: fmt.Sprintf("/api/tallies/%d/%d/bundle", e, r)})
 	if err != nil {
 		return fmt.Errorf("tally verify: bundle: %w", err)
 	}

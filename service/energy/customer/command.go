@@ -176,12 +176,15 @@ func query(c *cobra.Command) string {
 
 // csv prints what the gateway writes as CSV.
 func (v verbs) csv(c *cobra.Command, path string) error {
-	var raw []byte
-	if err := v.Call(c, "GET", path+query(c), nil, &raw); err != nil {
+	res, err := v.Send(c, command.Request{Method: "GET", Path: path + query(c)})
+	if err != nil {
 		return fmt.Errorf("energy: %w", err)
 	}
-	_, err := c.OutOrStdout().Write(raw)
-	return err
+	defer res.Body.Close()
+	if _, err := io.Copy(c.OutOrStdout(), res.Body); err != nil {
+		return fmt.Errorf("energy: %s: %w", path, err)
+	}
+	return nil
 }
 
 func (v verbs) fills() *cobra.Command {

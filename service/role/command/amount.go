@@ -28,3 +28,16 @@ func ParseStone(s string) (types.Ustone, error) {
 	}
 	return types.Ustone(u), nil
 }
+
+// Bytes prints a size in binary units.
+func Bytes(n uint64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	i, f := -1, float64(n)
+	for f >= 1024 && i < len(units)-1 {
+		f, i = f/1024, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", f, units[i])
+}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"text/tabwriter"
 
@@ -26,9 +27,14 @@ type Shell interface {
 	// Pays gives a command --account: the account whose API key Call sends. Without it, Call asks for what everybody may know.
 	Pays(c *cobra.Command) *cobra.Command
 	// Call sends a request to the gateway of the command's home, with the account's API key, and decodes the JSON of its answer into
-	// out, where that is not nil; a *[]byte takes the answer as it is. In is sent as JSON, where it is not nil. What the gateway
-	// refuses carries its reason.
+	// out, where that is not nil. In is sent as JSON, where it is not nil. What the gateway refuses carries its reason.
 	Call(c *cobra.Command, method, path string, in, out any) error
+	// Send is Call for what is no JSON, or more than fits into memory: the request's body is read as it is sent, and the answer's, which
+	// the caller closes, as it comes. Neither has a limit. The end of the command's context ends both.
+	Send(c *cobra.Command, r Request) (*http.Response, error)
+	// Payer is the name of the account that Call asks for, and Gateway the address of whom it asks; "" where there is none.
+	Payer(c *cobra.Command) string
+	Gateway(c *cobra.Command) string
 	// Ledger connects to the chain of the command's home. The caller closes it.
 	Ledger(c *cobra.Command) (Ledger, error)
 	// Print prints v as one line of JSON if the command was given --json, and else what human writes.
@@ -39,6 +45,14 @@ type Shell interface {
 	Advise(err error, try string) error
 }
 
+// Request is what Send sends.
+type Request struct {
+	Method, Path string
+	Body         io.Reader // nil for none
+	Size         int64     // of Body; 0 where it is not known
+	Header       http.Header
+}
+
 // Ledger is the chain, with the keys of the accounts in a home's keyring.
 type Ledger interface {
 	ledger.Ledger
@@ -46,6 +60,8 @@ type Ledger interface {
 	Lookup(nameOrAddress string) (types.Account, error)
 	// Names lists the keyring's accounts by name.
 	Names() (map[string]types.Account, error)
+	// Secret derives a secret for a purpose from an account's key: whoever has the key gets the same.
+	Secret(account types.Account, purpose string) ([32]byte, error)
 	// Offer signs, for its owner, the sale of a certificate to a buyer: it holds for the next blocks. Accept signs it as the buyer.
 	Offer(ctx context.Context, id lot.ID, buyer types.Account, price types.Ustone, blocks uint64) (*ledger.Sale, error)
 	Accept(ctx context.Context, sale *ledger.Sale) (*ledger.Receipt, error)

@@ -89,13 +89,14 @@ func New(cfg Config) *Customer {
 // Role returns c as a gateway runs it.
 func (c *Customer) Role() role.Customer {
 	return role.Customer{
-		Category: types.Storage, Mount: c.Mount, Routes: described(c.routes()), Run: c.Run, Files: files,
+		Category: types.Storage, Mount: c.Mount, Routes: described(c.routes()), Run: c.Run, Files: booksIn,
 		FirstRound: c.FirstRound, Needs: needs, BuysFrom: c.BuysFrom,
+		Command: commands, Tries: []string{"store put FILE", "store list"},
 	}
 }
 
-// files lists the accounts' books.
-func files(dir string) (list []health.File) {
+// booksIn lists the accounts' books.
+func booksIn(dir string) (list []health.File) {
 	paths, _ := filepath.Glob(filepath.Join(dir, "*.db"))
 	for _, path := range paths {
 		list = append(list, health.File{Path: filepath.Base(path), Check: health.Bolt, Remedy: health.Aside, Lost: "where the account's objects are: they cannot be read back"})

@@ -1,4 +1,4 @@
-package main
+package customer
 
 import (
 	"bytes"
@@ -11,35 +11,42 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/files"
+	"github.com/cairn-network/cairn/service/role/command"
 )
 
-// recoveryCommand is below `cairn store`.
-func recoveryCommand() *cobra.Command {
+func (v verbs) recovery() *cobra.Command {
 	c := &cobra.Command{
 		Use: "recovery", Short: "Take along what another gateway needs to read your files",
 		Long: `Only the gateway that stored a file knows what it is made of. save asks it for that and seals it with a secret that only the account's key
 gives; restore opens it and gives it to another gateway (--api), through which the same account then reads the files. That gateway does not
 pay for them: while the first is there, it does. If the first is gone for good, fetch the files soon and store them anew.`,
 		Example: "  cairn store recovery save files.recovery --account alice\n  cairn store recovery restore files.recovery --account alice --api https://gateway.example.org",
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return v.Usage(c, fmt.Errorf("unknown command %q for %q", args[0], c.CommandPath()))
+			}
+			return c.Help()
+		},
 	}
-	save := &cobra.Command{Use: "save FILE", Short: "Seal what is needed to read the account's files into a file", Args: exactly("FILE"), RunE: recoverySave,
+	save := &cobra.Command{Use: "save FILE", Short: "Seal what is needed to read the account's files into a file", Args: command.Exactly(v, "FILE"), RunE: v.recoverySave,
 		Example: "  cairn store recovery save files.recovery"}
-	restore := &cobra.Command{Use: "restore FILE", Short: "Have a gateway read the files that such a file names", Args: exactly("FILE"), RunE: recoveryRestore,
+	restore := &cobra.Command{Use: "restore FILE", Short: "Have a gateway read the files that such a file names", Args: command.Exactly(v, "FILE"), RunE: v.recoveryRestore,
 		Example: "  cairn store recovery restore files.recovery --api https://gateway.example.org"}
-	c.Args, c.RunE = cobra.ArbitraryArgs, noun
-	c.AddCommand(placeFlags(accountFlag(save)), placeFlags(accountFlag(restore)))
+	for _, verb := range []*cobra.Command{save, restore} {
+		c.AddCommand(v.Flags(v.Pays(verb), false))
+	}
 	return c
 }
 
-// recovery is the file, as JSON.
-type recovery struct {
+// recoveryFile is the file, as JSON.
+type recoveryFile struct {
 	Format  int            `json:"format"` // 1
 	Chain   string         `json:"chain"`
 	Account types.Account  `json:"account"`
@@ -53,58 +60,53 @@ type sealedRecord struct {
 }
 
 const (
-	recoveryFormat = 1
-	maxRecovery    = 1 << 30  // bytes of the file
-	maxRecord      = 16 << 20 // bytes of one record, as gateways take them
+	recoveryFormat  = 1
+	maxRecoveryFile = 1 << 30 // bytes of the file
 )
 
-// recoverer is who saves or restores: the account, and what its records are sealed with.
-func recoverer(c *cobra.Command) (a *api, chain string, account types.Account, seal cipher.AEAD, err error) {
-	if a, err = openAPI(c); err != nil {
-		return nil, "", account, nil, err
-	}
-	l, err := a.ledger(c)
+// recoverer is who saves or restores: the chain, the account, and what its records are sealed with.
+func (v verbs) recoverer(c *cobra.Command) (chain string, account types.Account, seal cipher.AEAD, err error) {
+	l, err := v.Ledger(c)
 	if err != nil {
-		return nil, "", account, nil, err
+		return "", account, nil, err
 	}
 	defer l.Close()
-	name, _ := c.Flags().GetString("account")
-	if account, err = l.Lookup(cmp.Or(name, accountName())); err != nil {
-		return nil, "", account, nil, err
+	if account, err = l.Lookup(v.Payer(c)); err != nil {
+		return "", account, nil, err
 	}
 	secret, err := l.Secret(account, "storage/recovery")
 	if err != nil {
-		return nil, "", account, nil, err
+		return "", account, nil, err
 	}
 	block, err := aes.NewCipher(secret[:])
 	if err == nil {
 		seal, err = cipher.NewGCM(block)
 	}
-	return a, l.Chain(), account, seal, err
+	return l.Chain(), account, seal, err
 }
 
-func recoverySave(c *cobra.Command, args []string) error {
-	a, chain, account, seal, err := recoverer(c)
+func (v verbs) recoverySave(c *cobra.Command, args []string) error {
+	chain, account, seal, err := v.recoverer(c)
 	if err != nil {
 		return fmt.Errorf("store recovery: %w", err)
 	}
-	var list []object
-	if err := a.get(c.Context(), "/storage/v1/objects", &list); err != nil {
+	var list []Object
+	if err := v.Call(c, "GET", objects(), nil, &list); err != nil {
 		return fmt.Errorf("store recovery: %w", err)
 	}
-	out := recovery{Format: recoveryFormat, Chain: chain, Account: account, Objects: []sealedRecord{}}
+	out := recoveryFile{Format: recoveryFormat, Chain: chain, Account: account, Objects: []sealedRecord{}}
 	for _, o := range list {
 		if o.Damaged {
 			fmt.Fprintf(c.ErrOrStderr(), "%s is damaged at the gateway, and left out\n", o.ID)
 			continue
 		}
-		res, err := a.do(c.Context(), "GET", "/storage/v1/objects/"+url.PathEscape(o.ID)+"/recovery", nil, 0)
+		res, err := v.Send(c, command.Request{Method: "GET", Path: objects(o.ID) + "/recovery"})
 		if err != nil {
 			return fmt.Errorf("store recovery: %s: %w", o.ID, err)
 		}
-		raw, err := io.ReadAll(io.LimitReader(res.Body, maxRecord+1))
+		raw, err := io.ReadAll(io.LimitReader(res.Body, maxRecovery+1))
 		res.Body.Close()
-		if err != nil || len(raw) > maxRecord {
+		if err != nil || len(raw) > maxRecovery {
 			return fmt.Errorf("store recovery: %s: %d bytes: %w", o.ID, len(raw), cmp.Or(err, error(types.Oversize)))
 		}
 		nonce := make([]byte, seal.NonceSize())
@@ -116,32 +118,32 @@ func recoverySave(c *cobra.Command, args []string) error {
 		return err
 	}
 	if err := files.Replace(args[0], append(raw, '\n'), 0o600); err != nil {
-		return advice{fmt.Errorf("store recovery: %w", err), "choose a file that can be written"}
+		return v.Advise(fmt.Errorf("store recovery: %w", err), "choose a file that can be written")
 	}
-	return outputOf(c).print(map[string]any{"file": args[0], "objects": len(out.Objects)}, func(w io.Writer) {
+	return v.Print(c, map[string]any{"file": args[0], "objects": len(out.Objects)}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s: %d files, sealed for %v: its words open them\n", args[0], len(out.Objects), account)
 	})
 }
 
-func recoveryRestore(c *cobra.Command, args []string) error {
+func (v verbs) recoveryRestore(c *cobra.Command, args []string) error {
 	f, err := os.Open(args[0])
 	if errors.Is(err, fs.ErrNotExist) {
-		return advice{types.Refuse(types.NotFound, "store recovery: %v", err), "check the file's name"}
+		return v.Advise(types.Refuse(types.NotFound, "store recovery: %v", err), "check the file's name")
 	}
 	if err != nil {
 		return fmt.Errorf("store recovery: %w", err)
 	}
 	defer f.Close()
-	var in recovery
-	if err := json.NewDecoder(io.LimitReader(f, maxRecovery)).Decode(&in); err != nil || in.Format != recoveryFormat {
-		return advice{types.Refuse(types.BadEncoding, "store recovery: %s is no recovery file of format %d", args[0], recoveryFormat), "name the file that store recovery save wrote"}
+	var in recoveryFile
+	if err := json.NewDecoder(io.LimitReader(f, maxRecoveryFile)).Decode(&in); err != nil || in.Format != recoveryFormat {
+		return v.Advise(types.Refuse(types.BadEncoding, "store recovery: %s is no recovery file of format %d", args[0], recoveryFormat), "name the file that store recovery save wrote")
 	}
-	a, chain, account, seal, err := recoverer(c)
+	chain, account, seal, err := v.recoverer(c)
 	if err != nil {
 		return fmt.Errorf("store recovery: %w", err)
 	}
 	if in.Account != account || in.Chain != chain {
-		return advice{types.Refuse(types.BadArgument, "store recovery: %s is of %v on %s, and this is %v on %s", args[0], in.Account, in.Chain, account, chain), "name the account: --account NAME"}
+		return v.Advise(types.Refuse(types.BadArgument, "store recovery: %s is of %v on %s, and this is %v on %s", args[0], in.Account, in.Chain, account, chain), "name the account: --account NAME")
 	}
 	for _, o := range in.Objects {
 		n := seal.NonceSize()
@@ -152,13 +154,13 @@ func recoveryRestore(c *cobra.Command, args []string) error {
 		if err != nil {
 			return types.Refuse(types.BadSignature, "store recovery: %s does not open with the key of %v", o.ID, account)
 		}
-		res, err := a.do(c.Context(), "PUT", "/storage/v1/objects/"+url.PathEscape(o.ID)+"/recovery", bytes.NewReader(raw), int64(len(raw)))
+		res, err := v.Send(c, command.Request{Method: "PUT", Path: objects(o.ID) + "/recovery", Body: bytes.NewReader(raw), Size: int64(len(raw))})
 		if err != nil {
 			return fmt.Errorf("store recovery: %s: %w", o.ID, err)
 		}
 		res.Body.Close()
 	}
-	return outputOf(c).print(map[string]any{"objects": len(in.Objects), "api": a.api}, func(w io.Writer) {
-		fmt.Fprintf(w, "%d files can be read through %s\n", len(in.Objects), a.api)
+	return v.Print(c, map[string]any{"objects": len(in.Objects), "api": v.Gateway(c)}, func(w io.Writer) {
+		fmt.Fprintf(w, "%d files can be read through %s\n", len(in.Objects), v.Gateway(c))
 	})
 }
