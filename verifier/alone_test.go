@@ -26,7 +26,7 @@ func alone(t *testing.T) (*self, *ledger.Memory) {
 	t.Helper()
 	key, vrf := types.NewPrivateKey([32]byte{1}), types.NewPrivateKey([32]byte{2})
 	chain := ledger.New(ledger.Config{
-		Chain: testChain, Params: []tally.Params{workSpec.Params}, Econ: econ.Default(),
+		Chain: testChain, Params: []tally.Params{workSpec.Defaults()}, Econ: econ.Default(),
 		Verifiers: []tally.Attester{{Key: key.Public(), VRF: vrf.Public(), Power: 1000}},
 	})
 	return &self{cfg: Config{Dir: t.TempDir(), Key: key, VRF: vrf, Workers: 1}, key: key.Public(), chain: testChain, log: quiet}, chain
