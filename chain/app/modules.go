@@ -42,8 +42,8 @@ import (
 	"github.com/cairn-network/cairn/core/econ"
 )
 
-// Basics lists what each module offers without its keeper: codecs, default genesis, REST routes. The categories are those that a new chain
-// starts with; whoever makes none needs none.
+// Basics lists what each module offers without its keeper: codecs, default genesis, REST routes. The categories are
+// those that a new chain starts with; whoever makes none needs none.
 func Basics(categories ...econ.Category) module.BasicManager {
 	rewards := reward.Basic
 	rewards.Default = func() *rewardtypes.GenesisState { return rewardtypes.DefaultGenesis(categories...) }

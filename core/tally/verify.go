@@ -17,8 +17,8 @@ type Spec struct {
 	Witness  Quota      // of one author's reports in one epoch, apart from its own evidence; zero: as Quota
 	Drawn    Candidates // of whom the witnesses are
 	Draws    []Draw     // of witnesses, for each of its devices in every epoch; at most MaxDraws
-	// Params are what a tally goes by of which the chain says nothing; its parameters replace them, and an empty Rules among
-	// those stands for this one. Category and Quota are left out here: see Defaults.
+	// Params are what a tally goes by of which the chain says nothing; its parameters replace them, and an empty
+	// Rules among those stands for this one. Category and Quota are left out here: see Defaults.
 	Params  Params
 	Economy Economy
 	// MaxState bounds a device's line of the category, in bytes. A longer one is a mistake of Verify: what it found is dropped,
@@ -51,7 +51,8 @@ type Quota struct {
 	Bytes uint32 // of their encodings
 }
 
-// Economy are the figures that economics needs. They are said here alone: a chain starts with them (Genesis), and then governs them.
+// Economy are the figures that economics needs. They are said here alone: a chain starts with them (Genesis), and
+// then governs them.
 type Economy struct {
 	Reference types.Credit // micro-credits that PriceUnit units are worth
 	PriceUnit uint64       // pu

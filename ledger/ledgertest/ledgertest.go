@@ -23,8 +23,8 @@ import (
 // Category is what the suite's devices provide. Its Params.Bond must not be zero.
 const Category = types.Storage
 
-// Economy is what a chain of a test may start with: the defaults, with a category that the network orders densely, one that it orders, and
-// Category, of which it orders nothing.
+// Economy is what a chain of a test may start with: the defaults, with a category that the network orders densely,
+// one that it orders, and Category, of which it orders nothing.
 func Economy() econ.Params {
 	return econ.Default(
 		econ.NewCategory(types.Wireless, 1_000_000_000, 100_000_000, 100_000, true),

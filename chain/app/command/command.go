@@ -46,8 +46,8 @@ type Chain struct {
 	late       map[*cobra.Command]func() ([]*cobra.Command, error) // what makes the subcommands that are not there yet
 }
 
-// New returns the chain's commands to be. encoding is app.NewEncoding, and is called at most once; categories are those that a chain
-// starts with that the commands make.
+// New returns the chain's commands to be. encoding is app.NewEncoding, and is called at most once; categories are
+// those that a chain starts with that the commands make.
 func New(encoding func() app.Encoding, categories []econ.Category) *Chain {
 	return &Chain{home: DefaultHome(), categories: categories, encoding: sync.OnceValue(encoding), late: map[*cobra.Command]func() ([]*cobra.Command, error){}}
 }

@@ -88,8 +88,8 @@ func diskLimits(v *viper.Viper) (disk.Limits, error) {
 	return limits, errors.Join(err1, err2, limits.Check())
 }
 
-// initCommand is the SDK's, with this chain's consensus parameters written over the SDK's in the genesis document, and the
-// categories that a new chain starts with.
+// initCommand is the SDK's, with this chain's consensus parameters written over the SDK's in the genesis document,
+// and the categories that a new chain starts with.
 func initCommand(home string, categories []econ.Category) *cobra.Command {
 	c := genutilcli.InitCmd(app.Basics(categories...), home)
 	run := c.RunE

@@ -29,8 +29,9 @@ type Shell interface {
 	// Call sends a request to the gateway of the command's home, with the account's API key, and decodes the JSON of its answer into
 	// out, where that is not nil. In is sent as JSON, where it is not nil. What the gateway refuses carries its reason.
 	Call(c *cobra.Command, method, path string, in, out any) error
-	// Send is Call for what is no JSON, or more than fits into memory: the request's body is read as it is sent, and the answer's, which
-	// the caller closes, as it comes. Neither has a limit. The end of the command's context ends both.
+	// Send is Call for what is no JSON, or more than fits into memory: the request's body is read as it is sent, and
+	// the answer's, which the caller closes, as it comes. Neither has a limit. The end of the command's context ends
+	// both.
 	Send(c *cobra.Command, r Request) (*http.Response, error)
 	// Payer is the name of the account that Call asks for, and Gateway the address of whom it asks; "" where there is none.
 	Payer(c *cobra.Command) string

@@ -26,7 +26,8 @@ type Progress struct {
 	on    bool
 }
 
-// NewProgress returns a line on a command's standard error that says what is done to how much of total, 0 where that is not known.
+// NewProgress returns a line on a command's standard error that says what is done to how much of total, 0 where that
+// is not known.
 func NewProgress(c *cobra.Command, what string, total int64) *Progress {
 	f, ok := c.ErrOrStderr().(*os.File)
 	return &Progress{w: c.ErrOrStderr(), what: what, total: total, on: ok && term.IsTerminal(int(f.Fd()))}
@@ -56,8 +57,9 @@ func (p *Progress) Done() {
 	}
 }
 
-// Fetch copies what is at path to w and returns how many bytes came. An answer that ends early is asked for again from there, as long as
-// each brings more: a gateway ends one when it can't go on, and tells why to whoever asks for the rest.
+// Fetch copies what is at path to w and returns how many bytes came. An answer that ends early is asked for again
+// from there, as long as each brings more: a gateway ends one when it can't go on, and tells why to whoever asks for
+// the rest.
 func Fetch(shell Shell, c *cobra.Command, path string, w io.Writer, show *Progress) (n int64, err error) {
 	defer show.Done()
 	r := Request{Method: "GET", Path: path}
@@ -94,8 +96,8 @@ func (t *Target) Commit() error { return t.commit() }
 // Drop leaves nothing, unless Commit was called before.
 func (t *Target) Drop() { t.drop() }
 
-// OpenTarget opens what is to come to path ("-" is standard output). A file that is there already is replaced if force says so, or whoever
-// sits at the terminal; it keeps its permissions.
+// OpenTarget opens what is to come to path ("-" is standard output). A file that is there already is replaced if
+// force says so, or whoever sits at the terminal; it keeps its permissions.
 func OpenTarget(shell Shell, c *cobra.Command, path string, force bool) (*Target, error) {
 	nothing := func() {}
 	if path == "-" {

@@ -41,8 +41,8 @@ func run(t *testing.T, ctx context.Context) *cobra.Command {
 	return c
 }
 
-// TestFetch: an answer that ends early is asked for again from where it ended, as long as each brings more; one that brings nothing, or
-// begins anew, is an error, and so is a command that was cancelled.
+// TestFetch: an answer that ends early is asked for again from where it ended, as long as each brings more; one that
+// brings nothing, or begins anew, is an error, and so is a command that was cancelled.
 func TestFetch(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789"), 1000)
 	asked, most, whole := 0, 4000, false
@@ -92,7 +92,8 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-// TestTarget: a file comes into its place by the whole or not at all, and what is there is replaced only if that was said.
+// TestTarget: a file comes into its place by the whole or not at all, and what is there is replaced only if that was
+// said.
 func TestTarget(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "out")

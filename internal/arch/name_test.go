@@ -1,0 +1,96 @@
+package arch
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cairn-network/cairn/service/all/spec"
+)
+
+// mechanism is what a category adds to the chain: certificates are energy's.
+var mechanism = regexp.MustCompile(`^chain/x/certificate(/|$)`)
+
+// named are files that name a category all the same, each with the reason. The list can only shrink: a file that needs to be here no more
+// fails the test.
+var named = map[string]string{
+	"core/types/unit.go":               "numbers the protocol's categories",
+	"core/types/reason.go":             "certificates: a reason of chain/x/certificate",
+	"core/lot/lot.go":                  "certificates: the sheet says which share came out of a battery",
+	"chain/app/keepers.go":             "certificates: which category's outputs they are issued from",
+	"chain/client/certificate.go":      "certificates: a client of the category's own is to take its place",
+	"ledger/certificate.go":            "certificates: as chain/client",
+	"ledger/memory_certificate.go":     "certificates: as chain/client",
+	"ledger/ledgertest/certificate.go": "certificates: as chain/client",
+	"ledger/ledgertest/ledgertest.go":  "the category of the ledgers' tests",
+	"internal/bench/figures.go":        "names the benchmarks of every folder",
+}
+
+// names returns what in a file names one of some categories: identifiers, import paths and texts, not comments.
+func names(f *ast.File, category *regexp.Regexp) (found []string) {
+	ast.Inspect(f, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Ident:
+			if category.MatchString(n.Name) {
+				found = append(found, n.Name)
+			}
+		case *ast.BasicLit:
+			if n.Kind == token.STRING && category.MatchString(n.Value) {
+				found = append(found, n.Value)
+			}
+		}
+		return true
+	})
+	return found
+}
+
+// TestNoNames: nothing knows a category by name but its own folders, its line in each list, and its mechanism on the chain.
+func TestNoNames(t *testing.T) {
+	var words []string
+	for _, v := range spec.Categories() {
+		words = append(words, regexp.QuoteMeta(v.Spec().Name))
+	}
+	category := regexp.MustCompile(`(?i)` + strings.Join(words, "|"))
+	owners := regexp.MustCompile(`^service/(all|` + strings.Join(words, "|") + `)(/|$)`)
+	needed := map[string]bool{}
+	for _, f := range load(t) {
+		if strings.HasSuffix(f.path, "_test.go") || f.generated || owners.MatchString(f.pkg) {
+			continue
+		}
+		found := names(f.ast, category)
+		if len(found) == 0 || mechanism.MatchString(f.pkg) {
+			continue
+		}
+		needed[f.path] = true
+		if named[f.path] == "" {
+			t.Errorf("%s names a category: %q: have the category's value say it", f.path, found[:min(len(found), 5)])
+		}
+	}
+	for path, why := range named {
+		if !needed[path] {
+			t.Errorf("%s names no category (%s): take it off the list", path, why)
+		}
+	}
+}
+
+// TestNames: names are seen wherever they are.
+func TestNames(t *testing.T) {
+	const source = `package x // of storage
+import _ "example.org/service/energy/customer"
+var storageDir, fine = "gateway/" + "STORAGE", 1
+type t struct{ f int ` + "`json:\"energy\"`" + ` }
+func f() { types.Storage() }
+`
+	f, err := parser.ParseFile(token.NewFileSet(), "x.go", source, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{`"example.org/service/energy/customer"`, "storageDir", `"STORAGE"`, "`json:\"energy\"`", "Storage"}
+	if got := names(f, regexp.MustCompile(`(?i)storage|energy`)); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
