@@ -15,8 +15,8 @@ import (
 // mechanism is what a category adds to the chain: certificates are energy's.
 var mechanism = regexp.MustCompile(`^chain/x/certificate(/|$)`)
 
-// named are files that name a category all the same, each with the reason. The list can only shrink: a file that needs to be here no more
-// fails the test.
+// named are files that name a category all the same, each with the reason. The list can only shrink: a file that
+// needs to be here no more fails the test.
 var named = map[string]string{
 	"core/types/unit.go":               "numbers the protocol's categories",
 	"core/types/reason.go":             "certificates: a reason of chain/x/certificate",
@@ -48,7 +48,8 @@ func names(f *ast.File, category *regexp.Regexp) (found []string) {
 	return found
 }
 
-// TestNoNames: nothing knows a category by name but its own folders, its line in each list, and its mechanism on the chain.
+// TestNoNames: nothing knows a category by name but its own folders, its line in each list, and its mechanism on the
+// chain.
 func TestNoNames(t *testing.T) {
 	var words []string
 	for _, v := range spec.Categories() {

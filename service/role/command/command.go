@@ -33,7 +33,8 @@ type Shell interface {
 	// the answer's, which the caller closes, as it comes. Neither has a limit. The end of the command's context ends
 	// both.
 	Send(c *cobra.Command, r Request) (*http.Response, error)
-	// Payer is the name of the account that Call asks for, and Gateway the address of whom it asks; "" where there is none.
+	// Payer is the name of the account that Call asks for, and Gateway the address of whom it asks; "" where there is
+	// none.
 	Payer(c *cobra.Command) string
 	Gateway(c *cobra.Command) string
 	// Ledger connects to the chain of the command's home. The caller closes it.
