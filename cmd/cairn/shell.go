@@ -47,12 +47,12 @@ func (shell) Payer(c *cobra.Command) string {
 	return cmp.Or(name, accountName())
 }
 
-func (shell) Gateway(c *cobra.Command) string {
-	p, err := placeOf(c)
+func (shell) Gateway(c *cobra.Command) (string, error) {
+	a, err := openAPI(c)
 	if err != nil {
-		return ""
+		return "", err
 	}
-	return p.api
+	return a.api, nil
 }
 
 func (shell) Ledger(c *cobra.Command) (command.Ledger, error) {

@@ -33,10 +33,10 @@ type Shell interface {
 	// the answer's, which the caller closes, as it comes. Neither has a limit. The end of the command's context ends
 	// both.
 	Send(c *cobra.Command, r Request) (*http.Response, error)
-	// Payer is the name of the account that Call asks for, and Gateway the address of whom it asks; "" where there is
-	// none.
+	// Payer is the name of the account that Call asks for.
 	Payer(c *cobra.Command) string
-	Gateway(c *cobra.Command) string
+	// Gateway returns the address of whom Call asks. Without a network, or without a key of the account's, it says what to do.
+	Gateway(c *cobra.Command) (string, error)
 	// Ledger connects to the chain of the command's home. The caller closes it.
 	Ledger(c *cobra.Command) (Ledger, error)
 	// Print prints v as one line of JSON if the command was given --json, and else what human writes.

@@ -60,6 +60,9 @@ func objects(id ...string) string {
 }
 
 func (v verbs) put(c *cobra.Command, args []string) error {
+	if _, err := v.Gateway(c); err != nil {
+		return err
+	}
 	in, size, name := io.Reader(os.Stdin), int64(0), "stdin"
 	if args[0] != "-" {
 		f, err := os.Open(args[0])
@@ -135,6 +138,9 @@ func (v verbs) priceOf(c *cobra.Command, profile string, size int64) (*Price, er
 }
 
 func (v verbs) price(c *cobra.Command, args []string) error {
+	if _, err := v.Gateway(c); err != nil {
+		return err
+	}
 	info, err := os.Stat(args[0])
 	if err != nil {
 		return v.Advise(fmt.Errorf("store price: %w", err), "check the file's name")
@@ -147,7 +153,10 @@ func (v verbs) price(c *cobra.Command, args []string) error {
 	return v.Print(c, p, func(w io.Writer) { fmt.Fprintln(w, p) })
 }
 
-func (v verbs) get(c *cobra.Command, args []string) (err error) {
+func (v verbs) get(c *cobra.Command, args []string) error {
+	if _, err := v.Gateway(c); err != nil {
+		return err
+	}
 	force, _ := c.Flags().GetBool("force")
 	to, err := command.OpenTarget(v, c, args[1], force)
 	if err != nil {

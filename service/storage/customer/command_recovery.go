@@ -160,7 +160,11 @@ func (v verbs) recoveryRestore(c *cobra.Command, args []string) error {
 		}
 		res.Body.Close()
 	}
-	return v.Print(c, map[string]any{"objects": len(in.Objects), "api": v.Gateway(c)}, func(w io.Writer) {
-		fmt.Fprintf(w, "%d files can be read through %s\n", len(in.Objects), v.Gateway(c))
+	at, err := v.Gateway(c)
+	if err != nil {
+		return err
+	}
+	return v.Print(c, map[string]any{"objects": len(in.Objects), "api": at}, func(w io.Writer) {
+		fmt.Fprintf(w, "%d files can be read through %s\n", len(in.Objects), at)
 	})
 }
