@@ -117,7 +117,8 @@ func (s *Signed) Demand(signer types.Key) error {
 }
 
 // Keep keeps a manifest in a home. In the place of another it has to be of the same chain, and newer; and of the same signer, unless the new
-// signer is demanded by name. One that is there already is kept as it is. The home is made where it is missing.
+// signer is demanded by name. Its genesis may be another: a chain that begins anew from its export has one. One that is there already is kept as
+// it is. The home is made where it is missing.
 func Keep(home string, s *Signed, signer types.Key) error {
 	if err := s.Demand(signer); err != nil {
 		return err
@@ -127,9 +128,8 @@ func Keep(home string, s *Signed, signer types.Key) error {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return err
-	case old.Manifest.Chain != s.Manifest.Chain || old.Manifest.Genesis != s.Manifest.Genesis:
-		return types.Refuse(types.WrongChain, "manifest: %s is of chain %s (genesis %.16v…), and this manifest of %s (genesis %.16v…)",
-			home, old.Manifest.Chain, old.Manifest.Genesis, s.Manifest.Chain, s.Manifest.Genesis)
+	case old.Manifest.Chain != s.Manifest.Chain:
+		return types.Refuse(types.WrongChain, "manifest: %s is of chain %s, and this manifest of %s", home, old.Manifest.Chain, s.Manifest.Chain)
 	case old.Signer != s.Signer && signer.IsZero():
 		return types.Refuse(types.OtherSigner, "manifest: it is signed by %v, and the one in %s by %v", s.Signer, home, old.Signer)
 	case old.Signature == s.Signature && old.Signer == s.Signer:

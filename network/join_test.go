@@ -131,7 +131,11 @@ func TestTwoVerifiers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { n.Stop() }()
+	defer func() {
+		if n != nil {
+			n.Stop()
+		}
+	}()
 	p := newPanel(t, n)
 	h := p.next(1, "a final header", ledger.Final)
 	if _, all := p.signed(h, 0); all != 2 {
