@@ -402,7 +402,7 @@ func (n *Network) StartVerifier(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("network: verifier %d: %w", i, err)
 	}
-	p.engine = nil
+	var engines []*verifier.Verifier
 	var stops []func()
 	p.stop = func() {
 		for _, stop := range stops {
@@ -423,12 +423,13 @@ func (n *Network) StartVerifier(ctx context.Context, i int) error {
 			link.Close()
 			return fmt.Errorf("network: verifier %d of region %d: %w", i, region, err)
 		}
-		p.engine = append(p.engine, v)
+		engines = append(engines, v)
 		stops = append(stops, n.run(fmt.Sprintf("verifier %d of region %d", i, region), v.Run, func() {
 			v.Close()
 			link.Close()
 		}))
 	}
+	p.engine = engines // in the place of those that were stopped, which may still be asked what they keep in memory
 	return nil
 }
 
@@ -475,9 +476,15 @@ func (p *part[E]) halt() {
 // Verifier returns verifier i of the region where this home's devices are.
 func (n *Network) Verifier(i int) *verifier.Verifier { return n.VerifierIn(i, n.region()) }
 
-// VerifierIn returns verifier i of a region.
+// VerifierIn returns verifier i of a region; nil before it was started first.
 func (n *Network) VerifierIn(i int, region types.Region) *verifier.Verifier {
-	return n.verifiers[i].engine[region]
+	p := n.verifiers[i]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if int(region) >= len(p.engine) {
+		return nil
+	}
+	return p.engine[region]
 }
 
 // StopVerifier stops verifier i.

@@ -271,7 +271,7 @@ func newRegionWorld(t *testing.T) *regionWorld {
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	owner, buyer, meter := types.Account{0xa}, types.Account{0xc}, servicetest.Meter{}
-	params := meter.Spec().Params
+	params := meter.Spec().Defaults()
 	params.Rules = (&servicetest.MeterRules{Price: regionPrice}).Encode()
 	cfg := ledger.Config{Chain: chainID, Regions: 2, Genesis: time.Now(), Interval: 60 * time.Millisecond, Params: []tally.Params{params}, Econ: econ.Default(),
 		Opening: 1, Balances: map[types.Account]types.Ustone{owner: 1e12, buyer: 1e12}}

@@ -8,6 +8,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/explorer"
 	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/verifier"
 )
 
 // tallies lets the page read what verifier 0 keeps, or the next one that runs.
@@ -21,7 +22,11 @@ func (t *tallies) Digest(ctx context.Context, e types.Epoch, region types.Region
 	if err != nil {
 		return nil, err
 	}
-	report, err := t.n.VerifierIn(0, region).Report(h.Hash)
+	v, err := t.verifier(region)
+	if err != nil {
+		return nil, err
+	}
+	report, err := v.Report(h.Hash)
 	if types.ReasonOf(err) == types.UnknownBlob {
 		return nil, fmt.Errorf("%w: %w", ledger.ErrNotFound, err)
 	}
@@ -48,7 +53,7 @@ func (t *tallies) Digest(ctx context.Context, e types.Epoch, region types.Region
 		d.Refusals[i].Count++
 	}
 	for i := range d.Lines {
-		claim, err := t.n.VerifierIn(0, region).ProofOf(d.Lines[i].Device, h)
+		claim, err := v.ProofOf(d.Lines[i].Device, h)
 		if types.ReasonOf(err) == types.UnknownBlob {
 			return nil, fmt.Errorf("%w: %w", ledger.ErrNotFound, err) // not adopted yet: the page asks again
 		}
@@ -66,7 +71,11 @@ func (t *tallies) Claim(ctx context.Context, device types.Key) (*ledger.Claim, e
 	if err != nil {
 		return nil, err
 	}
-	c, err := t.n.VerifierIn(0, d.Region).Proof(ctx, device, false)
+	v, err := t.verifier(d.Region)
+	if err != nil {
+		return nil, err
+	}
+	c, err := v.Proof(ctx, device, false)
 	return &c, err
 }
 
@@ -75,7 +84,19 @@ func (t *tallies) Bundle(ctx context.Context, e types.Epoch, region types.Region
 	if region >= types.Region(t.n.layout.Regions) {
 		return types.Refuse(types.WrongRegion, "network: region %d of %d", region, t.n.layout.Regions)
 	}
-	return t.n.VerifierIn(0, region).WriteBundle(ctx, e, w)
+	v, err := t.verifier(region)
+	if err != nil {
+		return err
+	}
+	return v.WriteBundle(ctx, e, w)
+}
+
+// verifier returns verifier 0 of a region, if it has been started.
+func (t *tallies) verifier(region types.Region) (*verifier.Verifier, error) {
+	if v := t.n.VerifierIn(0, region); v != nil {
+		return v, nil
+	}
+	return nil, fmt.Errorf("network: the verifier of region %d has not started: %w", region, ledger.ErrNotFound)
 }
 
 // abstaining says how the verifiers of this home stand, for the page.
@@ -83,6 +104,9 @@ func (n *Network) abstaining() []explorer.Verifier {
 	out := make([]explorer.Verifier, 0, len(n.verifiers))
 	for i := range n.verifiers {
 		engine := n.Verifier(i)
+		if engine == nil {
+			continue
+		}
 		v := explorer.Verifier{Key: engine.Key()}
 		for _, a := range engine.Abstained() {
 			v.Abstains = append(v.Abstains, explorer.Abstention(a))
