@@ -21,7 +21,7 @@ func tries() (lines []string) {
 func verbs() []*cobra.Command {
 	list := []*cobra.Command{
 		upCommand(), downCommand(), doctorCommand(), deviceCommand(), claimCommand(), creditCommand(), accountCommand(),
-		tallyCommand(), supplyCommand(), walletCommand(), networkCommand(), busCommand(), verifierCommand(), gatewayCommand(),
+		tallyCommand(), supplyCommand(), walletCommand(), networkCommand(), joinCommand(), busCommand(), verifierCommand(), gatewayCommand(),
 	}
 	for _, c := range customer.Customers() {
 		if c.Command != nil {

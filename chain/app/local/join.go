@@ -33,8 +33,10 @@ type Joining struct {
 	// Peers are nodes to take snapshot and blocks from, ID@host:port; default: those behind RPC, as they name themselves.
 	Peers []string
 	// Height and Hash name a block that is trusted, younger than Trust and below the snapshot: whoever gives it vouches for the chain.
-	Height    uint64
-	Hash      types.Hash
+	Height uint64
+	Hash   types.Hash
+	// Genesis is SHA-256 of the genesis document as a node's genesis_chunked gives it, chunk behind chunk; zero for any.
+	Genesis   types.Hash
 	Trust     time.Duration // default a week; less than stake is bound for
 	BlockTime time.Duration // default 5 s
 	// Configure changes the configuration before it is written; nil: nothing.
@@ -164,6 +166,9 @@ func ask(ctx context.Context, address string, j Joining) (*genutiltypes.AppGenes
 			return fail("read the genesis", fmt.Errorf("%d chunks", n))
 		}
 		raw = append(raw, part...)
+	}
+	if got := types.Sum(raw); !j.Genesis.IsZero() && got != j.Genesis {
+		return fail("its genesis is another", types.Refuse(types.WrongChain, "%v, where %v is wanted", got, j.Genesis))
 	}
 	comet, err := cmttypes.GenesisDocFromJSON(raw)
 	if err != nil {
