@@ -205,12 +205,17 @@ func open(name string, raw []byte, chain string) (any, error) {
 	case "outputs":
 		v, _, err := bus.Open[bus.Outputs](raw, chain)
 		return v, err
+	case "drawn query":
+		return bus.Decode[bus.DrawnQuery](raw, chain)
+	case "drawn":
+		v, _, err := bus.Open[bus.Drawn](raw, chain)
+		return v, err
 	}
 	panic("no message " + name)
 }
 
 var names = []string{"submit", "ack", "notice", "payers query", "payers", "line query", "line", "proof query", "proof", "refusals query", "refusals", "held", "handover", "proposal", "signature", "state query", "state at",
-	"order query", "order at", "no order", "outputs query", "outputs sum", "outputs"}
+	"order query", "order at", "no order", "outputs query", "outputs sum", "outputs", "drawn query", "drawn"}
 
 // bare are the messages that name no chain: what they carry is held against a hash, or proves itself.
 var bare = []string{"find", "found", "chunk", "keep query", "keep page"}
@@ -317,6 +322,8 @@ func TestBounds(t *testing.T) {
 		{"as long as rules may be", "notice", ruled(func(n *bus.Notice) { n.Rules[0].Blob.Size = tally.MaxRules }), ""},
 		{"rules of too many", "notice", ruled(func(n *bus.Notice) { n.Rules = make([]bus.Rules, bus.MaxCategories+1) }), types.Oversize},
 		{"a long prefix", "outputs query", bus.Encode(&bus.OutputsQuery{Chain: chain, Prefix: make([]byte, bus.MaxPrefix+1)}), types.Oversize},
+		{"the purpose of a draw", "drawn query", bus.Encode(&bus.DrawnQuery{Chain: chain, Purpose: strings.Repeat("p", bus.MaxPurpose+1)}), types.Oversize},
+		{"the devices of a draw", "drawn", bus.Seal(key, &bus.Drawn{Query: bus.DrawnQuery{Chain: chain}, Devices: make([]tally.Device, bus.MaxDrawn+1)}), types.Oversize},
 		{"the prefix of a sum", "outputs sum", bus.Seal(key, &bus.OutputsSum{Chain: chain, Prefix: make([]byte, bus.MaxPrefix+1)}), types.Oversize},
 		{"too many outputs", "outputs", bus.Seal(key, &bus.Outputs{Chain: chain, Leaves: make([]bus.Output, bus.MaxLeaves+1)}), types.Oversize},
 		{"an output twice", "outputs", bus.Seal(key, &bus.Outputs{Chain: chain, Leaves: make([]bus.Output, 2)}), types.BadEncoding},
