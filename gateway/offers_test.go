@@ -73,8 +73,9 @@ func counter(f *fixture) (*view, *roll) {
 // devices; of one device, wherever it is. What was found a moment ago is not asked for again.
 func TestNear(t *testing.T) {
 	f := newFixture(t)
-	f.logOn(t)
 	v, reg := counter(f)
+	f.market.offers[types.IoT].anywhere = agent.NewAsks(0) // as if there were too many to know these
+	f.logOn(t)
 	here := types.CellAt(types.Vector{types.One, 0, 0}, 7)
 	far := types.CellAt(types.Vector{0, 0, types.One}, 7)
 	places := []types.Cell{here, here, here, far, far, 0}
@@ -95,7 +96,6 @@ func TestNear(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f.market.offers[types.IoT].anywhere = agent.NewAsks(maxAnywhere) // as if there were too many to know these
 	find := func(w role.Want) (keys []types.Key) {
 		t.Helper()
 		offers, _, err := v.Offers(t.Context(), w)
