@@ -3,7 +3,10 @@ package agent
 import (
 	"bytes"
 	"container/heap"
+	"context"
 	"crypto/rand"
+	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -58,27 +61,43 @@ func NewAsks(most int) *Asks {
 	return a
 }
 
-// ReadAsk reads an ask of a chain from a kept message. It is nil unless the device itself published it: whoever
-// could hand in another's could make up devices, or bring back what one asked before.
-func ReadAsk(chain string, m bus.Message) *receipt.SignedAsk {
-	ask, err := receipt.DecodeAsk(m.Data, chain)
-	if err != nil || m.Subject != bus.AskOf(&ask.Ask) || !ask.Verify() {
-		return nil
+// FindAsks returns the asks of a chain that the bus keeps below a pattern, in any order: of at most so many
+// devices, and of what is on the first pages that the bus shows. Of a device that has moved the newer ask counts.
+func FindAsks(ctx context.Context, b bus.Bus, chain, pattern string, devices, pages int) ([]*receipt.SignedAsk, error) {
+	found := NewAsks(devices)
+	for after, more := "", true; more && pages > 0; pages-- {
+		var page []bus.Message
+		var err error
+		if page, more, err = b.Kept(ctx, pattern, after); err != nil {
+			return nil, fmt.Errorf("agent: look for %s: %w", pattern, err)
+		}
+		for _, m := range page {
+			after = m.Subject
+			found.Hear(chain, m)
+		}
 	}
-	return ask
+	return found.all(), nil
 }
 
-// Hear takes in an ask of a chain. It reports whether the message was one, as far as it looked: one of a device
-// that there is no room for is not read.
+func (a *Asks) all() []*receipt.SignedAsk {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return slices.Concat(slices.Collect(maps.Values(a.known))...)
+}
+
+// Hear takes in an ask of a chain, from its device alone: whoever could hand in another's could make up devices, or
+// bring back what one asked before. It reports whether the message was one, as far as it looked: one of a device that
+// there is no room for is not read.
 func (a *Asks) Hear(chain string, m bus.Message) bool {
 	if device, err := bus.ParseWord(bus.Owner(m.Subject)); err == nil && !a.hasRoom(device) {
 		return true
 	}
-	ask := ReadAsk(chain, m)
-	if ask != nil {
-		a.put(ask)
+	ask, err := receipt.DecodeAsk(m.Data, chain)
+	if err != nil || m.Subject != bus.AskOf(&ask.Ask) || !ask.Verify() {
+		return false
 	}
-	return ask != nil
+	a.put(ask)
+	return true
 }
 
 func (a *Asks) rank(device types.Key) types.Hash { return types.Sum(a.salt[:], device[:]) }
@@ -158,16 +177,6 @@ func (a *Asks) Get(device types.Key, c types.Category, class types.Class) *recei
 		return list[at]
 	}
 	return nil
-}
-
-// All returns all asks, in any order; lapsed ones too.
-func (a *Asks) All() (all []*receipt.SignedAsk) {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	for _, list := range a.known {
-		all = append(all, list...)
-	}
-	return all
 }
 
 // Class returns all asks of a class, in any order; lapsed ones too.

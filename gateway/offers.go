@@ -174,20 +174,11 @@ func (m *market) search(ctx context.Context, o *offers, pattern string) ([]*rece
 	if b == nil {
 		return nil, types.Refuse(types.BusUnavailable, "gateway: look for %s", pattern)
 	}
-	memory := agent.NewAsks(maxFound) // of a device that has moved, the newer ask counts
-	after, more := "", true
-	for pages := 0; more && pages < maxPages; pages++ {
-		var page []bus.Message
-		var err error
-		if page, more, err = b.Kept(ctx, pattern, after); err != nil {
-			return nil, fmt.Errorf("gateway: look for %s: %w", pattern, err)
-		}
-		for _, msg := range page {
-			after = msg.Subject
-			memory.Hear(m.chain, msg)
-		}
+	asks, err := agent.FindAsks(ctx, b, m.chain, pattern, maxFound, maxPages)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	now := search{time.Now(), memory.All()}
+	now := search{time.Now(), asks}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.found) >= maxSearches {

@@ -57,7 +57,7 @@ type BusSettings struct {
 	Process process.Settings `json:"process" doc:"The process: its health, its log, its disk."`
 	Chain   ChainSettings    `json:"chain" doc:"The chain, which says who may log on, as what, and with how much room."`
 	Listen  string           `json:"listen" doc:"Where clients reach the bus, as host:port."`
-	TLS     BusTLS           `json:"tls" doc:"TLS for clients. Messages are signed, so that it keeps who talks to whom, not what is believed."`
+	TLS     TLSFiles         `json:"tls" doc:"TLS for clients. Messages are signed, so that it keeps who talks to whom, not what is believed."`
 	Cluster BusCluster       `json:"cluster" doc:"The other servers of this bus. What is published at one is heard and kept at all."`
 	// Gateways are let on without the chain knowing them.
 	Gateways []types.Key      `json:"gateways" doc:"Keys of the gateways that may log on, did:key:…: they publish for all of their customers. Every server needs those of the whole network."`
@@ -73,10 +73,21 @@ type ChainSettings struct {
 	Stale process.Duration `json:"stale" doc:"How old the newest block may be before the health says that the chain is behind."`
 }
 
-// BusTLS are files in PEM.
-type BusTLS struct {
-	Certificate string `json:"certificate" doc:"A file with the certificates that clients are shown, in PEM, below the home unless it is absolute; \"\" serves without TLS."`
+// TLSFiles are files in PEM.
+type TLSFiles struct {
+	Certificate string `json:"certificate" doc:"A file with the certificates that whoever connects is shown, in PEM, below the home unless it is absolute; \"\" serves without TLS."`
 	Key         string `json:"key" doc:"The file with their private key."`
+}
+
+// load reads both.
+func (f *TLSFiles) load(home string) (tls.Certificate, error) {
+	path := func(name string) string {
+		if filepath.IsAbs(name) {
+			return name
+		}
+		return filepath.Join(home, name)
+	}
+	return tls.LoadX509KeyPair(path(f.Certificate), path(f.Key))
 }
 
 // BusCluster says which servers are one bus.
@@ -95,9 +106,14 @@ const busKeyFile = "bus.key"
 
 // BusKey returns the key of the server of a home, and makes it where there is none.
 func BusKey(home string) (types.PrivateKey, error) {
-	key, err := files.EnsureKey(filepath.Join(home, busKeyFile))
+	return ownKey("bus", filepath.Join(home, busKeyFile))
+}
+
+// ownKey returns the key in a file of a role's home, and makes it where there is none.
+func ownKey(role, path string) (types.PrivateKey, error) {
+	key, err := files.EnsureKey(path)
 	if err != nil {
-		return types.PrivateKey{}, fmt.Errorf("bus: %w", err)
+		return types.PrivateKey{}, fmt.Errorf("%s: %w", role, err)
 	}
 	return types.NewPrivateKey([32]byte(key.Seed())), nil
 }
@@ -188,13 +204,7 @@ func (s *BusSettings) config(home string, key types.PrivateKey) (server.Config, 
 		return c, types.Refuse(types.BadArgument, "chain.id: servers of one bus name the same chain")
 	}
 	if s.TLS.Certificate != "" {
-		path := func(name string) string {
-			if filepath.IsAbs(name) {
-				return name
-			}
-			return filepath.Join(home, name)
-		}
-		pair, err := tls.LoadX509KeyPair(path(s.TLS.Certificate), path(s.TLS.Key))
+		pair, err := s.TLS.load(home)
 		if err != nil {
 			return c, fmt.Errorf("tls: %w", err)
 		}

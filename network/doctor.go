@@ -169,10 +169,7 @@ func homeFiles(home string, customers []role.Customer) []health.File {
 			continue
 		}
 		dir := filepath.Join("gateway", c.Category.String())
-		for _, f := range c.Files(filepath.Join(home, dir)) {
-			f.Path = filepath.Join(dir, f.Path)
-			files = append(files, f)
-		}
+		files = append(files, health.In(dir, c.Files(filepath.Join(home, dir)))...)
 	}
 	for _, path := range glob(keyFolder + "/*.json") {
 		files = append(files, health.File{Path: path, Check: health.JSON("account", "payer", "api_key"), Remedy: health.Aside,

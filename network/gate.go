@@ -170,14 +170,17 @@ const mostHeard = 256
 
 // Digest implements explorer.Tallies, for the newest tally of its region; of older ones nobody can be asked.
 func (t *heard) Digest(ctx context.Context, e types.Epoch, region types.Region) (*explorer.Digest, error) {
+	if region != t.region {
+		return nil, ledger.ErrNotFound
+	}
 	devices, err := t.reader.Devices(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d := new(explorer.Digest)
-	if region != t.region || len(devices) > mostHeard {
+	if len(devices) > mostHeard {
 		return nil, ledger.ErrNotFound
 	}
+	d := new(explorer.Digest)
 	for _, device := range devices {
 		c, err := t.gateway.Claim(ctx, device.Key, true)
 		if reason := types.ReasonOf(err); reason == types.UnknownAuthor || reason == types.BusUnavailable {

@@ -30,16 +30,10 @@ type GatewaySettings struct {
 	Bus     BusPlaces        `json:"bus" doc:"The message bus. Its operators have to let this gateway's key on (cairn gateway key)."`
 	Region  types.Region     `json:"region" doc:"The region in which it buys; 0 while the network has one."`
 	Listen  string           `json:"listen" doc:"Where customers reach the REST API and the page, as host:port. API keys come there: beyond this machine serve it with TLS, or behind a proxy that does."`
-	TLS     GatewayTLS       `json:"tls" doc:"TLS for customers."`
+	TLS     TLSFiles         `json:"tls" doc:"TLS for customers."`
 	Hosts   []string         `json:"hosts" doc:"Names that it is reached under, besides its addresses and localhost; \"*\" for any."`
 	Proxies []netip.Prefix   `json:"proxies" doc:"Where its reverse proxies are, 192.0.2.7/32: of their requests the last address in X-Forwarded-For is who asks."`
 	Private []netip.Prefix   `json:"private" doc:"Private addresses where devices may be, 10.0.0.0/8. Whatever else a device names that is not of the public internet is not dialled."`
-}
-
-// GatewayTLS are files in PEM.
-type GatewayTLS struct {
-	Certificate string `json:"certificate" doc:"A file with the certificates that customers are shown, in PEM, below the home unless it is absolute; \"\" serves without TLS."`
-	Key         string `json:"key" doc:"The file with their private key."`
 }
 
 // Gateway is a gateway as a process.
@@ -71,16 +65,10 @@ func (s *GatewaySettings) check(home string) (*tls.Config, error) {
 	if err := errors.Join(s.Chain.check(), s.Bus.check(), process.CheckAddress("listen", s.Listen, false), process.CheckAddress("process.listen", s.Process.Listen, true)); err != nil {
 		return nil, err
 	}
-	if s.TLS == (GatewayTLS{}) {
+	if s.TLS == (TLSFiles{}) {
 		return nil, nil
 	}
-	path := func(p string) string {
-		if filepath.IsAbs(p) {
-			return p
-		}
-		return filepath.Join(home, p)
-	}
-	certificate, err := tls.LoadX509KeyPair(path(s.TLS.Certificate), path(s.TLS.Key))
+	certificate, err := s.TLS.load(home)
 	if err != nil {
 		return nil, types.Refuse(types.BadArgument, "tls: %v", err)
 	}
@@ -91,11 +79,7 @@ const gatewayKeyFile = "gateway.key"
 
 // GatewayKey returns the key under which the gateway of a home logs on to the bus, and makes it where there is none.
 func GatewayKey(home string) (types.PrivateKey, error) {
-	key, err := files.EnsureKey(filepath.Join(home, gatewayKeyFile))
-	if err != nil {
-		return types.PrivateKey{}, fmt.Errorf("gateway: %w", err)
-	}
-	return types.NewPrivateKey([32]byte(key.Seed())), nil
+	return ownKey("gateway", filepath.Join(home, gatewayKeyFile))
 }
 
 // runGateway serves customers until ctx ends. Where the chain or the bus is away it waits, and says so to whoever asks.

@@ -45,10 +45,7 @@ func KeptFiles(home string, devices []role.Device) (files []health.File) {
 			continue
 		}
 		dir := filepath.Join("providers", d.Category.String())
-		for _, f := range d.Files(filepath.Join(home, dir)) {
-			f.Path = filepath.Join(dir, f.Path)
-			files = append(files, f)
-		}
+		files = append(files, health.In(dir, d.Files(filepath.Join(home, dir)))...)
 	}
 	return files
 }

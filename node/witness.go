@@ -42,19 +42,10 @@ func (r *runner) Drawn(ctx context.Context, purpose string) ([]role.Subject, err
 
 // asksOf returns what the bus keeps of a device's asks in the category, one of each class.
 func (r *runner) asksOf(ctx context.Context, b bus.Bus, d *tally.Device) ([]*receipt.SignedAsk, error) {
-	known := agent.NewAsks(1)
-	for after, more := "", true; more; {
-		var page []bus.Message
-		var err error
-		if page, more, err = b.Kept(ctx, bus.AskSubject(d.Key, r.provider.Category, 0, 0), after); err != nil {
-			return nil, fmt.Errorf("node: what %v offers: %w", d.Key, err)
-		}
-		for _, m := range page { // bounded: a device keeps 64 KiB
-			after = m.Subject
-			known.Hear(r.Chain(), m)
-		}
+	asks, err := agent.FindAsks(ctx, b, r.Chain(), bus.AskSubject(d.Key, r.provider.Category, 0, 0), 1, bus.MaxKept) // a page has one message at least
+	if err != nil {
+		return nil, fmt.Errorf("node: what %v offers: %w", d.Key, err)
 	}
-	asks := known.All()
 	slices.SortFunc(asks, func(a, b *receipt.SignedAsk) int { return int(a.Ask.Class) - int(b.Ask.Class) })
 	return asks, nil
 }

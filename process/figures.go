@@ -41,11 +41,6 @@ func (f *Figures) Gauges(name, help string, labels []string, read func(say func(
 	f.add(name, help, prometheus.GaugeValue, labels, read)
 }
 
-// Counters adds one for each value of some labels.
-func (f *Figures) Counters(name, help string, labels []string, read func(say func(value float64, labels ...string))) {
-	f.add(name, help, prometheus.CounterValue, labels, read)
-}
-
 func (f *Figures) add(name, help string, kind prometheus.ValueType, labels []string, read func(func(float64, ...string))) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

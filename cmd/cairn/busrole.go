@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -40,20 +39,8 @@ func joinNetwork(c *cobra.Command, home string) (*manifest.Manifest, error) {
 }
 
 func busCommand() *cobra.Command {
-	key := &cobra.Command{
-		Use: "key", Short: "Print the key by which the other servers of the bus know this one, and make it where there is none", Args: exactly(), Example: "  cairn bus key",
-		RunE: func(c *cobra.Command, _ []string) error {
-			home, err := roleHome("bus", c)
-			if err != nil {
-				return err
-			}
-			key, err := network.BusKey(home)
-			if err != nil {
-				return err
-			}
-			return outputOf(c).print(map[string]types.Key{"key": key.Public()}, func(w io.Writer) { fmt.Fprintln(w, key.Public()) })
-		},
-	}
+	key := roleKey("bus", "Print the key by which the other servers of the bus know this one, and make it where there is none",
+		"", network.BusKey)
 	return roleCommand(network.Bus(), "Run a server of the message bus", func(c *cobra.Command) {
 		networkFlags(c)
 		c.Flags().String("chain", "", "the chain's id (default as the manifest says)")
@@ -76,7 +63,7 @@ func busCommand() *cobra.Command {
 		}
 		_, err = network.BusKey(home)
 		return err
-	}, roleFlags("bus", key))
+	}, key)
 }
 
 // serversOf reads --server and --gateway.

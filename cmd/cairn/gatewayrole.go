@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net/netip"
 
 	"github.com/spf13/cobra"
@@ -12,21 +11,8 @@ import (
 )
 
 func gatewayCommand() *cobra.Command {
-	key := &cobra.Command{
-		Use: "key", Short: "Print the key under which it logs on to the bus, and make it where there is none", Args: exactly(), Example: "  cairn gateway key",
-		Long: "The operators of the bus have to let this key on: cairn bus init --gateway KEY, or gateways in bus.yaml.",
-		RunE: func(c *cobra.Command, _ []string) error {
-			home, err := roleHome("gateway", c)
-			if err != nil {
-				return err
-			}
-			key, err := network.GatewayKey(home)
-			if err != nil {
-				return err
-			}
-			return outputOf(c).print(map[string]types.Key{"key": key.Public()}, func(w io.Writer) { fmt.Fprintln(w, key.Public()) })
-		},
-	}
+	key := roleKey("gateway", "Print the key under which it logs on to the bus, and make it where there is none",
+		"The operators of the bus have to let this key on: cairn bus init --gateway KEY, or gateways in bus.yaml.", network.GatewayKey)
 	return roleCommand(network.Gateway(), "Run a gateway: customers store, order and pay through it", func(c *cobra.Command) {
 		networkFlags(c)
 		c.Flags().String("chain", "", "the chain's id (default as the manifest says)")
@@ -57,5 +43,5 @@ func gatewayCommand() *cobra.Command {
 		}
 		_, err = network.GatewayKey(home)
 		return err
-	}, roleFlags("gateway", key))
+	}, key)
 }

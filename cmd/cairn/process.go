@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/process"
 )
 
@@ -175,6 +176,24 @@ func roleStatus[S any](r process.Role[S]) *cobra.Command {
 		return err
 	}
 	return roleFlags(r.Name, c)
+}
+
+// roleKey is `cairn ROLE key`, which prints the public part of what get returns.
+func roleKey(name, short, long string, get func(home string) (types.PrivateKey, error)) *cobra.Command {
+	return roleFlags(name, &cobra.Command{
+		Use: "key", Short: short, Long: long, Args: exactly(), Example: fmt.Sprintf("  cairn %s key", name),
+		RunE: func(c *cobra.Command, _ []string) error {
+			home, err := roleHome(name, c)
+			if err != nil {
+				return err
+			}
+			key, err := get(home)
+			if err != nil {
+				return err
+			}
+			return outputOf(c).print(map[string]types.Key{"key": key.Public()}, func(w io.Writer) { fmt.Fprintln(w, key.Public()) })
+		},
+	})
 }
 
 func roleUnit[S any](r process.Role[S]) *cobra.Command {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -58,6 +59,15 @@ type File struct {
 	Lost   string // what is lost with it
 	Remedy Remedy
 	With   []string // what is of no use without it, and goes aside with it
+}
+
+// In returns files that are named below a folder by their names below the home that it is in.
+func In(folder string, files []File) []File {
+	out := slices.Clone(files)
+	for i := range out {
+		out[i].Path = filepath.Join(folder, out[i].Path)
+	}
+	return out
 }
 
 // Check reports what is wrong with a file. Whole, it reads all of it, and nobody else may have it open.
