@@ -179,8 +179,11 @@ func testWitnesses(t *testing.T, peers bool) {
 				case r.Author != stranger:
 				case r.Reason == servicetest.MeterNotDrawn:
 					undrawn++
+				case r.Reason == types.WrongEpoch, r.Reason == types.OverQuota, r.Reason == types.UnknownCategory:
+					// It came with another epoch's, or before the device was in the view: the machine is slow, and the category was not asked.
 				default:
 					drawn++
+					t.Logf("a report of the stranger is refused in epoch %d: %s", h.Epoch, r.Reason)
 				}
 			}
 			for _, d := range report.Devices {
