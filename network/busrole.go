@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -152,34 +153,23 @@ func (s *ChainSettings) check() error {
 // Join takes over where the network is.
 func (s *ChainSettings) Join(m *manifest.Manifest) { s.ID, s.RPC = m.Chain, m.RPC }
 
-// open connects to the chain, once one of its nodes answers.
+// open connects to the chain, once one of its nodes answers. A node that has another block in the place of the one that the home's manifest
+// names is not used.
 func (s *ChainSettings) open(ctx context.Context, p *process.Process, config client.Config) (l *client.Client, err error) {
 	config.URLs, config.Chain, config.Log = s.RPC, s.ID, p.Log
-	return l, p.Try(ctx, "chain", func(ctx context.Context) error {
+	switch signed, err := manifest.Load(p.Home); {
+	case err == nil:
+		config.Pin = &client.Pin{Height: signed.Manifest.Block.Height, Hash: signed.Manifest.Block.Hash}
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	err = p.Try(ctx, "chain", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, startTimeout)
 		defer cancel()
-		if l, err = client.New(ctx, config); err != nil {
-			return err
-		}
-		if err = s.pinned(ctx, p.Home, l); err != nil {
-			l.Close()
-		}
+		l, err = client.New(ctx, config)
 		return err
 	})
-}
-
-// pinned holds the chain against the block that the home's manifest names, if there is one and the node still has that block.
-func (s *ChainSettings) pinned(ctx context.Context, home string, l *client.Client) error {
-	signed, err := manifest.Load(home)
-	if err != nil {
-		return nil // there is none: the settings' word is enough
-	}
-	want := signed.Manifest.Block
-	block, err := l.Block(ctx, want.Height)
-	if err == nil && block.Hash != want.Hash {
-		return types.Refuse(types.WrongChain, "block %d of the node is %v; the manifest says %v", want.Height, block.Hash, want.Hash)
-	}
-	return nil
+	return l, err
 }
 
 // config returns what the server inside runs with.
