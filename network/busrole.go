@@ -110,11 +110,11 @@ func BusKey(home string) (types.PrivateKey, error) {
 	return ownKey("bus", filepath.Join(home, busKeyFile))
 }
 
-// ownKey returns the key in a file of a role's home, and makes it where there is none.
-func ownKey(role, path string) (types.PrivateKey, error) {
+// ownKey returns the key in a file of a home, and makes it where there is none. whose says in an error what it is.
+func ownKey(whose, path string) (types.PrivateKey, error) {
 	key, err := files.EnsureKey(path)
 	if err != nil {
-		return types.PrivateKey{}, fmt.Errorf("%s: %w", role, err)
+		return types.PrivateKey{}, fmt.Errorf("%s: %w", whose, err)
 	}
 	return types.NewPrivateKey([32]byte(key.Seed())), nil
 }

@@ -3,7 +3,6 @@ package network
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,11 +20,7 @@ const publisherKey = "publisher.key"
 
 // PublisherKey loads the key that signs the manifests of a home, or makes one.
 func PublisherKey(home string) (types.PrivateKey, error) {
-	key, err := files.EnsureKey(filepath.Join(home, publisherKey))
-	if err != nil {
-		return types.PrivateKey{}, fmt.Errorf("network: the publisher's key: %w", err)
-	}
-	return types.NewPrivateKey([32]byte(key.Seed())), nil
+	return ownKey("network: the publisher's key", filepath.Join(home, publisherKey))
 }
 
 // Describe returns a manifest that names what the chain itself knows, but no places.
