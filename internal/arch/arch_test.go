@@ -21,6 +21,8 @@ const module = "github.com/cairn-network/cairn/"
 const (
 	category = `service/(storage|compute|wireless|energy|mapping|iot)`
 	roles    = `(provider|customer|witness)`
+	parts    = `(?:fuel|mac)` // pure, beneath a category's Verify
+	shared   = `(?:guest)`    // what several roles of a category run
 )
 
 // rows are the layers from the bottom up. A package may import packages of lower rows, packages of its own folder
@@ -32,7 +34,9 @@ var rows = []*regexp.Regexp{
 	regexp.MustCompile(`^core/econ$`),
 	regexp.MustCompile(`^core/tally$`),
 	regexp.MustCompile(`^service$`),
+	regexp.MustCompile(`^(` + category + `/` + parts + `)$`),
 	regexp.MustCompile(`^` + category + `$`),
+	regexp.MustCompile(`^(` + category + `/` + shared + `)$`),
 	regexp.MustCompile(`^(ledger|bus)(?:/.*)?$`),
 	regexp.MustCompile(`^(service/role)(?:/[a-z]+)?$`),
 	regexp.MustCompile(`^agent$|^manifest$|^process$`),
@@ -54,7 +58,7 @@ var exceptions = map[string]string{
 }
 
 // pure packages are deterministic: no clock, no network, no files, no goroutines, no floats, no randomness.
-var pure = regexp.MustCompile(`^core/|^service$|^` + category + `$`)
+var pure = regexp.MustCompile(`^core/|^service$|^` + category + `(/` + parts + `)?$`)
 
 var impure = []string{"net", "net/http", "os", "os/exec", "io/ioutil", "math/rand", "math/rand/v2", "crypto/rand", "syscall", "sync", "sync/atomic"}
 
@@ -103,6 +107,12 @@ func TestAllowed(t *testing.T) {
 		{"service/energy/provider/street", "service/energy/provider", true},
 		{"service/energy", "service/energy/provider", false},
 		{"service/energy/customer", "service/energy/provider", false},
+
+		{"service/compute", "service/compute/mac", true},
+		{"service/compute/mac", "service/compute", false},
+		{"service/compute/guest", "service/compute/fuel", true},
+		{"service/compute/witness", "service/compute/guest", true},
+		{"service/compute", "service/compute/guest", false},
 
 		// Whatever runs at a device, a gateway or a verifier has no study in it.
 		{"service/energy/customer", "service/energy/study", false},
