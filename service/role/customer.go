@@ -14,7 +14,7 @@ import (
 // Customer is a category at a gateway, for all of the gateway's customers.
 type Customer struct {
 	Category types.Category
-	// Mount opens what the customer keeps, in market.Dir(), and returns the handler of Routes.
+	// Mount opens what the customer keeps, in market.Dir(), and returns the handler of Routes (Handler makes it).
 	Mount func(market Market) (http.Handler, error)
 	// Routes are below /<name>/v1. They describe the handler in OpenAPI and in docs/spec/rest.md.
 	Routes []Route
@@ -49,15 +49,4 @@ type Customer struct {
 type Needs struct {
 	Devices int    // of distinct owners
 	Disk    uint64 // free bytes, where all devices share a disk
-}
-
-// Route is one path of an HTTP interface. Who serves it makes its mux from the same table from which it is described,
-// in OpenAPI and in docs/spec/rest.md.
-type Route struct {
-	Method, Path string // as in a pattern of http.ServeMux, below where the routes are mounted
-	Summary      string
-	Open         bool     // needs no API key
-	Query        []string // names of the parameters that are read from the URL
-	Status       int      // of success; 0 stands for 200
-	In, Out      any      // values of the JSON bodies' types; []byte for bytes as they are, nil for none
 }

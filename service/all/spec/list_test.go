@@ -29,6 +29,11 @@ func TestLists(t *testing.T) {
 		if c.Mount == nil || len(c.Routes) == 0 || c.Run == nil {
 			t.Errorf("the customer of %v lacks Mount, Routes or Run", c.Category)
 		}
+		for _, rt := range c.Routes {
+			if rt.Serve == nil || rt.Summary == "" {
+				t.Errorf("%v: %s %s lacks Serve or Summary", c.Category, rt.Method, rt.Path)
+			}
+		}
 	}
 	for _, s := range simulator.Simulators() {
 		lists["simulators"] = append(lists["simulators"], s.Category)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/health"
+	"github.com/cairn-network/cairn/service/energy"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -40,7 +41,7 @@ func New(cfg Config) *Customer {
 // Role returns c as a gateway runs it.
 func (c *Customer) Role() role.Customer {
 	return role.Customer{
-		Category: types.Energy, Mount: c.Mount, Routes: described(c.routes()), Run: c.Run, Listen: c.Listen, Files: files,
+		Category: types.Energy, Mount: c.Mount, Routes: c.routes(), Run: c.Run, Listen: c.Listen, Files: files,
 		FirstRound: c.FirstRound, Command: commands,
 	}
 }
@@ -59,7 +60,7 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	if c.books, err = openBooks(filepath.Join(market.Dir(), booksFile)); err != nil {
 		return nil, err
 	}
-	return c.handler(), nil
+	return role.Handler(market, c.routes(), energy.New().Spec().Reasons), nil
 }
 
 // Run hands in orders that wait, follows the tallies and answers energy managers until ctx ends, and then closes the books.
@@ -113,8 +114,8 @@ func replyCSV(w http.ResponseWriter, name string, write func(*rowBuffer) error) 
 	}
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
-	_, err := w.Write(b.Bytes())
-	return err
+	_, _ = w.Write(b.Bytes()) // whoever asked may be gone
+	return nil
 }
 
 // hexOf reads bytes that a request names.

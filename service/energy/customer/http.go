@@ -1,11 +1,9 @@
 package customer
 
 import (
-	"encoding/json"
 	"errors"
 	"math"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/cairn-network/cairn/core/lot"
@@ -16,94 +14,37 @@ import (
 )
 
 const (
-	maxBody    = 64 << 10 // bytes of a request
-	maxAnswers = 10_000   // rows of an answer in JSON
-	fewAnswers = 500      // where a request does not say how many
+	maxAnswers = 10_000 // rows of an answer in JSON
+	fewAnswers = 500    // where a request does not say how many
 )
 
-// route is one path below /energy/v1.
-type route struct {
-	role.Route
-	serve func(http.ResponseWriter, *http.Request, role.Wallet) error
-}
-
-func (c *Customer) routes() []route {
-	return []route{
-		{role.Route{Method: "POST", Path: "/orders", Summary: "Sign an order: a ceiling for what a tally prices later", Status: http.StatusCreated, In: Terms{}, Out: Order{}}, c.servePlace},
-		{role.Route{Method: "GET", Path: "/orders", Summary: "The account's orders, and where each stands", Out: []Order(nil)}, c.serveOrders},
-		{role.Route{Method: "GET", Path: "/orders/{id}", Summary: "One order", Out: Order{}}, c.serveOrder},
-		{role.Route{Method: "PUT", Path: "/orders/{id}", Summary: "Put other terms into an order's place; cap counts from the order's beginning", In: Terms{}, Out: Order{}}, c.serveReplace},
-		{role.Route{Method: "DELETE", Path: "/orders/{id}", Summary: "Cancel an order; what it bought stays bought", Out: Order{}}, c.serveCancel},
-		{role.Route{Method: "GET", Path: "/fills", Summary: "What orders bought, range by range, newest epoch first", Query: []string{"order", "from", "to", "limit"}, Out: []Fill(nil)}, c.serveFills},
-		{role.Route{Method: "GET", Path: "/fills.csv", Summary: "The same in CSV, oldest first", Query: []string{"order", "from", "to"}, Out: []byte(nil)}, c.serveFillsCSV},
-		{role.Route{Method: "GET", Path: "/statements", Summary: "What orders bought, a statement for each epoch with its proof, newest first", Query: []string{"order", "from", "to", "limit"}, Out: []Statement(nil)}, c.serveStatements},
-		{role.Route{Method: "GET", Path: "/statements.csv", Summary: "The same in CSV, without proofs, oldest first", Query: []string{"order", "from", "to"}, Out: []byte(nil)}, c.serveStatementsCSV},
-		{role.Route{Method: "GET", Path: "/prices", Summary: "What energy and certificates cost: cleared, asked now, and within what bounds", Query: []string{"zone", "class", "limit"}, Out: Prices{}}, c.servePrices},
-		{role.Route{Method: "GET", Path: "/certificates", Summary: "Certificates under the names of EnergyTag: the account's, an owner's, or those over a device's register", Query: []string{"owner", "device", "state", "after", "limit"}, Out: CertificateList{}}, c.serveCertificates},
-		{role.Route{Method: "GET", Path: "/certificates/{device}/{from}", Summary: "One certificate", Out: Certificate{}}, c.serveCertificate},
-		{role.Route{Method: "GET", Path: "/sheets", Summary: "What can be issued, day by day, with what MsgIssue wants: of a device, or of all that the account owns", Query: []string{"device"}, Out: []Sheet(nil)}, c.serveSheets},
-		{role.Route{Method: "GET", Path: "/score", Summary: "Which share of a meter's consumption was matched in the hour it happened", Query: []string{"meter", "from", "to"}, Out: Score{}}, c.serveScore},
-		{role.Route{Method: "GET", Path: "/modbus", Summary: "Where energy managers read the account's devices, and who may", Out: Modbus{}}, c.serveModbus},
-		{role.Route{Method: "PUT", Path: "/modbus/clients", Summary: "Let who has a TLS client certificate read the account's devices", In: ModbusClient{}, Out: Modbus{}}, c.servePutClient},
-		{role.Route{Method: "DELETE", Path: "/modbus/clients/{fingerprint}", Summary: "Let it read them no more", Out: Modbus{}}, c.serveDeleteClient},
+func (c *Customer) routes() []role.Route {
+	return []role.Route{
+		{Method: "POST", Path: "/orders", Summary: "Sign an order: a ceiling for what a tally prices later", Status: http.StatusCreated, In: Terms{}, Out: Order{}, Serve: c.servePlace},
+		{Method: "GET", Path: "/orders", Summary: "The account's orders, and where each stands", Out: []Order(nil), Serve: c.serveOrders},
+		{Method: "GET", Path: "/orders/{id}", Summary: "One order", Out: Order{}, Serve: c.serveOrder},
+		{Method: "PUT", Path: "/orders/{id}", Summary: "Put other terms into an order's place; cap counts from the order's beginning", In: Terms{}, Out: Order{}, Serve: c.serveReplace},
+		{Method: "DELETE", Path: "/orders/{id}", Summary: "Cancel an order; what it bought stays bought", Out: Order{}, Serve: c.serveCancel},
+		{Method: "GET", Path: "/fills", Summary: "What orders bought, range by range, newest epoch first", Query: []string{"order", "from", "to", "limit"}, Out: []Fill(nil), Serve: c.serveFills},
+		{Method: "GET", Path: "/fills.csv", Summary: "The same in CSV, oldest first", Query: []string{"order", "from", "to"}, Out: []byte(nil), Serve: c.serveFillsCSV},
+		{Method: "GET", Path: "/statements", Summary: "What orders bought, a statement for each epoch with its proof, newest first", Query: []string{"order", "from", "to", "limit"}, Out: []Statement(nil), Serve: c.serveStatements},
+		{Method: "GET", Path: "/statements.csv", Summary: "The same in CSV, without proofs, oldest first", Query: []string{"order", "from", "to"}, Out: []byte(nil), Serve: c.serveStatementsCSV},
+		{Method: "GET", Path: "/prices", Summary: "What energy and certificates cost: cleared, asked now, and within what bounds", Query: []string{"zone", "class", "limit"}, Out: Prices{}, Serve: c.servePrices},
+		{Method: "GET", Path: "/certificates", Summary: "Certificates under the names of EnergyTag: the account's, an owner's, or those over a device's register", Query: []string{"owner", "device", "state", "after", "limit"}, Out: CertificateList{}, Serve: c.serveCertificates},
+		{Method: "GET", Path: "/certificates/{device}/{from}", Summary: "One certificate", Out: Certificate{}, Serve: c.serveCertificate},
+		{Method: "GET", Path: "/sheets", Summary: "What can be issued, day by day, with what MsgIssue wants: of a device, or of all that the account owns", Query: []string{"device"}, Out: []Sheet(nil), Serve: c.serveSheets},
+		{Method: "GET", Path: "/score", Summary: "Which share of a meter's consumption was matched in the hour it happened", Query: []string{"meter", "from", "to"}, Out: Score{}, Serve: c.serveScore},
+		{Method: "GET", Path: "/modbus", Summary: "Where energy managers read the account's devices, and who may", Out: Modbus{}, Serve: c.serveModbus},
+		{Method: "PUT", Path: "/modbus/clients", Summary: "Let who has a TLS client certificate read the account's devices", In: ModbusClient{}, Out: Modbus{}, Serve: c.servePutClient},
+		{Method: "DELETE", Path: "/modbus/clients/{fingerprint}", Summary: "Let it read them no more", Out: Modbus{}, Serve: c.serveDeleteClient},
 	}
-}
-
-// described are routes as they are told of.
-func described(routes []route) (out []role.Route) {
-	for _, rt := range routes {
-		out = append(out, rt.Route)
-	}
-	return out
-}
-
-// handler serves /energy/v1/.
-func (c *Customer) handler() http.Handler {
-	mux := http.NewServeMux()
-	for _, rt := range c.routes() {
-		mux.HandleFunc(rt.Method+" "+rt.Path, func(w http.ResponseWriter, r *http.Request) {
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-			wallet, err := c.market.Wallet(r)
-			if err == nil {
-				err = rt.serve(w, r, wallet)
-			}
-			if err != nil {
-				role.Fail(w, err, energy.New().Spec().Reasons...)
-			}
-		})
-	}
-	return role.Coherent(mux)
-}
-
-func reply(w http.ResponseWriter, status int, v any) error {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(raw, '\n')) // whoever asked may be gone
-	return nil
-}
-
-// number reads a parameter that is a number; without it, otherwise.
-func number(r *http.Request, name string, otherwise, most uint64) (uint64, error) {
-	text := role.Query(r, name)
-	if text == "" {
-		return otherwise, nil
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil || n > most {
-		return 0, types.Refuse(role.BadRequest, "%s %.40q: want a number, at most %d", name, text, most)
-	}
-	return n, nil
 }
 
 // pageOf reads which statements a request asks for.
 func (c *Customer) pageOf(r *http.Request, account types.Account, few uint64) (page, error) {
-	from, err1 := number(r, "from", 0, math.MaxInt64)
-	to, err2 := number(r, "to", 0, math.MaxInt64)
-	limit, err3 := number(r, "limit", few, maxAnswers)
+	from, err1 := role.Number(r, "from", 0, math.MaxInt64)
+	to, err2 := role.Number(r, "to", 0, math.MaxInt64)
+	limit, err3 := role.Number(r, "limit", few, maxAnswers)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return page{}, err
 	}
@@ -135,7 +76,7 @@ func (c *Customer) replyOrder(w http.ResponseWriter, r *http.Request, rec *recor
 	if err != nil {
 		return err
 	}
-	return reply(w, status, o)
+	return role.Reply(w, status, o)
 }
 
 func (c *Customer) serveOrders(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
@@ -151,7 +92,7 @@ func (c *Customer) serveOrders(w http.ResponseWriter, r *http.Request, wallet ro
 		}
 		list = append(list, *o)
 	}
-	return reply(w, http.StatusOK, list)
+	return role.Reply(w, http.StatusOK, list)
 }
 
 func (c *Customer) serveOrder(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
@@ -203,7 +144,7 @@ func (c *Customer) serveFills(w http.ResponseWriter, r *http.Request, wallet rol
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, list)
+	return role.Reply(w, http.StatusOK, list)
 }
 
 func (c *Customer) serveStatements(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
@@ -224,7 +165,7 @@ func (c *Customer) serveStatements(w http.ResponseWriter, r *http.Request, walle
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, list)
+	return role.Reply(w, http.StatusOK, list)
 }
 
 func (c *Customer) serveFillsCSV(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
@@ -244,7 +185,7 @@ func (c *Customer) serveStatementsCSV(w http.ResponseWriter, r *http.Request, wa
 }
 
 func (c *Customer) servePrices(w http.ResponseWriter, r *http.Request, _ role.Wallet) error {
-	limit, err := number(r, "limit", fewAnswers, maxAnswers)
+	limit, err := role.Number(r, "limit", fewAnswers, maxAnswers)
 	if err != nil {
 		return err
 	}
@@ -262,11 +203,11 @@ func (c *Customer) servePrices(w http.ResponseWriter, r *http.Request, _ role.Wa
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, p)
+	return role.Reply(w, http.StatusOK, p)
 }
 
 func (c *Customer) serveCertificates(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
-	limit, err := number(r, "limit", fewAnswers, ledger.MaxCertificates)
+	limit, err := role.Number(r, "limit", fewAnswers, ledger.MaxCertificates)
 	if err != nil {
 		return err
 	}
@@ -294,7 +235,7 @@ func (c *Customer) serveCertificates(w http.ResponseWriter, r *http.Request, wal
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, list)
+	return role.Reply(w, http.StatusOK, list)
 }
 
 func (c *Customer) serveCertificate(w http.ResponseWriter, r *http.Request, _ role.Wallet) error {
@@ -309,7 +250,7 @@ func (c *Customer) serveCertificate(w http.ResponseWriter, r *http.Request, _ ro
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, bundle(c.market.Chain(), x))
+	return role.Reply(w, http.StatusOK, bundle(c.market.Chain(), x))
 }
 
 func (c *Customer) serveSheets(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
@@ -337,7 +278,7 @@ func (c *Customer) serveSheets(w http.ResponseWriter, r *http.Request, wallet ro
 		}
 		list = append(list, some...)
 	}
-	return reply(w, http.StatusOK, list)
+	return role.Reply(w, http.StatusOK, list)
 }
 
 func (c *Customer) serveScore(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
@@ -364,5 +305,5 @@ func (c *Customer) serveScore(w http.ResponseWriter, r *http.Request, wallet rol
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, s)
+	return role.Reply(w, http.StatusOK, s)
 }

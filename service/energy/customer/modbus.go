@@ -417,7 +417,7 @@ func (c *Customer) serveModbus(w http.ResponseWriter, r *http.Request, wallet ro
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, out)
+	return role.Reply(w, http.StatusOK, out)
 }
 
 func (c *Customer) servePutClient(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {

@@ -89,7 +89,7 @@ func New(cfg Config) *Customer {
 // Role returns c as a gateway runs it.
 func (c *Customer) Role() role.Customer {
 	return role.Customer{
-		Category: types.Storage, Mount: c.Mount, Routes: described(c.routes()), Run: c.Run, Files: booksIn,
+		Category: types.Storage, Mount: c.Mount, Routes: c.routes(), Run: c.Run, Files: booksIn,
 		FirstRound: c.FirstRound, Needs: needs, BuysFrom: c.BuysFrom,
 		Command: commands, Tries: []string{"store put FILE", "store list"},
 	}
@@ -109,7 +109,7 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	c.market = market
 	c.pool.dial = market.Dial
 	c.coder = pipeline.New(pipeline.Config{Memory: c.cfg.Memory, Spool: market.Dir()}, pipeline.MaskKey{})
-	return c.handler(), nil
+	return role.Handler(market, c.routes(), storage.New().Spec().Reasons), nil
 }
 
 // Run keeps devices paid until ctx ends, and then closes the books.

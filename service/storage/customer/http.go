@@ -1,7 +1,6 @@
 package customer
 
 import (
-	"encoding/json"
 	"io"
 	"mime"
 	"net/http"
@@ -38,54 +37,17 @@ type Price struct {
 	ReadMax types.Credit `json:"per_read_max,string"` // the same from the dearest, when the others are away
 }
 
-// route is one path below /storage/v1.
-type route struct {
-	role.Route
-	serve func(http.ResponseWriter, *http.Request, role.Wallet) error
-}
-
-func (c *Customer) routes() []route {
-	return []route{
-		{role.Route{Method: "PUT", Path: "/objects", Summary: "Store the body as an object", Query: []string{"name", "profile"}, Status: http.StatusCreated, In: []byte(nil), Out: Object{}}, c.servePut},
-		{role.Route{Method: "GET", Path: "/objects", Summary: "List the account's objects", Out: []Object(nil)}, c.serveList},
-		{role.Route{Method: "GET", Path: "/objects/{id}", Summary: "Read an object, or the ranges of it that the Range header names (then 206); conditions and HEAD as RFC 9110 says", Out: []byte(nil)}, c.serveGet},
-		{role.Route{Method: "DELETE", Path: "/objects/{id}", Summary: "Forget an object and let its shards go", Out: Deleted{}}, c.serveDelete},
-		{role.Route{Method: "GET", Path: "/objects/{id}/placement", Summary: "Which device has which slot of an object's segments", Out: []Placement(nil)}, c.servePlacement},
-		{role.Route{Method: "GET", Path: "/objects/{id}/recovery", Summary: "What another gateway needs to read an object for the same account: secret, as whoever has it and a key of the account can read it", Out: []byte(nil)}, c.serveRecovery},
-		{role.Route{Method: "PUT", Path: "/objects/{id}/recovery", Summary: "Have this gateway read an object that another one stored for the same account", In: []byte(nil), Out: Object{}}, c.serveRecover},
-		{role.Route{Method: "GET", Path: "/price", Summary: "What storing and reading so many bytes would cost, on the devices that would be chosen now", Query: []string{"profile", "bytes"}, Out: Price{}}, c.servePrice},
+func (c *Customer) routes() []role.Route {
+	return []role.Route{
+		{Method: "PUT", Path: "/objects", Summary: "Store the body as an object", Query: []string{"name", "profile"}, Status: http.StatusCreated, In: []byte(nil), Out: Object{}, Serve: c.servePut},
+		{Method: "GET", Path: "/objects", Summary: "List the account's objects", Out: []Object(nil), Serve: c.serveList},
+		{Method: "GET", Path: "/objects/{id}", Summary: "Read an object, or the ranges of it that the Range header names (then 206); conditions and HEAD as RFC 9110 says", Out: []byte(nil), Serve: c.serveGet},
+		{Method: "DELETE", Path: "/objects/{id}", Summary: "Forget an object and let its shards go", Out: Deleted{}, Serve: c.serveDelete},
+		{Method: "GET", Path: "/objects/{id}/placement", Summary: "Which device has which slot of an object's segments", Out: []Placement(nil), Serve: c.servePlacement},
+		{Method: "GET", Path: "/objects/{id}/recovery", Summary: "What another gateway needs to read an object for the same account: secret, as whoever has it and a key of the account can read it", Out: []byte(nil), Serve: c.serveRecovery},
+		{Method: "PUT", Path: "/objects/{id}/recovery", Summary: "Have this gateway read an object that another one stored for the same account", In: []byte(nil), Out: Object{}, Serve: c.serveRecover},
+		{Method: "GET", Path: "/price", Summary: "What storing and reading so many bytes would cost, on the devices that would be chosen now", Query: []string{"profile", "bytes"}, Out: Price{}, Serve: c.servePrice},
 	}
-}
-
-// described are routes as they are told of.
-func described(routes []route) (out []role.Route) {
-	for _, rt := range routes {
-		out = append(out, rt.Route)
-	}
-	return out
-}
-
-// handler serves /storage/v1/.
-func (c *Customer) handler() http.Handler {
-	mux := http.NewServeMux()
-	for _, rt := range c.routes() {
-		mux.HandleFunc(rt.Method+" "+rt.Path, func(w http.ResponseWriter, r *http.Request) {
-			wallet, err := c.market.Wallet(r)
-			if err == nil {
-				err = rt.serve(w, r, wallet)
-			}
-			if err != nil {
-				role.Fail(w, err, storage.New().Spec().Reasons...)
-			}
-		})
-	}
-	return role.Coherent(mux)
-}
-
-func reply(w http.ResponseWriter, status int, v any) error {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	return json.NewEncoder(w).Encode(v)
 }
 
 func (c *Customer) servePut(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
@@ -113,7 +75,7 @@ func (c *Customer) servePut(w http.ResponseWriter, r *http.Request, wallet role.
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusCreated, c.describe(a, id, o))
+	return role.Reply(w, http.StatusCreated, c.describe(a, id, o))
 }
 
 // sent is the body of a request. That it cannot be read to its end is its sender's doing.
@@ -168,7 +130,7 @@ func (c *Customer) serveList(w http.ResponseWriter, _ *http.Request, wallet role
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, list)
+	return role.Reply(w, http.StatusOK, list)
 }
 
 func (c *Customer) serveDelete(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
@@ -186,7 +148,7 @@ func (c *Customer) serveDelete(w http.ResponseWriter, r *http.Request, wallet ro
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, Deleted{ID: id.String(), Deleted: true})
+	return role.Reply(w, http.StatusOK, Deleted{ID: id.String(), Deleted: true})
 }
 
 // Deleted says that an object is gone.
@@ -223,7 +185,7 @@ func (c *Customer) servePlacement(w http.ResponseWriter, r *http.Request, wallet
 			}
 		}
 	}
-	return reply(w, http.StatusOK, list)
+	return role.Reply(w, http.StatusOK, list)
 }
 
 func (c *Customer) servePrice(w http.ResponseWriter, r *http.Request, _ role.Wallet) error {
@@ -247,7 +209,7 @@ func (c *Customer) servePrice(w http.ResponseWriter, r *http.Request, _ role.Wal
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, price)
+	return role.Reply(w, http.StatusOK, price)
 }
 
 // quote is what size bytes cost on the devices that choose picks.

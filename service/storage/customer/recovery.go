@@ -101,7 +101,7 @@ func (c *Customer) serveRecover(w http.ResponseWriter, r *http.Request, wallet r
 		}
 		had = &rec.Object
 	}
-	return reply(w, http.StatusOK, c.describe(a, rec.ID, had))
+	return role.Reply(w, http.StatusOK, c.describe(a, rec.ID, had))
 }
 
 // readRecord reads a record of an account's object, and refuses what no gateway would have written.
