@@ -172,14 +172,19 @@ func TestRegionEngines(t *testing.T) {
 		return now.Amount == 7*regionPrice
 	})
 
-	// Region 1 skips an epoch; region 0 does not, and region 1 goes on afterwards from where it was.
+	// Region 1 skips an epoch that region 0 does not skip, and goes on afterwards from where it was. (On a slow machine a region may skip
+	// one by itself, so it is not any epoch.)
 	for _, v := range w.engines[1] {
 		v.Rounds.Pause()
 	}
 	var skipped types.Epoch
-	w.until("region 1 skips", func() bool {
+	w.until("region 1 skips, and region 0 does not", func() bool {
+		has := map[types.Epoch]bool{}
+		for _, h := range w.headers(0) {
+			has[h.Epoch] = h.Raw != nil
+		}
 		for _, h := range w.headers(1) {
-			if h.Status == ledger.Skipped {
+			if h.Status == ledger.Skipped && has[h.Epoch] {
 				skipped = max(skipped, h.Epoch)
 			}
 		}
@@ -189,9 +194,6 @@ func TestRegionEngines(t *testing.T) {
 		v.Rounds.Resume()
 	}
 	w.until("both go on", func() bool { return w.newest(0) > skipped && w.newest(1) > skipped })
-	if h, err := w.chain.Header(w.ctx, skipped, 0); err != nil || h.Raw == nil {
-		t.Errorf("region 0 has no header of epoch %d, which region 1 skipped: %+v, %v", skipped, h, err)
-	}
 
 	// What was sold in each is paid to its owner by a proof against a header of its region.
 	for r := range w.nodes {
