@@ -32,14 +32,33 @@ func Prove(key types.PrivateKey, chain string, seed types.Hash, region types.Reg
 
 // Output checks proof and returns the value that it proves. A wrong proof is refused with bad_signature.
 func Output(key types.Key, chain string, seed types.Hash, region types.Region, proof []byte) ([64]byte, error) {
+	return output(key, proof, alpha(chain, seed, region))
+}
+
+func output(key types.Key, proof, alpha []byte) ([64]byte, error) {
 	if len(proof) != ProofSize {
 		return [64]byte{}, types.Refuse(types.BadSignature, "beacon: a proof of %d bytes, want %d", len(proof), ProofSize)
 	}
-	ok, beta := ecvrf.Verify(ed25519.PublicKey(key[:]), proof, alpha(chain, seed, region))
+	ok, beta := ecvrf.Verify(ed25519.PublicKey(key[:]), proof, alpha)
 	if !ok {
 		return [64]byte{}, types.Refuse(types.BadSignature, "beacon: the proof is not %v's over this seed", key)
 	}
 	return [64]byte(beta), nil
+}
+
+// alphaAt is the input of the VRF for one number of a purpose. No two purposes share one, nor does any with a region's.
+func alphaAt(chain, purpose string, seed types.Hash, n uint64) []byte {
+	return types.SigningBytes("vrf/"+purpose, chain, binary.BigEndian.AppendUint64(seed[:], n))
+}
+
+// ProveAt returns key's proof over a number of a purpose in the epoch of seed: what only its owner knows until it is shown.
+func ProveAt(key types.PrivateKey, chain, purpose string, seed types.Hash, n uint64) []byte {
+	return ecvrf.Prove(ed25519.PrivateKey(key.Ed25519()), alphaAt(chain, purpose, seed, n))
+}
+
+// OutputAt checks what ProveAt returned, and returns the value that it proves. A wrong proof is refused with bad_signature.
+func OutputAt(key types.Key, chain, purpose string, seed types.Hash, n uint64, proof []byte) ([64]byte, error) {
+	return output(key, proof, alphaAt(chain, purpose, seed, n))
 }
 
 // Next returns the seed after seed: SHA-256("cairn/seed" ‖ seed ‖ outputs by ascending region). A region that skipped contributes

@@ -1,0 +1,81 @@
+package compute
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"testing"
+
+	"github.com/cairn-network/cairn/core/types"
+)
+
+// again encodes what a decoder read, or passes its error on.
+func again[T any](v *T, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	return types.Encode(v), nil
+}
+
+// decoders are all that take bytes from others, each returning what it read, encoded again.
+var decoders = []struct {
+	name   string // as in testdata/golden.json
+	decode func([]byte) ([]byte, error)
+}{
+	{"Job", func(b []byte) ([]byte, error) { return again(DecodeJob(b)) }},
+	{"Result", func(b []byte) ([]byte, error) { return again(DecodeResult(b)) }},
+	{"SignedLeaf", func(b []byte) ([]byte, error) { return again(DecodeLeaf(b)) }},
+	{"Terms", func(b []byte) ([]byte, error) { return again(DecodeTerms(b, Wasm)) }},
+	{"Order", func(b []byte) ([]byte, error) { return again(DecodeOrder(b)) }},
+	{"Accepted", func(b []byte) ([]byte, error) { return again(DecodeAnswer(b)) }},
+	{"Offer", func(b []byte) ([]byte, error) { return again(DecodeOffer(b)) }},
+	{"Results", func(b []byte) ([]byte, error) { return again(DecodeResults(b)) }},
+	{"Check", func(b []byte) ([]byte, error) { return again(DecodeCheck(b)) }},
+	{"Sighting", func(b []byte) ([]byte, error) { return again(DecodeSighting(b)) }},
+	{"Audit", func(b []byte) ([]byte, error) { return again(DecodeAudit(b)) }},
+	{"RowFault", func(b []byte) ([]byte, error) { return again(DecodeFault(b)) }},
+	{"Rules", func(b []byte) ([]byte, error) { return again(DecodeRules(b)) }},
+	{"State", func(b []byte) ([]byte, error) {
+		s, err := DecodeState(b)
+		if err != nil || len(b) == 0 {
+			return nil, err
+		}
+		return s.Encode(), nil
+	}},
+}
+
+// FuzzDecode: whatever a decoder takes is the one encoding of what it read, and what it refuses has a reason.
+func FuzzDecode(f *testing.F) {
+	raw, err := os.ReadFile("testdata/golden.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	var golden map[string]any
+	if err := json.Unmarshal(raw, &golden); err != nil {
+		f.Fatal(err)
+	}
+	for i, d := range decoders {
+		text, _ := golden[d.name].(string)
+		body, err := hex.DecodeString(text)
+		if err != nil || len(body) == 0 {
+			f.Fatalf("golden %s: %v", d.name, err)
+		}
+		if _, err := d.decode(body); err != nil {
+			f.Errorf("golden %s: %v", d.name, err)
+		}
+		f.Add(byte(i), body)
+	}
+	for _, name := range []string{"StepFault", "StartFault", "Clash"} {
+		body, _ := hex.DecodeString(golden[name].(string))
+		f.Add(byte(11), body)
+	}
+	f.Fuzz(func(t *testing.T, which byte, raw []byte) {
+		d := decoders[int(which)%len(decoders)]
+		if out, err := d.decode(raw); err == nil && !bytes.Equal(out, raw) {
+			t.Errorf("%s: %x reads as %x", d.name, raw, out)
+		} else if err != nil && types.ReasonOf(err) == "" {
+			t.Errorf("%s: refused without a reason: %v", d.name, err)
+		}
+	})
+}
