@@ -28,6 +28,7 @@ var decoders = []struct {
 	{"SignedLeaf", func(b []byte) ([]byte, error) { return again(DecodeLeaf(b)) }},
 	{"Terms", func(b []byte) ([]byte, error) { return again(DecodeTerms(b, Wasm)) }},
 	{"Order", func(b []byte) ([]byte, error) { return again(DecodeOrder(b)) }},
+	{"Call", func(b []byte) ([]byte, error) { return again(DecodeCall(b)) }},
 	{"Accepted", func(b []byte) ([]byte, error) { return again(DecodeAnswer(b)) }},
 	{"Offer", func(b []byte) ([]byte, error) { return again(DecodeOffer(b)) }},
 	{"Results", func(b []byte) ([]byte, error) { return again(DecodeResults(b)) }},

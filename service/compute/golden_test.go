@@ -1,10 +1,12 @@
 package compute
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,7 +28,7 @@ type golden struct {
 	About                                  string
 	Job, Result, Leaf, SignedLeaf          string // in hexadecimal, as all that is text here
 	JobHash, ResultHash, NoFiles, Files    types.Hash
-	Terms, Order, Accepted, Refused        string
+	Terms, Order, Call, Accepted, Refused  string
 	Offer, Results, Check, Sighting        string
 	Path                                   string // of the results' second leaf
 	Seed, ChainSeed, NextSeed, Openings    types.Hash
@@ -69,10 +71,14 @@ func makeGolden(t *testing.T) *golden {
 	terms := &Terms{Address: "compute.example.org:7070", Profiles: []Profile{{Name: WasmProfile}}, Session: leaves[0].Session}
 	ask := receipt.Ask{Chain: testChain, Device: device.Public(), Category: types.Compute, Class: Wasm, Price: 900, Terms: terms.Encode(), Until: 20}
 	order := &SignedOrder{Order: Order{
-		Device: device.Public(), Payer: payer.Public(), Session: leaves[0].Session, Job: j.Hash(), Class: Wasm, Slots: 1, Price: 900, Deadline: 1_800_000_000_000,
-		Mode: Public, Gateway: "gateway.example.org:7071",
+		Device: device.Public(), Payer: payer.Public(), Session: leaves[0].Session, Job: j.Hash(), Class: Wasm, Slots: 1, Price: 700, Ceiling: 900, Deadline: 1_800_000_000_000,
+		Mode: Public, Gateway: "gateway.example.org:7071", Link: key("golden gateway").Public(),
 	}}
 	order.Signature = payer.Sign(DomainOrder, testChain, order.Order.Payload())
+	call := &Call{Order: *order, Job: *j, Files: Files{}, Inputs: []Input{
+		{Hash: j.Stdin, Size: 4, Data: []byte("b\na\n")}, {Hash: j.Code, Size: 5_000_000, Data: []byte{}},
+	}}
+	slices.SortFunc(call.Inputs, func(a, b Input) int { return bytes.Compare(a.Hash[:], b.Hash[:]) })
 	tree, err := NewTree(leaves)
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +106,7 @@ func makeGolden(t *testing.T) *golden {
 		Job:   hexa(j.Encode()), Result: hexa(r.Encode()), Leaf: hexa(types.Encode(&leaves[0])), SignedLeaf: hexa(signed.Encode()),
 		JobHash: j.Hash(), ResultHash: r.Hash(), NoFiles: Files{}.Root(),
 		Files: Files{{Path: "a", Size: 1, Hash: types.Sum([]byte("x"))}, {Path: "b/c", Size: 0, Hash: types.Sum(nil)}}.Root(),
-		Terms: hexa(terms.Encode()), Order: hexa(order.Encode()),
+		Terms: hexa(terms.Encode()), Order: hexa(order.Encode()), Call: hexa(call.Encode()),
 		Accepted: hexa((&Answer{Order: order.Order.Hash(), Ask: ask.Sign(device).Encode()}).Encode()),
 		Refused:  hexa((&Answer{Order: order.Order.Hash(), Reason: Busy}).Encode()),
 		Offer:    hexa((&Offer{Free: 4}).Encode()), Results: hexa(results.Encode()), Check: hexa(check.Encode()),

@@ -75,11 +75,13 @@ type Order struct {
 	Job      types.Hash // Job.Hash
 	Class    types.Class
 	Slots    uint32
-	Price    uint64 // micro-credits per scale of the class, at least the device's ask
-	RunnerUp []byte // the signed ask (receipt.SignedAsk) by which the price was made; empty for none
-	Deadline uint64 // Unix milliseconds until which the device may accept
-	Mode     Mode   // Public or Private
-	Gateway  string // host:port from which the device fetches what does not ride along
+	Price    uint64    // micro-credits per scale of the class that the job costs, at least the device's ask
+	Ceiling  uint64    // at least Price: what the session's ask says, so that jobs of other prices can follow in it
+	RunnerUp []byte    // the signed ask (receipt.SignedAsk) by which the price was made; empty for none
+	Deadline uint64    // Unix milliseconds until which the device may accept
+	Mode     Mode      // Public or Private
+	Gateway  string    // host:port to which the device dials for what does not ride along, and to hand in what comes out
+	Link     types.Key // that of the gateway's end there (package link)
 }
 
 // SignedOrder is an order with its payer's signature.
@@ -109,11 +111,16 @@ func DecodeOrder(raw []byte) (*SignedOrder, error) {
 	if err := types.DecodeLimit(raw, s, maxOrder); err != nil {
 		return nil, fmt.Errorf("compute: order: %w", err)
 	}
-	o := &s.Order
-	if o.Class < Wasm || o.Class > Model || o.Slots == 0 || o.Mode != Public && o.Mode != Private || len(o.Gateway) > MaxAddress {
-		return nil, types.Refuse(types.BadEncoding, "compute: order: class %d, %d slots, mode %d, gateway of %d bytes", o.Class, o.Slots, o.Mode, len(o.Gateway))
+	return s, s.Order.check()
+}
+
+// check says what is wrong with an order's form.
+func (o *Order) check() error {
+	if o.Class < Wasm || o.Class > Model || o.Slots == 0 || o.Mode != Public && o.Mode != Private || len(o.Gateway) > MaxAddress || o.Ceiling < o.Price {
+		return types.Refuse(types.BadEncoding, "compute: order: class %d, %d slots, mode %d, gateway of %d bytes, price %d of %d", o.Class, o.Slots, o.Mode,
+			len(o.Gateway), o.Price, o.Ceiling)
 	}
-	return s, nil
+	return nil
 }
 
 // Answer is what a device says to an order: a reason (Busy, Unpaid, PriceBelowAsk, Policy, Draining), or an ask.
@@ -121,7 +128,8 @@ type Answer struct {
 	_      struct{}     `cbor:",toarray"`
 	Order  types.Hash   // Order.Hash
 	Reason types.Reason // "" where the device accepts
-	// Ask is a signed ask (receipt.SignedAsk) of the order's class at the order's price, with the session in its Terms: the receipts' terms.
+	// Ask is a signed ask (receipt.SignedAsk) of the order's class at the order's ceiling, with the session in its Terms: the receipts' terms.
+	// A session has one. It bounds what receipts may say; what each job costs its order says.
 	// Empty where the device refuses.
 	Ask []byte
 }
@@ -161,8 +169,8 @@ func (a *Answer) Accepts(chain string, o *Order, now types.Epoch) (*receipt.Sign
 		return nil, fmt.Errorf("compute: answer: %w", err)
 	case ask.Device != o.Device || ask.Category != types.Compute || ask.Class != o.Class || terms.Session != o.Session:
 		return nil, types.Refuse(ClassMismatch, "compute: answer: an ask of %s, class %d, for session %s", ask.Device, ask.Class, terms.Session)
-	case ask.Price > o.Price:
-		return nil, types.Refuse(Overpriced, "compute: answer: an ask of %d, the order says %d", ask.Price, o.Price)
+	case ask.Price > o.Ceiling || ask.Price < o.Price:
+		return nil, types.Refuse(Overpriced, "compute: answer: an ask of %d, the order says %d to %d", ask.Price, o.Price, o.Ceiling)
 	case ask.Until < now:
 		return nil, types.Refuse(types.SessionExpired, "compute: answer: an ask until epoch %d", ask.Until)
 	case !s.Verify():
