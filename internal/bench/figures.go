@@ -221,6 +221,22 @@ var sections = []section{
 				peer: scaled("Peers/homes=010000/day cpu-ns/home", 1e-3), target: target{high: 2}, bound: "memory: sorting, and lines that do not fit the processor's caches"},
 		},
 	},
+	{
+		name: "compute",
+		runs: []run{
+			{"./service/compute/mac", "^BenchmarkRound$/^1024$", "3x", 5},
+			{"./service/compute/mac", "^BenchmarkRecompute$", "2x", 3},
+			{"./service/compute/mac", "^BenchmarkMix$", "5x", 5},
+		},
+		figures: []figure{
+			{name: "looking into a product of order 1,024: processor time", unit: "ms", value: metric("Round/1024 verify-cpu-ms"), beside: "computing it",
+				peer: metric("Round/1024 prove-cpu-ms"), ratio: "Round/1024 verify/prove", target: target{high: 1. / 80},
+				bound: "making one factor's rows, and hashing sixteen"},
+			{name: "multiplications of int8, by portable code", unit: "G/s·core", value: metric("Round/1024 GMAC/cpu-s"), bound: "one multiplication of 64 bits for each two"},
+			{name: "recomputing a row of order 8,192, of a fault", unit: "ms", value: scaled("Recompute ns/op", 1e-6), bound: "making 64 MiB of rows"},
+			{name: "a round of a processor, natively", unit: "ms", value: scaled("Mix ns/op", 1e-6), bound: "one read of 2 MiB and one multiplication after the other"},
+		},
+	},
 }
 
 // startFigures are what a command costs that only explains.
