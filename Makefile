@@ -57,11 +57,13 @@ generate: tools-check ## regenerate what is generated: protobuf, tables, vectors
 # The clients that tests use and that others wrote.
 NPM_DIRS := $(patsubst %/package-lock.json,%,$(shell git ls-files '*package-lock.json'))
 # Each a program, and the Debian package that it is in.
-PROGRAMS := b3sum:b3sum curl:curl gcc:gcc glpsol:glpk-utils mbpoll:mbpoll qemu-aarch64:qemu-user
+PROGRAMS := b3sum:b3sum clang:clang curl:curl gcc:gcc glpsol:glpk-utils mbpoll:mbpoll qemu-aarch64:qemu-user wasm-ld:lld wasm-validate:wabt
 # Python modules of Debian's own Python; the package of module x_y is python3-x-y.
 MODULES  := ephem pymodbus pysolar serial_asyncio
-# Libraries and servers, by a file of theirs.
-FILES    := /usr/include/stdlib.h:libc6-dev /usr/include/sml/sml_file.h:libsml-dev /usr/sbin/mosquitto:mosquitto
+# Libraries and servers, and compilers for WebAssembly, by a file of theirs.
+FILES    := /usr/include/stdlib.h:libc6-dev /usr/include/sml/sml_file.h:libsml-dev /usr/sbin/mosquitto:mosquitto \
+            /usr/lib/wasm32-wasi/libc.a:wasi-libc /usr/lib/llvm-14/lib/clang/14.0.6/lib/wasi:libclang-rt-14-dev-wasm32 \
+            /usr/bin/rustc:rustc /usr/lib/rustlib/wasm32-wasi:libstd-rust-dev-wasm32
 APT      := $(strip $(foreach p,$(PROGRAMS),$(if $(shell command -v $(firstword $(subst :, ,$(p))) 2>/dev/null),,$(lastword $(subst :, ,$(p))))) \
                     $(foreach m,$(MODULES),$(if $(wildcard /usr/lib/python3/dist-packages/$(m)),,python3-$(subst _,-,$(m)))) \
                     $(foreach f,$(FILES),$(if $(wildcard $(firstword $(subst :, ,$(f)))),,$(lastword $(subst :, ,$(f))))))

@@ -59,24 +59,10 @@ const (
 	perFrame = 256 // instructions and locals of a function for 1 of depth
 )
 
-// The reasons that a module is refused with.
+// The reasons that a module is refused with: the category tells what to do about each.
 const (
 	BadModule     types.Reason = "compute.bad_module"
 	ImportDenied  types.Reason = "compute.import_denied"
 	FeatureDenied types.Reason = "compute.feature_denied"
 	TooLarge      types.Reason = "compute.too_large"
 )
-
-// Reasons are the rows of the reasons' table.
-func Reasons() []types.ReasonInfo {
-	return []types.ReasonInfo{
-		{Reason: BadModule, Status: 400, Sentence: "The module is not valid WebAssembly, or no WASI command: the message names the byte.",
-			Try: "Build it for wasm32-wasi (C, Rust) or GOOS=wasip1 GOARCH=wasm (Go), and check it with wasm-validate."},
-		{Reason: ImportDenied, Status: 400, Sentence: "The module imports something other than functions of wasi_snapshot_preview1.",
-			Try: "Link everything else into it."},
-		{Reason: FeatureDenied, Status: 400, Sentence: "The module uses a feature that the profile leaves out: SIMD, threads, 64-bit memory, tail calls, exceptions.",
-			Try: "Build it without: clang -mno-simd128, rustc -C target-feature=-simd128,-atomics."},
-		{Reason: TooLarge, Status: 413, Sentence: "The module, or a part of it, is larger than the profile allows: the message names the part.",
-			Try: "Strip it, build it with -Os, or move its data into input files."},
-	}
-}
