@@ -14,8 +14,10 @@ import (
 
 const lineTimeout = 3 * time.Second
 
-// Certificates implements role.Registry.
-func (m *market) Certificates() ledger.Certificates { return m.ledger }
+// Query implements role.Registry.
+func (m *market) Query(ctx context.Context, method string, request, answer any) error {
+	return m.ledger.Query(ctx, method, request, answer)
+}
 
 // Devices implements role.Registry.
 func (v *view) Devices(ctx context.Context, owner types.Account) ([]tally.Device, error) {

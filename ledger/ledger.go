@@ -221,11 +221,11 @@ type Reader interface {
 	Supply(ctx context.Context) (*Supply, error)
 	// Quote returns the credits that amount buys now.
 	Quote(ctx context.Context, amount types.Ustone) (types.Credit, error)
-	Certificates
+	Querier
 }
 
-// Msg is one of the messages below.
-type Msg interface{ isMsg() }
+// Msg is one of the messages below, or a ModuleMsg.
+type Msg interface{ IsMsg() }
 
 // Register registers a device whose claim statement its owner holds.
 type Register struct {
@@ -308,18 +308,18 @@ type Send struct {
 	Amount types.Ustone
 }
 
-func (Register) isMsg()      {}
-func (Buy) isMsg()           {}
-func (GrantKey) isMsg()      {}
-func (SetVerifier) isMsg()   {}
-func (Commit) isMsg()        {}
-func (AddSignatures) isMsg() {}
-func (Claims) isMsg()        {}
-func (Appeal) isMsg()        {}
-func (Vote) isMsg()          {}
-func (Equivocation) isMsg()  {}
-func (Unbond) isMsg()        {}
-func (Send) isMsg()          {}
+func (Register) IsMsg()      {}
+func (Buy) IsMsg()           {}
+func (GrantKey) IsMsg()      {}
+func (SetVerifier) IsMsg()   {}
+func (Commit) IsMsg()        {}
+func (AddSignatures) IsMsg() {}
+func (Claims) IsMsg()        {}
+func (Appeal) IsMsg()        {}
+func (Vote) IsMsg()          {}
+func (Equivocation) IsMsg()  {}
+func (Unbond) IsMsg()        {}
+func (Send) IsMsg()          {}
 
 // Receipt says that a transaction is in a block and did what it should.
 type Receipt struct {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/cairn-network/cairn/core/beacon"
 	"github.com/cairn-network/cairn/core/econ"
-	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/latest"
@@ -20,23 +19,21 @@ import (
 
 // Config is the genesis of a Memory. Zero fields take the values of `cairn up`.
 type Config struct {
-	Chain    string
-	Regions  uint16      // 1
-	Blocks   uint64      // N, blocks of an epoch: 20
-	Window   types.Epoch // epochs in which a header can be appealed: 1
-	Vote     uint64      // V, blocks of a vote: N/2
-	Interval time.Duration
-	Genesis  time.Time // of block 1
-	Rules    uint32
-	Price    uint64 // nUSD per STONE, fixed: 500,000,000
-	Econ     econ.Params
-	Params   []tally.Params // ascending by category
-	Opening  types.Credit   // least first payment of a session: 1
-	// Certificates: days for which one can be retired, 730, and epochs for which a header proves a sheet, 840.
-	ExpiryDays  uint64
-	LapseEpochs types.Epoch
-	Balances    map[types.Account]types.Ustone
-	Verifiers   []tally.Attester // their Power is bonded stake in STONE
+	Chain     string
+	Regions   uint16      // 1
+	Blocks    uint64      // N, blocks of an epoch: 20
+	Window    types.Epoch // epochs in which a header can be appealed: 1
+	Vote      uint64      // V, blocks of a vote: N/2
+	Interval  time.Duration
+	Genesis   time.Time // of block 1
+	Rules     uint32
+	Price     uint64 // nUSD per STONE, fixed: 500,000,000
+	Econ      econ.Params
+	Params    []tally.Params // ascending by category
+	Opening   types.Credit   // least first payment of a session: 1
+	Balances  map[types.Account]types.Ustone
+	Verifiers []tally.Attester  // their Power is bonded stake in STONE
+	Modules   map[string]Module // what categories add, by protobuf package ("cairn.certificate.v1"); none
 }
 
 // Memory is a chain without consensus: exact money, blocks made by hand (Advance) or by a clock (Run). A transaction
@@ -74,8 +71,7 @@ type state struct {
 	seeds   map[types.Epoch]types.Hash
 	last    []types.Epoch // by region, of its newest header that was not voided
 
-	certificates map[lot.ID]Certificate // active where not retired: whether one is expired, the time tells
-	marks        map[types.Key]uint64   // Wh up to which a device's register was issued
+	modules map[string]Module
 
 	vault econ.Vault
 	day   econ.Day
@@ -152,7 +148,10 @@ func (s *state) clone() *state {
 	c := *s
 	c.balances, c.devices, c.grants = maps.Clone(s.balances), maps.Clone(s.devices), maps.Clone(s.grants)
 	c.holders, c.verifiers, c.taken = maps.Clone(s.holders), maps.Clone(s.verifiers), maps.Clone(s.taken)
-	c.certificates, c.marks = maps.Clone(s.certificates), maps.Clone(s.marks)
+	c.modules = map[string]Module{}
+	for pkg, m := range s.modules {
+		c.modules[pkg] = m.Clone()
+	}
 	c.last = slices.Clone(s.last)
 	c.claimed, c.headers, c.settled, c.seeds = maps.Clone(s.claimed), maps.Clone(s.headers), maps.Clone(s.settled), maps.Clone(s.seeds)
 	c.dirty = dirty{maps.Clone(s.dirty.devices), maps.Clone(s.dirty.grants), maps.Clone(s.dirty.holders), maps.Clone(s.dirty.verifiers)}
@@ -166,9 +165,9 @@ func New(cfg Config) *Memory {
 		balances: map[types.Account]types.Ustone{}, devices: map[types.Key]device{}, grants: map[types.Key]Grant{},
 		holders: map[holder]types.Credit{}, verifiers: map[types.Account]validator{}, taken: map[types.Key]types.Account{},
 		claimed: map[types.Key]types.Ustone{}, headers: map[place]record{}, settled: map[types.Epoch]tally.Settlement{},
-		certificates: map[lot.ID]Certificate{}, marks: map[types.Key]uint64{},
-		last:  make([]types.Epoch, cfg.Regions),
-		seeds: map[types.Epoch]types.Hash{}, dirty: newDirty(),
+		modules: cfg.Modules,
+		last:    make([]types.Epoch, cfg.Regions),
+		seeds:   map[types.Epoch]types.Hash{}, dirty: newDirty(),
 	}
 	for a, b := range cfg.Balances {
 		s.balances[a] = b
@@ -228,12 +227,6 @@ func (c *Config) defaults() {
 	}
 	if c.Opening == 0 {
 		c.Opening = 1
-	}
-	if c.ExpiryDays == 0 {
-		c.ExpiryDays = 730
-	}
-	if c.LapseEpochs == 0 {
-		c.LapseEpochs = 35 * econ.EpochsPerDay
 	}
 }
 

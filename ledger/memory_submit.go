@@ -61,14 +61,13 @@ func (m *Memory) apply(s *state, from types.Account, msg Msg) error {
 		return m.vote(s, msg)
 	case Equivocation:
 		return m.equivocation(s, msg)
-	case Issue:
-		return m.issue(s, from, msg)
-	case Split:
-		return m.split(s, from, msg)
-	case Transfer:
-		return m.transfer(s, from, msg)
-	case Retire:
-		return m.retire(s, from, msg)
+	case ModuleMsg:
+		name, _ := msg.Fields(from)
+		module, err := s.module(name)
+		if err != nil {
+			return err
+		}
+		return module.Apply(asOf{m, s, m.next()}, from, msg)
 	default:
 		return fmt.Errorf("ledger: no message %T", msg)
 	}

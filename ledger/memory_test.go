@@ -6,37 +6,14 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/evidence"
-	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/ledger/ledgertest"
 )
 
-func open(t *testing.T, verifiers, regions int) *ledgertest.Network {
-	t.Helper()
-	cfg := ledger.Config{
-		Econ:     econ.Default(),
-		Regions:  uint16(regions),
-		Params:   []tally.Params{{Category: ledgertest.Category, Bond: 1_000_000, Penalty: 700_000}},
-		Balances: map[types.Account]types.Ustone{},
-	}
-	n := &ledgertest.Network{}
-	for i := range 3 {
-		a := types.Account{0xa, byte(i)}
-		cfg.Balances[a] = 100_000_000_000_000
-		n.Accounts = append(n.Accounts, a)
-	}
-	for i := range verifiers {
-		v := ledgertest.NewVerifier(types.Account{0xb, byte(i)}, byte(i))
-		n.Verifiers = append(n.Verifiers, v)
-		cfg.Verifiers = append(cfg.Verifiers, tally.Attester{Key: v.Key.Public(), VRF: v.VRF.Public(), Owner: v.Owner, Power: 1_000_000})
-	}
-	m := ledger.New(cfg)
-	n.Ledger = m
-	n.AdvanceTo = func(_ *testing.T, height uint64) { m.AdvanceTo(height) }
-	return n
+func open(_ *testing.T, verifiers, regions int) *ledgertest.Network {
+	return ledgertest.Memory(verifiers, regions, nil)
 }
 
 func TestMemory(t *testing.T) { ledgertest.Run(t, open) }

@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	energycustomer "github.com/cairn-network/cairn/service/energy/customer"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate"
 )
 
 // testCertificateWallet issues what a home did not sell of a solar day, by proof from a final tally, and hands a certificate to CosmJS, which
@@ -44,10 +45,10 @@ func testCertificateWallet(t *testing.T, n *Network) {
 		t.Errorf("issued a second time: %v", err)
 	}
 	id, at := divisible(issue)
-	if _, err := l.Submit(ctx, owner, ledger.Transfer{ID: id, To: accounts[0]}); err != nil {
+	if _, err := l.Submit(ctx, owner, certificate.Transfer{ID: id, To: accounts[0]}); err != nil {
 		t.Fatal(err)
 	}
-	whole, err := l.Certificate(ctx, id)
+	whole, err := certificate.Reader{Chain: l}.Certificate(ctx, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,19 +65,19 @@ func testCertificateWallet(t *testing.T, n *Network) {
 		t.Errorf("%s", diff)
 	}
 	for i, part := range []lot.ID{id, {Device: id.Device, From: at}} {
-		x, err := l.Certificate(ctx, part)
-		if err != nil || x.Owner != accounts[i] || x.State != ledger.CertificateRetired || x.To != []uint64{at, whole.To}[i] {
+		x, err := certificate.Reader{Chain: l}.Certificate(ctx, part)
+		if err != nil || x.Owner != accounts[i] || x.State != certificate.Retired || x.To != []uint64{at, whole.To}[i] {
 			t.Errorf("part %d: %+v: %v", i, x, err)
 		}
 	}
 }
 
 // unsold waits until a final tally proves what a home did not sell of a day, and returns the home's owner and what issues it.
-func unsold(ctx context.Context, t *testing.T, n *Network) (types.Account, *ledger.Issue) {
+func unsold(ctx context.Context, t *testing.T, n *Network) (types.Account, *certificate.Issue) {
 	t.Helper()
 	d := doorOf(t, n)
 	var owner types.Account
-	var issue *ledger.Issue
+	var issue *certificate.Issue
 	until(t, 5*time.Minute, "a day ends of which a home has something left", func() bool {
 		for i := range 8 {
 			key := n.Simulated(i).Key()
@@ -110,7 +111,7 @@ func unsold(ctx context.Context, t *testing.T, n *Network) (types.Account, *ledg
 
 // divisible returns the largest certificate that a message makes, and where its second half begins; none where the largest is of a
 // watt-hour.
-func divisible(m *ledger.Issue) (id lot.ID, at uint64) {
+func divisible(m *certificate.Issue) (id lot.ID, at uint64) {
 	most := uint64(1)
 	for _, run := range m.Lots.Runs() {
 		if wh := run.To - run.From; wh > most {

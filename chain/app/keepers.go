@@ -39,7 +39,6 @@ import (
 	rewardtypes "github.com/cairn-network/cairn/chain/x/reward/types"
 	tallykeeper "github.com/cairn-network/cairn/chain/x/tally/keeper"
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
-	core "github.com/cairn-network/cairn/core/types"
 
 	"cosmossdk.io/core/address"
 	"cosmossdk.io/core/store"
@@ -124,8 +123,7 @@ func (a *App) newEconomy(kv func(string) store.KVStoreService, accounts address.
 	a.RewardKeeper.SetClock(a.TallyKeeper)
 	a.CreditKeeper.SetClock(a.TallyKeeper)
 	a.DeviceKeeper.SetTally(a.TallyKeeper, a.TallyKeeper)
-	if a.CertificateKeeper, err = certificatekeeper.New(a.cdc, kv(certificatetypes.StoreKey), accounts, authority, core.Energy,
-		a.TallyKeeper, a.DeviceKeeper); err != nil {
+	if a.CertificateKeeper, err = certificatekeeper.New(a.cdc, kv(certificatetypes.StoreKey), accounts, authority, a.TallyKeeper, a.DeviceKeeper); err != nil {
 		panic(err)
 	}
 }

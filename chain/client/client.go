@@ -18,7 +18,6 @@ import (
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 
 	"github.com/cairn-network/cairn/chain/app"
-	certificatetypes "github.com/cairn-network/cairn/chain/x/certificate/types"
 	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
 	devicetypes "github.com/cairn-network/cairn/chain/x/device/types"
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
@@ -64,12 +63,11 @@ type Client struct {
 	names atomic.Uint64 // of subscriptions
 	among *nodes        // nil for a node in this process
 
-	auth        authtypes.QueryClient
-	bank        banktypes.QueryClient
-	device      devicetypes.QueryClient
-	credit      credittypes.QueryClient
-	tally       tallytypes.QueryClient
-	certificate certificatetypes.QueryClient
+	auth   authtypes.QueryClient
+	bank   banktypes.QueryClient
+	device devicetypes.QueryClient
+	credit credittypes.QueryClient
+	tally  tallytypes.QueryClient
 
 	mu      sync.Mutex // guards all below
 	senders map[types.Account]*sender
@@ -77,7 +75,10 @@ type Client struct {
 	price   price
 }
 
-var _ ledger.Ledger = (*Client)(nil)
+var (
+	_ ledger.Ledger = (*Client)(nil)
+	_ ledger.Dealer = (*Client)(nil)
+)
 
 // timetable is what turns heights into epochs: it never changes while a program runs.
 type timetable struct {
@@ -136,7 +137,6 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		WithLegacyAmino(c.enc.Amino).WithClient(c.rpc).WithChainID(c.chain).WithKeyring(cfg.Keyring)
 	c.auth, c.bank = authtypes.NewQueryClient(c.ctx), banktypes.NewQueryClient(c.ctx)
 	c.device, c.credit, c.tally = devicetypes.NewQueryClient(c.ctx), credittypes.NewQueryClient(c.ctx), tallytypes.NewQueryClient(c.ctx)
-	c.certificate = certificatetypes.NewQueryClient(c.ctx)
 	return c, nil
 }
 

@@ -26,6 +26,7 @@ import (
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger/ledgertest"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate/certificatetest"
 )
 
 const (
@@ -135,9 +136,9 @@ func (c *chain) edit(cdc codec.Codec, s app.State, list []local.Validator, epoch
 	return nil
 }
 
-// TestLedger plays the suite that the twin in memory passes, on blocks made by hand.
+// TestLedger plays the suites that the twin in memory passes, on blocks made by hand.
 func TestLedger(t *testing.T) {
-	ledgertest.Run(t, func(t *testing.T, verifiers, regions int) *ledgertest.Network {
+	open := func(t *testing.T, verifiers, regions int) *ledgertest.Network {
 		c := madeOf(t, verifiers, regions, 100, nil)
 		s := c.solo(t)
 		return &ledgertest.Network{
@@ -148,7 +149,9 @@ func TestLedger(t *testing.T) {
 				}
 			},
 		}
-	})
+	}
+	ledgertest.Run(t, open)
+	certificatetest.Run(t, open)
 }
 
 // solo starts the chain without consensus.

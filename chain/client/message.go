@@ -10,7 +10,6 @@ import (
 	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
 
 	"github.com/cairn-network/cairn/chain/app"
-	certificatetypes "github.com/cairn-network/cairn/chain/x/certificate/types"
 	credittypes "github.com/cairn-network/cairn/chain/x/credit/types"
 	devicetypes "github.com/cairn-network/cairn/chain/x/device/types"
 	tallytypes "github.com/cairn-network/cairn/chain/x/tally/types"
@@ -68,17 +67,9 @@ func (c *Client) message(ctx context.Context, from types.Account, msg ledger.Msg
 		return one(&devicetypes.MsgUnbondDevice{Owner: self, Device: m.Device.String()})
 	case ledger.Send:
 		return one(&banktypes.MsgSend{FromAddress: self, ToAddress: m.To.String(), Amount: sdk.NewCoins(coin(m.Amount))})
-	case ledger.Issue:
-		return one(&certificatetypes.MsgIssue{
-			Owner: self, Epoch: uint64(m.Epoch), Region: uint32(m.Region), Index: m.Index, Leaf: m.Sheet.Encode(),
-			Siblings: hashes(m.Siblings), Lots: m.Lots.Encode(),
-		})
-	case ledger.Split:
-		return one(&certificatetypes.MsgSplit{Owner: self, Id: m.ID.String(), At: m.At})
-	case ledger.Transfer:
-		return one(&certificatetypes.MsgTransfer{Owner: self, Id: m.ID.String(), To: m.To.String()})
-	case ledger.Retire:
-		return one(&certificatetypes.MsgRetire{Owner: self, Id: m.ID.String(), Beneficiary: m.Beneficiary, Hour: m.Hour})
+	case ledger.ModuleMsg:
+		out, err := c.moduleMsg(from, m)
+		return []sdk.Msg{out}, err
 	default:
 		return nil, fmt.Errorf("client: no message %T", msg)
 	}
@@ -88,14 +79,6 @@ func join(sigs []types.Signature) []byte {
 	out := make([]byte, 0, len(sigs)*len(types.Signature{}))
 	for i := range sigs {
 		out = append(out, sigs[i][:]...)
-	}
-	return out
-}
-
-func hashes(list []types.Hash) []byte {
-	out := make([]byte, 0, len(list)*len(types.Hash{}))
-	for i := range list {
-		out = append(out, list[i][:]...)
 	}
 	return out
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/client"
 	"github.com/cairn-network/cairn/chain/refusal"
-	"github.com/cairn-network/cairn/chain/x/certificate"
+	module "github.com/cairn-network/cairn/chain/x/certificate"
 	certificatetypes "github.com/cairn-network/cairn/chain/x/certificate/types"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/lot"
@@ -30,6 +30,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/ledger/ledgertest"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate/certificatetest"
 )
 
 // market is a chain on which account 0 owns a device, and a final header has a sheet of it.
@@ -42,7 +44,7 @@ type market struct {
 }
 
 func newMarket(t *testing.T) *market {
-	m := &market{period: newPeriod(t, 1), lots: ledgertest.Lots(4*490_000, 0, 4)}
+	m := &market{period: newPeriod(t, 1), lots: certificatetest.Lots(4*490_000, 0, 4)}
 	m.seller, m.buyer = m.made.accounts[0], m.made.accounts[1]
 	key := types.NewPrivateKey([32]byte{3, 1})
 	m.id = lot.ID{Device: key.Public()}
@@ -51,7 +53,7 @@ func newMarket(t *testing.T) *market {
 	}
 	_, err := m.real.Submit(t.Context(), m.seller, ledger.Register{Statement: *s.Sign(key), Bond: 30 * stone})
 	m.must(err)
-	m.outputs = []tally.OutputLeaf{ledgertest.Output(ledgertest.Sheet(key.Public(), m.lots))}
+	m.outputs = []tally.OutputLeaf{certificatetest.Output(certificatetest.Sheet(key.Public(), m.lots))}
 	m.books.Outputs = m.outputs
 	m.commit(1)
 	m.must(m.chain.AdvanceTo(3*m.blocks + 1))
@@ -60,7 +62,7 @@ func newMarket(t *testing.T) *market {
 
 // issue makes the market's one certificate.
 func (m *market) issue(t *testing.T) {
-	_, err := m.real.Submit(t.Context(), m.seller, ledgertest.IssueMsg(1, m.outputs, 0, m.lots))
+	_, err := m.real.Submit(t.Context(), m.seller, certificatetest.IssueMsg(1, m.outputs, 0, m.lots))
 	m.must(err)
 }
 
@@ -130,7 +132,7 @@ func (m *market) deliver(t *testing.T, tx cmttypes.Tx) *abci.ExecTxResult {
 // stands is who owns the certificate, and what both hold.
 func (m *market) stands(t *testing.T) (owner types.Account, seller, buyer types.Ustone) {
 	t.Helper()
-	c, err := m.real.Certificate(t.Context(), m.id)
+	c, err := certificate.Reader{Chain: m.real}.Certificate(t.Context(), m.id)
 	m.must(err)
 	a, err := m.real.Account(t.Context(), m.seller)
 	m.must(err)
@@ -176,7 +178,7 @@ func TestResale(t *testing.T) {
 // TestDelegate: an owner lets another account issue in its name, without letting it do anything else.
 func TestDelegate(t *testing.T) {
 	m := newMarket(t)
-	issue := ledgertest.IssueMsg(1, m.outputs, 0, m.lots)
+	issue := certificatetest.IssueMsg(1, m.outputs, 0, m.lots)
 	msg := &certificatetypes.MsgIssue{
 		Owner: m.seller.String(), Epoch: 1, Leaf: issue.Sheet.Encode(), Lots: issue.Lots.Encode(),
 	}
@@ -206,7 +208,7 @@ func TestCertificateExport(t *testing.T) {
 	m := newMarket(t)
 	m.issue(t)
 	part := lot.ID{Device: m.id.Device, From: 150}
-	_, err := m.real.Submit(t.Context(), m.seller, ledger.Split{ID: m.id, At: 150}, ledger.Retire{ID: part, Beneficiary: "Bakery"})
+	_, err := m.real.Submit(t.Context(), m.seller, certificate.Split{ID: m.id, At: 150}, certificate.Retire{ID: part, Beneficiary: "Bakery"})
 	m.must(err)
 	forked, err := m.chain.Fork(t.TempDir())
 	m.must(err)
@@ -214,16 +216,16 @@ func TestCertificateExport(t *testing.T) {
 	m.must(m.chain.AdvanceTo(forked.Height()))
 	other := m.made.open(t, forked)
 	see := func(ctx context.Context, l *client.Client) (out []any) {
-		for _, q := range []ledger.CertificateQuery{{Owner: m.seller}, {Owner: m.buyer}, {Device: m.id.Device}} {
-			page, err := l.Certificates(ctx, q)
+		for _, q := range []certificate.Query{{Owner: m.seller}, {Owner: m.buyer}, {Device: m.id.Device}} {
+			page, err := certificate.Reader{Chain: l}.List(ctx, q)
 			out = append(out, page, fmt.Sprint(err))
 		}
-		mark, err := l.CertificateMark(ctx, m.id.Device)
+		mark, err := certificate.Reader{Chain: l}.Mark(ctx, m.id.Device)
 		out = append(out, mark, fmt.Sprint(err))
-		totals, err := l.CertificateTotals(ctx)
+		totals, err := certificate.Reader{Chain: l}.Totals(ctx)
 		return append(out, totals, fmt.Sprint(err))
 	}
-	for _, msg := range []ledger.Msg{nil, ledger.Transfer{ID: m.id, To: m.buyer}, ledgertest.IssueMsg(1, m.outputs, 0, m.lots)} {
+	for _, msg := range []ledger.Msg{nil, certificate.Transfer{ID: m.id, To: m.buyer}, certificatetest.IssueMsg(1, m.outputs, 0, m.lots)} {
 		var reasons []types.Reason
 		for _, l := range []*client.Client{m.real, other} {
 			if msg != nil {
@@ -245,7 +247,7 @@ func TestCertificateREST(t *testing.T) {
 	m := newMarket(t)
 	m.issue(t)
 	mux := gwruntime.NewServeMux()
-	certificate.Basic.RegisterGRPCGatewayRoutes(m.real.Context(), mux)
+	module.Basic.RegisterGRPCGatewayRoutes(m.real.Context(), mux)
 	door := httptest.NewServer(mux)
 	t.Cleanup(door.Close)
 	get := func(path string, want int) map[string]any {
@@ -286,17 +288,17 @@ func TestCertificateREST(t *testing.T) {
 func TestCertificateCost(t *testing.T) {
 	m := newMarket(t)
 	cost := func(lots lot.Lots) (gas, certificates uint64) {
-		outputs := []tally.OutputLeaf{ledgertest.Output(ledgertest.Sheet(m.id.Device, lots))}
+		outputs := []tally.OutputLeaf{certificatetest.Output(certificatetest.Sheet(m.id.Device, lots))}
 		e := m.books.Last + 1
 		e = max(e, types.Epoch((m.chain.Height()-1)/m.blocks)+1) // those between were skipped
 		m.books.Outputs = outputs
 		m.commit(e)
 		m.must(m.chain.AdvanceTo((uint64(e)+2)*m.blocks + 1))
-		r, err := m.real.Submit(t.Context(), m.seller, ledgertest.IssueMsg(e, outputs, 0, lots))
+		r, err := m.real.Submit(t.Context(), m.seller, certificatetest.IssueMsg(e, outputs, 0, lots))
 		m.must(err)
 		return r.Gas, uint64(len(lots.Runs()))
 	}
-	one, _ := cost(ledgertest.Lots(4*490_000, 1_000, 1))
+	one, _ := cost(certificatetest.Lots(4*490_000, 1_000, 1))
 	var many lot.Lots
 	for i := range uint64(lot.MaxLots) { // none touches the one before
 		many = append(many, lot.Lot{K: 4*490_096 + i, From: 1<<40 + 200*i, To: 1<<40 + 200*i + 100})

@@ -13,6 +13,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/ledger/ledgertest"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate/certificatetest"
 )
 
 // sheet is a sheet that a header has in its outputs tree.
@@ -80,8 +82,8 @@ func (p *pair) close(t *rapid.T) {
 // sheets draws what a header puts out: some days of some devices, which rise, or repeat what others have.
 func (p *pair) sheets(t *rapid.T) (outputs []tally.OutputLeaf, list []lot.Lots) {
 	for range rapid.IntRange(1, 4).Draw(t, "sheets") {
-		lots := ledgertest.Lots(rapid.Uint64Range(0, 8).Draw(t, "interval"), 50*rapid.Uint64Range(0, 40).Draw(t, "from"), rapid.IntRange(1, 6).Draw(t, "lots"))
-		out := ledgertest.Output(ledgertest.Sheet(p.key(rapid.SampledFrom([]int{0, 0, 0, 1, 1, 1, 2, 3}).Draw(t, "device")).Public(), lots))
+		lots := certificatetest.Lots(rapid.Uint64Range(0, 8).Draw(t, "interval"), 50*rapid.Uint64Range(0, 40).Draw(t, "from"), rapid.IntRange(1, 6).Draw(t, "lots"))
+		out := certificatetest.Output(certificatetest.Sheet(p.key(rapid.SampledFrom([]int{0, 0, 0, 1, 1, 1, 2, 3}).Draw(t, "device")).Public(), lots))
 		if rapid.IntRange(0, 9).Draw(t, "another category") == 0 {
 			out.Category = types.Mapping
 		}
@@ -96,7 +98,7 @@ func (p *pair) issue(t *rapid.T) {
 		t.Skip("no sheet yet")
 	}
 	s := rapid.SampledFrom(p.published).Draw(t, "sheet")
-	msg := ledgertest.IssueMsg(s.epoch, p.outputs[s.epoch], s.index, s.lots)
+	msg := certificatetest.IssueMsg(s.epoch, p.outputs[s.epoch], s.index, s.lots)
 	switch rapid.IntRange(0, 19).Draw(t, "forge") {
 	case 0:
 		msg.Index++
@@ -118,10 +120,10 @@ func (p *pair) issue(t *rapid.T) {
 }
 
 // certificate draws one, and who acts on it: its owner, most of the time.
-func (p *pair) certificate(t *rapid.T) (*ledger.Certificate, types.Account) {
-	var all []ledger.Certificate
+func (p *pair) certificate(t *rapid.T) (*certificate.Certificate, types.Account) {
+	var all []certificate.Certificate
 	for _, a := range p.made.accounts {
-		page, err := p.twin.Certificates(p.t.Context(), ledger.CertificateQuery{Owner: a})
+		page, err := certificate.Reader{Chain: p.twin}.List(p.t.Context(), certificate.Query{Owner: a})
 		p.must(err)
 		all = append(all, page.Certificates...)
 	}
@@ -140,38 +142,38 @@ func (p *pair) act(t *rapid.T) {
 	c, from := p.certificate(t)
 	at := rapid.Uint64Range(c.ID.From, c.To).Draw(t, "at")
 	hour := rapid.SampledFrom([]uint64{0, 0, lot.Hour(c.Begin), lot.Hour(c.Begin) + 3600}).Draw(t, "hour")
-	split, part := ledger.Split{ID: c.ID, At: at}, lot.ID{Device: c.ID.Device, From: at}
-	retire := ledger.Retire{ID: c.ID, Hour: hour, Beneficiary: rapid.SampledFrom([]string{"", "Bakery", "\x1b"}).Draw(t, "beneficiary")}
+	split, part := certificate.Split{ID: c.ID, At: at}, lot.ID{Device: c.ID.Device, From: at}
+	retire := certificate.Retire{ID: c.ID, Hour: hour, Beneficiary: rapid.SampledFrom([]string{"", "Bakery", "\x1b"}).Draw(t, "beneficiary")}
 	p.submit(from, rapid.SampledFrom([][]ledger.Msg{
-		{split}, {ledger.Transfer{ID: c.ID, To: p.account(t)}}, {retire},
-		{split, ledger.Transfer{ID: part, To: p.account(t)}, retire}, {split, ledger.Retire{ID: part}},
+		{split}, {certificate.Transfer{ID: c.ID, To: p.account(t)}}, {retire},
+		{split, certificate.Transfer{ID: part, To: p.account(t)}, retire}, {split, certificate.Retire{ID: part}},
 	}).Draw(t, "messages")...)
 }
 
 // sameCertificates compares all certificates, in pages.
 func (p *pair) sameCertificates() {
 	ctx := p.t.Context()
-	a, err := p.real.CertificateTotals(ctx)
+	a, err := certificate.Reader{Chain: p.real}.Totals(ctx)
 	p.must(err)
-	b, err := p.twin.CertificateTotals(ctx)
+	b, err := certificate.Reader{Chain: p.twin}.Totals(ctx)
 	p.must(err)
 	p.same("totals of certificates", a, b)
 	if a.Issued != a.Active+a.Retired+a.Expired {
 		p.t.Fatalf("issued is not active + retired + expired: %+v", a)
 	}
-	var queries []ledger.CertificateQuery
+	var queries []certificate.Query
 	for _, account := range p.made.accounts {
-		queries = append(queries, ledger.CertificateQuery{Owner: account, Limit: 7})
+		queries = append(queries, certificate.Query{Owner: account, Limit: 7})
 	}
 	for i := range p.devices {
 		key := p.key(i).Public()
-		a, err := p.real.CertificateMark(ctx, key)
+		a, err := certificate.Reader{Chain: p.real}.Mark(ctx, key)
 		p.must(err)
-		b, err := p.twin.CertificateMark(ctx, key)
+		b, err := certificate.Reader{Chain: p.twin}.Mark(ctx, key)
 		p.must(err)
 		p.same("mark", a, b)
 		if a > 0 {
-			queries = append(queries, ledger.CertificateQuery{Device: key, Limit: 100})
+			queries = append(queries, certificate.Query{Device: key, Limit: 100})
 		}
 	}
 	for _, q := range queries {
@@ -180,9 +182,9 @@ func (p *pair) sameCertificates() {
 }
 
 // all goes through all pages of a list.
-func (p *pair) all(l ledger.Ledger, q ledger.CertificateQuery) (list []ledger.Certificate) {
+func (p *pair) all(l ledger.Ledger, q certificate.Query) (list []certificate.Certificate) {
 	for {
-		page, err := l.Certificates(p.t.Context(), q)
+		page, err := certificate.Reader{Chain: l}.List(p.t.Context(), q)
 		p.must(err)
 		list = append(list, page.Certificates...)
 		if q.After = page.Next; q.After == nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/ledger/ledgertest"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate"
 )
 
 // pair is the real chain and its twin in memory, which must never differ: not in what they refuse, not in any amount.
@@ -60,7 +61,10 @@ func newPair(t *testing.T, rt *rapid.T) *pair {
 	p.must(err)
 	cfg := ledger.Config{
 		Chain: chainID, Blocks: p.blocks, Window: 1, Genesis: first.Time, Econ: economy, Params: first.Params,
-		Interval: pairBlock, ExpiryDays: expiryDays, LapseEpochs: lapseEpochs,
+		Interval: pairBlock,
+		Modules: map[string]ledger.Module{
+			certificate.Module: certificate.NewTwin(certificate.Config{ExpiryDays: expiryDays, LapseEpochs: lapseEpochs}),
+		},
 		Balances: map[types.Account]types.Ustone{},
 	}
 	for _, a := range p.made.accounts {

@@ -26,6 +26,7 @@ import (
 	"github.com/cairn-network/cairn/internal/health"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/network"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate"
 )
 
 // TestNetwork runs what users type against one running network.
@@ -111,7 +112,7 @@ func largest(ts *testscript.TestScript, _ bool, args []string) {
 
 // second VAR sets a variable to the id of the second certificate that a command printed.
 func second(ts *testscript.TestScript, _ bool, args []string) {
-	var out struct{ Certificates []ledger.Certificate }
+	var out struct{ Certificates []certificate.Certificate }
 	ts.Check(json.Unmarshal(lastLine(ts), &out))
 	ts.Setenv(args[0], out.Certificates[1].ID.String())
 }

@@ -49,7 +49,7 @@ type Sheet struct {
 	Zone       types.Cell // the device's resolution-3 parent
 	Technology uint8      // the category's own number
 	Power      uint32     // W: the device's AC rating
-	Storage    types.Bp   // the share that came out of storage
+	Stored     types.Bp   // the share that came out of a battery
 	Total      uint64     // watt-hours: the sum of the lots
 	Digest     types.Hash // of the lots
 }
@@ -119,8 +119,8 @@ func Decode(raw []byte) (*Sheet, error) {
 	if s.Tag != tag {
 		return nil, types.Refuse(types.BadEncoding, "lot: sheet: an output with tag %d, want %d", s.Tag, tag)
 	}
-	if s.Zone != 0 && !s.Zone.Valid() || s.Storage > whole {
-		return nil, types.Refuse(types.BadEncoding, "lot: sheet: zone %v, %d of 10,000 out of storage", s.Zone, s.Storage)
+	if s.Zone != 0 && !s.Zone.Valid() || s.Stored > whole {
+		return nil, types.Refuse(types.BadEncoding, "lot: sheet: zone %v, %d of 10,000 out of a battery", s.Zone, s.Stored)
 	}
 	return s, nil
 }

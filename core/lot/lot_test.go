@@ -160,7 +160,7 @@ func golden() (*Sheet, Lots) {
 	lots := quarters(1_960_001, 123_456, 17, 250, 1_000, 3)
 	return &Sheet{
 		Device: types.NewPrivateKey([32]byte{1}).Public(), Day: 20_416, Zone: types.Cell(0x891f8d7a49bffff).Parent(3), Technology: 1, Power: 5_000,
-		Storage: 125, Total: lots.Total(), Digest: lots.Digest(),
+		Stored: 125, Total: lots.Total(), Digest: lots.Digest(),
 	}, lots
 }
 
@@ -197,7 +197,7 @@ func TestGolden(t *testing.T) {
 func TestDecodeRefused(t *testing.T) {
 	for what, spoil := range map[string]func(*Sheet){
 		"a zone that is no cell": func(s *Sheet) { s.Zone = 5 },
-		"more than the whole":    func(s *Sheet) { s.Storage = 10_001 },
+		"more than the whole":    func(s *Sheet) { s.Stored = 10_001 },
 	} {
 		s, _ := golden()
 		spoil(s)

@@ -236,7 +236,7 @@ func Reasons() []ReasonInfo {
 		{CertificateBelowMark, 409, "Certificates were issued up to a watt-hour beyond the first of these.", "Nothing to do if it was this sheet. Earlier days cannot be issued after later ones."},
 		{CertificateSale, 409, "The offer of a certificate does not hold: it lapsed, it is for somebody else, or its seller no longer has the certificate.", "Ask the seller for a new offer: one lapses with its block, and with any other transaction of the seller."},
 		{CertificateRange, 400, "The place to split at is not inside the certificate's range.", "Name a watt-hour of the register between its first and its last."},
-		{CertificateHour, 400, "The hour is not the one in which the certificate's energy was produced.", "Name that hour's first second, or 0 for no claim by the hour."},
+		{CertificateHour, 400, "The hour is not the one in which the certificate's watt-hours were produced.", "Name that hour's first second, or 0 for no claim by the hour."},
 		{CertificateRetired, 409, "The certificate is retired.", "Nothing to do: it is claimed for good."},
 		{CertificateExpired, 409, "The certificate was not retired in time.", "Nothing to do: retire others before they expire."},
 	}

@@ -18,16 +18,9 @@ var mechanism = regexp.MustCompile(`^chain/x/certificate(/|$)`)
 // named are files that name a category all the same, each with the reason. The list can only shrink: a file that
 // needs to be here no more fails the test.
 var named = map[string]string{
-	"core/types/unit.go":               "numbers the protocol's categories",
-	"core/types/reason.go":             "certificates: a reason of chain/x/certificate",
-	"core/lot/lot.go":                  "certificates: the sheet says which share came out of a battery",
-	"chain/app/keepers.go":             "certificates: which category's outputs they are issued from",
-	"chain/client/certificate.go":      "certificates: a client of the category's own is to take its place",
-	"ledger/certificate.go":            "certificates: as chain/client",
-	"ledger/memory_certificate.go":     "certificates: as chain/client",
-	"ledger/ledgertest/certificate.go": "certificates: as chain/client",
-	"ledger/ledgertest/ledgertest.go":  "the category of the ledgers' tests",
-	"internal/bench/figures.go":        "names the benchmarks of every folder",
+	"core/types/unit.go":              "numbers the protocol's categories",
+	"ledger/ledgertest/ledgertest.go": "the category of the ledgers' tests",
+	"internal/bench/figures.go":       "names the benchmarks of every folder",
 }
 
 // names returns what in a file names one of some categories: identifiers, import paths and texts, not comments.
@@ -75,6 +68,28 @@ func TestNoNames(t *testing.T) {
 		if !needed[path] {
 			t.Errorf("%s names no category (%s): take it off the list", path, why)
 		}
+	}
+}
+
+// TestMechanism: what a category adds to the chain only the application links. Everything else reaches it by a client of the category's.
+func TestMechanism(t *testing.T) {
+	linked := false
+	for _, f := range load(t) {
+		if strings.HasSuffix(f.path, "_test.go") || mechanism.MatchString(f.pkg) {
+			continue
+		}
+		for _, spec := range f.ast.Imports {
+			path := strings.Trim(spec.Path.Value, `"`)
+			if !mechanism.MatchString(strings.TrimPrefix(path, module)) {
+				continue
+			}
+			if linked = true; f.pkg != "chain/app" {
+				t.Errorf("%s imports %s: reach it through ledger.Querier and ledger.ModuleMsg", f.path, path)
+			}
+		}
+	}
+	if !linked {
+		t.Error("nothing was looked at")
 	}
 }
 

@@ -18,48 +18,48 @@ func sortedKeys(m map[types.Key]*Line) []types.Key {
 }
 
 // buy buys credits for account and grants it session key n.
-func (r *rig) buy(account types.Account, amount types.Ustone, n byte) types.PrivateKey {
+func (r *Rig) buy(account types.Account, amount types.Ustone, n byte) types.PrivateKey {
 	r.t.Helper()
 	quote := must(r.Ledger.Quote(r.ctx, amount))(r.t)
-	r.do("", account, ledger.Buy{Amount: amount, Min: quote})
+	r.Do("", account, ledger.Buy{Amount: amount, Min: quote})
 	if got := must(r.Ledger.Account(r.ctx, account))(r.t); got.Bought < quote {
 		r.t.Fatalf("bought %d credits, quoted %d", got.Bought, quote)
 	}
 	key := types.NewPrivateKey([32]byte{4, n})
 	proof := key.Sign("grant", r.Ledger.Chain(), evidence.GrantBytes(account))
-	r.do("", account, ledger.GrantKey{Key: key.Public(), Limit: quote, Expiry: 100, Proof: proof})
+	r.Do("", account, ledger.GrantKey{Key: key.Public(), Limit: quote, Expiry: 100, Proof: proof})
 	return key
 }
 
 // testLife: register → grant → buy → commit → settle → final → claim, exact to the ustone.
 func testLife(t *testing.T, n *Network) {
-	r := newRig(t, n)
+	r := NewRig(t, n)
 	owner, payer := r.Accounts[0], r.Accounts[1]
-	a, b := deviceKey(1).Public(), deviceKey(2).Public()
-	r.register(owner, 1)
-	r.register(owner, 2)
+	a, b := DeviceKey(1).Public(), DeviceKey(2).Public()
+	r.Register(owner, 1)
+	r.Register(owner, 2)
 	key := r.buy(payer, 10_000_000, 1)
-	r.toEpoch(2)
+	r.ToEpoch(2)
 	r.changes(2, a, b, payer, key.Public())
 
 	books := NewBooks()
 	books.Line(a)
-	r.commit(books, 1) // nothing yet
+	r.Commit(books, 1) // nothing yet
 
 	r.toRound(2, 0)
 	r.fold(books)
 	books.Line(a).Paid, books.Line(b).Paid = 1_000_001, 500_000
-	h2 := r.commit(books, 2)
+	h2 := r.Commit(books, 2)
 	s2 := must(r.Ledger.Settlement(r.ctx, 2))(t)
 	if s2.Owed != 1_500_001 || s2.Settled != 1_500_001 || s2.Payout == 0 {
 		t.Fatalf("settlement of epoch 2: %+v", s2)
 	}
 	claim := must(books.Claim(2, a))(t)
-	r.do(types.NotFinal, owner, ledger.Claims{Claims: []ledger.Claim{claim}})
+	r.Do(types.NotFinal, owner, ledger.Claims{Claims: []ledger.Claim{claim}})
 
 	r.toRound(3, 0)
 	r.fold(books)
-	h3 := r.commit(books, 3)
+	h3 := r.Commit(books, 3)
 	if h3.Totals.Amount != s2.Payout-dust(s2, books) {
 		t.Fatalf("amount %d, supplier's part %d", h3.Totals.Amount, s2.Payout)
 	}
@@ -67,18 +67,18 @@ func testLife(t *testing.T, n *Network) {
 
 	r.toRound(4, 0)
 	r.fold(books)
-	r.commit(books, 4)
-	r.toEpoch(6)
+	r.Commit(books, 4)
+	r.ToEpoch(6)
 	r.hashes(3)
-	r.status(3, ledger.Final)
-	if got := r.status(2, ledger.Final); got.Hash != h2.Hash() || got.Previous != 1 {
+	r.Status(3, ledger.Final)
+	if got := r.Status(2, ledger.Final); got.Hash != h2.Hash() || got.Previous != 1 {
 		t.Fatalf("header of epoch 2: %+v", got)
 	}
 	before := must(r.Ledger.Account(r.ctx, owner))(t).Balance
 	wrong := claims[0]
 	wrong.Leaf.Amount++
-	r.do(types.BadClaim, owner, ledger.Claims{Claims: []ledger.Claim{wrong}})
-	r.do("", r.Accounts[2], ledger.Claims{Claims: claims}) // anybody may send it
+	r.Do(types.BadClaim, owner, ledger.Claims{Claims: []ledger.Claim{wrong}})
+	r.Do("", r.Accounts[2], ledger.Claims{Claims: claims}) // anybody may send it
 	if got := must(r.Ledger.Account(r.ctx, owner))(t).Balance - before; got != h3.Totals.Amount {
 		t.Fatalf("owner got %d, want %d", got, h3.Totals.Amount)
 	}
@@ -86,7 +86,7 @@ func testLife(t *testing.T, n *Network) {
 		t.Fatalf("claimed %d of %d", got, claims[0].Leaf.Amount)
 	}
 	before = must(r.Ledger.Account(r.ctx, owner))(t).Balance
-	r.do(types.AlreadyClaimed, r.Accounts[2], ledger.Claims{Claims: claims})
+	r.Do(types.AlreadyClaimed, r.Accounts[2], ledger.Claims{Claims: claims})
 	if got := must(r.Ledger.Account(r.ctx, owner))(t).Balance; got != before {
 		t.Fatalf("a claim repeated paid %d", got-before)
 	}
@@ -106,7 +106,7 @@ func dust(s *tally.Settlement, b *Books) types.Ustone {
 }
 
 // changes checks that the registry view of e came to hold all that was registered.
-func (r *rig) changes(e types.Epoch, a, b types.Key, payer types.Account, key types.Key) {
+func (r *Rig) changes(e types.Epoch, a, b types.Key, payer types.Account, key types.Key) {
 	r.t.Helper()
 	var seen int
 	for _, c := range must(r.Ledger.Changes(r.ctx, e, 0))(r.t) {
@@ -131,13 +131,13 @@ func (r *rig) changes(e types.Epoch, a, b types.Key, payer types.Account, key ty
 }
 
 // testLookup registers more devices of an owner, and looks them up by key and by owner.
-func (r *rig) testLookup(owner, other types.Account) {
+func (r *Rig) testLookup(owner, other types.Account) {
 	r.t.Helper()
 	all := must(r.Ledger.Devices(r.ctx))(r.t)
 	var keys []types.Key
 	for seed := byte(21); seed < 24; seed++ {
 		s := r.statement(owner, seed)
-		r.do("", owner, ledger.Register{Statement: *s.Sign(deviceKey(seed)), Bond: r.bond()})
+		r.Do("", owner, ledger.Register{Statement: *s.Sign(DeviceKey(seed)), Bond: r.bond()})
 		keys = append(keys, s.Device)
 	}
 	found := must(r.Ledger.DevicesByKey(r.ctx, []types.Key{keys[2], {7}, keys[0]}))(r.t)
@@ -170,16 +170,16 @@ func (r *rig) testLookup(owner, other types.Account) {
 
 // testMembership: what registration, grants, purchases and keys refuse.
 func testMembership(t *testing.T, n *Network) {
-	r := newRig(t, n)
+	r := NewRig(t, n)
 	owner, other, chain := r.Accounts[0], r.Accounts[1], r.Ledger.Chain()
 	good := r.statement(owner, 1)
 	send := func(want types.Reason, from types.Account, s evidence.Statement, change func(*evidence.SignedStatement)) {
 		t.Helper()
-		signed := s.Sign(deviceKey(1))
+		signed := s.Sign(DeviceKey(1))
 		if change != nil {
 			change(signed)
 		}
-		r.do(want, from, ledger.Register{Statement: *signed, Bond: r.bond()})
+		r.Do(want, from, ledger.Register{Statement: *signed, Bond: r.bond()})
 	}
 	send(types.BadSignature, owner, good, func(s *evidence.SignedStatement) { s.Signature[3] ^= 1 })
 	send(types.NotOwner, other, good, nil)
@@ -192,7 +192,7 @@ func testMembership(t *testing.T, n *Network) {
 	wrong = good
 	wrong.Categories = []types.Category{999}
 	send(types.UnknownCategory, owner, wrong, nil)
-	r.do(types.BondLow, owner, ledger.Register{Statement: *good.Sign(deviceKey(1)), Bond: r.bond() / 4})
+	r.Do(types.BondLow, owner, ledger.Register{Statement: *good.Sign(DeviceKey(1)), Bond: r.bond() / 4})
 	send("", owner, good, nil)
 	send(types.DeviceKnown, owner, good, nil)
 	if got := must(r.Ledger.Device(r.ctx, good.Device))(t); got.Owner != owner || got.Bond != r.bond() {
@@ -205,32 +205,32 @@ func testMembership(t *testing.T, n *Network) {
 
 	key := types.NewPrivateKey([32]byte{4, 9})
 	grant := ledger.GrantKey{Key: key.Public(), Limit: 5, Expiry: 9, Proof: key.Sign("grant", chain, evidence.GrantBytes(owner))}
-	r.do(types.BadSignature, other, grant)
-	r.do("", owner, grant)
+	r.Do(types.BadSignature, other, grant)
+	r.Do("", owner, grant)
 	theirs := grant
 	theirs.Proof = key.Sign("grant", chain, evidence.GrantBytes(other))
-	r.do(types.KeyTaken, other, theirs)
+	r.Do(types.KeyTaken, other, theirs)
 	if got := must(r.Ledger.Grant(r.ctx, key.Public()))(t); got.Account != owner || got.Limit != 5 {
 		t.Fatalf("grant: %+v", got)
 	}
 
 	quote := must(r.Ledger.Quote(r.ctx, 1_000_000))(t)
-	r.do(types.Slippage, owner, ledger.Buy{Amount: 1_000_000, Min: quote + 1})
-	r.do("", owner, ledger.Buy{Amount: 1_000_000, Min: quote})
+	r.Do(types.Slippage, owner, ledger.Buy{Amount: 1_000_000, Min: quote + 1})
+	r.Do("", owner, ledger.Buy{Amount: 1_000_000, Min: quote})
 	balance := must(r.Ledger.Account(r.ctx, owner))(t).Balance
-	r.do(types.InsufficientFund, owner, ledger.Send{To: other, Amount: balance + 1})
-	r.do("", owner, ledger.Send{To: other, Amount: 1})
+	r.Do(types.InsufficientFund, owner, ledger.Send{To: other, Amount: balance + 1})
+	r.Do("", owner, ledger.Send{To: other, Amount: 1})
 
 	// All or none: the second message is refused, so the first must not act.
 	before := must(r.Ledger.Account(r.ctx, other))(t).Balance
-	r.do(types.Slippage, owner, ledger.Send{To: other, Amount: 7}, ledger.Buy{Amount: 1_000_000, Min: quote * 2})
+	r.Do(types.Slippage, owner, ledger.Send{To: other, Amount: 7}, ledger.Buy{Amount: 1_000_000, Min: quote * 2})
 	if got := must(r.Ledger.Account(r.ctx, other))(t).Balance; got != before {
 		t.Fatalf("a refused transaction moved %d", got-before)
 	}
 
-	r.do(types.NotOwner, other, ledger.Unbond{Device: deviceKey(1).Public()})
-	r.do("", owner, ledger.Unbond{Device: deviceKey(1).Public()})
-	r.toEpoch(2)
+	r.Do(types.NotOwner, other, ledger.Unbond{Device: DeviceKey(1).Public()})
+	r.Do("", owner, ledger.Unbond{Device: DeviceKey(1).Public()})
+	r.ToEpoch(2)
 	if _, err := r.Ledger.Epoch(r.ctx, 99); !errors.Is(err, ledger.ErrNotFound) {
 		t.Fatalf("epoch 99: %v", err)
 	}
@@ -243,15 +243,15 @@ func testMembership(t *testing.T, n *Network) {
 	}
 	bad := set
 	bad.VRFProof = set.KeyProof
-	r.do(types.BadSignature, v.Owner, bad)
+	r.Do(types.BadSignature, v.Owner, bad)
 	if got := must(r.Ledger.Verifier(r.ctx, v.Key.Public()))(t); got.Owner != v.Owner || got.Power == 0 || got.VRF != v.VRF.Public() {
 		t.Fatalf("verifier %v: %+v", v.Key.Public(), got)
 	}
-	r.do("", v.Owner, set)
+	r.Do("", v.Owner, set)
 	if got := must(r.Ledger.Verifier(r.ctx, set.Key))(t); got.Owner != v.Owner || got.Power == 0 || got.VRF != set.VRF {
 		t.Fatalf("the new keys of %v: %+v", v.Owner, got)
 	}
-	for what, key := range map[string]types.Key{"the old key": v.Key.Public(), "a VRF key": set.VRF, "a stranger's": deviceKey(1).Public()} {
+	for what, key := range map[string]types.Key{"the old key": v.Key.Public(), "a VRF key": set.VRF, "a stranger's": DeviceKey(1).Public()} {
 		if _, err := r.Ledger.Verifier(r.ctx, key); !errors.Is(err, ledger.ErrNotFound) {
 			t.Fatalf("%s: %v", what, err)
 		}
@@ -260,30 +260,30 @@ func testMembership(t *testing.T, n *Network) {
 
 // testCommit: what a header must be.
 func testCommit(t *testing.T, n *Network) {
-	r := newRig(t, n)
-	a := deviceKey(1).Public()
-	r.register(r.Accounts[0], 1)
+	r := NewRig(t, n)
+	a := DeviceKey(1).Public()
+	r.Register(r.Accounts[0], 1)
 	r.buy(r.Accounts[1], 10_000_000, 1)
 	books := NewBooks()
 	books.Line(a)
 	from := r.Accounts[2]
 
 	h := r.header(books.Copy(), 1, 0)
-	r.do(types.HeaderRound, from, r.commitMsg(h, 0, 1, 2, 3)) // before the cut
+	r.Do(types.HeaderRound, from, r.commitMsg(h, 0, 1, 2, 3)) // before the cut
 	r.toRound(1, 0)
-	r.do(types.LowPower, from, r.commitMsg(h, 0, 1)) // half
+	r.Do(types.LowPower, from, r.commitMsg(h, 0, 1)) // half
 	msg := r.commitMsg(h, 0, 1, 2)
 	msg.Signatures[1][5] ^= 1
-	r.do(types.BadSignature, from, msg)
+	r.Do(types.BadSignature, from, msg)
 	msg = r.commitMsg(h, 0, 1, 2)
 	msg.Signatures = msg.Signatures[:2]
-	r.do(types.BadSignature, from, msg)
+	r.Do(types.BadSignature, from, msg)
 	spoil := func(want types.Reason, change func(*tally.Header)) {
 		t.Helper()
 		bad := *h
 		bad.Totals.Categories = slices.Clone(h.Totals.Categories)
 		change(&bad)
-		r.do(want, from, r.commitMsg(&bad, 0, 1, 2, 3))
+		r.Do(want, from, r.commitMsg(&bad, 0, 1, 2, 3))
 	}
 	spoil(types.WrongChain, func(h *tally.Header) { h.Chain = "other-1" })
 	spoil(types.WrongRegion, func(h *tally.Header) { h.Region = 9 })
@@ -309,12 +309,12 @@ func testCommit(t *testing.T, n *Network) {
 		h.Totals.Spent, h.Totals.Categories[0].Paid = 1<<40, 1<<40
 	})
 	spoil(types.HeaderTotals, func(h *tally.Header) { h.Totals.Settled = 1 })
-	r.do("", from, r.commitMsg(h, 0, 1, 2))
+	r.Do("", from, r.commitMsg(h, 0, 1, 2))
 	books.Previous, books.Last = h.Hash(), 1
-	r.do(types.HeaderKnown, from, r.commitMsg(h, 0, 1, 2, 3))
+	r.Do(types.HeaderKnown, from, r.commitMsg(h, 0, 1, 2, 3))
 
 	missing := -1
-	got := r.status(1, ledger.Accepted)
+	got := r.Status(1, ledger.Accepted)
 	for i, seat := range r.epoch(1).Verifiers {
 		if !ledger.Signed(got.Bitmap, i) && seat.Key == r.Verifiers[3].Key.Public() {
 			missing = i
@@ -324,8 +324,8 @@ func testCommit(t *testing.T, n *Network) {
 		t.Fatalf("bitmap %08b", got.Bitmap)
 	}
 	bitmap, sigs := r.signatures(h, 3)
-	r.do("", from, ledger.AddSignatures{Epoch: 1, Bitmap: bitmap, Signatures: sigs})
-	if got := r.status(1, ledger.Accepted); got.Signed != r.epoch(1).Power() {
+	r.Do("", from, ledger.AddSignatures{Epoch: 1, Bitmap: bitmap, Signatures: sigs})
+	if got := r.Status(1, ledger.Accepted); got.Signed != r.epoch(1).Power() {
 		t.Fatalf("%d of %d signed", got.Signed, r.epoch(1).Power())
 	}
 
@@ -333,21 +333,21 @@ func testCommit(t *testing.T, n *Network) {
 	r.toRound(2, 0)
 	r.fold(books)
 	books.Line(a).Paid = 1000
-	h = r.commit(books, 2)
+	h = r.Commit(books, 2)
 	r.toRound(3, 0)
 	greedy := books.Copy()
 	r.fold(books)
 	r.fold(greedy)
 	greedy.Line(a).Amount++
-	r.do(types.HeaderTotals, from, r.commitMsg(r.header(greedy, 3, 0), 0, 1, 2))
+	r.Do(types.HeaderTotals, from, r.commitMsg(r.header(greedy, 3, 0), 0, 1, 2))
 	fall := books.Copy()
 	fall.Line(a).Paid = 999
-	r.do(types.HeaderTotals, from, r.commitMsg(r.header(fall, 3, 0), 0, 1, 2))
+	r.Do(types.HeaderTotals, from, r.commitMsg(r.header(fall, 3, 0), 0, 1, 2))
 	// Round 1 is another turn: the header of round 0 is not taken any more.
 	late := r.header(books.Copy(), 3, 0)
 	r.toRound(3, 1)
-	r.do(types.HeaderRound, from, r.commitMsg(late, 0, 1, 2))
-	r.do("", from, r.commitMsg(r.header(books, 3, 1), 1, 2, 3))
+	r.Do(types.HeaderRound, from, r.commitMsg(late, 0, 1, 2))
+	r.Do("", from, r.commitMsg(r.header(books, 3, 1), 1, 2, 3))
 	if !r.epoch(4).Challenged {
 		t.Fatal("a header of round 1 came in time, but challenges do not bind")
 	}
@@ -355,14 +355,14 @@ func testCommit(t *testing.T, n *Network) {
 
 // testSkip: four rounds without a header skip the epoch, once and for all, and the next goes on from before it.
 func testSkip(t *testing.T, n *Network) {
-	r := newRig(t, n)
-	a := deviceKey(1).Public()
-	r.register(r.Accounts[0], 1)
+	r := NewRig(t, n)
+	a := DeviceKey(1).Public()
+	r.Register(r.Accounts[0], 1)
 	r.buy(r.Accounts[1], 10_000_000, 1)
 	books := NewBooks()
 	r.toRound(1, 0)
 	books.Line(a).Paid = 1000
-	h1 := r.commit(books, 1)
+	h1 := r.Commit(books, 1)
 	r.toRound(2, 3)
 	r.fold(books)
 	seed := r.epoch(3).Seed
@@ -371,16 +371,16 @@ func testSkip(t *testing.T, n *Network) {
 	}
 	last := r.header(books.Copy(), 2, 3)
 	r.toRound(2, 4)
-	r.status(2, ledger.Skipped)
-	r.do(types.HeaderKnown, r.Accounts[0], r.commitMsg(last, 0, 1, 2))
+	r.Status(2, ledger.Skipped)
+	r.Do(types.HeaderKnown, r.Accounts[0], r.commitMsg(last, 0, 1, 2))
 	if ep := r.epoch(3); ep.Seed.IsZero() || ep.Challenged {
 		t.Fatalf("after a skip: seed %v, challenged %v", ep.Seed, ep.Challenged)
 	}
-	h3 := r.commit(books, 3)
+	h3 := r.Commit(books, 3)
 	if h3.Previous != h1.Hash() || h3.Totals.Amount == 0 {
 		t.Fatalf("header after a skip: %+v", h3)
 	}
-	if got := r.status(3, ledger.Accepted); got.Previous != 1 {
+	if got := r.Status(3, ledger.Accepted); got.Previous != 1 {
 		t.Fatalf("header of epoch 3 follows epoch %d", got.Previous)
 	}
 	list := must(r.Ledger.Headers(r.ctx, 0, 10))(t)
@@ -390,48 +390,48 @@ func testSkip(t *testing.T, n *Network) {
 	if list := must(r.Ledger.Headers(r.ctx, 0, 1))(t); len(list) != 1 || list[0].Epoch != 3 {
 		t.Fatalf("the newest header: %+v", list)
 	}
-	r.toEpoch(6)
-	r.status(3, ledger.Final)
+	r.ToEpoch(6)
+	r.Status(3, ledger.Final)
 }
 
-func (r *rig) vote(h *tally.Header, yes bool, want types.Reason, who ...int) {
+func (r *Rig) vote(h *tally.Header, yes bool, want types.Reason, who ...int) {
 	r.t.Helper()
 	for _, i := range who {
 		v := r.Verifiers[i]
 		sig := v.Key.Sign("vote", r.Ledger.Chain(), evidence.VoteBytes(h.Hash(), yes))
-		r.do(want, r.Accounts[2], ledger.Vote{Epoch: h.Epoch, Yes: yes, Key: v.Key.Public(), Sig: sig})
+		r.Do(want, r.Accounts[2], ledger.Vote{Epoch: h.Epoch, Yes: yes, Key: v.Key.Public(), Sig: sig})
 	}
 }
 
 // testVoid: a header that most call wrong goes, with all built on it; its escrow returns and its signers pay.
 func testVoid(t *testing.T, n *Network) {
-	r := newRig(t, n)
-	a := deviceKey(1).Public()
-	r.register(r.Accounts[0], 1)
+	r := NewRig(t, n)
+	a := DeviceKey(1).Public()
+	r.Register(r.Accounts[0], 1)
 	r.buy(r.Accounts[1], 10_000_000, 1)
 	books := NewBooks()
 	r.toRound(1, 0)
 	books.Line(a).Paid = 1000
-	h1 := r.commit(books, 1)
+	h1 := r.Commit(books, 1)
 	r.toRound(2, 0)
 	r.fold(books)
 	safe := books.Copy()
 	books.Line(a).Paid = 4_000_000 // nobody signed for that
-	h2 := r.commit(books, 2)
+	h2 := r.Commit(books, 2)
 	spoilt := must(r.Ledger.Supply(r.ctx))(t)
 
 	appellant := r.Accounts[2]
-	r.do("", appellant, ledger.Appeal{Epoch: 2})
-	r.do(types.AppealKnown, appellant, ledger.Appeal{Epoch: 2})
+	r.Do("", appellant, ledger.Appeal{Epoch: 2})
+	r.Do(types.AppealKnown, appellant, ledger.Appeal{Epoch: 2})
 	before := must(r.Ledger.Account(r.ctx, appellant))(t).Balance
-	if v := r.status(2, ledger.Appealed).Voting; v == nil || v.Power == 0 {
+	if v := r.Status(2, ledger.Appealed).Voting; v == nil || v.Power == 0 {
 		t.Fatalf("no vote is open: %+v", v)
 	}
 	r.vote(h2, false, "", 0, 1)
 	r.vote(h2, false, types.AppealKnown, 1)
-	r.status(2, ledger.Appealed)
+	r.Status(2, ledger.Appealed)
 	r.vote(h2, false, "", 3)
-	r.status(2, ledger.Voided)
+	r.Status(2, ledger.Voided)
 	r.vote(h2, false, types.AppealClosed, 2)
 	if got := must(r.Ledger.Account(r.ctx, appellant))(t).Balance; got <= before {
 		t.Fatalf("the appellant got %d", got-before)
@@ -442,48 +442,48 @@ func testVoid(t *testing.T, n *Network) {
 	}
 
 	// The region goes on from epoch 1, and folds its settlement.
-	h3 := r.commit(safe, 3)
+	h3 := r.Commit(safe, 3)
 	if h3.Previous != h1.Hash() || h3.Totals.Amount == 0 {
 		t.Fatalf("header after a void: %+v", h3)
 	}
-	r.toEpoch(6)
-	r.status(2, ledger.Voided)
-	r.status(3, ledger.Final)
+	r.ToEpoch(6)
+	r.Status(2, ledger.Voided)
+	r.Status(3, ledger.Final)
 	claim := must(safe.Claim(3, a))(t)
-	r.do("", appellant, ledger.Claims{Claims: []ledger.Claim{claim}})
+	r.Do("", appellant, ledger.Claims{Claims: []ledger.Claim{claim}})
 }
 
 // testUpheld: the bond of an appeal that most call wrong is lost, and silence is repeated and jailed.
 func testUpheld(t *testing.T, n *Network) {
-	r := newRig(t, n)
+	r := NewRig(t, n)
 	books := NewBooks()
-	h := r.commit(books, 1)
-	r.do(types.WrongEpoch, r.Accounts[2], ledger.Appeal{Epoch: 7})
-	closes := r.status(1, ledger.Accepted).FinalAt
+	h := r.Commit(books, 1)
+	r.Do(types.WrongEpoch, r.Accounts[2], ledger.Appeal{Epoch: 7})
+	closes := r.Status(1, ledger.Accepted).FinalAt
 	first := r.epoch(1)
 	r.AdvanceTo(t, closes-(first.Cut-first.First+1)/8) // late, so that the vote outlasts the window
-	r.do("", r.Accounts[2], ledger.Appeal{Epoch: 1})
+	r.Do("", r.Accounts[2], ledger.Appeal{Epoch: 1})
 	r.vote(h, true, "", 0, 1)
 	r.AdvanceTo(t, closes+1)
-	until := r.status(1, ledger.Appealed).Voting.Until // an open vote keeps it from becoming final
+	until := r.Status(1, ledger.Appealed).Voting.Until // an open vote keeps it from becoming final
 	r.AdvanceTo(t, until+1)
-	again := r.status(1, ledger.Appealed).Voting
+	again := r.Status(1, ledger.Appealed).Voting
 	if again.Until <= until || len(again.Voted) != 0 {
 		t.Fatalf("the vote does not repeat: %+v", again)
 	}
 	before := must(r.Ledger.Supply(r.ctx))(t)
 	r.vote(h, true, "", 0, 1) // now all power that is not jailed
 	r.AdvanceTo(t, again.Until+1)
-	r.status(1, ledger.Final)
+	r.Status(1, ledger.Final)
 	if after := must(r.Ledger.Supply(r.ctx))(t); after.Burned <= before.Burned {
 		t.Fatal("the bond of a lost appeal was not burned")
 	}
-	r.do(types.AppealKnown, r.Accounts[2], ledger.Appeal{Epoch: 1}) // once per header
+	r.Do(types.AppealKnown, r.Accounts[2], ledger.Appeal{Epoch: 1}) // once per header
 }
 
 // testEquivocation: two headers of one round cost stake and the seat.
 func testEquivocation(t *testing.T, n *Network) {
-	r := newRig(t, n)
+	r := NewRig(t, n)
 	books := NewBooks()
 	r.toRound(1, 0)
 	a := r.header(books.Copy(), 1, 0)
@@ -497,14 +497,14 @@ func testEquivocation(t *testing.T, n *Network) {
 	shown := ledger.Equivocation{Verifier: liar.Key.Public(), A: a.Encode(), B: b.Encode(), SigA: sign(a), SigB: sign(&b)}
 	same := shown
 	same.B, same.SigB = same.A, same.SigA
-	r.do(types.NoMisconduct, r.Accounts[0], same)
+	r.Do(types.NoMisconduct, r.Accounts[0], same)
 	forged := shown
 	forged.SigB[0] ^= 1
-	r.do(types.BadSignature, r.Accounts[0], forged)
-	r.do("", r.Accounts[0], shown)
-	r.do(types.NoMisconduct, r.Accounts[0], shown)
-	r.commit(books, 1)
-	r.toEpoch(3)
+	r.Do(types.BadSignature, r.Accounts[0], forged)
+	r.Do("", r.Accounts[0], shown)
+	r.Do(types.NoMisconduct, r.Accounts[0], shown)
+	r.Commit(books, 1)
+	r.ToEpoch(3)
 	for _, v := range r.epoch(3).Verifiers {
 		if v.Key == liar.Key.Public() && v.Power != 0 {
 			t.Fatalf("the liar still has power %d", v.Power)
@@ -513,7 +513,7 @@ func testEquivocation(t *testing.T, n *Network) {
 }
 
 // hashes checks what the chain says of the blocks that a frame names which follows the header of an epoch.
-func (r *rig) hashes(final types.Epoch) {
+func (r *Rig) hashes(final types.Epoch) {
 	r.t.Helper()
 	head := must(r.Ledger.Head(r.ctx))(r.t)
 	from := tally.FrameStart(r.epoch(final+1).First, r.epoch(final+1).Cut, evidence.MaxAnchorAge)

@@ -66,20 +66,20 @@ func Run(t *testing.T, open Open) {
 	t.Run("Upheld", func(t *testing.T) { testUpheld(t, open(t, 4, 1)) })
 	t.Run("Equivocation", func(t *testing.T) { testEquivocation(t, open(t, 4, 1)) })
 	t.Run("Regions", func(t *testing.T) { testRegions(t, open(t, 4, 2)) })
-	t.Run("Certificates", func(t *testing.T) { testCertificates(t, open(t, 4, 1)) })
 }
 
-// rig is a network with what every test needs of it.
-type rig struct {
+// Rig is a network with what every test needs of it. A category that adds a module to the chain plays its own suite with it.
+type Rig struct {
 	*Network
 	t   *testing.T
 	ctx context.Context
 }
 
-func newRig(t *testing.T, n *Network) *rig { return &rig{n, t, t.Context()} }
+// NewRig returns n with t and its context.
+func NewRig(t *testing.T, n *Network) *Rig { return &Rig{n, t, t.Context()} }
 
-// do submits and expects the reason, "" for success.
-func (r *rig) do(want types.Reason, from types.Account, msgs ...ledger.Msg) {
+// Do submits and expects the reason, "" for success.
+func (r *Rig) Do(want types.Reason, from types.Account, msgs ...ledger.Msg) {
 	r.t.Helper()
 	_, err := r.Ledger.Submit(r.ctx, from, msgs...)
 	if got := types.ReasonOf(err); got != want || (err == nil) != (want == "") {
@@ -88,7 +88,7 @@ func (r *rig) do(want types.Reason, from types.Account, msgs ...ledger.Msg) {
 	r.balanced()
 }
 
-func (r *rig) balanced() {
+func (r *Rig) balanced() {
 	r.t.Helper()
 	s := must(r.Ledger.Supply(r.ctx))(r.t)
 	if !s.Balanced {
@@ -106,13 +106,13 @@ func must[T any](v T, err error) func(t *testing.T) T {
 	}
 }
 
-func (r *rig) epoch(e types.Epoch) *ledger.Epoch {
+func (r *Rig) epoch(e types.Epoch) *ledger.Epoch {
 	r.t.Helper()
 	return must(r.Ledger.Epoch(r.ctx, e))(r.t)
 }
 
 // toRound advances until the next block belongs to a round of e's tally.
-func (r *rig) toRound(e types.Epoch, round uint64) {
+func (r *Rig) toRound(e types.Epoch, round uint64) {
 	r.t.Helper()
 	n := r.epoch(1)
 	length := n.Cut - n.First + 1
@@ -120,26 +120,26 @@ func (r *rig) toRound(e types.Epoch, round uint64) {
 	r.balanced()
 }
 
-// toEpoch advances to the first block of e.
-func (r *rig) toEpoch(e types.Epoch) {
+// ToEpoch advances to the first block of e.
+func (r *Rig) ToEpoch(e types.Epoch) {
 	r.t.Helper()
 	n := r.epoch(1)
 	r.AdvanceTo(r.t, uint64(e-1)*(n.Cut-n.First+1)+1)
 	r.balanced()
 }
 
-// deviceKey is the key of device n.
-func deviceKey(n byte) types.PrivateKey { return types.NewPrivateKey([32]byte{3, n}) }
+// DeviceKey is the key of device n.
+func DeviceKey(n byte) types.PrivateKey { return types.NewPrivateKey([32]byte{3, n}) }
 
-// register registers device n for owner.
-func (r *rig) statement(owner types.Account, n byte) evidence.Statement {
+// statement is what device n says when owner registers it.
+func (r *Rig) statement(owner types.Account, n byte) evidence.Statement {
 	return evidence.Statement{
-		Chain: r.Ledger.Chain(), Device: deviceKey(n).Public(), Owner: owner, Nonce: [16]byte{n},
+		Chain: r.Ledger.Chain(), Device: DeviceKey(n).Public(), Owner: owner, Nonce: [16]byte{n},
 		Categories: []types.Category{Category}, Cell: Cells[1], Expiry: 1000,
 	}
 }
 
-func (r *rig) bond() types.Ustone {
+func (r *Rig) bond() types.Ustone {
 	r.t.Helper()
 	for _, p := range r.epoch(1).Params {
 		if p.Category == Category {
@@ -150,9 +150,10 @@ func (r *rig) bond() types.Ustone {
 	return 0
 }
 
-func (r *rig) register(owner types.Account, n byte) {
+// Register registers device n for owner.
+func (r *Rig) Register(owner types.Account, n byte) {
 	r.t.Helper()
-	r.do("", owner, ledger.Register{Statement: *r.statement(owner, n).Sign(deviceKey(n)), Bond: r.bond()})
+	r.Do("", owner, ledger.Register{Statement: *r.statement(owner, n).Sign(DeviceKey(n)), Bond: r.bond()})
 }
 
 // Books is a tally of sums: what it says was paid, it just says.
@@ -274,7 +275,7 @@ func (b *Books) Claim(e types.Epoch, device types.Key) (ledger.Claim, error) {
 }
 
 // fold folds the settlement of the books' last header, if there is one.
-func (r *rig) fold(b *Books) {
+func (r *Rig) fold(b *Books) {
 	r.t.Helper()
 	if b.Last == 0 {
 		return
@@ -286,7 +287,7 @@ func (r *rig) fold(b *Books) {
 }
 
 // vrf returns the VRF key of the leader of a region's round.
-func (r *rig) vrf(ep *ledger.Epoch, region types.Region, round uint8) types.PrivateKey {
+func (r *Rig) vrf(ep *ledger.Epoch, region types.Region, round uint8) types.PrivateKey {
 	leader, _ := ep.Leader(region, round)
 	for _, v := range r.Verifiers {
 		if v.Key.Public() == leader {
@@ -298,14 +299,14 @@ func (r *rig) vrf(ep *ledger.Epoch, region types.Region, round uint8) types.Priv
 }
 
 // header closes b for round of e.
-func (r *rig) header(b *Books, e types.Epoch, round uint8) *tally.Header {
+func (r *Rig) header(b *Books, e types.Epoch, round uint8) *tally.Header {
 	r.t.Helper()
 	ep := r.epoch(e)
 	return must(b.Header(r.Ledger.Chain(), ep, round, r.vrf(ep, b.Region, round)))(r.t)
 }
 
 // signatures lets the verifiers that who selects sign h.
-func (r *rig) signatures(h *tally.Header, who ...int) ([]byte, []types.Signature) {
+func (r *Rig) signatures(h *tally.Header, who ...int) ([]byte, []types.Signature) {
 	ep := r.epoch(h.Epoch)
 	bitmap := make([]byte, (len(ep.Verifiers)+7)/8)
 	hash := h.Hash()
@@ -321,26 +322,27 @@ func (r *rig) signatures(h *tally.Header, who ...int) ([]byte, []types.Signature
 	return bitmap, sigs
 }
 
-func (r *rig) commitMsg(h *tally.Header, who ...int) ledger.Commit {
+func (r *Rig) commitMsg(h *tally.Header, who ...int) ledger.Commit {
 	bitmap, sigs := r.signatures(h, who...)
 	return ledger.Commit{Header: h.Encode(), Bitmap: bitmap, Signatures: sigs}
 }
 
-// commit closes b in round 0 of e and commits the header with three of four signatures.
-func (r *rig) commit(b *Books, e types.Epoch) *tally.Header {
+// Commit closes b in round 0 of e and commits the header with three of four signatures.
+func (r *Rig) Commit(b *Books, e types.Epoch) *tally.Header {
 	r.t.Helper()
 	r.toRound(e, 0)
 	h := r.header(b, e, 0)
-	r.do("", r.Accounts[0], r.commitMsg(h, 0, 1, 2))
+	r.Do("", r.Accounts[0], r.commitMsg(h, 0, 1, 2))
 	return h
 }
 
-func (r *rig) status(e types.Epoch, want ledger.Status) *ledger.Header {
+// Status returns the header of e, which must stand so.
+func (r *Rig) Status(e types.Epoch, want ledger.Status) *ledger.Header {
 	r.t.Helper()
 	return r.statusIn(0, e, want)
 }
 
-func (r *rig) statusIn(region types.Region, e types.Epoch, want ledger.Status) *ledger.Header {
+func (r *Rig) statusIn(region types.Region, e types.Epoch, want ledger.Status) *ledger.Header {
 	r.t.Helper()
 	h := must(r.Ledger.Header(r.ctx, e, region))(r.t)
 	if h.Status != want || h.Region != region {

@@ -228,7 +228,7 @@ func (c *crossing) seal(m *member, day *closing) {
 	more(&s.Sums.Sealed, lots.Total())
 	sheet := lot.Sheet{
 		Device: m.device.Key, Day: day.day, Zone: m.zone, Technology: uint8(s.Site.Technology), Power: s.Site.PAC,
-		Storage: types.Bp(day.share), Total: lots.Total(), Digest: lots.Digest(),
+		Stored: types.Bp(day.share), Total: lots.Total(), Digest: lots.Digest(),
 	}
 	c.put(sheet.Encode(), lots.Encode())
 }

@@ -9,8 +9,8 @@ import (
 
 	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -45,11 +45,11 @@ type Certificate struct {
 	Region          types.Region `json:"region"`
 }
 
-var bundleStatus = map[ledger.CertificateState]string{
-	ledger.CertificateActive: "Active", ledger.CertificateRetired: "Cancelled", ledger.CertificateExpired: "Expired",
+var bundleStatus = map[certificate.State]string{
+	certificate.Active: "Active", certificate.Retired: "Cancelled", certificate.Expired: "Expired",
 }
 
-func bundle(chain string, x *ledger.Certificate) Certificate {
+func bundle(chain string, x *certificate.Certificate) Certificate {
 	unix := func(s uint64) time.Time { return time.Unix(int64(s), 0).UTC() }
 	out := Certificate{
 		ID: x.ID, Issuance: x.ID.Device.String() + "-" + unix(x.Begin).Format(time.RFC3339), Status: bundleStatus[x.State], Account: x.Owner.String(),
@@ -78,8 +78,8 @@ type CertificateList struct {
 }
 
 // list lists certificates: an owner's, or those over a device's register.
-func (c *Customer) list(ctx context.Context, q ledger.CertificateQuery) (*CertificateList, error) {
-	page, err := c.market.Certificates().Certificates(ctx, q)
+func (c *Customer) list(ctx context.Context, q certificate.Query) (*CertificateList, error) {
+	page, err := certificate.Reader{Chain: c.market}.List(ctx, q)
 	if err != nil {
 		return nil, fmt.Errorf("energy: certificates: %w", err)
 	}
@@ -105,7 +105,7 @@ type Sheet struct {
 }
 
 // Issue returns the message that issues the sheet's certificates.
-func (s *Sheet) Issue() (*ledger.Issue, error) {
+func (s *Sheet) Issue() (*certificate.Issue, error) {
 	data, err1 := hex.DecodeString(s.Leaf)
 	raw, err2 := hex.DecodeString(s.Lots)
 	if err := errors.Join(err1, err2); err != nil {
@@ -119,7 +119,7 @@ func (s *Sheet) Issue() (*ledger.Issue, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &ledger.Issue{Epoch: s.Epoch, Region: s.Region, Sheet: *sheet, Lots: lots, Index: s.Index}
+	out := &certificate.Issue{Epoch: s.Epoch, Region: s.Region, Sheet: *sheet, Lots: lots, Index: s.Index}
 	for _, text := range s.Siblings {
 		h, err := types.ParseHash(text)
 		if err != nil {
@@ -148,7 +148,7 @@ func (c *Customer) sheetsOf(ctx context.Context, device types.Key) ([]Sheet, err
 	if err != nil {
 		return nil, err
 	}
-	mark, err := c.market.Certificates().CertificateMark(ctx, device)
+	mark, err := certificate.Reader{Chain: c.market}.Mark(ctx, device)
 	if err != nil {
 		return nil, fmt.Errorf("energy: mark of %v: %w", device, err)
 	}
@@ -186,6 +186,6 @@ func (c *Customer) sheetsOf(ctx context.Context, device types.Key) ([]Sheet, err
 
 // issued reports whether a certificate begins at a watt-hour of a device's register.
 func (c *Customer) issued(ctx context.Context, device types.Key, from uint64) bool {
-	_, err := c.market.Certificates().Certificate(ctx, lot.ID{Device: device, From: from})
+	_, err := certificate.Reader{Chain: c.market}.Certificate(ctx, lot.ID{Device: device, From: from})
 	return err == nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate"
 	"github.com/cairn-network/cairn/service/role/command"
 )
 
@@ -228,22 +229,19 @@ func issueSheet(c *cobra.Command, l command.Ledger, owner types.Account, s *Shee
 
 // Changed is what a message did to a certificate.
 type Changed struct {
-	Certificates []*ledger.Certificate `json:"certificates"` // as the chain has them now
-	Height       uint64                `json:"height"`
-	Tx           string                `json:"tx"`
+	Certificates []*certificate.Certificate `json:"certificates"` // as the chain has them now
+	Height       uint64                     `json:"height"`
+	Tx           string                     `json:"tx"`
 }
 
 // change sends a message about a certificate by its owner, or by --from, and shows what became of it.
-func (v verbs) change(c *cobra.Command, id lot.ID, make func(command.Ledger, *ledger.Certificate) (ledger.Msg, []lot.ID, error)) (*Changed, error) {
+func (v verbs) change(c *cobra.Command, id lot.ID, make func(command.Ledger, *certificate.Certificate) (ledger.Msg, []lot.ID, error)) (*Changed, error) {
 	l, err := v.Ledger(c)
 	if err != nil {
 		return nil, err
 	}
 	defer l.Close()
-	now, err := l.Certificate(c.Context(), id)
-	if errors.Is(err, ledger.ErrNotFound) {
-		return nil, types.Refuse(types.UnknownCertificate, "%v", id)
-	}
+	now, err := certificate.Reader{Chain: l}.Certificate(c.Context(), id)
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +261,7 @@ func (v verbs) change(c *cobra.Command, id lot.ID, make func(command.Ledger, *le
 	}
 	out := &Changed{Height: done.Height, Tx: done.TxHash}
 	for _, id := range ids {
-		x, err := l.Certificate(c.Context(), id)
+		x, err := certificate.Reader{Chain: l}.Certificate(c.Context(), id)
 		if err != nil {
 			return nil, err
 		}
@@ -273,7 +271,7 @@ func (v verbs) change(c *cobra.Command, id lot.ID, make func(command.Ledger, *le
 }
 
 // changed runs a verb on one certificate.
-func (v verbs) changed(c *cobra.Command, text string, say string, make func(command.Ledger, *ledger.Certificate) (ledger.Msg, []lot.ID, error)) error {
+func (v verbs) changed(c *cobra.Command, text string, say string, make func(command.Ledger, *certificate.Certificate) (ledger.Msg, []lot.ID, error)) error {
 	id, err := lot.ParseID(text)
 	if err != nil {
 		return v.Usage(c, err)
@@ -294,23 +292,23 @@ func (v verbs) split(c *cobra.Command, args []string) error {
 	if err != nil {
 		return v.Usage(c, fmt.Errorf("%s: %.40q: want watt-hours", c.CommandPath(), args[1]))
 	}
-	return v.changed(c, args[0], "now", func(_ command.Ledger, x *ledger.Certificate) (ledger.Msg, []lot.ID, error) {
+	return v.changed(c, args[0], "now", func(_ command.Ledger, x *certificate.Certificate) (ledger.Msg, []lot.ID, error) {
 		second := lot.ID{Device: x.ID.Device, From: x.ID.From + wh}
-		return ledger.Split{ID: x.ID, At: second.From}, []lot.ID{x.ID, second}, nil
+		return certificate.Split{ID: x.ID, At: second.From}, []lot.ID{x.ID, second}, nil
 	})
 }
 
 func (v verbs) transfer(c *cobra.Command, args []string) error {
-	return v.changed(c, args[0], "transferred", func(l command.Ledger, x *ledger.Certificate) (ledger.Msg, []lot.ID, error) {
+	return v.changed(c, args[0], "transferred", func(l command.Ledger, x *certificate.Certificate) (ledger.Msg, []lot.ID, error) {
 		to, err := l.Lookup(args[1])
-		return ledger.Transfer{ID: x.ID, To: to}, []lot.ID{x.ID}, err
+		return certificate.Transfer{ID: x.ID, To: to}, []lot.ID{x.ID}, err
 	})
 }
 
 func (v verbs) retire(c *cobra.Command, args []string) error {
 	who, _ := c.Flags().GetString("beneficiary")
-	return v.changed(c, args[0], "retired", func(_ command.Ledger, x *ledger.Certificate) (ledger.Msg, []lot.ID, error) {
-		msg := ledger.Retire{ID: x.ID, Beneficiary: who}
+	return v.changed(c, args[0], "retired", func(_ command.Ledger, x *certificate.Certificate) (ledger.Msg, []lot.ID, error) {
+		msg := certificate.Retire{ID: x.ID, Beneficiary: who}
 		if hourly, _ := c.Flags().GetBool("hourly"); hourly {
 			msg.Hour = lot.Hour(x.Begin)
 		}

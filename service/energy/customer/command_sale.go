@@ -10,7 +10,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/ledger"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate"
 	"github.com/cairn-network/cairn/service/role/command"
 )
 
@@ -59,7 +59,7 @@ func (v verbs) runSell(c *cobra.Command, args []string) error {
 		return fmt.Errorf("energy certificate sell: %w", err)
 	}
 	blocks, _ := c.Flags().GetUint64("blocks")
-	sale, err := l.Offer(c.Context(), id, buyer, price, blocks)
+	sale, err := certificate.Offer(c.Context(), l, id, buyer, price, blocks)
 	if err != nil {
 		return fmt.Errorf("energy certificate sell: %w", err)
 	}
@@ -73,11 +73,11 @@ func (v verbs) runSell(c *cobra.Command, args []string) error {
 
 // Bought is what `cairn energy certificate buy` prints.
 type Bought struct {
-	Certificate *ledger.Certificate `json:"certificate"` // as the chain has it now
-	Seller      types.Account       `json:"seller"`
-	Price       types.Ustone        `json:"price_ustone,string"`
-	Height      uint64              `json:"height"`
-	Tx          string              `json:"tx"`
+	Certificate *certificate.Certificate `json:"certificate"` // as the chain has it now
+	Seller      types.Account            `json:"seller"`
+	Price       types.Ustone             `json:"price_ustone,string"`
+	Height      uint64                   `json:"height"`
+	Tx          string                   `json:"tx"`
 }
 
 func (v verbs) runBuy(c *cobra.Command, args []string) error {
@@ -100,11 +100,11 @@ func (v verbs) runBuy(c *cobra.Command, args []string) error {
 		return err
 	}
 	defer l.Close()
-	done, err := l.Accept(c.Context(), sale)
+	done, err := certificate.Accept(c.Context(), l, sale)
 	if err != nil {
 		return fmt.Errorf("energy certificate buy: %w", err)
 	}
-	now, err := l.Certificate(c.Context(), sale.Certificate)
+	now, err := certificate.Reader{Chain: l}.Certificate(c.Context(), sale.Certificate)
 	if err != nil {
 		return fmt.Errorf("energy certificate buy: %w", err)
 	}
@@ -113,7 +113,7 @@ func (v verbs) runBuy(c *cobra.Command, args []string) error {
 	})
 }
 
-func readOffer(c *cobra.Command, path string) (*ledger.Sale, error) {
+func readOffer(c *cobra.Command, path string) (*certificate.Sale, error) {
 	in := c.InOrStdin()
 	if path != "-" {
 		f, err := os.Open(path)
@@ -125,7 +125,7 @@ func readOffer(c *cobra.Command, path string) (*ledger.Sale, error) {
 	}
 	d := json.NewDecoder(io.LimitReader(in, maxOffer))
 	d.DisallowUnknownFields()
-	sale := new(ledger.Sale)
+	sale := new(certificate.Sale)
 	if err := d.Decode(sale); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -3,7 +3,6 @@ package customer
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -15,13 +14,14 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate"
 	"github.com/cairn-network/cairn/service/role"
 )
 
 // TestVoid: what was read of a header that is voided goes again; what is final stays, and is read once.
 func TestVoid(t *testing.T) {
 	c := newTown(t)
-	do[Order](c, 201, "POST", "/orders", certificate())
+	do[Order](c, 201, "POST", "/orders", company())
 	c.settle()
 	c.hours(3, flow{pv: 500, exp: 400}, flow{})
 	all := do[[]Statement](c, 200, "GET", "/statements", nil)
@@ -74,7 +74,7 @@ func TestVoid(t *testing.T) {
 // TestAway: a gateway that was away reads what it missed; epochs that were skipped hold nobody up.
 func TestAway(t *testing.T) {
 	c := newTown(t)
-	do[Order](c, 201, "POST", "/orders", certificate())
+	do[Order](c, 201, "POST", "/orders", company())
 	c.settle()
 	for range 4 {
 		c.seller.hour(c.Epoch(), flow{pv: 500, exp: 400})
@@ -121,7 +121,7 @@ func TestIdle(t *testing.T) {
 func TestManySessions(t *testing.T) {
 	c := newTown(t)
 	for range apart + 1 {
-		x := certificate()
+		x := company()
 		x.Wh = 1
 		do[Order](c, 201, "POST", "/orders", x)
 	}
@@ -138,7 +138,7 @@ func TestManySessions(t *testing.T) {
 // TestProve: a statement proves itself to whoever has the header, and nothing that was changed does.
 func TestProve(t *testing.T) {
 	c := newTown(t)
-	do[Order](c, 201, "POST", "/orders", certificate())
+	do[Order](c, 201, "POST", "/orders", company())
 	c.settle()
 	c.hours(2, flow{pv: 500, exp: 400}, flow{})
 	good := do[[]Statement](c, 200, "GET", "/statements", nil)[0]
@@ -176,41 +176,24 @@ func TestProve(t *testing.T) {
 	}
 }
 
-// chained is a chain that has certificates: in memory, as a test says.
-type chained struct {
-	list []ledger.Certificate
-	mark uint64
+// alone is the module of certificates without a chain, when none is expired yet; its pages are of one.
+type alone struct {
+	ledger.View
+	*certificate.Twin
 }
 
-func (x *chained) Certificate(_ context.Context, id lot.ID) (*ledger.Certificate, error) {
-	for i := range x.list {
-		if x.list[i].ID == id {
-			return &x.list[i], nil
-		}
-	}
-	return nil, fmt.Errorf("certificate %v: %w", id, ledger.ErrNotFound)
+func (alone) Time() uint64 { return 0 }
+
+func (a alone) Query(_ context.Context, method string, request, answer any) error {
+	return a.Twin.Query(a, method, request, answer)
 }
 
-func (x *chained) Certificates(_ context.Context, q ledger.CertificateQuery) (*ledger.CertificatePage, error) {
-	page := new(ledger.CertificatePage)
-	from := 0
-	if len(q.After) > 0 {
-		from = int(q.After[0])
-	}
-	for i := from; i < len(x.list); i++ {
-		if len(page.Certificates) == 1 { // pages of one
-			page.Next = []byte{byte(i)}
-			break
-		}
-		page.Certificates = append(page.Certificates, x.list[i])
-	}
-	return page, nil
-}
-
-func (x *chained) CertificateMark(context.Context, types.Key) (uint64, error) { return x.mark, nil }
-
-func (x *chained) CertificateTotals(context.Context) (*ledger.CertificateTotals, error) {
-	return new(ledger.CertificateTotals), nil
+// certified has certificates exist.
+func (c *town) certified(list ...certificate.Certificate) *certificate.Twin {
+	twin := certificate.NewTwin(certificate.Config{Page: 1})
+	twin.Put(list...)
+	c.market.Module = alone{Twin: twin}
+	return twin
 }
 
 // TestSheets: a day that closed can be issued with what the gateway shows, once.
@@ -232,18 +215,16 @@ func TestSheets(t *testing.T) {
 		t.Fatalf("%+v: %v", msg, err)
 	}
 	first, last := msg.Lots[0], msg.Lots[len(msg.Lots)-1]
-	chain := &chained{mark: last.To}
-	c.market.Chained = chain
+	twin := c.certified()
+	twin.SetMark(msg.Sheet.Device, last.To)
 	if s := do[[]Sheet](c, 200, "GET", path, nil); s[0].State != "lapsed" {
 		t.Errorf("the mark is beyond, and there is no certificate: %q", s[0].State)
 	}
-	chain.list = []ledger.Certificate{{ID: lot.ID{Device: first0(msg), From: first.From}, To: first.To, State: ledger.CertificateActive}}
+	twin.Put(certificate.Certificate{ID: lot.ID{Device: msg.Sheet.Device, From: first.From}, To: first.To, State: certificate.Active, Expires: 1})
 	if s := do[[]Sheet](c, 200, "GET", path, nil); s[0].State != "issued" {
 		t.Errorf("issued: %q", s[0].State)
 	}
 }
-
-func first0(m *ledger.Issue) types.Key { return m.Sheet.Device }
 
 // TestScore: consumption is matched hour by hour, by fills and by certificates that were retired for the meter and the hour; what nobody
 // can place counts as not matched.
@@ -273,12 +254,13 @@ func TestScore(t *testing.T) {
 	if alone := do[Score](c, 200, "GET", path+"&from="+one+"&to="+next, nil); alone.Consumed != 200 || len(alone.Hours) != 1 || alone.Retired != 0 {
 		t.Errorf("one hour: %+v", alone)
 	}
-	certified := func(who string, hour, wh uint64) ledger.Certificate {
-		return ledger.Certificate{ID: lot.ID{Device: meter, From: hour + wh}, To: hour + 2*wh, State: ledger.CertificateRetired, Beneficiary: who, Hour: hour}
+	retired := func(who string, from, hour, wh uint64) certificate.Certificate {
+		return certificate.Certificate{
+			ID: lot.ID{Device: meter, From: from}, To: from + wh, Owner: c.market.Account(), State: certificate.Retired, Beneficiary: who, Hour: hour,
+		}
 	}
-	c.market.Chained = &chained{list: []ledger.Certificate{
-		certified(meter.String(), at, 150), certified(meter.String(), at-7200, 1000), certified("somebody", at, 10), certified(meter.String(), 0, 10),
-	}}
+	name := meter.String()
+	c.certified(retired(name, 0, at, 150), retired(name, 200, at-7200, 1000), retired("somebody", 2000, at, 10), retired(name, 3000, 0, 10))
 	s = do[Score](c, 200, "GET", path, nil)
 	if s.Matched != 480+150+160 || s.Score != 7900 {
 		t.Errorf("with certificates: %+v", s)

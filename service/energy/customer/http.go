@@ -8,8 +8,8 @@ import (
 
 	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -207,11 +207,11 @@ func (c *Customer) servePrices(w http.ResponseWriter, r *http.Request, _ role.Wa
 }
 
 func (c *Customer) serveCertificates(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
-	limit, err := role.Number(r, "limit", fewAnswers, ledger.MaxCertificates)
+	limit, err := role.Number(r, "limit", fewAnswers, certificate.MaxPage)
 	if err != nil {
 		return err
 	}
-	q := ledger.CertificateQuery{Owner: wallet.Account(), Limit: int(limit)}
+	q := certificate.Query{Owner: wallet.Account(), Limit: int(limit)}
 	if text := role.Query(r, "owner"); text != "" {
 		if q.Owner, err = types.ParseAccount(text); err != nil {
 			return types.Refuse(role.BadRequest, "owner %.80q: %v", text, err)
@@ -223,8 +223,8 @@ func (c *Customer) serveCertificates(w http.ResponseWriter, r *http.Request, wal
 			return types.Refuse(role.BadRequest, "device %.80q: %v", text, err)
 		}
 	}
-	switch q.State = ledger.CertificateState(role.Query(r, "state")); q.State {
-	case "", ledger.CertificateActive, ledger.CertificateRetired:
+	switch q.State = certificate.State(role.Query(r, "state")); q.State {
+	case "", certificate.Active, certificate.Retired:
 	default:
 		return types.Refuse(role.BadRequest, "state %.40q: want active or retired", q.State)
 	}
@@ -243,10 +243,7 @@ func (c *Customer) serveCertificate(w http.ResponseWriter, r *http.Request, _ ro
 	if err != nil {
 		return types.Refuse(role.BadRequest, "%v", err)
 	}
-	x, err := c.market.Certificates().Certificate(r.Context(), id)
-	if errors.Is(err, ledger.ErrNotFound) {
-		return types.Refuse(types.UnknownCertificate, "%v", id)
-	}
+	x, err := certificate.Reader{Chain: c.market}.Certificate(r.Context(), id)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/energy/customer/certificate"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -203,7 +204,7 @@ func (c *Customer) score(ctx context.Context, account types.Account, meter types
 	if err != nil {
 		return nil, err
 	}
-	err = c.certificates(ctx, ledger.CertificateQuery{Owner: account, State: ledger.CertificateRetired}, func(x *ledger.Certificate) {
+	err = c.certificates(ctx, certificate.Query{Owner: account, State: certificate.Retired}, func(x *certificate.Certificate) {
 		if x.Beneficiary == meter.String() && x.Hour >= from && x.Hour != 0 && x.Hour < to {
 			hour(x.Hour).Certified += x.Wh()
 		}
@@ -266,9 +267,9 @@ func (b *books) consumed(meter types.Key, from, to uint64, visit func(k uint64, 
 }
 
 // certificates visits certificates, at most ten thousand.
-func (c *Customer) certificates(ctx context.Context, q ledger.CertificateQuery, visit func(*ledger.Certificate)) error {
+func (c *Customer) certificates(ctx context.Context, q certificate.Query, visit func(*certificate.Certificate)) error {
 	for range 10 {
-		page, err := c.market.Certificates().Certificates(ctx, q)
+		page, err := certificate.Reader{Chain: c.market}.List(ctx, q)
 		if err != nil {
 			if errors.Is(err, ledger.ErrNotFound) {
 				return nil

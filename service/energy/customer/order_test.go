@@ -20,7 +20,7 @@ func TestOrders(t *testing.T) {
 		t.Fatalf("orders of nobody: %+v", list)
 	}
 	mine := do[Order](c, 201, "POST", "/orders", c.community())
-	certs := do[Order](c, 201, "POST", "/orders", certificate())
+	certs := do[Order](c, 201, "POST", "/orders", company())
 	if mine.State != "waiting" || mine.Seq != 1 || mine.Payer != c.market.Payer() || certs.Beneficiary != "Bakery Ltd" {
 		t.Errorf("new orders: %+v, %+v", mine, certs)
 	}
@@ -90,7 +90,7 @@ func TestRefusals(t *testing.T) {
 	good := c.community()
 	do[Order](c, 201, "POST", "/orders", good)
 	bend := func(f func(*Terms)) Terms {
-		x := certificate()
+		x := company()
 		f(&x)
 		return x
 	}
@@ -130,15 +130,15 @@ func TestRefusals(t *testing.T) {
 	poor := newTown(t)
 	poor.market = &door{Market: poor.World.Market("poor", 0), calls: map[string]int{}}
 	poor.crash()
-	do[role.Problem](poor, 402, "POST", "/orders", certificate())
+	do[role.Problem](poor, 402, "POST", "/orders", company())
 }
 
 // TestReplaceAndCancel: a later order takes the place of the former, and a cancelled one buys nothing more.
 func TestReplaceAndCancel(t *testing.T) {
 	c := newTown(t)
-	o := do[Order](c, 201, "POST", "/orders", certificate())
+	o := do[Order](c, 201, "POST", "/orders", company())
 	c.settle()
-	next := certificate()
+	next := company()
 	next.Wh = 50
 	if p := do[role.Problem](c, 400, "PUT", "/orders/"+o.ID, c.community()); p.Reason != energy.OrderTerms {
 		t.Errorf("another rule: %+v", p)
@@ -168,7 +168,7 @@ func TestReplaceAndCancel(t *testing.T) {
 func TestKill(t *testing.T) {
 	c := newTown(t)
 	c.market.down = errors.New("the bus is away")
-	o := do[Order](c, 201, "POST", "/orders", certificate())
+	o := do[Order](c, 201, "POST", "/orders", company())
 	c.crash()
 	c.market.down = types.Refuse(types.OverQuota, "full")
 	c.follow()
@@ -194,7 +194,7 @@ func TestKill(t *testing.T) {
 	}
 	// A replacement that the market refuses leaves what stood; its number was never seen and is used again.
 	c.market.down = types.Refuse(types.OverLimit, "no")
-	next := certificate()
+	next := company()
 	next.Wh = 1
 	do[role.Problem](c, http.StatusPaymentRequired, "PUT", "/orders/"+o.ID, next)
 	c.market.down = nil
@@ -206,7 +206,7 @@ func TestKill(t *testing.T) {
 	}
 	// One that is refused when it is new leaves nothing.
 	c.market.down = types.Refuse(types.OverLimit, "no")
-	do[role.Problem](c, http.StatusPaymentRequired, "POST", "/orders", certificate())
+	do[role.Problem](c, http.StatusPaymentRequired, "POST", "/orders", company())
 	if list := do[[]Order](c, 200, "GET", "/orders", nil); len(list) != 1 {
 		t.Errorf("%+v", list)
 	}

@@ -104,6 +104,7 @@ func newTown(t *testing.T) *town {
 	c := &town{World: w, t: t, market: &door{Market: w.Market("company", 50_000_000), calls: map[string]int{}}}
 	c.seller = &house{t: t, d: w.Device("seller")}
 	c.consumer = &house{t: t, d: c.market.Device("consumer")}
+	c.certified()
 	c.open()
 	return c
 }
@@ -236,7 +237,7 @@ func (c *town) community() Terms {
 	return Terms{Rule: "community", Meter: &key, Limit: 250, Wh: 1000, Cap: 1_000_000}
 }
 
-func certificate() Terms {
+func company() Terms {
 	return Terms{Rule: "certificate", Limit: 20, Wh: 150, Cap: 500_000, Beneficiary: "Bakery Ltd"}
 }
 

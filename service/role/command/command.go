@@ -6,7 +6,6 @@
 package command
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
 )
@@ -58,15 +56,13 @@ type Request struct {
 // Ledger is the chain, with the keys of the accounts in a home's keyring.
 type Ledger interface {
 	ledger.Ledger
+	ledger.Dealer
 	// Lookup returns the account of a name in the keyring, or of an address.
 	Lookup(nameOrAddress string) (types.Account, error)
 	// Names lists the keyring's accounts by name.
 	Names() (map[string]types.Account, error)
 	// Secret derives a secret for a purpose from an account's key: whoever has the key gets the same.
 	Secret(account types.Account, purpose string) ([32]byte, error)
-	// Offer signs, for its owner, the sale of a certificate to a buyer: it holds for the next blocks. Accept signs it as the buyer.
-	Offer(ctx context.Context, id lot.ID, buyer types.Account, price types.Ustone, blocks uint64) (*ledger.Sale, error)
-	Accept(ctx context.Context, sale *ledger.Sale) (*ledger.Receipt, error)
 	Close() error
 }
 

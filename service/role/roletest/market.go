@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
@@ -21,8 +20,8 @@ import (
 
 // Market is a gateway's market with one wallet, which every request is of.
 type Market struct {
-	// Chained reads the chain's certificates; nil: nobody has any.
-	Chained ledger.Certificates
+	// Module is what the category adds to the chain; nil: nothing.
+	Module ledger.Querier
 
 	w       *World
 	name    string
@@ -223,29 +222,12 @@ func (m *Market) Line(_ context.Context, device types.Key) (role.Line, error) {
 	return role.Line{Tallied: m.w.state.Epoch(), State: m.w.state.CategoryLine(device, m.category())}, nil
 }
 
-// Certificates are those of Chained.
-func (m *Market) Certificates() ledger.Certificates {
-	if m.Chained == nil {
-		return nobody{}
+// Query asks Module.
+func (m *Market) Query(ctx context.Context, method string, request, answer any) error {
+	if m.Module == nil {
+		return fmt.Errorf("%s: %w", method, ledger.ErrNotFound)
 	}
-	return m.Chained
-}
-
-// nobody has certificates.
-type nobody struct{}
-
-func (nobody) Certificate(_ context.Context, id lot.ID) (*ledger.Certificate, error) {
-	return nil, fmt.Errorf("certificate %v: %w", id, ledger.ErrNotFound)
-}
-
-func (nobody) Certificates(context.Context, ledger.CertificateQuery) (*ledger.CertificatePage, error) {
-	return new(ledger.CertificatePage), nil
-}
-
-func (nobody) CertificateMark(context.Context, types.Key) (uint64, error) { return 0, nil }
-
-func (nobody) CertificateTotals(context.Context) (*ledger.CertificateTotals, error) {
-	return new(ledger.CertificateTotals), nil
+	return m.Module.Query(ctx, method, request, answer)
 }
 
 // Account is the wallet's.

@@ -48,7 +48,7 @@ func (s server) Issue(ctx context.Context, msg *types.MsgIssue) (*types.MsgIssue
 	}
 	c := types.Certificate{
 		Device: sheet.Device.String(), Technology: uint32(sheet.Technology), Zone: sheet.Zone.String(), Power: sheet.Power,
-		Storage: uint32(sheet.Storage), Owner: owner.String(), State: types.State_STATE_ACTIVE, Epoch: msg.Epoch, Region: msg.Region,
+		Storage: uint32(sheet.Stored), Owner: owner.String(), State: types.State_STATE_ACTIVE, Epoch: msg.Epoch, Region: msg.Region,
 	}
 	return s.make(ctx, sheet.Device, c, lots.Runs())
 }
@@ -95,7 +95,7 @@ func (k Keeper) proven(ctx context.Context, h *tally.Header, msg *types.MsgIssue
 	for raw := msg.Siblings; len(raw) > 0; raw = raw[size:] {
 		siblings = append(siblings, core.Hash(raw[:size]))
 	}
-	if err := h.VerifyOutput(k.category, msg.Leaf, msg.Index, siblings); err != nil {
+	if err := h.VerifyOutput(types.Category, msg.Leaf, msg.Index, siblings); err != nil {
 		return nil, nil, core.Refuse(core.CertificateProof, "sheet of device %s in epoch %d: %v", sheet.Device, msg.Epoch, err)
 	}
 	if !sheet.Matches(lots) {

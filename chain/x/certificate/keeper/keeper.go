@@ -51,7 +51,6 @@ const folded = 4
 type Keeper struct {
 	addresses address.Codec
 	authority string
-	category  core.Category
 	tallies   Tallies
 	devices   Devices
 
@@ -68,13 +67,12 @@ type Keeper struct {
 	expiring collections.Map[uint64, uint64] // by day: Wh that expire when it begins, unless they are retired before
 }
 
-// New returns the keeper. authority may change parameters; category is the one whose outputs are sheets.
-func New(cdc codec.BinaryCodec, kv store.KVStoreService, addresses address.Codec, authority string, category core.Category,
-	tallies Tallies, devices Devices,
+// New returns the keeper. authority may change parameters.
+func New(cdc codec.BinaryCodec, kv store.KVStoreService, addresses address.Codec, authority string, tallies Tallies, devices Devices,
 ) (Keeper, error) {
 	sb := collections.NewSchemaBuilder(kv)
 	k := Keeper{
-		addresses: addresses, authority: authority, category: category, tallies: tallies, devices: devices,
+		addresses: addresses, authority: authority, tallies: tallies, devices: devices,
 		Params: collections.NewItem(sb, collections.NewPrefix(0), "params", codec.CollValue[types.Params](cdc)),
 		Certificates: collections.NewMap(sb, collections.NewPrefix(1), "certificates",
 			collections.PairKeyCodec(collections.BytesKey, collections.Uint64Key), codec.CollValue[types.Certificate](cdc)),

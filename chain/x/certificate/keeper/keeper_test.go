@@ -82,7 +82,7 @@ func setup(t fataler) *fixture {
 	f.bank, f.ctx = testbank.New(types.ModuleName)
 	f.at(midday)
 	var err error
-	f.keeper, err = keeper.New(f.bank.Codec, f.bank.Store(types.StoreKey), f.bank.Addresses, f.bank.Authority, core.Energy, f, f)
+	f.keeper, err = keeper.New(f.bank.Codec, f.bank.Store(types.StoreKey), f.bank.Addresses, f.bank.Authority, f, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func sunny(day, from uint64) lot.Lots {
 
 func sheetOf(device core.Key, day uint64, lots lot.Lots) *lot.Sheet {
 	return &lot.Sheet{
-		Device: device, Day: uint32(day), Zone: core.Cell(0x891f8d7a49bffff).Parent(3), Technology: 1, Power: 5_000, Storage: 250,
+		Device: device, Day: uint32(day), Zone: core.Cell(0x891f8d7a49bffff).Parent(3), Technology: 1, Power: 5_000, Stored: 250,
 		Total: lots.Total(), Digest: lots.Digest(),
 	}
 }
