@@ -29,6 +29,8 @@ var decoders = []struct {
 	{"Terms", func(b []byte) ([]byte, error) { return again(DecodeTerms(b, Wasm)) }},
 	{"Order", func(b []byte) ([]byte, error) { return again(DecodeOrder(b)) }},
 	{"Call", func(b []byte) ([]byte, error) { return again(DecodeCall(b)) }},
+	{"Ended", func(b []byte) ([]byte, error) { return again(DecodeEnded(b)) }},
+	{"NotRun", func(b []byte) ([]byte, error) { return again(DecodeEnded(b)) }},
 	{"Accepted", func(b []byte) ([]byte, error) { return again(DecodeAnswer(b)) }},
 	{"Offer", func(b []byte) ([]byte, error) { return again(DecodeOffer(b)) }},
 	{"Results", func(b []byte) ([]byte, error) { return again(DecodeResults(b)) }},

@@ -29,6 +29,7 @@ type golden struct {
 	Job, Result, Leaf, SignedLeaf          string // in hexadecimal, as all that is text here
 	JobHash, ResultHash, NoFiles, Files    types.Hash
 	Terms, Order, Call, Accepted, Refused  string
+	Ended, NotRun                          string
 	Offer, Results, Check, Sighting        string
 	Path                                   string // of the results' second leaf
 	Seed, ChainSeed, NextSeed, Openings    types.Hash
@@ -107,6 +108,7 @@ func makeGolden(t *testing.T) *golden {
 		JobHash: j.Hash(), ResultHash: r.Hash(), NoFiles: Files{}.Root(),
 		Files: Files{{Path: "a", Size: 1, Hash: types.Sum([]byte("x"))}, {Path: "b/c", Size: 0, Hash: types.Sum(nil)}}.Root(),
 		Terms: hexa(terms.Encode()), Order: hexa(order.Encode()), Call: hexa(call.Encode()),
+		Ended: hexa((&Ended{Result: r, Leaf: signed, Files: Files{}}).Encode()), NotRun: hexa((&Ended{Reason: BadModule, Message: "at byte 7", Files: Files{}}).Encode()),
 		Accepted: hexa((&Answer{Order: order.Order.Hash(), Ask: ask.Sign(device).Encode()}).Encode()),
 		Refused:  hexa((&Answer{Order: order.Order.Hash(), Reason: Busy}).Encode()),
 		Offer:    hexa((&Offer{Free: 4}).Encode()), Results: hexa(results.Encode()), Check: hexa(check.Encode()),
