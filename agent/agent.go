@@ -12,6 +12,7 @@
 //	Spool     an Outbox on disk, of what the agent's own key signs: evidence, receipts, asks
 //	Asks      what devices offer
 //	Keep      runs something again whenever it fails
+//	Ask       asks one device, and takes what that device signed for this request
 //
 // A device (package node) is an agent with providers, a gateway one with customers. Blobs are fetched and
 // served by bus.FetchBlob and bus.ServeBlobs, for which an agent's Bus is enough.

@@ -10,6 +10,9 @@
 // publishes under subjects of their own only (Publishes) and listens to what concerns them (Subscribes). That keeps
 // strangers from flooding each other's subjects; it is not what a message is believed for: that is its own signature.
 //
+// A device is asked directly (Request): it hears `request.*.<device>` and answers under a subject of its own, whose last word only who asked
+// knows. So what it says can't be put into anybody's way, and who asks hears nobody else.
+//
 // The subjects are in subject.go. The messages (message.go, notice.go, query.go, agreement.go) are deterministic CBOR; those that
 // speak for somebody are Sealed, and Open refuses every other encoding, another chain and a wrong signature, each with its
 // reason. What is longer than a message travels in pieces by its hash: ServeBlobs, FetchBlob. Follower follows notices and
@@ -18,6 +21,7 @@ package bus
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -68,7 +72,7 @@ type Bus interface {
 	// Kept returns a page of the kept messages that fit a pattern, those behind the subject after ("" for the first page), and whether there
 	// are more. They come in the order in which they are kept (KeptPlan).
 	Kept(ctx context.Context, pattern, after string) (page []Message, more bool, err error)
-	// Request publishes data and returns the first answer; bus_unavailable if nobody listens.
+	// Request publishes data and returns the first answer; bus_unavailable if nobody listens (ErrNobody).
 	Request(ctx context.Context, subject string, data []byte) ([]byte, error)
 	// Gather publishes data and calls handle for each answer, until handle returns false (nil) or ctx ends (its error).
 	Gather(ctx context.Context, subject string, data []byte, handle func([]byte) bool) error
@@ -81,6 +85,9 @@ type Bus interface {
 	// Close logs off. Subscriptions end; nothing is delivered after it returns, but for a handler that is at work.
 	Close()
 }
+
+// ErrNobody says that nobody listens to what somebody wanted an answer to.
+var ErrNobody = fmt.Errorf("nobody listens: %w", types.BusUnavailable)
 
 // Pass is what a key may be on the bus, and how much room it has there.
 type Pass struct {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -103,14 +104,18 @@ func (m *Memory) send(by types.Key, subject, reply string, data []byte, keep boo
 		}
 		m.kept[subject] = slices.Clone(data)
 	}
-	n := 0
+	return m.deliver(subject, reply, data), nil
+}
+
+// deliver hands a message to all who listen and returns how many they are. The caller holds mu.
+func (m *Memory) deliver(subject, reply string, data []byte) (n int) {
 	for _, s := range m.subs {
 		if Match(s.pattern, subject) && !s.over() {
 			s.put(Message{Subject: subject, Reply: reply, Data: slices.Clone(data)})
 			n++
 		}
 	}
-	return n, nil
+	return n
 }
 
 // memoryBus is one who logged on.
@@ -243,10 +248,10 @@ func (b *memoryBus) Request(ctx context.Context, subject string, data []byte) (a
 }
 
 func (b *memoryBus) Gather(ctx context.Context, subject string, data []byte, handle func([]byte) bool) error {
-	answers := make(chan []byte, 1024)
+	answers := make(chan []byte, answersAhead(subject))
 	b.m.mu.Lock()
 	b.m.serial++
-	reply := fmt.Sprintf("%s.%s.%d", inbox, Word(b.key), b.m.serial)
+	reply := replySubject(subject, strconv.FormatUint(b.m.serial, 10))
 	b.m.boxes[reply] = func(a []byte) {
 		select {
 		case answers <- a:
@@ -262,7 +267,7 @@ func (b *memoryBus) Gather(ctx context.Context, subject string, data []byte, han
 	}()
 	n, err := b.publish(subject, reply, data, false)
 	if err == nil && n == 0 {
-		err = errDown("nobody listens to " + subject)
+		err = fmt.Errorf("bus: %s: %w", subject, ErrNobody)
 	}
 	for err == nil {
 		select {
@@ -294,6 +299,7 @@ func (b *memoryBus) Respond(_ context.Context, to Message, data []byte) error {
 	if box := b.m.boxes[to.Reply]; box != nil {
 		box(slices.Clone(data))
 	}
+	b.m.deliver(to.Reply, "", data)
 	return nil
 }
 

@@ -138,6 +138,12 @@ func messages() map[string][]byte {
 		"drawn query": bus.Encode(&bus.DrawnQuery{Chain: chain, Epoch: 3, Category: 3, Purpose: "probe/2", Witness: key.Public(), From: 256}),
 		"drawn": bus.Seal(key, &bus.Drawn{Query: bus.DrawnQuery{Chain: chain, Epoch: 3, Category: 3, Purpose: "probe/2", Witness: key.Public()},
 			Devices: []tally.Device{{Key: key.Public(), Owner: types.Account{1}, Categories: []types.Category{3}, Cell: 0x8a1fb46622dffff, Bond: 5}}, More: true}),
+		"request": bus.Seal(key, &bus.Request{Chain: chain, Device: bustest.Key(1).Public(), Category: 3, Kind: "order", ID: [16]byte{1}, Time: 1_800_000_000_000,
+			Wait: 300, Body: []byte("job")}),
+		"part":    bus.Seal(key, &bus.Answer{Chain: chain, Request: sum("request"), Body: []byte("step")}),
+		"answer":  bus.Seal(key, &bus.Answer{Chain: chain, Request: sum("request"), Part: 1, Last: true, Body: []byte("done")}),
+		"refused": bus.Seal(key, &bus.Answer{Chain: chain, Request: sum("request"), Last: true, Reason: types.DeviceBusy}),
+
 		"find":       types.Encode(&bus.Find{Hash: sum("blob")}),
 		"found":      types.Encode(&bus.Found{Holder: key.Public(), Size: 600_000}),
 		"chunk":      types.Encode(&bus.Chunk{Hash: sum("blob"), Offset: bus.ChunkSize}),
@@ -210,12 +216,24 @@ func open(name string, raw []byte, chain string) (any, error) {
 	case "drawn":
 		v, _, err := bus.Open[bus.Drawn](raw, chain)
 		return v, err
+	case "request":
+		v, err := bus.ReadRequest(raw, chain)
+		if err != nil {
+			return nil, err
+		}
+		if !v.Verify() {
+			return nil, types.BadSignature
+		}
+		return v.Request, nil
+	case "part", "answer", "refused":
+		v, _, err := bus.Open[bus.Answer](raw, chain)
+		return v, err
 	}
 	panic("no message " + name)
 }
 
 var names = []string{"submit", "ack", "notice", "payers query", "payers", "line query", "line", "proof query", "proof", "refusals query", "refusals", "held", "handover", "proposal", "signature", "state query", "state at",
-	"order query", "order at", "no order", "outputs query", "outputs sum", "outputs", "drawn query", "drawn"}
+	"order query", "order at", "no order", "outputs query", "outputs sum", "outputs", "drawn query", "drawn", "request", "part", "answer", "refused"}
 
 // bare are the messages that name no chain: what they carry is held against a hash, or proves itself.
 var bare = []string{"find", "found", "chunk", "keep query", "keep page"}
@@ -331,6 +349,14 @@ func TestBounds(t *testing.T) {
 		{"a long detail", "outputs", bus.Seal(key, &bus.Outputs{Chain: chain, Leaves: []bus.Output{{Detail: make([]byte, tally.MaxOutput+1)}}}), types.Oversize},
 		{"a deep tree", "outputs", bus.Seal(key, &bus.Outputs{Chain: chain, Leaves: []bus.Output{{Siblings: make([]types.Hash, 65)}}}), types.Oversize},
 		{"a long page", "order at", bus.Seal(key, &bus.OrderAt{Chain: chain, Proof: &tally.RecordProof{Page: make([]byte, tally.MaxRecordProof+1)}}), types.Oversize},
+		{"a request of no kind", "request", bus.Seal(key, &bus.Request{Chain: chain, Wait: 1}), types.BadEncoding},
+		{"a request of a strange kind", "request", bus.Seal(key, &bus.Request{Chain: chain, Kind: "a.b", Wait: 1}), types.BadEncoding},
+		{"a request that does not wait", "request", bus.Seal(key, &bus.Request{Chain: chain, Kind: "a"}), types.BadEncoding},
+		{"a request that waits long", "request", bus.Seal(key, &bus.Request{Chain: chain, Kind: "a", Wait: bus.MaxWait + 1}), types.BadEncoding},
+		{"a long request", "request", bus.Seal(key, &bus.Request{Chain: chain, Kind: "a", Wait: 1, Body: make([]byte, bus.MaxAsked+1)}), types.Oversize},
+		{"a long answer", "answer", bus.Seal(key, &bus.Answer{Chain: chain, Last: true, Body: make([]byte, bus.MaxAsked+1)}), types.Oversize},
+		{"a reason of a part", "answer", bus.Seal(key, &bus.Answer{Chain: chain, Reason: "busy"}), types.BadEncoding},
+		{"a reason that is none", "answer", bus.Seal(key, &bus.Answer{Chain: chain, Last: true, Reason: "No\x1b!"}), types.BadEncoding},
 		{"no header", "proposal", bus.Seal(key, &bus.Proposal{Chain: chain}), types.Oversize},
 	} {
 		if _, err := open(c.name, c.raw, chain); types.ReasonOf(err) != c.reason || (err == nil) != (c.reason == "") {
@@ -382,7 +408,7 @@ func TestSubjects(t *testing.T) {
 	for _, subject := range []string{
 		bus.SubmitSubject(k, 65535), bus.AckSubject(k, k), bus.QuerySubject(k, 0, bus.QueryRefusals), bus.FindSubject(k),
 		bus.ChunkSubject(k, k), bus.AskOf(&receipt.Ask{Device: k, Category: 3, Class: 1}), bus.ReceiptSubject(k, k, types.SessionID{1}),
-		bus.NoticeSubject(k, 0), bus.InventorySubject(k, 0), bus.MissingSubject(k, 0), bus.ProposalSubject(k, 0), bus.SignatureSubject(k, 0), bus.KeepSubject(k),
+		bus.NoticeSubject(k, 0), bus.InventorySubject(k, 0), bus.MissingSubject(k, 0), bus.ProposalSubject(k, 0), bus.SignatureSubject(k, 0), bus.KeepSubject(k), bus.RequestSubject(k, k),
 	} {
 		if !bus.ValidSubject(subject) || bus.Owner(subject) != word {
 			t.Errorf("%s is owned by %s", subject, bus.Owner(subject))

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	crand "crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -166,6 +167,8 @@ func natsError(err error) error {
 		return fmt.Errorf("%w: %w", err, types.Oversize)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
+	case errors.Is(err, nats.ErrNoResponders):
+		return ErrNobody
 	}
 	return fmt.Errorf("%w: %w", err, types.BusUnavailable)
 }
@@ -426,6 +429,14 @@ func (b *natsBus) Request(ctx context.Context, subject string, data []byte) ([]b
 	}
 	ctx, cancel := b.deadline(ctx)
 	defer cancel()
+	if strings.HasPrefix(subject, requestWord+".") { // its answer is not for the client's own inbox
+		var answer []byte
+		err := b.Gather(ctx, subject, data, func(a []byte) bool {
+			answer = a
+			return false
+		})
+		return answer, err
+	}
 	m, err := b.nc.RequestWithContext(ctx, subject, data)
 	if err != nil {
 		return nil, fmt.Errorf("bus: request %s: %w", subject, natsError(err))
@@ -437,7 +448,7 @@ func (b *natsBus) Gather(ctx context.Context, subject string, data []byte, handl
 	if err := checkPublish(b.key, subject, data, false); err != nil {
 		return err
 	}
-	reply, answers := b.nc.NewInbox(), make(chan *nats.Msg, 1024)
+	reply, answers := replySubject(subject, crand.Text()), make(chan *nats.Msg, answersAhead(subject))
 	sub, err := b.nc.ChanSubscribe(reply, answers)
 	if err != nil {
 		return fmt.Errorf("bus: gather %s: %w", subject, natsError(err))

@@ -35,10 +35,10 @@ const inbox = "_INBOX"
 // Publishes returns the patterns that key may publish under as role: always its own.
 func Publishes(role Role, key types.Key) []string {
 	w := Word(key)
-	asks := []string{"query." + w + ".>", "find." + w, KeepSubject(key), "blob." + w + ".*", "submit." + w + ".*"}
+	asks := []string{"query." + w + ".>", "find." + w, KeepSubject(key), "blob." + w + ".*", "submit." + w + ".*", requestWord + "." + w + ".*"}
 	switch role {
 	case RoleDevice:
-		return append(asks, "last.ask."+w+".*.*.*")
+		return append(asks, "last.ask."+w+".*.*.*", answerWord+"."+w+".*.*")
 	case RolePayer, RoleGateway:
 		return append(asks, "last.receipt."+w+".*.*")
 	case RoleVerifier:
@@ -54,9 +54,11 @@ func Publishes(role Role, key types.Key) []string {
 // what they ask, is for verifiers.
 func Subscribes(role Role, key types.Key) []string {
 	w := Word(key)
-	own := []string{inbox + "." + w + ".>", "ack.*." + w, "last.>"}
+	own := []string{inbox + "." + w + ".>", answerWord + ".*." + w + ".*", "ack.*." + w, "last.>"}
 	switch role {
-	case RoleDevice, RolePayer, RoleGateway:
+	case RoleDevice:
+		return append(own, requestWord+".*."+w)
+	case RolePayer, RoleGateway:
 		return own
 	case RoleVerifier, RolePending:
 		return append(own, "submit.>", "ack.>", "query.>", "find.*", "blob.*."+w)

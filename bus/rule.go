@@ -38,7 +38,7 @@ func checkAnswer(m Message, data []byte) error {
 	switch {
 	case len(data) > MaxMessage:
 		return types.Refuse(types.Oversize, "bus: answer %s: %d bytes, at most %d are taken", m.Subject, len(data), MaxMessage)
-	case !strings.HasPrefix(m.Reply, inbox+".") || !validSubject(m.Reply):
+	case !strings.HasPrefix(m.Reply, inbox+".") && !strings.HasPrefix(m.Reply, answerWord+".") || !validSubject(m.Reply):
 		return types.Refuse(types.BadEncoding, "bus: %s expects no answer", m.Subject)
 	}
 	return nil

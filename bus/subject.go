@@ -18,6 +18,8 @@ import (
 //	keep.<asker>                                KeepQuery: what subjects below last hold; the keeper answers
 //	find.<asker>                                Find: who has a blob; whoever has it answers
 //	blob.<asker>.<holder>                       Chunk: a piece of it
+//	request.<asker>.<device>                    Request: of one device, which answers
+//	answer.<device>.<asker>.<any word>          Answer: to the request that expects it there
 //	last.notice.<verifier>.<region>             Notice
 //	last.ask.<device>.<category>.<class>.<zone> receipt.SignedAsk
 //	last.receipt.<publisher>.<payer>.<session>  receipt.Signed
@@ -85,6 +87,42 @@ func FindSubject(asker types.Key) string { return "find." + Word(asker) }
 
 // ChunkSubject is where asker asks holder for a piece of a blob.
 func ChunkSubject(asker, holder types.Key) string { return "blob." + Word(asker) + "." + Word(holder) }
+
+// RequestSubject is where asker, who is logged on, asks a device. Devices subscribe to their own with the zero asker.
+func RequestSubject(asker, device types.Key) string {
+	return requestWord + "." + Word(asker) + "." + Word(device)
+}
+
+const (
+	requestWord = "request"
+	answerWord  = "answer"
+)
+
+// replySubject is where the answer to what is published under a subject is expected: in an inbox of the asker's, which verifiers may put
+// something into, or, if a device is asked, under the device's own subject. No two serials of a connection are the same, and nobody else knows them.
+func replySubject(subject, serial string) string {
+	words := strings.Split(subject, ".")
+	if len(words) == 3 && words[0] == requestWord {
+		return answerWord + "." + words[2] + "." + words[1] + "." + serial
+	}
+	return inbox + "." + owner(subject) + "." + serial
+}
+
+// answersAhead is how many answers wait for whoever asked; further ones are dropped. A device is a stranger, and what it says may be long.
+func answersAhead(subject string) int {
+	if strings.HasPrefix(subject, requestWord+".") {
+		return 64
+	}
+	return 1024
+}
+
+// Expects reports whether a request came to a device in such a way that its answer goes to who sent it: else somebody could have the device
+// answer to others.
+func Expects(m Message) bool {
+	words := strings.Split(m.Subject, ".")
+	return len(words) == 3 && words[0] == requestWord && validSubject(m.Reply) &&
+		strings.HasPrefix(m.Reply, answerWord+"."+words[2]+"."+words[1]+".")
+}
 
 // ZoneResolution is the resolution of the cells by which asks are found. No zone is split between regions.
 const ZoneResolution = types.RegionResolution

@@ -113,6 +113,11 @@ func (m *market) Dial(ctx context.Context, network, address string) (net.Conn, e
 	return role.DialDevice(ctx, m.private, network, address)
 }
 
+// Ask implements role.Market.
+func (v *view) Ask(ctx context.Context, w role.Wallet, q role.Question) ([]byte, error) {
+	return v.agent.Ask(ctx, w.TLS(), v.category, q)
+}
+
 // Wallet returns the wallet of a request's API key, once its account has granted the key on chain and while the
 // grant lasts: naming an account in POST /v1/keys gives nobody what the account stored, and neither does a key
 // that the account revoked.

@@ -75,6 +75,7 @@ type Node struct {
 	outbox    *agent.Spool
 	payers    payers
 	asks      board
+	desk      *desk // nil where no provider serves requests
 	providers []*runner
 	status    *status
 	home      watched
@@ -113,6 +114,9 @@ func New(config Config, providers []role.Provider, log *slog.Logger) (*Node, err
 			return nil, err
 		}
 		n.providers = append(n.providers, r)
+		if p.Requests != nil && n.desk == nil {
+			n.desk = newDesk(n)
+		}
 	}
 	n.agent, err = agent.New(agent.Config{Key: key, Pin: config.Pin, Dial: config.Dial, Unknown: config.Register, Store: n.outbox, Log: log})
 	if err != nil {
@@ -159,8 +163,13 @@ func (n *Node) Run(ctx context.Context) error {
 	return nil
 }
 
-// begin listens to acks, on a bus that the node has logged on to.
+// begin listens to acks and to requests, on a bus that the node has logged on to.
 func (n *Node) begin(ctx context.Context, b bus.Bus) error {
+	if n.desk != nil {
+		if err := n.desk.open(ctx, b); err != nil {
+			return err
+		}
+	}
 	return n.agent.Acks(ctx, b, func(ack *bus.Ack, verifier types.Key) error {
 		settled, given, err := n.outbox.Acked(ack, verifier, n.agent.Pin().Set)
 		n.status.acked(settled)

@@ -72,6 +72,11 @@ func (r *runner) Dial(ctx context.Context, network, address string) (net.Conn, e
 	return role.DialDevice(ctx, r.engine.cfg.Private, network, address)
 }
 
+// Ask implements role.WitnessHost.
+func (r *runner) Ask(ctx context.Context, q role.Question) ([]byte, error) {
+	return r.engine.agent.Ask(ctx, r.engine.cfg.Key, r.spec.Category, q)
+}
+
 // Drawn implements role.WitnessHost. The registry is walked once an epoch for each draw.
 func (r *runner) Drawn(ctx context.Context, purpose string) ([]role.Subject, error) {
 	panel, err := r.panelOf(ctx)

@@ -68,6 +68,8 @@ func Run(t *testing.T, make func(t *testing.T, auth bus.Authorizer) Network) {
 		{"Unsubscribe", unsubscribe},
 		{"Request", request},
 		{"Gather", gather},
+		{"Requests", requests},
+		{"RequestsOfOthers", requestsOfOthers},
 		{"Last", last},
 		{"LastIsBounded", lastIsBounded},
 		{"Outage", outage},

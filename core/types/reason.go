@@ -87,6 +87,14 @@ const (
 	BusUnavailable   Reason = "bus_unavailable"
 	NotPermitted     Reason = "not_permitted"
 	UnknownBlob      Reason = "unknown_blob"
+	DeviceAway       Reason = "device_away"
+	DeviceLate       Reason = "device_late"
+	DeviceBusy       Reason = "device_busy"
+	DeviceFailed     Reason = "device_failed"
+	BadAnswer        Reason = "bad_answer"
+	StaleRequest     Reason = "stale_request"
+	AskedBefore      Reason = "asked_before"
+	UnknownRequest   Reason = "unknown_request"
 	PortInUse        Reason = "port_in_use"
 	HomeUnwritable   Reason = "home_unwritable"
 	HomeBusy         Reason = "home_busy"
@@ -190,6 +198,14 @@ func Reasons() []ReasonInfo {
 		{BusUnavailable, 503, "The message bus cannot be reached.", "Messages are kept on disk and sent when it is back."},
 		{NotPermitted, 403, "The key may not do this on the message bus.", "Register the key; publish under its own subjects only."},
 		{UnknownBlob, 404, "Nobody who can be reached holds bytes of this hash.", "Ask again later; old batches are kept for the appeal window and a week."},
+		{DeviceAway, 503, "The device is not on the message bus, or takes no requests.", "Choose another device, or ask again later."},
+		{DeviceLate, 503, "The device did not answer in time.", "Choose another device, or ask again; one that asks anew may find that the first request was done."},
+		{DeviceBusy, 503, "The device takes no more requests at the moment, or none more of this asker.", "Choose another device, or ask again in a while."},
+		{DeviceFailed, 502, "The device could not do what was asked, and says no more.", "Choose another device; its log has the error."},
+		{BadAnswer, 502, "What came for an answer is not signed by the device, or is to another request.", "Choose another device."},
+		{StaleRequest, 409, "The request's time is more than half a minute from the device's, or from before it began to serve.", "Set the clocks of both, best by NTP, and ask anew."},
+		{AskedBefore, 409, "The device has served this request before, and does not have the answer any more.", "Ask anew, with another id."},
+		{UnknownRequest, 404, "The device serves no requests of this kind.", "Upgrade the older side."},
 		{PortInUse, 500, "Another program listens on the port.", "Stop it, or choose another port."},
 		{HomeUnwritable, 500, "The home directory cannot be written.", "Choose another with --home, or mend its permissions."},
 		{HomeBusy, 500, "Another process runs in this home directory.", "Stop it first (a network of `cairn up`: `make down`)."},

@@ -138,6 +138,8 @@ type Market interface {
 	// category that more devices offer than a gateway remembers, it knows some of those anywhere, drawn by
 	// chance; of those near cells, and of one device, it asks the bus. It returns at most a few thousand.
 	Offers(ctx context.Context, w Want) (offers []Offer, passed []Passed, err error)
+	// Ask asks a device, signed with the session key of a wallet.
+	Ask(ctx context.Context, w Wallet, q Question) (answer []byte, err error)
 	// Dial connects to an address that an ask names. The owner of the gateway says which private ones it may
 	// be: private_address.
 	Dial(ctx context.Context, network, address string) (net.Conn, error)

@@ -24,6 +24,8 @@ type WitnessHost interface {
 	// (tally.Spec.Draws). Verify makes the same draw, and refuses reports of whoever is not in it. It is
 	// bus_unavailable until the epoch's seed is known.
 	Drawn(ctx context.Context, purpose string) ([]Subject, error)
+	// Ask asks a device, signed with the witness's key.
+	Ask(ctx context.Context, q Question) (answer []byte, err error)
 	// Dial connects to an address that an ask names, if it may be dialled (DialDevice).
 	Dial(ctx context.Context, network, address string) (net.Conn, error)
 }

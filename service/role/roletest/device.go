@@ -29,6 +29,8 @@ type Device struct {
 	category types.Category
 	asks     map[offer]*receipt.SignedAsk // the newest; guarded by World.mu
 
+	// Requests are what Market.Ask may ask the device: those of its provider.
+	Requests map[string]role.RequestHandler
 	// Crowded, if set, is what Room returns.
 	Crowded func() error
 

@@ -1,0 +1,71 @@
+package roletest
+
+import (
+	"context"
+	"crypto/rand"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// Ask has the device's Requests serve, as a node would; who asks is the wallet's key, and it may pay.
+func (m *Market) Ask(ctx context.Context, w role.Wallet, q role.Question) ([]byte, error) {
+	return m.w.ask(ctx, w.Payer(), role.Payers, q)
+}
+
+// ask finds the device that is asked, and asks it.
+func (w *World) ask(ctx context.Context, from types.Key, who role.Askers, q role.Question) ([]byte, error) {
+	d := w.device(q.Device)
+	if d == nil || d.Requests == nil {
+		return nil, types.Refuse(types.DeviceAway, "roletest: ask %v", q.Device)
+	}
+	h, ok := d.Requests[q.Kind]
+	switch {
+	case len(q.Body) > role.MaxAsked:
+		return nil, types.Refuse(types.Oversize, "roletest: ask with %d bytes", len(q.Body))
+	case !ok:
+		return nil, types.Refuse(types.UnknownRequest, "roletest: ask for %s", q.Kind)
+	case h.From&who == 0:
+		return nil, types.Refuse(types.NotPermitted, "roletest: ask for %s", q.Kind)
+	}
+	until, limited := ctx.Deadline()
+	if !limited {
+		until = time.Now().Add(3 * time.Second)
+	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	var parts atomic.Uint32
+	r := &role.Request{From: from, Kind: q.Kind, Body: q.Body, Until: until, Send: func(part []byte) error {
+		n := parts.Add(1) - 1
+		if q.Each != nil {
+			q.Each(role.Part{Number: n, At: time.Now(), Body: part})
+		}
+		return nil
+	}}
+	rand.Read(r.ID[:])
+	rand.Read(r.Hash[:])
+	answer, err := h.Serve(ctx, d, r)
+	switch {
+	case ctx.Err() != nil:
+		return nil, types.Refuse(types.DeviceLate, "roletest: ask for %s", q.Kind)
+	case err != nil && types.ReasonOf(err) == "":
+		return nil, types.Refuse(types.DeviceFailed, "roletest: ask for %s: %v", q.Kind, err)
+	case err != nil:
+		return nil, err
+	}
+	return answer, nil
+}
+
+// device returns the device of a key; nil for none.
+func (w *World) device(key types.Key) *Device {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, d := range w.devices {
+		if d.Key() == key {
+			return d
+		}
+	}
+	return nil
+}
