@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/bus"
+	"github.com/cairn-network/cairn/bus/bustest"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
@@ -62,7 +63,26 @@ func TestSubmitAsk(t *testing.T) {
 		if err := host.SubmitAsk(w.ctx, &bent); types.ReasonOf(err) != c.want {
 			t.Errorf("%s: %v, want %s", what, err, c.want)
 		}
+		if err := host.KeepAsk(w.ctx, &bent); types.ReasonOf(err) != c.want {
+			t.Errorf("keep %s: %v, want %s", what, err, c.want)
+		}
 	}
+	// One that is kept can be named by receipts, and takes no place on the board.
+	own := signed.Ask
+	own.Terms = types.Encode(uint64(2))
+	payer := bustest.Key(7)
+	r := receipt.Receipt{Chain: chain, Category: types.Storage, Session: types.NewSessionID(60, [12]byte{1}), Payer: payer.Public(), Device: d.Key(),
+		Terms: own.Hash(), Units: types.U64(10), Amount: 20, Seq: 1, First: 5}
+	paid := &receipt.Signed{Receipt: r, PayerSig: r.Sign(payer)}
+	wantReason(t, host.SubmitReceipt(w.ctx, paid), types.UnknownAsk)
+	ok(t, host.KeepAsk(w.ctx, own.Sign(d.key)))
+	ok(t, host.SubmitReceipt(w.ctx, paid))
+	d.asks.mu.Lock()
+	if n := len(d.asks.asks); n != 0 { // since it began anew, it offers nothing
+		t.Errorf("%d asks are published", n)
+	}
+	d.asks.mu.Unlock()
+	w.until("it is handed in", func() bool { n, _ := d.outbox.Size(); return n == 0 })
 	// One that verifiers neither take nor refuse is given up when it lapses.
 	for _, v := range w.verifiers {
 		v.do(func() { v.silent = true })

@@ -145,6 +145,29 @@ func (r *runner) SubmitAsk(ctx context.Context, signed *receipt.SignedAsk) error
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if err := r.mine(signed); err != nil {
+		return err
+	}
+	if err := r.node.outbox.SubmitAsk(signed); err != nil {
+		return err
+	}
+	r.node.status.submitted()
+	return nil
+}
+
+// KeepAsk implements role.Host.
+func (r *runner) KeepAsk(ctx context.Context, signed *receipt.SignedAsk) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := r.mine(signed); err != nil {
+		return err
+	}
+	return r.node.outbox.KeepAsk(signed)
+}
+
+// mine refuses an ask that is not this provider's, or that nobody would take.
+func (r *runner) mine(signed *receipt.SignedAsk) error {
 	a := &signed.Ask
 	switch {
 	case a.Chain != r.node.agent.Chain():
@@ -158,10 +181,6 @@ func (r *runner) SubmitAsk(ctx context.Context, signed *receipt.SignedAsk) error
 	case !signed.Verify():
 		return types.Refuse(types.BadSignature, "node: ask not signed by %v", a.Device)
 	}
-	if err := r.node.outbox.SubmitAsk(signed); err != nil {
-		return err
-	}
-	r.node.status.submitted()
 	return nil
 }
 

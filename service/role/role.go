@@ -103,6 +103,9 @@ type Host interface {
 	// Offer signs and publishes an ask, and keeps it published until the next Offer of the same class or the
 	// end of Run.
 	Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk, error)
+	// KeepAsk has receipts name an ask of the device's that is not published: one that was made for one session. It returns when the
+	// ask is on disk. As many are kept as a node can hand in receipts for; those that lapse first go first.
+	KeepAsk(ctx context.Context, ask *receipt.SignedAsk) error
 	// Payer returns what is known of a payer; unknown ones are asked for and become known with a later notice.
 	Payer(ctx context.Context, key types.Key) (Payer, error)
 }

@@ -284,5 +284,16 @@ func (d *Device) Offer(_ context.Context, ask receipt.Ask) (*receipt.SignedAsk, 
 	return signed, nil
 }
 
+// KeepAsk keeps an ask that receipts name.
+func (d *Device) KeepAsk(_ context.Context, signed *receipt.SignedAsk) error {
+	if signed.Ask.Device != d.Key() || signed.Ask.Chain != Chain || !signed.Verify() {
+		return types.Refuse(types.UnknownAuthor, "roletest: ask of %v", signed.Ask.Device)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known[signed.Ask.Hash()] = signed
+	return nil
+}
+
 // Payer says what the last tally has of a payer.
 func (d *Device) Payer(_ context.Context, key types.Key) (role.Payer, error) { return d.w.payer(key) }
