@@ -1,8 +1,10 @@
 package app
 
 import (
+	"github.com/cosmos/cosmos-sdk/runtime"
 	"github.com/cosmos/cosmos-sdk/types/module"
 	"github.com/cosmos/cosmos-sdk/x/auth"
+	authkeeper "github.com/cosmos/cosmos-sdk/x/auth/keeper"
 	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
 	"github.com/cosmos/cosmos-sdk/x/auth/vesting"
 	vestingtypes "github.com/cosmos/cosmos-sdk/x/auth/vesting/types"
@@ -115,7 +117,10 @@ var (
 
 // Modules returns the modules without their keepers, by name: what each offers the command line. Nothing else of them may be called.
 func Modules(enc Encoding) map[string]any {
-	return (&App{cdc: enc.Codec, encoding: enc}).newModuleManager().Modules
+	a := &App{cdc: enc.Codec, encoding: enc}
+	a.AccountKeeper = authkeeper.NewAccountKeeper(enc.Codec, runtime.NewKVStoreService(nil), authtypes.ProtoBaseAccount, moduleAccounts,
+		enc.InterfaceRegistry.SigningContext().AddressCodec(), Prefix, Authority()) // modules take from it how addresses are read
+	return a.newModuleManager().Modules
 }
 
 func (a *App) newModuleManager() *module.Manager {

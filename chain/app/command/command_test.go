@@ -219,6 +219,29 @@ func edit(t *testing.T, path string, pairs ...string) {
 	}
 }
 
+// TestAddresses: transactions of the SDK's modules that name an account read it, and refuse one that is none.
+func TestAddresses(t *testing.T) {
+	home, good := t.TempDir(), app.Authority()
+	plan := []string{"upgrade", "software-upgrade", "v2", "--title", "t", "--summary", "s", "--upgrade-height", "9", "--upgrade-info", "{}", "--no-validate",
+		"--deposit", "1ustone"}
+	for what, c := range map[string]struct{ good, bad []string }{
+		"send":       {[]string{"bank", "send", good, good, "1ustone"}, []string{"bank", "send", good, "cairn1nobody", "1ustone"}},
+		"multi-send": {[]string{"bank", "multi-send", good, good, good, "1ustone"}, []string{"bank", "multi-send", good, "cairn1nobody", good, "1ustone"}},
+		"upgrade":    {append(plan, "--authority", good), append(plan, "--authority", "cairn1nobody")},
+	} {
+		line := func(args []string) (string, error) {
+			return cairn(t.Context(), append(append([]string{"tx"}, args...), "--from", good, "--generate-only", "--offline", "--account-number", "1",
+				"--sequence", "1", "--home", home)...)
+		}
+		if out, err := line(c.good); err != nil || !strings.Contains(out, good) {
+			t.Errorf("%s: %v\n%s", what, err, out)
+		}
+		if _, err := line(c.bad); err == nil || !strings.Contains(err.Error(), "bech32") {
+			t.Errorf("%s of no account: %v", what, err)
+		}
+	}
+}
+
 // TestTestnet makes and runs four validators.
 func TestTestnet(t *testing.T) {
 	dir := t.TempDir()
