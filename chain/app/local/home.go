@@ -120,6 +120,9 @@ func Init(g Genesis) ([]Validator, error) {
 		}
 		cmtcfg.WriteConfigFile(filepath.Join(v.Home, "config", "config.toml"), comets[i])
 		serverconfig.WriteConfigFile(filepath.Join(v.Home, "config", "app.toml"), servers[i])
+		if err := writeClientConfig(v, g.ChainID); err != nil {
+			return nil, err
+		}
 		if err := doc.SaveAs(comets[i].GenesisFile()); err != nil {
 			return nil, fmt.Errorf("local: write genesis of %s: %w", v.Name, err)
 		}
@@ -270,6 +273,15 @@ func configs(v Validator, blockTime time.Duration) (*cmtcfg.Config, *serverconfi
 	server.GRPC.Address = v.Addresses.GRPC
 	server.API.Address = "tcp://" + v.Addresses.REST
 	return comet, server
+}
+
+// writeClientConfig has the chain's commands, run in the home, find the chain and the home's own node.
+func writeClientConfig(v Validator, chain string) error {
+	text := fmt.Sprintf("# What the chain's commands take where no flag says otherwise.\nchain-id = %q\nnode = %q\n", chain, "tcp://"+v.Addresses.RPC)
+	if err := os.WriteFile(filepath.Join(v.Home, "config", "client.toml"), []byte(text), 0o600); err != nil {
+		return fmt.Errorf("local: write client.toml of %s: %w", v.Name, err)
+	}
+	return nil
 }
 
 func peers(validators []Validator, self int) string {

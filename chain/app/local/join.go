@@ -114,6 +114,9 @@ func Join(ctx context.Context, j Joining) (v Validator, err error) {
 	}
 	cmtcfg.WriteConfigFile(filepath.Join(v.Home, "config", "config.toml"), comet)
 	serverconfig.WriteConfigFile(filepath.Join(v.Home, "config", "app.toml"), server)
+	if err := writeClientConfig(v, doc.ChainID); err != nil {
+		return v, err
+	}
 	if err := doc.SaveAs(comet.GenesisFile()); err != nil { // last: a home with a genesis is whole
 		return v, fmt.Errorf("local: write genesis of %s: %w", v.Name, err)
 	}
