@@ -64,6 +64,33 @@ const (
 	maxRecoveryFile = 1 << 30 // bytes of the file
 )
 
+// recoverySeal is what records are sealed with.
+func recoverySeal(secret [32]byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(secret[:])
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// sealRecord seals an object's record under a nonce that is used once.
+func sealRecord(seal cipher.AEAD, nonce []byte, id string, raw []byte) sealedRecord {
+	return sealedRecord{id, seal.Seal(nonce, nonce, raw, []byte(id))}
+}
+
+// open returns the record.
+func (s sealedRecord) open(seal cipher.AEAD) ([]byte, error) {
+	n := seal.NonceSize()
+	if len(s.Sealed) < n {
+		return nil, types.Refuse(types.BadEncoding, "%s is cut short", s.ID)
+	}
+	raw, err := seal.Open(nil, s.Sealed[:n], s.Sealed[n:], []byte(s.ID))
+	if err != nil {
+		return nil, types.Refuse(types.BadSignature, "%s does not open", s.ID)
+	}
+	return raw, nil
+}
+
 // recoverer is who saves or restores: the chain, the account, and what its records are sealed with.
 func (v verbs) recoverer(c *cobra.Command) (chain string, account types.Account, seal cipher.AEAD, err error) {
 	l, err := v.Ledger(c)
@@ -78,10 +105,7 @@ func (v verbs) recoverer(c *cobra.Command) (chain string, account types.Account,
 	if err != nil {
 		return "", account, nil, err
 	}
-	block, err := aes.NewCipher(secret[:])
-	if err == nil {
-		seal, err = cipher.NewGCM(block)
-	}
+	seal, err = recoverySeal(secret)
 	return l.Chain(), account, seal, err
 }
 
@@ -111,7 +135,7 @@ func (v verbs) recoverySave(c *cobra.Command, args []string) error {
 		}
 		nonce := make([]byte, seal.NonceSize())
 		rand.Read(nonce)
-		out.Objects = append(out.Objects, sealedRecord{o.ID, seal.Seal(nonce, nonce, raw, []byte(o.ID))})
+		out.Objects = append(out.Objects, sealRecord(seal, nonce, o.ID, raw))
 	}
 	raw, err := json.Marshal(&out)
 	if err != nil {
@@ -146,13 +170,9 @@ func (v verbs) recoveryRestore(c *cobra.Command, args []string) error {
 		return v.Advise(types.Refuse(types.BadArgument, "store recovery: %s is of %v on %s, and this is %v on %s", args[0], in.Account, in.Chain, account, chain), "name the account: --account NAME")
 	}
 	for _, o := range in.Objects {
-		n := seal.NonceSize()
-		if len(o.Sealed) < n {
-			return types.Refuse(types.BadEncoding, "store recovery: %s is cut short", o.ID)
-		}
-		raw, err := seal.Open(nil, o.Sealed[:n], o.Sealed[n:], []byte(o.ID))
+		raw, err := o.open(seal)
 		if err != nil {
-			return types.Refuse(types.BadSignature, "store recovery: %s does not open with the key of %v", o.ID, account)
+			return fmt.Errorf("store recovery: with the key of %v: %w", account, err)
 		}
 		res, err := v.Send(c, command.Request{Method: "PUT", Path: objects(o.ID) + "/recovery", Body: bytes.NewReader(raw), Size: int64(len(raw))})
 		if err != nil {
