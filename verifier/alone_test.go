@@ -70,6 +70,38 @@ func TestClock(t *testing.T) {
 	}
 }
 
+// spoken is a bus that counts what is said to last.
+type spoken struct {
+	bus.Bus
+	n int
+}
+
+func (b *spoken) PublishLast(context.Context, string, []byte) error {
+	b.n++
+	return nil
+}
+
+// TestSilentWithoutSeat: a verifier whose keys do not count yet says nothing, which the bus would not let it.
+func TestSilentWithoutSeat(t *testing.T) {
+	me, chain := alone(t)
+	a, err := openArchive(me.cfg.Dir, testChain, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	head := chain.Advance(1)
+	for i, key := range []types.PrivateKey{me.cfg.Key, types.NewPrivateKey([32]byte{9})} {
+		link := new(spoken)
+		who := *me
+		who.cfg.Key, who.key, who.bus = key, key.Public(), link
+		c := &clock{self: &who, ledger: chain, archive: a, epochs: map[types.Epoch]*ledger.Epoch{}}
+		(&notices{self: &who, ledger: chain, clock: c, archive: a}).tell(t.Context(), head)
+		if link.n != 1-i {
+			t.Errorf("verifier %d: %d notices", i, link.n)
+		}
+	}
+}
+
 // taking is a chain that refuses the first transactions.
 type taking struct {
 	ledger.Ledger

@@ -20,8 +20,12 @@ type notices struct {
 	archive *archive
 }
 
-// tell publishes the notice of a block, if it is due and all that it says is known.
+// tell publishes the notice of a block, if it is due and all that it says is known. Nobody listens to a verifier without power, whom the bus does
+// not let speak: it waits for its seat. One that has lost it is still heard by those who believe the epoch before.
 func (t *notices) tell(ctx context.Context, head ledger.Block) {
+	if !t.clock.member(head.Epoch, t.key) && (head.Epoch == 0 || !t.clock.member(head.Epoch-1, t.key)) {
+		return
+	}
 	n, err := t.notice(ctx, head)
 	if err != nil {
 		if ctx.Err() == nil {
