@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ The key that signs is made with the first manifest (publisher.key in the home). 
 	f := publish.Flags()
 	f.String("node", "", "the node that is asked (default the first of --rpc, else the home's own)")
 	f.StringSlice("rpc", nil, "CometBFT RPC of nodes for everybody: http(s)://host:port")
-	f.StringSlice("seed", nil, "nodes for other nodes to connect to: ID@host:port (default the node's that is asked)")
+	f.StringSlice("seed", nil, "nodes for other nodes to connect to: ID@host:port (default those of --rpc, and the one that is asked)")
 	f.StringSlice("bus", nil, "the bus: nats://host:port or tls://host:port")
 	f.String("bus-ca", "", "a file with the certificates, in PEM, that sign the bus's")
 	f.StringSlice("gateway", nil, "gateways: https://host:port")
@@ -132,16 +133,14 @@ func networkPublish(c *cobra.Command, _ []string) error {
 		return before
 	}
 	m.RPC, m.Buses, m.Gateways, m.Seeds = pick("rpc", old.RPC), pick("bus", old.Buses), pick("gateway", old.Gateways), pick("seed", old.Seeds)
+	if len(m.Verifiers) == 0 {
+		return advice{types.Refuse(types.UnknownVerifier, "network publish: no verifier counts in epoch %d yet, and who joins has to believe some", m.Epoch),
+			"cairn verifier register; its keys count one appeal window after the next epoch begins"}
+	}
 	if len(m.Seeds) == 0 {
-		u, err := url.Parse(ask)
-		if err != nil {
-			return usageError{c.CommandPath(), err}
+		if m.Seeds, err = seedsOf(c, m.Chain, append([]string{ask}, m.RPC...)); err != nil {
+			return err
 		}
-		seed, err := l.Peer(c.Context(), u.Hostname())
-		if err != nil {
-			return fmt.Errorf("network publish: %w", err)
-		}
-		m.Seeds = []string{seed}
 	}
 	m.BusCA = old.BusCA
 	if path, _ := f.GetString("bus-ca"); path != "" {
@@ -179,6 +178,38 @@ func networkPublish(c *cobra.Command, _ []string) error {
 	return outputOf(c).print(map[string]string{"manifest": out, "signer": signed.Signer.String()}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s\nsigned by %v: tell it to those who join\n", out, signed.Signer)
 	})
+}
+
+// seedsOf asks nodes how other nodes connect to them. Of all but the first, one that does not answer is left out.
+func seedsOf(c *cobra.Command, chain string, nodes []string) (seeds []string, err error) {
+	for i, node := range nodes {
+		seed, err := peerOf(c.Context(), chain, node)
+		switch {
+		case err == nil && !slices.Contains(seeds, seed):
+			seeds = append(seeds, seed)
+		case err != nil && i == 0:
+			return nil, fmt.Errorf("network publish: %w", err)
+		case err != nil:
+			fmt.Fprintf(c.ErrOrStderr(), "%s is left out of the seeds: %v\n", node, err)
+		}
+	}
+	return seeds, nil
+}
+
+// peerOf asks a node of a chain how other nodes connect to it.
+func peerOf(ctx context.Context, chain, node string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, placePatience)
+	defer cancel()
+	u, err := url.Parse(node)
+	if err != nil {
+		return "", err
+	}
+	l, err := client.New(ctx, client.Config{URL: node, Chain: chain})
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Peer(ctx, u.Hostname())
 }
 
 // publisherKey is the key that --key names, or the home's.
