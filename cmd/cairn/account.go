@@ -49,8 +49,48 @@ STONE, its own credits and its own API key, which the home keeps: --account NAME
 		Use: "restore NAME", Short: "Bring an account along: its words, one line on standard input, restore its key in the home's keyring", Args: exactly("NAME"), RunE: accountRestore,
 		Example: "  cairn account restore alice < words.txt",
 	}
-	c.AddCommand(placeFlags(restore), placeFlags(fromFlag(create)), placeFlags(key), placeFlags(list))
+	send := &cobra.Command{
+		Use: "send ACCOUNT STONE", Short: "Send STONE to an account: a name in the home's keyring, or an address", Args: exactly("ACCOUNT", "STONE"), RunE: accountSend,
+		Example: "  cairn account send cairn1… 25 --from alice",
+	}
+	c.AddCommand(placeFlags(restore), placeFlags(fromFlag(create)), placeFlags(key), placeFlags(list), placeFlags(fromFlag(send)))
 	return c
+}
+
+func accountSend(c *cobra.Command, args []string) error {
+	amount, err := command.ParseStone(args[1])
+	if err != nil {
+		return usageError{c.CommandPath(), fmt.Errorf("%s: %w", c.CommandPath(), err)}
+	}
+	l, err := openLedger(c)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	from, err := l.Lookup(fromOf(c))
+	if err != nil {
+		return fmt.Errorf("account send: %w", err)
+	}
+	to, err := l.Lookup(args[0])
+	if err != nil {
+		if to, err = types.ParseAccount(args[0]); err != nil {
+			return advice{types.Refuse(types.BadArgument, "account send: %s is no name in this home's keyring, and no address: %v", args[0], err), "cairn account list"}
+		}
+	}
+	done, err := l.Submit(c.Context(), from, ledger.Send{To: to, Amount: amount})
+	if err != nil {
+		return fmt.Errorf("account send: %w", err)
+	}
+	out := struct {
+		From   types.Account `json:"from"`
+		To     types.Account `json:"to"`
+		Amount types.Ustone  `json:"amount_ustone,string"`
+		Height uint64        `json:"height"`
+		Tx     string        `json:"tx"`
+	}{from, to, amount, done.Height, done.TxHash}
+	return outputOf(c).print(out, func(w io.Writer) {
+		fmt.Fprintf(w, "sent %s to %v in block %d\n", command.Stone(amount), to, done.Height)
+	})
 }
 
 // Created is what `cairn account create` and `cairn account key` print as JSON. Words is empty where the account was there before.
