@@ -43,7 +43,7 @@ func TestGiB(t *testing.T) {
 	}
 	watch := watchMemory(t, cmd.Process.Pid)
 	begin := time.Now()
-	o := parse[object](t, cairn(t, home, "store", "put", in, "--json"))
+	o := parse[struct{ ID string }](t, cairn(t, home, "store", "put", in, "--json"))
 	put := time.Since(begin)
 	putPeak := watch.peak()
 	begin = time.Now()
