@@ -31,15 +31,19 @@ import (
 
 // TestMain makes the test binary the programs themselves, for tests that run them as their users do.
 func TestMain(m *testing.M) {
-	if os.Getenv("CAIRN_TEST_EXEC") != "" {
+	device := func() {
+		os.Exit(command.Run(context.Background(), command.New(provider.Devices()), os.Args[1:], os.Stderr))
+	}
+	if name := os.Getenv("CAIRN_TEST_EXEC"); name != "" {
 		os.Unsetenv("CAIRN_TEST_EXEC")
+		if name == "cairn-node" {
+			device()
+		}
 		main()
 		return
 	}
 	flag.Set("test.parallel", fmt.Sprint(max(4, runtime.GOMAXPROCS(0)))) // networks wait most of the time; -parallel overrides it
-	testscript.Main(m, map[string]func(){"cairn": main, "cairn-node": func() {
-		os.Exit(command.Run(context.Background(), command.New(provider.Devices()), os.Args[1:], os.Stderr))
-	}})
+	testscript.Main(m, map[string]func(){"cairn": main, "cairn-node": device})
 }
 
 // program runs one command line of cairn in a home.

@@ -9,11 +9,13 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/chain/app"
@@ -36,13 +38,47 @@ func TestProcesses(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("HOME", env.WorkDir)
+			c := newCrew(env.WorkDir)
+			env.Values["crew"] = c
+			env.Defer(c.end)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"field": field, "exactly": exactlyFields, "await": await, "awaitfail": awaitFail, "rpc": rpcOf, "freeport": freePorts, "metrics": metricsOf,
 			"newheader": newHeader, "handin": handIn, "inheader": inHeader,
+			"devices": startDevices, "startdevice": startDevice, "killdevice": func(ts *testscript.TestScript, _ bool, args []string) { crewOf(ts).kill(args[0]) },
 		},
 	})
+}
+
+func crewOf(ts *testscript.TestScript) *crew { return ts.Value("crew").(*crew) }
+
+// startDevices COUNT GATEWAY makes a home of a customer, alice, and of as many owners, whom the first validator sends STONE, and starts a device of each.
+func startDevices(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	names := []string{"alice"}
+	for i := range n {
+		names = append(names, fmt.Sprintf("owner-%d", i))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c := crewOf(ts)
+	accounts, err := c.accounts(ctx, names...)
+	ts.Check(err)
+	var owners []string
+	for _, name := range names[1:] {
+		owners = append(owners, accounts[name])
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.customer(ctx, "alice", args[1]) })
+	group.Go(func() error { return c.devices(ctx, owners...) })
+	ts.Check(group.Wait())
+}
+
+// startDevice NAME starts a device again.
+func startDevice(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(crewOf(ts).start(args[0]))
 }
 
 // rpcOf VAR sets a variable to the RPC address of the first validator of those that a command described.
