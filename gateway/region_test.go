@@ -21,20 +21,16 @@ import (
 
 // shop is a category whose every device sells a unit a micro-credit to each order in each epoch, and puts out
 // what it did; an order with a selector of more than a byte buys nothing.
-type shop struct{}
-
-func (shop) Spec() *tally.Spec {
-	return &tally.Spec{
+var shop = tally.Verifier{
+	Spec: &tally.Spec{
 		Category: types.Energy, Name: "energy", Classes: []tally.Class{{Class: 1, Name: "unit", Unit: "unit", Scale: 1}},
 		Kinds: []tally.Kind{{Kind: 1, Name: "note"}}, Quota: tally.Quota{Count: 8, Bytes: 4096}, MaxState: 8,
-	}
+	},
+	Verify: func(*tally.Input) *tally.Output { return &tally.Output{State: []byte{1}, Summary: []byte{1}} },
+	Cross:  sell,
 }
 
-func (shop) Verify(in *tally.Input) *tally.Output {
-	return &tally.Output{State: []byte{1}, Summary: []byte{1}}
-}
-
-func (shop) Cross(in *tally.CrossInput) *tally.CrossOutput {
+func sell(in *tally.CrossInput) *tally.CrossOutput {
 	out := &tally.CrossOutput{}
 	for _, o := range in.Orders {
 		for _, s := range in.Summaries {
@@ -157,7 +153,7 @@ func (r *region) Authorize(_ context.Context, k types.Key) (bus.Pass, error) {
 
 func newRegion(t *testing.T) *region {
 	t.Helper()
-	rules, err := tally.NewRules(1, shop{})
+	rules, err := tally.NewRules(1, shop)
 	if err != nil {
 		t.Fatal(err)
 	}

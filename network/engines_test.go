@@ -33,8 +33,8 @@ func TestEngines(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	owner, meter := types.Account{0xa}, servicetest.Meter{}
-	cfg := ledger.Config{Chain: "engines-1", Genesis: time.Now(), Interval: 60 * time.Millisecond, Params: []tally.Params{meter.Spec().Defaults()}, Econ: econ.Default(),
+	owner, meter := types.Account{0xa}, servicetest.Meter()
+	cfg := ledger.Config{Chain: "engines-1", Genesis: time.Now(), Interval: 60 * time.Millisecond, Params: []tally.Params{meter.Spec.Defaults()}, Econ: econ.Default(),
 		Balances: map[types.Account]types.Ustone{owner: 1_000_000_000_000}}
 	var verifiers []verifier.Config
 	for i := range byte(4) {
@@ -103,7 +103,7 @@ func TestEngines(t *testing.T) {
 		}
 		statement := evidence.Statement{Chain: "engines-1", Device: key.Public(), Owner: owner, Nonce: [16]byte{i},
 			Categories: []types.Category{servicetest.MeterCategory}, Cell: 0x8a1fb46622dffff, Expiry: 100}.Sign(key)
-		if _, err := chain.Submit(ctx, owner, ledger.Register{Statement: *statement, Bond: 10 * meter.Spec().Params.Bond}); err != nil {
+		if _, err := chain.Submit(ctx, owner, ledger.Register{Statement: *statement, Bond: 10 * meter.Spec.Params.Bond}); err != nil {
 			t.Fatal(err)
 		}
 		n, stop := startNode(home)

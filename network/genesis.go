@@ -239,8 +239,8 @@ func (n *Network) localRules() (map[types.Category][]byte, error) {
 		}
 		raw := s.Rules(uint64(n.layout.Created.Unix()), uint64(epoch.Milliseconds()))
 		for _, v := range n.cfg.Rules {
-			if c, ok := v.(service.RulesChecker); ok && v.Spec().Category == s.Category {
-				if err := c.CheckRules(raw); err != nil {
+			if v.CheckRules != nil && v.Spec.Category == s.Category {
+				if err := v.CheckRules(raw); err != nil {
 					return nil, fmt.Errorf("rules of %v: %w", s.Category, err)
 				}
 			}

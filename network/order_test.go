@@ -63,8 +63,8 @@ func TestOrderEngines(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	owner, meter, door := types.Account{0xa}, servicetest.Meter{}, types.NewPrivateKey([32]byte{9})
-	params := meter.Spec().Defaults()
+	owner, meter, door := types.Account{0xa}, servicetest.Meter(), types.NewPrivateKey([32]byte{9})
+	params := meter.Spec.Defaults()
 	params.Rules = (&servicetest.MeterRules{Price: price}).Encode()
 	seat := verifier.Config{Dir: filepath.Join(t.TempDir(), "v"), Key: types.NewPrivateKey([32]byte{1}), VRF: types.NewPrivateKey([32]byte{2}),
 		Account: types.Account{0xb}, Workers: 1, Log: log}

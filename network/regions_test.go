@@ -251,7 +251,7 @@ func (w *regionWorld) recomputed(h *ledger.Header) {
 	if err != nil {
 		w.t.Fatalf("bundle of epoch %d, region %d: %v", h.Epoch, h.Region, err)
 	}
-	check, err := verifier.Recompute(b, h.Hash, 1, []tally.Verifier{servicetest.Meter{}}, 1)
+	check, err := verifier.Recompute(b, h.Hash, 1, []tally.Verifier{servicetest.Meter()}, 1)
 	if err != nil || !check.Equal {
 		w.t.Fatalf("epoch %d, region %d: %+v, %v", h.Epoch, h.Region, check, err)
 	}
@@ -272,8 +272,8 @@ func newRegionWorld(t *testing.T) *regionWorld {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	owner, buyer, meter := types.Account{0xa}, types.Account{0xc}, servicetest.Meter{}
-	params := meter.Spec().Defaults()
+	owner, buyer, meter := types.Account{0xa}, types.Account{0xc}, servicetest.Meter()
+	params := meter.Spec.Defaults()
 	params.Rules = (&servicetest.MeterRules{Price: regionPrice}).Encode()
 	cfg := ledger.Config{Chain: chainID, Regions: 2, Genesis: time.Now(), Interval: 60 * time.Millisecond, Params: []tally.Params{params}, Econ: econ.Default(),
 		Opening: 1, Balances: map[types.Account]types.Ustone{owner: 1e12, buyer: 1e12}}

@@ -14,20 +14,19 @@ import (
 )
 
 // ruled is a category that checks its rules.
-type ruled struct {
-	servicetest.Meter
-	check error
+func ruled(check error) service.Verifier {
+	v := servicetest.Meter()
+	v.CheckRules = func([]byte) error { return check }
+	return v
 }
 
-func (r ruled) CheckRules([]byte) error { return r.check }
-
 func TestLocalRules(t *testing.T) {
-	n := &Network{cfg: Config{EpochBlocks: 20, BlockTime: 400 * time.Millisecond, Rules: []service.Verifier{servicetest.Meter{}}}}
+	n := &Network{cfg: Config{EpochBlocks: 20, BlockTime: 400 * time.Millisecond, Rules: []service.Verifier{servicetest.Meter()}}}
 	n.layout.Created = time.Unix(1_800_000_000, 999)
 	if rules, err := n.localRules(); err != nil || len(rules) != 0 {
 		t.Errorf("a category without local rules has %q, %v", rules, err)
 	}
-	n.cfg.Rules = []service.Verifier{ruled{}}
+	n.cfg.Rules = []service.Verifier{ruled(nil)}
 	n.cfg.Simulators = []role.Simulator{{Category: types.Storage}, {
 		Category: servicetest.MeterCategory, Rules: func(start, epoch uint64) []byte { return fmt.Appendf(nil, "%d %d", start, epoch) },
 	}}
@@ -35,7 +34,7 @@ func TestLocalRules(t *testing.T) {
 	if want := []byte("1800000000 8000"); err != nil || len(rules) != 1 || !bytes.Equal(rules[servicetest.MeterCategory], want) {
 		t.Errorf("rules %q, %v, want %q", rules, err, want)
 	}
-	n.cfg.Rules = []service.Verifier{ruled{check: types.BadEncoding}}
+	n.cfg.Rules = []service.Verifier{ruled(types.BadEncoding)}
 	if _, err := n.localRules(); !errors.Is(err, types.BadEncoding) {
 		t.Errorf("broken rules begin a network: %v", err)
 	}

@@ -17,15 +17,17 @@ import (
 )
 
 // generous is a liar's rule: every device passes once more than it did.
-type generous struct{ service.Verifier }
-
-func (g generous) Verify(in *service.Input) *service.Output {
-	out := g.Verifier.Verify(in)
-	if s, err := storage.DecodeState(out.State); err == nil && len(out.State) > 0 {
-		s.Passes++
-		out.State = s.Encode()
+func generous(v service.Verifier) service.Verifier {
+	verify := v.Verify
+	v.Verify = func(in *service.Input) *service.Output {
+		out := verify(in)
+		if s, err := storage.DecodeState(out.State); err == nil && len(out.State) > 0 {
+			s.Passes++
+			out.State = s.Encode()
+		}
+		return out
 	}
-	return out
+	return v
 }
 
 // panel watches the tallies of a network with several verifiers.
@@ -159,7 +161,7 @@ func TestFourVerifiers(t *testing.T) {
 	honest := n.cfg.Rules
 	n.cfg.Rules = nil
 	for _, r := range honest {
-		n.cfg.Rules = append(n.cfg.Rules, generous{r})
+		n.cfg.Rules = append(n.cfg.Rules, generous(r))
 	}
 	e := p.epoch() + 1
 	p.start(2)

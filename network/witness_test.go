@@ -41,7 +41,10 @@ func testWitnesses(t *testing.T, peers bool) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	meter := servicetest.Meter{Peers: peers}
+	meter := servicetest.Meter()
+	if peers {
+		meter = servicetest.PeerMeter()
+	}
 	devices := []servicetest.MeterProvider{{Step: 1000, Live: true}, {Step: 1000, Lie: 5000, Live: true}}
 	verifiers := 5
 	if peers {
@@ -64,7 +67,7 @@ func testWitnesses(t *testing.T, peers bool) {
 		}
 		return keys
 	}
-	params := meter.Spec().Defaults()
+	params := meter.Spec.Defaults()
 	cfg := ledger.Config{Chain: chainID, Genesis: time.Now(), Interval: 60 * time.Millisecond, Params: []tally.Params{params},
 		Econ: econ.Default(), Balances: map[types.Account]types.Ustone{}}
 	for _, owner := range owners {

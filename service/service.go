@@ -14,14 +14,8 @@ import (
 // Spec is what a category declares of itself.
 type Spec = tally.Spec
 
-// Verifier judges a category's evidence.
+// Verifier is a category's heart: its Spec, and what its evidence proves.
 type Verifier = tally.Verifier
-
-// Crosser is a Verifier that also compares devices.
-type Crosser = tally.Crosser
-
-// Reporter is a Verifier with witnesses.
-type Reporter = tally.Reporter
 
 // Input is what a Verifier sees of one device in one epoch.
 type Input = tally.Input
@@ -32,14 +26,11 @@ type Output = tally.Output
 // Verdict is the judgement on one item of evidence.
 type Verdict = tally.Verdict
 
-// RulesChecker is a Verifier with rules of its own (tally.Params.Rules).
-type RulesChecker = tally.RulesChecker
-
 // Genesis are the economic parameters of categories on a chain that starts with them.
 func Genesis(all []Verifier) []econ.Category {
 	list := make([]econ.Category, len(all))
 	for i, v := range all {
-		list[i] = v.Spec().Genesis()
+		list[i] = v.Spec.Genesis()
 	}
 	return list
 }

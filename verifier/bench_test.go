@@ -34,16 +34,14 @@ func (a everybody) Authorize(_ context.Context, key types.Key) (bus.Pass, error)
 	return bus.Full(bus.RoleDevice), nil
 }
 
-// benchSpec is a category with one kind of evidence and no limits that matter.
-type benchSpec struct{ spec tally.Spec }
-
-func (b benchSpec) Spec() *tally.Spec                 { return &b.spec }
-func (b benchSpec) Verify(*tally.Input) *tally.Output { return &tally.Output{} }
-
-var bench = benchSpec{tally.Spec{
-	Category: 3, Name: "bench", Kinds: []tally.Kind{{Kind: 1, Name: "reading"}},
-	Quota: tally.Quota{Count: 1 << 30, Bytes: 1<<32 - 1},
-}}
+// bench is a category with one kind of evidence and no limits that matter.
+var bench = tally.Verifier{
+	Spec: &tally.Spec{
+		Category: 3, Name: "bench", Kinds: []tally.Kind{{Kind: 1, Name: "reading"}},
+		Quota: tally.Quota{Count: 1 << 30, Bytes: 1<<32 - 1},
+	},
+	Verify: func(*tally.Input) *tally.Output { return &tally.Output{} },
+}
 
 func benchHead(devices []types.PrivateKey) *headView {
 	v := newRegistry(tally.NewState(benchChain, 0), nil)

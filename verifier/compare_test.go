@@ -17,7 +17,7 @@ func forged(t *testing.T, b *Bundle, edit func(*tally.Frame, *[]tally.Change, *t
 	frame, err1 := tally.DecodeFrame(b.Frame)
 	changes, err2 := tally.DecodeChanges(b.Changes)
 	batch, err3 := tally.DecodeBatch(b.Batch)
-	rules, err4 := tally.NewRules(1, work{})
+	rules, err4 := tally.NewRules(1, work)
 	for _, err := range []error{err1, err2, err3, err4} {
 		if err != nil {
 			t.Fatal(err)
@@ -66,7 +66,7 @@ func TestCompare(t *testing.T) {
 		}
 		equal := func(b *Bundle, expected types.Hash) bool {
 			t.Helper()
-			c, err := Recompute(b, expected, 1, []tally.Verifier{work{}}, 2)
+			c, err := Recompute(b, expected, 1, []tally.Verifier{work}, 2)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,7 +114,7 @@ func TestCompare(t *testing.T) {
 			if names := partsOf(c.Differs); !slices.Equal(names, []string{part}) {
 				t.Errorf("%s forged, and signed by bribed verifiers: %v differ: %+v", part, names, c.Differs)
 			}
-			check, err := Recompute(bad, types.Sum(bad.Header), 1, []tally.Verifier{work{}}, 2)
+			check, err := Recompute(bad, types.Sum(bad.Header), 1, []tally.Verifier{work}, 2)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -17,7 +17,7 @@ func TestDraws(t *testing.T) {
 	key := types.NewPrivateKey([32]byte{1})
 	me := &self{cfg: Config{Key: key}, key: key.Public(), chain: testChain}
 	c := &clock{self: me}
-	d := &draws{self: me, clock: c, rules: newRuleBook([]tally.Verifier{work{}, servicetest.Meter{}})}
+	d := &draws{self: me, clock: c, rules: newRuleBook([]tally.Verifier{work, servicetest.Meter()})}
 	ask := func(change func(*bus.DrawnQuery)) *bus.Drawn {
 		t.Helper()
 		q := &bus.DrawnQuery{Chain: testChain, Epoch: 7, Category: servicetest.MeterCategory, Purpose: servicetest.MeterSight, Witness: types.Key{1}}
@@ -90,7 +90,7 @@ func TestDraws(t *testing.T) {
 		"another epoch":                func(q *bus.DrawnQuery) { q.Epoch = 6 },
 		"another region":               func(q *bus.DrawnQuery) { q.Region = 1 },
 		"a draw that nobody makes":     func(q *bus.DrawnQuery) { q.Purpose = "other" },
-		"a category without":           func(q *bus.DrawnQuery) { q.Category = work{}.Spec().Category },
+		"a category without":           func(q *bus.DrawnQuery) { q.Category = work.Spec.Category },
 		"a category that is not there": func(q *bus.DrawnQuery) { q.Category = 999 },
 	} {
 		if ask(change) != nil {

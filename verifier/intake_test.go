@@ -30,7 +30,7 @@ func TestTurnDuringWrite(t *testing.T) {
 		Chain: testChain, Params: []tally.Params{workSpec.Defaults()}, Econ: econ.Default(),
 		Verifiers: []tally.Attester{{Key: key.Public(), VRF: vrf.Public(), Power: 1000}},
 	})
-	v, err := New(Config{Dir: t.TempDir(), Key: key, VRF: vrf, Log: quiet}, chain, nil, []tally.Verifier{work{}})
+	v, err := New(Config{Dir: t.TempDir(), Key: key, VRF: vrf, Log: quiet}, chain, nil, []tally.Verifier{work})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -452,26 +452,22 @@ func TestReplayedOrders(t *testing.T) {
 }
 
 // bulky is a category whose lines are too long for an answer.
-type bulky struct{ work }
-
-func (bulky) Spec() *tally.Spec {
+func bulky() tally.Verifier {
 	spec := workSpec
 	spec.MaxState = 2 * bus.MaxInline
-	return &spec
-}
-
-func (bulky) Verify(in *tally.Input) *tally.Output {
-	out := work{}.Verify(in)
-	out.State = make([]byte, bus.MaxInline+1)
-	copy(out.State, types.Encode(in.Epoch))
-	return out
+	return tally.Verifier{Spec: &spec, Verify: func(in *tally.Input) *tally.Output {
+		out := work.Verify(in)
+		out.State = make([]byte, bus.MaxInline+1)
+		copy(out.State, types.Encode(in.Epoch))
+		return out
+	}}
 }
 
 // TestLongLines: a line that is too long for an answer can be fetched, and whoever asks for lines writes nothing to the verifier's disk.
 func TestLongLines(t *testing.T) {
 	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
 		n.stop(0)
-		n.peers[0].rules = []tally.Verifier{bulky{}}
+		n.peers[0].rules = []tally.Verifier{bulky()}
 		n.start(0)
 		d, p := n.device[0], n.peers[0]
 		for e := types.Epoch(2); e <= 5; e++ {

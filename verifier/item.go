@@ -90,7 +90,7 @@ type ruleBook struct {
 func newRuleBook(verifiers []tally.Verifier) *ruleBook {
 	b := &ruleBook{specs: map[types.Category]*tally.Spec{}}
 	for _, v := range verifiers {
-		b.specs[v.Spec().Category] = v.Spec()
+		b.specs[v.Spec.Category] = v.Spec
 	}
 	return b
 }

@@ -62,7 +62,7 @@ func TestOverNATS(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	for _, p := range peers {
-		v, err := New(p, chain, dial(p.Key), []tally.Verifier{work{}})
+		v, err := New(p, chain, dial(p.Key), []tally.Verifier{work})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -31,7 +31,12 @@ const (
 )
 
 // work is a category in which each envelope is a unit of network-ordered work, and every receipt is fine.
-type work struct{}
+var work = tally.Verifier{Spec: &workSpec, Verify: func(in *tally.Input) *tally.Output {
+	return &tally.Output{
+		Ordered: []tally.Ordered{{Class: 1, Units: types.U64(uint64(len(in.Evidence)))}}, Quality: 10_000,
+		Totals: []uint64{uint64(len(in.Evidence))}, State: []byte{1},
+	}
+}}
 
 var workSpec = tally.Spec{
 	Category: types.Storage, Name: "work",
@@ -41,15 +46,6 @@ var workSpec = tally.Spec{
 	Params:   tally.Params{Bond: 1_000_000, Penalty: 700_000},
 	Economy:  tally.Economy{Quota: 100},
 	MaxState: 16,
-}
-
-func (work) Spec() *tally.Spec { return &workSpec }
-
-func (work) Verify(in *tally.Input) *tally.Output {
-	return &tally.Output{
-		Ordered: []tally.Ordered{{Class: 1, Units: types.U64(uint64(len(in.Evidence)))}}, Quality: 10_000,
-		Totals: []uint64{uint64(len(in.Evidence))}, State: []byte{1},
-	}
 }
 
 // peer is one verifier of the test's network.
@@ -109,7 +105,7 @@ func testNetwork(t *testing.T, verifiers, devices int, test func(t *testing.T, n
 			p := &peer{cfg: Config{
 				Dir: filepath.Join(dir, fmt.Sprint(i)), Key: types.NewPrivateKey([32]byte{1, byte(i)}), VRF: types.NewPrivateKey([32]byte{2, byte(i)}),
 				Account: types.Account{0xb, byte(i)}, Appeal: true, Workers: 2, Log: n.log,
-			}, rules: []tally.Verifier{work{}}}
+			}, rules: []tally.Verifier{work}}
 			n.peers = append(n.peers, p)
 			cfg.Verifiers = append(cfg.Verifiers, tally.Attester{Key: p.cfg.Key.Public(), VRF: p.cfg.VRF.Public(), Owner: p.cfg.Account, Power: 1000})
 			cfg.Balances[p.cfg.Account] = 1_000_000_000_000

@@ -50,7 +50,7 @@ func TestEndedKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules := newRuleBook([]tally.Verifier{work{}})
+	rules := newRuleBook([]tally.Verifier{work})
 	known := newRegistry(tally.NewState(testChain, 0), []tally.Change{{Grant: &tally.Grant{Key: payer.Public(), Limit: 9, Expiry: 7}}})
 	for e, want := range map[types.Epoch]types.Reason{6: "", 7: types.KeyExpired, 8: types.KeyExpired} {
 		if got := checkAuthor(it, known, rules, e); got != want {
@@ -279,7 +279,7 @@ func TestRecompute(t *testing.T) {
 			if err != nil {
 				return &Check{Why: err.Error()}
 			}
-			c, err := Recompute(b, h.Hash(), 1, []tally.Verifier{work{}}, 1)
+			c, err := Recompute(b, h.Hash(), 1, []tally.Verifier{work}, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -435,7 +435,7 @@ func FuzzParseBundle(f *testing.F) {
 		if err := b.encode(&again); err != nil || !bytes.Equal(again.Bytes(), raw) {
 			t.Fatalf("written again: %x", again.Bytes())
 		}
-		if _, err := Recompute(b, types.Hash{}, 1, []tally.Verifier{work{}}, 1); err != nil {
+		if _, err := Recompute(b, types.Hash{}, 1, []tally.Verifier{work}, 1); err != nil {
 			t.Fatal(err)
 		}
 	})

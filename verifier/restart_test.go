@@ -365,7 +365,7 @@ func TestJoin(t *testing.T) {
 		cfg.Key, cfg.VRF = types.NewPrivateKey([32]byte{1, 99}), types.NewPrivateKey([32]byte{2, 99})
 		n.chain.AddVerifier(tally.Attester{Key: cfg.Key.Public(), VRF: cfg.VRF.Public(), Owner: cfg.Account, Power: 1000})
 		n.toEpoch(6)
-		n.peers = append(n.peers, &peer{cfg: cfg, ledger: n.chain, rules: []tally.Verifier{work{}}})
+		n.peers = append(n.peers, &peer{cfg: cfg, ledger: n.chain, rules: []tally.Verifier{work}})
 		n.start(4)
 		n.toEpoch(7)
 		items := n.sendAll()

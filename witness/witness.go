@@ -88,7 +88,7 @@ func New(cfg Config, rules []tally.Verifier, witnesses []role.Witness, log *slog
 
 func specOf(rules []tally.Verifier, c types.Category) *tally.Spec {
 	for _, v := range rules {
-		if s := v.Spec(); s.Category == c {
+		if s := v.Spec; s.Category == c {
 			return s
 		}
 	}

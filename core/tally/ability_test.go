@@ -119,13 +119,14 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// crosser is crossing with another Cross.
-type crosser struct {
-	crossing
-	cross func(*CrossInput) *CrossOutput
+// TestIncomplete: a category without Spec or Verify is refused where rules are made, not where they are used.
+func TestIncomplete(t *testing.T) {
+	for _, v := range []Verifier{{}, {Spec: plain.Spec}, {Verify: plain.Verify}} {
+		if _, err := NewRules(1, v); err == nil {
+			t.Errorf("%+v is taken", v)
+		}
+	}
 }
-
-func (c crosser) Cross(in *CrossInput) *CrossOutput { return c.cross(in) }
 
 // TestCrossStates: Cross replaces and forgets lines of devices with a summary, and of no others; whatever breaks the bounds costs
 // its category's Cross, and nothing of what Verify found.
@@ -187,12 +188,13 @@ func TestCrossStates(t *testing.T) {
 				all[n].say(other, kindNote, 1)
 			}
 			var put []DeviceState
-			cross := crosser{crossing{things{category: thing}}, func(in *CrossInput) *CrossOutput {
+			cross := crossing{things{category: thing}}.verifier()
+			cross.Cross = func(in *CrossInput) *CrossOutput {
 				put = c.cross(in, all[0].id)
 				return &CrossOutput{States: put, Outputs: []OutputData{{Data: []byte{1}}}}
-			}}
+			}
 			var err error
-			if w.rules, err = NewRules(1, things{category: other}, cross); err != nil {
+			if w.rules, err = NewRules(1, things{category: other}.verifier(), cross); err != nil {
 				t.Fatal(err)
 			}
 			frame, batch, changes, prev := w.frame(), NewBatch(testChain, w.items), w.changes, w.state

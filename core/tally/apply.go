@@ -159,14 +159,14 @@ func (r *run) begin() error {
 	}
 	r.params = make([]Params, len(r.rules.categories))
 	for i, c := range r.rules.categories {
-		r.params[i] = c.spec.Defaults()
+		r.params[i] = c.Spec.Defaults()
 		for k := range f.Params {
 			if f.Params[k].Category == c.id {
 				r.params[i] = f.Params[k]
 			}
 		}
 		if n := len(r.params[i].Rules); n == 0 || n > MaxRules {
-			r.params[i].Rules = c.spec.Params.Rules
+			r.params[i].Rules = c.Spec.Params.Rules
 		}
 	}
 	if f.Fold == nil {

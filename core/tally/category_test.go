@@ -82,7 +82,9 @@ type things struct {
 	most     uint64
 }
 
-func (v things) Spec() *Spec {
+func (v things) verifier() Verifier { return Verifier{Spec: v.spec(), Verify: v.verify} }
+
+func (v things) spec() *Spec {
 	s := &Spec{
 		Category: v.category, Name: "thing",
 		Classes: []Class{{Class: 1, Name: "small", Unit: "thing", Scale: 1000}, {Class: 2, Name: "large", Unit: "thing", Scale: 1}},
@@ -99,7 +101,7 @@ func (v things) Spec() *Spec {
 	return s
 }
 
-func (v things) Verify(in *Input) *Output {
+func (v things) verify(in *Input) *Output {
 	out := &Output{Quality: 5000, Evidence: make([]Verdict, len(in.Evidence)), Receipts: make([]types.Reason, len(in.Receipts)),
 		Asks: make([]types.Reason, len(in.Asks))}
 	line := parseThing(in.State)
@@ -171,15 +173,19 @@ func (v things) Verify(in *Input) *Output {
 // crossing is the test category with Cross and reports.
 type crossing struct{ things }
 
-func (c crossing) Subject(e *evidence.Envelope) (types.Key, error) {
+func (c crossing) verifier() Verifier {
+	return Verifier{Spec: c.spec(), Verify: c.verify, Subject: c.subject, Cross: c.cross}
+}
+
+func (c crossing) subject(e *evidence.Envelope) (types.Key, error) {
 	var b reportBody
 	err := types.Decode(e.Body, &b)
 	return b.Device, err
 }
 
-// Cross lets each order buy what its cap leaves from all devices that worked, in equal parts, and gives each a little
+// cross lets each order buy what its cap leaves from all devices that worked, in equal parts, and gives each a little
 // ordered work in class 2. It counts epochs in each device's cell and line.
-func (c crossing) Cross(in *CrossInput) *CrossOutput {
+func (c crossing) cross(in *CrossInput) *CrossOutput {
 	out := &CrossOutput{Cells: slices.Clone(in.Cells)}
 	for _, s := range in.Summaries {
 		out.Ordered = append(out.Ordered, CrossOrdered{Device: s.Device.Key, Class: 2, Units: types.U64(ruleOf(in.Params.Rules)), Quality: 10_000})

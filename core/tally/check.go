@@ -149,9 +149,9 @@ func (r *run) evidence(p *part, g *group, line *Line) {
 		e := r.items[i].body.(*evidence.Envelope)
 		at := r.rules.find(e.Category)
 		c := &r.rules.categories[at]
-		quota, u := c.spec.Quota, &own[at]
+		quota, u := c.Spec.Quota, &own[at]
 		if c.kind(e.Kind).Witness {
-			quota, u = c.spec.Reports(), &witnessed[at]
+			quota, u = c.Spec.Reports(), &witnessed[at]
 		}
 		if u.Count+1 > quota.Count || uint64(u.Bytes)+uint64(len(e.Raw)) > uint64(quota.Bytes) {
 			r.refuse(i, types.OverQuota)
@@ -161,7 +161,7 @@ func (r *run) evidence(p *part, g *group, line *Line) {
 		}
 		u.Count, u.Bytes = u.Count+1, u.Bytes+uint32(len(e.Raw))
 		if c.kind(e.Kind).Witness {
-			device, err := c.reporter.Subject(e)
+			device, err := c.Subject(e)
 			if err != nil || !r.watched(device, c) {
 				r.refuse(i, types.UnknownCategory)
 				continue
@@ -176,7 +176,7 @@ func (r *run) evidence(p *part, g *group, line *Line) {
 // that a proof of misconduct may still come.
 func (r *run) watched(device types.Key, c *category) bool {
 	l := r.base.Line(device)
-	return l != nil && l.serves(c.id) && (l.Removed == 0 || r.frame.Epoch <= l.Removed+c.spec.ProofDelay)
+	return l != nil && l.serves(c.id) && (l.Removed == 0 || r.frame.Epoch <= l.Removed+c.Spec.ProofDelay)
 }
 
 // envelope returns what is wrong with an envelope by itself, or "".
@@ -187,7 +187,7 @@ func (r *run) envelope(e *evidence.Envelope, line *Line, g *group) types.Reason 
 	}
 	kind := r.rules.categories[at].kind(e.Kind)
 	switch {
-	case kind == nil || kind.Witness && r.rules.categories[at].reporter == nil:
+	case kind == nil || kind.Witness && r.rules.categories[at].Subject == nil:
 		return types.UnknownKind
 	case line != nil && !line.serves(e.Category), line == nil && !kind.Witness:
 		return types.UnknownCategory
@@ -254,9 +254,9 @@ func (s *State) attester(key types.Key) *attester {
 
 // kind returns a kind of the category's evidence, or nil.
 func (c *category) kind(id evidence.Kind) *Kind {
-	for i := range c.spec.Kinds {
-		if c.spec.Kinds[i].Kind == id {
-			return &c.spec.Kinds[i]
+	for i := range c.Spec.Kinds {
+		if c.Spec.Kinds[i].Kind == id {
+			return &c.Spec.Kinds[i]
 		}
 	}
 	return nil

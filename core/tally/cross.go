@@ -38,7 +38,7 @@ func (r *run) cross() error {
 	}
 	orders := r.reserve(all)
 	for at := range r.rules.categories {
-		if r.rules.categories[at].crosser != nil {
+		if r.rules.categories[at].Cross != nil {
 			if err := r.compare(at, orders); err != nil {
 				return err
 			}
@@ -136,7 +136,7 @@ func (r *run) compare(at int, orders []*live) error {
 	for _, o := range sorted {
 		in.Orders = append(in.Orders, &o.LiveOrder)
 	}
-	out := c.crosser.Cross(in)
+	out := c.Cross(in)
 	if out == nil {
 		return nil
 	}
@@ -217,7 +217,7 @@ func (r *run) crossedStates(at int, states []DeviceState) error {
 	part, summaries := 0, r.parts[0].summaries[at]
 	for i := range states {
 		s := &states[i]
-		if len(s.State) > r.rules.categories[at].spec.MaxState || i > 0 && bytes.Compare(s.Device[:], states[i-1].Device[:]) <= 0 {
+		if len(s.State) > r.rules.categories[at].Spec.MaxState || i > 0 && bytes.Compare(s.Device[:], states[i-1].Device[:]) <= 0 {
 			return fmt.Errorf("line %d, of %v, of %d bytes", i, s.Device, len(s.State))
 		}
 		for len(summaries) == 0 || bytes.Compare(summaries[0].Device.Key[:], s.Device[:]) < 0 {

@@ -211,7 +211,7 @@ func (l *liner) gone() bool {
 	}
 	delay := types.Epoch(0)
 	for i := range l.rules.categories {
-		delay = max(delay, l.rules.categories[i].spec.ProofDelay)
+		delay = max(delay, l.rules.categories[i].Spec.ProofDelay)
 	}
 	return l.frame.Epoch > l.line.Removed+delay
 }

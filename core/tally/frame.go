@@ -63,7 +63,7 @@ type Params struct {
 	Penalty   types.Ustone // what one proof of misconduct adds to a device's penalty
 	// Rules are the category's own rules, which the chain governs without reading them: canonical CBOR of the category's, at most
 	// MaxRules long. Empty stands for those of the Spec (Spec.Params.Rules). What a Verify cannot read must not stop it: it takes its
-	// defaults instead (RulesChecker).
+	// defaults instead (Verifier.CheckRules).
 	Rules []byte
 }
 

@@ -46,7 +46,7 @@ func (r *run) judge() error {
 	panels := make([]*Panel, len(r.rules.categories))
 	for at := range panels {
 		var err error
-		if panels[at], err = NewPanel(r.rules.categories[at].spec, r.base, r.frame.Seed); err != nil {
+		if panels[at], err = NewPanel(r.rules.categories[at].Spec, r.base, r.frame.Seed); err != nil {
 			return err
 		}
 	}
@@ -138,7 +138,7 @@ func (j *judge) one() {
 				old = j.states[i].raw
 			}
 		}
-		if !j.line.serves(c.id) || j.line.Removed != 0 && j.frame.Epoch > j.line.Removed+c.spec.ProofDelay {
+		if !j.line.serves(c.id) || j.line.Removed != 0 && j.frame.Epoch > j.line.Removed+c.Spec.ProofDelay {
 			if old != nil {
 				j.lines.remove(lineKey(nil, &j.device.Key, c.id))
 			}
@@ -233,7 +233,7 @@ func (j *judge) category(at int, old []byte) {
 	if old == nil && len(in.Evidence)+len(in.Reports)+len(in.Receipts)+len(in.Asks) == 0 || j.line.Removed != 0 && len(in.Reports) == 0 {
 		return
 	}
-	out := c.verifier.Verify(in)
+	out := c.Verify(in)
 	if out == nil || !c.sound(in, out) {
 		j.disown(at)
 		return
@@ -247,7 +247,7 @@ func (c *category) sound(in *Input, out *Output) bool {
 		(out.Reports == nil || len(out.Reports) == len(in.Reports)) &&
 		(out.Receipts == nil || len(out.Receipts) == len(in.Receipts)) &&
 		(out.Asks == nil || len(out.Asks) == len(in.Asks)) &&
-		len(out.State) <= c.spec.MaxState && len(out.Totals) <= maxTotals && len(out.Summary) <= maxSummary &&
+		len(out.State) <= c.Spec.MaxState && len(out.Totals) <= maxTotals && len(out.Summary) <= maxSummary &&
 		out.Quality <= econ.Bps
 	for i := range out.Ordered {
 		ok = ok && c.class(out.Ordered[i].Class) != nil
@@ -326,7 +326,7 @@ func (j *judge) take(at int, in *Input, out *Output) {
 		j.effort(at, o.Class, o.Units, out.Quality, &left)
 	}
 	j.part.totals[at] = addTotals(j.part.totals[at], out.Totals)
-	if c.crosser != nil && out.Summary != nil {
+	if c.Cross != nil && out.Summary != nil {
 		d := j.device
 		d.Categories = slices.Clone(d.Categories)
 		j.summaries[at] = append(j.summaries[at], Summary{Device: &d, Summary: out.Summary})

@@ -402,7 +402,7 @@ func TestWorkedExample(t *testing.T) {
 	for _, c := range want {
 		t.Run(c.Name, func(t *testing.T) {
 			w := newWorld(t)
-			w.rules, _ = NewRules(1, things{category: other})
+			w.rules, _ = NewRules(1, things{category: other}.verifier())
 			w.params = []Params{{Category: other, Quota: 100_000_000, Threshold: 2_000_000_000_000, Hex: 9}}
 			p := w.payer(1, 1, 1<<40, 1<<40, 100)
 			var devices []*device

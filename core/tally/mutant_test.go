@@ -64,7 +64,7 @@ var broken = []struct{ rule, file, old, new, tests string }{
 	{"asks are judged alone", "judge.go", "+len(in.Asks) == 0", " == 0", "LoneAsk"},
 	{"asks of one category leave room for another's", "check.go", "used[at] == MaxAsks", "len(g.asks) == MaxAsks", "AskQuota"},
 	{"long rules are none", "apply.go", "n == 0 || n > MaxRules", "n == 0", "Rules"},
-	{"lines of Cross are bounded", "cross.go", "len(s.State) > r.rules.categories[at].spec.MaxState || ", "", "CrossStates"},
+	{"lines of Cross are bounded", "cross.go", "len(s.State) > r.rules.categories[at].Spec.MaxState || ", "", "CrossStates"},
 	{"lines of Cross are of devices with a summary", "cross.go", "if summaries[0].Device.Key != s.Device {", "if false {", "CrossStates"},
 	{"lines of Cross ascend", "cross.go", "i > 0 && bytes.Compare(s.Device[:], states[i-1].Device[:]) <= 0", "false", "CrossStates"},
 	{"lines of Cross replace those of Verify", "page.go", "if b = rb; order == 0 {", "if b = rb; false {", "CrossStates|Machine"},

@@ -10,7 +10,7 @@ import (
 // listed is a state whose registry lists devices and attesters.
 func listed(t *testing.T, changes ...Change) *State {
 	t.Helper()
-	rules, err := NewRules(1, tester1{})
+	rules, err := NewRules(1, plain)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,13 +23,11 @@ func listed(t *testing.T, changes ...Change) *State {
 	return next
 }
 
-// tester1 is a category without rules.
-type tester1 struct{}
-
-func (tester1) Spec() *Spec {
-	return &Spec{Category: 5, Name: "plain", Kinds: []Kind{{Kind: 1, Name: "note"}}, Quota: Quota{Count: 1, Bytes: 1024}, MaxState: 1}
+// plain is a category without rules.
+var plain = Verifier{
+	Spec:   &Spec{Category: 5, Name: "plain", Kinds: []Kind{{Kind: 1, Name: "note"}}, Quota: Quota{Count: 1, Bytes: 1024}, MaxState: 1},
+	Verify: func(*Input) *Output { return &Output{} },
 }
-func (tester1) Verify(*Input) *Output { return &Output{} }
 
 func attesterOf(n byte, owner byte, power uint64) Change {
 	return Change{Attester: &Attester{Key: types.Key{n}, Owner: types.Account{owner}, Power: power}}

@@ -366,7 +366,7 @@ func TestWitness(t *testing.T) {
 func TestReportsApart(t *testing.T) {
 	w := newWorld(t)
 	d, watched := w.device(1), w.device(2)
-	spec := w.rules.categories[w.rules.find(thing)].spec
+	spec := w.rules.categories[w.rules.find(thing)].Spec
 	var own, reports []Item
 	for i := range spec.Quota.Count + 1 {
 		own = append(own, d.say(thing, kindNote, i))

@@ -2,6 +2,7 @@ package tally
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -14,24 +15,20 @@ type Rules struct {
 	categories []category // ascending
 }
 
-// category is a Verifier with what it says of itself.
+// category is a Verifier with its number.
 type category struct {
-	id       types.Category
-	spec     *Spec
-	verifier Verifier
-	crosser  Crosser  // nil if the category has no Cross
-	reporter Reporter // nil if it has no witnesses
+	id types.Category
+	Verifier
 }
 
 // NewRules returns the rules of a version over categories, in any order. Two of one number are an error.
 func NewRules(version uint32, verifiers ...Verifier) (*Rules, error) {
 	r := &Rules{Version: version}
 	for _, v := range verifiers {
-		c := category{spec: v.Spec(), verifier: v}
-		c.id = c.spec.Category
-		c.crosser, _ = v.(Crosser)
-		c.reporter, _ = v.(Reporter)
-		r.categories = append(r.categories, c)
+		if v.Spec == nil || v.Verify == nil {
+			return nil, errors.New("tally: rules: a category without Spec or Verify")
+		}
+		r.categories = append(r.categories, category{v.Spec.Category, v})
 	}
 	slices.SortFunc(r.categories, func(a, b category) int { return cmp.Compare(a.id, b.id) })
 	if len(r.categories) > maxCategories {
@@ -39,10 +36,10 @@ func NewRules(version uint32, verifiers ...Verifier) (*Rules, error) {
 	}
 	for i, c := range r.categories {
 		if c.id == 0 || i > 0 && c.id == r.categories[i-1].id {
-			return nil, fmt.Errorf("tally: rules: category %d (%s) twice, or without a number", c.id, c.spec.Name)
+			return nil, fmt.Errorf("tally: rules: category %d (%s) twice, or without a number", c.id, c.Spec.Name)
 		}
-		if err := c.spec.checkDraws(); err != nil {
-			return nil, fmt.Errorf("tally: rules: category %d (%s): %w", c.id, c.spec.Name, err)
+		if err := c.Spec.checkDraws(); err != nil {
+			return nil, fmt.Errorf("tally: rules: category %d (%s): %w", c.id, c.Spec.Name, err)
 		}
 	}
 	return r, nil
@@ -60,9 +57,9 @@ func (r *Rules) find(id types.Category) int {
 
 // class returns a class of the category, or nil.
 func (c *category) class(id types.Class) *Class {
-	for i := range c.spec.Classes {
-		if c.spec.Classes[i].Class == id {
-			return &c.spec.Classes[i]
+	for i := range c.Spec.Classes {
+		if c.Spec.Classes[i].Class == id {
+			return &c.Spec.Classes[i]
 		}
 	}
 	return nil

@@ -28,6 +28,6 @@
 //
 // # Categories
 //
-// Categories plug in through Verifier (and Crosser, Reporter). The tally sees totals and amounts, never a price of STONE. What
+// Categories plug in as Verifiers. The tally sees totals and amounts, never a price of STONE. What
 // a category gets wrong costs that category's items, never the region's epoch.
 package tally

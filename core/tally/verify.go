@@ -79,34 +79,25 @@ func (s *Spec) Reports() Quota {
 	return s.Witness
 }
 
-// Verifier is the pure heart of a category: what its evidence proves. It must be deterministic, must not keep anything
-// between calls, and must not depend on the order of devices. Everything handed to it is read-only.
-type Verifier interface {
-	Spec() *Spec
+// Verifier is a category as a tally knows it: what it declares, and what its evidence proves. Its functions must be deterministic, must not
+// keep anything between calls, and must not depend on the order of devices. Everything handed to them is read-only.
+type Verifier struct {
+	Spec *Spec
 	// Verify judges one device's items of one epoch. It never fails: what is wrong is refused with a reason. It is called for
-	// every device that is registered for the category and has a line (Input.State) or items, be it only an ask; for a device that left the registry
-	// only where a report names it, and then only verdicts and state count. An output that breaks its bounds (MaxState,
+	// every device that is registered for the category and has a line (Input.State) or items, be it only an ask; for a device that left the
+	// registry only where a report names it, and then only verdicts and state count. An output that breaks its bounds (MaxState,
 	// Quality, numbers of verdicts, unknown classes) is dropped, and the device's items are refused with econ_range.
-	Verify(*Input) *Output
-}
+	Verify func(*Input) *Output
 
-// Crosser is implemented by categories that must compare devices (neighbours, clearing). Cross runs once per region after
-// all Verify calls and after receipts were budgeted. An output that breaks its bounds (a fill beyond what its order reserved, a
-// device that is not registered, the line of a device without a Summary) is dropped as a whole, and recorded with econ_range.
-type Crosser interface {
-	Cross(*CrossInput) *CrossOutput
-}
-
-// Reporter is implemented by categories with witnesses: it says whom a witness's report is about, so that the tally can
-// bring it there.
-type Reporter interface {
-	Subject(*evidence.Envelope) (types.Key, error)
-}
-
-// RulesChecker is implemented by categories that have rules of their own (Params.Rules): it says what is wrong with some before
-// anybody puts them in force. nil and empty ones are the defaults.
-type RulesChecker interface {
-	CheckRules(rules []byte) error
+	// Cross is for categories that must compare devices (neighbours, clearing); nil for others. It runs once per region after all Verify calls
+	// and after receipts were budgeted. An output that breaks its bounds (a fill beyond what its order reserved, a device that is not
+	// registered, the line of a device without a Summary) is dropped as a whole, and recorded with econ_range.
+	Cross func(*CrossInput) *CrossOutput
+	// Subject is for categories with witnesses; nil for others. It says whom a witness's report is about, so that the tally can bring it there.
+	Subject func(*evidence.Envelope) (types.Key, error)
+	// CheckRules is for categories that have rules of their own (Params.Rules); nil for others. It says what is wrong with some before anybody
+	// puts them in force. nil and empty ones are the defaults.
+	CheckRules func(rules []byte) error
 }
 
 // Input is what Verify sees of one device.

@@ -38,7 +38,7 @@ type world struct {
 }
 
 func testRules(t tester) *Rules {
-	rules, err := NewRules(1, things{category: other}, crossing{things{category: thing}})
+	rules, err := NewRules(1, things{category: other}.verifier(), crossing{things{category: thing}}.verifier())
 	if err != nil {
 		t.Fatalf("%v", err)
 	}

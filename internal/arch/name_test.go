@@ -46,7 +46,7 @@ func names(f *ast.File, category *regexp.Regexp) (found []string) {
 func TestNoNames(t *testing.T) {
 	var words []string
 	for _, v := range spec.Categories() {
-		words = append(words, regexp.QuoteMeta(v.Spec().Name))
+		words = append(words, regexp.QuoteMeta(v.Spec.Name))
 	}
 	category := regexp.MustCompile(`(?i)` + strings.Join(words, "|"))
 	owners := regexp.MustCompile(`^service/(all|` + strings.Join(words, "|") + `)(/|$)`)

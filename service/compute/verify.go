@@ -9,23 +9,13 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Verifier judges the category's evidence. It keeps nothing.
-type Verifier struct{}
+// New returns the category. Callers do not change its Spec.
+func New() tally.Verifier {
+	return tally.Verifier{Spec: &spec, Verify: verify, Subject: subject, CheckRules: CheckRules}
+}
 
-var (
-	_ tally.Verifier     = Verifier{}
-	_ tally.Reporter     = Verifier{}
-	_ tally.RulesChecker = Verifier{}
-)
-
-// New returns the category's verifier.
-func New() Verifier { return Verifier{} }
-
-// Spec returns what the category declares. Callers do not change it.
-func (Verifier) Spec() *tally.Spec { return &spec }
-
-// Subject returns the device that a witness's report is about.
-func (Verifier) Subject(e *evidence.Envelope) (types.Key, error) {
+// subject returns the device that a witness's report is about.
+func subject(e *evidence.Envelope) (types.Key, error) {
 	switch e.Kind {
 	case KindSighting:
 		s, err := DecodeSighting(e.Body)
@@ -49,11 +39,11 @@ func (Verifier) Subject(e *evidence.Envelope) (types.Key, error) {
 	return types.Key{}, types.Refuse(types.UnknownKind, "compute: a report of kind %d", e.Kind)
 }
 
-// Verify judges one device's epoch: faults first, then audits of what it committed to two epochs before; then what it commits to and is
+// verify judges one device's epoch: faults first, then audits of what it committed to two epochs before; then what it commits to and is
 // paid for now; then its checks, and what they and its offer make of network-ordered units. It panics on a State that it never wrote.
 //
 // Reports that establish something against the device are recorded under what they establish; those of an honest check or audit are accepted.
-func (Verifier) Verify(in *tally.Input) *tally.Output {
+func verify(in *tally.Input) *tally.Output {
 	state, err := DecodeState(in.State)
 	if err != nil {
 		panic(fmt.Errorf("compute: device %s: %w", in.Device.Key, err))

@@ -19,7 +19,7 @@ func newVillage(t testing.TB, off rule, site Site) *village {
 	limits := DefaultThresholds()
 	limits.Commissioning, limits.Ratios = 4, 4
 	w := newWorld(t)
-	w.rules = With(limits)
+	w.rules = verifier{limits: limits}
 	w.rules.off = off
 	v := &village{world: w, cloud: 100}
 	for i := range 6 {

@@ -87,13 +87,14 @@ func TestRunAhead(t *testing.T) {
 
 // TestAltitude: no place is higher for the bound than the thresholds believe.
 func TestAltitude(t *testing.T) {
-	bright := func(altitude uint8, rules Verifier) uint64 {
+	bright := func(altitude uint8, rules verifier) uint64 {
 		j := &judge{in: &tally.Input{Device: &tally.Device{Cell: home}}, rules: rules, state: &State{Site: Site{Altitude: altitude}}}
 		return uint64(j.brightest(noon / 900))
 	}
-	everest := New()
+	plain := verifier{limits: DefaultThresholds()}
+	everest := plain
 	everest.limits.Altitude = MaxAltitude
-	if low, high := bright(30, New()), bright(90, New()); low != high || high <= bright(29, New()) {
+	if low, high := bright(30, plain), bright(90, plain); low != high || high <= bright(29, plain) {
 		t.Errorf("at 3,000 m %d, at 9,000 m %d", low, high)
 	}
 	if honest, liar := bright(4, everest), bright(90, everest); liar < honest*3/2 {
@@ -106,7 +107,7 @@ func TestHourlyReadings(t *testing.T) {
 	limits := DefaultThresholds()
 	limits.Commissioning = 4
 	w := newWorld(t)
-	w.rules = With(limits)
+	w.rules = verifier{limits: limits}
 	d := w.device("hourly", solar("hourly"))
 	for range 8 * 24 {
 		var sum flows

@@ -30,7 +30,7 @@ func BenchmarkHour(b *testing.B) {
 	b.ReportAllocs()
 	began := processorTime()
 	for b.Loop() {
-		out = v.rules.Verify(in)
+		out = v.rules.verify(in)
 	}
 	spent := processorTime() - began
 	if out.Evidence[0].Reason != "" {
@@ -70,7 +70,7 @@ func BenchmarkCross(b *testing.B) {
 						}
 						return flows{pv: 400, exp: 300}
 					})
-					out := w.rules.Verify(d.input())
+					out := w.rules.verify(d.input())
 					d.line, d.evidence, d.asks = out.State, nil, nil
 					in.Summaries = append(in.Summaries, tally.Summary{Device: &d.reg, Summary: out.Summary})
 				}
@@ -82,7 +82,7 @@ func BenchmarkCross(b *testing.B) {
 			var out *tally.CrossOutput
 			b.ReportAllocs()
 			for b.Loop() {
-				out = w.rules.Cross(in)
+				out = w.rules.cross(in)
 			}
 			if len(out.Fills) < n/3 {
 				b.Fatalf("%d fills", len(out.Fills))

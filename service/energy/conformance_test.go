@@ -46,7 +46,7 @@ func TestConformance(t *testing.T) {
 			d.submit(KindSite, d.site.Encode())
 		}
 		in := d.input()
-		in.Params = New().Spec().Defaults()
+		in.Params = New().Spec.Defaults()
 		return in
 	})
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Cross compares devices and clears the region: who has which meter, what neighbours make likely, which days close; then the intervals
+// cross compares devices and clears the region: who has which meter, what neighbours make likely, which days close; then the intervals
 // that are over, neighbours first and certificates after; last, what nobody bought becomes lots.
-func (v Verifier) Cross(in *tally.CrossInput) *tally.CrossOutput {
+func (v verifier) cross(in *tally.CrossInput) *tally.CrossOutput {
 	c := &crossing{in: in, rules: v, market: rulesOf(in.Params.Rules), places: map[types.Cell]*Place{}, shine: map[shineAt]uint64{}, out: &tally.CrossOutput{}}
 	c.done = c.market.Clock.Done(in.Time)
 	c.peers = newPeers(&c.rules.limits, in.Cells)
@@ -42,7 +42,7 @@ func (v Verifier) Cross(in *tally.CrossInput) *tally.CrossOutput {
 // crossing is one call of Cross.
 type crossing struct {
 	in      *tally.CrossInput
-	rules   Verifier
+	rules   verifier
 	market  *Rules
 	done    uint64 // the first interval that is not over
 	members []member

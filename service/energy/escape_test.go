@@ -256,10 +256,10 @@ func BenchmarkZones(b *testing.B) {
 	in := &tally.CrossInput{Chain: testChain, Epoch: w.epoch, Time: w.time, Seed: w.seed(), Params: w.params, Registry: w, Cells: w.cells, Orders: w.orders}
 	for _, d := range w.devices {
 		d.hour(func(k uint64) flows { return d.sunny(k, 0) })
-		in.Summaries = append(in.Summaries, tally.Summary{Device: &d.reg, Summary: w.rules.Verify(d.input()).Summary})
+		in.Summaries = append(in.Summaries, tally.Summary{Device: &d.reg, Summary: w.rules.verify(d.input()).Summary})
 	}
 	for b.Loop() {
-		w.rules.Cross(in)
+		w.rules.cross(in)
 	}
 }
 

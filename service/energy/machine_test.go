@@ -19,7 +19,7 @@ func TestMachine(t *testing.T) {
 		w := newWorld(t)
 		limits := DefaultThresholds()
 		limits.Commissioning, limits.Ratios, limits.MinPeers, limits.MinOwners = 1, 1, 2, 2
-		w.rules = With(limits)
+		w.rules = verifier{limits: limits}
 		w.time = noon
 		sites := []func(string) Site{solar, battery, func(n string) Site { return Site{Grid: meterOf(n, "grid")} },
 			func(n string) Site { return Site{Technology: Solar, PDC: 5000, PAC: 4000, Grid: meterOf(n, "grid")} }}

@@ -17,7 +17,7 @@ func latecomers(n, days, owns int) *tally.CrossInput {
 	for place.day(day) == place.day(day-1) {
 		day++
 	}
-	params := New().Spec().Defaults()
+	params := New().Spec.Defaults()
 	in := &tally.CrossInput{Chain: testChain, Epoch: 500, Time: 900 * (day + 96*uint64(days)), Seed: types.Sum([]byte("seed")), Params: params}
 	devices := make([]tally.Device, n)
 	for i := range devices {

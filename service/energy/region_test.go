@@ -32,7 +32,7 @@ func newRegion(t *testing.T) *region {
 	}
 	w := newWorld(t)
 	w.epoch, w.time = 1, noon
-	r := &region{world: w, rules: rules, state: tally.NewState(testChain, 0), params: New().Spec().Defaults(), chain: 1_700_000_000}
+	r := &region{world: w, rules: rules, state: tally.NewState(testChain, 0), params: New().Spec.Defaults(), chain: 1_700_000_000}
 	market := DefaultRules()
 	market.Clock = Clock{Chain: r.chain, Energy: noon, Rate: 450}
 	market.Zones = append(market.Zones, Zone{Cell: home.Parent(3), FeedIn: 90, Ceilings: market.Zones[0].Ceilings})

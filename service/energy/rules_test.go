@@ -8,11 +8,6 @@ import (
 
 	"github.com/cairn-network/cairn/core/lot"
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/service"
-)
-
-var (
-	_ service.RulesChecker = Verifier{}
 )
 
 // TestLocalRules: on one machine an epoch is an hour, and the first begins at ten in the morning.

@@ -8,7 +8,7 @@ import (
 
 // compared is a device of a base on a June day of which it made so much, and neighbours so much to their bases, all in Wh per kW.
 func compared(limits Thresholds, base uint16, made uint64, others ...uint64) *State {
-	c := &crossing{rules: With(limits), market: DefaultRules(), shine: map[shineAt]uint64{}, peers: newPeers(&limits, nil)}
+	c := &crossing{rules: verifier{limits: limits}, market: DefaultRules(), shine: map[shineAt]uint64{}, peers: newPeers(&limits, nil)}
 	place := PlaceOf(home, 0)
 	k := uint64(noon) / 900
 	at := place.day(k)

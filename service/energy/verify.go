@@ -9,28 +9,24 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Verifier judges the category's evidence and clears the region. It keeps nothing.
-type Verifier struct {
+// verifier judges the category's evidence and clears the region. It keeps nothing.
+type verifier struct {
 	limits Thresholds
 	off    rule // checks that a test has turned off
 }
 
-var (
-	_ tally.Verifier = Verifier{}
-	_ tally.Crosser  = Verifier{}
-)
+// New returns the category. Callers do not change its Spec.
+func New() tally.Verifier { return With(DefaultThresholds()) }
 
-// New returns the category's verifier.
-func New() Verifier { return Verifier{limits: DefaultThresholds()} }
+// With returns the category with other thresholds, for those who study them. A network's verifiers all hold the same ones.
+func With(t Thresholds) tally.Verifier { return verifier{limits: t}.category() }
 
-// With returns a verifier with other thresholds, for those who study them. A network's verifiers all hold the same ones.
-func With(t Thresholds) Verifier { return Verifier{limits: t} }
-
-// Spec returns what the category declares. Callers do not change it.
-func (Verifier) Spec() *tally.Spec { return &spec }
+func (v verifier) category() tally.Verifier {
+	return tally.Verifier{Spec: &spec, Verify: v.verify, Cross: v.cross, CheckRules: CheckRules}
+}
 
 // CheckRules says what is wrong with rules that somebody wants to put in force; empty ones are the defaults.
-func (Verifier) CheckRules(raw []byte) error {
+func CheckRules(raw []byte) error {
 	if len(raw) == 0 {
 		return nil
 	}
@@ -38,9 +34,9 @@ func (Verifier) CheckRules(raw []byte) error {
 	return err
 }
 
-// Verify judges one device's epoch: what it declares and reads, in order, against itself and the sky. What is over by then goes into
+// verify judges one device's epoch: what it declares and reads, in order, against itself and the sky. What is over by then goes into
 // the Summary as flows. A State that Verify did not write counts as none.
-func (v Verifier) Verify(in *tally.Input) *tally.Output {
+func (v verifier) verify(in *tally.Input) *tally.Output {
 	s, err := DecodeState(in.State)
 	if err != nil {
 		s = new(State)
@@ -83,7 +79,7 @@ func (v Verifier) Verify(in *tally.Input) *tally.Output {
 // judge is one call of Verify.
 type judge struct {
 	in       *tally.Input
-	rules    Verifier
+	rules    verifier
 	state    *State
 	done     uint64 // the first interval that is not over
 	sky      *Sky   // nil until it is asked
@@ -93,7 +89,7 @@ type judge struct {
 }
 
 // on reports whether a check is made.
-func (v Verifier) on(r rule) bool { return v.off&r == 0 }
+func (v verifier) on(r rule) bool { return v.off&r == 0 }
 
 // evidence takes one envelope over, or returns why not; then it changes nothing.
 func (j *judge) evidence(e *evidence.Envelope) types.Reason {

@@ -38,7 +38,7 @@ func account(name string) (a types.Account) {
 type world struct {
 	servicetest.Registry
 	t       testing.TB
-	rules   Verifier
+	rules   verifier
 	epoch   types.Epoch
 	time    uint64 // of the epoch's start
 	params  tally.Params
@@ -58,7 +58,7 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	return &world{
-		t: t, rules: New(), epoch: 10, time: start, params: New().Spec().Defaults(),
+		t: t, rules: verifier{limits: DefaultThresholds()}, epoch: 10, time: start, params: New().Spec.Defaults(),
 		paid: map[types.Key]types.Credit{}, lots: map[types.Key]lot.Lots{}, bought: map[types.SessionID][]Sale{},
 	}
 }
@@ -226,7 +226,7 @@ func (w *world) pass(seconds uint64) *tally.CrossOutput {
 	w.t.Helper()
 	in := &tally.CrossInput{Chain: testChain, Epoch: w.epoch, Time: w.time, Seed: w.seed(), Params: w.params, Registry: w, Cells: w.cells, Orders: w.orders}
 	for _, d := range w.devices {
-		out := w.rules.Verify(d.input())
+		out := w.rules.verify(d.input())
 		d.verdicts = nil
 		for i, v := range out.Evidence {
 			d.verdicts = append(d.verdicts, v.Reason)
@@ -246,7 +246,7 @@ func (w *world) pass(seconds uint64) *tally.CrossOutput {
 	slices.SortFunc(in.Summaries, func(a, b tally.Summary) int {
 		return cmp.Or(cmp.Compare(a.Device.Cell, b.Device.Cell), bytes.Compare(a.Device.Key[:], b.Device.Key[:]))
 	})
-	out := w.rules.Cross(in)
+	out := w.rules.cross(in)
 	w.take(in, out)
 	w.check()
 	w.epoch++

@@ -17,9 +17,9 @@ import (
 )
 
 // crosses: Cross repeats itself, changes nothing, and spends no more than orders have reserved.
-func crosses(t *testing.T, v service.Verifier, c service.Crosser, draw func(*rapid.T) *service.Input) {
+func crosses(t *testing.T, v service.Verifier, draw func(*rapid.T) *service.Input) {
 	rapid.Check(t, func(t *rapid.T) {
-		in := &tally.CrossInput{Epoch: 5, Params: v.Spec().Defaults()}
+		in := &tally.CrossInput{Epoch: 5, Params: v.Spec.Defaults()}
 		keys := map[types.Key]bool{}
 		for _, one := range rapid.SliceOfN(rapid.Custom(draw), 1, 4).Draw(t, "inputs") {
 			out := v.Verify(one)
@@ -34,18 +34,18 @@ func crosses(t *testing.T, v service.Verifier, c service.Crosser, draw func(*rap
 			return cmp.Or(cmp.Compare(a.Device.Cell, b.Device.Cell), bytes.Compare(a.Device.Key[:], b.Device.Key[:]))
 		})
 		for i := range rapid.IntRange(0, 4).Draw(t, "orders") {
-			in.Orders = append(in.Orders, drawOrder(t, v.Spec(), i))
+			in.Orders = append(in.Orders, drawOrder(t, v.Spec, i))
 		}
 		for range 3 {
 			before := cloneCross(in)
-			out := c.Cross(in)
+			out := v.Cross(in)
 			if diff := gocmp.Diff(before, in, compare); diff != "" {
 				t.Fatalf("Cross changed its input (-before +after):\n%s", diff)
 			}
-			if diff := gocmp.Diff(out, c.Cross(before), compare); diff != "" {
+			if diff := gocmp.Diff(out, v.Cross(before), compare); diff != "" {
 				t.Fatalf("the same input, crossed twice:\n%s", diff)
 			}
-			soundCross(t, v.Spec(), in, out, keys)
+			soundCross(t, v.Spec, in, out, keys)
 			in = cloneCross(in)
 			in.Cells = out.Cells
 			in.Epoch++

@@ -61,8 +61,8 @@ type MeterRules struct {
 // Encode returns the rules as the chain keeps them.
 func (r *MeterRules) Encode() []byte { return types.Encode(r) }
 
-// CheckRules refuses rules that Meter would replace by its defaults.
-func (Meter) CheckRules(raw []byte) error {
+// checkMeterRules refuses rules that Meter would replace by its defaults.
+func checkMeterRules(raw []byte) error {
 	if len(raw) == 0 {
 		return nil
 	}
@@ -79,7 +79,7 @@ func (Meter) CheckRules(raw []byte) error {
 // meterPrice returns what orders pay by rules, and the default by broken ones.
 func meterPrice(raw []byte) uint64 {
 	var r MeterRules
-	if (Meter{}).CheckRules(raw) != nil || types.Decode(raw, &r) != nil {
+	if checkMeterRules(raw) != nil || types.Decode(raw, &r) != nil {
 		return MeterPrice
 	}
 	return r.Price
@@ -107,26 +107,16 @@ func MeterChallenge(seed types.Hash, device types.Key) []byte {
 // register, by receipt; or orders ticks of the next epochs, which Cross sells at the price of the rules in the order of accounts. A
 // device may say the least that it sells for, by an ask whose terms are a number that rises. Each cell and each device's line counts what
 // was sold, and each device's sales are an output, with the buyers as its detail.
-type Meter struct {
-	Peers bool // devices are drawn as witnesses, not verifiers
+func Meter() service.Verifier { return meter(tally.Verifiers) }
+
+// PeerMeter is Meter with devices that are drawn as witnesses, not verifiers.
+func PeerMeter() service.Verifier { return meter(tally.Peers) }
+
+func meter(drawn tally.Candidates) service.Verifier {
+	return service.Verifier{Spec: meterSpec(drawn), Verify: verifyMeter, Cross: crossMeter, Subject: meterSubject, CheckRules: checkMeterRules}
 }
 
-func (m Meter) candidates() tally.Candidates {
-	if m.Peers {
-		return tally.Peers
-	}
-	return tally.Verifiers
-}
-
-var (
-	_ service.Verifier     = Meter{}
-	_ service.Crosser      = Meter{}
-	_ service.Reporter     = Meter{}
-	_ service.RulesChecker = Meter{}
-)
-
-// Spec returns what Meter declares.
-func (m Meter) Spec() *service.Spec {
+func meterSpec(drawn tally.Candidates) *service.Spec {
 	return &service.Spec{
 		Category: MeterCategory,
 		Name:     "meter",
@@ -141,7 +131,7 @@ func (m Meter) Spec() *service.Spec {
 		},
 		Quota:   tally.Quota{Count: 16, Bytes: 16 << 10},
 		Witness: tally.Quota{Count: 256, Bytes: 256 << 10},
-		Drawn:   m.candidates(),
+		Drawn:   drawn,
 		Draws:   []tally.Draw{{Purpose: MeterSight, Seats: MeterSeats}},
 		Params: tally.Params{Threshold: 5 * MeterMost * 10000, Hex: 9, Bond: 1000000, Penalty: 500000,
 			Rules: (&MeterRules{Price: MeterPrice}).Encode()},
@@ -161,8 +151,8 @@ func (m Meter) Spec() *service.Spec {
 	}
 }
 
-// Subject returns the device that a witness's report names.
-func (Meter) Subject(e *evidence.Envelope) (types.Key, error) {
+// meterSubject returns the device that a witness's report names.
+func meterSubject(e *evidence.Envelope) (types.Key, error) {
 	var m MeterRegister
 	err := types.Decode(e.Body, &m)
 	return m.Device, err
@@ -205,8 +195,8 @@ func MeterAsk(number, least uint64, until types.Epoch) receipt.Ask {
 	return receipt.Ask{Category: MeterCategory, Class: MeterTicks, Price: least, Terms: types.Encode(number), Until: until}
 }
 
-// Verify judges one device's epoch.
-func (Meter) Verify(in *service.Input) *service.Output {
+// verifyMeter judges one device's epoch.
+func verifyMeter(in *service.Input) *service.Output {
 	line := ParseMeterLine(in.State)
 	register, quality := line.Register, line.Quality
 	out := &service.Output{
@@ -342,8 +332,8 @@ type MeterBuyer struct {
 // MeterSalePrefix is what the outputs of a device's sales start with.
 func MeterSalePrefix(device types.Key) []byte { return append([]byte{0x83, 0x58, 0x20}, device[:]...) }
 
-// Cross sells the epoch's ticks to orders, both sides in the order given.
-func (Meter) Cross(in *tally.CrossInput) *tally.CrossOutput {
+// crossMeter sells the epoch's ticks to orders, both sides in the order given.
+func crossMeter(in *tally.CrossInput) *tally.CrossOutput {
 	out := &tally.CrossOutput{}
 	price := meterPrice(in.Params.Rules)
 	sold := make([]uint64, len(in.Summaries))

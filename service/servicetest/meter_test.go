@@ -32,7 +32,7 @@ func meterPanel(seed types.Hash) *tally.Panel {
 		r.Voters = append(r.Voters, tally.Attester{Key: meterKey(100 + i).Public(), Owner: types.Account{100 + i}, Power: 10})
 	}
 	slices.SortFunc(r.Voters, func(a, b tally.Attester) int { return slices.Compare(a.Key[:], b.Key[:]) })
-	p, err := tally.NewPanel(Meter{}.Spec(), r, seed)
+	p, err := tally.NewPanel(Meter().Spec, r, seed)
 	if err != nil {
 		panic(err)
 	}
@@ -44,7 +44,7 @@ func drawMeter(t *rapid.T) *service.Input {
 	key := meterKey(rapid.ByteRange(1, 9).Draw(t, "device"))
 	register := rapid.Uint64Max(1<<40).Draw(t, "register")
 	in := &service.Input{
-		Chain: "cairn-test-1", Epoch: 5, Seed: types.Hash{9}, Challenged: rapid.Bool().Draw(t, "challenged"), Params: Meter{}.Spec().Defaults(),
+		Chain: "cairn-test-1", Epoch: 5, Seed: types.Hash{9}, Challenged: rapid.Bool().Draw(t, "challenged"), Params: Meter().Spec.Defaults(),
 		Panel:  meterPanel(types.Hash{9}),
 		Device: &tally.Device{Key: key.Public(), Cell: types.Cell(rapid.Uint64Max(3).Draw(t, "cell"))},
 	}
@@ -81,12 +81,12 @@ func drawMeter(t *rapid.T) *service.Input {
 	return in
 }
 
-func TestMeter(t *testing.T) { Run(t, Meter{}, drawMeter) }
+func TestMeter(t *testing.T) { Run(t, Meter(), drawMeter) }
 
 func TestMeterRules(t *testing.T) {
 	key := meterKey(1)
 	in := &service.Input{
-		Chain: "cairn-test-1", Epoch: 5, Seed: types.Hash{9}, Challenged: true, Params: Meter{}.Spec().Defaults(),
+		Chain: "cairn-test-1", Epoch: 5, Seed: types.Hash{9}, Challenged: true, Params: Meter().Spec.Defaults(),
 		Panel:  meterPanel(types.Hash{9}),
 		Device: &tally.Device{Key: key.Public(), Cell: 3},
 		State:  MeterLine{Register: 1000, Quality: 5000, Number: 3, Least: 7, Sold: 2}.Encode(),
@@ -118,7 +118,7 @@ func TestMeterRules(t *testing.T) {
 		Summary:  append(binary.BigEndian.AppendUint64(nil, 2500), line...),
 		State:    line,
 	}
-	if diff := cmp.Diff(want, Meter{}.Verify(in), compare, cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, Meter().Verify(in), compare, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	// Two witnesses prove nothing; three do, and one liar among them changes nothing.
@@ -142,21 +142,21 @@ func TestMeterRules(t *testing.T) {
 		in.Reports = append(in.Reports, say(in, by(false, 0), MeterSighted, uint64(len(in.Reports)), saw.Encode()))
 		in.Reports = append(in.Reports, say(in, meterKey(7), MeterSighted, uint64(len(in.Reports)), saw.Encode()))
 	}
-	if out := (Meter{}.Verify(in)); out.Evidence[2].Proof || out.Reports[0].Reason != MeterNotDrawn || out.Reports[1].Reason != MeterNotDrawn {
+	if out := (Meter().Verify(in)); out.Evidence[2].Proof || out.Reports[0].Reason != MeterNotDrawn || out.Reports[1].Reason != MeterNotDrawn {
 		t.Errorf("witnesses who were not drawn prove something: %+v", out)
 	}
 	in.Reports = nil
 	for i, register := range []uint64{2000, 9999, 2100} {
 		saw := MeterRegister{Device: key.Public(), Register: register}
 		in.Reports = append(in.Reports, say(in, by(true, i), MeterSighted, 1, saw.Encode()))
-		if got, want := (Meter{}.Verify(in).Evidence[2]), i == 2; got.Proof != want || (got.Reason == MeterOverstated) != want {
+		if got, want := (Meter().Verify(in).Evidence[2]), i == 2; got.Proof != want || (got.Reason == MeterOverstated) != want {
 			t.Errorf("%d witnesses: %+v", i+1, got)
 		}
 	}
 	again := in.Reports[0]
 	in.Reports = in.Reports[:2]
 	in.Reports = append(in.Reports, again)
-	if out := (Meter{}.Verify(in)); out.Evidence[2].Proof || out.Reports[2].Reason == "" {
+	if out := (Meter().Verify(in)); out.Evidence[2].Proof || out.Reports[2].Reason == "" {
 		t.Errorf("one witness counts twice: %+v", out)
 	}
 }
@@ -218,15 +218,15 @@ func TestMeterCross(t *testing.T) {
 	}
 	for _, broken := range [][]byte{nil, {0xff}, (&MeterRules{}).Encode()} {
 		in.Params.Rules = broken
-		if diff := cmp.Diff(want, Meter{}.Cross(in), compare); diff != "" {
+		if diff := cmp.Diff(want, Meter().Cross(in), compare); diff != "" {
 			t.Errorf("rules %x (-want +got):\n%s", broken, diff)
 		}
-		if err := (Meter{}).CheckRules(broken); (err == nil) != (broken == nil) {
+		if err := Meter().CheckRules(broken); (err == nil) != (broken == nil) {
 			t.Errorf("rules %x are checked: %v", broken, err)
 		}
 	}
 	in.Params.Rules = (&MeterRules{Price: MeterPrice - 1}).Encode() // cheaper than one device sells for, and cheap enough for order 2
-	out := Meter{}.Cross(in)
+	out := Meter().Cross(in)
 	if n := len(out.Outputs); n != 1 || len(out.Fills) != 1 || out.Fills[0].Amount != 2*(MeterPrice-1) {
 		t.Errorf("cheaper rules: %+v", out)
 	}

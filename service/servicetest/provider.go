@@ -24,7 +24,7 @@ type MeterProvider struct {
 
 // Role returns p as a node runs it.
 func (p MeterProvider) Role() role.Provider {
-	return role.Provider{Category: MeterCategory, Run: p.Run, Witness: p.Witness, Reasons: Meter{}.Spec().Reasons}
+	return role.Provider{Category: MeterCategory, Run: p.Run, Witness: p.Witness, Reasons: Meter().Spec.Reasons}
 }
 
 // Run provides ticks until ctx ends.

@@ -14,7 +14,7 @@ import (
 // TestMeterRegion takes Meter through the whole tally: work earns weight and emission, an order buys, a lie costs.
 func TestMeterRegion(t *testing.T) {
 	const chain = "cairn-test-1"
-	rules, err := tally.NewRules(1, Meter{})
+	rules, err := tally.NewRules(1, Meter())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestMeterRegion(t *testing.T) {
 		t.Helper()
 		frame := &tally.Frame{
 			Chain: chain, Epoch: epoch, Seed: types.Hash{byte(epoch)}, Challenged: true, PreviousEpoch: state.Epoch(), Fold: fold,
-			Blocks: []tally.BlockHash{{}}, Params: []tally.Params{Meter{}.Spec().Defaults()}, MinOpening: 1,
+			Blocks: []tally.BlockHash{{}}, Params: []tally.Params{Meter().Spec.Defaults()}, MinOpening: 1,
 		}
 		if header != nil {
 			frame.Previous = header.Hash()
@@ -84,7 +84,7 @@ func TestMeterRegion(t *testing.T) {
 	if n := len(result.Rejections); n != 1 || result.Rejections[0].Reason != MeterOverstated || !result.Rejections[0].Proof || result.Rejections[0].Author != liar.Public() {
 		t.Errorf("rejections: %+v", result.Rejections)
 	}
-	if got := state.Line(liar.Public()).Penalty; got != (Meter{}).Spec().Params.Penalty {
+	if got := state.Line(liar.Public()).Penalty; got != Meter().Spec.Params.Penalty {
 		t.Errorf("the liar's penalty: %d", got)
 	}
 	// 12,000 micro-credits buy 2,000 ticks.

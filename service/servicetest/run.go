@@ -61,7 +61,7 @@ func Run(t *testing.T, v service.Verifier, draw func(*rapid.T) *service.Input) {
 	t.Run("survives garbage", func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			in := draw(t)
-			spoil(t, v.Spec(), in)
+			spoil(t, v.Spec, in)
 			sound(t, v, in, v.Verify(in))
 		})
 	})
@@ -81,11 +81,11 @@ func Run(t *testing.T, v service.Verifier, draw func(*rapid.T) *service.Input) {
 			}
 		})
 	})
-	if r, ok := v.(service.Reporter); ok {
-		t.Run("names subjects", func(t *testing.T) { subjects(t, v.Spec(), r, draw) })
+	if v.Subject != nil {
+		t.Run("names subjects", func(t *testing.T) { subjects(t, v, draw) })
 	}
-	if c, ok := v.(service.Crosser); ok {
-		t.Run("crosses", func(t *testing.T) { crosses(t, v, c, draw) })
+	if v.Cross != nil {
+		t.Run("crosses", func(t *testing.T) { crosses(t, v, draw) })
 	}
 }
 
@@ -141,7 +141,7 @@ func indices(n int) []int {
 // sound checks an output against the Spec and against what the tally takes.
 func sound(t *rapid.T, v service.Verifier, in *service.Input, out *service.Output) {
 	t.Helper()
-	s := v.Spec()
+	s := v.Spec
 	for name, n := range map[string][2]int{
 		"evidence": {len(out.Evidence), len(in.Evidence)}, "reports": {len(out.Reports), len(in.Reports)}, "receipts": {len(out.Receipts), len(in.Receipts)},
 		"asks": {len(out.Asks), len(in.Asks)},
@@ -263,18 +263,18 @@ func drawReceipt(t *rapid.T, s *service.Spec, in *service.Input, like *receipt.R
 }
 
 // subjects: a report names its device or is refused, and never panics.
-func subjects(t *testing.T, s *service.Spec, r service.Reporter, draw func(*rapid.T) *service.Input) {
+func subjects(t *testing.T, v service.Verifier, draw func(*rapid.T) *service.Input) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := draw(t)
 		for _, e := range in.Reports {
-			if key, err := r.Subject(e); err != nil || key != in.Device.Key {
+			if key, err := v.Subject(e); err != nil || key != in.Device.Key {
 				t.Fatalf("a report about %s names %s, %v", in.Device.Key, key, err)
 			}
 		}
-		spoil(t, s, in)
+		spoil(t, v.Spec, in)
 		for _, e := range in.Reports {
-			first, err := r.Subject(e)
-			if again, err2 := r.Subject(e); again != first || fmt.Sprint(err) != fmt.Sprint(err2) {
+			first, err := v.Subject(e)
+			if again, err2 := v.Subject(e); again != first || fmt.Sprint(err) != fmt.Sprint(err2) {
 				t.Fatalf("one report, two subjects: %s, %v; %s, %v", first, err, again, err2)
 			}
 		}

@@ -39,8 +39,8 @@ var word = regexp.MustCompile(`^[a-z]+(_[a-z0-9]+)*$`)
 // Spec checks that a category's Spec is well formed. Run includes it.
 func Spec(t *testing.T, v service.Verifier) {
 	t.Helper()
-	s := v.Spec()
-	if diff := cmp.Diff(s, v.Spec()); diff != "" {
+	s := v.Spec
+	if diff := cmp.Diff(s, v.Spec); diff != "" {
 		t.Errorf("the Spec differs from call to call:\n%s", diff)
 	}
 	if s.Category == 0 || !word.MatchString(s.Name) {
@@ -108,8 +108,8 @@ func kinds(t *testing.T, v service.Verifier, s *service.Spec) {
 		names[k.Name] = true
 		witness = witness || k.Witness
 	}
-	if _, ok := v.(service.Reporter); ok != witness {
-		t.Errorf("kinds of witnesses: %t; implements Reporter: %t", witness, ok)
+	if (v.Subject != nil) != witness {
+		t.Errorf("kinds of witnesses: %t; Subject: %t", witness, v.Subject != nil)
 	}
 }
 
@@ -139,7 +139,7 @@ func Quotas(t *testing.T, all []service.Verifier) {
 	names := map[string]bool{}
 	numbers := map[types.Category]bool{}
 	for _, v := range all {
-		s := v.Spec()
+		s := v.Spec
 		total += int(s.Quota.Bytes)
 		if names[s.Name] || numbers[s.Category] {
 			t.Errorf("category %d, %s: there is another", s.Category, s.Name)

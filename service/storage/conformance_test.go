@@ -48,7 +48,7 @@ func TestConformance(t *testing.T) {
 			x.pay(types.U64(rapid.Uint64Max(30000).Draw(r, "units")))
 		}
 		in := d.input()
-		in.Params = New().Spec().Defaults()
+		in.Params = New().Spec.Defaults()
 		in.Challenged = rapid.IntRange(0, 3).Draw(r, "challenged") > 0
 		return in
 	})

@@ -70,7 +70,7 @@ func (r *region) end() map[types.Key][]types.Reason {
 	}
 	frame := &tally.Frame{
 		Chain: testChain, Epoch: r.epoch, Seed: r.seed(), Challenged: true, PreviousEpoch: r.state.Epoch(),
-		Blocks: []tally.BlockHash{{}}, Params: []tally.Params{New().Spec().Defaults()}, MinOpening: 1,
+		Blocks: []tally.BlockHash{{}}, Params: []tally.Params{New().Spec.Defaults()}, MinOpening: 1,
 	}
 	if r.header != nil {
 		// Everything that is owed is settled, at payout/7 ustone for a micro-credit.

@@ -10,20 +10,12 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Verifier judges the category's evidence. It keeps nothing.
-type Verifier struct{}
+// New returns the category. Callers do not change its Spec.
+func New() tally.Verifier { return tally.Verifier{Spec: &spec, Verify: verify} }
 
-var _ tally.Verifier = Verifier{}
-
-// New returns the category's verifier.
-func New() Verifier { return Verifier{} }
-
-// Spec returns what the category declares. Callers do not change it.
-func (Verifier) Spec() *tally.Spec { return &spec }
-
-// Verify judges one device's epoch: first its answer, against the holdings of the epoch before; then receipts, against what is
+// verify judges one device's epoch: first its answer, against the holdings of the epoch before; then receipts, against what is
 // proven now; then what changes the holdings for the next epoch. It panics on a State that it never wrote.
-func (Verifier) Verify(in *tally.Input) *tally.Output {
+func verify(in *tally.Input) *tally.Output {
 	state, err := DecodeState(in.State)
 	if err != nil {
 		panic(fmt.Errorf("storage: device %s: %w", in.Device.Key, err))

@@ -391,8 +391,8 @@ func TestManySessions(t *testing.T) {
 	}
 	slices.SortFunc(s.Sessions, func(a, b Session) int { return slices.Compare(a.ID[:], b.ID[:]) })
 	d.line = s.Encode()
-	if len(d.line) != New().Spec().MaxState {
-		t.Errorf("a full line has %d bytes, MaxState is %d", len(d.line), New().Spec().MaxState)
+	if len(d.line) != New().Spec.MaxState {
+		t.Errorf("a full line has %d bytes, MaxState is %d", len(d.line), New().Spec.MaxState)
 	}
 	c.deal(d, "one more").put(1, 100)
 	out := w.close(d, func(in *tally.Input) { in.Challenged = false })

@@ -15,7 +15,7 @@ import (
 func TestLists(t *testing.T) {
 	known := map[types.Category]bool{}
 	for _, v := range Categories() {
-		known[v.Spec().Category] = true
+		known[v.Spec.Category] = true
 	}
 	lists := map[string][]types.Category{}
 	for _, d := range provider.Devices() {

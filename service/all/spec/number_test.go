@@ -46,7 +46,7 @@ func TestNumbers(t *testing.T) {
 		{"economics.md", "since it last rested for %s epochs", []uint64{econ.StepEpochs}},
 		{"economics.md", "takes effect %s epochs after it was announced", []uint64{econ.TimelockSilent}},
 		{"README.md", "%s epochs count as a day and %s as a year", []uint64{econ.EpochsPerDay, econ.EpochsPerYear}},
-		{"README.md", "%s wireless, %s compute, %s storage", []uint64{1, 2, uint64(storage.New().Spec().Category)}},
+		{"README.md", "%s wireless, %s compute, %s storage", []uint64{1, 2, uint64(storage.New().Spec.Category)}},
 	} {
 		raw, err := os.ReadFile("../../../docs/spec/" + c.page)
 		if err != nil {

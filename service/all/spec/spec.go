@@ -25,7 +25,7 @@ func Categories() []service.Verifier {
 func Reasons() []types.ReasonInfo {
 	var all []types.ReasonInfo
 	for _, c := range Categories() {
-		all = append(all, c.Spec().Reasons...)
+		all = append(all, c.Spec.Reasons...)
 	}
 	return all
 }

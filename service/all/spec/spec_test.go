@@ -56,7 +56,7 @@ nobody outside the gateway's machine can mend it.
 	table(&b, "The protocol", types.Reasons())
 	table(&b, "The gateway", gateway.Reasons())
 	for _, v := range all {
-		s := v.Spec()
+		s := v.Spec
 		table(&b, fmt.Sprintf("Category %d: %s", s.Category, s.Name), s.Reasons)
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
@@ -75,7 +75,7 @@ func table(b *strings.Builder, title string, rows []types.ReasonInfo) {
 func TestCategories(t *testing.T) {
 	all := Categories()
 	servicetest.Quotas(t, all)
-	if !slices.IsSortedFunc(all, func(a, b service.Verifier) int { return int(a.Spec().Category) - int(b.Spec().Category) }) {
+	if !slices.IsSortedFunc(all, func(a, b service.Verifier) int { return int(a.Spec.Category) - int(b.Spec.Category) }) {
 		t.Error("categories are not in the order of their numbers")
 	}
 	seen := map[types.Reason]bool{}

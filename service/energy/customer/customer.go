@@ -60,7 +60,7 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	if c.books, err = openBooks(filepath.Join(market.Dir(), booksFile)); err != nil {
 		return nil, err
 	}
-	return role.Handler(market, c.routes(), energy.New().Spec().Reasons), nil
+	return role.Handler(market, c.routes(), energy.New().Spec.Reasons), nil
 }
 
 // Run hands in orders that wait, follows the tallies and answers energy managers until ctx ends, and then closes the books.

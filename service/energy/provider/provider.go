@@ -30,7 +30,7 @@ func New(cfg Config) *Provider { return &Provider{cfg: cfg.withDefaults()} }
 
 // Role returns p as a node runs it.
 func (p *Provider) Role() role.Provider {
-	return role.Provider{Category: types.Energy, Run: p.Run, Remarks: p.Remarks, Reasons: energy.New().Spec().Reasons}
+	return role.Provider{Category: types.Energy, Run: p.Run, Remarks: p.Remarks, Reasons: energy.New().Spec.Reasons}
 }
 
 // Run reads, stamps and hands in until ctx ends.

@@ -7,7 +7,7 @@
 //
 // A folder of recorded homes (Read) becomes a street: each home is a device of an owner of its own, with a meter at its
 // grid connection and one of its panels, below one cell. Hour by hour its readings go as evidence through the very
-// Verify and Cross that a network runs (energy.Verifier), so that what is measured is the code that pays. First all are
+// Verify and Cross that a network runs (energy.New), so that what is measured is the code that pays. First all are
 // honest, from the first row to the last; then, from each day's state on, one home cheats for one day or for seven, in
 // each of eight ways (Attacks).
 //

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/lot"
+	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/energy"
 )
@@ -27,7 +28,7 @@ type Week struct {
 var errNoWeek = errors.New("no week of")
 
 // Week returns a week of a home that cheats, day days after the first that counts; 0 is the middle of the recording.
-func (r *Recording) Week(ctx context.Context, rules energy.Verifier, home int, a Attack, day int) (*Week, error) {
+func (r *Recording) Week(ctx context.Context, rules tally.Verifier, home int, a Attack, day int) (*Week, error) {
 	if home < 1 || home > len(r.Homes) {
 		return nil, fmt.Errorf("study: %w home %d: want 1 to %d", errNoWeek, home, len(r.Homes))
 	}

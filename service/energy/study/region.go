@@ -27,7 +27,7 @@ type region struct {
 
 // street is the part of a region that never changes.
 type street struct {
-	rules   energy.Verifier
+	rules   tally.Verifier
 	devices []tally.Device
 	sites   []energy.Site
 	grown   []growth
@@ -59,8 +59,8 @@ func (*street) Grant(types.Key) *tally.Grant { return nil }
 const studied = "cairn-fraud-study"
 
 // street makes a device of each home, with an owner of its own.
-func (r *Recording) street(rules energy.Verifier) *street {
-	s := &street{rules: rules, params: rules.Spec().Defaults()}
+func (r *Recording) street(rules tally.Verifier) *street {
+	s := &street{rules: rules, params: rules.Spec.Defaults()}
 	for i := range r.Homes {
 		h := &r.Homes[i]
 		name := fmt.Sprintf("home %d", h.Number)

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/service/energy"
 )
 
@@ -35,7 +36,7 @@ type Detection struct {
 
 // StreetOptions say which streets are made up, and who cheats there.
 type StreetOptions struct {
-	Rules    energy.Verifier
+	Rules    tally.Verifier
 	Causes   []string // nil: all
 	Climates []string // nil: all
 	Seeds    []uint64

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/cairn-network/cairn/core/lot"
+	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/service/energy"
 )
 
@@ -19,7 +20,7 @@ type Rule string
 // Rules are those that are compared. Cairn is the category's own.
 var Rules = []Rule{Cairn, "cap135", "cap110", "cosine"}
 
-// Cairn is the rule of this category: energy.Verifier.
+// Cairn is the rule of this category: energy.New.
 const Cairn Rule = "cairn"
 
 // Row is a line of the table.
@@ -103,7 +104,7 @@ func (r *Recording) days() (first uint32, at []int) {
 // bench is a study under way.
 type bench struct {
 	r       *Recording
-	rules   energy.Verifier
+	rules   tally.Verifier
 	first   uint32 // the solar day that begins at[0]
 	at      []int
 	starts  []region   // at the beginning of each day
@@ -118,7 +119,7 @@ type bench struct {
 
 // Options say what is studied.
 type Options struct {
-	Rules    energy.Verifier    // those of Cairn
+	Rules    tally.Verifier     // those of Cairn
 	Attacks  []Attack           // nil: all
 	Homes    []int              // numbers of those that cheat, one after the other, among the others; nil: all
 	Weeks    bool               // only Cairn's rule, and only every second week

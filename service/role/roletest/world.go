@@ -97,7 +97,7 @@ func New(t testing.TB, verifiers ...tally.Verifier) *World {
 	}
 	specs := make([]*tally.Spec, len(verifiers))
 	for i, v := range verifiers {
-		specs[i] = v.Spec()
+		specs[i] = v.Spec
 	}
 	return &World{t: t, rules: rules, specs: specs, MinOpening: 1, Window: 1, epoch: 1, mid: true, state: tally.NewState(Chain, 0), known: map[types.Key]bool{},
 		tallies: map[types.Epoch]*counted{}}

@@ -109,7 +109,7 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	c.market = market
 	c.pool.dial = market.Dial
 	c.coder = pipeline.New(pipeline.Config{Memory: c.cfg.Memory, Spool: market.Dir()}, pipeline.MaskKey{})
-	return role.Handler(market, c.routes(), storage.New().Spec().Reasons), nil
+	return role.Handler(market, c.routes(), storage.New().Spec.Reasons), nil
 }
 
 // Run keeps devices paid until ctx ends, and then closes the books.

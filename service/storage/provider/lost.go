@@ -285,7 +285,7 @@ func (d *device) tell(v *view) {
 		add(storage.Unproven, "the last %d challenges", n)
 	}
 	for i := range list {
-		for _, info := range storage.New().Spec().Reasons {
+		for _, info := range storage.New().Spec.Reasons {
 			if info.Reason == list[i].Reason {
 				list[i].Text, list[i].Try = info.Sentence+" ("+list[i].Text+")", info.Try
 			}

@@ -37,7 +37,7 @@ func New(cfg Config) *Provider { return &Provider{cfg: cfg.withDefaults()} }
 
 // Role returns p as a node runs it.
 func (p *Provider) Role() role.Provider {
-	return role.Provider{Category: types.Storage, Run: p.Run, Remarks: p.Remarks, Reasons: storage.New().Spec().Reasons, Folders: []string{shardFolder}}
+	return role.Provider{Category: types.Storage, Run: p.Run, Remarks: p.Remarks, Reasons: storage.New().Spec.Reasons, Folders: []string{shardFolder}}
 }
 
 // shardFolder is where shards are, below the provider's folder.

@@ -106,7 +106,7 @@ func (d *device) listen() (*server, error) {
 	limits := conns.Limits{Total: d.cfg.Connections, PerAddress: max(d.cfg.Connections/8, 1)}
 	s := &server{
 		d: d, listen: tls.NewListener(conns.Limit(l, limits, d.log), config), memory: semaphore.NewWeighted(max(d.cfg.Memory, 2*storage.MaxShard)),
-		waiting: semaphore.NewWeighted(maxWaiting), reasons: storage.New().Spec().Reasons,
+		waiting: semaphore.NewWeighted(maxWaiting), reasons: storage.New().Spec.Reasons,
 	}
 	s.buffers.New = func() any { return new([storage.MaxShard]byte) }
 	s.http = &http.Server{
