@@ -179,6 +179,13 @@ func (a *Asks) Get(device types.Key, c types.Category, class types.Class) *recei
 	return nil
 }
 
+// Has reports whether asks of a device are remembered.
+func (a *Asks) Has(device types.Key) bool {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.known[device] != nil
+}
+
 // Class returns all asks of a class, in any order; lapsed ones too.
 func (a *Asks) Class(c types.Category, class types.Class) (all []*receipt.SignedAsk) {
 	a.mu.RLock()

@@ -143,6 +143,7 @@ func messages() map[string][]byte {
 		"part":    bus.Seal(key, &bus.Answer{Chain: chain, Request: sum("request"), Body: []byte("step")}),
 		"answer":  bus.Seal(key, &bus.Answer{Chain: chain, Request: sum("request"), Part: 1, Last: true, Body: []byte("done")}),
 		"refused": bus.Seal(key, &bus.Answer{Chain: chain, Request: sum("request"), Last: true, Reason: types.DeviceBusy}),
+		"beat":    bus.Seal(key, &bus.Beat{Chain: chain, Category: 3, Class: 1, Ask: sum("ask"), Free: types.U64(40), Draining: true, Time: 1_800_000_000_000}),
 
 		"find":       types.Encode(&bus.Find{Hash: sum("blob")}),
 		"found":      types.Encode(&bus.Found{Holder: key.Public(), Size: 600_000}),
@@ -225,6 +226,9 @@ func open(name string, raw []byte, chain string) (any, error) {
 			return nil, types.BadSignature
 		}
 		return v.Request, nil
+	case "beat":
+		v, _, err := bus.Open[bus.Beat](raw, chain)
+		return v, err
 	case "part", "answer", "refused":
 		v, _, err := bus.Open[bus.Answer](raw, chain)
 		return v, err
@@ -233,7 +237,7 @@ func open(name string, raw []byte, chain string) (any, error) {
 }
 
 var names = []string{"submit", "ack", "notice", "payers query", "payers", "line query", "line", "proof query", "proof", "refusals query", "refusals", "held", "handover", "proposal", "signature", "state query", "state at",
-	"order query", "order at", "no order", "outputs query", "outputs sum", "outputs", "drawn query", "drawn", "request", "part", "answer", "refused"}
+	"order query", "order at", "no order", "outputs query", "outputs sum", "outputs", "drawn query", "drawn", "request", "part", "answer", "refused", "beat"}
 
 // bare are the messages that name no chain: what they carry is held against a hash, or proves itself.
 var bare = []string{"find", "found", "chunk", "keep query", "keep page"}
@@ -409,6 +413,7 @@ func TestSubjects(t *testing.T) {
 		bus.SubmitSubject(k, 65535), bus.AckSubject(k, k), bus.QuerySubject(k, 0, bus.QueryRefusals), bus.FindSubject(k),
 		bus.ChunkSubject(k, k), bus.AskOf(&receipt.Ask{Device: k, Category: 3, Class: 1}), bus.ReceiptSubject(k, k, types.SessionID{1}),
 		bus.NoticeSubject(k, 0), bus.InventorySubject(k, 0), bus.MissingSubject(k, 0), bus.ProposalSubject(k, 0), bus.SignatureSubject(k, 0), bus.KeepSubject(k), bus.RequestSubject(k, k),
+		bus.BeatOf(&receipt.Ask{Device: k, Category: 3, Class: 1}),
 	} {
 		if !bus.ValidSubject(subject) || bus.Owner(subject) != word {
 			t.Errorf("%s is owned by %s", subject, bus.Owner(subject))

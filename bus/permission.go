@@ -38,7 +38,7 @@ func Publishes(role Role, key types.Key) []string {
 	asks := []string{"query." + w + ".>", "find." + w, KeepSubject(key), "blob." + w + ".*", "submit." + w + ".*", requestWord + "." + w + ".*"}
 	switch role {
 	case RoleDevice:
-		return append(asks, "last.ask."+w+".*.*.*", answerWord+"."+w+".*.*")
+		return append(asks, "last.ask."+w+".*.*.*", answerWord+"."+w+".*.*", beatWord+"."+w+".*.*.*")
 	case RolePayer, RoleGateway:
 		return append(asks, "last.receipt."+w+".*.*")
 	case RoleVerifier:
@@ -51,15 +51,17 @@ func Publishes(role Role, key types.Key) []string {
 }
 
 // Subscribes returns the patterns that key may listen to as role. What is kept is for everybody; what others hand in, and
-// what they ask, is for verifiers.
+// what they ask, is for verifiers; what devices beat, for gateways: whoever hears all of it costs the bus much.
 func Subscribes(role Role, key types.Key) []string {
 	w := Word(key)
 	own := []string{inbox + "." + w + ".>", answerWord + ".*." + w + ".*", "ack.*." + w, "last.>"}
 	switch role {
 	case RoleDevice:
 		return append(own, requestWord+".*."+w)
-	case RolePayer, RoleGateway:
+	case RolePayer:
 		return own
+	case RoleGateway:
+		return append(own, beatWord+".*.*.*.*")
 	case RoleVerifier, RolePending:
 		return append(own, "submit.>", "ack.>", "query.>", "find.*", "blob.*."+w)
 	}

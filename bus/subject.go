@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,7 @@ import (
 //	blob.<asker>.<holder>                       Chunk: a piece of it
 //	request.<asker>.<device>                    Request: of one device, which answers
 //	answer.<device>.<asker>.<any word>          Answer: to the request that expects it there
+//	beat.<device>.<category>.<class>.<zone>     Beat: what is free of an ask
 //	last.notice.<verifier>.<region>             Notice
 //	last.ask.<device>.<category>.<class>.<zone> receipt.SignedAsk
 //	last.receipt.<publisher>.<payer>.<session>  receipt.Signed
@@ -145,6 +147,18 @@ func AskOf(a *receipt.Ask) string {
 // ZoneOf returns the zone of an ask's subject.
 func ZoneOf(subject string) (types.Cell, error) {
 	return types.ParseCell(subject[strings.LastIndexByte(subject, '.')+1:])
+}
+
+// ParseAskSubject reads whose, and of what, an ask's subject is.
+func ParseAskSubject(subject string) (device types.Key, category types.Category, class types.Class, err error) {
+	words := strings.Split(subject, ".")
+	if len(words) != 6 || words[0] != Last || words[1] != "ask" {
+		return device, 0, 0, types.Refuse(types.BadEncoding, "bus: %.255q is no ask's subject", subject)
+	}
+	device, err = ParseWord(words[2])
+	c, err2 := strconv.ParseUint(words[3], 10, 16)
+	k, err3 := strconv.ParseUint(words[4], 10, 16)
+	return device, types.Category(c), types.Class(k), errors.Join(err, err2, err3)
 }
 
 // ReceiptSubject is where publisher keeps the newest receipt of a payer's session. Devices subscribe to it with the zero

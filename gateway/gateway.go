@@ -81,6 +81,9 @@ func New(cfg Config, reader ledger.Reader, customers []role.Customer, log *slog.
 	m.store.awaited = m.awaited
 	for _, c := range customers {
 		m.offers[c.Category] = newOffers()
+		if c.Heard != nil {
+			m.offers[c.Category].live = newLive(m, c.Category, c.Heard)
+		}
 	}
 	m.agent, err = agent.New(agent.Config{Key: cfg.Key, Pin: cfg.Pin, Dial: cfg.Dial, Store: m.store, Log: log})
 	if err == nil {
@@ -160,6 +163,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { m.chores(ctx); return nil })
 	group.Go(func() error { m.book.waiting.Run(ctx, m.agent, m.book.wait); return nil })
 	group.Go(func() error { m.book.follow(ctx); return nil })
+	for _, o := range m.offers {
+		if o.live != nil {
+			group.Go(func() error { o.live.run(ctx); return nil })
+		}
+	}
 	for _, c := range g.customers {
 		group.Go(func() error {
 			if err := c.Run(ctx); err != nil && ctx.Err() == nil {

@@ -33,6 +33,7 @@ const (
 // offers is what the gateway knows of the asks in one category.
 type offers struct {
 	anywhere *agent.Asks
+	live     *live // nil where the category's customer hears no beats
 
 	mu    sync.Mutex
 	found map[string]search // by pattern
@@ -56,7 +57,20 @@ func (m *market) hear(o *offers, regions int) func(bus.Message) {
 		}
 		if !o.anywhere.Hear(m.chain, msg) {
 			m.log.Debug("gateway: an ask is thrown away", "subject", msg.Subject)
+		} else if o.live != nil {
+			o.beats(msg.Subject)
 		}
+	}
+}
+
+// beats has the beats of an ask heard that was remembered.
+func (o *offers) beats(subject string) {
+	device, category, class, err := bus.ParseAskSubject(subject)
+	if err != nil {
+		return
+	}
+	if ask := o.anywhere.Get(device, category, class); ask != nil {
+		o.live.know(&ask.Ask, false)
 	}
 }
 
@@ -98,7 +112,8 @@ func (v *view) Offers(ctx context.Context, w role.Want) (offers []role.Offer, pa
 		case len(w.Near) > 0 && !slices.ContainsFunc(w.Near, func(c types.Cell) bool { return c.Contains(device.Cell) }):
 			// it is elsewhere in the zone, or says that it is where it is not
 		default:
-			offers = append(offers, role.Offer{Ask: ask, Owner: device.Owner, Cell: device.Cell, Quality: v.quality[serving{key, v.category}]})
+			offers = append(offers, role.Offer{Ask: ask, Owner: device.Owner, Cell: device.Cell, Quality: v.quality[serving{key, v.category}],
+				Beat: v.offers[v.category].beat(&ask.Ask)})
 		}
 	}
 	slices.SortFunc(offers, func(a, b role.Offer) int {
@@ -107,6 +122,14 @@ func (v *view) Offers(ctx context.Context, w role.Want) (offers []role.Offer, pa
 	})
 	slices.SortFunc(passed, func(a, b role.Passed) int { return slices.Compare(a.Device[:], b.Device[:]) })
 	return offers, passed, nil
+}
+
+// beat returns the newest beat of an ask; nil if it is silent, or nobody hears it.
+func (o *offers) beat(a *receipt.Ask) *role.Beat {
+	if o.live == nil {
+		return nil
+	}
+	return o.live.get(a.Device, a.Class, a.Hash())
 }
 
 // unfit returns why an ask is passed over, "" if it is not.
@@ -168,6 +191,7 @@ func (m *market) search(ctx context.Context, o *offers, pattern string) ([]*rece
 	was, ok := o.found[pattern]
 	o.mu.Unlock()
 	if ok && time.Since(was.at) < searchTime {
+		o.seek(was.asks)
 		return was.asks, nil
 	}
 	b := m.agent.Bus()
@@ -178,6 +202,7 @@ func (m *market) search(ctx context.Context, o *offers, pattern string) ([]*rece
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
+	o.seek(asks)
 	now := search{time.Now(), asks}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -186,4 +211,14 @@ func (m *market) search(ctx context.Context, o *offers, pattern string) ([]*rece
 	}
 	o.found[pattern] = now
 	return now.asks, nil
+}
+
+// seek has the beats of asks heard that somebody looked for: of the first maxSought.
+func (o *offers) seek(asks []*receipt.SignedAsk) {
+	if o.live == nil {
+		return
+	}
+	for _, ask := range asks[:min(len(asks), maxSought)] {
+		o.live.know(&ask.Ask, o.anywhere.Get(ask.Ask.Device, ask.Ask.Category, ask.Ask.Class) == nil)
+	}
 }

@@ -31,13 +31,9 @@ const (
 	deskWord      = "served" // the name of what the desk keeps on disk
 )
 
-// How far a request's time may be from this device's. What is older than the one is refused, and what was served is remembered until it is. The
-// device writes down, ahead by a step, up to which time it has served: after a restart, where it remembers nothing, nothing older is served.
-const (
-	deskBehind = 30 * time.Second
-	deskAhead  = 5 * time.Second
-	deskStep   = 5 * time.Second
-)
+// What was served is remembered until its time is refused (bus.Timely). The device writes down, ahead by deskStep, up to which time it has served:
+// after a restart, where it remembers nothing, nothing older is served.
+const deskStep = 5 * time.Second
 
 // desk serves the requests that come to this device. All methods are safe for concurrent use.
 type desk struct {
@@ -227,15 +223,12 @@ func (d *desk) again(r *request) bool {
 
 // check refuses what comes at the wrong time, or for what is not served here.
 func (d *desk) check(r *request) error {
-	now := uint64(r.came.UnixMilli())
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sweep(r.came)
 	switch {
-	case r.Time <= d.floor, r.Time+uint64(deskBehind.Milliseconds()) < now, r.Time > now+uint64(deskAhead.Milliseconds()):
-		return types.Refuse(types.StaleRequest, "its time is %d, here it is %d", r.Time, now)
-	case d.seen[asked{r.From, r.ID}] != nil:
-		return types.Refuse(types.AskedBefore, "another request has its id")
+	case r.Time <= d.floor || !bus.Timely(r.Time, r.came):
+		return types.Refuse(types.StaleRequest, "its time is %d, here it is %v", r.Time, r.came)
 	}
 	for _, run := range d.node.providers {
 		if run.provider.Category == r.Category {
@@ -390,8 +383,8 @@ func (d *desk) enter(r *request) error {
 	switch {
 	case s == nil:
 		return types.Refuse(types.DeviceBusy, "too many ask") // not reached: it is not forgotten so soon
-	case d.seen[name] != nil: // it came twice while its payer was looked up
-		return types.Refuse(types.AskedBefore, "it is being served")
+	case d.seen[name] != nil: // another one has its id, or it came twice while its payer was looked up
+		return types.Refuse(types.AskedBefore, "it was served, or is")
 	case len(d.seen) >= deskSeen || s.seen >= (deskSeen-len(d.seen))/4:
 		return types.Refuse(types.DeviceBusy, "too many requests are remembered")
 	case r.Time <= d.floor:
@@ -415,7 +408,7 @@ func (d *desk) enter(r *request) error {
 	r.pool = pool
 	s.serving++
 	s.seen++
-	r.served = &served{name: name, by: r.by, hash: r.Hash, time: r.Time, until: r.came.Add(deskBehind + deskAhead)}
+	r.served = &served{name: name, by: r.by, hash: r.Hash, time: r.Time, until: r.came.Add(bus.MaxBehind + bus.MaxAhead)}
 	d.seen[name] = r.served
 	d.order = append(d.order, r.served)
 	return nil

@@ -241,15 +241,15 @@ func TestReplay(t *testing.T) {
 	}
 	// It is forgotten, and the device's clock is set back.
 	began := time.Now()
-	d.desk.set(func() time.Time { return began.Add(deskBehind + deskAhead + time.Second) })
+	d.desk.set(func() time.Time { return began.Add(bus.MaxBehind + bus.MaxAhead + time.Second) })
 	fresh := wish(d.Key(), "count", 2)
-	fresh.Time += uint64((deskBehind + deskAhead).Milliseconds())
+	fresh.Time += uint64((bus.MaxBehind + bus.MaxAhead).Milliseconds())
 	a, err = door.send(d.Key(), bus.Seal(payer, fresh))
 	ok(t, err)
 	if string(a.Body) != "2 x" {
 		t.Fatalf("a request of then: %q, %q", a.Body, a.Reason)
 	}
-	for i, later := range []time.Duration{deskBehind + deskAhead + time.Second, 0} {
+	for i, later := range []time.Duration{bus.MaxBehind + bus.MaxAhead + time.Second, 0} {
 		d.desk.set(func() time.Time { return began.Add(later) })
 		a, err = []*direct{door, other}[i].send(d.Key(), raw)
 		ok(t, err)
@@ -325,8 +325,8 @@ func TestForgedRequest(t *testing.T) {
 		}
 	}
 	for what, change := range map[string]func(*bus.Request){
-		"long ago":   func(r *bus.Request) { r.Time -= uint64((deskBehind + time.Second).Milliseconds()) },
-		"yet to be":  func(r *bus.Request) { r.Time += uint64((deskAhead + 2*time.Second).Milliseconds()) },
+		"long ago":   func(r *bus.Request) { r.Time -= uint64((bus.MaxBehind + time.Second).Milliseconds()) },
+		"yet to be":  func(r *bus.Request) { r.Time += uint64((bus.MaxAhead + 2*time.Second).Milliseconds()) },
 		"never made": func(r *bus.Request) { r.Time = 0 },
 		"overflow":   func(r *bus.Request) { r.Time = 1<<64 - 1 },
 	} {
@@ -487,6 +487,15 @@ func TestPlaces(t *testing.T) {
 	}
 	if n := fill(bustest.Key(2)); n != deskSlots/4 {
 		t.Errorf("the second takes %d places", n)
+	}
+	for more := 16; more > 0; {
+		n := fill(bustest.Key(10 + more))
+		if more -= n; n == 0 {
+			t.Fatalf("%d places are left, and another one gets none", more)
+		}
+	}
+	if n := fill(bustest.Key(5)); n != 0 {
+		t.Errorf("%d more than there are", n)
 	}
 	verifier := w.verifiers[0]
 	if answer, err := w.direct(bustest.Key(3), bus.RoleGateway).send(d.Key(), bus.Seal(verifier.key, wish(d.Key(), "steps", 1))); err != nil || answer.Reason != "" {

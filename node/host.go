@@ -202,6 +202,7 @@ func (r *runner) Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk
 	run := r.ctx
 	r.mu.Unlock()
 	r.node.asks.put(run, bus.AskOf(&signed.Ask), signed.Encode())
+	r.node.beats.offer(&signed.Ask)
 	if b := r.node.agent.Bus(); b != nil {
 		r.node.asks.show(ctx, b)
 	}

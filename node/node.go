@@ -75,6 +75,7 @@ type Node struct {
 	outbox    *agent.Spool
 	payers    payers
 	asks      board
+	beats     beats
 	desk      *desk // nil where no provider serves requests
 	providers []*runner
 	status    *status
@@ -98,7 +99,7 @@ func New(config Config, providers []role.Provider, log *slog.Logger) (*Node, err
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{config: config, key: key, log: log, payers: payers{known: map[types.Key]*payer{}}, asks: newBoard(),
+	n := &Node{config: config, key: key, log: log, payers: payers{known: map[types.Key]*payer{}}, asks: newBoard(), beats: newBeats(),
 		disks: disks{limits: config.Disk, look: disk.Free}, told: make(chan struct{}, 1), status: newStatus()}
 	n.outbox, err = agent.OpenSpool(filepath.Join(config.Home, "node.db"), key, config.Pin.Chain)
 	if errors.Is(err, types.HomeBusy) {
@@ -148,6 +149,7 @@ func (n *Node) Run(ctx context.Context) error {
 	tasks.Go(func() { n.chores(ctx) })
 	tasks.Go(func() { n.outbox.Run(ctx, n.agent, n.config.Resend) })
 	tasks.Go(func() { n.asks.run(ctx, n.agent, n.config.Resend) })
+	tasks.Go(func() { n.beats.run(ctx, n.agent, n.key) })
 	tasks.Go(func() { n.guard(ctx) })
 	for _, r := range n.providers {
 		tasks.Go(func() { r.run(ctx) })

@@ -70,6 +70,7 @@ func Run(t *testing.T, make func(t *testing.T, auth bus.Authorizer) Network) {
 		{"Gather", gather},
 		{"Requests", requests},
 		{"RequestsOfOthers", requestsOfOthers},
+		{"Beats", beats},
 		{"Last", last},
 		{"LastIsBounded", lastIsBounded},
 		{"Outage", outage},

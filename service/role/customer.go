@@ -30,6 +30,11 @@ type Customer struct {
 	// is in order.
 	Files func(dir string) []health.File
 
+	// Heard is optional: it is told each beat of the devices whose offers the gateway remembers, as it comes; offers carry
+	// the newest. A gateway hears no beats of a category without it. It is called from several goroutines, and must not
+	// wait for anything.
+	Heard func(Beat)
+
 	// FirstRound is optional: it does something real in the first round of a network. What it did is one line for
 	// people, "" for nothing.
 	FirstRound func(ctx context.Context, wallet Wallet) (did string, err error)

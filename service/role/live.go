@@ -60,6 +60,19 @@ const (
 	Anybody
 )
 
+// Beat is what a device said last of one of its asks. A device that said nothing for Silent has nothing free.
+type Beat struct {
+	Device   types.Key
+	Class    types.Class
+	Ask      types.Hash // of the ask (receipt.Ask.Hash)
+	Free     types.U128 // of the ask's capacity, in the class's unit; never above it
+	Draining bool       // what runs goes on, and nothing new is taken
+	At       time.Time  // when it was heard, by the gateway's clock
+}
+
+// Silent is for how long a device that says nothing may still be taken to be there. Devices beat three times in it.
+const Silent = 15 * time.Second
+
 // RequestHandler serves requests of one kind.
 type RequestHandler struct {
 	From Askers // whose; any of them, if there are several

@@ -106,6 +106,10 @@ type Host interface {
 	// KeepAsk has receipts name an ask of the device's that is not published: one that was made for one session. It returns when the
 	// ask is on disk. As many are kept as a node can hand in receipts for; those that lapse first go first.
 	KeepAsk(ctx context.Context, ask *receipt.SignedAsk) error
+	// Beat says how much of the newest ask of a class is free, and whether the device takes nothing new (draining). It is
+	// published every few seconds from then on until the end of Run, and soon after each call that says something else.
+	// More than the ask's capacity is told as that.
+	Beat(class types.Class, free types.U128, draining bool)
 	// Payer returns what is known of a payer; unknown ones are asked for and become known with a later notice.
 	Payer(ctx context.Context, key types.Key) (Payer, error)
 }
@@ -116,6 +120,9 @@ type Offer struct {
 	Owner   types.Account
 	Cell    types.Cell // where the registry has the device; 0 for no place
 	Quality types.Bp
+	// Beat is what the device says is free of the ask now, where the category's Customer hears beats: nil if it has been
+	// silent.
+	Beat *Beat
 }
 
 // Want says which offers of a market's category to find.

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
 )
@@ -68,4 +69,28 @@ func (w *World) device(key types.Key) *Device {
 		}
 	}
 	return nil
+}
+
+// Beat implements role.Host: offers show it until the next one, however long that takes.
+func (d *Device) Beat(class types.Class, free types.U128, draining bool) {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	of := offer{d.category, class}
+	ask := d.asks[of]
+	if ask == nil {
+		return
+	}
+	if free.Cmp(ask.Ask.Capacity) > 0 {
+		free = ask.Ask.Capacity
+	}
+	d.beats[of] = role.Beat{Device: d.key.Public(), Class: class, Ask: ask.Ask.Hash(), Free: free, Draining: draining, At: time.Now()}
+}
+
+// beat returns what the device said last of an ask; nil for nothing. The world's lock is held.
+func (d *Device) beat(ask *receipt.SignedAsk) *role.Beat {
+	b, ok := d.beats[offer{ask.Ask.Category, ask.Ask.Class}]
+	if !ok || b.Ask != ask.Ask.Hash() {
+		return nil
+	}
+	return &b
 }

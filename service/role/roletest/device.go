@@ -28,6 +28,7 @@ type Device struct {
 	cell     types.Cell
 	category types.Category
 	asks     map[offer]*receipt.SignedAsk // the newest; guarded by World.mu
+	beats    map[offer]role.Beat          // the newest; guarded by World.mu
 
 	// Requests are what Market.Ask may ask the device: those of its provider.
 	Requests map[string]role.RequestHandler
@@ -70,7 +71,7 @@ func (m *Market) Device(name string) *Device { return m.w.register(name, m.accou
 func (w *World) register(name string, owner types.Account) *Device {
 	d := &Device{
 		w: w, name: name, key: Key(name), owner: owner, category: w.specs[0].Category, dir: w.t.TempDir(),
-		asks: map[offer]*receipt.SignedAsk{}, known: map[types.Hash]*receipt.SignedAsk{}, feeds: map[*feed]bool{},
+		asks: map[offer]*receipt.SignedAsk{}, beats: map[offer]role.Beat{}, known: map[types.Hash]*receipt.SignedAsk{}, feeds: map[*feed]bool{},
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -291,7 +291,7 @@ func (w *World) asks(category types.Category, class types.Class) (list []role.Of
 	defer w.mu.Unlock()
 	for _, d := range w.devices {
 		if ask := d.asks[offer{category, class}]; ask != nil && ask.Ask.Until >= w.epoch {
-			list = append(list, role.Offer{Ask: ask, Owner: d.owner, Cell: d.row().Cell, Quality: 5000})
+			list = append(list, role.Offer{Ask: ask, Owner: d.owner, Cell: d.row().Cell, Quality: 5000, Beat: d.beat(ask)})
 		}
 	}
 	return list
