@@ -1,0 +1,426 @@
+package provider
+
+import (
+	"context"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cairn-network/cairn/core/receipt"
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/compute"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// requests are what others may ask of the device.
+func (p *Provider) requests() map[string]role.RequestHandler {
+	serve := func(f func(d *device, ctx context.Context, r *role.Request) ([]byte, error)) func(context.Context, role.Host, *role.Request) ([]byte, error) {
+		return func(ctx context.Context, _ role.Host, r *role.Request) ([]byte, error) {
+			d := p.device.Load()
+			if d == nil {
+				return nil, types.Refuse(compute.Draining, "compute: the device does not run")
+			}
+			return f(d, ctx, r)
+		}
+	}
+	return map[string]role.RequestHandler{
+		compute.KindOrder:  {From: role.Payers, Serve: serve((*device).order)},
+		compute.KindCancel: {From: role.Payers, Serve: serve((*device).cancel)},
+	}
+}
+
+// order answers an order.
+func (d *device) order(ctx context.Context, r *role.Request) ([]byte, error) {
+	call, err := compute.DecodeCall(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	o := &call.Order.Order
+	switch {
+	case o.Payer != r.From || o.Device != d.key:
+		return nil, types.Refuse(types.NotPermitted, "compute: %v brings an order by %v to %v", r.From, o.Payer, o.Device)
+	case !call.Order.Verify(d.chain):
+		return nil, types.Refuse(types.BadSignature, "compute: an order that %v did not sign", o.Payer)
+	}
+	answer := &compute.Answer{Order: o.Hash(), Ask: []byte{}}
+	if answer.Ask, err = d.accept(ctx, call, answer.Order); err != nil {
+		if answer.Reason = types.ReasonOf(err); answer.Reason == "" {
+			return nil, err
+		}
+		answer.Ask = []byte{}
+		d.log.Debug("compute: an order is refused", "order", answer.Order, "err", err)
+	}
+	return answer.Encode(), nil
+}
+
+// accept takes an order on, or refuses it with a reason. It returns the session's ask.
+func (d *device) accept(ctx context.Context, call *compute.Call, hash types.Hash) ([]byte, error) {
+	o := &call.Order.Order
+	if ask, known := d.again(ctx, hash); known {
+		return ask, nil
+	}
+	if err := d.suits(call); err != nil {
+		return nil, err
+	}
+	payer, err := d.host.Payer(ctx, o.Payer)
+	if types.ReasonOf(err) == types.UnknownKey {
+		return nil, types.Refuse(compute.Unpaid, "compute: %v", err)
+	} else if err != nil {
+		return nil, types.Refuse(compute.Busy, "compute: %v", err)
+	}
+	j, err := d.reserve(ctx, call, hash, &payer)
+	if err != nil {
+		return nil, err
+	}
+	s := j.session
+	if err := d.enter(j); err != nil {
+		d.release(j)
+		close(j.accepted)
+		return nil, types.Refuse(compute.NoSpace, "%v", err)
+	}
+	d.cfg.at("accepted")
+	close(j.accepted)
+	d.start(j)
+	return s.Ask, nil
+}
+
+// again returns the answer to an order that was accepted before.
+func (d *device) again(ctx context.Context, hash types.Hash) ([]byte, bool) {
+	d.mu.Lock()
+	j := d.jobs[hash]
+	d.mu.Unlock()
+	if j == nil {
+		return nil, false
+	}
+	select {
+	case <-j.accepted:
+	case <-ctx.Done():
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return j.session.Ask, d.jobs[hash] == j
+}
+
+// suits checks what an order says against what the device offers. It needs nothing but the order.
+func (d *device) suits(call *compute.Call) error {
+	o, now := &call.Order.Order, uint64(time.Now().UnixMilli())
+	e := d.executors[o.Class]
+	epoch := d.now()
+	switch {
+	case d.provider.draining.Load():
+		return types.Refuse(compute.Draining, "compute: no new jobs are taken")
+	case epoch == 0:
+		return types.Refuse(compute.Busy, "compute: the epoch is not known yet")
+	case now > o.Deadline || o.Deadline > now+uint64(deadline.Milliseconds()):
+		return types.Refuse(types.StatementExpired, "compute: an order until %d, it is %d", o.Deadline, now)
+	case e == nil || !d.runs(o.Class, call.Job.Profile):
+		return types.Refuse(compute.Policy, "compute: profile %.50q is not offered", call.Job.Profile)
+	case o.Price < d.cfg.Prices[o.Class]:
+		return types.Refuse(compute.PriceBelowAsk, "compute: a price of %d, asked are %d", o.Price, d.cfg.Prices[o.Class])
+	case o.Price > maxPrice || o.Ceiling > 4*maxPrice:
+		return types.Refuse(compute.Policy, "compute: a price of %d, at most %d", o.Price, o.Ceiling)
+	case o.Slots > d.cfg.Slots || o.Class == compute.Wasm && o.Slots != 1:
+		return types.Refuse(compute.Policy, "compute: %d slots for a job", o.Slots)
+	case memory(&call.Job) > d.cfg.Memory:
+		return types.Refuse(compute.Policy, "compute: %d bytes of memory for a job, all have %d", memory(&call.Job), d.cfg.Memory)
+	case o.Session.Expiry() <= epoch:
+		return types.Refuse(types.SessionExpired, "compute: session %s ends with epoch %d", o.Session, o.Session.Expiry())
+	case o.Session.Expiry() > epoch+receipt.MaxExpiry:
+		return types.Refuse(types.WrongEpoch, "compute: session %s goes on until epoch %d", o.Session, o.Session.Expiry())
+	}
+	if err := d.host.Room(); err != nil {
+		return types.Refuse(compute.NoSpace, "compute: %v", err)
+	}
+	return nil
+}
+
+// memory is what a job is counted as.
+func memory(j *compute.Job) uint64 { return max(uint64(j.Pages)<<16, 1<<20) }
+
+func (d *device) runs(class types.Class, profile string) bool {
+	for _, p := range d.executors[class].Profiles() {
+		if p.Name == profile {
+			return true
+		}
+	}
+	return false
+}
+
+// reserve takes a place for an order in memory: slots, room, and its number in the session.
+func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Hash, payer *role.Payer) (*job, error) {
+	o := &call.Order.Order
+	key := sessionKey{o.Payer, o.Session}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// Orders of a session may overtake each other on the way, and the one before may be about to end.
+	for wait := time.After(follows); ; {
+		s := d.sessions[key]
+		if s == nil || o.Index < s.Next || o.Index == s.Next && s.live == nil {
+			break
+		}
+		changed := d.changed
+		d.mu.Unlock()
+		over := false
+		select {
+		case <-changed:
+		case <-wait:
+			over = true
+		case <-ctx.Done():
+			over = true
+		}
+		d.mu.Lock()
+		if over {
+			return nil, types.Refuse(compute.Busy, "compute: order %d of session %s, before the one before it has ended", o.Index, o.Session)
+		}
+	}
+	if other := d.jobs[hash]; other != nil { // the same one, a moment ago
+		return nil, types.Refuse(compute.Busy, "compute: order %v is being answered", hash)
+	}
+	s := d.sessions[key]
+	a := d.accounts[payer.Account]
+	fresh := s == nil
+	if fresh {
+		if o.Index != 0 {
+			return nil, types.Refuse(types.SessionMismatch, "compute: session %s begins with order %d", o.Session, o.Index)
+		}
+		if a == nil {
+			a = &account{id: payer.Account, sessions: map[*session]bool{}, trust: trust{Window: firstTrust}}
+		}
+		if len(d.sessions) >= maxSessions || len(a.sessions) >= maxSessionsAccount {
+			return nil, types.Refuse(compute.Busy, "compute: as many sessions as may be, %d of this account", len(a.sessions))
+		}
+		ask := d.askOf(o)
+		s = &session{key: key, account: a, ask: ask, tab: tab{Account: payer.Account, Class: o.Class, Ask: ask.Encode(), Handed: []handed{}}}
+		s.Receipt, s.Whole = []byte{}, []byte{}
+	}
+	switch price := s.ask.Ask.Price; {
+	case s.account.id != payer.Account || s.Class != o.Class || price < o.Price || price > o.Ceiling:
+		return nil, types.Refuse(types.SessionMismatch, "compute: session %s is of class %d at %d at most, the order of %d, %d to %d", o.Session, s.Class, price,
+			o.Class, o.Price, o.Ceiling)
+	case o.Index != s.Next:
+		return nil, types.Refuse(types.StaleSeq, "compute: order %d of session %s, the next one is %d", o.Index, o.Session, s.Next)
+	}
+	if err := d.affords(s, o, payer); err != nil {
+		return nil, err
+	}
+	j := d.newJob(call, hash, s)
+	j.record = record{Account: payer.Account, Ended: []byte{}}
+	if err := d.take(j); err != nil {
+		return nil, err
+	}
+	if fresh {
+		d.sessions[key] = s
+		a.sessions[s] = true
+		d.accounts[a.id] = a
+	}
+	a = s.account
+	a.jobs++
+	s.jobs++
+	a.trust.Seen = d.now()
+	d.jobs[hash] = j
+	d.refer(j)
+	s.live, s.Price = j, o.Price
+	return j, nil
+}
+
+// affords checks that an account can pay for what may run before its next receipt, and has paid for what ran. d.mu is held.
+func (d *device) affords(s *session, o *compute.Order, payer *role.Payer) error {
+	a, least := s.account, max(d.least(), 1)
+	owes := uint64(0)
+	if d.accounts[a.id] == a {
+		owes = a.owes()
+	}
+	room := min(payer.Limit-min(payer.Limit, payer.Spent), payer.Balance)
+	pending := types.Credit(0)
+	for other := range a.sessions {
+		pending += other.amount() - min(other.amount(), d.counted(other))
+	}
+	room -= min(room, max(payer.Promised, pending))
+	need := cost(types.U128{}, inUnits(a.trust.Window, o.Class), o.Price, o.Class) + 1
+	if !s.opened(least) { // less than this could never be handed in
+		need = max(need, least-s.amount())
+	}
+	switch {
+	case payer.Expiry < d.now():
+		return types.Refuse(compute.Unpaid, "compute: the key %v has expired", o.Payer)
+	case owes >= a.trust.Window:
+		return types.Refuse(compute.Unpaid, "compute: account %v has not paid for %v", a.id, time.Duration(owes))
+	case room < need:
+		return types.Refuse(compute.Unpaid, "compute: account %v has %d for this device, a job needs %d", a.id, room, need)
+	case a.free > freeTime+a.paid:
+		return types.Refuse(compute.Policy, "compute: account %v has had %v for nothing in this epoch", a.id, a.free)
+	case a.jobs >= maxJobsAccount || len(d.jobs) >= maxJobs:
+		return types.Refuse(compute.NoSpace, "compute: %d jobs are kept, %d of this account", len(d.jobs), a.jobs)
+	}
+	if s.opened(least) {
+		return nil
+	}
+	// What is below the least opening earns nothing: it is bounded for the device, and an account is to bring one session there before
+	// it begins many.
+	total, others, most := types.Credit(0), a.trust.Lost, types.Credit(0)
+	for _, other := range d.sessions {
+		if other.opened(least) || d.idle(other) {
+			continue
+		}
+		w := other.worth()
+		if total += w; other.account == a && other != s {
+			others += w
+			most = max(most, w)
+		}
+	}
+	if total >= d.cfg.Unopened || others >= 2*least && most > s.worth() {
+		return types.Refuse(compute.Busy, "compute: work for %d has been done below the least opening, for %d of it for account %v", total, others, a.id)
+	}
+	return nil
+}
+
+// take takes slots, memory and disk for a job: busy or no_space where there are none left. d.mu is held.
+func (d *device) take(j *job) error {
+	need := uint64(0)
+	for _, in := range j.external {
+		if d.pinned[in.Hash] == 0 {
+			need += in.Size
+		}
+	}
+	switch {
+	case d.slots+j.order.Slots > d.cfg.Slots:
+		return types.Refuse(compute.Busy, "compute: %d of %d slots are taken", d.slots, d.cfg.Slots)
+	case d.memory+j.memory > d.cfg.Memory:
+		return types.Refuse(compute.Busy, "compute: %d of %d bytes of memory are taken", d.memory, d.cfg.Memory)
+	case d.pinnedBytes+need > d.cfg.Disk/2 || d.outBytes+2*maxStream > d.cfg.Disk/2:
+		return types.Refuse(compute.NoSpace, "compute: %d bytes of inputs and %d of outputs are kept, of %d each", d.pinnedBytes, d.outBytes, d.cfg.Disk/2)
+	}
+	d.hold(j)
+	d.tell()
+	return nil
+}
+
+// hold counts what a job takes while it runs. d.mu is held.
+func (d *device) hold(j *job) {
+	j.held = true
+	d.slots += j.order.Slots
+	d.memory += j.memory
+	j.outBytes = 2 * maxStream
+	d.outBytes += j.outBytes
+}
+
+// refer counts the inputs that a job refers to. d.mu is held.
+func (d *device) refer(j *job) {
+	for _, in := range j.external {
+		if d.pinned[in.Hash]++; d.pinned[in.Hash] == 1 {
+			d.pinnedBytes += in.Size
+		}
+	}
+}
+
+// free gives back a job's slots and memory. d.mu is held.
+func (d *device) free(j *job) {
+	if j.held {
+		j.held = false
+		d.slots -= j.order.Slots
+		d.memory -= j.memory
+		d.tell()
+	}
+}
+
+// release undoes reserve, for an order that could not be kept.
+func (d *device) release(j *job) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.free(j)
+	d.drop(j)
+	j.cancel(errStop)
+	s := j.session
+	s.live = nil
+	if !s.written {
+		delete(d.sessions, s.key)
+		delete(s.account.sessions, s)
+	}
+	d.wake()
+}
+
+// drop takes a job out of memory. d.mu is held.
+func (d *device) drop(j *job) {
+	delete(d.jobs, j.hash)
+	j.session.jobs--
+	j.session.account.jobs--
+	d.outBytes -= j.outBytes
+	j.outBytes = 0
+	for _, in := range j.external {
+		if d.pinned[in.Hash]--; d.pinned[in.Hash] <= 0 {
+			delete(d.pinned, in.Hash)
+			d.pinnedBytes -= in.Size
+		}
+		if j.fetched[in.Hash] {
+			d.inputs.Unpin(in.Hash)
+		}
+	}
+}
+
+// enter writes an order that was accepted into the journal.
+func (d *device) enter(j *job) error {
+	s := j.session
+	s.io.Lock()
+	defer s.io.Unlock()
+	d.mu.Lock()
+	next := s.tab
+	next.Next++
+	next.Seen = d.now()
+	line := s.account.trust
+	d.mu.Unlock()
+	call := j.call.Encode()
+	err := d.books.write(func(tx *bbolt.Tx) error {
+		if err := tx.Bucket(callBucket).Put(j.hash[:], call); err != nil {
+			return err
+		}
+		if err := put(tx, jobBucket, j.hash[:], &j.record); err != nil {
+			return err
+		}
+		if err := put(tx, trustBucket, j.record.Account[:], &line); err != nil {
+			return err
+		}
+		return put(tx, sessionBucket, s.key.bytes(), &next)
+	})
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s.tab, s.written = next, true
+	return nil
+}
+
+// askOf makes the ask of the session that an order begins.
+func (d *device) askOf(o *compute.Order) *receipt.SignedAsk {
+	terms := compute.Terms{Profiles: d.executors[o.Class].Profiles(), Session: o.Session}
+	ask := receipt.Ask{
+		Chain: d.chain, Device: d.key, Category: types.Compute, Class: o.Class, Price: o.Ceiling, Capacity: d.capacity(o.Class), Terms: terms.Encode(),
+		Until: o.Session.Expiry(),
+	}
+	return &receipt.SignedAsk{Ask: ask, Signature: d.host.Sign("ask", types.Encode(&ask))}
+}
+
+// cancel ends the job of an order, for its payer, and returns when it has ended.
+func (d *device) cancel(ctx context.Context, r *role.Request) ([]byte, error) {
+	if len(r.Body) != len(types.Hash{}) {
+		return nil, types.Refuse(types.BadEncoding, "compute: cancel: a hash of %d bytes", len(r.Body))
+	}
+	d.mu.Lock()
+	j := d.jobs[types.Hash(r.Body)]
+	d.mu.Unlock()
+	if j == nil || j.order.Payer != r.From {
+		return []byte{}, nil
+	}
+	select {
+	case <-j.accepted:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	j.stop(errCancelled)
+	select {
+	case <-j.done:
+		return []byte{}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}

@@ -1,0 +1,254 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/compute"
+	"github.com/cairn-network/cairn/service/compute/link"
+	"github.com/cairn-network/cairn/service/compute/spool"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+const (
+	tick       = 50 * time.Millisecond // how often it is looked whether there is something to say
+	sayEvery   = 2 * time.Second       // how often the same is said again
+	firstWait  = 50 * time.Millisecond
+	longestTry = 10 * time.Second
+	refusals   = 4 // of a gateway in a row that does not know the job: then it is over
+)
+
+// report joins the gateway of a job, again and again, until that has its end.
+func (d *device) report(j *job) {
+	wait, refused := firstWait, 0
+	for d.ctx.Err() == nil && !d.isKept(j) {
+		stream, err := d.links.Join(d.ctx, j.gateway(), j.hash)
+		if err == nil {
+			began := time.Now()
+			var met bool
+			if met, err = d.serve(j, stream); met {
+				refused = 0
+			}
+			if d.isKept(j) {
+				return
+			}
+			if met || time.Since(began) > time.Second {
+				wait = firstWait
+			}
+		}
+		switch reason := types.ReasonOf(err); {
+		case reason == role.PrivateAddress:
+			d.provider.remark("private", role.Remark{Reason: reason, Text: "a gateway is at " + j.order.Gateway + ", an address inside a private network",
+				Try: "If it is yours, name its network in compute.private_gateways."})
+		case reason == compute.NoJob, reason == types.UnknownBlob, reason == types.NotPermitted:
+			if refused++; refused >= refusals {
+				d.forsake(j)
+			}
+		}
+		d.log.Debug("compute: a job's gateway", "order", j.hash, "gateway", j.order.Gateway, "err", err)
+		if since := j.silent.Load(); since != 0 && time.Since(time.Unix(0, since)) > d.cfg.away {
+			j.stop(errAway)
+		}
+		select {
+		case <-time.After(wait):
+		case <-d.ctx.Done():
+		}
+		wait = min(2*wait, longestTry)
+	}
+}
+
+func (d *device) endOf(j *job) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return j.record.Ended
+}
+
+// forsake gives up a job that its gateway does not know any more.
+func (d *device) forsake(j *job) {
+	j.stop(errAway)
+	select {
+	case <-j.done:
+		d.keep(j)
+	case <-d.ctx.Done():
+	}
+}
+
+func (d *device) isKept(j *job) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return j.record.Kept
+}
+
+// serve speaks with the gateway on a stream until that breaks, or the gateway has the end. It reports whether the gateway knew the job.
+func (d *device) serve(j *job, stream *link.Stream) (met bool, err error) {
+	defer stream.Close()
+	first, err := stream.Read()
+	if err != nil {
+		return false, err
+	}
+	if first.Kind != link.From {
+		return false, types.Refuse(types.BadEncoding, "compute: a stream begins with a frame of kind %d", first.Kind)
+	}
+	stdout, stderr, err := link.ParseOffsets(first.Data)
+	if err != nil {
+		return false, err
+	}
+	j.silent.Store(0)
+	defer func() { j.silent.Store(time.Now().UnixNano()) }()
+	j.once.Do(func() { close(j.joined) })
+	ctx, cancel := context.WithCancel(d.ctx)
+	defer cancel()
+	sent := make(chan error, 2)
+	go func() { sent <- d.send(ctx, j, stream, spool.Stdout, stdout) }()
+	go func() { sent <- d.send(ctx, j, stream, spool.Stderr, stderr) }()
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		if err := d.say(ctx, j, stream, sent); err != nil {
+			stream.Close()
+		}
+	}()
+	err = d.listen(j, stream)
+	cancel()
+	stream.Close()
+	<-said
+	return true, err
+}
+
+// listen takes in what the gateway says.
+func (d *device) listen(j *job, stream *link.Stream) error {
+	for {
+		f, err := stream.Read()
+		if err != nil {
+			return err
+		}
+		switch f.Kind {
+		case link.Receipt:
+			if err := d.receipt(j, f.Data); err != nil {
+				d.log.Warn("compute: a receipt does not count", "order", j.hash, "err", err)
+				if types.ReasonOf(err) == "" {
+					return err
+				}
+			}
+		case link.Cancel:
+			j.stop(errCancelled)
+		case link.Kept:
+			select {
+			case <-j.done:
+				d.keep(j)
+				return nil
+			default:
+				return types.Refuse(types.BadEncoding, "compute: a gateway says that it has the end of a job that runs")
+			}
+		}
+	}
+}
+
+// send sends one of the job's outputs from an offset on, until it ends.
+func (d *device) send(ctx context.Context, j *job, stream *link.Stream, which spool.Stream, at uint64) error {
+	buf := make([]byte, link.MaxData)
+	for {
+		n, err := j.out.ReadAt(ctx, which, buf, at)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := stream.Write(link.Frame{Kind: link.Output, Stream: uint8(which), Offset: at, Data: buf[:n]}); err != nil {
+			return err
+		}
+		at += uint64(n)
+	}
+}
+
+// say says how far the job is, and at last how it ended, once all of its output has been sent.
+func (d *device) say(ctx context.Context, j *job, stream *link.Stream, sent <-chan error) error {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	var last link.Frame
+	var at time.Time
+	state := func() error {
+		f := link.Frame{Kind: link.State, Offset: j.used.Load()}
+		if d.standing(j) {
+			f.Data = []byte(compute.Unpaid)
+		}
+		now := time.Now()
+		if !at.IsZero() && f.Offset == last.Offset && string(f.Data) == string(last.Data) && now.Sub(at) < sayEvery {
+			return nil
+		}
+		last, at = f, now
+		return stream.Write(f)
+	}
+	for over := 0; ; {
+		select {
+		case err := <-sent:
+			if err != nil {
+				return err
+			}
+			if over++; over < 2 {
+				continue
+			}
+			<-j.done // outputs end just before it is closed
+			return stream.Write(link.Frame{Kind: link.End, Data: d.endOf(j)})
+		case <-t.C:
+			if err := state(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// keep notes that the gateway has the end of a job, or is not waited for any longer. What nobody will audit is forgotten.
+func (d *device) keep(j *job) {
+	d.mu.Lock()
+	rec := j.record
+	rec.Kept = true
+	private := j.ended.Result == nil || j.order.Mode == compute.Private
+	d.mu.Unlock()
+	if private {
+		if err := d.forget(j); err != nil {
+			d.log.Warn("compute: forget a job", "order", j.hash, "err", err)
+		}
+		return
+	}
+	if err := d.books.write(func(tx *bbolt.Tx) error { return put(tx, jobBucket, j.hash[:], &rec) }); err != nil {
+		d.log.Warn("compute: note that a job is kept", "order", j.hash, "err", err)
+	}
+	d.mu.Lock()
+	j.record = rec
+	d.settle(j)
+	d.mu.Unlock()
+	if j.out != nil {
+		if err := j.out.Close(); err != nil {
+			d.log.Warn("compute: close outputs", "order", j.hash, "err", err)
+		}
+	}
+}
+
+// forget removes a job and what it read and wrote. Its leaf stays.
+func (d *device) forget(j *job) error {
+	err := d.books.write(func(tx *bbolt.Tx) error {
+		return errors.Join(tx.Bucket(jobBucket).Delete(j.hash[:]), tx.Bucket(callBucket).Delete(j.hash[:]))
+	})
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.drop(j)
+	j.record.Kept = true
+	d.wake()
+	d.mu.Unlock()
+	if j.out != nil {
+		return j.out.Remove()
+	}
+	return os.RemoveAll(d.outDir(j.hash))
+}
