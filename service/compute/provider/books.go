@@ -31,6 +31,7 @@ type trust struct {
 	_      struct{}     `cbor:",toarray"`
 	Window uint64       // nanoseconds of one slot that it may owe
 	Since  uint64       // that it has paid for since the window last grew
+	Debt   uint64       // nanoseconds of jobs that ended before they were paid for
 	Lost   types.Credit // of sessions that ended without having reached the least opening, since one last did
 	Seen   types.Epoch
 }
@@ -75,7 +76,7 @@ var (
 	sessionBucket = []byte("sessions") // payer ‖ session → tab
 	leafBucket    = []byte("leaves")   // payer ‖ session ‖ u64 index → stub
 	trustBucket   = []byte("trust")    // account → trust
-	metaBucket    = []byte("meta")     // epoch → u64: the newest in which was handed in
+	metaBucket    = []byte("meta")     // what → u64 epoch in which it was done last
 )
 
 // books are the journal. What write did is on the disk when it returns.

@@ -38,11 +38,12 @@ func (d *device) follow(ctx context.Context, begin func()) error {
 				return nil
 			}
 			d.mu.Lock()
-			fresh := d.view.Epoch != n.Epoch
-			d.view = n
+			fresh := d.now() != n.Epoch
+			d.view.Store(&n)
 			if fresh {
 				for _, a := range d.accounts {
 					a.free, a.paid = 0, 0
+					a.trust.Debt = less(a.trust.Debt, firstTrust) // a second of one slot is forgiven
 				}
 			}
 			d.wake()
@@ -63,7 +64,7 @@ func (d *device) live(ctx context.Context) {
 	t := &d.turn
 	fresh := t.epoch != d.now()
 	if fresh {
-		*t = turn{epoch: d.now(), until: t.until, paid: d.books.handedIn() == d.now()}
+		*t = turn{epoch: d.now(), until: t.until, paid: d.books.epoch(paidKey) == d.now(), offered: d.books.epoch(offeredKey) == d.now()}
 	}
 	report("offer", d.offer(ctx))
 	report("hand in", d.collect(ctx))
@@ -100,7 +101,10 @@ func (d *device) offer(ctx context.Context) error {
 	d.mu.Unlock()
 	if !t.offered {
 		err := d.host.Submit(ctx, compute.KindOffer, (&compute.Offer{Free: uint16(min(free, 1<<16-1))}).Encode())
-		t.offered = err == nil
+		if err == nil {
+			err = d.books.setEpoch(offeredKey, t.epoch)
+			t.offered = true
+		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -109,17 +113,25 @@ func (d *device) offer(ctx context.Context) error {
 // tell says how much is free. d.mu is held.
 func (d *device) tell() {}
 
-var epochKey = []byte("epoch")
+var (
+	paidKey    = []byte("paid")    // the newest epoch in which receipts were handed in
+	offeredKey = []byte("offered") // and an offer
+)
 
-// handedIn is the newest epoch in which receipts were handed in.
-func (b *books) handedIn() (e types.Epoch) {
+func (b *books) epoch(key []byte) (e types.Epoch) {
 	_ = b.db.View(func(tx *bbolt.Tx) error { // fails only when it is closed
-		if v := tx.Bucket(metaBucket).Get(epochKey); len(v) == 8 {
+		if v := tx.Bucket(metaBucket).Get(key); len(v) == 8 {
 			e = types.Epoch(binary.BigEndian.Uint64(v))
 		}
 		return nil
 	})
 	return e
+}
+
+func (b *books) setEpoch(key []byte, e types.Epoch) error {
+	return b.write(func(tx *bbolt.Tx) error {
+		return tx.Bucket(metaBucket).Put(key, binary.BigEndian.AppendUint64(nil, uint64(e)))
+	})
 }
 
 // claim is what one session hands in.
@@ -157,9 +169,7 @@ func (d *device) collect(ctx context.Context) error {
 		}
 		t.results += len(c.results)
 	}
-	err := d.books.write(func(tx *bbolt.Tx) error {
-		return tx.Bucket(metaBucket).Put(epochKey, binary.BigEndian.AppendUint64(nil, uint64(t.epoch)))
-	})
+	err := d.books.setEpoch(paidKey, t.epoch)
 	t.paid = err == nil
 	return errors.Join(append(errs, err)...)
 }
@@ -263,7 +273,7 @@ func (d *device) handIn(ctx context.Context, c *claim) error {
 	next, before := s.tab, s.tab
 	next.Handed = slices.Clone(s.Handed)
 	base, _ := s.base(d.tallied())
-	next.Handed = slices.DeleteFunc(next.Handed, func(h handed) bool { return h.Units < base && h.Epoch < d.view.Final })
+	next.Handed = slices.DeleteFunc(next.Handed, func(h handed) bool { return h.Units < base && h.Epoch < d.view.Load().Final })
 	next.Handed = append(next.Handed, handed{Epoch: epoch, Units: c.units, Amount: c.signed.Receipt.Amount})
 	line := s.account.trust
 	line.Lost = 0
@@ -368,11 +378,7 @@ func (d *device) prune(s *session) error {
 	defer s.io.Unlock()
 	d.mu.Lock()
 	gone := s.live == nil && s.jobs == 0 && s.key.id.Expiry()+2 < d.now()
-	final := types.Epoch(0)
-	if d.view.Final > 1 {
-		final = min(d.view.Final, d.tallied())
-	}
-	done, _ := s.base(final)
+	done, _ := s.base(min(d.view.Load().Final, d.tallied()))
 	next, a := s.tab, s.account
 	line := a.trust
 	if gone && !s.opened(d.least()) {
@@ -396,6 +402,7 @@ func (d *device) prune(s *session) error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		delete(d.sessions, s.key)
+		delete(d.ids, s.key.id)
 		delete(a.sessions, s)
 		a.trust = line
 		return nil
@@ -451,7 +458,7 @@ func (d *device) forgetAccounts() error {
 	over := max(0, len(d.accounts)-maxAccounts)
 	var gone []*account
 	for i, a := range idle {
-		if i < over || a.trust.Window <= firstTrust && a.trust.Lost == 0 {
+		if i < over || a.trust.Window <= firstTrust && a.trust.Lost == 0 && a.trust.Debt == 0 {
 			gone = append(gone, a)
 			delete(d.accounts, a.id)
 		}

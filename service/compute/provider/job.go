@@ -231,6 +231,9 @@ func (d *device) run(ctx context.Context, j *job) (*compute.Result, compute.File
 		return nil, nil, err
 	}
 	d.cfg.at("running")
+	d.mu.Lock()
+	d.look(j) // it may begin with nothing to spend
+	d.mu.Unlock()
 	result, files, err := e.Run(ctx, task)
 	if err != nil {
 		return nil, nil, err
@@ -339,7 +342,7 @@ func (d *device) end(j *job, result *compute.Result, files compute.Files, why er
 	defer s.io.Unlock()
 	d.mu.Lock()
 	paid := less(s.Covered, s.Ended)
-	epoch := d.view.Epoch
+	epoch := d.now()
 	d.mu.Unlock()
 	leaf := compute.Leaf{Session: s.key.id, Index: j.order.Index, Job: j.order.Job, Mode: compute.Cut}
 	ended := &compute.Ended{Files: compute.Files{}}
@@ -377,7 +380,7 @@ func (d *device) end(j *job, result *compute.Result, files compute.Files, why er
 	before := next.Ended
 	next.Ended += leaf.Fuel
 	var err error
-	if next.Cost, err = next.Cost.Add(types.Mul64(leaf.Fuel, s.Price)); err != nil {
+	if next.Cost, err = next.Cost.Add(types.Mul64(leaf.Fuel, j.order.Price)); err != nil {
 		d.log.Error("compute: cost of a session", "session", s.key.id, "err", err)
 	}
 	if s.newest != nil {
@@ -390,6 +393,10 @@ func (d *device) end(j *job, result *compute.Result, files compute.Files, why er
 	unpaid := errors.Is(why, errUnpaid)
 	if unpaid {
 		a.shrink()
+	}
+	// What ran and will not be paid stays owed: else whoever cancels in time, or begins the next job, has it for nothing.
+	if result == nil {
+		a.trust.Debt += inTime(less(min(j.used.Load(), j.allowed), leaf.Fuel), s.class)
 	}
 	if result == nil && leaf.Fuel == 0 && ended.Reason != compute.NoSpace {
 		a.free += foul
@@ -405,7 +412,7 @@ func (d *device) end(j *job, result *compute.Result, files compute.Files, why er
 			if err := put(tx, jobBucket, j.hash[:], &rec); err != nil {
 				return err
 			}
-			if unpaid {
+			if result == nil {
 				if err := put(tx, trustBucket, a.id[:], &line); err != nil {
 					return err
 				}
@@ -444,7 +451,7 @@ func (d *device) end(j *job, result *compute.Result, files compute.Files, why er
 	if unpaid {
 		d.provider.remark("unpaid "+a.id.String(), role.Remark{Reason: compute.Unpaid, Text: fmt.Sprintf("account %v did not pay for a job that ran", a.id)})
 	}
-	d.log.Info("compute: a job has ended", "order", j.hash, "job", leaf.Job, "units", leaf.Fuel, "reason", string(ended.Reason), "mode", leaf.Mode)
+	d.log.Debug("compute: a job has ended", "order", j.hash, "job", leaf.Job, "units", leaf.Fuel, "reason", string(ended.Reason), "mode", leaf.Mode)
 	close(j.done)
 }
 

@@ -17,9 +17,10 @@ func (p *Provider) requests() map[string]role.RequestHandler {
 	serve := func(f func(d *device, ctx context.Context, r *role.Request) ([]byte, error)) func(context.Context, role.Host, *role.Request) ([]byte, error) {
 		return func(ctx context.Context, _ role.Host, r *role.Request) ([]byte, error) {
 			d := p.device.Load()
-			if d == nil {
+			if d == nil || !d.begin() {
 				return nil, types.Refuse(compute.Draining, "compute: the device does not run")
 			}
+			defer d.work.Done()
 			return f(d, ctx, r)
 		}
 	}
@@ -27,6 +28,16 @@ func (p *Provider) requests() map[string]role.RequestHandler {
 		compute.KindOrder:  {From: role.Payers, Serve: serve((*device).order)},
 		compute.KindCancel: {From: role.Payers, Serve: serve((*device).cancel)},
 	}
+}
+
+// begin counts a request as work, unless the device stops.
+func (d *device) begin() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.stopping {
+		d.work.Add(1)
+	}
+	return !d.stopping
 }
 
 // order answers an order.
@@ -81,7 +92,7 @@ func (d *device) accept(ctx context.Context, call *compute.Call, hash types.Hash
 	d.cfg.at("accepted")
 	close(j.accepted)
 	d.start(j)
-	return s.Ask, nil
+	return s.ask.Encode(), nil
 }
 
 // again returns the answer to an order that was accepted before.
@@ -98,7 +109,7 @@ func (d *device) again(ctx context.Context, hash types.Hash) ([]byte, bool) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return j.session.Ask, d.jobs[hash] == j
+	return j.session.ask.Encode(), d.jobs[hash] == j
 }
 
 // suits checks what an order says against what the device offers. It needs nothing but the order.
@@ -155,7 +166,7 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 	// Orders of a session may overtake each other on the way, and the one before may be about to end.
 	for wait := time.After(follows); ; {
 		s := d.sessions[key]
-		if s == nil || o.Index < s.Next || o.Index == s.Next && s.live == nil {
+		if s == nil && o.Index == 0 || s != nil && (o.Index < s.Next || o.Index == s.Next && s.live == nil) {
 			break
 		}
 		changed := d.changed
@@ -169,6 +180,9 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 			over = true
 		}
 		d.mu.Lock()
+		if over && s == nil {
+			break
+		}
 		if over {
 			return nil, types.Refuse(compute.Busy, "compute: order %d of session %s, before the one before it has ended", o.Index, o.Session)
 		}
@@ -180,6 +194,9 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 	a := d.accounts[payer.Account]
 	fresh := s == nil
 	if fresh {
+		if d.ids[o.Session] != (types.Key{}) { // results name a session by its id alone
+			return nil, types.Refuse(types.SessionMismatch, "compute: session %s is of another payer", o.Session)
+		}
 		if o.Index != 0 {
 			return nil, types.Refuse(types.SessionMismatch, "compute: session %s begins with order %d", o.Session, o.Index)
 		}
@@ -190,12 +207,12 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 			return nil, types.Refuse(compute.Busy, "compute: as many sessions as may be, %d of this account", len(a.sessions))
 		}
 		ask := d.askOf(o)
-		s = &session{key: key, account: a, ask: ask, tab: tab{Account: payer.Account, Class: o.Class, Ask: ask.Encode(), Handed: []handed{}}}
+		s = &session{key: key, account: a, ask: ask, class: o.Class, tab: tab{Account: payer.Account, Class: o.Class, Ask: ask.Encode(), Handed: []handed{}}}
 		s.Receipt, s.Whole = []byte{}, []byte{}
 	}
 	switch price := s.ask.Ask.Price; {
-	case s.account.id != payer.Account || s.Class != o.Class || price < o.Price || price > o.Ceiling:
-		return nil, types.Refuse(types.SessionMismatch, "compute: session %s is of class %d at %d at most, the order of %d, %d to %d", o.Session, s.Class, price,
+	case s.account.id != payer.Account || s.class != o.Class || price < o.Price || price > o.Ceiling:
+		return nil, types.Refuse(types.SessionMismatch, "compute: session %s is of class %d at %d at most, the order of %d, %d to %d", o.Session, s.class, price,
 			o.Class, o.Price, o.Ceiling)
 	case o.Index != s.Next:
 		return nil, types.Refuse(types.StaleSeq, "compute: order %d of session %s, the next one is %d", o.Index, o.Session, s.Next)
@@ -210,6 +227,7 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 	}
 	if fresh {
 		d.sessions[key] = s
+		d.ids[o.Session] = o.Payer
 		a.sessions[s] = true
 		d.accounts[a.id] = a
 	}
@@ -219,7 +237,7 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 	a.trust.Seen = d.now()
 	d.jobs[hash] = j
 	d.refer(j)
-	s.live, s.Price = j, o.Price
+	s.live = j
 	return j, nil
 }
 
@@ -334,6 +352,7 @@ func (d *device) release(j *job) {
 	s.live = nil
 	if !s.written {
 		delete(d.sessions, s.key)
+		delete(d.ids, s.key.id)
 		delete(s.account.sessions, s)
 	}
 	d.wake()
@@ -366,6 +385,7 @@ func (d *device) enter(j *job) error {
 	next := s.tab
 	next.Next++
 	next.Seen = d.now()
+	next.Price = j.order.Price
 	line := s.account.trust
 	d.mu.Unlock()
 	call := j.call.Encode()

@@ -122,11 +122,13 @@ type device struct {
 	links     *link.Client
 	executors map[types.Class]Executor
 	work      sync.WaitGroup
+	view      atomic.Pointer[role.Notice] // the newest; never nil
 
 	mu       sync.Mutex // guards what follows
+	stopping bool
 	changed  chan struct{}
-	view     role.Notice
 	sessions map[sessionKey]*session
+	ids      map[types.SessionID]types.Key // whose they are
 	accounts map[types.Account]*account
 	jobs     map[types.Hash]*job
 
@@ -151,6 +153,9 @@ func (p *Provider) Run(ctx context.Context, host role.Host) error {
 	p.device.Store(d)
 	err = d.follow(ctx, resume)
 	p.device.Store(nil)
+	d.mu.Lock()
+	d.stopping = true
+	d.mu.Unlock()
 	cancel(errStop)
 	d.work.Wait()
 	return errors.Join(err, d.close())
@@ -159,9 +164,10 @@ func (p *Provider) Run(ctx context.Context, host role.Host) error {
 func open(ctx context.Context, p *Provider, host role.Host) (*device, error) {
 	d := &device{
 		provider: p, cfg: p.cfg, host: host, chain: host.Chain(), key: host.Key(), log: host.Log(), dir: host.Dir(), ctx: ctx,
-		changed: make(chan struct{}), sessions: map[sessionKey]*session{}, accounts: map[types.Account]*account{}, jobs: map[types.Hash]*job{},
+		changed: make(chan struct{}), sessions: map[sessionKey]*session{}, ids: map[types.SessionID]types.Key{}, accounts: map[types.Account]*account{}, jobs: map[types.Hash]*job{},
 		pinned: map[types.Hash]int{}, executors: map[types.Class]Executor{},
 	}
+	d.view.Store(&role.Notice{})
 	if err := os.MkdirAll(filepath.Join(d.dir, "out"), 0o700); err != nil {
 		return nil, fmt.Errorf("compute: %w", err)
 	}
@@ -245,7 +251,7 @@ func (d *device) load() error {
 			if err != nil {
 				return false, err
 			}
-			s := &session{key: key, tab: *t, written: true, account: d.account(t.Account)}
+			s := &session{key: key, tab: *t, class: t.Class, written: true, account: d.account(t.Account)}
 			if s.ask, err = receipt.DecodeAsk(t.Ask, d.chain); err != nil {
 				return false, err
 			}
@@ -254,7 +260,7 @@ func (d *device) load() error {
 					return false, err
 				}
 			}
-			d.sessions[key], s.account.sessions[s] = s, true
+			d.sessions[key], d.ids[key.id], s.account.sessions[s] = s, key.payer, true
 			return true, nil
 		})
 		if err != nil {
@@ -300,7 +306,6 @@ func (d *device) loadJob(tx *bbolt.Tx, hash types.Hash, r *record) error {
 	d.refer(j)
 	if len(r.Ended) == 0 {
 		s.live = j
-		s.Price = j.order.Price
 		d.hold(j)
 		return nil
 	}
@@ -354,13 +359,13 @@ func (d *device) wake() {
 }
 
 // now is the current epoch, 0 before the first notice.
-func (d *device) now() types.Epoch { return d.view.Epoch }
+func (d *device) now() types.Epoch { return d.view.Load().Epoch }
 
 // tallied is the epoch of the last tally.
-func (d *device) tallied() types.Epoch { return d.view.Tallied }
+func (d *device) tallied() types.Epoch { return d.view.Load().Tallied }
 
 // least is what opens a session.
-func (d *device) least() types.Credit { return d.view.MinOpening }
+func (d *device) least() types.Credit { return d.view.Load().MinOpening }
 
 // idle reports whether nothing has happened in a session for a day: what it is worth below the least opening is lost. d.mu is held.
 func (d *device) idle(s *session) bool { return s.live == nil && s.Seen+askEpochs < d.now() }

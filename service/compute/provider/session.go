@@ -17,6 +17,7 @@ type session struct {
 	key     sessionKey
 	account *account
 	ask     *receipt.SignedAsk
+	class   types.Class
 	io      sync.Mutex // held by who writes tab to the disk; taken before device.mu
 
 	// Guarded by device.mu. tab changes only by who holds io, too.
@@ -81,8 +82,16 @@ func (s *session) used() uint64 {
 	return s.Ended + s.live.used.Load()
 }
 
+// price is that of the job that runs, or ran last.
+func (s *session) price() uint64 {
+	if s.live != nil {
+		return s.live.order.Price
+	}
+	return s.Price
+}
+
 // worth is what that costs.
-func (s *session) worth() types.Credit { return cost(s.Cost, s.used()-s.Ended, s.Price, s.Class) }
+func (s *session) worth() types.Credit { return cost(s.Cost, s.used()-s.Ended, s.price(), s.class) }
 
 // amount is what the newest receipt says.
 func (s *session) amount() types.Credit {
@@ -97,8 +106,9 @@ func (s *session) opened(least types.Credit) bool { return s.amount() >= max(lea
 
 // owes is what an account has not paid for yet, in nanoseconds of one slot.
 func (a *account) owes() (t uint64) {
+	t = a.trust.Debt
 	for s := range a.sessions {
-		t += inTime(less(s.used(), s.Covered), s.Class)
+		t += inTime(less(s.used(), s.Covered), s.class)
 	}
 	return t
 }
@@ -106,23 +116,18 @@ func (a *account) owes() (t uint64) {
 // grant lets the account's jobs run on as far as it may owe. Each gets an equal part; what one was given and has not used stays its. It is
 // called whenever something was paid, or a job began or ended. device.mu is held.
 func (a *account) grant() {
-	given, n := uint64(0), uint64(0)
+	given, owed, n := a.trust.Debt, a.trust.Debt, uint64(0)
 	for s := range a.sessions {
 		if s.live == nil {
-			given += inTime(less(s.Ended, s.Covered), s.Class)
+			given += inTime(less(s.Ended, s.Covered), s.class)
+			owed += inTime(less(s.Ended, s.Covered), s.class)
 			continue
 		}
 		n++
-		given += inTime(less(s.Ended+s.live.allowed, s.Covered), s.Class)
+		given += inTime(less(s.Ended+s.live.allowed, s.Covered), s.class)
 	}
 	if n == 0 {
 		return
-	}
-	owed := uint64(0)
-	for s := range a.sessions {
-		if s.live == nil {
-			owed += inTime(less(s.Ended, s.Covered), s.Class)
-		}
 	}
 	share := less(a.trust.Window, owed) / n
 	for s := range a.sessions {
@@ -131,20 +136,22 @@ func (a *account) grant() {
 			continue
 		}
 		// What is covered may end before this job begins: then it begins with a debt.
-		debt := inTime(less(s.Ended, s.Covered), s.Class)
-		target := less(s.Covered, s.Ended) + inUnits(less(share, debt), s.Class)
-		more := min(less(target, j.allowed), inUnits(less(a.trust.Window, given), s.Class))
+		debt := inTime(less(s.Ended, s.Covered), s.class)
+		target := less(s.Covered, s.Ended) + inUnits(less(share, debt), s.class)
+		more := min(less(target, j.allowed), inUnits(less(a.trust.Window, given), s.class))
 		if more == 0 {
 			continue
 		}
-		given += inTime(more, s.Class)
+		given += inTime(more, s.class)
 		j.allow(j.allowed + more)
 	}
 }
 
-// grow widens what an account may owe, by a third each time it has paid for as much. It reports whether it did.
+// grow notes what an account paid, and widens what it may owe, by a third each time it has paid for as much. An eighth of what it pays makes good
+// for jobs that ended before they were paid for. It reports whether trust changed in a way that is worth keeping.
 func (a *account) grow(paid uint64) bool {
 	a.paid += time.Duration(min(paid, uint64(time.Hour)))
+	a.trust.Debt = less(a.trust.Debt, paid/8)
 	if a.trust.Window >= mostTrust {
 		return false
 	}
@@ -174,7 +181,7 @@ func (d *device) receipt(j *job, raw []byte) error {
 		return types.Refuse(types.BadSignature, "compute: a receipt that %v did not sign", r.Payer)
 	}
 	units, fits := r.Units.Uint64()
-	if bound, err := r.Units.MulDiv(s.ask.Ask.Price, compute.Scale(s.Class)); err != nil || bound.Cmp(types.U64(uint64(r.Amount))) < 0 {
+	if bound, err := r.Units.MulDiv(s.ask.Ask.Price, compute.Scale(s.class)); err != nil || bound.Cmp(types.U64(uint64(r.Amount))) < 0 {
 		return types.Refuse(types.OverPrice, "compute: a receipt of %d for %s units", r.Amount, r.Units)
 	}
 	payer, err := d.host.Payer(d.ctx, r.Payer) // known since the order, so it does not wait
@@ -210,7 +217,7 @@ func (d *device) receipt(j *job, raw []byte) error {
 	if err == nil && d.backed(s, r.Amount, &payer) {
 		next.Covered = max(s.Covered, s.covers(units, r.Amount))
 	}
-	paid := inTime(next.Covered-s.Covered, s.Class)
+	paid := inTime(next.Covered-s.Covered, s.class)
 	a := s.account
 	grew := a.grow(paid)
 	line := a.trust
@@ -239,14 +246,14 @@ func (d *device) receipt(j *job, raw []byte) error {
 func (s *session) covers(units uint64, amount types.Credit) uint64 {
 	owed := types.Credit(0)
 	if units >= s.Ended {
-		owed = cost(s.Cost, units-s.Ended, s.Price, s.Class)
-	} else if before, err := s.Cost.Sub(types.Mul64(s.Ended-units, s.Price)); err == nil {
-		owed = cost(before, 0, 0, s.Class)
+		owed = cost(s.Cost, units-s.Ended, s.price(), s.class)
+	} else if before, err := s.Cost.Sub(types.Mul64(s.Ended-units, s.price())); err == nil {
+		owed = cost(before, 0, 0, s.class)
 	}
 	if amount >= owed {
 		return units
 	}
-	short, err := types.Mul64(uint64(owed-amount), compute.Scale(s.Class)).MulDiv(1, s.Price)
+	short, err := types.Mul64(uint64(owed-amount), compute.Scale(s.class)).MulDiv(1, s.price())
 	missing, fits := short.Uint64()
 	if err != nil || !fits {
 		return 0

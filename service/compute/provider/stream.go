@@ -104,6 +104,7 @@ func (d *device) serve(j *job, stream *link.Stream) (met bool, err error) {
 	j.once.Do(func() { close(j.joined) })
 	ctx, cancel := context.WithCancel(d.ctx)
 	defer cancel()
+	defer context.AfterFunc(ctx, stream.Close)()
 	sent := make(chan error, 2)
 	go func() { sent <- d.send(ctx, j, stream, spool.Stdout, stdout) }()
 	go func() { sent <- d.send(ctx, j, stream, spool.Stderr, stderr) }()
