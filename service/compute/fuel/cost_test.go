@@ -46,6 +46,8 @@ func TestCost(t *testing.T) {
 		{"args_get", wasm{types: []string{">", "ii>i"}, imports: []string{"args_get 1"}, funcs: []fn{{code: cat(i32c(0), i32c(0), op(opCall, 0), op(opDrop))}}}, 4 + CostCall + MaxArgs/8},
 		{"random_get", wasm{types: []string{">", "ii>i"}, imports: []string{"random_get 1"}, funcs: []fn{{code: cat(i32c(0), i32c(80), op(opCall, 0), op(opDrop))}}}, 4 + CostCall + 10},
 		{"random_get that fails", wasm{types: []string{">", "ii>i"}, imports: []string{"random_get 1"}, funcs: []fn{{code: cat(i32c(0), i32c(8<<20), op(opCall, 0), op(opDrop))}}}, 4 + CostCall + 1<<20},
+		{"a path that is too long", wasm{types: []string{">", "iii>i"}, imports: []string{"path_unlink_file 1"}, globals: [][]byte{cat([]byte{i32t, 1}, i32c(0), []byte{opEnd})},
+			exports: [][]byte{export("g0", 3, 0)}, funcs: []fn{{code: cat(i32c(3), i32c(0), i32c(4097), op(opCall, 0), op(opGlobalSet, 0))}}}, 5 + CostCall + 512},
 		{"a start function", wasm{types: []string{">"}, start: []byte{1}, funcs: []fn{{code: op(opNop)}, {code: cat(op(opNop), op(opNop))}}}, 3},
 		// A list of two buffers, of 0 and of 800 bytes, at 16; the count goes to 8.
 		{"fd_write", wasm{types: []string{">", "iiii>i"}, imports: []string{"fd_write 1"}, datas: [][]byte{cat([]byte{0}, i32c(16), []byte{opEnd, 16},
@@ -58,6 +60,9 @@ func TestCost(t *testing.T) {
 			o := metered(t, c.w, plenty)
 			if o.trap != "" || o.used != c.used {
 				t.Errorf("used %d (%s), want %d", o.used, o.trap, c.used)
+			}
+			if c.name == "a path that is too long" && o.globals[0] != errNameTooLong {
+				t.Errorf("it returned %d", o.globals[0])
 			}
 			if o.depth != 0 {
 				t.Errorf("depth %d is left", o.depth)

@@ -19,6 +19,9 @@ package fuel
 
 import "github.com/cairn-network/cairn/core/types"
 
+// Version is raised with each change of what Rewrite makes of a module: what was made before is not used again.
+const Version = 1
+
 // Names of the globals that the rewritten module exports. A module that exports a name with this beginning is refused.
 const (
 	prefix  = "cairn:"
@@ -56,7 +59,10 @@ const (
 	CostCall = 500   // a WASI call, and 1 for every 8 bytes that it moves
 	costArgs = 8_192 // args_get and environ_get: as if they moved MaxArgs bytes
 	MaxArgs  = 8 * costArgs
-	perFrame = 256 // instructions and locals of a function for 1 of depth
+	MaxPath  = 4_096 // bytes of a path that a WASI call gives; a longer one is ENAMETOOLONG
+	MaxList  = 1_024 // buffers or subscriptions; more are EINVAL
+	MaxFile  = 4_095 // the highest number that fd_renumber may give; others are EBADF
+	perFrame = 256   // instructions and locals of a function for 1 of depth
 )
 
 // The reasons that a module is refused with: the category tells what to do about each.

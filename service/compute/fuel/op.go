@@ -83,6 +83,7 @@ const (
 	opI32Eqz       = 0x45
 	opI32Eq        = 0x46
 	opI32GtS       = 0x4a
+	opI32GtU       = 0x4b
 	opI64LtS       = 0x53
 	opF32Eq        = 0x5b
 	opF64Eq        = 0x61

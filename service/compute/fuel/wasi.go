@@ -8,8 +8,9 @@ type call struct {
 	params string
 	flat   int64   // fuel beside CostCall
 	bytes  []moved // known before the call
-	wrote  int     // the parameter that points at a count of bytes once the call succeeded, or -1
-	exits  bool    // returns nothing, and not at all
+	bounds []bound
+	wrote  int  // the parameter that points at a count of bytes once the call succeeded, or -1
+	exits  bool // returns nothing, and not at all
 }
 
 // moved is a parameter that counts items of some bytes each.
@@ -18,19 +19,34 @@ type moved struct {
 	size  int64
 }
 
+// bound is a parameter that a call may not give more than most, lest the host need memory for it: the call returns errno at once.
+type bound struct {
+	param int
+	most  int64
+	errno byte
+}
+
+// What bounds return, as WASI numbers it.
+const (
+	errBadf        = 8
+	errInval       = 28
+	errNameTooLong = 37
+)
+
 func plain(params string) call { return call{params: params, wrote: -1} }
 
 func path(params string, lengths ...int) call {
 	c := plain(params)
 	for _, l := range lengths {
 		c.bytes = append(c.bytes, moved{l, 1})
+		c.bounds = append(c.bounds, bound{l, MaxPath, errNameTooLong})
 	}
 	return c
 }
 
 // vector moves a list of buffers, of 8 bytes each itself.
 func vector(params string, list, wrote int) call {
-	return call{params: params, bytes: []moved{{list, 8}}, wrote: wrote}
+	return call{params: params, bytes: []moved{{list, 8}}, bounds: []bound{{list, MaxList, errInval}}, wrote: wrote}
 }
 
 var calls = map[string]call{
@@ -56,7 +72,7 @@ var calls = map[string]call{
 	"fd_pwrite":               vector("iiili", 2, 4),
 	"fd_read":                 vector("iiii", 2, 3),
 	"fd_readdir":              {params: "iiili", wrote: 4},
-	"fd_renumber":             plain("ii"),
+	"fd_renumber":             {params: "ii", bounds: []bound{{1, MaxFile, errBadf}}, wrote: -1},
 	"fd_seek":                 plain("ilii"),
 	"fd_sync":                 plain("i"),
 	"fd_tell":                 plain("ii"),
@@ -66,15 +82,15 @@ var calls = map[string]call{
 	"path_filestat_set_times": path("iiiilli", 3),
 	"path_link":               path("iiiiiii", 3, 6),
 	"path_open":               path("iiiiillii", 3),
-	"path_readlink":           {params: "iiiiii", bytes: []moved{{2, 1}}, wrote: 5},
+	"path_readlink":           {params: "iiiiii", bytes: []moved{{2, 1}}, bounds: []bound{{2, MaxPath, errNameTooLong}}, wrote: 5},
 	"path_remove_directory":   path("iii", 2),
 	"path_rename":             path("iiiiii", 2, 5),
 	"path_symlink":            path("iiiii", 1, 4),
 	"path_unlink_file":        path("iii", 2),
-	"poll_oneoff":             {params: "iiii", bytes: []moved{{2, 80}}, wrote: -1}, // 48 in, 32 out
+	"poll_oneoff":             {params: "iiii", bytes: []moved{{2, 80}}, bounds: []bound{{2, MaxList, errInval}}, wrote: -1}, // 48 in, 32 out
 	"proc_exit":               {params: "i", wrote: -1, exits: true},
 	"proc_raise":              plain("i"),
-	"random_get":              path("ii", 1),
+	"random_get":              {params: "ii", bytes: []moved{{1, 1}}, wrote: -1},
 	"sched_yield":             plain(""),
 	"sock_accept":             plain("iii"),
 	"sock_recv":               vector("iiiiii", 2, 4),
@@ -116,6 +132,10 @@ func (m *module) wrapper(imp int, c call) []byte {
 		b = append(b, opI64Const, 3, opI64ShrU, opI64Sub)
 	}
 	b = m.settle(b)
+	for _, bd := range c.bounds {
+		b = appendS(append(appendU(append(b, opLocalGet), uint64(bd.param)), opI32Const), bd.most)
+		b = append(b, opI32GtU, opIf, blockEmpty, opI32Const, bd.errno, opReturn, opEnd)
+	}
 	for i := range len(c.params) {
 		b = appendU(append(b, opLocalGet), uint64(i))
 	}
