@@ -79,7 +79,7 @@ func (c *child) work() error {
 	case "compile":
 		return c.compile(&o)
 	case "probe":
-		return c.probe()
+		return c.probe(o.Open)
 	}
 	return fmt.Errorf("guest: no such task: %q", o.Task)
 }
@@ -144,10 +144,13 @@ func (c *child) compile(o *order) error {
 	return c.out.json(kindResult, report{})
 }
 
-func (c *child) probe() error {
-	lacks, err := c.close(limits{memory: 1 << 30, cpu: 60, files: 16})
-	if err != nil {
-		return err
+// probe says what is missing, and what succeeds that must not. Left open, much does: that shows that the attempts are worth something.
+func (c *child) probe(open bool) (err error) {
+	lacks := []Lack{}
+	if !open {
+		if lacks, err = c.close(limits{memory: 1 << 30, cpu: 60, files: 16}); err != nil {
+			return err
+		}
 	}
 	return c.out.json(kindResult, append(lacks, attempt()...))
 }

@@ -153,7 +153,7 @@ func reserve(n uint64) ([]byte, error) {
 
 // attempt tries what must not succeed, and returns what did.
 func attempt() (lacks []Lack) {
-	if f, err := os.Open("/etc/hostname"); err == nil || !os.IsPermission(err) {
+	if f, err := os.Open("/"); err == nil {
 		f.Close()
 		lacks = append(lacks, Lack{"files", fmt.Sprintf("a guest that escapes WebAssembly can open files (%v)", err)})
 	}
@@ -161,7 +161,7 @@ func attempt() (lacks []Lack) {
 		unix.Close(fd)
 		lacks = append(lacks, Lack{"network", "a guest that escapes WebAssembly can open a socket"})
 	}
-	if err := unix.Exec("/proc/self/exe", []string{"-"}, nil); !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
+	if err := unix.Exec("/nothing", []string{"-"}, nil); !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
 		lacks = append(lacks, Lack{"programs", fmt.Sprintf("a guest that escapes WebAssembly can start programs (%v)", err)})
 	}
 	if err := unix.Kill(os.Getppid(), 0); err == nil {

@@ -13,6 +13,7 @@ import (
 
 func TestMain(m *testing.M) {
 	Child()
+	parent() // see TestOrphans
 	os.Exit(m.Run())
 }
 

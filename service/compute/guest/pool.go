@@ -506,7 +506,9 @@ func (p *Pool) refill() {
 }
 
 // Probe starts a child, closes it as for a guest, lets it try what must not succeed, and returns what this machine lacks. Nothing: all holds.
-func Probe(ctx context.Context) ([]Lack, error) {
+func Probe(ctx context.Context) ([]Lack, error) { return probe(ctx, false) }
+
+func probe(ctx context.Context, open bool) ([]Lack, error) {
 	dir, err := os.MkdirTemp("", "cairn-probe-")
 	if err != nil {
 		return nil, fmt.Errorf("guest: probe: %w", err)
@@ -524,7 +526,7 @@ func Probe(ctx context.Context) ([]Lack, error) {
 	defer p.release(c)
 	stop := context.AfterFunc(ctx, c.kill)
 	defer stop()
-	if err := c.in.json(kindOrder, order{Task: "probe"}); err != nil {
+	if err := c.in.json(kindOrder, order{Task: "probe", Open: open}); err != nil {
 		return nil, c.lost(ctx, err)
 	}
 	k, b, err := c.out.next()

@@ -42,7 +42,7 @@ type order struct {
 	Files []leftFile
 	Fuel  uint64
 	Pages uint32
-	Dirty bool // a probe: try what must not succeed
+	Open  bool // of a probe: do not close the process first
 }
 
 // leftFile is a file that goes in or comes out.
