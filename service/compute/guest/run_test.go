@@ -288,9 +288,7 @@ func TestOrphans(t *testing.T) {
 	}
 	var runs, pauses int
 	fmt.Sscan(line, &runs, &pauses)
-	if state(runs) == "" || state(pauses) != "T" {
-		t.Fatalf("%q: %s, %s", line, state(runs), state(pauses))
-	}
+	until(t, "one runs and one has stopped", func() bool { return state(runs) != "" && state(pauses) == "T" })
 	cmd.Process.Kill()
 	cmd.Wait()
 	until(t, "the job that ran is gone", func() bool { return state(runs) == "" })
