@@ -21,6 +21,7 @@ import (
 	"github.com/cairn-network/cairn/service"
 	"github.com/cairn-network/cairn/service/all/provider"
 	"github.com/cairn-network/cairn/service/all/spec"
+	role "github.com/cairn-network/cairn/service/role/command"
 )
 
 func main() {
@@ -30,7 +31,7 @@ func main() {
 }
 
 // run executes one command line and returns its exit status: 0, 1 for what failed, 2 for what was not understood, 3 for what shows less
-// than was asked for.
+// than was asked for; or the status of a program that it ran (command.Exit).
 func run(ctx context.Context, args []string, stderr io.Writer) int {
 	chain := command.New(app.NewEncoding, service.Genesis(spec.Categories()))
 	return complete(ctx, chain, newRoot(chain.Commands()), args, stderr)
@@ -63,6 +64,10 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stderr io.
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "%s\ntry: %s\n", plain(err), usage.try())
 		return 2
+	}
+	var exit role.Exit
+	if errors.As(err, &exit) {
+		return int(exit)
 	}
 	report(stderr, err)
 	if errors.As(err, new(inconclusive)) {

@@ -246,6 +246,17 @@ func (b *Book) Keep(class types.Class, has func(types.Key) bool) {
 	}
 }
 
+// Suspend notes that a device whose ask is known is suspended, until its next Put.
+func (b *Book) Suspend(device types.Key, class types.Class) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.classes[class]; r != nil {
+		if e := r.of[device]; e != nil {
+			e.Suspended = true
+		}
+	}
+}
+
 // Hear takes in that a device is there, and how much it has free.
 func (b *Book) Hear(device types.Key, class types.Class, free uint32, now int64) {
 	b.mu.Lock()

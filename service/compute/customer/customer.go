@@ -1,0 +1,369 @@
+package customer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/conns"
+	"github.com/cairn-network/cairn/internal/files"
+	"github.com/cairn-network/cairn/internal/health"
+	"github.com/cairn-network/cairn/service/compute"
+	"github.com/cairn-network/cairn/service/compute/customer/match"
+	"github.com/cairn-network/cairn/service/compute/link"
+	"github.com/cairn-network/cairn/service/compute/spool"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// Config bounds a customer. Zero values stand for the defaults.
+type Config struct {
+	Inputs   uint64        // bytes of inputs; default 8 GiB. What no job uses makes room.
+	Jobs     int           // that have not ended, of all accounts together; default 4,096. One account gets a quarter.
+	Kept     int           // jobs of an account that are kept after their end; default 1,024. The oldest make room.
+	Keep     time.Duration // for how long they are kept at most; default a week
+	Devices  int           // connections of devices; default 1,024
+	Modules  int           // whose validity is remembered; default 1,024
+	Patience time.Duration // that a device of before a restart gets to dial in; default 30 s
+}
+
+// Customer is compute at a gateway, for all of its wallets.
+type Customer struct {
+	cfg    Config
+	began  time.Time
+	market role.Market
+	log    *slog.Logger
+	books  *books
+	book   *match.Book
+	inputs *spool.Inputs
+	link   *link.Server
+	listen net.Listener
+	// address is where devices reach link, as orders say.
+	address    string
+	background sync.WaitGroup
+	ctx        context.Context // of jobs; ends with Run
+	stop       context.CancelFunc
+	rewriting  chan struct{} // holds one while a module is looked at
+
+	mu         sync.Mutex // guards what follows
+	running    map[ID]*job
+	orders     map[types.Hash]expected
+	paying     map[sessionOf]*sessions
+	perAccount map[types.Account]int // jobs that have not ended
+	keys       map[string]bool       // idempotency keys of jobs that are being submitted
+	valid      map[types.Hash]error  // modules, at most cfg.Modules
+}
+
+// New returns the customer's side of compute.
+func New(cfg Config) *Customer {
+	def := func(n *int, otherwise int) {
+		if *n == 0 {
+			*n = otherwise
+		}
+	}
+	def(&cfg.Jobs, 4096)
+	def(&cfg.Kept, 1024)
+	def(&cfg.Devices, 1024)
+	def(&cfg.Modules, 1024)
+	if cfg.Inputs == 0 {
+		cfg.Inputs = 8 << 30
+	}
+	if cfg.Keep == 0 {
+		cfg.Keep = 7 * 24 * time.Hour
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = backAfter
+	}
+	c := &Customer{
+		cfg: cfg, began: time.Now(), running: map[ID]*job{}, orders: map[types.Hash]expected{}, paying: map[sessionOf]*sessions{},
+		perAccount: map[types.Account]int{}, valid: map[types.Hash]error{}, keys: map[string]bool{}, rewriting: make(chan struct{}, 1),
+	}
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	return c
+}
+
+// Role returns c as a gateway runs it.
+func (c *Customer) Role() role.Customer {
+	return role.Customer{
+		Category: types.Compute, Mount: c.Mount, Routes: c.routes(), Run: c.Run, Listen: c.Listen, Files: booksIn,
+		BuysFrom: func(w role.Wallet) ([]types.Key, error) { return c.books.buysFrom(w.Payer()) },
+		Command:  commands, Tries: []string{"job run FILE.wasm", "market"},
+	}
+}
+
+// booksIn lists the files that say by themselves whether they are whole.
+func booksIn(string) []health.File {
+	return []health.File{{Path: "jobs.db", Check: health.Bolt, Remedy: health.Aside, Lost: "which jobs there were: their results can't be read any more"}}
+}
+
+// Mount opens the books and returns the handler of /compute/v1/.
+func (c *Customer) Mount(market role.Market) (http.Handler, error) {
+	c.market, c.log = market, market.Log()
+	var secret [16]byte
+	_, _ = rand.Read(secret[:]) // never fails
+	c.book = match.NewBook(secret)
+	dir := market.Dir()
+	if err := os.MkdirAll(filepath.Join(dir, "jobs"), 0o700); err != nil {
+		return nil, types.Refuse(types.HomeUnwritable, "compute: %v", err)
+	}
+	key, err := files.EnsureKey(filepath.Join(dir, "link.key"))
+	if err != nil {
+		return nil, fmt.Errorf("compute: link: %w", err)
+	}
+	limits := conns.Limits{Total: c.cfg.Devices, PerAddress: max(c.cfg.Devices/8, 1)}
+	if c.link, err = link.NewServer(types.NewPrivateKey([32]byte(key.Seed())), c, limits, c.log); err != nil {
+		return nil, err
+	}
+	if c.inputs, err = spool.OpenInputs(filepath.Join(dir, "inputs"), c.cfg.Inputs); err != nil {
+		return nil, err
+	}
+	if c.books, err = openBooks(filepath.Join(dir, "jobs.db")); err != nil {
+		return nil, err
+	}
+	return role.Handler(market, c.routes(), compute.New().Spec().Reasons), nil
+}
+
+// Listen opens the port to which devices dial, the one of before if it is free.
+func (c *Customer) Listen(ip string) (map[string]string, error) {
+	path := filepath.Join(c.market.Dir(), "link.port")
+	port := "0"
+	if raw, err := os.ReadFile(path); err == nil {
+		port = strings.TrimSpace(string(raw))
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(ip, port))
+	if err != nil && port != "0" {
+		c.log.Warn("compute: the port of before is taken", "port", port, "err", err)
+		l, err = net.Listen("tcp", net.JoinHostPort(ip, "0"))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("compute: listen for devices: %w", err)
+	}
+	_, port, _ = net.SplitHostPort(l.Addr().String())
+	if err := os.WriteFile(path, []byte(port+"\n"), 0o600); err != nil {
+		return nil, errors.Join(types.Refuse(types.HomeUnwritable, "compute: %v", err), l.Close())
+	}
+	c.listen, c.address = l, l.Addr().String()
+	return map[string]string{"compute_link": c.address}, nil
+}
+
+// Run serves devices, and sees jobs to their end, until ctx ends. Then it closes the books.
+func (c *Customer) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	served := make(chan error, 1)
+	if c.listen != nil {
+		group.Go(func() { served <- c.link.Serve(ctx, c.listen) })
+	}
+	group.Go(func() { c.keepBook(ctx) })
+	if err := c.goOn(); err != nil {
+		c.log.Error("compute: jobs of before", "err", err)
+	}
+	group.Go(func() { c.sweepAll(ctx) })
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+	}
+	c.stop()
+	group.Wait()
+	c.background.Wait()
+	c.mu.Lock()
+	for _, j := range c.running {
+		err = errors.Join(err, j.out.Close())
+	}
+	c.mu.Unlock()
+	return errors.Join(err, c.books.close())
+}
+
+// submitted is a job as it was asked for.
+type submitted struct {
+	name, key string
+	want      want
+	job       compute.Job
+	files     compute.Files
+	sizes     []size // each pinned once
+}
+
+// submit takes a job on and has a device accept it. What it returns an error for has left nothing behind.
+func (c *Customer) submit(ctx context.Context, wallet role.Wallet, s *submitted) (*job, error) {
+	if c.listen == nil {
+		return nil, types.Refuse(role.Busy, "compute: this gateway has no address that devices could dial")
+	}
+	account := wallet.Account()
+	c.mu.Lock()
+	if n := len(c.running); n >= c.cfg.Jobs || c.perAccount[account] >= max(1, c.cfg.Jobs/4) {
+		own := c.perAccount[account]
+		c.mu.Unlock()
+		return nil, types.Refuse(role.Busy, "compute: %d jobs have not ended, %d of this account", n, own)
+	}
+	c.perAccount[account]++
+	c.mu.Unlock()
+	j, err := c.newJob(wallet, s)
+	if err == nil {
+		// Who asked may go away: the order is out by then, and the job goes on.
+		if err = c.place(context.WithoutCancel(ctx), j); err == nil {
+			c.background.Go(func() { c.follow(c.ctx, j, lostAfter) })
+			return j, nil
+		}
+		c.drop(j)
+	}
+	c.mu.Lock()
+	if c.perAccount[account]--; c.perAccount[account] == 0 {
+		delete(c.perAccount, account)
+	}
+	c.mu.Unlock()
+	return nil, &notPlaced{err, j}
+}
+
+// notPlaced is why a job found no device, with what was counted.
+type notPlaced struct {
+	error
+	job *job // nil if it was not looked for one
+}
+
+func (n *notPlaced) Unwrap() error { return n.error }
+
+func (c *Customer) newJob(wallet role.Wallet, s *submitted) (*job, error) {
+	j := &job{wallet: wallet, more: make(chan struct{}), rec: record{
+		ID: newID(), Account: wallet.Account(), Payer: wallet.Payer(), Key: s.key, Name: s.name, Created: time.Now().UnixMilli(), Want: s.want,
+		Job: s.job, Files: s.files, Sizes: s.sizes, State: Placing,
+	}}
+	j.ctx, j.cancel = context.WithCancelCause(c.ctx)
+	var err error
+	if j.out, err = spool.OpenOutputs(c.dir(j.rec.ID), maxOutput, false); err != nil {
+		return nil, types.Refuse(types.HomeUnwritable, "compute: %v", err)
+	}
+	c.mu.Lock()
+	c.running[j.rec.ID] = j
+	c.mu.Unlock()
+	return j, nil
+}
+
+// drop forgets a job that no device has accepted.
+func (c *Customer) drop(j *job) {
+	c.mu.Lock()
+	delete(c.running, j.rec.ID)
+	c.mu.Unlock()
+	if err := j.out.Remove(); err != nil {
+		c.log.Warn("compute: remove outputs", "job", j.rec.ID, "err", err)
+	}
+}
+
+// goOn takes up the jobs that had not ended when the gateway was stopped.
+func (c *Customer) goOn() error {
+	wallets := map[types.Key]role.Wallet{}
+	for _, w := range c.market.Wallets() {
+		wallets[w.Payer()] = w
+	}
+	var open []*record
+	if err := c.books.each(types.Account{}, func(r *record) {
+		if !r.State.Ended() {
+			open = append(open, r)
+		}
+	}); err != nil {
+		return err
+	}
+	for _, r := range open {
+		out, err := spool.OpenOutputs(c.dir(r.ID), maxOutput, false)
+		if err != nil {
+			c.log.Error("compute: a job of before", "job", r.ID, "err", err)
+			continue
+		}
+		j := &job{wallet: wallets[r.Payer], more: make(chan struct{}), rec: *r, out: out}
+		j.ctx, j.cancel = context.WithCancelCause(c.ctx)
+		for _, s := range r.Sizes {
+			c.inputs.Pin(s.Hash)
+		}
+		if n := len(r.Tries); n > 0 && j.wallet != nil {
+			t := &j.rec.Tries[n-1]
+			l, err := c.resume(sessionOf{r.Payer, t.Device, compute.ClassOf(r.Job.Profile)}, t.Session, c.market.Notice().Epoch)
+			if err != nil {
+				j.over = err
+			} else {
+				if units, err := l.session.Units.Sub(t.Units); err == nil {
+					j.paid, _ = units.Uint64()
+				}
+				j.rec.Paid += l.session.Amount - t.Amount - t.Paid
+				j.line, t.Paid = l, l.session.Amount-t.Amount
+				c.expect(j, t.Order, t.Device)
+			}
+		}
+		c.mu.Lock()
+		c.running[r.ID] = j
+		c.perAccount[r.Account]++
+		c.mu.Unlock()
+		if j.wallet == nil {
+			c.fail(j, types.Refuse(types.UnknownKey, "compute: the gateway has no key %v of the account any more", r.Payer))
+			continue
+		}
+		c.background.Go(func() { c.follow(c.ctx, j, c.cfg.Patience) })
+	}
+	return nil
+}
+
+// find returns a job of an account that has not ended, nil for none.
+func (c *Customer) find(account types.Account, id ID) *job {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if j := c.running[id]; j != nil && j.rec.Account == account { // never changes
+		return j
+	}
+	return nil
+}
+
+// record returns a job of an account as it is.
+func (c *Customer) record(account types.Account, id ID) (*record, error) {
+	if j := c.find(account, id); j != nil {
+		rec, _ := j.snapshot()
+		return &rec, nil
+	}
+	return c.books.get(account, id)
+}
+
+func (c *Customer) removeOutputs(id ID) error { return os.RemoveAll(c.dir(id)) }
+
+// sweepAll forgets old jobs, now and then, until ctx ends.
+func (c *Customer) sweepAll(ctx context.Context) {
+	for {
+		if err := c.sweep(); err != nil {
+			c.log.Warn("compute: forget old jobs", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Minute):
+		}
+	}
+}
+
+// sweep forgets what ended too long ago, and of each account the oldest beyond what is kept.
+func (c *Customer) sweep() error {
+	ended := map[types.Account][]*record{}
+	if err := c.books.each(types.Account{}, func(r *record) {
+		if r.State.Ended() {
+			ended[r.Account] = append(ended[r.Account], r)
+		}
+	}); err != nil {
+		return err
+	}
+	var errs []error
+	oldest := time.Now().Add(-c.cfg.Keep).UnixMilli()
+	for _, list := range ended {
+		slices.SortFunc(list, func(a, b *record) int { return int(b.Ended - a.Ended) })
+		for i, r := range list {
+			if i >= c.cfg.Kept || r.Ended < oldest {
+				errs = append(errs, c.books.forget(r), c.removeOutputs(r.ID))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
