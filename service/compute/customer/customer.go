@@ -96,8 +96,9 @@ func New(cfg Config) *Customer {
 func (c *Customer) Role() role.Customer {
 	return role.Customer{
 		Category: types.Compute, Mount: c.Mount, Routes: c.routes(), Run: c.Run, Listen: c.Listen, Files: booksIn,
-		BuysFrom: func(w role.Wallet) ([]types.Key, error) { return c.books.buysFrom(w.Payer()) },
-		Command:  commands, Tries: []string{"job run FILE.wasm", "market"},
+		BuysFrom:   func(w role.Wallet) ([]types.Key, error) { return c.books.buysFrom(w.Payer()) },
+		FirstRound: c.FirstRound, Needs: role.Needs{Devices: 1},
+		Command: commands, Tries: []string{"job run FILE.wasm", "market"},
 	}
 }
 
