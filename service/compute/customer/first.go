@@ -23,6 +23,12 @@ var (
 	countSource []byte
 )
 
+// firstBytes is how much the first round has counted: enough that it costs a credit.
+const firstBytes = 16 << 20
+
+// firstText is what it has counted: the program's own source, over and over.
+func firstText() []byte { return bytes.Repeat(countSource, firstBytes/len(countSource)) }
+
 // firstWait is how long the first round waits for a device that takes its job.
 const firstWait = 3 * time.Minute
 
@@ -42,7 +48,7 @@ func count(p []byte) string {
 	return fmt.Sprintf("%d %d %d\n", lines, words, len(p))
 }
 
-// FirstRound has a device count what is in the program's own source, and counts itself.
+// FirstRound has a device count words, and counts them itself.
 func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error) {
 	var p pins
 	p.c = c
@@ -57,7 +63,8 @@ func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error
 	if err != nil {
 		return "", err
 	}
-	stdin, err := keep(countSource)
+	text := firstText()
+	stdin, err := keep(text)
 	if err != nil {
 		p.drop()
 		return "", err
@@ -101,7 +108,7 @@ func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error
 	if err != nil {
 		return "", err
 	}
-	if want := count(countSource); string(got) != want {
+	if want := count(text); string(got) != want {
 		return "", types.Refuse(compute.ResultWrong, "compute: first job %v wrote %.80q, want %q", rec.ID, got, want)
 	}
 	return fmt.Sprintf("ran a program of %d bytes on a stranger's device, which used %d fuel for %s, and got the right result", len(countProgram), rec.Fuel, command.Dollars(rec.Paid)), nil

@@ -48,7 +48,7 @@ func TestFirstRound(t *testing.T) {
 			return r.finish(s, e)
 		}
 	}
-	right := count(countSource)
+	right := count(firstText())
 	var wallet role.Wallet = m
 	d := newDevice(t, w, "a", 4, counts("1 2 3\n"))
 	if _, err := g.FirstRound(t.Context(), wallet); err == nil {
