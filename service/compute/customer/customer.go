@@ -131,7 +131,7 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	if c.books, err = openBooks(filepath.Join(dir, "jobs.db")); err != nil {
 		return nil, err
 	}
-	return role.Handler(market, c.routes(), compute.New().Spec().Reasons), nil
+	return role.Handler(market, c.routes(), compute.New().Spec.Reasons), nil
 }
 
 // Listen opens the port to which devices dial, the one of before if it is free.

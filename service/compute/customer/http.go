@@ -268,7 +268,7 @@ func (c *Customer) begin(account types.Account, key string) (end func(), err err
 
 // passedOver answers with a refusal that counts why devices were passed over.
 func passedOver(w http.ResponseWriter, err error, passed map[string]int) error {
-	info := role.Info(types.ReasonOf(err), compute.New().Spec().Reasons...)
+	info := role.Info(types.ReasonOf(err), compute.New().Spec.Reasons...)
 	return role.Reply(w, info.Status, struct {
 		role.Problem
 		Passed map[string]int `json:"passed_over"`
@@ -725,7 +725,7 @@ func (c *Customer) serveMarket(w http.ResponseWriter, _ *http.Request, _ role.Wa
 }
 
 func className(class types.Class) string {
-	for _, k := range compute.New().Spec().Classes {
+	for _, k := range compute.New().Spec.Classes {
 		if k.Class == class {
 			return k.Name
 		}
