@@ -66,6 +66,7 @@ type record struct {
 	Passed  map[string]int `json:"passed,omitempty"`
 	// How it ended.
 	Ended   int64           `json:"ended,omitempty"` // Unix milliseconds
+	Bytes   uint64          `json:"bytes,omitempty"` // of its outputs
 	Result  *compute.Result `json:"result,omitempty"`
 	Leaf    []byte          `json:"leaf,omitempty"` // the device's, signed
 	Output  compute.Files   `json:"output,omitempty"`

@@ -1,6 +1,7 @@
 package customer
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -29,6 +30,7 @@ import (
 // Config bounds a customer. Zero values stand for the defaults.
 type Config struct {
 	Inputs   uint64        // bytes of inputs; default 8 GiB. What no job uses makes room.
+	Outputs  uint64        // bytes of outputs of jobs that have ended; default 16 GiB. The oldest make room.
 	Jobs     int           // that have not ended, of all accounts together; default 4,096. One account gets a quarter.
 	Kept     int           // jobs of an account that are kept after their end; default 1,024. The oldest make room.
 	Keep     time.Duration // for how long they are kept at most; default a week
@@ -36,6 +38,11 @@ type Config struct {
 	Modules  int           // whose validity is remembered; default 1,024
 	Patience time.Duration // that a device of before a restart gets to dial in; default 30 s
 }
+
+const (
+	maxKept    = 1 << 16 // jobs of all accounts that are kept after their end
+	sweepEvery = 10 * time.Minute
+)
 
 // Customer is compute at a gateway, for all of its wallets.
 type Customer struct {
@@ -77,6 +84,9 @@ func New(cfg Config) *Customer {
 	def(&cfg.Modules, 1024)
 	if cfg.Inputs == 0 {
 		cfg.Inputs = 8 << 30
+	}
+	if cfg.Outputs == 0 {
+		cfg.Outputs = 16 << 30
 	}
 	if cfg.Keep == 0 {
 		cfg.Keep = 7 * 24 * time.Hour
@@ -341,30 +351,35 @@ func (c *Customer) sweepAll(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(time.Minute):
+		case <-time.After(sweepEvery):
 		}
 	}
 }
 
-// sweep forgets what ended too long ago, and of each account the oldest beyond what is kept.
+// sweep forgets what ended too long ago, of each account the oldest beyond what is kept of one, and of all together the oldest
+// beyond what is kept in number and bytes.
 func (c *Customer) sweep() error {
-	ended := map[types.Account][]*record{}
+	var ended []*record
 	if err := c.books.each(types.Account{}, func(r *record) {
 		if r.State.Ended() {
-			ended[r.Account] = append(ended[r.Account], r)
+			ended = append(ended, r)
 		}
 	}); err != nil {
 		return err
 	}
+	slices.SortFunc(ended, func(a, b *record) int { return cmp.Compare(b.Ended, a.Ended) }) // the newest first
 	var errs []error
+	var bytes uint64
+	kept, of := 0, map[types.Account]int{}
 	oldest := time.Now().Add(-c.cfg.Keep).UnixMilli()
-	for _, list := range ended {
-		slices.SortFunc(list, func(a, b *record) int { return int(b.Ended - a.Ended) })
-		for i, r := range list {
-			if i >= c.cfg.Kept || r.Ended < oldest {
-				errs = append(errs, c.books.forget(r), c.removeOutputs(r.ID))
-			}
+	for _, r := range ended {
+		if r.Ended < oldest || of[r.Account] >= c.cfg.Kept || kept >= maxKept || bytes+r.Bytes > c.cfg.Outputs {
+			errs = append(errs, c.books.forget(r), c.removeOutputs(r.ID))
+			continue
 		}
+		of[r.Account]++
+		kept++
+		bytes += r.Bytes
 	}
 	return errors.Join(errs...)
 }

@@ -369,6 +369,10 @@ func (c *Customer) giveUp(j *job, err error, sessionOver bool) {
 // finish keeps how a job ended. leaf says whether its device signed one.
 func (c *Customer) finish(j *job, leaf bool) error {
 	j.mu.Lock()
+	for _, s := range []spool.Stream{spool.Stdout, spool.Stderr} {
+		n, _ := j.out.Size(s)
+		j.rec.Bytes += n
+	}
 	rec, l := j.copy(), j.line
 	j.mu.Unlock()
 	if err := c.books.put(&rec); err != nil {

@@ -2,6 +2,8 @@ package customer
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -333,5 +335,47 @@ func TestCancel(t *testing.T) {
 	s = JobState{}
 	if g.call("DELETE", "/jobs/"+id, nil, &s); s.State != Cancelled || s.Paid != 0 {
 		t.Errorf("a device that does not listen: %+v", s)
+	}
+}
+
+// TestKept: what is kept of jobs that have ended is bounded, the oldest go first, and their outputs with them.
+func TestKept(t *testing.T) {
+	w, m := newWorld(t)
+	newDevice(t, w, "a", 4, honest)
+	g := newGateway(t, m)
+	g.sees(1)
+	var ids []string
+	for range 4 {
+		id := g.submit("")
+		g.result(id)
+		ids = append(ids, id)
+		time.Sleep(2 * time.Millisecond) // they end in different milliseconds
+	}
+	left := func() (n int) {
+		var list []JobState
+		g.call("GET", "/jobs", nil, &list)
+		for i, s := range list {
+			if s.ID != ids[len(ids)-1-i] {
+				t.Errorf("job %d is %s", i, s.ID)
+			}
+		}
+		files, err := os.ReadDir(filepath.Join(m.Dir(), "jobs"))
+		if err != nil || len(files) != len(list) {
+			t.Errorf("%d jobs are listed, %d have outputs: %v", len(list), len(files), err)
+		}
+		return len(list)
+	}
+	g.cfg.Kept = 3
+	if err := g.sweep(); err != nil || left() != 3 {
+		t.Errorf("%d are left, %v", left(), err)
+	}
+	g.cfg.Outputs = 2 * uint64(len("hello\n"))
+	if err := g.sweep(); err != nil || left() != 2 {
+		t.Errorf("%d are left, %v", left(), err)
+	}
+	g.cfg.Keep = time.Nanosecond
+	time.Sleep(2 * time.Millisecond)
+	if err := g.sweep(); err != nil || left() != 0 {
+		t.Errorf("%d are left, %v", left(), err)
 	}
 }
