@@ -351,31 +351,29 @@ func TestKept(t *testing.T) {
 		ids = append(ids, id)
 		time.Sleep(2 * time.Millisecond) // they end in different milliseconds
 	}
-	left := func() (n int) {
+	g.stop()
+	for _, c := range []struct {
+		cfg  Config
+		left int
+	}{
+		{Config{Kept: 3}, 3}, {Config{Outputs: 2 * uint64(len("hello\n"))}, 2}, {Config{Keep: time.Nanosecond}, 0},
+	} {
+		g := newGateway(t, m, c.cfg)
 		var list []JobState
-		g.call("GET", "/jobs", nil, &list)
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) { // it sweeps when it begins
+			if g.call("GET", "/jobs", nil, &list); len(list) == c.left || time.Now().After(end) {
+				break
+			}
+		}
+		g.stop()
+		files, err := os.ReadDir(filepath.Join(m.Dir(), "jobs"))
+		if err != nil || len(list) != c.left || len(files) != c.left {
+			t.Errorf("%+v: %d jobs are listed, %d have outputs, want %d: %v", c.cfg, len(list), len(files), c.left, err)
+		}
 		for i, s := range list {
 			if s.ID != ids[len(ids)-1-i] {
 				t.Errorf("job %d is %s", i, s.ID)
 			}
 		}
-		files, err := os.ReadDir(filepath.Join(m.Dir(), "jobs"))
-		if err != nil || len(files) != len(list) {
-			t.Errorf("%d jobs are listed, %d have outputs: %v", len(list), len(files), err)
-		}
-		return len(list)
-	}
-	g.cfg.Kept = 3
-	if err := g.sweep(); err != nil || left() != 3 {
-		t.Errorf("%d are left, %v", left(), err)
-	}
-	g.cfg.Outputs = 2 * uint64(len("hello\n"))
-	if err := g.sweep(); err != nil || left() != 2 {
-		t.Errorf("%d are left, %v", left(), err)
-	}
-	g.cfg.Keep = time.Nanosecond
-	time.Sleep(2 * time.Millisecond)
-	if err := g.sweep(); err != nil || left() != 0 {
-		t.Errorf("%d are left, %v", left(), err)
 	}
 }

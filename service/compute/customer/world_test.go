@@ -238,9 +238,9 @@ type gateway struct {
 	stop func()
 }
 
-func newGateway(t *testing.T, m *roletest.Market) *gateway {
+func newGateway(t *testing.T, m *roletest.Market, cfg ...Config) *gateway {
 	t.Helper()
-	c := New(Config{})
+	c := New(append(cfg, Config{})[0])
 	h, err := c.Mount(m)
 	if err != nil {
 		t.Fatal(err)
