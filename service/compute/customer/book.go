@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// lookEvery is how often the book takes in what devices ask; what they have free it takes in at each look.
+// lookEvery is how often the book takes in what devices ask. What they have free it hears as they say it.
 const lookEvery = time.Second
 
 // sold are the classes that jobs can be submitted for.
@@ -40,7 +40,6 @@ func (c *Customer) look(ctx context.Context, class types.Class) error {
 	if err != nil {
 		return err
 	}
-	now := c.now()
 	has := map[types.Key]bool{}
 	for i := range offers {
 		o := &offers[i]
@@ -52,7 +51,9 @@ func (c *Customer) look(ctx context.Context, class types.Class) error {
 			Device: o.Ask.Ask.Device, Owner: o.Owner, Cell: o.Cell, Class: class, Price: types.Credit(o.Ask.Ask.Price), Terms: o.Ask.Ask.Hash(),
 			Until: o.Ask.Ask.Until, Quality: o.Quality,
 		})
-		c.hear(o, now)
+		if o.Beat != nil { // one that came before its ask was known
+			c.heard(*o.Beat)
+		}
 	}
 	for _, p := range passed { // those that were there a moment ago: a job that finds nobody says why
 		if p.Reason == types.Suspended {
@@ -71,7 +72,11 @@ func (c *Customer) look(ctx context.Context, class types.Class) error {
 // now is the clock of the book, in milliseconds.
 func (c *Customer) now() int64 { return time.Since(c.began).Milliseconds() }
 
-// hear takes in what a device has free.
-func (c *Customer) hear(o *role.Offer, now int64) {
-	c.book.Hear(o.Ask.Ask.Device, o.Ask.Ask.Class, 16, now)
+// heard takes in what a device says that it has free.
+func (c *Customer) heard(b role.Beat) {
+	free := uint64(0)
+	if whole, err := b.Free.MulDiv(1, compute.Slot(b.Class)); err == nil && !b.Draining {
+		free = min(whole.Lo, 1<<16)
+	}
+	c.book.Hear(b.Device, b.Class, uint32(free), b.At.Sub(c.began).Milliseconds())
 }

@@ -105,7 +105,7 @@ func New(cfg Config) *Customer {
 // Role returns c as a gateway runs it.
 func (c *Customer) Role() role.Customer {
 	return role.Customer{
-		Category: types.Compute, Mount: c.Mount, Routes: c.routes(), Run: c.Run, Listen: c.Listen, Files: booksIn,
+		Category: types.Compute, Mount: c.Mount, Routes: c.routes(), Run: c.Run, Listen: c.Listen, Files: booksIn, Heard: c.heard,
 		BuysFrom:   func(w role.Wallet) ([]types.Key, error) { return c.books.buysFrom(w.Payer()) },
 		FirstRound: c.FirstRound, Needs: role.Needs{Devices: 1},
 		Command: commands, Tries: []string{"job run FILE.wasm", "market"},

@@ -47,17 +47,6 @@ type line struct {
 	published time.Time
 }
 
-// scale of a class's prices.
-func scale(class types.Class) uint64 {
-	switch class {
-	case compute.OCI:
-		return compute.OCIScale
-	case compute.Model:
-		return compute.ModelScale
-	}
-	return compute.WasmScale
-}
-
 // take returns a session for one more job at a price, which is the caller's until give.
 func (c *Customer) take(of sessionOf, price uint64, now types.Epoch) (*line, error) {
 	c.mu.Lock()
@@ -180,7 +169,7 @@ func (c *Customer) owe(l *line, wallet role.Wallet, units, price uint64) (*recei
 	if s.Cost, err = s.Cost.Add(types.Mul64(units, price)); err != nil {
 		return nil, 0, fmt.Errorf("compute: cost: %w", err)
 	}
-	full, err := s.Cost.MulDiv(1, scale(l.of.class))
+	full, err := s.Cost.MulDiv(1, compute.Scale(l.of.class))
 	amount, ok := full.Uint64()
 	if err != nil || !ok {
 		return nil, 0, types.Refuse(types.OverPrice, "compute: %s units cost too much", s.Units)

@@ -77,14 +77,21 @@ func (d *device) last() receipt.Receipt {
 // Run implements role.Provider's.
 func (d *device) Run(ctx context.Context, host role.Host) error {
 	notices := host.Notices(ctx)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	free := types.U64(16 * compute.Slot(compute.Wasm))
 	terms := &compute.Terms{Profiles: []compute.Profile{{Name: compute.WasmProfile}}}
 	for {
 		select {
 		case n := <-notices:
-			ask := receipt.Ask{Chain: host.Chain(), Device: host.Key(), Category: types.Compute, Class: compute.Wasm, Price: d.price, Terms: terms.Encode(), Until: n.Epoch + 10}
+			ask := receipt.Ask{Chain: host.Chain(), Device: host.Key(), Category: types.Compute, Class: compute.Wasm, Price: d.price,
+				Capacity: free, Terms: terms.Encode(), Until: n.Epoch + 10}
 			if _, err := host.Offer(ctx, ask); err != nil {
 				return err
 			}
+			host.Beat(compute.Wasm, free, false)
+		case <-tick.C:
+			host.Beat(compute.Wasm, free, false)
 		case <-ctx.Done():
 			return nil
 		}
