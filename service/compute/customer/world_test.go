@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -271,12 +272,16 @@ func newGateway(t *testing.T, m *roletest.Market, cfg ...Config) *gateway {
 	return g
 }
 
-// sees waits until the gateway knows what so many devices ask.
+// sees waits until the gateway knows what so many devices ask and have free.
 func (g *gateway) sees(n int) {
 	g.t.Helper()
-	for end := time.Now().Add(10 * time.Second); g.book.Len(compute.Wasm) != n; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		asks, free := g.book.Asks(compute.Wasm, 100, g.now())
+		if len(asks) == n && !slices.Contains(free, 0) {
+			return
+		}
 		if time.Now().After(end) {
-			g.t.Fatalf("the gateway knows %d devices, want %d", g.book.Len(compute.Wasm), n)
+			g.t.Fatalf("the gateway knows %d devices, free are %v, want %d", len(asks), free, n)
 		}
 	}
 }
