@@ -131,8 +131,7 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compute: link: %w", err)
 	}
-	limits := conns.Limits{Total: c.cfg.Devices, PerAddress: max(c.cfg.Devices/8, 1)}
-	if c.link, err = link.NewServer(types.NewPrivateKey([32]byte(key.Seed())), c, limits, c.log); err != nil {
+	if c.link, err = link.NewServer(types.NewPrivateKey([32]byte(key.Seed())), c, c.log); err != nil {
 		return nil, err
 	}
 	if c.inputs, err = spool.OpenInputs(filepath.Join(dir, "inputs"), c.cfg.Inputs); err != nil {
@@ -163,7 +162,8 @@ func (c *Customer) Listen(ip string) (map[string]string, error) {
 	if err := os.WriteFile(path, []byte(port+"\n"), 0o600); err != nil {
 		return nil, errors.Join(types.Refuse(types.HomeUnwritable, "compute: %v", err), l.Close())
 	}
-	c.listen, c.address = l, l.Addr().String()
+	limits := conns.Limits{Total: c.cfg.Devices, PerAddress: max(c.cfg.Devices/8, 1)}
+	c.listen, c.address = conns.Limit(l, limits, c.log), l.Addr().String()
 	return map[string]string{"compute_link": c.address}, nil
 }
 

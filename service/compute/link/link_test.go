@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/internal/conns"
 )
 
 func key(n byte) types.PrivateKey { return types.NewPrivateKey([32]byte{n}) }
@@ -58,7 +57,7 @@ func world(t *testing.T, j *jobs) (*Client, Gateway) {
 		j.device = key(2).Public()
 	}
 	j.order = types.Hash{7}
-	s, err := NewServer(key(1), j, conns.Limits{Total: 8, PerAddress: 8}, slog.New(slog.DiscardHandler))
+	s, err := NewServer(key(1), j, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +320,7 @@ func BenchmarkFrame(b *testing.B) {
 				}
 			}
 		}}
-		srv, err := NewServer(key(1), j, conns.Limits{Total: 8, PerAddress: 8}, slog.New(slog.DiscardHandler))
+		srv, err := NewServer(key(1), j, slog.New(slog.DiscardHandler))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/internal/conns"
 	"github.com/cairn-network/cairn/service/role"
 )
 
@@ -43,19 +42,18 @@ type Server struct {
 	key    types.Key
 	log    *slog.Logger
 	jobs   Jobs
-	limits conns.Limits
 	ctx    context.Context // ends with Serve
 	stop   context.CancelFunc
 	active sync.WaitGroup // streams
 }
 
-// NewServer returns a Server that is key, with bounds for its connections.
-func NewServer(key types.PrivateKey, jobs Jobs, limits conns.Limits, log *slog.Logger) (*Server, error) {
+// NewServer returns a Server that is key.
+func NewServer(key types.PrivateKey, jobs Jobs, log *slog.Logger) (*Server, error) {
 	config, err := role.ServerTLS(key)
 	if err != nil {
 		return nil, fmt.Errorf("link: %w", err)
 	}
-	s := &Server{config: config, key: key.Public(), log: log, jobs: jobs, limits: limits}
+	s := &Server{config: config, key: key.Public(), log: log, jobs: jobs}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
 	mux.Handle("GET "+pathInput+"{order}/{hash}", role.Pace{}.Serve(http.HandlerFunc(s.input)))
@@ -75,7 +73,7 @@ func NewServer(key types.PrivateKey, jobs Jobs, limits conns.Limits, log *slog.L
 // Key is what devices pin.
 func (s *Server) Key() types.Key { return s.key }
 
-// Serve serves until ctx ends. It closes l.
+// Serve serves until ctx ends. It closes l, whose connections the caller has bounded (conns.Limit).
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer context.AfterFunc(ctx, func() {
 		s.stop()
@@ -83,7 +81,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			s.log.Debug("link: close", "err", err)
 		}
 	})()
-	err := s.http.Serve(tls.NewListener(conns.Limit(l, s.limits, s.log), s.config))
+	err := s.http.Serve(tls.NewListener(l, s.config))
 	s.stop()
 	s.active.Wait()
 	if errors.Is(err, http.ErrServerClosed) {

@@ -21,7 +21,6 @@ import (
 
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/internal/conns"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/compute/link"
 	"github.com/cairn-network/cairn/service/role"
@@ -244,7 +243,7 @@ func (w *world) gate(name string, credits types.Credit) *gateway {
 func (g *gateway) serve(addr string) {
 	t := g.w.t
 	var err error
-	if g.server, err = link.NewServer(g.market.TLS(), g, conns.Limits{Total: 64, PerAddress: 64}, slog.New(slog.DiscardHandler)); err != nil {
+	if g.server, err = link.NewServer(g.market.TLS(), g, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	var l net.Listener
