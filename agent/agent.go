@@ -13,6 +13,7 @@
 //	Asks      what devices offer
 //	Keep      runs something again whenever it fails
 //	Ask       asks one device, and takes what that device signed for this request
+//	Fetch     fetches a larger thing that a device holds, and goes on where it was
 //
 // A device (package node) is an agent with providers, a gateway one with customers. Blobs are fetched and
 // served by bus.FetchBlob and bus.ServeBlobs, for which an agent's Bus is enough.

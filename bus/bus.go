@@ -15,7 +15,7 @@
 //
 // The subjects are in subject.go. The messages (message.go, notice.go, query.go, agreement.go) are deterministic CBOR; those that
 // speak for somebody are Sealed, and Open refuses every other encoding, another chain and a wrong signature, each with its
-// reason. What is longer than a message travels in pieces by its hash: ServeBlobs, FetchBlob. Follower follows notices and
+// reason. What is longer than a message travels in pieces by its hash: ServeBlobs, FetchBlob, and from a device to whom it may Piece. Follower follows notices and
 // believes what more than two thirds of power signed.
 package bus
 

@@ -145,6 +145,9 @@ func messages() map[string][]byte {
 		"refused": bus.Seal(key, &bus.Answer{Chain: chain, Request: sum("request"), Last: true, Reason: types.DeviceBusy}),
 		"beat":    bus.Seal(key, &bus.Beat{Chain: chain, Category: 3, Class: 1, Ask: sum("ask"), Free: types.U64(40), Draining: true, Time: 1_800_000_000_000}),
 
+		"piece query": types.Encode(&bus.PieceQuery{Hash: sum("blob"), Offset: bus.PieceSize}),
+		"piece":       types.Encode(&bus.Piece{Size: bus.PieceSize + 3, Data: []byte("end")}),
+
 		"find":       types.Encode(&bus.Find{Hash: sum("blob")}),
 		"found":      types.Encode(&bus.Found{Holder: key.Public(), Size: 600_000}),
 		"chunk":      types.Encode(&bus.Chunk{Hash: sum("blob"), Offset: bus.ChunkSize}),
@@ -240,7 +243,7 @@ var names = []string{"submit", "ack", "notice", "payers query", "payers", "line 
 	"order query", "order at", "no order", "outputs query", "outputs sum", "outputs", "drawn query", "drawn", "request", "part", "answer", "refused", "beat"}
 
 // bare are the messages that name no chain: what they carry is held against a hash, or proves itself.
-var bare = []string{"find", "found", "chunk", "keep query", "keep page"}
+var bare = []string{"find", "found", "chunk", "keep query", "keep page", "piece query", "piece"}
 
 func TestGolden(t *testing.T) {
 	var b strings.Builder

@@ -118,6 +118,11 @@ func (v *view) Ask(ctx context.Context, w role.Wallet, q role.Question) ([]byte,
 	return v.agent.Ask(ctx, w.TLS(), v.category, q)
 }
 
+// Fetch implements role.Market.
+func (v *view) Fetch(ctx context.Context, w role.Wallet, f role.Fetch) (int64, error) {
+	return v.agent.Fetch(ctx, w.TLS(), v.category, f)
+}
+
 // Wallet returns the wallet of a request's API key, once its account has granted the key on chain and while the
 // grant lasts: naming an account in POST /v1/keys gives nobody what the account stored, and neither does a key
 // that the account revoked.

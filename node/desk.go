@@ -19,6 +19,7 @@ import (
 const (
 	deskSlots     = 64 // requests that are served at a time; of one publisher at most half of the places that are left
 	deskVerifiers = 16 // the same of verifiers, beside those
+	deskPieces    = 16 // the same of requests for pieces of blobs, whoever asks, beside those
 	deskRate      = 200
 	deskBurst     = 400 // requests of one publisher that are looked at: so many at once, then deskRate a second; others are dropped unread
 	deskLookups   = 8   // payers that verifiers are asked about at a time, of one publisher at most two
@@ -44,6 +45,7 @@ type desk struct {
 	senders   map[types.Key]*sender
 	verifiers pool
 	others    pool
+	pieces    pool
 	lookups   int
 	seen      map[asked]*served
 	order     []*served // of seen, in the order in which they came
@@ -85,7 +87,7 @@ type served struct {
 
 func newDesk(n *Node) *desk {
 	d := &desk{node: n, now: time.Now, senders: map[types.Key]*sender{}, seen: map[asked]*served{},
-		verifiers: pool{most: deskVerifiers}, others: pool{most: deskSlots}}
+		verifiers: pool{most: deskVerifiers}, others: pool{most: deskSlots}, pieces: pool{most: deskPieces}}
 	if raw := n.outbox.Get(deskWord); len(raw) == 8 {
 		d.floor = binary.BigEndian.Uint64(raw)
 		d.mark = d.floor
@@ -232,7 +234,7 @@ func (d *desk) check(r *request) error {
 	}
 	for _, run := range d.node.providers {
 		if run.provider.Category == r.Category {
-			if h, ok := run.provider.Requests[r.Kind]; ok {
+			if h, ok := run.requests[r.Kind]; ok {
 				r.runner, r.handler = run, h
 				return nil
 			}
@@ -391,7 +393,10 @@ func (d *desk) enter(r *request) error {
 		return types.Refuse(types.StaleRequest, "it waited too long")
 	}
 	pool := &d.others
-	if r.verifier {
+	switch {
+	case r.Kind == bus.KindBlob:
+		pool = &d.pieces
+	case r.verifier:
 		pool = &d.verifiers
 	}
 	if free := pool.most - pool.taken; free <= 0 || s.serving > 0 && s.serving >= (free+s.serving)/2 {
@@ -460,6 +465,11 @@ func (r *runner) running() (context.Context, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.ctx, r.state == agent.Running && r.ctx.Err() == nil
+}
+
+// Fetch implements role.WitnessHost.
+func (r *runner) Fetch(ctx context.Context, f role.Fetch) (int64, error) {
+	return r.node.agent.Fetch(ctx, r.node.key, r.provider.Category, f)
 }
 
 // Ask implements role.WitnessHost.

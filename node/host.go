@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 
@@ -25,6 +26,7 @@ type runner struct {
 	log      *slog.Logger
 	files    watched // of dir
 	notices  latest.Value[role.Notice]
+	requests map[string]role.RequestHandler // by kind; nil where none are served
 
 	mu       sync.Mutex
 	ctx      context.Context // of the provider's present run
@@ -39,7 +41,16 @@ var (
 )
 
 func newRunner(n *Node, p role.Provider, dir string) *runner {
-	return &runner{node: n, provider: p, dir: dir, log: n.log.With("category", p.Category), state: agent.Stopped, ctx: context.Background()}
+	r := &runner{node: n, provider: p, dir: dir, log: n.log.With("category", p.Category), state: agent.Stopped, ctx: context.Background(),
+		requests: p.Requests}
+	if p.Blobs != nil {
+		if _, taken := p.Requests[bus.KindBlob]; taken {
+			panic(fmt.Sprintf("node: a provider of %s has blobs, and requests of its own for %q", p.Category, bus.KindBlob))
+		}
+		r.requests = map[string]role.RequestHandler{bus.KindBlob: (&blobs{node: n, of: p.Blobs}).handler()}
+		maps.Copy(r.requests, p.Requests)
+	}
+	return r
 }
 
 // run runs the provider until ctx ends, and again whenever it fails.

@@ -115,7 +115,7 @@ func New(config Config, providers []role.Provider, log *slog.Logger) (*Node, err
 			return nil, err
 		}
 		n.providers = append(n.providers, r)
-		if p.Requests != nil && n.desk == nil {
+		if r.requests != nil && n.desk == nil {
 			n.desk = newDesk(n)
 		}
 	}

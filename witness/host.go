@@ -77,6 +77,11 @@ func (r *runner) Ask(ctx context.Context, q role.Question) ([]byte, error) {
 	return r.engine.agent.Ask(ctx, r.engine.cfg.Key, r.spec.Category, q)
 }
 
+// Fetch implements role.WitnessHost.
+func (r *runner) Fetch(ctx context.Context, f role.Fetch) (int64, error) {
+	return r.engine.agent.Fetch(ctx, r.engine.cfg.Key, r.spec.Category, f)
+}
+
 // Drawn implements role.WitnessHost. The registry is walked once an epoch for each draw.
 func (r *runner) Drawn(ctx context.Context, purpose string) ([]role.Subject, error) {
 	panel, err := r.panelOf(ctx)

@@ -48,6 +48,9 @@ type Provider struct {
 	Witness func(ctx context.Context, host WitnessHost) error
 	// Requests is optional: what others may ask this device over the bus, by kind (Question).
 	Requests map[string]RequestHandler
+	// Blobs is optional: larger things that the device holds for others, by their hashes (Fetch). They are requests of the
+	// kind "blob", which Requests has no handler for.
+	Blobs *Blobs
 	// Remarks is optional. It returns what the owner should know now, the most urgent first: `cairn-node status`
 	// shows MaxRemarks of them. It is called from any goroutine, and while Run does not run.
 	Remarks func() []Remark

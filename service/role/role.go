@@ -150,6 +150,8 @@ type Market interface {
 	Offers(ctx context.Context, w Want) (offers []Offer, passed []Passed, err error)
 	// Ask asks a device, signed with the session key of a wallet.
 	Ask(ctx context.Context, w Wallet, q Question) (answer []byte, err error)
+	// Fetch fetches a larger thing that a device holds, asked for with the session key of a wallet, and returns its size.
+	Fetch(ctx context.Context, w Wallet, f Fetch) (size int64, err error)
 	// Dial connects to an address that an ask names. The owner of the gateway says which private ones it may
 	// be: private_address.
 	Dial(ctx context.Context, network, address string) (net.Conn, error)

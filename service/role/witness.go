@@ -26,6 +26,8 @@ type WitnessHost interface {
 	Drawn(ctx context.Context, purpose string) ([]Subject, error)
 	// Ask asks a device, signed with the witness's key.
 	Ask(ctx context.Context, q Question) (answer []byte, err error)
+	// Fetch fetches a larger thing that a device holds, and returns its size.
+	Fetch(ctx context.Context, f Fetch) (size int64, err error)
 	// Dial connects to an address that an ask names, if it may be dialled (DialDevice).
 	Dial(ctx context.Context, network, address string) (net.Conn, error)
 }

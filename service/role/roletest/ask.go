@@ -3,6 +3,7 @@ package roletest
 import (
 	"context"
 	"crypto/rand"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -57,6 +58,38 @@ func (w *World) ask(ctx context.Context, from types.Key, who role.Askers, q role
 		return nil, err
 	}
 	return answer, nil
+}
+
+// Fetch has the device's Blobs serve, as a node would, in one piece.
+func (m *Market) Fetch(ctx context.Context, w role.Wallet, f role.Fetch) (int64, error) {
+	d := m.w.device(f.Device)
+	if d == nil || d.Blobs == nil {
+		return 0, types.Refuse(types.DeviceAway, "roletest: fetch from %v", f.Device)
+	}
+	if d.Blobs.From&role.Payers == 0 {
+		return 0, types.Refuse(types.NotPermitted, "roletest: fetch from %v", f.Device)
+	}
+	blob, err := d.Blobs.Open(ctx, d, w.Payer(), f.Hash)
+	if err != nil {
+		return 0, err
+	}
+	if blob.Close != nil {
+		defer blob.Close()
+	}
+	switch {
+	case blob.Size > f.Most:
+		return 0, types.Refuse(types.Oversize, "roletest: fetch %d bytes", blob.Size)
+	case blob.Size > d.Blobs.Each:
+		return 0, types.Refuse(types.OverQuota, "roletest: fetch %d bytes", blob.Size)
+	}
+	data := make([]byte, blob.Size)
+	if n, err := blob.ReadAt(data, 0); n < len(data) {
+		return 0, types.Refuse(types.DeviceFailed, "roletest: fetch: %v", err)
+	}
+	if types.Sum(data) != f.Hash {
+		return 0, types.Refuse(types.BadAnswer, "roletest: fetch %v", f.Hash)
+	}
+	return blob.Size, os.WriteFile(f.Path, data, 0o600)
 }
 
 // device returns the device of a key; nil for none.

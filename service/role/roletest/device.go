@@ -32,6 +32,8 @@ type Device struct {
 
 	// Requests are what Market.Ask may ask the device: those of its provider.
 	Requests map[string]role.RequestHandler
+	// Blobs are what Market.Fetch may fetch from it.
+	Blobs *role.Blobs
 	// Crowded, if set, is what Room returns.
 	Crowded func() error
 
