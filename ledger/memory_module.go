@@ -30,7 +30,7 @@ func (m *Memory) Query(_ context.Context, method string, request, answer any) er
 	return module.Query(asOf{m, m.state, uint64(len(m.blocks))}, method, request, answer)
 }
 
-// asOf implements View. Its Memory is locked.
+// asOf implements State. Its Memory is locked.
 type asOf struct {
 	m      *Memory
 	s      *state

@@ -30,13 +30,13 @@ type Module interface {
 	// Clone returns a copy, which Apply changes: a transaction that is refused leaves no trace.
 	Clone() Module
 	// Apply does what a message says, in the block that comes next.
-	Apply(next View, from types.Account, msg ModuleMsg) error
+	Apply(next State, from types.Account, msg ModuleMsg) error
 	// Query answers as of the newest block.
-	Query(newest View, method string, request, answer any) error
+	Query(newest State, method string, request, answer any) error
 }
 
-// View is what a Module sees of a Memory, as of a block.
-type View interface {
+// State is what a Module sees of a Memory, as of a block.
+type State interface {
 	Time() uint64 // Unix seconds
 	Epoch() types.Epoch
 	Device(key types.Key) (Device, bool)

@@ -26,20 +26,20 @@ const claimEpochs = 8000
 // device is one of the network's: where it lives, whose it is, and what it provides.
 type device struct {
 	part[*node.Node]
-	name   string // for people: "device 3"
-	home   string
-	owner  string // in the keyring
-	cell   types.Cell
-	offers map[types.Category]node.Offers
-	bend   func(honest role.Provider) role.Provider // nil: it is honest
+	name     string // for people: "device 3"
+	home     string
+	owner    string // in the keyring
+	cell     types.Cell
+	settings map[types.Category]json.RawMessage
+	bend     func(honest role.Provider) role.Provider // nil: it is honest
 }
 
 // ordinary returns node i: it provides what every device can.
 func (n *Network) ordinary(i int) *device {
-	d := &device{name: fmt.Sprintf("device %d", i), home: n.nodeHome(i), owner: ownerName(i), cell: cell, offers: map[types.Category]node.Offers{}}
+	d := &device{name: fmt.Sprintf("device %d", i), home: n.nodeHome(i), owner: ownerName(i), cell: cell, settings: map[types.Category]json.RawMessage{}}
 	for _, s := range n.cfg.Simulators {
 		if s.Provides != nil {
-			d.offers[s.Category] = s.Provides
+			d.settings[s.Category] = s.Provides
 		}
 	}
 	if n.cfg.Bend != nil {
@@ -51,11 +51,11 @@ func (n *Network) ordinary(i int) *device {
 // providers makes what a device provides.
 func (n *Network) providers(d *device) (list []role.Provider, err error) {
 	for _, of := range n.cfg.Devices {
-		offer, ok := d.offers[of.Category]
+		settings, ok := d.settings[of.Category]
 		if !ok {
 			continue
 		}
-		p, err := of.New(offer)
+		p, err := of.New(settings)
 		if err != nil {
 			return nil, err
 		}
@@ -64,8 +64,8 @@ func (n *Network) providers(d *device) (list []role.Provider, err error) {
 		}
 		list = append(list, p)
 	}
-	if len(list) != len(d.offers) {
-		return nil, fmt.Errorf("it offers %d categories, and %d can be provided", len(d.offers), len(list))
+	if len(list) != len(d.settings) {
+		return nil, fmt.Errorf("it offers %d categories, and %d can be provided", len(d.settings), len(list))
 	}
 	return list, nil
 }
@@ -152,9 +152,9 @@ func (n *Network) settle(d *device, owner types.Account, joins *manifest.Signed)
 	if err := manifest.Keep(d.home, joins, joins.Signer); err != nil && types.ReasonOf(err) != types.StaleManifest {
 		return nil, err
 	}
-	offers, docs := map[string]node.Offers{}, map[string]any{}
-	for c, offer := range d.offers {
-		offers[c.String()] = offer
+	settings, docs := map[string]json.RawMessage{}, map[string]any{}
+	for c, one := range d.settings {
+		settings[c.String()] = one
 	}
 	for _, of := range n.cfg.Devices {
 		docs[of.Category.String()] = of.Settings
@@ -165,24 +165,24 @@ func (n *Network) settle(d *device, owner types.Account, joins *manifest.Signed)
 		s = &node.Settings{Owner: owner, Cell: d.cell, Region: types.RegionOf(d.cell, n.layout.Regions), Expiry: joins.Manifest.Epoch + claimEpochs}
 	case err != nil:
 		return nil, err
-	case sameOffers(s.Offers, offers):
+	case sameSettings(s.Categories, settings):
 		return s, nil
 	}
-	s.Offers = offers
+	s.Categories = settings
 	if err := node.Init(d.home, *s, docs); err != nil {
 		return nil, err
 	}
 	return node.LoadSettings(d.home) // with what Init added
 }
 
-// sameOffers reports whether a home's sections say what is offered.
-func sameOffers(have, want map[string]node.Offers) bool {
+// sameSettings reports whether a home's sections say what is offered.
+func sameSettings(have, want map[string]json.RawMessage) bool {
 	if len(have) != len(want) {
 		return false
 	}
-	for name, offer := range want {
+	for name, one := range want {
 		var a, b any
-		if json.Unmarshal(have[name], &a) != nil || json.Unmarshal(offer, &b) != nil || !reflect.DeepEqual(a, b) {
+		if json.Unmarshal(have[name], &a) != nil || json.Unmarshal(one, &b) != nil || !reflect.DeepEqual(a, b) {
 			return false
 		}
 	}

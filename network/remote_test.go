@@ -143,7 +143,7 @@ func newRemote(t *testing.T, n *Network) *remote {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.register(n, owner, r.init(n, owner, place, s.Homes()[0].Offer()))
+	r.register(n, owner, r.init(n, owner, place, s.Homes()[0].Settings()))
 	return r
 }
 

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -53,7 +54,7 @@ func (n *Network) startSimulators(ctx context.Context) error {
 		for i, hardware := range list {
 			n.simulated = append(n.simulated, &device{
 				name: hardware.Name, home: n.path("node", fmt.Sprintf("%v-%d", c, i)), owner: simulatedOwner(c, i), cell: hardware.Cell,
-				offers: map[types.Category]node.Offers{c: hardware.Settings},
+				settings: map[types.Category]json.RawMessage{c: hardware.Settings},
 			})
 		}
 		n.cfg.Progress(Step{Text: fmt.Sprintf("%v: the hardware of %d devices is simulated on ports of this machine", c, len(list)), Done: true})

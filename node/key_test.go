@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -51,7 +52,7 @@ func TestKey(t *testing.T) {
 
 func TestInit(t *testing.T) {
 	home := t.TempDir()
-	s := Settings{Owner: types.Account{7}, Expiry: 99, Offers: map[string]Offers{"storage": Offers(`{"bytes":1}`), "compute": Offers(`{}`)}}
+	s := Settings{Owner: types.Account{7}, Expiry: 99, Categories: map[string]json.RawMessage{"storage": json.RawMessage(`{"bytes":1}`), "compute": json.RawMessage(`{}`)}}
 	if err := Init(home, s, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -81,11 +82,11 @@ func TestInit(t *testing.T) {
 	if after, _ := LoadKey(home); after.Public() != before.Public() {
 		t.Error("a second init made another key")
 	}
-	s.Offers = map[string]Offers{"teleport": nil}
+	s.Categories = map[string]json.RawMessage{"teleport": nil}
 	if err := Init(home, s, nil); types.ReasonOf(err) != types.UnknownCategory {
 		t.Errorf("offers what does not exist: %v", err)
 	}
-	s.Offers = nil
+	s.Categories = nil
 	if err := Init(home, s, nil); err == nil {
 		t.Error("offers nothing")
 	}

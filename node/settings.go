@@ -55,19 +55,16 @@ type Settings struct {
 	Expiry types.Epoch   `json:"claim_expiry" doc:"The last epoch in which the claim code can be used."`
 	Listen string        `json:"listen" doc:"Where status and metrics for Prometheus are served, as host:port; \"\" for nowhere. $CAIRN_NODE_LISTEN and --listen override it."`
 
-	// Offers is what is provided, by category name: each is a section of the file under that name.
-	Offers map[string]Offers `json:"-"`
+	// Categories are the settings of what is provided, by category name: each is a section of the file under that name.
+	Categories map[string]json.RawMessage `json:"-"`
 
 	sections map[string]*settings.Section
 }
 
-// Offers is the configuration of one category's provider: its own JSON object.
-type Offers = json.RawMessage
-
 // Init makes a home: the key, unless there is one already, and the settings, which it replaces. docs holds, by category name, a value of the
 // type that the category's section has, from whose tags it is documented; it may be nil.
 func Init(home string, s Settings, docs map[string]any) error {
-	if len(s.Offers) == 0 {
+	if len(s.Categories) == 0 {
 		return errors.New("node: init: nothing is offered")
 	}
 	if _, err := s.categories(); err != nil {
@@ -102,7 +99,7 @@ func (s *Settings) encode(docs map[string]any) ([]byte, error) {
 	for _, c := range categories {
 		name := c.String()
 		section, err := settings.Encode("What this device provides of "+name+". Without this section it provides none.",
-			map[string]Offers{name: s.Offers[name]}, docs)
+			map[string]json.RawMessage{name: s.Categories[name]}, docs)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -139,7 +136,7 @@ func parseSettings(text []byte) (*Settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Settings{Offers: map[string]Offers{}, sections: map[string]*settings.Section{}}
+	s := &Settings{Categories: map[string]json.RawMessage{}, sections: map[string]*settings.Section{}}
 	rest := *root
 	rest.Content = nil
 	for i := 0; i+1 < len(root.Content); i += 2 {
@@ -161,7 +158,7 @@ func parseSettings(text []byte) (*Settings, error) {
 		if section == nil {
 			section = map[string]any{}
 		}
-		if s.Offers[key.Value], err = json.Marshal(section); err != nil {
+		if s.Categories[key.Value], err = json.Marshal(section); err != nil {
 			return nil, settings.LineError(value, "%s: %v", key.Value, err)
 		}
 		s.sections[key.Value] = value
@@ -173,7 +170,7 @@ func parseSettings(text []byte) (*Settings, error) {
 }
 
 // Check reads the section of a category into v, a pointer to its type, so strictly that an error names the line. The category reads the
-// same from Offers.
+// same from Categories.
 func (s *Settings) Check(category string, v any) error {
 	n := s.sections[category]
 	if n == nil {
@@ -195,14 +192,14 @@ func isCategory(name string) bool {
 func (s *Settings) categories() ([]types.Category, error) {
 	var out []types.Category
 	for c := types.Category(1); c <= types.IoT; c++ {
-		if offer, ok := s.Offers[c.String()]; ok {
-			if !bytes.HasPrefix(bytes.TrimSpace(offer), []byte("{")) {
+		if one, ok := s.Categories[c.String()]; ok {
+			if !bytes.HasPrefix(bytes.TrimSpace(one), []byte("{")) {
 				return nil, fmt.Errorf("the settings of %v are no object", c)
 			}
 			out = append(out, c)
 		}
 	}
-	if len(out) != len(s.Offers) {
+	if len(out) != len(s.Categories) {
 		return nil, fmt.Errorf("a category is offered that does not exist: %w", types.UnknownCategory)
 	}
 	return out, nil

@@ -34,9 +34,9 @@ type site struct {
 func filled() Settings {
 	return Settings{
 		Owner: types.Account{7}, Cell: 0x871fb4662ffffff, Model: 1<<64 - 1, Nonce: Nonce{1, 2}, Expiry: 99, Listen: "127.0.0.1:9464",
-		Offers: map[string]Offers{
-			"storage": Offers(`{"listen":":7440","capacity_bytes":18446744073709551615,"note":"yes: 0x1 #5"}`),
-			"energy":  Offers(`{"sources":[{"map":"sunspec","address":"127.0.0.1:502"}],"site":{"height":-3,"cell":"871fb4662ffffff"},"on":true}`),
+		Categories: map[string]json.RawMessage{
+			"storage": json.RawMessage(`{"listen":":7440","capacity_bytes":18446744073709551615,"note":"yes: 0x1 #5"}`),
+			"energy":  json.RawMessage(`{"sources":[{"map":"sunspec","address":"127.0.0.1:502"}],"site":{"height":-3,"cell":"871fb4662ffffff"},"on":true}`),
 		},
 	}
 }

@@ -374,7 +374,7 @@ func settlementOf(e types.Epoch, p *tallytypes.Settlement) (*tally.Settlement, e
 func (c *Client) Devices(ctx context.Context) ([]ledger.Device, error) {
 	var out []ledger.Device
 	err := c.eachDevice(ctx, func(d *devicetypes.Device) error {
-		l, err := line(d)
+		l, err := deviceOf(d)
 		if err != nil {
 			return err
 		}
@@ -414,7 +414,7 @@ func (c *Client) DevicesByKey(ctx context.Context, keys []types.Key) ([]ledger.D
 
 func lines(devices []devicetypes.Device) (list []ledger.Device, err error) {
 	for i := range devices {
-		l, err := line(&devices[i])
+		l, err := deviceOf(&devices[i])
 		if err != nil {
 			return nil, fmt.Errorf("client: device %s: %w", devices[i].Device, err)
 		}
@@ -423,13 +423,13 @@ func lines(devices []devicetypes.Device) (list []ledger.Device, err error) {
 	return list, nil
 }
 
-// line returns a device as the registry view has it.
-func line(d *devicetypes.Device) (*ledger.Device, error) {
+// deviceOf returns a device as the registry view has it.
+func deviceOf(d *devicetypes.Device) (*ledger.Device, error) {
 	owner, err := types.ParseAccount(d.Owner)
 	if err != nil {
 		return nil, err
 	}
-	l, err := d.Line(owner)
+	l, err := d.Tally(owner)
 	if err != nil {
 		return nil, err
 	}
@@ -442,7 +442,7 @@ func (c *Client) Device(ctx context.Context, key types.Key) (*ledger.Device, err
 	if err != nil {
 		return nil, fault("device "+key.String(), err)
 	}
-	l, err := line(&res.Device)
+	l, err := deviceOf(&res.Device)
 	if err != nil {
 		return nil, fmt.Errorf("client: device %v: %w", key, err)
 	}

@@ -18,7 +18,7 @@ func TestSale(t *testing.T) {
 	third := m.made.accounts[2]
 	offer := func(blocks uint64) *certificate.Sale {
 		t.Helper()
-		made, err := certificate.Offer(t.Context(), m.real, m.id, m.buyer, price, blocks)
+		made, err := certificate.Sell(t.Context(), m.real, m.id, m.buyer, price, blocks)
 		m.must(err)
 		raw, err := json.Marshal(made)
 		m.must(err)
@@ -29,7 +29,7 @@ func TestSale(t *testing.T) {
 	_, seller, buyer := m.stands(t)
 	refused := func(what string, sale *certificate.Sale, want types.Reason) {
 		t.Helper()
-		_, err := certificate.Accept(t.Context(), m.real, sale)
+		_, err := certificate.Buy(t.Context(), m.real, sale)
 		if owner, s, b := m.stands(t); types.ReasonOf(err) != want || owner != m.seller || s != seller || b != buyer {
 			t.Errorf("%s: %v, want %s; the owner is %v, they hold %d and %d after %d and %d", what, err, want, owner, s, b, seller, buyer)
 		}
@@ -59,22 +59,22 @@ func TestSale(t *testing.T) {
 	_, seller, buyer = m.stands(t)
 	refused("the seller signed something else", before, types.CertificateSale)
 	for what, of := range map[string]types.Account{"to itself": m.seller} {
-		if _, err := certificate.Offer(t.Context(), m.real, m.id, of, price, 100); types.ReasonOf(err) != types.CertificateSale {
+		if _, err := certificate.Sell(t.Context(), m.real, m.id, of, price, 100); types.ReasonOf(err) != types.CertificateSale {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := certificate.Offer(t.Context(), m.real, m.id, m.buyer, 0, 100); types.ReasonOf(err) != types.CertificateSale {
+	if _, err := certificate.Sell(t.Context(), m.real, m.id, m.buyer, 0, 100); types.ReasonOf(err) != types.CertificateSale {
 		t.Errorf("for nothing: %v", err)
 	}
 
 	sale := offer(100)
-	done, err := certificate.Accept(t.Context(), m.real, sale)
+	done, err := certificate.Buy(t.Context(), m.real, sale)
 	m.must(err)
 	owner, s, b := m.stands(t)
 	if owner != m.buyer || s != seller+price || b != buyer-price || done.Gas > sale.Gas*3/4 {
 		t.Fatalf("the owner is %v, they hold %d and %d after %d and %d, for %d gas of %d", owner, s, b, seller, buyer, done.Gas, sale.Gas)
 	}
-	if _, err := certificate.Accept(t.Context(), m.real, sale); types.ReasonOf(err) != types.CertificateSale {
+	if _, err := certificate.Buy(t.Context(), m.real, sale); types.ReasonOf(err) != types.CertificateSale {
 		t.Errorf("a second time: %v", err)
 	}
 	if _, x, y := m.stands(t); x != s || y != b {
@@ -88,7 +88,7 @@ func TestSale(t *testing.T) {
 	// What is retired is not sold.
 	_, err = m.real.Submit(t.Context(), m.buyer, certificate.Retire{ID: m.id})
 	m.must(err)
-	if _, err := certificate.Offer(t.Context(), m.real, m.id, third, price, 100); types.ReasonOf(err) != types.CertificateSale {
+	if _, err := certificate.Sell(t.Context(), m.real, m.id, third, price, 100); types.ReasonOf(err) != types.CertificateSale {
 		t.Errorf("retired: %v", err)
 	}
 }

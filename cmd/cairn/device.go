@@ -34,8 +34,8 @@ func deviceCommand() *cobra.Command {
 	return c
 }
 
-// deviceLine is what scripts may rely on of a device in a category; the API's /api/devices says more.
-type deviceLine struct {
+// deviceRow is what scripts may rely on of a device in a category; the API's /api/devices says more.
+type deviceRow struct {
 	Device   string       `json:"device"`
 	Category string       `json:"category"`
 	Owner    string       `json:"owner"`
@@ -63,9 +63,9 @@ func deviceList(c *cobra.Command, _ []string) error {
 		}
 		after = page[len(page)-1].Device
 	}
-	lines := make([]deviceLine, len(devices))
+	lines := make([]deviceRow, len(devices))
 	for i, d := range devices {
-		lines[i] = deviceLine{d.Device, d.Category, d.Owner, d.Status, d.Quality, d.Earned, d.Claimed, d.Refused}
+		lines[i] = deviceRow{d.Device, d.Category, d.Owner, d.Status, d.Quality, d.Earned, d.Claimed, d.Refused}
 	}
 	return outputOf(c).print(lines, func(w io.Writer) {
 		rows := make([][]string, len(devices))

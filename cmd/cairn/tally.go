@@ -25,8 +25,8 @@ func tallyCommand() *cobra.Command {
 	return c
 }
 
-// tallyLine is what scripts may rely on of a tally; the API's /api/tallies says more.
-type tallyLine struct {
+// tallyRow is what scripts may rely on of a tally; the API's /api/tallies says more.
+type tallyRow struct {
 	Epoch   types.Epoch   `json:"epoch"`
 	Region  types.Region  `json:"region"`
 	Header  string        `json:"header"`
@@ -50,9 +50,9 @@ func tallyList(c *cobra.Command, _ []string) error {
 	if err := a.get(c.Context(), "/api/tallies?limit="+strconv.Itoa(limit), &tallies); err != nil {
 		return fmt.Errorf("tally list: %w", err)
 	}
-	lines := make([]tallyLine, len(tallies))
+	lines := make([]tallyRow, len(tallies))
 	for i, t := range tallies {
-		lines[i] = tallyLine{t.Epoch, t.Region, t.Header, t.Status, t.Counted, t.Refused, t.Paid, t.Amount}
+		lines[i] = tallyRow{t.Epoch, t.Region, t.Header, t.Status, t.Counted, t.Refused, t.Paid, t.Amount}
 	}
 	return outputOf(c).print(lines, func(w io.Writer) {
 		rows := make([][]string, len(tallies))

@@ -66,13 +66,13 @@ func runCheck(c *cobra.Command, devices []role.Device) error {
 	for i, p := range providers {
 		names[i] = p.Category.String()
 	}
-	type line struct {
+	type summary struct {
 		File     string        `json:"file"`
 		Owner    types.Account `json:"owner"`
 		Provides []string      `json:"provides"`
 	}
 	path := filepath.Join(home, node.SettingsFile)
-	return output(c, line{path, s.Owner, names}, func(w io.Writer) {
+	return output(c, summary{path, s.Owner, names}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s: provides %s for %v\n", path, strings.Join(names, ", "), s.Owner)
 	})
 }

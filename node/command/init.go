@@ -89,10 +89,10 @@ func runInit(c *cobra.Command, devices []role.Device) error {
 	if c.Flags().Changed("lat") {
 		fmt.Fprintf(c.ErrOrStderr(), "%-10s %v, some 5 km² around there: that much everybody can see\n", "place", s.Cell)
 	}
-	if s.Offers, err = offersOf(c, devices, home); err != nil {
+	if s.Categories, err = categoriesOf(c, devices, home); err != nil {
 		return err
 	}
-	if len(s.Offers) == 0 {
+	if len(s.Categories) == 0 {
 		return advice{errors.New("init: nothing is offered"), "say yes to something, or name it with --offer"}
 	}
 	if old, err := node.LoadSettings(home); err == nil {
@@ -171,16 +171,16 @@ func signerOf(c *cobra.Command) (key types.Key, err error) {
 	return key, nil
 }
 
-// offersOf finds what the machine has and lets the owner choose.
-func offersOf(c *cobra.Command, devices []role.Device, home string) (map[string]node.Offers, error) {
-	named, err := namedOffers(c, devices)
+// categoriesOf finds what the machine has and lets the owner choose.
+func categoriesOf(c *cobra.Command, devices []role.Device, home string) (map[string]json.RawMessage, error) {
+	named, err := namedCategories(c, devices)
 	if err != nil {
 		return nil, err
 	}
 	yes, _ := c.Flags().GetBool("yes")
 	asks := c.ErrOrStderr() // keeps standard output for the code
 	answers := bufio.NewReader(c.InOrStdin())
-	offers := map[string]node.Offers{}
+	chosen := map[string]json.RawMessage{}
 	for _, d := range devices {
 		name := d.Category.String()
 		given, wanted := named[name]
@@ -222,13 +222,13 @@ func offersOf(c *cobra.Command, devices []role.Device, home string) (map[string]
 				fmt.Fprintf(asks, "%-10s %s\n", "", line)
 			}
 		}
-		offers[name] = found
+		chosen[name] = found
 	}
-	return offers, nil
+	return chosen, nil
 }
 
 // changed applies the --set flags of a category to its settings.
-func changed(c *cobra.Command, category string, offer node.Offers) (node.Offers, error) {
+func changed(c *cobra.Command, category string, settings json.RawMessage) (json.RawMessage, error) {
 	list, _ := c.Flags().GetStringArray("set")
 	for _, text := range list {
 		path, value, ok := strings.Cut(text, "=")
@@ -240,7 +240,7 @@ func changed(c *cobra.Command, category string, offer node.Offers) (node.Offers,
 			continue
 		}
 		all := map[string]json.RawMessage{}
-		if err := json.Unmarshal(offer, &all); err != nil {
+		if err := json.Unmarshal(settings, &all); err != nil {
 			return nil, fmt.Errorf("init: settings of %s: %w", category, err)
 		}
 		all[name] = json.RawMessage(value)
@@ -252,17 +252,17 @@ func changed(c *cobra.Command, category string, offer node.Offers) (node.Offers,
 			all[name] = quoted
 		}
 		var err error
-		if offer, err = json.Marshal(all); err != nil {
+		if settings, err = json.Marshal(all); err != nil {
 			return nil, fmt.Errorf("init: settings of %s: %w", category, err)
 		}
 	}
-	return offer, nil
+	return settings, nil
 }
 
-// namedOffers reads the --offer flags. An offer without settings is nil.
-func namedOffers(c *cobra.Command, devices []role.Device) (map[string]node.Offers, error) {
+// namedCategories reads the --offer flags. Without settings they are nil.
+func namedCategories(c *cobra.Command, devices []role.Device) (map[string]json.RawMessage, error) {
 	list, _ := c.Flags().GetStringArray("offer")
-	named := map[string]node.Offers{}
+	named := map[string]json.RawMessage{}
 	for _, text := range list {
 		name, settings, has := strings.Cut(text, "=")
 		if !slices.ContainsFunc(devices, func(d role.Device) bool { return d.Category.String() == name }) {
@@ -273,7 +273,7 @@ func namedOffers(c *cobra.Command, devices []role.Device) (map[string]node.Offer
 			if !json.Valid([]byte(settings)) {
 				return nil, usage{c.CommandPath(), fmt.Errorf("%s: the settings of %s are not JSON", c.CommandPath(), name)}
 			}
-			named[name] = node.Offers(settings)
+			named[name] = json.RawMessage(settings)
 		}
 	}
 	return named, nil
@@ -330,14 +330,14 @@ func printCode(c *cobra.Command, home string) error {
 		}
 		picture = q.ToSmallString(false)
 	}
-	type line struct {
+	type summary struct {
 		Device types.Key     `json:"device"`
 		Owner  types.Account `json:"owner"`
 		Chain  string        `json:"chain"`
 		Code   string        `json:"code"`
 		Expiry types.Epoch   `json:"expiry_epoch"`
 	}
-	return output(c, line{claim.Statement.Device, s.Owner, claim.Statement.Chain, code, s.Expiry}, func(w io.Writer) {
+	return output(c, summary{claim.Statement.Device, s.Owner, claim.Statement.Chain, code, s.Expiry}, func(w io.Writer) {
 		if picture == "" {
 			fmt.Fprintln(w, code)
 			return

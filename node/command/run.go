@@ -68,7 +68,7 @@ func runCommand(devices []role.Device) *cobra.Command {
 		}
 		lost, _ := c.Flags().GetStringSlice("new-folder")
 		for _, name := range lost {
-			if _, ok := s.Offers[name]; !ok {
+			if _, ok := s.Categories[name]; !ok {
 				return types.Refuse(types.BadArgument, "--new-folder %s: this device offers no such category", name)
 			}
 		}
@@ -98,27 +98,27 @@ func diskLimits(c *cobra.Command) (l disk.Limits, err error) {
 	return l, nil
 }
 
-// providersOf makes what the settings offer.
+// providersOf makes what the settings say.
 func providersOf(s *node.Settings, devices []role.Device) ([]role.Provider, error) {
 	var providers []role.Provider
-	offers := len(s.Offers)
+	left := len(s.Categories)
 	for _, d := range devices {
 		name := d.Category.String()
-		offer, ok := s.Offers[name]
+		settings, ok := s.Categories[name]
 		if !ok {
 			continue
 		}
-		offers--
+		left--
 		if err := s.Check(name, reflect.New(reflect.TypeOf(d.Settings)).Interface()); err != nil {
 			return nil, advice{fmt.Errorf("%s: %w", node.SettingsFile, err), "mend that line, or run init again"}
 		}
-		p, err := d.New(offer)
+		p, err := d.New(settings)
 		if err != nil {
 			return nil, advice{fmt.Errorf("%s: %w", node.SettingsFile, err), "mend the section " + name + ", or run init again"}
 		}
 		providers = append(providers, p)
 	}
-	if offers != 0 {
+	if left != 0 {
 		return nil, advice{fmt.Errorf("%s offers a category that this program does not provide", node.SettingsFile), "upgrade it, or run init again"}
 	}
 	return providers, nil

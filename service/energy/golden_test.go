@@ -139,8 +139,8 @@ func TestStateSize(t *testing.T) {
 	big := State{Site: s.Site, Since: [3]types.Epoch{1 << 62, 1 << 62, 1 << 62}, Done: 1 << 62, K: 1 << 62, Boot: 1<<32 - 1, Present: 31, V: maxVirtual, Stored: MaxStorage * 10_000, Unshown: Whole, Unlit: Whole, Peak: 10_000,
 		PeerEnvelope: 10_000, Commissioned: 60, Base: 1<<16 - 1, Day: 1<<32 - 1, Records: 96, PV: maxVirtual, Excess: maxVirtual, Cut: maxVirtual, PeerDay: 1<<16 - 1,
 		Sold: maxVirtual, Battery: maxVirtual, Frozen: 1<<32 - 1, FrozeOn: 1<<32 - 1, FrozeFor: 255}
-	for i := range big.Offers {
-		big.Offers[i] = Offer{Seq: 1<<64 - 1, Price: MaxPrice, Until: 1<<64 - 1}
+	for i := range big.Asks {
+		big.Asks[i] = Ask{Seq: 1<<64 - 1, Price: MaxPrice, Until: 1<<64 - 1}
 	}
 	for i := range big.Wh {
 		big.Wh[i] = MaxRegister

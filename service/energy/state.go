@@ -25,11 +25,11 @@ const (
 // State is what the tally keeps of a device. Watt-hours, unless a field says otherwise. Days are solar days at the device's longitude,
 // since 1970-01-01.
 type State struct {
-	Site   Site                    // the zero Site: none has been declared
-	Since  [meterRoles]types.Epoch // when its grid, pv and battery meters were named: of two that claim one, the earlier has it
-	Named  uint64                  // the first interval that its meters count for it: what they count before, another device may have read
-	Taken  bool                    // another device had one of the site's meters before: nothing counts
-	Offers [2]Offer                // what the device asks for Community and Certificate
+	Site  Site                    // the zero Site: none has been declared
+	Since [meterRoles]types.Epoch // when its grid, pv and battery meters were named: of two that claim one, the earlier has it
+	Named uint64                  // the first interval that its meters count for it: what they count before, another device may have read
+	Taken bool                    // another device had one of the site's meters before: nothing counts
+	Asks  [2]Ask                  // what the device asks for Community and Certificate
 
 	// Readings.
 	Done    uint64            // the first interval that was not over at the start of the last epoch
@@ -77,8 +77,8 @@ type State struct {
 	Sums Sums
 }
 
-// Offer is a device's ask of one class, as long as it stands.
-type Offer struct {
+// Ask is a device's ask of one class, as long as it stands.
+type Ask struct {
 	Seq   uint64      // of the ask's Terms; the highest counts
 	Price uint16      // micro-credits per Wh
 	Until types.Epoch // the last epoch in which it stands; 0 is none
@@ -179,7 +179,7 @@ const (
 // Encode returns the line, which is at most MaxState bytes: lots that find no room are given up, newest first, and counted in
 // Sums.Crowded. It is nil for a device that has said nothing.
 func (s *State) Encode() []byte {
-	if s.Site.Grid.IsZero() && s.Offers == [2]Offer{} && s.Sums == (Sums{}) {
+	if s.Site.Grid.IsZero() && s.Asks == [2]Ask{} && s.Sums == (Sums{}) {
 		return nil
 	}
 	for {
@@ -209,8 +209,8 @@ func (s *State) append(b []byte) []byte {
 		b = u(b, uint64(e))
 	}
 	b = u(b, s.Named)
-	for i := range s.Offers {
-		b = u(u(u(b, s.Offers[i].Seq), uint64(s.Offers[i].Price)), uint64(s.Offers[i].Until))
+	for i := range s.Asks {
+		b = u(u(u(b, s.Asks[i].Seq), uint64(s.Asks[i].Price)), uint64(s.Asks[i].Until))
 	}
 	b = append(u(u(u(b, s.Done), s.K), uint64(s.Boot)), byte(s.Present))
 	for _, wh := range s.Wh {
@@ -322,8 +322,8 @@ func (s *State) read(r *reader) bool {
 		s.Since[i] = types.Epoch(r.uint(1<<63 - 1))
 	}
 	s.Named = r.uint(1<<63 - 1)
-	for i := range s.Offers {
-		s.Offers[i] = Offer{Seq: r.uint(1<<64 - 1), Price: uint16(r.uint(1<<16 - 1)), Until: types.Epoch(r.uint(1<<64 - 1))}
+	for i := range s.Asks {
+		s.Asks[i] = Ask{Seq: r.uint(1<<64 - 1), Price: uint16(r.uint(1<<16 - 1)), Until: types.Epoch(r.uint(1<<64 - 1))}
 	}
 	s.Done, s.K, s.Boot = r.uint(1<<63-1), r.uint(1<<63-1), uint32(r.uint(1<<32-1))
 	s.Present = Mask(r.u8(1<<Registers - 1))

@@ -44,34 +44,34 @@ func (o *order) wants(most uint64) uint64 {
 	return most
 }
 
-// offer is what one device has for sale in an interval.
-type offer struct {
+// supply is what one device has for sale in an interval.
+type supply struct {
 	m    *member
 	flow int // of the member's
 }
 
 // left returns what is not sold yet.
-func (o offer) left() uint64 { return o.m.flows[o.flow].Accepted - o.m.sold[o.flow] }
+func (o supply) left() uint64 { return o.m.flows[o.flow].Accepted - o.m.sold[o.flow] }
 
 // book is a clearing to be: who bids and who asks, beside their quotes.
 type book struct {
-	bids   []Quote
-	asks   []Quote
-	orders []*order
-	offers []offer
+	bids     []Quote
+	asks     []Quote
+	orders   []*order
+	supplies []supply
 }
 
 func (b *book) bid(o *order, wh uint64) {
 	b.bids, b.orders = append(b.bids, Quote{ID: o.id, Price: o.Order.Limit, Wh: wh}), append(b.orders, o)
 }
 
-func (b *book) ask(at offer, price uint64) {
+func (b *book) ask(at supply, price uint64) {
 	b.asks = append(b.asks, Quote{ID: at.m.device.Key, Price: price, Wh: at.left()})
-	b.offers = append(b.offers, at)
+	b.supplies = append(b.supplies, at)
 }
 
 // trade clears every interval that is over and was not cleared yet, oldest first, and returns the orders. However many zones orders
-// name, it looks at each order and each offer twice in an interval.
+// name, it looks at each order and each supply twice in an interval.
 func (c *crossing) trade() []*order {
 	orders := c.enlist()
 	wanted := map[types.Cell][]*order{} // certificates, by zone
@@ -96,8 +96,8 @@ func (c *crossing) trade() []*order {
 }
 
 // certifiable returns what certificates are asked for, by zone, and all under 0.
-func (c *crossing) certifiable(here []offer) map[types.Cell][]offer {
-	offered := map[types.Cell][]offer{}
+func (c *crossing) certifiable(here []supply) map[types.Cell][]supply {
+	offered := map[types.Cell][]supply{}
 	for _, at := range here {
 		if _, asks := at.m.state.Ask(Certificate, c.in.Epoch); asks && at.m.state.meters() == 2 {
 			offered[at.m.zone] = append(offered[at.m.zone], at)
@@ -124,15 +124,15 @@ func (c *crossing) intervals() []uint64 {
 }
 
 // present returns who has a flow of interval k that can be traded. It is asked for rising k.
-func (c *crossing) present(k uint64) []offer {
-	var here []offer
+func (c *crossing) present(k uint64) []supply {
+	var here []supply
 	for i := range c.members {
 		m := &c.members[i]
 		for m.next < len(m.flows) && m.flows[m.next].K < k {
 			m.next++
 		}
 		if m.next < len(m.flows) && m.flows[m.next].K == k && !m.flows[m.next].Late && m.flows[m.next].Span > 0 {
-			here = append(here, offer{m, m.next})
+			here = append(here, supply{m, m.next})
 		}
 	}
 	return here
@@ -196,7 +196,7 @@ func (c *crossing) enter(o *order) types.Reason {
 }
 
 // neighbourhood clears an interval among the neighbours of each zone.
-func (c *crossing) neighbourhood(k uint64, here []offer) {
+func (c *crossing) neighbourhood(k uint64, here []supply) {
 	books := map[types.Cell]*book{}
 	var zones []types.Cell
 	for _, at := range here {
@@ -225,7 +225,7 @@ func (c *crossing) neighbourhood(k uint64, here []offer) {
 }
 
 // certificates clears what neighbours left of an interval among the orders for one zone, or for any.
-func (c *crossing) certificates(k uint64, zone types.Cell, offered []offer, wanted []*order) {
+func (c *crossing) certificates(k uint64, zone types.Cell, offered []supply, wanted []*order) {
 	if len(offered) == 0 {
 		return
 	}
@@ -281,7 +281,7 @@ func (c *crossing) clear(b *book, a Auction, zone types.Cell, class types.Class)
 	price := c.clearing.Price
 	c.trades = c.clearing.Match(c.trades[:0], b.bids, b.asks)
 	for _, t := range c.trades {
-		o, at := b.orders[t.Bid], b.offers[t.Ask]
+		o, at := b.orders[t.Bid], b.supplies[t.Ask]
 		from := at.m.flows[at.flow].From + at.m.sold[at.flow]
 		at.m.sold[at.flow] += t.Wh
 		o.sales = append(o.sales, Sale{Device: at.m.device.Key, K: a.Interval, From: from, To: from + t.Wh, Price: price})

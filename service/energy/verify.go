@@ -54,7 +54,7 @@ func (v verifier) verify(in *tally.Input) *tally.Output {
 		j.out.Receipts[i] = ByOrder
 	}
 	for i, a := range in.Asks {
-		j.out.Asks[i] = s.offer(a)
+		j.out.Asks[i] = s.ask(a)
 	}
 	if s.Done == 0 || s.Site.Grid.IsZero() {
 		s.Done = j.done // it was there for no clearing

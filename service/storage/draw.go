@@ -91,7 +91,7 @@ func Prove(draws []Draw, shards func(types.SessionID) (*Shards, error),
 		}
 		proof := Proof{Session: d.Session.ID, Revision: d.Session.Revision}
 		var chunk uint64
-		err = list.View(d.Session.Revision, func() error {
+		err = list.AsOf(d.Session.Revision, func() error {
 			if list.Root() != d.Session.Node() {
 				return fmt.Errorf("root is %s, the tally has %s: %w", list.Root().Hash, d.Session.Root, RootMismatch)
 			}

@@ -181,8 +181,8 @@ func (s *Shards) Forget(revision uint64) {
 	s.past = append([]step(nil), s.past[n:]...)
 }
 
-// View calls f while the list is as it was at revision, and then brings it back. f must not change it.
-func (s *Shards) View(revision uint64, f func() error) error {
+// AsOf calls f while the list is as it was at revision, and then brings it back. f must not change it.
+func (s *Shards) AsOf(revision uint64, f func() error) error {
 	n := len(s.past)
 	for s.revisionAt(n) != revision {
 		if n--; n < 0 {

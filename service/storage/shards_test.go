@@ -128,7 +128,7 @@ func TestShardsEqualsNaive(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				for i := range model.at {
-					err := s.View(model.at[i], func() error {
+					err := s.AsOf(model.at[i], func() error {
 						list := model.list[i]
 						if s.Len() != len(list) || s.Root() != rootOf(t, list) || s.Revision() != model.at[i] {
 							t.Fatalf("revision %d: %d shards, root %v; want %d, %v", s.Revision(), s.Len(), s.Root(), len(list), rootOf(t, list))
@@ -185,7 +185,7 @@ func TestShardsRefuses(t *testing.T) {
 	if err := s.Commit(4, nil); !errors.Is(err, ErrOp) {
 		t.Errorf("a commit to the same revision: %v", err)
 	}
-	if err := s.View(3, func() error { return nil }); !errors.Is(err, ErrPast) {
+	if err := s.AsOf(3, func() error { return nil }); !errors.Is(err, ErrPast) {
 		t.Errorf("a view of a revision never seen: %v", err)
 	}
 	if _, err := NewLoss(types.SessionID{}, s, []int{0, 0}); !errors.Is(err, ErrOp) || s.Revision() != 4 || s.At(0) != a {

@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-network/cairn/service/role/command"
 )
 
-// maxOffer bounds the file of an offer, in bytes.
-const maxOffer = 16 << 10
+// maxSale bounds the file of an offer, in bytes.
+const maxSale = 16 << 10
 
 func (v verbs) sell() *cobra.Command {
 	c := &cobra.Command{
@@ -59,7 +59,7 @@ func (v verbs) runSell(c *cobra.Command, args []string) error {
 		return fmt.Errorf("energy certificate sell: %w", err)
 	}
 	blocks, _ := c.Flags().GetUint64("blocks")
-	sale, err := certificate.Offer(c.Context(), l, id, buyer, price, blocks)
+	sale, err := certificate.Sell(c.Context(), l, id, buyer, price, blocks)
 	if err != nil {
 		return fmt.Errorf("energy certificate sell: %w", err)
 	}
@@ -81,7 +81,7 @@ type Bought struct {
 }
 
 func (v verbs) runBuy(c *cobra.Command, args []string) error {
-	sale, err := readOffer(c, args[0])
+	sale, err := readSale(c, args[0])
 	if err != nil {
 		return v.Advise(fmt.Errorf("energy certificate buy: %w", err), "give it the file that `cairn energy certificate sell` printed")
 	}
@@ -100,7 +100,7 @@ func (v verbs) runBuy(c *cobra.Command, args []string) error {
 		return err
 	}
 	defer l.Close()
-	done, err := certificate.Accept(c.Context(), l, sale)
+	done, err := certificate.Buy(c.Context(), l, sale)
 	if err != nil {
 		return fmt.Errorf("energy certificate buy: %w", err)
 	}
@@ -113,7 +113,7 @@ func (v verbs) runBuy(c *cobra.Command, args []string) error {
 	})
 }
 
-func readOffer(c *cobra.Command, path string) (*certificate.Sale, error) {
+func readSale(c *cobra.Command, path string) (*certificate.Sale, error) {
 	in := c.InOrStdin()
 	if path != "-" {
 		f, err := os.Open(path)
@@ -123,7 +123,7 @@ func readOffer(c *cobra.Command, path string) (*certificate.Sale, error) {
 		defer f.Close()
 		in = f
 	}
-	d := json.NewDecoder(io.LimitReader(in, maxOffer))
+	d := json.NewDecoder(io.LimitReader(in, maxSale))
 	d.DisallowUnknownFields()
 	sale := new(certificate.Sale)
 	if err := d.Decode(sale); err != nil {

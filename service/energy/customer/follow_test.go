@@ -178,7 +178,7 @@ func TestProve(t *testing.T) {
 
 // alone is the module of certificates without a chain, when none is expired yet; its pages are of one.
 type alone struct {
-	ledger.View
+	ledger.State
 	*certificate.Twin
 }
 

@@ -38,7 +38,7 @@ func (d *device) askOne(ctx context.Context, class types.Class, price uint64) er
 		if err := d.journal.load("asks", &numbers); err != nil {
 			return err
 		}
-		numbers[class-1] = max(numbers[class-1], d.state.Offers[class-1].Seq) + 1
+		numbers[class-1] = max(numbers[class-1], d.state.Asks[class-1].Seq) + 1
 		if err := d.journal.store("asks", numbers); err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ func (d *device) askOne(ctx context.Context, class types.Class, price uint64) er
 		}
 		*a = ask{signed: signed}
 	}
-	has := d.state.Offers[class-1].Until == a.signed.Ask.Until && uint64(d.state.Offers[class-1].Price) == price
+	has := d.state.Asks[class-1].Until == a.signed.Ask.Until && uint64(d.state.Asks[class-1].Price) == price
 	if has || a.sent > 0 && n.Tallied < a.sent {
 		return nil
 	}

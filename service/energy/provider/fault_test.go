@@ -361,8 +361,8 @@ func TestTwice(t *testing.T) {
 		if list := b.refusals(); slices.ContainsFunc(list, func(r types.Reason) bool { return r != energy.IntervalOrder }) {
 			t.Errorf("refused: %v", list)
 		}
-		if s := b.line(); s.Offers[0].Price != 120 || s.Offers[0].Seq < 2 {
-			t.Errorf("ask %+v", s.Offers[0])
+		if s := b.line(); s.Asks[0].Price != 120 || s.Asks[0].Seq < 2 {
+			t.Errorf("ask %+v", s.Asks[0])
 		}
 	})
 }

@@ -19,8 +19,8 @@ func TestCounts(t *testing.T) {
 			t.Errorf("the last record that counts is of %d, now is %d", s.K, b.now())
 		}
 		for class, price := range map[int]uint16{0: 120, 1: 30} {
-			if s.Offers[class].Price != price || s.Offers[class].Until == 0 {
-				t.Errorf("class %d: %+v", class+1, s.Offers[class])
+			if s.Asks[class].Price != price || s.Asks[class].Until == 0 {
+				t.Errorf("class %d: %+v", class+1, s.Asks[class])
 			}
 		}
 		if list := b.refusals(); len(list) > 0 {

@@ -24,8 +24,8 @@ const (
 const maxLadders = 4
 
 // passes returns how many passes the tally will count at the end of the epoch, and false if that is not known yet.
-func (d *device) passes(v *view) (uint64, bool) {
-	n, t := v.state.Passes, &d.turn
+func (d *device) passes(v *news) (uint64, bool) {
+	n, t := v.state.Passes, &d.agenda
 	switch {
 	case v.state.Bytes() == 0:
 		return n, true
@@ -43,12 +43,12 @@ func (d *device) passes(v *view) (uint64, bool) {
 }
 
 // collect hands in, of each session, the highest receipt that will be payable.
-func (d *device) collect(ctx context.Context, v *view) error {
+func (d *device) collect(ctx context.Context, v *news) error {
 	passes, known := d.passes(v)
-	if !known || d.turn.paid {
+	if !known || d.agenda.paid {
 		return nil
 	}
-	d.turn.paid = true
+	d.agenda.paid = true
 	sessions := d.allSessions()
 	if n := len(sessions); n > 0 {
 		first := int(uint64(v.Epoch) * allReceipts % uint64(n))
@@ -82,7 +82,7 @@ func (d *device) collect(ctx context.Context, v *view) error {
 }
 
 // toCollect returns the receipt that a session is to hand in now, if any, and notes it as handed in. mu is held.
-func (d *device) toCollect(v *view, s *session, passes uint64) (*receipt.Signed, error) {
+func (d *device) toCollect(v *news, s *session, passes uint64) (*receipt.Signed, error) {
 	line := v.state.Find(s.id)
 	if line == nil || s.Paid.Epoch == v.Epoch {
 		return nil, nil
@@ -162,7 +162,7 @@ func (d *device) reachOf(s *session) (uint64, error) {
 		return 0, err
 	}
 	payable := types.U128{}
-	if v := d.view.Load(); v != nil {
+	if v := d.news.Load(); v != nil {
 		payable = v.payable(s.id, v.state.Passes)
 	}
 	return reach(ladders, payable, s.record.Holding.Holding.Bytes), nil
@@ -199,7 +199,7 @@ func (d *device) climb(s *session, l *storage.Ladder) error {
 	if err := l.Fits(&line, d.key); err != nil {
 		return err
 	}
-	v := d.view.Load()
+	v := d.news.Load()
 	payable := v.payable(s.id, v.state.Passes)
 	most, err := payable.Add(types.Mul64(max(h.Bytes, l.Step), grace))
 	if s.Paid.Units.Cmp(most) > 0 {

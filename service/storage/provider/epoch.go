@@ -23,8 +23,8 @@ const (
 // maxTries is how often an answer is attempted in one epoch: a disk may be slow, or the outbox full.
 const maxTries = 3
 
-// turn is what follow remembers of the current epoch, and from one to the next.
-type turn struct {
+// agenda is what follow remembers of the current epoch, and from one to the next.
+type agenda struct {
 	epoch    types.Epoch
 	length   uint64 // blocks of an epoch, as far as is known
 	cut      uint64
@@ -46,7 +46,7 @@ type turn struct {
 }
 
 // late reports whether the last quarter of the epoch has begun: what is handed in now is in time, and little comes after it.
-func (t *turn) late(v *view) bool { return v.Height+max(1, t.length/4) >= v.Cut }
+func (t *agenda) late(v *news) bool { return v.Height+max(1, t.length/4) >= v.Cut }
 
 // follow lives through the epochs. Only it hands evidence in, so that what builds on other evidence comes after it.
 func (d *device) follow(ctx context.Context) error {
@@ -65,11 +65,11 @@ func (d *device) follow(ctx context.Context) error {
 				d.log.Error("storage: the notice's line is none", "epoch", n.Epoch, "err", err)
 				continue
 			}
-			v := &view{n, state}
-			d.view.Store(v)
+			v := &news{n, state}
+			d.news.Store(v)
 			d.live(ctx, v)
 		case <-d.changed:
-			if v := d.view.Load(); v != nil {
+			if v := d.news.Load(); v != nil {
 				d.declareBad()
 				if err := errors.Join(d.declareLost(ctx, v), d.handIn(ctx, v)); err != nil && ctx.Err() == nil {
 					d.log.Warn("storage: hand in", "epoch", v.Epoch, "err", err)
@@ -81,7 +81,7 @@ func (d *device) follow(ctx context.Context) error {
 }
 
 // live does what a notice calls for. Each part reports its own errors: none keeps the others from being done.
-func (d *device) live(ctx context.Context, v *view) {
+func (d *device) live(ctx context.Context, v *news) {
 	report := func(what string, err error) {
 		if err != nil && ctx.Err() == nil {
 			d.log.Warn("storage: "+what, "epoch", v.Epoch, "err", err)
@@ -111,8 +111,8 @@ func (d *device) live(ctx context.Context, v *view) {
 }
 
 // begin turns to a new epoch, and reports whether something is new enough to look through all sessions.
-func (d *device) begin(v *view) (fresh bool, err error) {
-	t := &d.turn
+func (d *device) begin(v *news) (fresh bool, err error) {
+	t := &d.agenda
 	if v.Epoch != t.epoch {
 		switch {
 		case v.Epoch == t.epoch+1 && v.Cut > t.cut && t.cut > 0:
@@ -120,7 +120,7 @@ func (d *device) begin(v *view) (fresh bool, err error) {
 		case t.length == 0 && v.Cut >= v.Height:
 			t.length = v.Cut - v.Height + 1
 		}
-		*t = turn{epoch: v.Epoch, length: t.length, cut: v.Cut, tallied: t.tallied, until: t.until, free: t.free}
+		*t = agenda{epoch: v.Epoch, length: t.length, cut: v.Cut, tallied: t.tallied, until: t.until, free: t.free}
 		t.answered = d.books.answered() == v.Epoch
 		fresh = true
 	}
@@ -132,7 +132,7 @@ func (d *device) begin(v *view) (fresh bool, err error) {
 
 // sight notes what the tally has of each session, to be settled once that tally is final. When a header was voided, what earlier
 // ones showed is forgotten.
-func (d *device) sight(v *view, voided bool) error {
+func (d *device) sight(v *news, voided bool) error {
 	var changed []*session
 	for _, s := range d.allSessions() {
 		line := v.state.Find(s.id)
@@ -166,7 +166,7 @@ func (s *session) see(now sighting) bool {
 }
 
 // finalize drops what no challenge can ask for any more.
-func (d *device) finalize(v *view) error {
+func (d *device) finalize(v *news) error {
 	var errs []error
 	for _, s := range d.allSessions() {
 		s.mu.Lock()
@@ -181,7 +181,7 @@ func (d *device) finalize(v *view) error {
 	return errors.Join(errs...)
 }
 
-func (d *device) finalizeOne(v *view, s *session) error {
+func (d *device) finalizeOne(v *news, s *session) error {
 	for len(s.Seen) > 0 && s.Seen[0].Epoch <= v.Final {
 		at := s.Seen[0]
 		if at.Ended {
@@ -222,13 +222,13 @@ func (d *device) forget(s *session) error {
 }
 
 // binds reports whether the epoch's seed is known, and the tally from which its challenge is drawn.
-func binds(v *view) bool {
+func binds(v *news) bool {
 	return v.Challenged && !v.Seed.IsZero() && v.Tallied+1 == v.Epoch
 }
 
 // answer proves what the epoch draws.
-func (d *device) answer(ctx context.Context, v *view) error {
-	t := &d.turn
+func (d *device) answer(ctx context.Context, v *news) error {
+	t := &d.agenda
 	if t.answered || t.tries >= maxTries || !binds(v) || v.state.Bytes() == 0 {
 		return nil
 	}
@@ -293,7 +293,7 @@ func (d *device) read(key shardlog.Key) ([]byte, error) {
 
 // declareBad declares the shards lost that were found damaged, within the epoch's quota. Those beyond it wait.
 func (d *device) declareBad() {
-	for d.turn.losses < allLosses {
+	for d.agenda.losses < allLosses {
 		select {
 		case key := <-d.bad:
 			if err := d.declareOne(key); err != nil {
@@ -317,7 +317,7 @@ func (d *device) declareOne(key shardlog.Key) error {
 			continue
 		}
 		n, err := d.lose(s, []types.Hash{key.Shard})
-		d.turn.losses += n
+		d.agenda.losses += n
 		if err != nil {
 			return err
 		}
@@ -336,11 +336,11 @@ type handing struct {
 // handIn hands in what the tally lacks of each session: its newest holding, and losses after that. In the course of an epoch a
 // session is handed in at once the first time, and a second time in its last quarter, so that many small changes make little
 // evidence. Losses do not wait.
-func (d *device) handIn(ctx context.Context, v *view) error {
+func (d *device) handIn(ctx context.Context, v *news) error {
 	var list []handing
 	var sessions []*session
 	var errs []error
-	late := d.turn.late(v)
+	late := d.agenda.late(v)
 	for _, s := range d.allSessions() {
 		s.mu.Lock()
 		h, err := d.toHandIn(v, s, late)
@@ -372,7 +372,7 @@ func (d *device) handIn(ctx context.Context, v *view) error {
 }
 
 // toHandIn returns what a session is to hand in now, and notes it as handed in. mu is held.
-func (d *device) toHandIn(v *view, s *session, late bool) (*handing, error) {
+func (d *device) toHandIn(v *news, s *session, late bool) (*handing, error) {
 	r, known := &s.record, uint64(0)
 	if line := v.state.Find(s.id); line != nil {
 		if line.Ended {
@@ -390,7 +390,7 @@ func (d *device) toHandIn(v *view, s *session, late bool) (*handing, error) {
 	if r.Over || r.Revision <= from {
 		return nil, nil
 	}
-	t := &d.turn
+	t := &d.agenda
 	losses, err := d.books.losses(s.id, max(from, r.Holding.Holding.Revision), allLosses)
 	if err != nil {
 		return nil, err
@@ -434,15 +434,15 @@ func (d *device) submit(ctx context.Context, h *handing) error {
 }
 
 // release ends sessions at the operator's wish.
-func (d *device) release(ctx context.Context, v *view) error {
+func (d *device) release(ctx context.Context, v *news) error {
 	var list []*session
 	for _, s := range d.allSessions() {
 		line := v.state.Find(s.id)
 		s.mu.Lock()
 		// One that was handed in and did not end the session did not count.
-		if line != nil && !line.Ended && d.turn.releases < allHoldings && (s.Leaving == 0 || v.Tallied >= s.Leaving) {
+		if line != nil && !line.Ended && d.agenda.releases < allHoldings && (s.Leaving == 0 || v.Tallied >= s.Leaving) {
 			s.Leaving = v.Epoch
-			d.turn.releases++
+			d.agenda.releases++
 			list = append(list, s)
 		}
 		s.mu.Unlock()
@@ -457,19 +457,19 @@ func (d *device) release(ctx context.Context, v *view) error {
 // disown ends the sessions that the tally has and these books do not, or not as far: the disk was lost, or is an old copy. Nothing can be
 // proven of them, so every epoch would count as failed, for all that the device still holds. A folder that is gone is waited for to the end
 // of the epoch: a disk that was only taken off is back by then.
-func (d *device) disown(ctx context.Context, v *view) error {
-	if d.turn.disowned || !v.Challenged {
+func (d *device) disown(ctx context.Context, v *news) error {
+	if d.agenda.disowned || !v.Challenged {
 		return nil
 	}
 	away := d.away()
 	if away != nil && !d.emptied() {
 		return nil
 	}
-	d.turn.disowned = true
+	d.agenda.disowned = true
 	var errs []error
 	for i := range v.state.Sessions {
 		line := &v.state.Sessions[i]
-		if line.Ended || line.Bytes == 0 || d.turn.releases >= allHoldings {
+		if line.Ended || line.Bytes == 0 || d.agenda.releases >= allHoldings {
 			continue
 		}
 		if s := d.session(line.ID); s != nil && away == nil {
@@ -480,7 +480,7 @@ func (d *device) disown(ctx context.Context, v *view) error {
 				continue
 			}
 		}
-		d.turn.releases++
+		d.agenda.releases++
 		d.log.Error("storage: the tally has a session further than the books: it is given up", "session", line.ID, "revision", line.Revision, "bytes", line.Bytes)
 		errs = append(errs, d.host.Submit(ctx, storage.KindRelease, (&storage.Release{Session: line.ID}).Encode()))
 	}

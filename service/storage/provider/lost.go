@@ -95,14 +95,14 @@ func (b *books) check() error {
 
 // declareLost declares what lost logs held, all of it together: slot by slot as far as an epoch's quota goes. A session that has lost more than
 // half of its bytes, or more than can be declared within a few epochs, is given up whole, and what is left of it moves to a new one.
-func (d *device) declareLost(ctx context.Context, v *view) error {
+func (d *device) declareLost(ctx context.Context, v *news) error {
 	d.mu.Lock()
 	losing := d.losing
 	d.mu.Unlock()
-	if !losing || d.turn.lostAt == v.Epoch && d.turn.lossBytes >= lossBytes {
+	if !losing || d.agenda.lostAt == v.Epoch && d.agenda.lossBytes >= lossBytes {
 		return nil
 	}
-	d.turn.lostAt = v.Epoch
+	d.agenda.lostAt = v.Epoch
 	keys, err := d.store.Lost(ctx, maxLost)
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (d *device) declareLost(ctx context.Context, v *view) error {
 }
 
 // declareAll declares shards of a session lost, as far as the epoch's quota goes, or gives it up.
-func (d *device) declareAll(ctx context.Context, v *view, s *session, ids []types.Hash) error {
+func (d *device) declareAll(ctx context.Context, v *news, s *session, ids []types.Hash) error {
 	giveUp, err := d.beyondMending(s, ids)
 	if err != nil {
 		return err
@@ -154,10 +154,10 @@ func (d *device) declareAll(ctx context.Context, v *view, s *session, ids []type
 		return d.forsake(ctx, v, s)
 	}
 	account := s.account()
-	for len(ids) > 0 && d.turn.lossBytes < lossBytes {
+	for len(ids) > 0 && d.agenda.lossBytes < lossBytes {
 		some := ids[:min(len(ids), storage.MaxLost)]
 		n, err := d.lose(s, some)
-		d.turn.losses += n
+		d.agenda.losses += n
 		if err != nil {
 			return err
 		}
@@ -222,14 +222,14 @@ func (d *device) beyondMending(s *session, ids []types.Hash) (bool, error) {
 }
 
 // forsake ends a session, of which too much is lost. The customer learns of it with its next request.
-func (d *device) forsake(ctx context.Context, v *view, s *session) error {
+func (d *device) forsake(ctx context.Context, v *news, s *session) error {
 	line := v.state.Find(s.id)
 	s.mu.Lock()
 	s.forsaken = true
-	again := line != nil && !line.Ended && d.turn.releases < allHoldings && (s.Leaving == 0 || v.Tallied >= s.Leaving)
+	again := line != nil && !line.Ended && d.agenda.releases < allHoldings && (s.Leaving == 0 || v.Tallied >= s.Leaving)
 	if again {
 		s.Leaving = v.Epoch
-		d.turn.releases++
+		d.agenda.releases++
 	}
 	s.mu.Unlock()
 	if !again {
@@ -264,7 +264,7 @@ type loss struct {
 }
 
 // tell keeps what is wrong for Remarks.
-func (d *device) tell(v *view) {
+func (d *device) tell(v *news) {
 	var list []role.Remark
 	add := func(reason types.Reason, format string, args ...any) {
 		list = append(list, role.Remark{Reason: reason, Text: fmt.Sprintf(format, args...)})

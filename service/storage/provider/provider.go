@@ -80,7 +80,7 @@ type device struct {
 	shelf    *shelf
 	address  string // at which customers reach it
 
-	view    atomic.Pointer[view] // nil before the first notice
+	news    atomic.Pointer[news] // nil before the first notice
 	changed chan struct{}        // tells follow that there may be something to hand in
 	uses    atomic.Uint64
 	bad     chan shardlog.Key // shards found damaged, for follow to declare
@@ -94,17 +94,17 @@ type device struct {
 	reads reads
 
 	// What follows belongs to follow.
-	turn turn
+	agenda agenda
 }
 
-// view is a notice, with the device's line read. It never changes.
-type view struct {
+// news is the newest notice, with the device's line read. It never changes.
+type news struct {
 	role.Notice
 	state *storage.State
 }
 
 // payable returns how much of a session's proof may be drawn, when the device has passed passes epochs; 0 for one unknown to the tally.
-func (v *view) payable(id types.SessionID, passes uint64) types.U128 {
+func (v *news) payable(id types.SessionID, passes uint64) types.U128 {
 	if s := v.state.Find(id); s != nil {
 		return s.Payable(passes)
 	}
@@ -113,7 +113,7 @@ func (v *view) payable(id types.SessionID, passes uint64) types.U128 {
 
 // now is the current epoch, 0 before the first notice.
 func (d *device) now() types.Epoch {
-	if v := d.view.Load(); v != nil {
+	if v := d.news.Load(); v != nil {
 		return v.Epoch
 	}
 	return 0
@@ -230,7 +230,7 @@ func (d *device) spoilt(key shardlog.Key, err error) {
 func (d *device) sweep(ctx context.Context) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for d.view.Load() == nil {
+	for d.news.Load() == nil {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -295,8 +295,8 @@ func sleep(ctx context.Context, t time.Duration) error {
 }
 
 // offer publishes the asks of both classes when they are new, lapse soon, or say another capacity by an eighth.
-func (d *device) offer(ctx context.Context, v *view) error {
-	t := &d.turn
+func (d *device) offer(ctx context.Context, v *news) error {
+	t := &d.agenda
 	stats := d.store.Stats()
 	free := stats.Capacity - min(stats.Used, stats.Capacity)
 	if d.takesOn() != nil || stats.Failed != nil || d.away() != nil {

@@ -123,7 +123,7 @@ func (a *reader) unsettled(tallied types.Epoch) (sum types.Credit) {
 
 // admit lets a payer read n bytes, or refuses with unpaid. done must follow.
 func (d *device) admit(key readKey, payer *role.Payer, n uint64) error {
-	v := d.view.Load()
+	v := d.news.Load()
 	r := &d.reads
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -157,7 +157,7 @@ func (d *device) done(key readKey, account types.Account, n, served uint64) {
 
 // take takes a receipt on for what was read. One that says no more than another before it is thrown away: receipts overtake each other.
 func (d *device) take(signed *receipt.Signed, payer *role.Payer) error {
-	v, rc := d.view.Load(), &signed.Receipt
+	v, rc := d.news.Load(), &signed.Receipt
 	r := &d.reads
 	r.mu.Lock()
 	ask, ok := r.asks[rc.Terms]
@@ -300,11 +300,11 @@ func (r *reads) flush(b *books) error {
 }
 
 // collectReads hands in the newest receipt of each egress session, once an epoch, late in it.
-func (d *device) collectReads(ctx context.Context, v *view) error {
-	if d.turn.read || !d.turn.late(v) {
+func (d *device) collectReads(ctx context.Context, v *news) error {
+	if d.agenda.read || !d.agenda.late(v) {
 		return nil
 	}
-	d.turn.read = true
+	d.agenda.read = true
 	var errs []error
 	for _, s := range d.reads.due(v) {
 		signed := *s.Newest
@@ -320,7 +320,7 @@ func (d *device) collectReads(ctx context.Context, v *view) error {
 }
 
 // due returns copies of the sessions with something to hand in, most valuable first.
-func (r *reads) due(v *view) (list []reading) {
+func (r *reads) due(v *news) (list []reading) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.sessions {

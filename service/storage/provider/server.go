@@ -210,7 +210,7 @@ func (s *server) peer(r *http.Request) (*peer, error) {
 	waits := false
 	for {
 		known, err := s.d.host.Payer(r.Context(), key)
-		v := s.d.view.Load()
+		v := s.d.news.Load()
 		switch {
 		case err == nil && !known.Account.IsZero() && v != nil && known.Expiry < v.Epoch:
 			return nil, types.Refuse(types.KeyExpired, "storage: payer %v", key)

@@ -296,7 +296,7 @@ func (d *device) declare(s *session, list *storage.Shards, slots []int) error {
 		return err
 	}
 	s.record = next
-	d.turn.lossBytes += len(st.Loss) + lossOverhead
+	d.agenda.lossBytes += len(st.Loss) + lossOverhead
 	for _, op := range st.Ops {
 		d.log.Warn("storage: a shard is lost", "session", s.id, "slot", op.Slot, "shard", op.Shard.ID, "bytes", op.Shard.Bytes)
 	}

@@ -321,7 +321,7 @@ func (d *device) statusOf(id types.SessionID, p *peer) (*storage.SessionStatus, 
 	root := list.Root()
 	st.Revision, st.Root, st.Shards, st.Bytes = r.Revision, root.Hash, uint64(list.Len()), root.Sum
 	st.Units, st.Amount = s.Paid.Units, s.Paid.Amount
-	if v := d.view.Load(); v != nil {
+	if v := d.news.Load(); v != nil {
 		st.Promised = v.payable(s.id, v.state.Passes)
 	}
 	st.Unused, err = d.reachOf(s)

@@ -38,7 +38,7 @@ func (s server) RegisterDevice(ctx context.Context, msg *types.MsgRegisterDevice
 	if err != nil {
 		return nil, err
 	}
-	if err := s.offers(ctx, &p, st); err != nil {
+	if err := s.known(ctx, &p, st); err != nil {
 		return nil, err
 	}
 	var categories []uint32
@@ -119,8 +119,8 @@ func (s server) statement(ctx context.Context, raw []byte, owner []byte) (*evide
 	return st, nil
 }
 
-// offers checks that the chain knows the categories and the model of a statement.
-func (s server) offers(ctx context.Context, p *econ.Params, st *evidence.Statement) error {
+// known checks that the chain knows the categories and the model of a statement.
+func (s server) known(ctx context.Context, p *econ.Params, st *evidence.Statement) error {
 	for _, c := range st.Categories {
 		if p.Find(c) == nil {
 			return core.Refuse(core.UnknownCategory, "category %d of device %s", c, st.Device)

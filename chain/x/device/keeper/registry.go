@@ -46,7 +46,7 @@ func (k Keeper) change(d types.Device) (*tally.Change, error) {
 	if copy(owner[:], raw) != len(raw) {
 		return nil, fmt.Errorf("device %s: its owner's address has %d bytes", d.Device, len(raw))
 	}
-	line, err := d.Line(owner)
+	line, err := d.Tally(owner)
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Line returns d as the registry view of core/tally has it.
-func (d *Device) Line(owner types.Account) (*tally.Device, error) {
+// Tally returns d as the registry view of core/tally has it.
+func (d *Device) Tally(owner types.Account) (*tally.Device, error) {
 	key, err := types.ParseKey(d.Device)
 	if err != nil {
 		return nil, err
@@ -18,14 +18,14 @@ func (d *Device) Line(owner types.Account) (*tally.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	line := &tally.Device{
+	out := &tally.Device{
 		Key: key, Owner: owner, Cell: cell, Model: d.Model,
 		Bond: types.Ustone(d.Bond), Slashed: types.Ustone(d.Slashed), Suspended: types.Epoch(d.SuspendedUntil),
 	}
 	for _, c := range d.Categories {
-		line.Categories = append(line.Categories, types.Category(c))
+		out.Categories = append(out.Categories, types.Category(c))
 	}
-	return line, nil
+	return out, nil
 }
 
 // Validate checks a device of a genesis state.

@@ -4,7 +4,7 @@
 //	x, err := certificate.Reader{Chain: l}.Certificate(ctx, id)
 //	receipt, err := l.Submit(ctx, x.Owner, certificate.Retire{ID: id, Beneficiary: "Bakery"})
 //
-// Offer and Accept sell one.
+// Sell and Buy change its owner for a price.
 package certificate
 
 import (

@@ -44,9 +44,9 @@ type Dealer interface {
 	ledger.Dealer
 }
 
-// Offer signs, for its owner, the sale of a certificate to a buyer for a price. The offer holds for the next blocks, or until the owner
+// Sell signs, for its owner, the sale of a certificate to a buyer for a price. The offer holds for the next blocks, or until the owner
 // signs anything else.
-func Offer(ctx context.Context, l Dealer, id lot.ID, buyer types.Account, price types.Ustone, blocks uint64) (*Sale, error) {
+func Sell(ctx context.Context, l Dealer, id lot.ID, buyer types.Account, price types.Ustone, blocks uint64) (*Sale, error) {
 	now, err := Reader{l}.Certificate(ctx, id)
 	if err != nil {
 		return nil, err
@@ -67,9 +67,9 @@ func Offer(ctx context.Context, l Dealer, id lot.ID, buyer types.Account, price 
 	return s, nil
 }
 
-// Accept signs an offer as its buyer, and hands in the sale. It refuses with types.CertificateSale what does not hold any more, before
+// Buy signs an offer as its buyer, and hands in the sale. It refuses with types.CertificateSale what does not hold any more, before
 // anything is signed.
-func Accept(ctx context.Context, l Dealer, s *Sale) (*ledger.Receipt, error) {
+func Buy(ctx context.Context, l Dealer, s *Sale) (*ledger.Receipt, error) {
 	if s.Gas > saleGas {
 		return nil, types.Refuse(types.CertificateSale, "sale: %d gas, more than %d", s.Gas, saleGas)
 	}

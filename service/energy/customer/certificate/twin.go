@@ -61,7 +61,7 @@ func (t *Twin) Clone() ledger.Module {
 }
 
 // Apply implements ledger.Module.
-func (t *Twin) Apply(next ledger.View, from types.Account, msg ledger.ModuleMsg) error {
+func (t *Twin) Apply(next ledger.State, from types.Account, msg ledger.ModuleMsg) error {
 	switch msg := msg.(type) {
 	case Issue:
 		return t.issue(next, from, msg)
@@ -84,7 +84,7 @@ func (c Certificate) at(second uint64) Certificate {
 }
 
 // issue makes certificates of a sheet.
-func (t *Twin) issue(next ledger.View, from types.Account, msg Issue) error {
+func (t *Twin) issue(next ledger.State, from types.Account, msg Issue) error {
 	h, err := t.proving(next, msg.Epoch, msg.Region)
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func (t *Twin) issue(next ledger.View, from types.Account, msg Issue) error {
 }
 
 // proving returns the header that a sheet is held against.
-func (t *Twin) proving(next ledger.View, e types.Epoch, region types.Region) (*tally.Header, error) {
+func (t *Twin) proving(next ledger.State, e types.Epoch, region types.Region) (*tally.Header, error) {
 	if now := next.Epoch(); e < now && now-e > t.cfg.LapseEpochs {
 		return nil, types.Refuse(types.CertificateLapsed, "header of epoch %d, %d epochs ago", e, now-e)
 	}
@@ -138,7 +138,7 @@ func (t *Twin) proving(next ledger.View, e types.Epoch, region types.Region) (*t
 }
 
 // live returns a certificate that its owner can still do something with.
-func (t *Twin) live(next ledger.View, from types.Account, id lot.ID) (Certificate, error) {
+func (t *Twin) live(next ledger.State, from types.Account, id lot.ID) (Certificate, error) {
 	c, ok := t.certificates[id]
 	if !ok {
 		return c, types.Refuse(types.UnknownCertificate, "%v", id)
@@ -155,7 +155,7 @@ func (t *Twin) live(next ledger.View, from types.Account, id lot.ID) (Certificat
 	return c, nil
 }
 
-func (t *Twin) split(next ledger.View, from types.Account, msg Split) error {
+func (t *Twin) split(next ledger.State, from types.Account, msg Split) error {
 	c, err := t.live(next, from, msg.ID)
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (t *Twin) split(next ledger.View, from types.Account, msg Split) error {
 	return nil
 }
 
-func (t *Twin) transfer(next ledger.View, from types.Account, msg Transfer) error {
+func (t *Twin) transfer(next ledger.State, from types.Account, msg Transfer) error {
 	c, err := t.live(next, from, msg.ID)
 	if err != nil {
 		return err
@@ -179,7 +179,7 @@ func (t *Twin) transfer(next ledger.View, from types.Account, msg Transfer) erro
 	return nil
 }
 
-func (t *Twin) retire(next ledger.View, from types.Account, msg Retire) error {
+func (t *Twin) retire(next ledger.State, from types.Account, msg Retire) error {
 	c, err := t.live(next, from, msg.ID)
 	if err != nil {
 		return err
@@ -199,7 +199,7 @@ func (t *Twin) retire(next ledger.View, from types.Account, msg Retire) error {
 }
 
 // Query implements ledger.Module.
-func (t *Twin) Query(newest ledger.View, method string, request, answer any) error {
+func (t *Twin) Query(newest ledger.State, method string, request, answer any) error {
 	now := newest.Time()
 	switch in := request.(type) {
 	case oneRequest:

@@ -81,9 +81,9 @@ func (h *Home) Site() energy.Site {
 	return s
 }
 
-// Offer returns what the home's owner offers with it: the section "energy" of node.yaml, which the provider reads. Prices differ from
+// Settings returns what the home's owner sets for it: the section "energy" of node.yaml, which the provider reads. Prices differ from
 // home to home.
-func (h *Home) Offer() json.RawMessage {
+func (h *Home) Settings() json.RawMessage {
 	type meter struct {
 		Role    string `json:"role"`
 		Map     string `json:"map"`

@@ -122,7 +122,7 @@ func (m *Simulator) Start(dir string, n int, rules []byte, log *slog.Logger) ([]
 	devices := make([]role.Simulated, n)
 	for i, h := range s.Homes() {
 		old.Addresses = append(old.Addresses, h.Address())
-		devices[i] = role.Simulated{Name: fmt.Sprintf("home %d", i+1), Cell: cfg.Cell, Settings: h.Offer()}
+		devices[i] = role.Simulated{Name: fmt.Sprintf("home %d", i+1), Cell: cfg.Cell, Settings: h.Settings()}
 	}
 	if err := replace(filepath.Join(dir, layoutFile), &old); err != nil {
 		s.Close()

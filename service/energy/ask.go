@@ -32,7 +32,7 @@ func DecodeAskTerms(raw []byte) (*AskTerms, error) {
 }
 
 // offer takes an ask over into the device's line, or returns why not. An ask that stands already may come again.
-func (s *State) offer(a *receipt.Ask) types.Reason {
+func (s *State) ask(a *receipt.Ask) types.Reason {
 	terms, err := DecodeAskTerms(a.Terms)
 	switch {
 	case err != nil || a.Price > MaxPrice:
@@ -40,8 +40,8 @@ func (s *State) offer(a *receipt.Ask) types.Reason {
 	case a.Class != Community && a.Class != Certificate:
 		return types.UnknownClass
 	}
-	old, fresh := &s.Offers[a.Class-1], Offer{Seq: terms.Seq, Price: uint16(a.Price), Until: a.Until}
-	if fresh.Seq <= old.Seq && *old != (Offer{}) && fresh != *old {
+	old, fresh := &s.Asks[a.Class-1], Ask{Seq: terms.Seq, Price: uint16(a.Price), Until: a.Until}
+	if fresh.Seq <= old.Seq && *old != (Ask{}) && fresh != *old {
 		return AskStale
 	}
 	*old = fresh
@@ -53,6 +53,6 @@ func (s *State) Ask(class types.Class, epoch types.Epoch) (price uint64, ok bool
 	if class != Community && class != Certificate {
 		return 0, false
 	}
-	o := &s.Offers[class-1]
+	o := &s.Asks[class-1]
 	return uint64(o.Price), o.Until >= epoch && o.Until > 0
 }

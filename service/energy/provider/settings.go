@@ -16,8 +16,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// Offer is what an owner sets of a home: the section "energy" of node.yaml.
-type Offer struct {
+// Settings is what an owner sets of a home: the section "energy" of node.yaml.
+type Settings struct {
 	PDC         uint32          `json:"p_dc_w" doc:"Nameplate of the panels at standard test conditions, in W: the sum of what stands on their backs. What the sun can give is reckoned from it. 0 without panels."`
 	PAC         uint32          `json:"p_ac_w" doc:"What the inverter can give, in W: its nameplate. 0 without panels."`
 	Altitude    uint32          `json:"altitude_m" doc:"Height of the place above the sea, in m; it counts in steps of 100."`
@@ -35,7 +35,7 @@ func Device() role.Device { return deviceIn(localAddresses) }
 // deviceIn is Device with the addresses that Find looks at.
 func deviceIn(networks func() ([]string, error)) role.Device {
 	return role.Device{
-		Category: types.Energy, Settings: Offer{}, New: provide, Try: tryMeters,
+		Category: types.Energy, Settings: Settings{}, New: provide, Try: tryMeters,
 		Search: "look for inverters and meters (Modbus, port 502) on this machine's private networks?",
 		Find: func(ctx context.Context, _ string) (json.RawMessage, string, error) {
 			addresses, err := networks()
@@ -70,8 +70,8 @@ func find(ctx context.Context, addresses []string) (json.RawMessage, string, err
 }
 
 // propose makes a site of what a scan found; nil without a meter at the grid.
-func propose(found []candidate) (*Offer, string) {
-	o := &Offer{Community: proposedCommunity, Certificate: proposedCertificate, Poll: 10}
+func propose(found []candidate) (*Settings, string) {
+	o := &Settings{Community: proposedCommunity, Certificate: proposedCertificate, Poll: 10}
 	var said []string
 	for _, role := range roles {
 		for _, f := range found {
@@ -126,7 +126,7 @@ func others(found []candidate, c *candidate) (n int) {
 	return n
 }
 
-func (o *Offer) has(role source.Role) bool {
+func (o *Settings) has(role source.Role) bool {
 	for _, m := range o.Meters {
 		if m.Role == role {
 			return true
@@ -137,26 +137,26 @@ func (o *Offer) has(role source.Role) bool {
 
 // provide returns the home that an offer describes.
 func provide(offer json.RawMessage) (role.Provider, error) {
-	var o Offer
+	var o Settings
 	d := json.NewDecoder(bytes.NewReader(offer))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&o); err != nil {
-		return role.Provider{}, fmt.Errorf("energy: offer: %w", err)
+		return role.Provider{}, fmt.Errorf("energy: settings: %w", err)
 	}
 	cfg, err := o.config()
 	if err != nil {
-		return role.Provider{}, fmt.Errorf("energy: offer: %w", err)
+		return role.Provider{}, fmt.Errorf("energy: settings: %w", err)
 	}
 	p := New(cfg)
 	if err := p.cfg.check(); err != nil {
-		return role.Provider{}, fmt.Errorf("energy: offer: %w", err)
+		return role.Provider{}, fmt.Errorf("energy: settings: %w", err)
 	}
 	return p.Role(), nil
 }
 
 // tryMeters reads each meter that settings name, and says what it shows.
 func tryMeters(ctx context.Context, offer json.RawMessage) []string {
-	var o Offer
+	var o Settings
 	if err := json.Unmarshal(offer, &o); err != nil {
 		return []string{fmt.Sprintf("the settings cannot be read: %v", err)}
 	}
@@ -224,7 +224,7 @@ func try(ctx context.Context, c *source.Config, feeds bool) (lines []string) {
 }
 
 // config turns settings into a configuration.
-func (o *Offer) config() (Config, error) {
+func (o *Settings) config() (Config, error) {
 	if o.Altitude > 100*energy.MaxAltitude || o.Efficiency > energy.MaxEfficiency {
 		return Config{}, fmt.Errorf("altitude_m %d, efficiency_bp %d: at most %d and %d", o.Altitude, o.Efficiency, 100*energy.MaxAltitude, energy.MaxEfficiency)
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage/provider/shardlog"
 )
 
-// Offer is what an owner sets of a storage device: the section "storage" of node.yaml.
-type Offer struct {
+// Settings is what an owner sets of a storage device: the section "storage" of node.yaml.
+type Settings struct {
 	Listen   string `json:"listen" doc:"Where the transfer protocol is served, as host:port; :7440 is port 7440 of every address."`
 	Address  string `json:"address" doc:"The host:port at which customers reach this device; \"\" where listen names a host that they reach. Proposed is this machine's address in its own network: behind a router, forward the port to it and put the router's public name or address here."`
 	Capacity uint64 `json:"capacity_bytes" doc:"How much is held at most, in bytes."`
@@ -30,7 +30,7 @@ type Offer struct {
 // Device is storage on a device.
 func Device() role.Device {
 	return role.Device{
-		Category: types.Storage, Settings: Offer{}, Find: find, New: provide, Files: files,
+		Category: types.Storage, Settings: Settings{}, Find: find, New: provide, Files: files,
 		Example: "--offer storage --set storage.address=home.example.org:7440",
 	}
 }
@@ -91,7 +91,7 @@ func find(_ context.Context, dir string) (json.RawMessage, string, error) {
 		address = net.JoinHostPort(address, defaultPort)
 		line += ", customers reach it at " + address
 	}
-	offer, err := json.Marshal(&Offer{
+	offer, err := json.Marshal(&Settings{
 		Listen: ":" + defaultPort, Address: address, Capacity: (free - keepFree) / 5 * 4 >> 30 << 30, KeepFree: keepFree, Price: storage.Reference, Egress: priceEgress,
 	})
 	return offer, line, err
@@ -99,22 +99,22 @@ func find(_ context.Context, dir string) (json.RawMessage, string, error) {
 
 // provide returns the provider that an offer describes.
 func provide(offer json.RawMessage) (p role.Provider, err error) {
-	var o Offer
+	var o Settings
 	d := json.NewDecoder(bytes.NewReader(offer))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&o); err != nil {
-		return p, fmt.Errorf("storage: offer: %w", err)
+		return p, fmt.Errorf("storage: settings: %w", err)
 	}
 	for name, address := range map[string]string{"listen": o.Listen, "address": o.Address} {
 		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
-			return p, fmt.Errorf("storage: offer: %s %q: want host:port", name, address)
+			return p, fmt.Errorf("storage: settings: %s %q: want host:port", name, address)
 		}
 	}
 	if host, _, _ := net.SplitHostPort(o.Listen); o.Address == "" && host == "" {
-		return p, fmt.Errorf("storage: offer: address: customers need to know where this device is: set it to host:port")
+		return p, fmt.Errorf("storage: settings: address: customers need to know where this device is: set it to host:port")
 	}
 	if o.Price >= storage.MaxPrice || o.Egress >= storage.MaxPrice {
-		return p, fmt.Errorf("storage: offer: a price of %d, want below %d", max(o.Price, o.Egress), uint64(storage.MaxPrice))
+		return p, fmt.Errorf("storage: settings: a price of %d, want below %d", max(o.Price, o.Egress), uint64(storage.MaxPrice))
 	}
 	return New(Config{Listen: o.Listen, Address: o.Address, Capacity: o.Capacity, KeepFree: o.KeepFree, Price: o.Price, Egress: o.Egress}).Role(), nil
 }

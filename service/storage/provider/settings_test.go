@@ -16,7 +16,7 @@ func TestMaker(t *testing.T) {
 	if offer == nil {
 		t.Skip("this disk is too full to offer anything")
 	}
-	var o Offer
+	var o Settings
 	if err := json.Unmarshal(offer, &o); err != nil || o.Capacity == 0 || o.Price == 0 || o.Egress == 0 {
 		t.Fatalf("%s: %v", offer, err)
 	}

@@ -42,7 +42,7 @@ func TestFind(t *testing.T) {
 	if err != nil || raw == nil {
 		t.Fatalf("%s, %q, %v", raw, line, err)
 	}
-	var o Offer
+	var o Settings
 	if err := json.Unmarshal(raw, &o); err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestTry(t *testing.T) {
 	t.Parallel()
 	h := neighbours(t, noon, func(p *street.Profile) bool { return p.PDC > 0 && !p.DER && p.Storage == 0 })
 	at := "tcp://" + h.Address()
-	o := Offer{PDC: 5000, PAC: 4000, Meters: []source.Config{{Role: source.Grid, Map: "sunspec", Address: at, Unit: street.UnitGrid, Rating: 40_000},
+	o := Settings{PDC: 5000, PAC: 4000, Meters: []source.Config{{Role: source.Grid, Map: "sunspec", Address: at, Unit: street.UnitGrid, Rating: 40_000},
 		{Role: source.PV, Map: "sunspec", Address: "tcp://127.0.0.1:1", Rating: 4000}}}
 	try := func() string {
 		raw, err := json.Marshal(&o)
@@ -134,11 +134,11 @@ func TestPrivate(t *testing.T) {
 	}
 }
 
-// TestOffers refuses what cannot be.
-func TestOffers(t *testing.T) {
-	good := Offer{PDC: 5000, PAC: 4000, Community: 100, Certificate: 10, Poll: 10, Meters: []source.Config{
+// TestSettings refuses what cannot be.
+func TestSettings(t *testing.T) {
+	good := Settings{PDC: 5000, PAC: 4000, Community: 100, Certificate: 10, Poll: 10, Meters: []source.Config{
 		{Role: source.Grid, Map: "dsmr", Address: "tcp://10.0.0.1:2001", Rating: 40_000}, {Role: source.PV, Map: "sunspec", Address: "tcp://10.0.0.2", Rating: 4000}}}
-	make := func(f func(*Offer)) json.RawMessage {
+	make := func(f func(*Settings)) json.RawMessage {
 		o := good
 		o.Meters = append([]source.Config(nil), good.Meters...)
 		f(&o)
@@ -148,25 +148,25 @@ func TestOffers(t *testing.T) {
 		}
 		return raw
 	}
-	if p, err := provide(make(func(*Offer) {})); err != nil || p.Category != types.Energy {
+	if p, err := provide(make(func(*Settings) {})); err != nil || p.Category != types.Energy {
 		t.Fatal(err)
 	}
 	for name, raw := range map[string]json.RawMessage{
 		"unknown field": json.RawMessage(`{"meters":[],"colour":"blue"}`),
-		"no grid":       make(func(o *Offer) { o.Meters = o.Meters[1:] }),
-		"two grids": make(func(o *Offer) {
+		"no grid":       make(func(o *Settings) { o.Meters = o.Meters[1:] }),
+		"two grids": make(func(o *Settings) {
 			o.Meters[1].Role = source.Grid
 			o.Meters[1].Map = "dsmr"
 			o.Meters[1].Address = "tcp://a:1"
 		}),
-		"no panels":      make(func(o *Offer) { o.PDC, o.PAC = 0, 0 }),
-		"half a battery": make(func(o *Offer) { o.Storage = 5000 }),
-		"high":           make(func(o *Offer) { o.Altitude = 9100 }),
-		"perfect":        make(func(o *Offer) { o.Efficiency = 9500 }),
-		"dear":           make(func(o *Offer) { o.Community = 70_000 }),
-		"sleepy":         make(func(o *Offer) { o.Poll = 7200 }),
-		"no rating":      make(func(o *Offer) { o.Meters[0].Rating = 0 }),
-		"map":            make(func(o *Offer) { o.Meters[0].Map = "abacus" }),
+		"no panels":      make(func(o *Settings) { o.PDC, o.PAC = 0, 0 }),
+		"half a battery": make(func(o *Settings) { o.Storage = 5000 }),
+		"high":           make(func(o *Settings) { o.Altitude = 9100 }),
+		"perfect":        make(func(o *Settings) { o.Efficiency = 9500 }),
+		"dear":           make(func(o *Settings) { o.Community = 70_000 }),
+		"sleepy":         make(func(o *Settings) { o.Poll = 7200 }),
+		"no rating":      make(func(o *Settings) { o.Meters[0].Rating = 0 }),
+		"map":            make(func(o *Settings) { o.Meters[0].Map = "abacus" }),
 	} {
 		if _, err := provide(raw); err == nil {
 			t.Errorf("%s is taken", name)
