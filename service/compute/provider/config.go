@@ -44,6 +44,8 @@ const (
 	fetchTime = 30 * time.Second // an input may take as long, and a second more for each fetchPace
 	fetchPace = 256 << 10        // bytes
 
+	lastPay = 300 * time.Millisecond // what a job used before it was cancelled can be paid for as long
+
 	firstTrust = uint64(time.Second)      // what an account may owe at first, in nanoseconds of one slot
 	mostTrust  = uint64(10 * time.Second) // and at most
 
@@ -57,6 +59,8 @@ const (
 const (
 	maxJobs            = 1 << 16 // that are kept, ended ones too: beyond it no_space
 	maxJobsAccount     = maxJobs / 4
+	maxOpen            = 1024 // that run, or whose end its gateway does not have: each is a stream and two open files. Beyond it busy
+	maxOpenAccount     = maxOpen / 8
 	maxSessions        = 8192 // beyond it busy
 	maxSessionsAccount = 256
 	maxAccounts        = 1 << 14         // whose trust is remembered; the one not seen for longest goes

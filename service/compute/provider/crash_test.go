@@ -273,3 +273,28 @@ func TestKeep(t *testing.T) {
 	}
 	w.clean(types.Superseded)
 }
+
+// TestOpen: a gateway that never says that it has the ends of its jobs keeps so many of them open, and no more.
+func TestOpen(t *testing.T) {
+	w := newWorld(t, nil)
+	w.hold = true
+	s := w.session(100)
+	n := 0
+	for ; n < 3*maxOpenAccount; n++ {
+		j, reason := w.ask(s, w.call(s, "out:x"))
+		if reason == compute.Busy {
+			break
+		}
+		w.end(j)
+	}
+	if n != maxOpenAccount {
+		t.Errorf("%d jobs", n)
+	}
+	w.mu.Lock()
+	w.hold = false
+	w.mu.Unlock()
+	w.stop()
+	w.serve(w.addr)
+	w.settled()
+	w.end(w.run(s, "out:y"))
+}

@@ -111,7 +111,12 @@ func (d *device) offer(ctx context.Context) error {
 }
 
 // tell says how much is free. d.mu is held.
-func (d *device) tell() {}
+func (d *device) tell() {
+	free := d.cfg.Slots - min(d.slots, d.cfg.Slots)
+	for class := range d.executors {
+		d.host.Beat(class, types.Mul64(uint64(free), compute.Slot(class)), d.provider.draining.Load())
+	}
+}
 
 var (
 	paidKey    = []byte("paid")    // the newest epoch in which receipts were handed in

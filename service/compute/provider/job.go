@@ -47,6 +47,7 @@ type job struct {
 	record
 	ended    *compute.Ended
 	held     bool   // it has slots and memory
+	open     bool   // it counts among those whose end the gateway does not have
 	outBytes uint64 // that its outputs are counted as
 	fetched  map[types.Hash]bool
 	allowed  uint64        // units that it may have used
@@ -167,6 +168,9 @@ func (d *device) start(j *job) {
 		if cause := context.Cause(j.ctx); cause != nil && err != nil {
 			err = cause
 		}
+		if errors.Is(err, errCancelled) {
+			d.awaitPay(j)
+		}
 		d.end(j, result, files, err)
 		if errors.Is(err, errLapsed) { // nobody waits for it
 			d.keep(j)
@@ -187,7 +191,7 @@ func (d *device) run(ctx context.Context, j *job) (*compute.Result, compute.File
 		defer lapse.Stop()
 	}
 	task := &Task{
-		Order: j.hash, Job: &j.call.Job, Files: j.call.Files, Open: func(h types.Hash) (io.ReadCloser, uint64, error) { return d.open(j, h) },
+		Order: j.hash, Job: &j.call.Job, Files: j.call.Files, Open: func(h types.Hash) (io.ReadCloser, uint64, error) { return d.input(j, h) },
 		Stdout: &writer{out: j.out, stream: spool.Stdout}, Stderr: &writer{out: j.out, stream: spool.Stderr}, Meter: meter{d, j},
 	}
 	e := d.executors[j.order.Class]
@@ -257,8 +261,8 @@ func (w *writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// open opens an input.
-func (d *device) open(j *job, h types.Hash) (io.ReadCloser, uint64, error) {
+// input opens an input.
+func (d *device) input(j *job, h types.Hash) (io.ReadCloser, uint64, error) {
 	if h == compute.Nothing {
 		return io.NopCloser(bytes.NewReader(nil)), 0, nil
 	}
@@ -333,6 +337,27 @@ func (d *device) fetch(ctx context.Context, j *job) error {
 
 func (j *job) gateway() link.Gateway {
 	return link.Gateway{Address: j.order.Gateway, Key: j.order.Link}
+}
+
+// awaitPay gives the gateway of a job that was cancelled a moment to pay for what it had used: say tells how much that is.
+func (d *device) awaitPay(j *job) {
+	wait := time.After(lastPay)
+	for {
+		d.mu.Lock()
+		owed := less(j.session.used(), j.session.Covered)
+		changed := d.changed
+		d.mu.Unlock()
+		if owed == 0 || j.silent.Load() != 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-wait:
+			return
+		case <-d.ctx.Done():
+			return
+		}
+	}
 }
 
 // end signs how a job ended, and has it in the journal before anybody hears of it.

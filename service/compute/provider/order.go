@@ -236,6 +236,7 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 	s.jobs++
 	a.trust.Seen = d.now()
 	d.jobs[hash] = j
+	d.enlist(j)
 	d.refer(j)
 	s.live = j
 	return j, nil
@@ -267,6 +268,8 @@ func (d *device) affords(s *session, o *compute.Order, payer *role.Payer) error 
 		return types.Refuse(compute.Unpaid, "compute: account %v has %d for this device, a job needs %d", a.id, room, need)
 	case a.free > freeTime+a.paid:
 		return types.Refuse(compute.Policy, "compute: account %v has had %v for nothing in this epoch", a.id, a.free)
+	case a.open >= maxOpenAccount || d.open >= maxOpen:
+		return types.Refuse(compute.Busy, "compute: the ends of %d jobs wait for their gateways, %d of this account", d.open, a.open)
 	case a.jobs >= maxJobsAccount || len(d.jobs) >= maxJobs:
 		return types.Refuse(compute.NoSpace, "compute: %d jobs are kept, %d of this account", len(d.jobs), a.jobs)
 	}
@@ -322,6 +325,21 @@ func (d *device) hold(j *job) {
 	d.outBytes += j.outBytes
 }
 
+// enlist counts a job whose end the gateway does not have, and delist does so no longer. d.mu is held.
+func (d *device) enlist(j *job) {
+	j.open = true
+	d.open++
+	j.session.account.open++
+}
+
+func (d *device) delist(j *job) {
+	if j.open {
+		j.open = false
+		d.open--
+		j.session.account.open--
+	}
+}
+
 // refer counts the inputs that a job refers to. d.mu is held.
 func (d *device) refer(j *job) {
 	for _, in := range j.external {
@@ -361,6 +379,7 @@ func (d *device) release(j *job) {
 // drop takes a job out of memory. d.mu is held.
 func (d *device) drop(j *job) {
 	delete(d.jobs, j.hash)
+	d.delist(j)
 	j.session.jobs--
 	j.session.account.jobs--
 	d.outBytes -= j.outBytes

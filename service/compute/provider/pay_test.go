@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
+	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/role/roletest"
 )
 
@@ -295,5 +296,37 @@ func TestEvidence(t *testing.T) {
 	w.Late()
 	if count[compute.KindOffer] != 1 || count[compute.KindResults] != 1 {
 		t.Errorf("%v", count)
+	}
+}
+
+// TestCutAndRun: who takes the output and cancels before paying gets a second of one slot in an epoch for nothing.
+func TestCutAndRun(t *testing.T) {
+	w := newWorld(t, nil)
+	w.pay = func(*receipt.Receipt) bool { return false }
+	for epoch := range 3 {
+		before := w.exec.total()
+		n := 0
+		for ; n < 20; n++ {
+			s := w.session(100)
+			j, reason := w.ask(s, w.call(s, "burn:400000000", "out:result", "wait:never"))
+			if reason == compute.Unpaid {
+				break
+			}
+			if reason != "" {
+				t.Fatal(reason)
+			}
+			w.until(j, "it has what it wants", func() bool { return j.out[1].Len() > 0 || j.paused })
+			hash := j.order.Hash()
+			if _, err := w.market.Ask(t.Context(), w.market, role.Question{Device: w.device.Key(), Kind: compute.KindCancel, Body: hash[:]}); err != nil {
+				t.Fatal(err)
+			}
+			w.end(j)
+		}
+		got := w.exec.total() - before
+		t.Logf("epoch %d: %d jobs, %.3f s for nothing", epoch, n, float64(got)/1e9)
+		if got > 1_000_000_000 {
+			t.Errorf("%d units", got)
+		}
+		w.Next()
 	}
 }

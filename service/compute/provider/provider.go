@@ -132,6 +132,7 @@ type device struct {
 	accounts map[types.Account]*account
 	jobs     map[types.Hash]*job
 
+	open        int    // jobs whose end the gateway does not have
 	slots       uint32 // taken
 	memory      uint64
 	pinned      map[types.Hash]int // inputs that jobs refer to
@@ -304,6 +305,9 @@ func (d *device) loadJob(tx *bbolt.Tx, hash types.Hash, r *record) error {
 	s.account.jobs++
 	d.jobs[hash] = j
 	d.refer(j)
+	if !r.Kept {
+		d.enlist(j)
+	}
 	if len(r.Ended) == 0 {
 		s.live = j
 		d.hold(j)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // TestJob: a job's output and result come to the gateway, and the tally pays for it.
@@ -19,6 +20,10 @@ func TestJob(t *testing.T) {
 	}
 	if got := j.out[1].String(); got != "hello "+string(bytes.Repeat([]byte("x"), 300_000)) || j.out[2].String() != "oops" || j.twice != 0 {
 		t.Errorf("%d bytes of output, %q, %d came twice", len(got), j.out[2].String(), j.twice)
+	}
+	market := w.market
+	if list, _, err := market.Offers(t.Context(), role.Want{Class: compute.Wasm}); err != nil || len(list) != 1 || list[0].Beat == nil || list[0].Beat.Free != types.Mul64(4, compute.Slot(compute.Wasm)) {
+		t.Errorf("%+v, %v", list, err)
 	}
 	second := w.end(w.run(s, "burn:500000000"))
 	if second.Leaf.Leaf.Index != 1 {

@@ -34,6 +34,7 @@ type account struct {
 	trust    trust
 	sessions map[*session]bool
 	jobs     int           // that are kept
+	open     int           // of these, whose end the gateway does not have
 	free     time.Duration // what it had for nothing in this epoch
 	paid     time.Duration // what it paid for in this epoch
 }
@@ -238,6 +239,7 @@ func (d *device) receipt(j *job, raw []byte) error {
 	defer d.mu.Unlock()
 	s.tab, s.newest = next, signed
 	a.grant()
+	d.wake()
 	return nil
 }
 

@@ -226,6 +226,7 @@ func (d *device) keep(j *job) {
 	}
 	d.mu.Lock()
 	j.record = rec
+	d.delist(j)
 	d.settle(j)
 	d.mu.Unlock()
 	if j.out != nil {
