@@ -48,8 +48,9 @@ func TestUnpaid(t *testing.T) {
 	w.pay = func(*receipt.Receipt) bool { return false }
 	var jobs []*ordered
 	for range 4 {
-		jobs = append(jobs, w.run(w.session(100), "burn:15000000000"))
+		jobs = append(jobs, w.run(w.session(100), "wait:all", "burn:15000000000"))
 	}
+	close(w.exec.gate("all"))
 	for i, j := range jobs {
 		w.until(j, "it stands still", func() bool { return j.paused || j.ended != nil })
 		e := w.end(j)

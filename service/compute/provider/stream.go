@@ -244,13 +244,15 @@ func (d *device) forget(j *job) error {
 	if err != nil {
 		return err
 	}
+	if j.out != nil {
+		err = j.out.Remove()
+	} else {
+		err = os.RemoveAll(d.outDir(j.hash))
+	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.drop(j)
 	j.record.Kept = true
 	d.wake()
-	d.mu.Unlock()
-	if j.out != nil {
-		return j.out.Remove()
-	}
-	return os.RemoveAll(d.outDir(j.hash))
+	return err
 }
