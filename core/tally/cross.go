@@ -254,7 +254,7 @@ func (r *run) keepStates(c types.Category, states []DeviceState) {
 	}
 }
 
-// crossEfforts adds network-ordered work that only a comparison could establish, within what Verify left of each quota.
+// crossEfforts adds network-ordered work that only a comparison could establish, within what Verify left of each device's quotas.
 func (r *run) crossEfforts(at int, ordered []CrossOrdered) {
 	slices.SortStableFunc(ordered, func(a, b CrossOrdered) int { return bytes.Compare(a.Device[:], b.Device[:]) })
 	for k := range r.parts {
@@ -265,6 +265,9 @@ func (r *run) crossEfforts(at int, ordered []CrossOrdered) {
 			line := r.base.Line(device)
 			works := line != nil && r.works(line, p.marked(device))
 			left := r.params[at].Quota
+			if line != nil {
+				left = times(left, r.quotas(line))
+			}
 			for _, e := range p.effortsOf(device) {
 				if e.at == at {
 					left -= e.units.Lo

@@ -56,11 +56,11 @@ type BlockHash struct {
 type Params struct {
 	_         struct{} `cbor:",toarray"`
 	Category  types.Category
-	Quota     uint64       // network-ordered units per device and epoch
+	Quota     uint64       // network-ordered units per device and epoch, for each time that its bond is what its categories demand
 	Threshold uint64       // T of the density rule; 0 turns it off
 	Hex       uint8        // resolution at which density is counted
-	Bond      types.Ustone // what a device of the category must hold for its ordered units to count, twice over
-	Penalty   types.Ustone // what one proof of misconduct adds to a device's penalty
+	Bond      types.Ustone // what a device of the category must hold for each quota; half of that for the first one to count
+	Penalty   types.Ustone // what one proof of misconduct adds to a device's penalty, for each quota
 	// Rules are the category's own rules, which the chain governs without reading them: canonical CBOR of the category's, at most
 	// MaxRules long. Empty stands for those of the Spec (Spec.Params.Rules). What a Verify cannot read must not stop it: it takes its
 	// defaults instead (Verifier.CheckRules).

@@ -76,6 +76,7 @@ type judge struct {
 	reports []report
 	states  []state
 	penalty types.Ustone
+	quotas  uint64 // for how many quotas of each category the device's bond stands
 	fresh   []mark // the part's marks with what Verify found
 	items   []int  // of the input's Evidence, then Reports
 	claims  []*claim
@@ -129,6 +130,7 @@ func (j *judge) devices() error {
 // one judges one device, category by category.
 func (j *judge) one() {
 	j.penalty = j.marked(j.device.Key) // it equivocated
+	j.quotas = j.run.quotas(&j.line)
 	efforts := len(j.efforts)
 	for at := range j.rules.categories {
 		c := &j.rules.categories[at]
@@ -178,13 +180,27 @@ func (r *run) works(l *Line, penalty types.Ustone) bool {
 	if l.Removed != 0 || l.Suspended >= r.frame.Epoch {
 		return false
 	}
-	var required types.Ustone
+	return econ.Bonded(econ.EffectiveBond(l.Bond, plus(l.Penalty, penalty), l.Slashed), r.required(l))
+}
+
+// required is the bond that a device's categories demand for one quota of each.
+func (r *run) required(l *Line) (sum types.Ustone) {
 	for at := range r.params {
 		if l.serves(r.params[at].Category) {
-			required = plus(required, r.params[at].Bond)
+			sum = plus(sum, r.params[at].Bond)
 		}
 	}
-	return econ.Bonded(econ.EffectiveBond(l.Bond, plus(l.Penalty, penalty), l.Slashed), required)
+	return sum
+}
+
+// quotas is for how many quotas of each of its categories a device's bond stands, as of the epoch's start: it can earn so many times as
+// much, and a proof of misconduct costs so many times as much. It is at least 1; whether that one is bonded, works says.
+func (r *run) quotas(l *Line) uint64 {
+	required := r.required(l)
+	if required == 0 {
+		return 1
+	}
+	return max(1, uint64(econ.EffectiveBond(l.Bond, l.Penalty, l.Slashed)/required))
 }
 
 // plus returns a + b, or the greatest value where that does not fit.
@@ -194,6 +210,15 @@ func plus[T ~uint64](a, b T) T {
 		return ^T(0)
 	}
 	return T(sum)
+}
+
+// times returns a · n, or the greatest value where that does not fit.
+func times[T ~uint64](a T, n uint64) T {
+	hi, lo := bits.Mul64(uint64(a), n)
+	if hi != 0 {
+		return ^T(0)
+	}
+	return T(lo)
 }
 
 // category runs one category's Verify on the device, if there is anything to judge.
@@ -287,7 +312,7 @@ func (j *judge) take(at int, in *Input, out *Output) {
 		j.refuse(item, v[k].Reason)
 		if v[k].Proof {
 			j.proofs = append(j.proofs, item)
-			j.penalty = plus(j.penalty, j.params[at].Penalty)
+			j.penalty = plus(j.penalty, times(j.params[at].Penalty, j.quotas))
 		}
 	}
 	for i, cl := range j.claims {
@@ -321,7 +346,7 @@ func (j *judge) take(at int, in *Input, out *Output) {
 	for i := range out.Close {
 		j.closes = append(j.closes, closing{out.Close[i], j.device.Key, c.id})
 	}
-	left := j.params[at].Quota
+	left := times(j.params[at].Quota, j.quotas)
 	for _, o := range out.Ordered {
 		j.effort(at, o.Class, o.Units, out.Quality, &left)
 	}
@@ -334,7 +359,7 @@ func (j *judge) take(at int, in *Input, out *Output) {
 	j.rows = append(j.rows, Summarized{Device: j.device.Key, Category: c.id, Quality: out.Quality})
 }
 
-// effort records network-ordered units, at most what is left of the quota.
+// effort records network-ordered units, at most what is left of the device's quotas.
 func (j *judge) effort(at int, class types.Class, units types.U128, quality types.Bp, left *uint64) {
 	n, fits := units.Uint64()
 	if !fits || n > *left {

@@ -57,6 +57,9 @@ var broken = []struct{ rule, file, old, new, tests string }{
 	{"price binds", "receipts.go", "return types.OverPrice", "", "Receipt"},
 	// The bond.
 	{"half a bond is needed", "judge.go", "return econ.Bonded(", "return true || econ.Bonded(", "Witness"},
+	{"quotas are bonded", "judge.go", "left := times(j.params[at].Quota, j.quotas)", "left := times(j.params[at].Quota, 1<<20)", "Quotas"},
+	{"quotas of Cross are bonded", "cross.go", "left = times(left, r.quotas(line))", "left = times(left, 1)", "Quotas"},
+	{"a proof costs every quota", "judge.go", "times(j.params[at].Penalty, j.quotas)", "j.params[at].Penalty", "Quotas"},
 	{"suspension stops weight", "judge.go", "l.Suspended >= r.frame.Epoch", "false", "Suspended"},
 	{"suspension stops openings", "judge.go", "if j.line.Suspended >= j.frame.Epoch {", "if false {", "Suspended"},
 	{"bounds of Verify", "judge.go", "out == nil || !c.sound(in, out)", "out == nil", "Bounds"},

@@ -362,6 +362,44 @@ func TestWitness(t *testing.T) {
 	}
 }
 
+// TestQuotas: a device has as many quotas as its bond is times what its categories demand, in whole numbers, and at least one; a proof of
+// misconduct costs as many times as much.
+func TestQuotas(t *testing.T) {
+	for _, c := range []struct {
+		bond  types.Ustone
+		units uint64 // of class 1, by Verify; what Cross orders comes after
+		cross uint64
+		lost  types.Ustone
+	}{
+		{999, 0, 0, 300}, // below half of 2,000
+		{1000, 100, 0, 300},
+		{2000, 100, 0, 300},
+		{3999, 100, 0, 300},
+		{4000, 200, 0, 600},
+		{20_000, 900, 10, 3000},
+		{1<<64 - 1, 900, 10, (1<<64 - 1) / 2000 * 300},
+	} {
+		w := newWorld(t)
+		w.params = []Params{{Category: thing, Quota: 100, Bond: 1000, Penalty: 300, Rules: []byte{10}}}
+		d := w.device(1)
+		w.changes[len(w.changes)-1].Device.Bond = c.bond
+		witness := &device{w: w, key: key("verifier", 1)}
+		witness.id = witness.key.Public()
+		w.changes = append(w.changes, Change{Attester: &Attester{Key: witness.id, Power: 5}})
+		d.say(thing, kindWork, workBody{Class: 1, Units: types.U64(900), Quality: 10_000})
+		w.tally()
+		want := (c.units + c.cross) * 10_000
+		if got := w.state.Line(d.id).share(thing).Weight; got != types.U64(want) {
+			t.Errorf("bond %d: weight %s, want %d", c.bond, got, want)
+		}
+		witness.say(thing, kindReport, reportBody{Device: d.id, Proof: true})
+		w.tally()
+		if got := w.state.Line(d.id).Penalty; got != c.lost {
+			t.Errorf("bond %d: a proof takes %d, want %d", c.bond, got, c.lost)
+		}
+	}
+}
+
 // TestReportsApart: what a device hands in as a witness takes nothing of its own quota, and the other way round.
 func TestReportsApart(t *testing.T) {
 	w := newWorld(t)

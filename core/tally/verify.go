@@ -56,7 +56,7 @@ type Quota struct {
 type Economy struct {
 	Reference types.Credit // micro-credits that PriceUnit units are worth
 	PriceUnit uint64       // pu
-	Quota     uint64       // most network-ordered units of a device in an epoch; 0: the network orders nothing
+	Quota     uint64       // most network-ordered units of a device in an epoch, for each bond that it holds; 0: the network orders nothing
 }
 
 // Defaults are the parameters of a tally of which the chain says nothing.
