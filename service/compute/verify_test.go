@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/cairn-network/cairn/core/tally"
@@ -150,8 +151,7 @@ func TestSlots(t *testing.T) {
 		d.line = s.Encode()
 		d.offer(free)
 		if units > 0 {
-			d.session("busy", OCI).pay(units)
-			d.paid = map[types.SessionID]tally.ReceiptItem{}
+			d.session(fmt.Sprint("busy ", freeBefore, free), OCI).pay(units)
 		}
 		missed()
 		return d.judged().Quality
