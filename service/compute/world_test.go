@@ -34,6 +34,7 @@ type world struct {
 	vrf       map[types.Key]types.PrivateKey // by verifier
 	panel     *tally.Panel
 	of        types.Epoch // the panel's
+	seq       uint64      // of verifiers' envelopes
 	round     mac.Mixer   // what a CPU round is: quick in tests
 	unsigned  bool        // witnesses take steps without looking at their signatures
 }
@@ -135,8 +136,9 @@ func (d *device) submit(kind evidence.Kind, body []byte) int {
 
 // report has a verifier report on the device, and returns the place among the epoch's reports.
 func (d *device) report(by types.PrivateKey, kind evidence.Kind, body []byte) int {
+	d.w.seq++
 	d.reports = append(d.reports, evidence.Sign(by, evidence.Payload{
-		Chain: testChain, Category: types.Compute, Kind: kind, Epoch: d.w.epoch, Seq: uint64(len(d.reports) + 1), Body: body,
+		Chain: testChain, Category: types.Compute, Kind: kind, Epoch: d.w.epoch, Seq: d.w.seq, Body: body,
 	}))
 	return len(d.reports) - 1
 }

@@ -26,7 +26,7 @@ func TestMeterRegion(t *testing.T) {
 	}
 	for i, k := range []types.PrivateKey{honest, liar} {
 		changes = append(changes, tally.Change{Device: &tally.Device{
-			Key: k.Public(), Owner: types.Account{byte(i)}, Categories: []types.Category{MeterCategory}, Cell: types.Cell(i + 1), Bond: 1 << 30,
+			Key: k.Public(), Owner: types.Account{byte(i)}, Categories: []types.Category{MeterCategory}, Cell: types.Cell(i + 1), Bond: Meter().Spec.Params.Bond,
 		}})
 	}
 	for i := range byte(3) {
