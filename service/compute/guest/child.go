@@ -37,18 +37,24 @@ const (
 // progress is how often a child says how much fuel is used.
 const progress = 5 * time.Millisecond
 
-// Child does a child's work if this process is one, and never returns then. It must be called before anything else in main, and in
-// TestMain of packages that test with a Pool.
+// A child is this program started again. It must not get as far as main, which knows nothing of guests.
+func init() { Child() }
+
+// Child does a child's work if this process is one, and never returns then. Programs that link this package need not call it: it is called as
+// the package is loaded.
 func Child() {
 	if len(os.Args) != 1 || os.Args[0] != childName {
 		return
 	}
-	c := &child{in: newReader(os.Stdin), out: &writer{w: os.Stdout}}
-	if err := c.work(); err != nil {
-		c.out.send(kindFailure, []byte(err.Error())[:min(len(err.Error()), 1000)])
-		os.Exit(1)
-	}
-	os.Exit(0)
+	go func() { // this goroutine is bound to a thread while packages are loaded
+		c := &child{in: newReader(os.Stdin), out: &writer{w: os.Stdout}}
+		if err := c.work(); err != nil {
+			c.out.send(kindFailure, []byte(err.Error())[:min(len(err.Error()), 1000)])
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}()
+	select {}
 }
 
 type child struct {
@@ -290,7 +296,6 @@ func (c *child) run(o *order) error {
 	left.Set(o.Fuel)
 	main := mod.ExportedFunction("_start")
 
-	runtime.GC()
 	// Beside the guest's memory: files, stacks of 100 MB that may double while they grow, tables, and what the runtime needs.
 	if _, err := c.close(limits{memory: MaxBytes + 1<<30, cpu: 10 + o.Fuel/50_000_000, files: 16}); err != nil {
 		return err

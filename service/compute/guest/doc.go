@@ -4,11 +4,6 @@
 // environment, without network, files or keys, with bounds on its memory and time, and closed by Landlock and seccomp before the
 // module is entered. A Pool keeps some of them started, so that a job need not wait for one.
 //
-//	func main() {
-//		guest.Child() // first of all: it does not return in a process that a Pool started
-//		…
-//	}
-//
 //	pool, err := guest.Open(guest.Config{Dir: dir, Spare: 2})
 //	module, err := pool.Prepare(ctx, bytes)         // rewritten and compiled by a child that runs no guest; kept on disk
 //	run, err := pool.Start(ctx, guest.Job{Module: module, Args: …, Fuel: …})

@@ -12,7 +12,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	Child()
 	parent() // see TestOrphans
 	os.Exit(m.Run())
 }

@@ -470,11 +470,13 @@ func (p *Pool) take(ctx context.Context) (*process, error) {
 			return nil, ErrClosed
 		}
 		if len(p.idle) == 0 {
+			p.refill()
 			p.mu.Unlock()
 			return p.start(ctx)
 		}
-		c := p.idle[len(p.idle)-1]
-		p.idle = p.idle[:len(p.idle)-1]
+		c := p.idle[0]
+		p.idle = slices.Delete(p.idle, 0, 1)
+		p.refill()
 		p.mu.Unlock()
 		select {
 		case <-c.done:

@@ -52,9 +52,6 @@ func (p *Pool) Start(ctx context.Context, j Job) (*Run, error) {
 		return nil, ctx.Err()
 	}
 	c, err := p.take(ctx)
-	p.mu.Lock()
-	p.refill()
-	p.mu.Unlock()
 	if err != nil {
 		<-p.jobs
 		unpin()

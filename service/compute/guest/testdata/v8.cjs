@@ -6,7 +6,7 @@ for (const j of jobs) {
   fs.writeFileSync(j.dir + "/stdin", j.stdin);
   const fds = ["stdin", "stdout", "stderr"].map((n, i) => fs.openSync(j.dir + "/" + n, i ? "w+" : "r"));
   fs.mkdirSync(j.dir + "/root", {recursive: true});
-  const wasi = new WASI({version: "preview1", args: j.args, env: j.env, preopens: {"/": j.dir + "/root"}, returnOnExit: true,
+  const wasi = new WASI({version: "preview1", args: j.args, env: j.env || {}, preopens: {"/": j.dir + "/root"}, returnOnExit: true,
     stdin: fds[0], stdout: fds[1], stderr: fds[2]});
   const w = {...wasi.wasiImport};
   let e, wall = 1640995200000000000n, mono = 0n, counter = 0n, pool = Buffer.alloc(0);
@@ -78,13 +78,13 @@ for (const j of jobs) {
   };
   const instance = new WebAssembly.Instance(new WebAssembly.Module(fs.readFileSync(j.module)), {wasi_snapshot_preview1: w});
   e = instance.exports;
-  const fuel = BigInt(j.fuel), start = process.hrtime.bigint();
-  e["cairn:fuel"].value = fuel;
+  const fuel = BigInt(j.fuel), start = process.cpuUsage(), counts = e["cairn:fuel"] || {value: 0n};
+  counts.value = fuel;
   let exit = 0, trap = false;
   try { exit = wasi.start(instance); } catch (err) { if (!(err instanceof WebAssembly.RuntimeError)) throw err; trap = true; }
-  const ns = Number(process.hrtime.bigint() - start);
+  const {user, system} = process.cpuUsage(start), ns = 1000 * (user + system);
   fds.forEach(fd => fs.closeSync(fd));
-  const left = e["cairn:fuel"].value;
+  const left = counts.value;
   console.log(JSON.stringify({exit, trap, fuel: Number(left < 0n ? fuel : fuel - left), ns,
     stdout: fs.readFileSync(j.dir + "/stdout", "latin1"), stderr: fs.readFileSync(j.dir + "/stderr", "latin1")}));
 }
