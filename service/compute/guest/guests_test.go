@@ -85,6 +85,9 @@ func TestGuests(t *testing.T) {
 			return err
 		}
 		r := do(t, p, j)
+		if r.left.Root() != r.Output || len(r.left) < len(j.Files) {
+			t.Errorf("%s: %d files are left, of another root than the result's", g.name, len(r.left))
+		}
 		if r.Exit != g.exit || r.Trap != "" || !strings.Contains(r.stdout, g.want) {
 			t.Errorf("%s: exit %d %s, stdout %q stderr %q", g.name, r.Exit, r.Trap, r.stdout, r.stderr)
 		}

@@ -44,6 +44,7 @@ func prepare(t testing.TB, p *Pool, wasm []byte) types.Hash {
 type ran struct {
 	*compute.Result
 	stdout, stderr string
+	left           compute.Files
 }
 
 const plenty = compute.MaxFuel
@@ -70,7 +71,7 @@ func do(t testing.TB, p *Pool, j Job) ran {
 	if types.Sum(out.Bytes()) != res.Stdout || types.Sum(errs.Bytes()) != res.Stderr {
 		t.Error("the streams have other digests")
 	}
-	return ran{res, out.String(), errs.String()}
+	return ran{res, out.String(), errs.String(), r.Files()}
 }
 
 // stdin gives a job what it reads.

@@ -26,6 +26,7 @@ type Run struct {
 	c      *process
 	done   chan struct{}
 	result *compute.Result
+	files  compute.Files
 	err    error
 
 	mu     sync.Mutex
@@ -177,6 +178,12 @@ func (r *Run) Wait() (*compute.Result, error) {
 	return r.result, r.err
 }
 
+// Files waits for the end, and returns the files that the job left, whose root the result has. A job without a result of its own left none.
+func (r *Run) Files() compute.Files {
+	<-r.done
+	return r.files
+}
+
 // output is one of the streams, as it comes.
 type output struct {
 	sum  hash.Hash
@@ -218,6 +225,7 @@ func (r *Run) follow(dir string) (*compute.Result, error) {
 		}
 		return res, nil
 	}
+	r.files = files
 	res.Output = files.Root()
 	res.Exit = rep.Exit
 	if res.Fuel = r.job.Fuel; rep.Left >= 0 {
