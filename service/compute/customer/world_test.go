@@ -308,7 +308,7 @@ func (g *gateway) call(method, path string, body []byte, out any, header ...stri
 	if p, ok := out.(*[]byte); ok {
 		*p = raw
 	} else if out != nil {
-		if err := json.Unmarshal(raw, out); err != nil {
+		if err := decode(raw, out); err != nil {
 			g.t.Fatalf("%s %s: %s: %q: %v", method, path, res.Status, raw, err)
 		}
 	}
@@ -345,3 +345,5 @@ func (g *gateway) result(id string) (r JobResult) {
 var errPlay = errors.New("the device goes away")
 
 func short(k types.Key) string { return fmt.Sprintf("%.20s", k.String()) }
+
+func decode(raw []byte, v any) error { return json.Unmarshal(raw, v) }

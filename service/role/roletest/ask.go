@@ -32,6 +32,9 @@ func (w *World) ask(ctx context.Context, from types.Key, who role.Askers, q role
 	case h.From&who == 0:
 		return nil, types.Refuse(types.NotPermitted, "roletest: ask for %s", q.Kind)
 	}
+	if who == role.Payers {
+		_, _ = w.payer(from) // a node asks about a payer before its provider hears of the request
+	}
 	until, limited := ctx.Deadline()
 	if !limited {
 		until = time.Now().Add(3 * time.Second)
@@ -125,5 +128,6 @@ func (d *Device) beat(ask *receipt.SignedAsk) *role.Beat {
 	if !ok || b.Ask != ask.Ask.Hash() {
 		return nil
 	}
+	b.At = time.Now() // a node repeats it every few seconds
 	return &b
 }

@@ -26,6 +26,9 @@ const Most = 16384
 // Silence is for how many milliseconds a device that says nothing is still taken to be there.
 const Silence = 15_000
 
+// never is when a device was heard that has not been heard.
+const never = -1 << 62
+
 // Why says why an ask was passed over.
 type Why uint8
 
@@ -132,7 +135,7 @@ type entry struct {
 	score uint64
 	place [32]byte // where it stands among its equals: no device knows, so none can choose a good place
 	free  uint32
-	heard int64 // 0: never
+	heard int64
 }
 
 // trust is what a gateway itself saw of a device: how often its quality is to be lowered by a quarter.
@@ -174,7 +177,7 @@ func (b *Book) Put(a Ask) bool {
 		r = &ranking{of: map[types.Key]*entry{}}
 		b.classes[a.Class] = r
 	}
-	e := &entry{Ask: a, place: b.place(a.Device)}
+	e := &entry{Ask: a, place: b.place(a.Device), heard: never}
 	if was := r.of[a.Device]; was != nil {
 		e.free, e.heard = was.free, was.heard
 		if was.Price == a.Price && was.Quality == a.Quality {
@@ -345,7 +348,7 @@ func (b *Book) Asks(class types.Class, limit int, now int64) (asks []Ask, free [
 	return asks, free
 }
 
-func (e *entry) silent(now int64) bool { return e.heard == 0 || now-e.heard > Silence }
+func (e *entry) silent(now int64) bool { return now-e.heard > Silence }
 
 // fits returns why an entry can't serve a need; ok if it can.
 func (e *entry) fits(n *Need) (why Why, ok bool) {
