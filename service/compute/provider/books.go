@@ -79,6 +79,8 @@ var (
 	metaBucket    = []byte("meta")     // what → u64 epoch in which it was done last
 )
 
+const journalName = "journal.db"
+
 // books are the journal. What write did is on the disk when it returns.
 type books struct{ db *bbolt.DB }
 

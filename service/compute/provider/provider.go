@@ -173,7 +173,7 @@ func open(ctx context.Context, p *Provider, host role.Host) (*device, error) {
 		return nil, fmt.Errorf("compute: %w", err)
 	}
 	var err error
-	if d.books, err = openBooks(filepath.Join(d.dir, "journal.db")); err != nil {
+	if d.books, err = openBooks(filepath.Join(d.dir, journalName)); err != nil {
 		return nil, err
 	}
 	d.links = link.NewClient(host.TLS(), func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -22,7 +22,7 @@ func TestJob(t *testing.T) {
 		t.Errorf("%d bytes of output, %q, %d came twice", len(got), j.out[2].String(), j.twice)
 	}
 	market := w.market
-	if list, _, err := market.Offers(t.Context(), role.Want{Class: compute.Wasm}); err != nil || len(list) != 1 || list[0].Beat == nil || list[0].Beat.Free != types.Mul64(4, compute.Slot(compute.Wasm)) {
+	if list, _, err := market.Offers(t.Context(), wantWasm); err != nil || len(list) != 1 || list[0].Beat == nil || list[0].Beat.Free != types.Mul64(4, compute.Slot(compute.Wasm)) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	second := w.end(w.run(s, "burn:500000000"))
@@ -38,3 +38,5 @@ func TestJob(t *testing.T) {
 		t.Errorf("the tally has %d, want 3500", got)
 	}
 }
+
+var wantWasm = role.Want{Class: compute.Wasm}

@@ -204,7 +204,8 @@ type gateway struct {
 	jobs   map[types.Hash]*ordered
 	// pay decides about a receipt before it is signed; nil pays all.
 	pay  func(*receipt.Receipt) bool
-	hold bool // does not say that it keeps ends
+	hold bool   // does not say that it keeps ends
+	code []byte // the module that it orders; nil for a script
 	seq  uint64
 }
 
@@ -282,7 +283,10 @@ func (g *gateway) call(p *purse, args ...string) *compute.Call {
 // callWith is call for a job that reads something, and an order that is changed before it is signed. Inputs of more than 100 bytes do
 // not ride along.
 func (g *gateway) callWith(p *purse, stdin []byte, change func(*compute.Call), args ...string) *compute.Call {
-	code := []byte("code")
+	code := g.code
+	if code == nil {
+		code = []byte("code")
+	}
 	c := &compute.Call{Files: compute.Files{}, Job: compute.Job{
 		Profile: compute.WasmProfile, Code: types.Sum(code), Args: args, Env: []string{}, Stdin: types.Sum(stdin), Input: compute.Files{}.Root(), Limit: 20_000_000_000, Pages: 16,
 	}}

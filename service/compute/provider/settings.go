@@ -1,0 +1,150 @@
+package provider
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/disk"
+	"github.com/cairn-network/cairn/internal/health"
+	"github.com/cairn-network/cairn/service/compute"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// Settings is what an owner sets of a compute device: the section "compute" of node.yaml.
+type Settings struct {
+	Slots    uint32       `json:"slots" doc:"How many jobs run at once, one on each core. Proposed is one less than the machine has."`
+	Price    uint64       `json:"price" doc:"What a program costs, in micro-credits ($0.000001) for 10⁹ instructions. 5 makes about a cent for a core and hour."`
+	Memory   uint64       `json:"memory_bytes" doc:"How much memory the jobs that run have together, in bytes."`
+	Disk     uint64       `json:"disk_bytes" doc:"How much of the disk is for what jobs read and write, in bytes, half of it each. Public jobs are kept for three epochs, for whoever checks them."`
+	Unopened types.Credit `json:"unopened_credits" doc:"How much work is done in a day, in micro-credits, for customers who have not reached the least amount that can be paid out. It is what strangers can cost you."`
+	Private  []string     `json:"private_gateways" doc:"Networks beyond the public internet, like 10.0.0.0/8, where gateways may be. Jobs of gateways elsewhere in private networks are not taken."`
+}
+
+// Device is compute on a device.
+func Device() role.Device {
+	return role.Device{
+		Category: types.Compute, Settings: Settings{}, Find: find, New: provide, Files: files, Example: "--offer compute --set compute.price=5",
+	}
+}
+
+func files(string) []health.File {
+	return []health.File{{Path: journalName, Check: health.Bolt, Remedy: health.Restore}}
+}
+
+// leastMemory is what the machine must have for jobs.
+const leastMemory = 512 << 20
+
+// find proposes all cores but one, half of the memory, a quarter of the disk, and says what the machine lacks to hold strangers' code.
+func find(ctx context.Context, dir string) (json.RawMessage, string, error) {
+	free, err := disk.Free(dir)
+	if err != nil {
+		return nil, "", err
+	}
+	memory := machineMemory()
+	cores := max(1, runtime.NumCPU()-1)
+	line := fmt.Sprintf("%d of %d cores, %d MiB of memory, %d GiB of disk free", cores, runtime.NumCPU(), memory>>20, free>>30)
+	if memory/2 < leastMemory || free < 8<<30 {
+		return nil, line + ": too little", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	lacks, err := probe(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(lacks) > 0 {
+		return nil, line + "; strangers' programs cannot be held safely: " + lackText(lacks), nil
+	}
+	s, err := json.Marshal(&Settings{
+		Slots: uint32(min(cores, 256)), Price: Price, Memory: memory / 2 >> 20 << 20, Disk: min(free/4, 64<<30) >> 20 << 20, Unopened: Config{}.withDefaults().Unopened,
+		Private: []string{},
+	})
+	return s, line, err
+}
+
+func lackText(lacks []Lack) string {
+	text := make([]string, len(lacks))
+	for i, l := range lacks {
+		text[i] = l.Text
+	}
+	return strings.Join(text, "; ")
+}
+
+// machineMemory returns how much memory the machine has, as far as it says so.
+func machineMemory() uint64 {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 2 << 30
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if kib, ok := strings.CutPrefix(s.Text(), "MemTotal:"); ok {
+			n, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(kib), " kB"), 10, 54)
+			if err == nil {
+				return n << 10
+			}
+		}
+	}
+	return 2 << 30
+}
+
+// provide returns the provider that settings describe.
+func provide(settings json.RawMessage) (out role.Provider, err error) {
+	var s Settings
+	dec := json.NewDecoder(bytes.NewReader(settings))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&s); err != nil {
+		return out, fmt.Errorf("compute: settings: %w", err)
+	}
+	cfg, err := s.config()
+	if err != nil {
+		return out, err
+	}
+	p, err := New(cfg)
+	if err != nil {
+		return out, err
+	}
+	return p.Role(), nil
+}
+
+// config returns what settings mean.
+func (s *Settings) config() (Config, error) {
+	cfg := Config{
+		Slots: s.Slots, Prices: map[types.Class]uint64{compute.Wasm: s.Price}, Memory: s.Memory, Disk: s.Disk, Unopened: s.Unopened,
+		Open: func(dir string) ([]Executor, []Lack, error) {
+			e, lacks, err := OpenWasm(filepath.Join(dir, "wasm"), int(s.Slots))
+			if err != nil || e == nil {
+				return nil, lacks, err
+			}
+			return []Executor{e}, lacks, nil
+		},
+	}
+	switch {
+	case s.Slots == 0 || s.Slots > 256:
+		return cfg, fmt.Errorf("compute: settings: slots: %d, want 1 to 256", s.Slots)
+	case s.Memory < leastMemory/8:
+		return cfg, fmt.Errorf("compute: settings: memory_bytes: %d, want at least %d", s.Memory, uint64(leastMemory/8))
+	case s.Disk < 4*(compute.MaxModule+2*maxStream):
+		return cfg, fmt.Errorf("compute: settings: disk_bytes: %d, want at least %d", s.Disk, uint64(4*(compute.MaxModule+2*maxStream)))
+	case s.Unopened == 0:
+		return cfg, fmt.Errorf("compute: settings: unopened_credits: with none, no customer could ever begin")
+	}
+	for _, text := range s.Private {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return cfg, fmt.Errorf("compute: settings: private_gateways: %w", err)
+		}
+		cfg.Private = append(cfg.Private, p)
+	}
+	return cfg, nil
+}
