@@ -72,14 +72,14 @@ func program(rounds int64) []byte {
 		count = append(count, b|0x80)
 	}
 	body := slices.Concat(
-		[]byte{1, 1, 0x7e},                                                        // a local i64
-		[]byte{0x41, 1, 0x41, 0, 0x41, 1, 0x41, 20, 0x10, 0, 0x1a},                // fd_write(1, 0, 1, 20)
-		[]byte{0x42}, count, []byte{0x21, 0},                                      // rounds
+		[]byte{1, 1, 0x7e}, // a local i64
+		[]byte{0x41, 1, 0x41, 0, 0x41, 1, 0x41, 20, 0x10, 0, 0x1a}, // fd_write(1, 0, 1, 20)
+		[]byte{0x42}, count, []byte{0x21, 0}, // rounds
 		[]byte{0x03, 0x40, 0x20, 0, 0x42, 1, 0x7d, 0x22, 0, 0x50, 0x45, 0x0d, 0, 0x0b}, // loop
 		[]byte{0x0b},
 	)
 	return slices.Concat(
-		[]byte("\0asm\1\0\0\0"),
+		[]byte("\x00asm\x01\x00\x00\x00"),
 		section(1, []byte{2, 0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f, 0x60, 0, 0}),
 		section(2, []byte{1}, name("wasi_snapshot_preview1"), name("fd_write"), []byte{0, 0}),
 		section(3, []byte{1, 1}),
@@ -90,8 +90,9 @@ func program(rounds int64) []byte {
 	)
 }
 
-// TestWasm: a real guest, in its sandbox: paid, then not paid.
-func TestWasm(t *testing.T) {
+// newWasmWorld is a world whose device runs real guests.
+func newWasmWorld(t *testing.T, change func(*Config)) *world {
+	t.Helper()
 	lacks, err := probe(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -99,18 +100,25 @@ func TestWasm(t *testing.T) {
 	if len(lacks) > 0 {
 		t.Skip("this machine holds no guests: " + lackText(lacks))
 	}
-	w := newWorld(t, func(c *Config) {
-		c.patience = 200 * time.Millisecond
+	return newWorld(t, func(c *Config) {
 		c.Open = func(dir string) ([]Executor, []Lack, error) {
 			e, lacks, err := OpenWasm(dir, 2)
 			return []Executor{e}, lacks, err
 		}
+		if change != nil {
+			change(c)
+		}
 	})
-	w.code = program(300_000_000)
+}
+
+// TestWasm: a real guest, in its sandbox: paid, then not paid.
+func TestWasm(t *testing.T) {
+	w := newWasmWorld(t, func(c *Config) { c.patience = 200 * time.Millisecond })
+	w.code = program(150_000_000)
 	s := w.session(100)
 	j := w.run(s, "program")
 	e := w.end(j)
-	if e.Result == nil || j.out[1].String() != "hi\n" || e.Result.Stdout != types.Sum([]byte("hi\n")) || e.Result.Fuel < 2_100_000_000 {
+	if e.Result == nil || j.out[1].String() != "hi\n" || e.Result.Stdout != types.Sum([]byte("hi\n")) || e.Result.Fuel < 1_050_000_000 {
 		t.Fatalf("%+v, %q", e, j.out[1].String())
 	}
 	w.settled()
