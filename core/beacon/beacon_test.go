@@ -13,6 +13,29 @@ const chain = "cairn-test-1"
 
 func key(n byte) types.PrivateKey { return types.NewPrivateKey([32]byte{n}) }
 
+// TestAt: a proof over a number of a purpose shows nothing of another number, purpose, epoch or chain, and is no leader's.
+func TestAt(t *testing.T) {
+	seed := types.Sum([]byte("seed"))
+	proof := ProveAt(key(1), chain, "lots", seed, 3)
+	out, err := OutputAt(key(1).Public(), chain, "lots", seed, 3, proof)
+	if err != nil || out == [64]byte{} {
+		t.Fatal(err)
+	}
+	for name, err := range map[string]error{
+		"another key":     second(OutputAt(key(2).Public(), chain, "lots", seed, 3, proof)),
+		"another seed":    second(OutputAt(key(1).Public(), chain, "lots", types.Sum([]byte("other")), 3, proof)),
+		"another number":  second(OutputAt(key(1).Public(), chain, "lots", seed, 4, proof)),
+		"another purpose": second(OutputAt(key(1).Public(), chain, "slots", seed, 3, proof)),
+		"another chain":   second(OutputAt(key(1).Public(), "cairn-test-2", "lots", seed, 3, proof)),
+		"a leader's":      second(Output(key(1).Public(), chain, seed, 3, proof)),
+		"cut":             second(OutputAt(key(1).Public(), chain, "lots", seed, 3, proof[1:])),
+	} {
+		if types.ReasonOf(err) != types.BadSignature {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestVRF(t *testing.T) {
 	seed := types.Sum([]byte("seed"))
 	proof := Prove(key(1), chain, seed, 3)

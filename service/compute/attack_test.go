@@ -38,7 +38,7 @@ func (w *world) audited(name string, n int) (*device, *session) {
 
 func right(*Audit) {}
 
-func wrong(a *Audit) { a.Result = types.Hash{0xbad & 0xff} }
+func wrong(a *Audit) { a.Result = types.Hash{0xad} }
 
 func withheld(a *Audit) {
 	a.Withheld, a.Leaf, a.Path, a.Result, a.Fuel = true, nil, nil, types.Hash{}, 0
@@ -134,6 +134,23 @@ func TestLoneAuditor(t *testing.T) {
 	}
 }
 
+// TestFarmedAudits: a device that orders jobs of nothing from itself, and is audited for all of them, gains no more by them than by one.
+func TestFarmedAudits(t *testing.T) {
+	w := newWorld(t, "farm", 7)
+	d, s := w.audited("device", 40)
+	auditors, _ := d.auditors()
+	for i := range s.leaves {
+		s.audit(auditors[0], 0, 0, i, right)
+	}
+	out := d.judged()
+	for i := range out.Reports {
+		d.reported(out, i, "", false)
+	}
+	if out.Quality != 5312 || d.state().Passed != 1 {
+		t.Errorf("quality %d, passed %d: each of 40 audits counts", out.Quality, d.state().Passed)
+	}
+}
+
 // TestAuditsNotDrawn: what the seed did not draw, private and cut jobs, other epochs' results, and who was not drawn count for nothing.
 func TestAuditsNotDrawn(t *testing.T) {
 	w := newWorld(t, "not drawn", 9)
@@ -177,7 +194,6 @@ func TestAuditsNotDrawn(t *testing.T) {
 		if at := s.audit(c.by, 0, 0, c.leaf, func(a *Audit) { a.Results = bytes.Clone(a.Results); c.bend(a) }); at != i {
 			t.Fatal(at)
 		}
-		defer func() { d.w = w }()
 		if i == 9 {
 			out := d.judged()
 			for k, want := range []types.Reason{LeafNotDrawn, LeafNotDrawn, WitnessNotDrawn, WitnessNotDrawn, LeafNotDrawn, LeafNotDrawn, LeafNotDrawn, LeafNotDrawn, LeafNotDrawn, ""} {
@@ -367,9 +383,13 @@ func TestReplayedCheck(t *testing.T) {
 		}
 	}
 	d.line = nil
-	r := d.pass(0, 1)
+	d.pass(0, 1)
 	d.want(d.judged(func(in *tally.Input) { in.Challenged = false }), 0, SlotUnproven)
-	_ = r
+	d.line = nil // and one signature after the other has a bound
+	for range maxChecks + 1 {
+		d.submit(KindCheck, body)
+	}
+	d.want(d.judged(), maxChecks, types.OverQuota)
 }
 
 func prove(w *world, slot uint64) []byte {

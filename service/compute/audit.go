@@ -17,7 +17,7 @@ const (
 	maxAudit   = 4096
 )
 
-// Chance returns the part of a device's public leaves that is drawn, in basis points, when it has passed so many audits in a row:
+// Chance returns the part of a device's public leaves that is drawn, in basis points, when it has passed audits in so many epochs in a row:
 // max(430, ⌊10⁴/(1+passed)⌋).
 func Chance(passed uint32) types.Bp {
 	return types.Bp(max(leastAudit, 10_000/(1+uint64(passed))))

@@ -19,6 +19,7 @@ var broken = []struct{ rule, file, old, new, tests string }{
 	{"an audit can fail", "verify_audit.go", "case l.against > f:", "case l.against > 99:", "WrongDigest"},
 	{"the first auditor alone passes one", "verify_audit.go", "l.first && l.against == 0:", "l.agree > 0 && l.against == 0:", "LyingAud|Lone"},
 	{"auditors are drawn", "verify_audit.go", "!member(members, e.Author) || !j.once(KindAudit, e.Author, name)", "!j.once(KindAudit, e.Author, name)", "AuditsNot"},
+	{"audits count once in an epoch", "verify_audit.go", "passed = true\n", "passed = true\n\t\t\tj.state.raise()\n", "Farmed"},
 	{"an auditor counts once", "verify_audit.go", "|| !j.once(KindAudit, e.Author, name)", "", "LyingAud"},
 	{"public jobs are audited", "verify_audit.go", "|| a.Leaf.Mode != Public", "", "AuditsNot"},
 	{"audits are of what was committed to", "verify_audit.go", "|| a.Place.Verify(j.audited.Root, uint64(j.audited.Count), h) != nil", "", "AuditsNot"},

@@ -26,7 +26,7 @@ type State struct {
 	Rates     [2]uint64     // of the last two slots, the newest first, in millionths of a wu per second; 0 for one that was missed or not passed
 	Results   [2]Commitment // of Epoch and of the one before
 	Quality   types.Bp
-	Passed    uint32      // audits passed in a row
+	Passed    uint32      // epochs with audits passed since the last one that failed
 	Faults    uint8       // faults and failed audits, ever
 	Suspended types.Epoch // what it offers has no weight up to and including this epoch
 	Settled   types.Epoch // faults of this epoch and before have been paid for

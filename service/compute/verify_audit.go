@@ -61,7 +61,7 @@ func (j *judge) audits() {
 		}
 		l.reports = append(l.reports, i)
 	}
-	passed, failed := 0, false
+	passed, failed := false, false
 	for _, l := range order {
 		switch {
 		case l.against > f:
@@ -74,14 +74,13 @@ func (j *judge) audits() {
 				j.refuse(i, reason)
 			}
 		case l.agree > f, l.first && l.against == 0:
-			passed++
+			passed = true
 		}
 	}
-	if failed {
+	switch {
+	case failed:
 		j.state.fail()
-		return
-	}
-	for range passed {
+	case passed: // many are worth no more than one: anybody can order a thousand jobs of nothing from itself
 		if j.state.Passed < 1<<32-1 {
 			j.state.Passed++
 		}

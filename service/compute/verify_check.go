@@ -44,6 +44,10 @@ func (j *judge) checks() {
 		if e.Kind != KindCheck {
 			continue
 		}
+		if n++; n > maxChecks { // each takes some signatures to look into
+			j.out.Evidence[i].Reason = types.OverQuota
+			continue
+		}
 		c, err := DecodeCheck(e.Body)
 		reason := types.ReasonOf(err)
 		if err == nil {
@@ -51,9 +55,6 @@ func (j *judge) checks() {
 		}
 		if reason == "" && at(c.Slot).claim != nil {
 			reason = SlotUnproven
-		}
-		if n++; n > maxChecks {
-			reason = types.OverQuota
 		}
 		if j.out.Evidence[i].Reason = reason; reason == "" {
 			at(c.Slot).claim, at(c.Slot).evidence = c, i

@@ -9,6 +9,9 @@ import (
 	"github.com/cairn-network/cairn/service/compute/mac"
 )
 
+// maxRounds is how many steps of one chain a Watch takes: rounds of half a millisecond, which no model has.
+const maxRounds = 4096
+
 // Watch is what a witness keeps of one check: it takes steps as they arrive within Window, and draws into which it looks. It has no clock:
 // whoever keeps it stops adding in time.
 type Watch struct {
@@ -37,7 +40,7 @@ func (w *Watch) Add(s *SignedStep) error {
 	at := &s.Step
 	have := w.steps[at.Chain]
 	switch {
-	case at.Epoch != w.epoch || at.Slot != w.slot || at.Chain >= chains || len(have) >= maxSteps/int(chains):
+	case at.Epoch != w.epoch || at.Slot != w.slot || at.Chain >= chains || len(have) >= maxRounds:
 		return types.Refuse(StepBroken, "compute: step %d of chain %d, slot %d", at.T, at.Chain, at.Slot)
 	case !s.Verify(w.chain, w.device):
 		return types.Refuse(types.BadSignature, "compute: step %d of chain %d is not signed by %s", at.T, at.Chain, w.device)
