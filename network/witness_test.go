@@ -104,7 +104,7 @@ func testWitnesses(t *testing.T, peers bool) {
 		if peers {
 			continue
 		}
-		who := servicetest.MeterWitness{}.Role()
+		who := servicetest.MeterWitness{Ask: i%2 == 1}.Role()
 		if i == 0 {
 			who.Run = servicetest.Strangers(all)
 		}
@@ -119,7 +119,7 @@ func testWitnesses(t *testing.T, peers bool) {
 	}
 	for i, p := range devices {
 		if peers {
-			p.Witness = servicetest.MeterWitness{}.Run
+			p.Witness = servicetest.MeterWitness{Ask: i%2 == 1}.Run
 		}
 		if peers && i == 2 {
 			p.Witness = servicetest.Strangers(all)

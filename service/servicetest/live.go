@@ -124,7 +124,9 @@ func (s *shown) answer(ctx context.Context, host role.Host, c net.Conn) {
 
 // MeterWitness is Meter's role at a verifier: in every epoch whose challenges bind, it looks at the registers that it was drawn for and
 // reports what it saw. A device that cannot be reached is passed over.
-type MeterWitness struct{}
+type MeterWitness struct {
+	Ask bool // over the bus; else it connects to where the device says that it is
+}
 
 // Role returns w as a witness engine runs it.
 func (w MeterWitness) Role() role.Witness { return role.Witness{Category: MeterCategory, Run: w.Run} }
@@ -155,7 +157,19 @@ func (w MeterWitness) Run(ctx context.Context, host role.WitnessHost) error {
 	return nil
 }
 
-func (MeterWitness) look(ctx context.Context, host role.WitnessHost, e types.Epoch, s role.Subject) error {
+func (w MeterWitness) look(ctx context.Context, host role.WitnessHost, e types.Epoch, s role.Subject) error {
+	if w.Ask {
+		ctx, cancel := context.WithTimeout(ctx, lookTime)
+		defer cancel()
+		nonce := make([]byte, nonceSize)
+		rand.Read(nonce)
+		register, err := w.ask(ctx, host, e, s.Device.Key, nonce)
+		if err != nil {
+			return err
+		}
+		m := MeterRegister{Device: s.Device.Key, Register: register}
+		return host.Submit(ctx, MeterSighted, m.Encode())
+	}
 	i := slices.IndexFunc(s.Asks, func(a *receipt.SignedAsk) bool { return a.Ask.Class == MeterLive })
 	if i < 0 {
 		return errors.New("it does not say where it is")

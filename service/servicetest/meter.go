@@ -20,6 +20,7 @@ const MeterCategory types.Category = 60
 const (
 	MeterTicks types.Class = 1 // unit tick
 	MeterLive  types.Class = 2 // not sold: its ask says at which address witnesses can look at the register (MeterAddress)
+	MeterStock types.Class = 3 // ticks that a device gives away to whoever asks it for some (MeterTake)
 
 	MeterReading evidence.Kind = 1 // MeterRegister of the device's own
 	MeterEcho    evidence.Kind = 2 // MeterChallenge
@@ -47,6 +48,7 @@ const (
 	MeterBeyond     types.Reason = "meter.units_beyond_register"
 	MeterNotDrawn   types.Reason = "meter.witness_not_drawn"
 	MeterAskStale   types.Reason = "meter.ask_stale"
+	MeterSoldOut    types.Reason = "meter.sold_out"
 )
 
 // MeterSight is the purpose for which witnesses are drawn: to look at the register.
@@ -123,6 +125,7 @@ func meterSpec(drawn tally.Candidates) *service.Spec {
 		Classes: []tally.Class{
 			{Class: MeterTicks, Name: "ticks", Unit: "tick", Scale: MeterScale},
 			{Class: MeterLive, Name: "live", Unit: "look", Scale: 1},
+			{Class: MeterStock, Name: "stock", Unit: "tick", Scale: 1},
 		},
 		Kinds: []tally.Kind{
 			{Kind: MeterReading, Name: "reading", Cumulative: true},
@@ -143,6 +146,7 @@ func meterSpec(drawn tally.Candidates) *service.Spec {
 			{Reason: MeterFast, Status: 409, Sentence: "The register moved further than a meter can in one epoch.", Try: "Read it out every epoch."},
 			{Reason: MeterOverstated, Status: 409, Sentence: "Witnesses saw less than the register claims.", Try: "Report what the register shows."},
 			{Reason: MeterEchoWrong, Status: 409, Sentence: "The echo is not that of the epoch's seed, or not the first.", Try: "Answer this epoch's challenge, once."},
+			{Reason: MeterSoldOut, Status: 409, Sentence: "The device has fewer ticks left.", Try: "Ask for less, or ask another one."},
 			{Reason: MeterAskStale, Status: 409, Sentence: "The ask's number is not above that of the newest one that counted.", Try: "Number asks upwards."},
 			{Reason: MeterNotDrawn, Status: 403, Sentence: "The report is by somebody who was not drawn to look at the device.",
 				Try: "Report on those that you were drawn for."},

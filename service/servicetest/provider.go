@@ -18,21 +18,39 @@ type MeterProvider struct {
 	Least uint64
 	// Live has the device show its register to witnesses, on a free port of 127.0.0.1.
 	Live bool
+	// Stock is how many ticks the device gives away (MeterTake); it beats what is left.
+	Stock uint64
 	// Witness is what the device does as a witness, where devices are drawn (Meter.Peers); nil for nothing.
 	Witness func(ctx context.Context, host role.WitnessHost) error
 }
 
 // Role returns p as a node runs it.
 func (p MeterProvider) Role() role.Provider {
-	return role.Provider{Category: MeterCategory, Run: p.Run, Witness: p.Witness, Reasons: Meter().Spec.Reasons}
+	m := &meterRun{MeterProvider: p, shown: newShown()}
+	return role.Provider{Category: MeterCategory, Run: m.run, Witness: p.Witness, Requests: m.requests(), Blobs: m.blobs(), Reasons: Meter().Spec.Reasons}
+}
+
+// meterRun is a meter at work.
+type meterRun struct {
+	MeterProvider
+	shown *shown
+	stock stock
 }
 
 // Run provides ticks until ctx ends.
 func (p MeterProvider) Run(ctx context.Context, host role.Host) error {
+	return (&meterRun{MeterProvider: p, shown: newShown()}).run(ctx, host)
+}
+
+func (p *meterRun) run(ctx context.Context, host role.Host) error {
 	var read, echoed, asked types.Epoch
-	shown := newShown()
 	if p.Live {
-		if err := shown.listen(ctx, host); err != nil {
+		if err := p.shown.listen(ctx, host); err != nil {
+			return fmt.Errorf("meter: %w", err)
+		}
+	}
+	if p.Stock > 0 {
+		if err := p.stock.offer(ctx, host, p.Stock); err != nil {
 			return fmt.Errorf("meter: %w", err)
 		}
 	}
@@ -54,7 +72,7 @@ func (p MeterProvider) Run(ctx context.Context, host role.Host) error {
 				return fmt.Errorf("meter: read out epoch %d: %w", n.Epoch, err)
 			}
 			read = n.Epoch
-			shown.set(n.Epoch, register+p.Step)
+			p.shown.set(n.Epoch, register+p.Step)
 		}
 		if line := ParseMeterLine(n.Line); p.Least != 0 && line.Least != p.Least && (asked == 0 || n.Tallied >= asked) {
 			if err := p.ask(ctx, host, line.Number+1, n.Epoch); err != nil {
