@@ -12,8 +12,10 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// askWait is how long an answer is awaited of whoever asks without a deadline.
-const askWait = 3 * time.Second
+const (
+	askWait = 3 * time.Second // for the answer, of whoever asks without a deadline
+	maxSaid = 64 << 20        // bytes of one answer in all its parts
+)
 
 // Ask asks one device for something of a category, signed by key, and returns the answer that the device signed for this request.
 func (a *Agent) Ask(ctx context.Context, key types.PrivateKey, c types.Category, q role.Question) ([]byte, error) {
@@ -49,9 +51,14 @@ func (a *Agent) ask(ctx context.Context, key types.PrivateKey, c types.Category,
 		next uint32 // the least number that the next part may have
 		last *bus.Answer
 		bad  error
+		said int
 	)
 	err := b.Gather(ctx, bus.RequestSubject(b.Key(), q.Device), raw, func(data []byte) bool {
 		at := time.Now()
+		if said += len(data); said > maxSaid {
+			bad = fmt.Errorf("it is longer than %d bytes", maxSaid)
+			return false
+		}
 		part, by, err := bus.Open[bus.Answer](data, a.Chain())
 		switch {
 		case err != nil:

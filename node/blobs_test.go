@@ -283,7 +283,7 @@ func TestFetchKilled(t *testing.T) {
 		if parts() < had {
 			t.Fatalf("of %d bytes %d are left", had, parts())
 		}
-		if i == 1 {
+		if i == kills-1 { // the one that fetches goes on by itself
 			kill(device)
 			device, _ = start()
 			continue

@@ -271,7 +271,7 @@ func (d *desk) admit(r *request) (known bool, err error) {
 	if from&role.Payers == 0 {
 		return true, types.Refuse(types.NotPermitted, "requests of kind %s are not for %v", r.Kind, r.From)
 	}
-	p, known, err := d.node.payers.get(r.From)
+	p, known, err := d.node.payers.peek(r.From)
 	switch {
 	case !known || err != nil:
 		return known, err
@@ -316,6 +316,9 @@ func (d *desk) lookedUp(by types.Key, err error) {
 
 // begin serves a request if there is room for it.
 func (d *desk) begin(ctx context.Context, r *request) {
+	if !d.time().Before(r.until()) {
+		return // nobody waits any more: it took too long to ask who the payer is
+	}
 	if err := d.enter(r); err != nil {
 		d.refuse(r, err)
 		return

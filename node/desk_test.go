@@ -452,6 +452,9 @@ func TestStrangers(t *testing.T) {
 	if reasons[types.UnknownKey] != deskStrangers || reasons[types.DeviceBusy] != 100-deskStrangers {
 		t.Errorf("strangers are refused: %v", reasons)
 	}
+	if n := len(d.payers.keys()); n > deskStrangers {
+		t.Errorf("%d strangers are remembered in payers' places", n)
+	}
 	if answer, err := w.direct(bustest.Key(3), bus.RoleGateway).send(d.Key(), bus.Seal(payer, wish(d.Key(), "count", 1))); err != nil || answer.Reason != "" {
 		t.Errorf("another one: %+v, %v", answer, err)
 	}
@@ -503,4 +506,60 @@ func TestPlaces(t *testing.T) {
 	}
 	close(c.hold)
 	w.until("all places are free again", func() bool { return d.desk.free() })
+}
+
+// TestLateLookup: what waited for verifiers for longer than its asker waits is not done.
+func TestLateLookup(t *testing.T) {
+	w := newWorld(t, 4)
+	w.announce(5, 100, nil)
+	payer := bustest.Key(1)
+	w.fund(payer.Public(), 50)
+	d, c := w.counting()
+	for _, v := range w.verifiers {
+		v.mu.Lock() // it takes its time
+	}
+	door := w.direct(bustest.Key(2), bus.RoleGateway)
+	r := wish(d.Key(), "count", 1)
+	r.Wait = 1000
+	began := time.Now()
+	sent := make(chan error, 1)
+	go func() {
+		_, err := door.send(d.Key(), bus.Seal(payer, r))
+		sent <- err
+	}()
+	w.until("it is looked up", d.desk.asking)
+	d.desk.set(func() time.Time { return began.Add(2 * time.Second) })
+	for _, v := range w.verifiers {
+		v.mu.Unlock()
+	}
+	w.until("it has been looked up", func() bool { return !d.desk.asking() })
+	if _, known, err := d.payers.peek(payer.Public()); !known || err != nil {
+		t.Fatalf("the payer is not known: %v", err)
+	}
+	if err := <-sent; !errors.Is(err, context.DeadlineExceeded) || c.served.Load() != 0 {
+		t.Errorf("%v, served %d times", err, c.served.Load())
+	}
+}
+
+// TestEndlessAnswer: a device that does not stop answering is given up.
+func TestEndlessAnswer(t *testing.T) {
+	w := newWorld(t, 4)
+	device, key := bustest.Key(1), bustest.Key(2)
+	a := w.asker(key, bus.RoleGateway)
+	w.roles.Set(device.Public(), bus.RoleDevice)
+	link, err := w.memory.Dial(w.ctx, device)
+	ok(t, err)
+	t.Cleanup(link.Close)
+	next := make(chan struct{}, 64)
+	ok(t, link.Subscribe(w.ctx, bus.RequestSubject(types.Key{}, device.Public()), func(m bus.Message) {
+		garbage := make([]byte, bus.MaxMessage)
+		for range 100 {
+			link.Respond(w.ctx, m, garbage)
+			time.Sleep(time.Millisecond)
+		}
+		close(next)
+	}))
+	_, err = ask(a, key, long, role.Question{Device: device.Public(), Kind: "x"})
+	wantReason(t, err, types.BadAnswer)
+	<-next
 }

@@ -13,3 +13,9 @@ func (d *desk) free() bool {
 	defer d.mu.Unlock()
 	return d.verifiers.taken == 0 && d.others.taken == 0
 }
+
+func (d *desk) asking() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lookups > 0
+}

@@ -66,6 +66,20 @@ func (p *payers) get(key types.Key) (out role.Payer, known bool, err error) {
 	return role.Payer{Account: l.Account, Limit: l.Limit, Expiry: l.Expiry, Spent: l.Spent, Balance: l.Balance, Promised: e.promised()}, true, nil
 }
 
+// peek is get of a payer that is known, and else does nothing: whom nobody was asked about takes nobody's place.
+func (p *payers) peek(key types.Key) (out role.Payer, known bool, err error) {
+	if !p.has(key) {
+		return role.Payer{}, false, nil
+	}
+	return p.get(key)
+}
+
+func (p *payers) has(key types.Key) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.known[key] != nil
+}
+
 // forget drops the payer that nobody asked for longest. The caller holds mu.
 func (p *payers) forget() {
 	var oldest types.Key
