@@ -13,10 +13,10 @@
 // A device is asked directly (Request): it hears `request.*.<device>` and answers under a subject of its own, whose last word only who asked
 // knows. So what it says can't be put into anybody's way, and who asks hears nobody else.
 //
-// The subjects are in subject.go. The messages (message.go, notice.go, query.go, agreement.go) are deterministic CBOR; those that
-// speak for somebody are Sealed, and Open refuses every other encoding, another chain and a wrong signature, each with its
-// reason. What is longer than a message travels in pieces by its hash: ServeBlobs, FetchBlob, and from a device to whom it may Piece. Follower follows notices and
-// believes what more than two thirds of power signed.
+// The subjects are in subject.go. The messages (message.go, notice.go, query.go, agreement.go) are deterministic CBOR; those
+// that speak for somebody are Sealed, and Open refuses every other encoding, another chain and a wrong signature, each with
+// its reason. What is longer than a message travels in pieces by its hash: ServeBlobs, FetchBlob, and from a device to whom
+// it may Piece. Follower follows notices and believes what more than two thirds of power signed.
 package bus
 
 import (

@@ -79,11 +79,16 @@ func New(cfg Config, reader ledger.Reader, customers []role.Customer, log *slog.
 		return nil, err
 	}
 	m.store.awaited = m.awaited
+	var lives []*live
 	for _, c := range customers {
 		m.offers[c.Category] = newOffers()
 		if c.Heard != nil {
 			m.offers[c.Category].live = newLive(m, c.Category, c.Heard)
+			lives = append(lives, m.offers[c.Category].live)
 		}
+	}
+	for _, l := range lives {
+		l.most, l.near = maxBeating/len(lives), maxSought/len(lives)
 	}
 	m.agent, err = agent.New(agent.Config{Key: cfg.Key, Pin: cfg.Pin, Dial: cfg.Dial, Store: m.store, Log: log})
 	if err == nil {

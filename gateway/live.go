@@ -12,7 +12,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// Bounds of what a gateway hears of beats, for each category whose customer hears them. It listens device by device, to those whose offers it
+// Bounds of what a gateway hears of beats, for all categories whose customers hear them together: a bus takes 2,048 subscriptions of a client. It
+// listens device by device, to those whose offers it
 // knows: so it does not hear the rest of the network, and stops listening to one that beats too often.
 const (
 	maxBeating = maxAnywhere // devices whose offers anywhere are remembered
@@ -28,6 +29,8 @@ type live struct {
 	category  types.Category
 	heard     func(role.Beat)
 	remembers func(device types.Key) bool // whether offers of a device are remembered
+	most      int                         // devices that are listened to whose offers anywhere are remembered
+	near      int                         // the same, of those that were found near somewhere
 	work      chan struct{}               // there is somebody to listen to
 	now       func() time.Time
 
@@ -56,7 +59,7 @@ type beaten struct {
 
 func newLive(m *market, c types.Category, heard func(role.Beat)) *live {
 	return &live{market: m, category: c, heard: heard, remembers: func(k types.Key) bool { return m.offers[c].anywhere.Has(k) },
-		work: make(chan struct{}, 1), now: time.Now, beating: map[types.Key]*pulse{}}
+		most: maxBeating, near: maxSought, work: make(chan struct{}, 1), now: time.Now, beating: map[types.Key]*pulse{}}
 }
 
 // know has the beats of an ask heard. sought says that it is only known because somebody looked for it.
@@ -65,7 +68,9 @@ func (l *live) know(a *receipt.Ask, sought bool) {
 	defer l.mu.Unlock()
 	p := l.beating[a.Device]
 	if p == nil {
-		l.room(sought)
+		if !l.room(sought) {
+			return
+		}
 		p = &pulse{sought: sought, asks: map[types.Class]*beaten{}}
 		l.beating[a.Device] = p
 		if sought {
@@ -84,25 +89,25 @@ func (l *live) know(a *receipt.Ask, sought bool) {
 	}
 }
 
-// room makes room for one more device: those go first whose offers anywhere are not remembered any more. mu is held.
-func (l *live) room(sought bool) {
-	if sought && l.sought < maxSought || !sought && len(l.beating)-l.sought < maxBeating {
-		return
+// room makes room for one more device, if it can: of those that were found the one goes that was looked for longest ago, of the others one whose
+// offers are not remembered any more. mu is held.
+func (l *live) room(sought bool) bool {
+	if sought && l.sought < l.near || !sought && len(l.beating)-l.sought < l.most {
+		return true
 	}
-	var oldest types.Key
+	var goes types.Key
 	for key, p := range l.beating {
-		if p.sought != sought {
-			continue
-		}
-		if !sought && !l.remembers(key) {
-			oldest = key
-			break
-		}
-		if o := l.beating[oldest]; o == nil || p.used.Before(o.used) {
-			oldest = key
+		switch oldest := l.beating[goes]; {
+		case p.sought != sought:
+		case !sought && !l.remembers(key), sought && (oldest == nil || p.used.Before(oldest.used)):
+			goes = key
 		}
 	}
-	l.drop(oldest)
+	if l.beating[goes] == nil {
+		return false
+	}
+	l.drop(goes)
+	return true
 }
 
 // drop stops listening to a device. mu is held.

@@ -268,6 +268,24 @@ func TestBeatCrowd(t *testing.T) {
 	}
 }
 
+// TestBeatShare: where several categories share what the bus takes, none of those that are heard goes for another one that is remembered.
+func TestBeatShare(t *testing.T) {
+	l := newLive(newFixture(t).market, types.IoT, func(role.Beat) {})
+	l.remembers = func(types.Key) bool { return true }
+	l.most = 100
+	for i := range 2 * l.most {
+		l.know(&receipt.Ask{Device: stranger(i).Public(), Class: 1}, false)
+	}
+	if len(l.beating) != l.most {
+		t.Errorf("%d devices are heard", len(l.beating))
+	}
+	for i := range l.most {
+		if l.beating[stranger(i).Public()] == nil {
+			t.Errorf("device %d is not heard any more", i)
+		}
+	}
+}
+
 // TestNoBeats: a gateway listens to no beats of a category whose customer does not hear them.
 func TestNoBeats(t *testing.T) {
 	f := newFixture(t)
