@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -384,24 +385,29 @@ func TestForgedAnswer(t *testing.T) {
 			link.Respond(w.ctx, m, bus.Seal(device, &honest))
 		}
 	}))
+	_, err = ask(a, payer, long, role.Question{Device: device.Public(), Kind: "honest"})
+	ok(t, err)
+	var all sync.WaitGroup
 	for _, c := range []struct {
 		kind   string
 		wait   time.Duration
 		reason types.Reason
 	}{
-		{"honest", long, ""}, {"after", long, ""}, {"twice", long, ""}, {"forged", 50 * time.Millisecond, types.BadAnswer},
-		{"old", 50 * time.Millisecond, types.BadAnswer}, {"garbage", 50 * time.Millisecond, types.BadAnswer},
-		{"silent", 50 * time.Millisecond, types.DeviceLate}, {"late", 20 * time.Millisecond, types.DeviceLate},
+		{"after", long, ""}, {"twice", long, ""}, {"forged", 2 * time.Second, types.BadAnswer}, {"old", 2 * time.Second, types.BadAnswer},
+		{"garbage", 2 * time.Second, types.BadAnswer}, {"silent", 50 * time.Millisecond, types.DeviceLate}, {"late", 20 * time.Millisecond, types.DeviceLate},
 	} {
-		var parts []uint32
-		answer, err := ask(a, payer, c.wait, role.Question{Device: device.Public(), Kind: c.kind, Each: func(p role.Part) { parts = append(parts, p.Number) }})
-		if types.ReasonOf(err) != c.reason || (err == nil) != (string(answer) == "yes") {
-			t.Errorf("%s: %q, %v, want %q", c.kind, answer, err, c.reason)
-		}
-		if c.kind == "twice" && fmt.Sprint(parts) != "[0 1 5]" {
-			t.Errorf("the parts are %v", parts)
-		}
+		all.Go(func() {
+			var parts []uint32
+			answer, err := ask(a, payer, c.wait, role.Question{Device: device.Public(), Kind: c.kind, Each: func(p role.Part) { parts = append(parts, p.Number) }})
+			if types.ReasonOf(err) != c.reason || (err == nil) != (string(answer) == "yes") {
+				t.Errorf("%s: %q, %v, want %q", c.kind, answer, err, c.reason)
+			}
+			if c.kind == "twice" && fmt.Sprint(parts) != "[0 1 5]" {
+				t.Errorf("the parts are %v", parts)
+			}
+		})
 	}
+	all.Wait()
 }
 
 // TestFlood: of one who asks without end little is looked at, and the others are served.
@@ -417,11 +423,13 @@ func TestFlood(t *testing.T) {
 	subject := bus.RequestSubject(flooder.Public(), d.Key())
 	for i := range 3000 {
 		r := wish(d.Key(), "count", 0)
-		r.ID = [16]byte{1, byte(i), byte(i >> 8)}
+		r.ID, r.Time = [16]byte{1, byte(i), byte(i >> 8)}, uint64(began.UnixMilli())
 		d.desk.take(w.ctx, d.agent.Bus(), bus.Message{Subject: subject, Data: bus.Seal(flooder, r),
 			Reply: "answer." + bus.Word(d.Key()) + "." + bus.Word(flooder.Public()) + ".x"})
 	}
-	answer, err := w.direct(payer, bus.RolePayer).send(d.Key(), bus.Seal(payer, wish(d.Key(), "count", 1)))
+	other := wish(d.Key(), "count", 1)
+	other.Time = uint64(began.UnixMilli())
+	answer, err := w.direct(payer, bus.RolePayer).send(d.Key(), bus.Seal(payer, other))
 	ok(t, err)
 	if answer.Reason != "" {
 		t.Errorf("the other one is refused: %s", answer.Reason)
@@ -561,5 +569,8 @@ func TestEndlessAnswer(t *testing.T) {
 	}))
 	_, err = ask(a, key, long, role.Question{Device: device.Public(), Kind: "x"})
 	wantReason(t, err, types.BadAnswer)
+	if !strings.Contains(err.Error(), "longer") {
+		t.Error(err)
+	}
 	<-next
 }
