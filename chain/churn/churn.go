@@ -1,7 +1,7 @@
 // Package churn limits how much of the registry may change. Every verifier reads each change before it can tally the next epoch, and keeps what
 // it is about for good, so a change costs far more than the transaction that makes it.
 //
-// A module that logs changes has one Limit. What is logged for a view the first time (Take) costs Gas, so that a block holds some hundreds
+// A module that logs changes has one Log. What is logged for a view the first time (Take) costs Gas, so that a block holds some hundreds
 // at most, at the price that all who want room in it pay; of one account, an epoch takes PerAccount; and a block takes PerBlock
 // whatever its gas.
 package churn

@@ -189,7 +189,7 @@ func epoch(p *tallytypes.Epoch) (*ledger.Epoch, error) {
 		})
 	}
 	for i := range p.Verifiers {
-		a, err := attester(&p.Verifiers[i])
+		a, err := p.Verifiers[i].Attester()
 		if err != nil {
 			return nil, fmt.Errorf("client: verifier of epoch %d: %w", p.Epoch, err)
 		}
@@ -210,18 +210,6 @@ func epoch(p *tallytypes.Epoch) (*ledger.Epoch, error) {
 		out.Leaders = append(out.Leaders, keys)
 	}
 	return out, nil
-}
-
-func attester(v *tallytypes.Verifier) (a tally.Attester, err error) {
-	a.Power = v.Power
-	if a.Key, err = types.ParseKey(v.Key); err != nil {
-		return a, err
-	}
-	if a.VRF, err = types.ParseKey(v.Vrf); err != nil {
-		return a, err
-	}
-	a.Owner, err = types.ParseAccount(v.Owner)
-	return a, err
 }
 
 // maxChanges bounds the registry changes of one epoch: several times those that 720 blocks have gas for.
@@ -565,7 +553,7 @@ func (c *Client) Verifiers(ctx context.Context) ([]tally.Attester, error) {
 			return nil, fault("list verifiers", err)
 		}
 		for i := range res.Verifiers {
-			a, err := attester(&res.Verifiers[i])
+			a, err := res.Verifiers[i].Attester()
 			if err != nil {
 				return nil, fmt.Errorf("client: verifier %s: %w", res.Verifiers[i].Key, err)
 			}

@@ -36,7 +36,7 @@ import (
 
 const denom = "ustone"
 
-// pruned is how many logged changes, or expired keys, one step forgets at most.
+// pruned is how many expired keys one step forgets at most.
 const pruned = 100
 
 // Keeper keeps credits. Only the application's one writing goroutine changes it.
@@ -59,9 +59,7 @@ type Keeper struct {
 	genesis   collections.Item[uint64] // the supply at genesis
 	movements collections.Map[string, types.Movement]
 	day       collections.Item[uint64] // the last one whose excess was burned
-	// changes is the log of registry views: epoch, region, subject → core/tally.Change.
-	changes collections.Map[collections.Triple[uint64, uint32, []byte], []byte]
-	churn   churn.Limit
+	changes   churn.Log
 }
 
 type byAccount struct {
@@ -92,9 +90,7 @@ func New(cdc codec.BinaryCodec, kv store.KVStoreService, addresses address.Codec
 		genesis:   collections.NewItem(sb, collections.NewPrefix(6), "genesis_supply", collections.Uint64Value),
 		movements: collections.NewMap(sb, collections.NewPrefix(7), "movements", collections.StringKey, codec.CollValue[types.Movement](cdc)),
 		day:       collections.NewItem(sb, collections.NewPrefix(8), "day", collections.Uint64Value),
-		changes: collections.NewMap(sb, collections.NewPrefix(9), "changes",
-			collections.TripleKeyCodec(collections.Uint64Key, collections.Uint32Key, collections.BytesKey), collections.BytesValue),
-		churn: churn.New(sb, 11, 12),
+		changes:   churn.NewLog(sb, 9, 11, 12),
 	}
 	var err error
 	if k.Schema, err = sb.Build(); err != nil {
@@ -138,17 +134,7 @@ func (k Keeper) log(ctx context.Context, account core.Account, region uint32, su
 	if err != nil {
 		return err
 	}
-	at := collections.Join3(uint64(e)+1, region, subject)
-	known, err := k.changes.Has(ctx, at)
-	if err != nil {
-		return err
-	}
-	if known {
-		churn.Replaced(ctx)
-	} else if err := k.churn.Take(ctx, e, account[:]); err != nil {
-		return err
-	}
-	return k.changes.Set(ctx, at, core.Encode(c))
+	return k.changes.Record(ctx, e, region, subject, c, account[:])
 }
 
 // unlog takes back what was recorded of a subject for the view of the next epoch.
@@ -162,27 +148,9 @@ func accountSubject(a core.Account) []byte { return append([]byte{0}, a[:]...) }
 func keySubject(key core.Key) []byte       { return append([]byte{1}, key[:]...) }
 
 // ChangesAfter returns what the view of epoch e says differently of a region's accounts and session keys than the view before:
-// accounts by address, then keys by key. It
-// begins after one (nil: with the first), ends after limit, and returns what names the last.
+// accounts by address, then keys by key. It begins after one (nil: with the first), ends after limit, and returns what names the last.
 func (k Keeper) ChangesAfter(ctx context.Context, e core.Epoch, region core.Region, after []byte, limit int) (list []tally.Change, last []byte, err error) {
-	r := new(collections.Range[collections.Triple[uint64, uint32, []byte]]).EndExclusive(collections.Join3(uint64(e), uint32(region)+1, []byte{}))
-	if after == nil {
-		r.StartInclusive(collections.Join3(uint64(e), uint32(region), []byte{}))
-	} else {
-		r.StartExclusive(collections.Join3(uint64(e), uint32(region), after))
-	}
-	if limit <= 0 {
-		return nil, nil, nil
-	}
-	err = k.changes.Walk(ctx, r, func(key collections.Triple[uint64, uint32, []byte], raw []byte) (bool, error) {
-		var c tally.Change
-		if err := core.Decode(raw, &c); err != nil {
-			return true, err
-		}
-		list, last = append(list, c), key.K3()
-		return len(list) == limit, nil
-	})
-	return list, last, err
+	return k.changes.After(ctx, e, region, after, limit)
 }
 
 // EndBlock burns the day's excess and forgets changes that nobody needs any more, a bounded number in each block.
@@ -198,29 +166,7 @@ func (k Keeper) EndBlock(ctx context.Context) error {
 	if err != nil || uint64(e) <= p.ChangeRetention {
 		return err
 	}
-	return k.forget(ctx, uint64(e)-p.ChangeRetention)
-}
-
-// forget forgets some of the changes before an epoch, but none that a tally may still ask for.
-func (k Keeper) forget(ctx context.Context, end uint64) error {
-	var old []collections.Triple[uint64, uint32, []byte]
-	err := k.changes.Walk(ctx, nil, func(key collections.Triple[uint64, uint32, []byte], _ []byte) (bool, error) {
-		if key.K1() >= end || len(old) == pruned {
-			return true, nil
-		}
-		old = append(old, key)
-		return false, nil
-	})
-	if err != nil || len(old) == 0 {
-		return err
-	}
-	folded, err := (*k.clock).Folded(ctx)
-	for _, key := range old {
-		if err == nil && key.K1() <= uint64(folded) {
-			err = k.changes.Remove(ctx, key)
-		}
-	}
-	return err
+	return k.changes.Forget(ctx, uint64(e)-p.ChangeRetention, (*k.clock).Folded)
 }
 
 // Audit reports where the module and its money disagree: the vault is what the module's account holds; accounts bought

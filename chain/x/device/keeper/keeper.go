@@ -33,9 +33,6 @@ import (
 
 const denom = "ustone"
 
-// pruned is how many logged changes one block forgets at most.
-const pruned = 100
-
 // Keeper is the registry. Only the application's one writing goroutine changes it.
 type Keeper struct {
 	addresses address.Codec
@@ -53,9 +50,7 @@ type Keeper struct {
 	MakerID collections.Sequence
 	ModelID collections.Sequence
 	Locked  collections.Item[uint64] // Σ bonds, in ustone
-	// changes is the log of registry views: epoch, region, key → core/tally.Change.
-	changes collections.Map[collections.Triple[uint64, uint32, []byte], []byte]
-	churn   churn.Limit
+	changes churn.Log
 }
 
 type late struct {
@@ -86,9 +81,7 @@ func New(cdc codec.BinaryCodec, kv store.KVStoreService, addresses address.Codec
 		MakerID: collections.NewSequence(sb, collections.NewPrefix(5), "maker_id"),
 		ModelID: collections.NewSequence(sb, collections.NewPrefix(6), "model_id"),
 		Locked:  collections.NewItem(sb, collections.NewPrefix(7), "locked", collections.Uint64Value),
-		changes: collections.NewMap(sb, collections.NewPrefix(8), "changes",
-			collections.TripleKeyCodec(collections.Uint64Key, collections.Uint32Key, collections.BytesKey), collections.BytesValue),
-		churn: churn.New(sb, 9, 10),
+		changes: churn.NewLog(sb, 8, 9, 10),
 	}
 	var err error
 	if k.Schema, err = sb.Build(); err != nil {
@@ -144,24 +137,7 @@ func (k Keeper) Penalize(ctx context.Context, key core.Key, penalty core.Ustone)
 // ChangesAfter returns what the view of epoch e says differently of a region's devices than the view before, by key. It
 // begins after one (nil: with the first), ends after limit, and returns what names the last.
 func (k Keeper) ChangesAfter(ctx context.Context, e core.Epoch, region core.Region, after []byte, limit int) (list []tally.Change, last []byte, err error) {
-	r := new(collections.Range[collections.Triple[uint64, uint32, []byte]]).EndExclusive(collections.Join3(uint64(e), uint32(region)+1, []byte{}))
-	if after == nil {
-		r.StartInclusive(collections.Join3(uint64(e), uint32(region), []byte{}))
-	} else {
-		r.StartExclusive(collections.Join3(uint64(e), uint32(region), after))
-	}
-	if limit <= 0 {
-		return nil, nil, nil
-	}
-	err = k.changes.Walk(ctx, r, func(key collections.Triple[uint64, uint32, []byte], raw []byte) (bool, error) {
-		var c tally.Change
-		if err := core.Decode(raw, &c); err != nil {
-			return true, err
-		}
-		list, last = append(list, c), key.K3()
-		return len(list) == limit, nil
-	})
-	return list, last, err
+	return k.changes.After(ctx, e, region, after, limit)
 }
 
 // EndBlock forgets changes that nobody needs any more, a bounded number in each block.
@@ -174,29 +150,7 @@ func (k Keeper) EndBlock(ctx context.Context) error {
 	if err != nil || uint64(e) <= p.ChangeRetention {
 		return err
 	}
-	return k.forget(ctx, uint64(e)-p.ChangeRetention)
-}
-
-// forget forgets some of the changes before an epoch, but none that a tally may still ask for.
-func (k Keeper) forget(ctx context.Context, end uint64) error {
-	var old []collections.Triple[uint64, uint32, []byte]
-	err := k.changes.Walk(ctx, nil, func(key collections.Triple[uint64, uint32, []byte], _ []byte) (bool, error) {
-		if key.K1() >= end || len(old) == pruned {
-			return true, nil
-		}
-		old = append(old, key)
-		return false, nil
-	})
-	if err != nil || len(old) == 0 {
-		return err
-	}
-	folded, err := k.tally.clock.Folded(ctx)
-	for _, key := range old {
-		if err == nil && key.K1() <= uint64(folded) {
-			err = k.changes.Remove(ctx, key)
-		}
-	}
-	return err
+	return k.changes.Forget(ctx, uint64(e)-p.ChangeRetention, k.tally.clock.Folded)
 }
 
 // Audit reports where the registry and its money disagree: locked, the sum of bonds, and the account's balance are equal.

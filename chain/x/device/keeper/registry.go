@@ -10,7 +10,6 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
 
-	"github.com/cairn-network/cairn/chain/churn"
 	"github.com/cairn-network/cairn/chain/x/device/types"
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/tally"
@@ -59,21 +58,7 @@ func (k Keeper) log(ctx context.Context, d types.Device, key core.Key, c *tally.
 	if err != nil {
 		return err
 	}
-	at := collections.Join3(uint64(e)+1, d.Region, key[:])
-	known, err := k.changes.Has(ctx, at)
-	if err != nil {
-		return err
-	}
-	switch {
-	case by == nil: // nobody's message
-	case known:
-		churn.Replaced(ctx)
-	default:
-		if err := k.churn.Take(ctx, e, by); err != nil {
-			return err
-		}
-	}
-	return k.changes.Set(ctx, at, core.Encode(c))
+	return k.changes.Record(ctx, e, d.Region, key[:], c, by)
 }
 
 // lock and unlock keep the sum of bonds; the coins move beside.
