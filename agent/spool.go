@@ -7,19 +7,18 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterr "go.etcd.io/bbolt/errors"
 
 	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/disk"
+	"github.com/cairn-network/cairn/service/role/bolt"
 )
 
 // Bounds of a Spool. At them, Evidence, Receipt and SubmitAsk refuse with over_quota, and nothing that is kept goes.
@@ -75,14 +74,9 @@ type GivenUp = Refused[place]
 
 // OpenSpool opens the file of a key, or makes it. It is home_busy while another process has it.
 func OpenSpool(path string, key types.PrivateKey, chain string) (*Spool, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
-	switch {
-	case errors.Is(err, bolterr.ErrTimeout):
-		return nil, fmt.Errorf("agent: %s: another process has this key: %w", path, types.HomeBusy)
-	case errors.Is(err, os.ErrPermission):
-		return nil, fmt.Errorf("agent: %w: %w", err, types.HomeUnwritable)
-	case err != nil:
-		return nil, fmt.Errorf("agent: open %s: %w", path, err)
+	db, err := bolt.Open(path, metaBucket, evidenceBucket, receiptBucket, askBucket, askedBucket)
+	if err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
 	}
 	o := &Spool{Bucket: Bucket{db, metaBucket}, db: db, key: key, chain: chain, waiting: NewOutbox[place](), most: maxPendingBytes,
 		open: map[string]*spooled{}, asks: map[types.Hash][]byte{}}
@@ -95,11 +89,6 @@ func OpenSpool(path string, key types.PrivateKey, chain string) (*Spool, error) 
 
 func (o *Spool) load() error {
 	return o.db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{metaBucket, evidenceBucket, receiptBucket, askBucket, askedBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
 		meta := tx.Bucket(metaBucket)
 		if v := meta.Get(seqKey); len(v) == 8 {
 			o.seq = binary.BigEndian.Uint64(v)

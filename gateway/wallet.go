@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/role/bolt"
 )
 
 // keyPrefix starts every API key, so that scanners of leaked secrets can recognise one.
@@ -126,24 +127,9 @@ type store struct {
 }
 
 func openStore(path, chain string, balance func(types.Key) types.Credit) (*store, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second})
-	if errors.Is(err, bbolt.ErrTimeout) {
-		return nil, types.Refuse(types.HomeBusy, "gateway: %s is in use", path)
-	}
+	db, err := bolt.Open(path, walletBucket, pendingBucket, orderBucket, apiBucket, secretBucket, promiseBucket, endedBucket, metaBucket)
 	if err != nil {
-		return nil, fmt.Errorf("gateway: open wallets %s: %w", path, err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{walletBucket, pendingBucket, orderBucket, apiBucket, secretBucket, promiseBucket, endedBucket, metaBucket} {
-			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		db.Close()
-		return nil, fmt.Errorf("gateway: prepare wallets %s: %w", path, err)
+		return nil, fmt.Errorf("gateway: wallets: %w", err)
 	}
 	s := &store{Bucket: agent.Bucket{DB: db, Name: metaBucket}, db: db, chain: chain, balance: balance, now: time.Now, room: maxPending, sums: map[types.Key]types.Credit{}}
 	if err := s.addUp(); err != nil {

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
+	"github.com/cairn-network/cairn/service/role/bolt"
 )
 
 // ID names a job.
@@ -132,22 +132,11 @@ var (
 type books struct{ db *bbolt.DB }
 
 func openBooks(path string) (*books, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second})
+	db, err := bolt.Open(path, jobsBucket, sessionsBucket, keysBucket, metaBucket)
 	if err != nil {
-		return nil, fmt.Errorf("compute: %s: %w", path, err)
+		return nil, fmt.Errorf("compute: %w", err)
 	}
 	db.MaxBatchDelay = time.Millisecond // somebody waits for each job
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{jobsBucket, sessionsBucket, keysBucket, metaBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("compute: %s: %w", path, err), db.Close())
-	}
 	return &books{db}, nil
 }
 

@@ -3,16 +3,14 @@ package provider
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterr "go.etcd.io/bbolt/errors"
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
+	"github.com/cairn-network/cairn/service/role/bolt"
 )
 
 // record is what the journal says of an order that was accepted, beside the call itself.
@@ -85,27 +83,11 @@ const journalName = "journal.db"
 type books struct{ db *bbolt.DB }
 
 func openBooks(path string) (*books, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
-	switch {
-	case errors.Is(err, bolterr.ErrTimeout):
-		return nil, types.Refuse(types.HomeBusy, "compute: %s: another process runs this device", path)
-	case errors.Is(err, os.ErrPermission):
-		return nil, types.Refuse(types.HomeUnwritable, "compute: %v", err)
-	case err != nil:
-		return nil, fmt.Errorf("compute: open journal: %w", err)
+	db, err := bolt.Open(path, callBucket, jobBucket, sessionBucket, leafBucket, trustBucket, metaBucket)
+	if err != nil {
+		return nil, fmt.Errorf("compute: journal: %w", err)
 	}
 	db.MaxBatchDelay = 200 * time.Microsecond // a customer waits for most of what is written
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{callBucket, jobBucket, sessionBucket, leafBucket, trustBucket, metaBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("compute: prepare journal: %w", errors.Join(err, db.Close()))
-	}
 	return &books{db}, nil
 }
 

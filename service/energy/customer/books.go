@@ -5,13 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role/bolt"
 )
 
 // Bounds of the books. What comes first goes first.
@@ -87,24 +87,9 @@ type leaf struct {
 type books struct{ db *bbolt.DB }
 
 func openBooks(path string) (*books, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bbolt.ErrTimeout) {
-		return nil, types.Refuse(types.HomeBusy, "energy: %s is in use", path)
-	}
+	db, err := bolt.Open(path, allBuckets...)
 	if err != nil {
-		return nil, fmt.Errorf("energy: open books %s: %w", path, err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range allBuckets {
-			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		db.Close()
-		return nil, fmt.Errorf("energy: prepare books %s: %w", path, err)
+		return nil, fmt.Errorf("energy: books: %w", err)
 	}
 	return &books{db}, nil
 }

@@ -3,14 +3,13 @@ package provider
 import (
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"time"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/energy"
+	"github.com/cairn-network/cairn/service/role/bolt"
 )
 
 // entry is a record as it is kept, in CBOR; earlier versions kept JSON.
@@ -40,20 +39,9 @@ var (
 )
 
 func openJournal(path string) (*journal, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second})
+	db, err := bolt.Open(path, recordBucket, trackBucket, metaBucket)
 	if err != nil {
-		return nil, fmt.Errorf("energy: open %s: %w", path, err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{recordBucket, trackBucket, metaBucket} {
-			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("energy: set up %s: %w", path, err), db.Close())
+		return nil, fmt.Errorf("energy: journal: %w", err)
 	}
 	return &journal{db}, nil
 }

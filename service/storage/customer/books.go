@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	"go.etcd.io/bbolt"
@@ -15,6 +14,7 @@ import (
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/role/bolt"
 	"github.com/cairn-network/cairn/service/storage"
 	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
@@ -125,21 +125,12 @@ type books struct{ db *bbolt.DB }
 
 // openBooks opens an account's books. What it finds damaged it says, and goes on: no record keeps an account from its others.
 func openBooks(path string, log *slog.Logger) (*books, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bbolt.ErrTimeout) {
-		return nil, types.Refuse(types.HomeBusy, "storage: %s is in use", path)
-	}
+	db, err := bolt.Open(path, objectBucket, manifestBucket, typeBucket, sessionBucket, shardBucket, dropBucket, formerBucket, formerShardBucket,
+		breakBucket, partBucket, lossBucket, foreignBucket)
 	if err != nil {
-		return nil, fmt.Errorf("storage: open books %s: %w", path, err)
+		return nil, fmt.Errorf("storage: books: %w", err)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{objectBucket, manifestBucket, typeBucket, sessionBucket, shardBucket, dropBucket, formerBucket, formerShardBucket, breakBucket, partBucket, lossBucket, foreignBucket} {
-			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
-				return err
-			}
-		}
-		return errors.Join(mend(tx, log), abandonParts(tx))
-	})
+	err = db.Update(func(tx *bbolt.Tx) error { return errors.Join(mend(tx, log), abandonParts(tx)) })
 	if err != nil {
 		db.Close()
 		return nil, fmt.Errorf("storage: prepare books %s: %w", path, err)

@@ -6,13 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"go.etcd.io/bbolt"
-	bolterr "go.etcd.io/bbolt/errors"
 
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role/bolt"
 	"github.com/cairn-network/cairn/service/storage"
 	"github.com/cairn-network/cairn/service/storage/provider/shardlog"
 )
@@ -109,25 +108,10 @@ type books struct {
 }
 
 func openBooks(path string) (*books, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
-	switch {
-	case errors.Is(err, bolterr.ErrTimeout):
-		return nil, types.Refuse(types.HomeBusy, "storage: %s: another process runs this device", path)
-	case errors.Is(err, os.ErrPermission):
-		return nil, types.Refuse(types.HomeUnwritable, "storage: %v", err)
-	case err != nil:
-		return nil, fmt.Errorf("storage: open books: %w", err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{sessionBucket, progressBucket, slotBucket, stepBucket, lossBucket, refBucket, ladderBucket, readBucket, trustBucket, askBucket, metaBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	db, err := bolt.Open(path, sessionBucket, progressBucket, slotBucket, stepBucket, lossBucket, refBucket, ladderBucket, readBucket, trustBucket,
+		askBucket, metaBucket)
 	if err != nil {
-		return nil, fmt.Errorf("storage: prepare books: %w", errors.Join(err, db.Close()))
+		return nil, fmt.Errorf("storage: books: %w", err)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
