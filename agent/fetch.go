@@ -17,9 +17,10 @@ import (
 )
 
 const (
-	fetchWindow = 4                // pieces that are asked for at a time
-	fetchWait   = 10 * time.Second // for one of them
-	fetchStall  = 30 * time.Second // without a piece, until it is given up
+	fetchWindow = 4                     // pieces that are asked for at a time
+	fetchPace   = 10 * time.Millisecond // between two of them: what a device takes of requests is not for one fetch alone
+	fetchWait   = 10 * time.Second      // for one of them
+	fetchStall  = 30 * time.Second      // without a piece, until it is given up
 )
 
 // Fetch fetches what a device of a category holds by its hash, in pieces, asked for with key, and returns its size.
@@ -80,9 +81,12 @@ func (f *fetch) pull(ctx context.Context, file *os.File, have int64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var ahead []chan piece
+	var soonest time.Time
 	heard, pause := time.Now(), 100*time.Millisecond
 	for next := have; f.size < 0 || have < f.size; {
 		for len(ahead) < fetchWindow && (f.size < 0 && len(ahead) == 0 || next < f.size) {
+			time.Sleep(time.Until(soonest))
+			soonest = time.Now().Add(fetchPace)
 			ahead = append(ahead, f.piece(ctx, next))
 			next += bus.PieceSize
 		}

@@ -206,6 +206,7 @@ func TestFetchLiars(t *testing.T) {
 
 // TestFetchKilled: who fetches, and who serves, is killed again and again; what had come stays, and what is there in the end is whole.
 func TestFetchKilled(t *testing.T) {
+	t.Parallel()
 	const size, kills = 24 * bus.PieceSize, 4
 	url, home, path := os.Getenv("CAIRN_TEST_BUS"), os.Getenv("CAIRN_TEST_HOME"), os.Getenv("CAIRN_TEST_PATH")
 	dial := func(ctx context.Context, key types.PrivateKey) (bus.Bus, error) {

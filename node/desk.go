@@ -21,7 +21,7 @@ const (
 	deskVerifiers = 16 // the same of verifiers, beside those
 	deskPieces    = 16 // the same of requests for pieces of blobs, whoever asks, beside those
 	deskRate      = 200
-	deskBurst     = 400 // requests of one publisher that are looked at: so many at once, then deskRate a second; others are dropped unread
+	deskBurst     = 400 // requests of one publisher that are looked at: so many at once, then deskRate a second; as many again are told so, others are dropped unread
 	deskLookups   = 8   // payers that verifiers are asked about at a time, of one publisher at most two
 	deskStrangers = 16  // payers whom nobody granted that one publisher may bring in a minute; then only those who are known
 	deskSenders   = 4096
@@ -60,6 +60,7 @@ type pool struct{ taken, most int }
 // sender is one who is logged on and publishes requests.
 type sender struct {
 	due       time.Time // when it will have its whole burst again
+	told      time.Time // the same, of answers that it asks too often
 	serving   int
 	lookups   int
 	seen      int
@@ -126,7 +127,11 @@ func (r *request) until() time.Time { return r.came.Add(time.Duration(r.Wait) * 
 // take looks at a message: what is not a request to this device that somebody signed costs no more than that, and is not answered.
 func (d *desk) take(ctx context.Context, b bus.Bus, m bus.Message) {
 	by, err := bus.ParseWord(bus.Owner(m.Subject))
-	if err != nil || !bus.Expects(m) || !d.allow(by) {
+	if err != nil || !bus.Expects(m) {
+		return
+	}
+	is, told := d.allow(by)
+	if !is && !told {
 		return
 	}
 	a, err := bus.ReadRequest(m.Data, d.node.agent.Chain())
@@ -134,6 +139,10 @@ func (d *desk) take(ctx context.Context, b bus.Bus, m bus.Message) {
 		return
 	}
 	r := &request{Asked: a, by: by, message: m, bus: b, came: d.time()}
+	if told {
+		d.refuse(r, types.Refuse(types.DeviceBusy, "too many requests of %v", by))
+		return
+	}
 	if d.again(r) || !a.Verify() {
 		return
 	}
@@ -164,27 +173,36 @@ func (d *desk) take(ctx context.Context, b bus.Bus, m bus.Message) {
 	}
 }
 
-// allow takes one of a publisher's tries: the generic cell rate algorithm of ITU-T I.371.
-func (d *desk) allow(by types.Key) bool {
-	const each = time.Second / deskRate
+// allow takes one of a publisher's tries. Of one that has used them up as many again are answered (told), so that it knows, and the others are not.
+func (d *desk) allow(by types.Key) (is, told bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.now()
 	s := d.senders[by]
 	if s == nil {
 		if len(d.senders) >= deskSenders && !d.forget(now) {
-			return false
+			return false, false
 		}
-		s = &sender{due: now}
+		s = new(sender)
 		d.senders[by] = s
 	}
-	if s.due.Before(now) {
-		s.due = now
+	if try(&s.due, now) {
+		return true, false
 	}
-	if s.due.Sub(now) > (deskBurst-1)*each {
+	return false, try(&s.told, now)
+}
+
+// try takes one of deskBurst tries, of which deskRate a second come back: the generic cell rate algorithm of ITU-T I.371, which keeps of them when
+// all will be back.
+func try(due *time.Time, now time.Time) bool {
+	const each = time.Second / deskRate
+	if due.Before(now) {
+		*due = now
+	}
+	if due.Sub(now) > (deskBurst-1)*each {
 		return false
 	}
-	s.due = s.due.Add(each)
+	*due = due.Add(each)
 	return true
 }
 

@@ -344,6 +344,7 @@ func TestForgedRequest(t *testing.T) {
 
 // TestForgedAnswer: what the device did not sign for this request is no answer to it; neither is what comes too late.
 func TestForgedAnswer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 4)
 	w.announce(5, 100, nil)
 	device, liar, payer := bustest.Key(1), bustest.Key(2), bustest.Key(3)
@@ -436,7 +437,11 @@ func TestFlood(t *testing.T) {
 	}
 	d.desk.mu.Lock()
 	looked := d.desk.senders[flooder.Public()].due.Sub(began) / (time.Second / deskRate)
+	told := d.desk.senders[flooder.Public()].told.Sub(began) / (time.Second / deskRate)
 	d.desk.mu.Unlock()
+	if told != deskBurst {
+		t.Errorf("%d times the flooder was told so", told)
+	}
 	if looked > deskBurst || c.served.Load() > deskBurst+1 {
 		t.Errorf("%d requests were looked at, %d served", looked, c.served.Load())
 	}
@@ -518,6 +523,7 @@ func TestPlaces(t *testing.T) {
 
 // TestLateLookup: what waited for verifiers for longer than its asker waits is not done.
 func TestLateLookup(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 4)
 	w.announce(5, 100, nil)
 	payer := bustest.Key(1)
