@@ -35,8 +35,12 @@ func Doctor(home string, limits disk.Limits, repair bool, devices []role.Device,
 		return nil, types.Refuse(types.NotFound, "doctor: home %s: %v", home, err)
 	}
 	_, err := Running(home)
-	running := err == nil
+	locked := err == nil
+	busy := locked || chainBusy(home)
 	if repair {
+		if chainBusy(home) {
+			return nil, types.Refuse(types.HomeBusy, "doctor: a node of the chain runs in %s", home)
+		}
 		release, err := process.Lock(home)
 		if err != nil {
 			return nil, err
@@ -46,7 +50,7 @@ func Doctor(home string, limits disk.Limits, repair bool, devices []role.Device,
 	var l layout
 	lerr := readJSON(filepath.Join(home, layoutFile), &l)
 	at, _ := ReadAddresses(home)
-	running = running && at != nil
+	running := busy && at != nil
 	list := []health.Finding{health.Version(), health.Disk(home, limits)}
 	var said time.Time
 	if running {
@@ -65,7 +69,10 @@ func Doctor(home string, limits disk.Limits, repair bool, devices []role.Device,
 			Try: "run the version that began it, or choose another home"})
 	}
 	files := append(homeFiles(home, customers), keptFiles(home, devices)...)
-	found, fine := health.Examine(home, files, !running)
+	if locked && !running {
+		list = append(list, lacks(home)...)
+	}
+	found, fine := health.Examine(home, files, !busy)
 	if repair {
 		if err := health.Mend(home, files, found, health.Aside); err != nil {
 			return nil, types.Refuse(types.HomeUnwritable, "doctor: %v", err)
@@ -138,14 +145,16 @@ func homeFiles(home string, customers []role.Customer) []health.File {
 		}
 		return list
 	}
-	chains := glob("chain/*")
-	if len(chains) == 0 {
-		return nil // nothing has been made here
+	var keys []health.File
+	for _, path := range glob(keyFolder + "/*.json") {
+		keys = append(keys, health.File{Path: path, Check: health.JSON("account", "payer", "api_key"), Remedy: health.Aside,
+			Lost: "an account's API key: `cairn account key " + strings.TrimSuffix(filepath.Base(path), ".json") + "` makes another"})
 	}
-	const (
-		key   = "nobody can make it anew"
-		chain = "this validator's copy of the chain"
-	)
+	chains := glob("chain/*")
+	if !holdsNetwork(home, chains) {
+		return append(keys, processFiles(home, customers)...)
+	}
+	const key = "nobody can make it anew"
 	alone := health.Restore
 	if len(chains) > 1 {
 		alone = health.Aside // the others have it too
@@ -171,35 +180,9 @@ func homeFiles(home string, customers []role.Customer) []health.File {
 		dir := filepath.Join("gateway", c.Category.String())
 		files = append(files, health.In(dir, c.Files(filepath.Join(home, dir)))...)
 	}
-	for _, path := range glob(keyFolder + "/*.json") {
-		files = append(files, health.File{Path: path, Check: health.JSON("account", "payer", "api_key"), Remedy: health.Aside,
-			Lost: "an account's API key: `cairn account key " + strings.TrimSuffix(filepath.Base(path), ".json") + "` makes another"})
-	}
+	files = append(files, keys...)
 	for _, dir := range chains {
-		file := func(path string, check health.Check, remedy health.Remedy, lost string, need bool) {
-			files = append(files, health.File{Path: filepath.Join(dir, path), Check: check, Remedy: remedy, Lost: lost, Need: need})
-		}
-		file("config/config.toml", health.Text(tomlFile("instrumentation")), health.Restore, "this validator's settings", true)
-		file("config/app.toml", health.Text(tomlFile("mempool")), health.Restore, "this validator's settings", true)
-		file("config/genesis.json", health.JSON("chain_id", "app_state"), health.Restore, "the chain's beginning; each validator of it has a copy", true)
-		file("config/node_key.json", health.JSON("priv_key"), health.Restore, "the validator's name among its peers", true)
-		file("config/priv_validator_key.json", health.JSON("address", "pub_key", "priv_key"), health.Restore, "the validator's key: "+key, true)
-		file("data/priv_validator_state.json", health.JSON("height", "round", "step"), health.Restore,
-			"what the validator has signed: without it, it might sign something else at the same height", true)
-		file("config/addrbook.json", health.JSON("addrs"), health.Remake, "nothing: peers are named in config.toml", false)
-		file("data/tx_index.db", LevelDB, health.Remake, "the index of transactions until now: they cannot be searched for", false)
-		file("data/evidence.db", LevelDB, health.Remake, "evidence of misconduct that no block holds yet", false)
-		file("data/snapshots/metadata.db", LevelDB, health.Remake, "snapshots for those who join; more are taken", false)
-		for _, name := range []string{"application.db", "blockstore.db", "state.db"} {
-			with := []string{filepath.Join(dir, "data/cs.wal")}
-			for _, other := range []string{"application.db", "blockstore.db", "state.db"} {
-				if other != name {
-					with = append(with, filepath.Join(dir, "data", other))
-				}
-			}
-			files = append(files, health.File{Path: filepath.Join(dir, "data", name), Check: LevelDB, Remedy: alone, With: with,
-				Lost: chain + map[bool]string{true: ", which has no other: the network cannot go on", false: ": it fetches the blocks from the others"}[alone == health.Restore]})
-		}
+		files = append(files, chainFiles(dir, alone)...)
 	}
 	for _, dir := range glob("verifier/*") {
 		files = append(files,
@@ -219,6 +202,35 @@ func homeFiles(home string, customers []role.Customer) []health.File {
 	}
 	for _, path := range glob("simulated/*/*.json") {
 		files = append(files, health.File{Path: path, Check: health.Any, Remedy: health.Restore, Lost: "what simulated hardware remembers: its meters would begin at nothing"})
+	}
+	return files
+}
+
+// chainFiles lists what the home of a node of the chain holds, or has to, in a folder. alone is what can be done about its copy of the chain.
+func chainFiles(dir string, alone health.Remedy) (files []health.File) {
+	file := func(path string, check health.Check, remedy health.Remedy, lost string, need bool) {
+		files = append(files, health.File{Path: filepath.Join(dir, path), Check: check, Remedy: remedy, Lost: lost, Need: need})
+	}
+	file("config/config.toml", health.Text(tomlFile("instrumentation")), health.Restore, "this validator's settings", true)
+	file("config/app.toml", health.Text(tomlFile("mempool")), health.Restore, "this validator's settings", true)
+	file("config/genesis.json", health.JSON("chain_id", "app_state"), health.Restore, "the chain's beginning; each validator of it has a copy", true)
+	file("config/node_key.json", health.JSON("priv_key"), health.Restore, "the validator's name among its peers", true)
+	file("config/priv_validator_key.json", health.JSON("address", "pub_key", "priv_key"), health.Restore, "the validator's key: nobody can make it anew", true)
+	file("data/priv_validator_state.json", health.JSON("height", "round", "step"), health.Restore,
+		"what the validator has signed: without it, it might sign something else at the same height", true)
+	file("config/addrbook.json", health.JSON("addrs"), health.Remake, "nothing: peers are named in config.toml", false)
+	file("data/tx_index.db", LevelDB, health.Remake, "the index of transactions until now: they cannot be searched for", false)
+	file("data/evidence.db", LevelDB, health.Remake, "evidence of misconduct that no block holds yet", false)
+	file("data/snapshots/metadata.db", LevelDB, health.Remake, "snapshots for those who join; more are taken", false)
+	for _, name := range []string{"application.db", "blockstore.db", "state.db"} {
+		with := []string{filepath.Join(dir, "data/cs.wal")}
+		for _, other := range []string{"application.db", "blockstore.db", "state.db"} {
+			if other != name {
+				with = append(with, filepath.Join(dir, "data", other))
+			}
+		}
+		files = append(files, health.File{Path: filepath.Join(dir, "data", name), Check: LevelDB, Remedy: alone, With: with,
+			Lost: "this validator's copy of the chain" + map[bool]string{true: ": where no other validator has it, the network cannot go on", false: ": it fetches the blocks from the others"}[alone == health.Restore]})
 	}
 	return files
 }

@@ -172,3 +172,17 @@ func TestDamagedHome(t *testing.T) {
 		t.Errorf("it forgot its chain: %v", err)
 	}
 }
+
+// TestDoctorJoined: a home that joined a network elsewhere has a keyring and no chain, and lacks nothing.
+func TestDoctorJoined(t *testing.T) {
+	home := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(home, KeyringDir, "keyring-test"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(home, "manifest.json"), []byte(`{"manifest": {}, "signature": ""}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := Doctor(home, disk.Limits{}, false, provider.Devices(), customer.Customers()); err != nil || health.Worst(list) != health.OK {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
