@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	crand "crypto/rand"
 	"crypto/tls"
@@ -8,7 +9,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
+	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -146,6 +150,35 @@ func Dial(ctx context.Context, config Config, key types.PrivateKey, log *slog.Lo
 		}()
 		return nil, fmt.Errorf("bus: log on as %v: %w", public, ctx.Err())
 	}
+}
+
+// Move has a bus that Dial returned look for its servers at other addresses from now on. It leaves the server that it is with where that is none of
+// them. A bus of another kind has no servers, and stays as it is.
+func Move(b Bus, urls []string) error {
+	n, ok := b.(*natsBus)
+	if !ok {
+		return nil
+	}
+	at := place(n.nc.ConnectedUrl()) // before: afterwards it names one of the new
+	if err := n.nc.SetServerPool(urls); err != nil {
+		return fmt.Errorf("bus: servers %v: %w", urls, err)
+	}
+	if at == "" || slices.ContainsFunc(urls, func(u string) bool { return place(u) == at }) {
+		return nil
+	}
+	if err := n.nc.ForceReconnect(); err != nil {
+		return fmt.Errorf("bus: leave %s: %w", at, err)
+	}
+	return nil
+}
+
+// place is host:port of a server's address; "" where it names none.
+func place(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "4222"))
 }
 
 // delay is how long to wait before the servers are tried again: doubling from 100 ms to Slowest, less up to a half at

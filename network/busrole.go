@@ -218,6 +218,9 @@ func (s *BusSettings) config(home string, key types.PrivateKey) (server.Config, 
 }
 
 func runBus(ctx context.Context, p *process.Process, s *BusSettings) error {
+	if err := examineProcess(p, busFiles(p.Home, nil)); err != nil {
+		return err
+	}
 	key, err := BusKey(p.Home)
 	if err != nil {
 		return err

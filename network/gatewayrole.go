@@ -57,7 +57,7 @@ error. The gateway's own key is in gateway.key, and its customers' session keys 
 // Join takes over where the network is.
 func (s *GatewaySettings) Join(m *manifest.Manifest) {
 	s.Chain.Join(m)
-	s.Bus = BusPlaces{Servers: m.Buses, CA: m.BusCA}
+	s.Bus.Servers, s.Bus.CA = m.Buses, m.BusCA
 }
 
 // check refuses settings that can't work, and returns how to serve TLS; nil for not at all.
@@ -91,6 +91,9 @@ func runGateway(ctx context.Context, p *process.Process, s *GatewaySettings) err
 		}
 		return nil
 	})
+	if err := examineProcess(p, gatewayFiles(p.Home, customer.Customers())); err != nil {
+		return err
+	}
 	config, err := s.check(p.Home)
 	if err != nil {
 		return err
@@ -131,13 +134,10 @@ func runGateway(ctx context.Context, p *process.Process, s *GatewaySettings) err
 	}
 	followChain(ctx, p, l, time.Duration(s.Chain.Stale))
 	host, _, _ := net.SplitHostPort(page.Addr().String()) // a listener's
-	places := manifest.Manifest{BusCA: s.Bus.CA, Buses: s.Bus.Servers}
+	buses := s.Bus.follow(ctx, p)
 	d, err := openGate(p, gateConfig{
 		Gateway: gateway.Config{
-			Dir: p.Path("data"), Key: key, Pin: pin, Hosts: s.Hosts, Proxies: s.Proxies, Private: s.Private,
-			Dial: func(ctx context.Context, key types.PrivateKey) (bus.Bus, error) {
-				return bus.Dial(ctx, places.Bus(), key, p.Log)
-			},
+			Dir: p.Path("data"), Key: key, Pin: pin, Hosts: s.Hosts, Proxies: s.Proxies, Private: s.Private, Dial: buses.Dial,
 		},
 		Explorer: explorer.Config{Path: p.Path("explorer.db"), Hosts: s.Hosts, Regions: int(regions)},
 		Reader:   l, Customers: customer.Customers(), IP: host,

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,8 +18,12 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/disk"
+	"github.com/cairn-network/cairn/internal/health"
 	"github.com/cairn-network/cairn/manifest"
 	"github.com/cairn-network/cairn/process"
+	"github.com/cairn-network/cairn/service/all/customer"
+	"github.com/cairn-network/cairn/service/all/provider"
 )
 
 // TestGatewaySettings: what init writes is read back the same, and what can't work is refused with its name.
@@ -133,9 +139,12 @@ func TestSecondGateway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	published := httptest.NewServer(http.FileServer(http.Dir(cfg.Home)))
+	defer published.Close()
 	role := Gateway()
 	s := role.Defaults()
 	s.Join(&joins.Manifest)
+	s.Bus.Servers, s.Bus.Network = []string{"nats://127.0.0.1:1"}, published.URL+"/"+manifest.File // where the bus is now, only the newest manifest says
 	s.Process.Listen, s.Listen, s.Private, s.Process.DiskStop = "127.0.0.1:0", "127.0.0.1:0", near, 0
 	if _, err := role.Init(b.home, s, false); err != nil {
 		t.Fatal(err)
@@ -177,13 +186,56 @@ func TestSecondGateway(t *testing.T) {
 	}
 	read("the second reads what was stored through the first")
 
+	// Doctor looks at the home of a gateway, and of a node of the chain, beside them and where they have stopped.
+	well := func(what, home string) []health.Finding {
+		t.Helper()
+		list, err := Doctor(home, disk.Limits{}, false, provider.Devices(), customer.Customers())
+		if err != nil || health.Worst(list) != health.OK {
+			t.Errorf("%s: %+v, %v", what, list, err)
+		}
+		return list
+	}
+	well("a gateway that runs", b.home)
+	node := filepath.Join(cfg.Home, "chain", "0")
+	well("a node that runs", node)
+	if _, err := Doctor(node, disk.Limits{}, true, nil, nil); !errors.Is(err, types.HomeBusy) {
+		t.Errorf("repair beside a node that runs: %v", err)
+	}
 	b.stop()
+	well("a gateway that has stopped", b.home)
+	var seen []string
+	for _, f := range homeFiles(b.home, customer.Customers()) {
+		path := filepath.Join(b.home, f.Path)
+		if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+			continue
+		}
+		seen = append(seen, f.Path)
+		undo := harm(t, path, "zeros")
+		list, err := Doctor(b.home, disk.Limits{}, false, provider.Devices(), customer.Customers())
+		if !slices.ContainsFunc(list, func(d health.Finding) bool {
+			return d.Level != health.OK && d.What == f.Path && d.Lost != "" && d.Try != ""
+		}) {
+			t.Errorf("%s: %+v, %v", f.Path, list, err)
+		}
+		if f.Remedy != health.Remake && f.Path != manifest.File {
+			if err := role.Start(t.Context(), b.home, io.Discard, nil); err == nil {
+				t.Errorf("it starts with a damaged %s", f.Path)
+			}
+		}
+		undo()
+	}
+	for _, path := range []string{"gateway.yaml", "gateway.key", "manifest.json", "explorer.db", "data/wallets.db"} {
+		if !slices.Contains(seen, path) {
+			t.Errorf("doctor does not look at %s", path)
+		}
+	}
 	b.run()
 	second = b.api + "/storage/v1/objects"
 	b.until("it has all that it needs again", b.healthy)
 	read("it knows wallet and file after a stop")
 
 	n.Stop()
+	well("a node that has stopped", node)
 	b.until("it says that the bus is away", func() bool { return !b.healthy() })
 	b.stop()
 	b.run() // nothing is there

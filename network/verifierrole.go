@@ -75,6 +75,27 @@ type VerifierSettings struct {
 type BusPlaces struct {
 	Servers []string `json:"servers" doc:"Its servers, nats:// or tls://host:port: any one is enough, and another is tried where one goes."`
 	CA      string   `json:"ca" doc:"The certificates, in PEM, that sign theirs; \"\" takes the system's."`
+	Network string   `json:"network" doc:"Where the network publishes its manifest, an https URL: it is asked each hour, and the servers that a newer one of the same signer names are tried too. \"\" leaves it at those above."`
+}
+
+// follow returns where the bus is: at the servers of the settings, and at those that the newest manifest of the home names, until ctx ends.
+func (b *BusPlaces) follow(ctx context.Context, p *process.Process) *manifest.Buses {
+	buses := manifest.NewBuses(&manifest.Manifest{BusCA: b.CA}, p.Log, b.Servers...)
+	if b.Network == "" {
+		return buses
+	}
+	take := func(m *manifest.Manifest) {
+		ca := m.BusCA
+		if b.CA != "" && ca != "" && b.CA != ca {
+			ca = b.CA + "\n" + ca
+		}
+		buses.Set(&manifest.Manifest{Buses: m.Buses, BusCA: ca})
+	}
+	if kept, err := manifest.Load(p.Home); err == nil {
+		take(&kept.Manifest)
+	}
+	go manifest.Follow(ctx, p.Home, b.Network, p.Log, take)
+	return buses
 }
 
 func (b *BusPlaces) check() error {
@@ -127,7 +148,7 @@ func (s *VerifierSettings) check() error {
 // Join takes over where the network is.
 func (s *VerifierSettings) Join(m *manifest.Manifest) {
 	s.Chain.Join(m)
-	s.Bus = BusPlaces{Servers: m.Buses, CA: m.BusCA}
+	s.Bus.Servers, s.Bus.CA = m.Buses, m.BusCA
 }
 
 // Open connects to the chain, with the keys of the account's keyring, and finds the account.
@@ -156,6 +177,9 @@ func (s *VerifierSettings) Open(ctx context.Context, p *process.Process) (*clien
 const beginAgain = 2 * time.Second
 
 func runVerifier(ctx context.Context, p *process.Process, s *VerifierSettings) error {
+	if err := examineProcess(p, verifierFiles(p.Home, nil)); err != nil {
+		return err
+	}
 	keys, err := verifier.LoadKeys(p.Home)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: make them with `cairn verifier keys`", err)
@@ -170,14 +194,14 @@ func runVerifier(ctx context.Context, p *process.Process, s *VerifierSettings) e
 	defer l.Close()
 	view := followChain(ctx, p, l, time.Duration(s.Chain.Stale))
 	s.seat(p, view, keys.Attestation.Public())
-	join := manifest.Manifest{BusCA: s.Bus.CA, Buses: s.Bus.Servers}
+	buses := s.Bus.follow(ctx, p)
 	config := verifier.Config{
 		Dir: p.Path("data"), Region: s.Region, Key: keys.Attestation, VRF: keys.VRF, Account: account, Appeal: s.Appeal, Keep: s.Keep, Workers: s.Workers,
 	}
 	for {
 		var link bus.Bus
 		err := p.Try(ctx, "bus", func(ctx context.Context) (err error) {
-			link, err = bus.Dial(ctx, join.Bus(), keys.Attestation, p.Log)
+			link, err = buses.Dial(ctx, keys.Attestation)
 			return err
 		})
 		if err != nil {

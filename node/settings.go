@@ -53,7 +53,9 @@ type Settings struct {
 	Model  uint64        `json:"model" doc:"The device's registered model; 0 for none. The claim code names it."`
 	Nonce  Nonce         `json:"nonce" doc:"Tells claim codes apart: 32 hexadecimal digits. Another one makes another code."`
 	Expiry types.Epoch   `json:"claim_expiry" doc:"The last epoch in which the claim code can be used."`
-	Listen string        `json:"listen" doc:"Where status and metrics for Prometheus are served, as host:port; \"\" for nowhere. $CAIRN_NODE_LISTEN and --listen override it."`
+	// Network is not in the claim.
+	Network string `json:"network" doc:"Where the network publishes its manifest, an https URL: it is asked each hour, and where a newer one of the same signer says that the bus is, the device looks for it. \"\" keeps the one that init was given."`
+	Listen  string `json:"listen" doc:"Where status and metrics for Prometheus are served, as host:port; \"\" for nowhere. $CAIRN_NODE_LISTEN and --listen override it."`
 
 	// Categories are the settings of what is provided, by category name: each is a section of the file under that name.
 	Categories map[string]json.RawMessage `json:"-"`

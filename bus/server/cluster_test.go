@@ -251,6 +251,43 @@ func TestServerGone(t *testing.T) {
 	b.until("the gateway heard all", func() bool { mu.Lock(); defer mu.Unlock(); return equal(heard, b.kept(2)) })
 }
 
+// TestMove: a client that is told other addresses leaves a server that is none of them, and what it subscribed to comes along; one that is with one of
+// them stays.
+func TestMove(t *testing.T) {
+	b := newBuses(t, 2)
+	device := b.dial(1, bus.RoleDevice, 0)
+	heard := make(chan string, 16)
+	if err := device.Subscribe(t.Context(), bus.AckSubject(types.Key{}, device.Key()), func(m bus.Message) { heard <- string(m.Data) }); err != nil {
+		t.Fatal(err)
+	}
+	on := func(i int) bool {
+		return b.running[i].Load().LoggedOn[bus.RoleDevice] == 1 && b.running[1-i].Load().LoggedOn[bus.RoleDevice] == 0
+	}
+	b.until("it is where it dialled", func() bool { return on(0) })
+	if err := bus.Move(device, []string{"nats://" + b.ports[1]}); err != nil {
+		t.Fatal(err)
+	}
+	b.until("it has moved", func() bool { return on(1) })
+	verifier := b.dial(2, bus.RoleVerifier, 0)
+	b.until("it hears there", func() bool {
+		if err := verifier.Publish(t.Context(), bus.AckSubject(verifier.Key(), device.Key()), []byte("ack")); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-heard:
+			return true
+		case <-time.After(50 * time.Millisecond):
+			return false
+		}
+	})
+	if err := bus.Move(device, []string{"nats://" + b.ports[0], "nats://" + b.ports[1]}); err != nil {
+		t.Fatal(err)
+	}
+	if err := device.Publish(t.Context(), bus.SubmitSubject(device.Key(), 0), []byte("still there")); err != nil || !on(1) {
+		t.Errorf("it left a server that was named: %v", err)
+	}
+}
+
 // TestChainAway: a server whose chain can't be asked does not keep what strangers to it publish at others, and has it once the chain is back;
 // meanwhile it goes on with those it knows.
 func TestChainAway(t *testing.T) {

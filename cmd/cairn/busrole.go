@@ -38,6 +38,12 @@ func joinNetwork(c *cobra.Command, home string) (*manifest.Manifest, error) {
 	return &signed.Manifest, nil
 }
 
+// published is the URL of --network; "" for a file, which nobody publishes anew.
+func published(c *cobra.Command) string {
+	where, _ := c.Flags().GetString("network")
+	return manifest.Published(where)
+}
+
 func busCommand() *cobra.Command {
 	key := roleKey("bus", "Print the key by which the other servers of the bus know this one, and make it where there is none",
 		"", network.BusKey)

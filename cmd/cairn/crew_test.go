@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +23,7 @@ import (
 // crew is a network in which each role is a process of its own, started by what docs/operate.md shows.
 type crew struct {
 	dir     string   // each member's home is in it, by its name
+	site    string   // a URL where the files of that folder are published
 	rpc     []string // of the validators, host:port
 	members map[string][]string
 
@@ -27,8 +31,10 @@ type crew struct {
 	running map[string]*exec.Cmd
 }
 
-func newCrew(dir string) *crew {
-	return &crew{dir: dir, members: map[string][]string{}, running: map[string]*exec.Cmd{}}
+func newCrew(dir string) (c *crew, end func()) {
+	site := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	c = &crew{dir: dir, site: site.URL, members: map[string][]string{}, running: map[string]*exec.Cmd{}}
+	return c, func() { c.end(); site.Close() }
 }
 
 func (c *crew) path(name string) string { return filepath.Join(c.dir, name) }
@@ -141,14 +147,17 @@ func (c *crew) logs() string {
 	return b.String()
 }
 
-// freePort is an address of this machine that nobody listens on.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freePort is an address of this machine that nobody listens on, below the ports that systems give to whoever names none: those may be somebody's by
+// the time it is used.
+func freePort() (at string, err error) {
+	for range 100 {
+		at = fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))
+		var l net.Listener
+		if l, err = net.Listen("tcp", at); err == nil {
+			return at, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", err
 }
 
 // people is the home in which customers and owners have their accounts.
@@ -221,7 +230,7 @@ func (c *crew) devices(ctx context.Context, owners ...string) error {
 			if err != nil {
 				return err
 			}
-			_, err = c.run(ctx, "cairn-node", "init", "--home", name, "--network", "manifest.json", "--owner", owner, "--cell", "871fb4662ffffff", "--yes",
+			_, err = c.run(ctx, "cairn-node", "init", "--home", name, "--network", c.site+"/manifest.json", "--owner", owner, "--cell", "871fb4662ffffff", "--yes",
 				"--offer", "storage", "--set", "storage.listen="+at, "--set", "storage.address=", "--set", "storage.capacity_bytes=1073741824",
 				"--set", "storage.price=5000000", "--listen", "127.0.0.1:0")
 			if err != nil {

@@ -29,6 +29,7 @@ func gatewayCommand() *cobra.Command {
 		}
 		if m != nil {
 			s.Join(m)
+			s.Bus.Network = published(c)
 		}
 		takeFlags(c, map[string]any{"chain": &s.Chain.ID, "rpc": &s.Chain.RPC, "bus": &s.Bus.Servers, "listen": &s.Listen, "host": &s.Hosts})
 		region, _ := c.Flags().GetUint16("region")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -38,15 +37,16 @@ func TestProcesses(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("HOME", env.WorkDir)
-			c := newCrew(env.WorkDir)
+			c, end := newCrew(env.WorkDir)
 			env.Values["crew"] = c
-			env.Defer(c.end)
+			env.Defer(end)
+			env.Setenv("SITE", c.site)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"field": field, "exactly": exactlyFields, "await": await, "awaitfail": awaitFail, "rpc": rpcOf, "freeport": freePorts, "metrics": metricsOf,
 			"newheader": newHeader, "handin": handIn, "inheader": inHeader,
-			"devices": startDevices, "startdevice": startDevice, "killdevice": func(ts *testscript.TestScript, _ bool, args []string) { crewOf(ts).kill(args[0]) },
+			"devices": startDevices, "startdevice": startDevice, "awaitsame": awaitSame, "killdevice": func(ts *testscript.TestScript, _ bool, args []string) { crewOf(ts).kill(args[0]) },
 		},
 	})
 }
@@ -91,10 +91,9 @@ func rpcOf(ts *testscript.TestScript, _ bool, args []string) {
 // freePorts VAR… sets variables to addresses of this machine that nobody listens on.
 func freePorts(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		at, err := freePort()
 		ts.Check(err)
-		defer l.Close()
-		ts.Setenv(name, l.Addr().String())
+		ts.Setenv(name, at)
 	}
 }
 
@@ -107,6 +106,15 @@ func awaitFail(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		if time.Now().After(end) {
 			ts.Fatalf("never: %q (%v)", args[0], err)
+		}
+	}
+}
+
+// awaitSame FILE FILE waits until two files hold the same.
+func awaitSame(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(time.Minute); ts.ReadFile(args[0]) != ts.ReadFile(args[1]); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			ts.Fatalf("%s never holds what %s does", args[1], args[0])
 		}
 	}
 }

@@ -391,8 +391,9 @@ func TestProcessesKilled(t *testing.T) {
 	if !soak {
 		t.Skip("it takes minutes: `make soak` runs it, and TestProcesses is short")
 	}
-	c := &soakCrew{crew: newCrew(t.TempDir()), t: t, rng: rand.New(rand.NewPCG(7, 8))}
-	t.Cleanup(c.end)
+	members, end := newCrew(t.TempDir())
+	t.Cleanup(end)
+	c := &soakCrew{crew: members, t: t, rng: rand.New(rand.NewPCG(7, 8))}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(c.logs())

@@ -32,6 +32,7 @@ func verifierCommand() *cobra.Command {
 		}
 		if m != nil {
 			s.Join(m)
+			s.Bus.Network = published(c)
 		}
 		takeFlags(c, map[string]any{
 			"chain": &s.Chain.ID, "rpc": &s.Chain.RPC, "bus": &s.Bus.Servers, "keyring": &s.Account.Keyring, "account": &s.Account.Name,

@@ -38,7 +38,8 @@ say is shown. Run again, it keeps the key and replaces the settings.
 
 The manifest comes from the network (cairn up writes manifest.json into its home, others publish theirs). It names the buses
 and the verifiers that the device believes at first, so take it from somebody you trust; who signed it is shown. The device's home keeps it:
-run again, init takes only a newer one of the same signer, or of one that --signer names.`,
+run again, init takes only a newer one of the same signer, or of one that --signer names. Where it came from a URL, the device that runs asks
+there for a newer one by itself.`,
 		Example: examples(devices),
 	}
 	f := c.Flags()
@@ -137,6 +138,7 @@ func settingsOf(c *cobra.Command) (*node.Settings, *manifest.Signed, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	s.Network = manifest.Published(path)
 	s.Region = types.RegionOf(s.Cell, uint16(network.Manifest.Regions)) // as the chain will have it
 	s.Expiry = network.Manifest.Epoch + claimEpochs
 	if s.Owner, err = types.ParseAccount(owner); err != nil {

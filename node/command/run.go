@@ -17,7 +17,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cairn-network/cairn/bus"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/internal/health"
@@ -72,13 +71,19 @@ func runCommand(devices []role.Device) *cobra.Command {
 				return types.Refuse(types.BadArgument, "--new-folder %s: this device offers no such category", name)
 			}
 		}
-		n, err := build(home, s, devices, limits, lost, log)
+		n, buses, err := build(home, s, devices, limits, lost, log)
 		if err != nil {
 			return err
 		}
 		ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		log.Info("running", "device", n.Key(), "home", home)
+		following := make(chan struct{})
+		go func() {
+			defer close(following)
+			manifest.Follow(ctx, home, s.Network, log, buses.Set)
+		}()
+		defer func() { stop(); <-following }()
 		return n.Run(ctx)
 	}
 	return c
@@ -124,31 +129,30 @@ func providersOf(s *node.Settings, devices []role.Device) ([]role.Provider, erro
 	return providers, nil
 }
 
-// build makes the node of a home.
-func build(home string, s *node.Settings, devices []role.Device, limits disk.Limits, newFolders []string, log *slog.Logger) (*node.Node, error) {
+// build makes the node of a home, and where it looks for the bus.
+func build(home string, s *node.Settings, devices []role.Device, limits disk.Limits, newFolders []string, log *slog.Logger) (*node.Node, *manifest.Buses, error) {
 	providers, err := providersOf(s, devices)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	network, err := joined(home)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	pin, err := network.Pin(s.Region)
 	if err != nil {
-		return nil, advice{err, "run init again: it says in which region the device is"}
+		return nil, nil, advice{err, "run init again: it says in which region the device is"}
 	}
 	claim, err := s.Claim(home, network.Chain)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	dial := func(ctx context.Context, key types.PrivateKey) (bus.Bus, error) {
-		return bus.Dial(ctx, network.Bus(), key, log)
-	}
-	return node.New(node.Config{
-		Home: home, Owner: s.Owner, Cell: s.Cell, Pin: pin, Dial: dial, Listen: s.Listen, Disk: limits,
+	buses := manifest.NewBuses(network, log)
+	n, err := node.New(node.Config{
+		Home: home, Owner: s.Owner, Cell: s.Cell, Pin: pin, Dial: buses.Dial, Listen: s.Listen, Disk: limits,
 		Register: "cairn device register " + claim.Code(), NewFolders: newFolders,
 	}, providers, log)
+	return n, buses, err
 }
 
 // joined returns the manifest of the network that a home belongs to.
