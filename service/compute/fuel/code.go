@@ -17,7 +17,10 @@ type coder struct {
 	locals []valtype // parameters first
 	stack  []valtype
 	frames []frame
-	deep   int // the highest stack
+	loops  int // that are open
+
+	// For the module's effort: basic blocks and targets of br_table, calls, and the squares of each loop's depth among loops.
+	blocks, called, nested int64
 
 	// The function so far, and the segment that is open: a run of instructions with one way in, at its first, whose cost is paid there.
 	out, segment []byte
@@ -55,6 +58,10 @@ func (c *coder) function(m *module, t funcType) []byte {
 		c.instruction()
 	}
 	c.flush(0)
+	c.blocks += c.called / 8
+	if m.effort += c.blocks*c.blocks + c.nested; m.effort > maxEffort {
+		m.refuse(begin, TooLarge, "functions with so many branches take too long to compile: split them")
+	}
 
 	// begin of the rewritten function, and its end, around c.out
 	r := reader{b: declared, end: len(declared)}
@@ -72,8 +79,8 @@ func (c *coder) function(m *module, t funcType) []byte {
 		body = appendS(body, int64(m.returning(t.results)))
 	}
 	weight := 1 + (c.all+int64(len(c.locals)))/perFrame
-	nested := c.calls || weight > 1
-	if nested {
+	counts := c.called > 0 || weight > 1
+	if counts {
 		body = appendS(append(c.get(body, opGlobalGet, m.depth()), opI32Const), weight)
 		body = c.get(append(body, opI32Add), opLocalTee, c.temp)
 		body = c.get(c.get(body, opGlobalSet, m.depth()), opLocalGet, c.temp)
@@ -81,7 +88,7 @@ func (c *coder) function(m *module, t funcType) []byte {
 	}
 	body = c.reload(body)
 	body = append(append(body, c.out...), opEnd)
-	if nested {
+	if counts {
 		body = appendS(append(c.get(body, opGlobalGet, m.depth()), opI32Const), weight)
 		body = c.get(append(body, opI32Sub), opGlobalSet, m.depth())
 	}
@@ -119,7 +126,10 @@ func (c *coder) flush(nest int) {
 }
 
 // next ends the segment behind the instruction that was just written.
-func (c *coder) next() { c.flush(len(c.frames) - 1) }
+func (c *coder) next() {
+	c.blocks++
+	c.flush(len(c.frames) - 1)
+}
 
 // canonical makes the NaN that may be on top of the stack the one NaN of the profile: positive, quiet, nothing else.
 func (c *coder) canonical() {
@@ -543,6 +553,10 @@ func (c *coder) control(op byte, at int) {
 			c.pop(i32)
 		}
 		c.enter(op, in, out)
+		if op == opLoop {
+			c.loops++
+			c.nested += int64(c.loops) * int64(c.loops)
+		}
 		c.emit(at)
 		if op != opBlock {
 			c.next()
@@ -560,6 +574,9 @@ func (c *coder) control(op byte, at int) {
 	case opEnd:
 		c.cost--
 		f := c.leave()
+		if f.op == opLoop {
+			c.loops--
+		}
 		if f.op == opIf && !slices.Equal(f.in, f.out) {
 			c.bad(at, "if without else leaves other operands than it takes")
 		}
@@ -600,7 +617,7 @@ func (c *coder) control(op byte, at int) {
 		c.push(t.results...)
 		c.canonical()
 		c.segment = c.reload(c.get(c.segment, op, c.renumbered(f)))
-		c.calls = true
+		c.called++
 	case opCallIndirect:
 		t := c.types[c.index("type", len(c.types))]
 		if c.tables[c.index("table", len(c.tables))] != funcref {
@@ -611,7 +628,7 @@ func (c *coder) control(op byte, at int) {
 		c.push(t.results...)
 		c.emit(at)
 		c.segment = c.reload(c.segment)
-		c.calls = true
+		c.called++
 	default:
 		c.other(op, at)
 	}
@@ -637,6 +654,7 @@ func (c *coder) brTable(at int) {
 		c.stack = c.stack[:height] // each target takes what is on the stack
 	}
 	c.at = last
+	c.blocks += int64(n)
 	c.popAll(want)
 	c.dead()
 	c.emit(at)

@@ -51,6 +51,9 @@ const (
 	maxNesting   = 50_000    // blocks in blocks
 	maxTargets   = 65_520    // of a br_table
 	maxBody      = 7_654_321 // bytes of a function, before and after: V8's limit
+	// maxEffort bounds what compiling a module takes, which grows with the square of a function's basic blocks and the cube of nested loops:
+	// without it 3 KB of nested loops keep wazero busy for minutes. A unit takes 20 to 400 ns there.
+	maxEffort = 500_000_000
 )
 
 // Prices, in fuel. Every instruction costs 1, except block, loop, else and end, which do nothing.

@@ -42,6 +42,7 @@ type module struct {
 	bodies                                                                                           int
 	segments                                                                                         int
 	work                                                                                             int // operands that may still be looked at
+	effort                                                                                           int64
 }
 
 // The sections' numbers.

@@ -2,7 +2,9 @@ package fuel
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"runtime"
 	"strings"
@@ -191,6 +193,10 @@ func TestHostile(t *testing.T) {
 			return w
 		}(), TooLarge},
 		{"deep nesting", simplest(deep), ""},
+		// What wazero would compile for minutes.
+		{"loops in loops", simplest(cat(bytes.Repeat([]byte{opLoop, empty}, 1_200), bytes.Repeat([]byte{opEnd}, 1_200))), TooLarge},
+		{"many blocks", simplest(bytes.Repeat(cat(op(opLoop), []byte{empty}, op(opEnd)), 23_000)), TooLarge},
+		{"many calls", simplest(bytes.Repeat(op(opCall, 0), 180_000)), TooLarge},
 		{"many functions", wasm{types: []string{">"}, funcs: functions}, ""},
 		{"8 MiB of nop", simplest(bytes.Repeat([]byte{opNop}, 7_000_000)), ""},
 		{"data", wasm{types: []string{">"}, funcs: []fn{{}}, datas: [][]byte{cat([]byte{0}, i32c(0), []byte{opEnd}, appendBytes(nil, make([]byte, 8<<20)))}}, ""},
@@ -208,6 +214,17 @@ func TestHostile(t *testing.T) {
 				t.Errorf("%d bytes were needed for a module of %d", used, len(b))
 			}
 		})
+	}
+}
+
+// TestVersion: what is made of a module changes with Version only, for it is kept by it.
+func TestVersion(t *testing.T) {
+	h := sha256.New()
+	for seed := range uint64(20) {
+		h.Write(rewrite(t, (&gen{bytes: source(seed, 1500)}).module().bytes()))
+	}
+	if got := hex.EncodeToString(h.Sum(nil)[:8]); Version != 1 || got != "d6b475ee623a1716" {
+		t.Errorf("%s in version %d: raise Version, and write this down", got, Version)
 	}
 }
 

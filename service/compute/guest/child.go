@@ -121,7 +121,7 @@ func (c *child) compile(o *order) error {
 		return fmt.Errorf("guest: receiving the module: %w", err)
 	}
 	c.orphan()
-	if err := restrict(limits{memory: 8 << 30, cpu: 300, files: 64, write: 4 << 30}); err != nil {
+	if err := restrict(limits{memory: 8 << 30, cpu: 600, files: 64, write: 4 << 30}); err != nil {
 		return err
 	}
 	if _, err := fence(nil, []string{o.Dir}); err != nil {
