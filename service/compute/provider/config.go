@@ -26,8 +26,9 @@ type Config struct {
 	// Open starts what runs jobs, with a directory of its own, and says which lack keeps which class from being offered.
 	Open func(dir string) ([]Executor, []Lack, error)
 
-	reserve, patience, away time.Duration // see the constants
-	step                    func(string)  // tests stop the device here
+	reserve, patience, away, quiet time.Duration // see the constants
+	open, sessions                 int           // maxOpen, maxSessions
+	step                           func(string)  // tests stop the device here
 }
 
 // Price is what a device asks by default, in micro-credits for 10⁹ fuel: a core does some 2·10¹² in an hour, which is about a cent.
@@ -44,6 +45,7 @@ const (
 	fetchTime = 30 * time.Second // an input may take as long, and a second more for each fetchPace
 	fetchPace = 256 << 10        // bytes
 
+	quiet   = 2 * time.Minute        // after the last order of a session none of before can be valid (deadline)
 	lastPay = 300 * time.Millisecond // what a job used before it was cancelled can be paid for as long
 
 	firstTrust = uint64(time.Second)      // what an account may owe at first, in nanoseconds of one slot
@@ -81,6 +83,13 @@ func (c Config) withDefaults() Config {
 	def(&c.reserve, reserve)
 	def(&c.patience, patience)
 	def(&c.away, away)
+	def(&c.quiet, quiet)
+	if c.open == 0 {
+		c.open = maxOpen
+	}
+	if c.sessions == 0 {
+		c.sessions = maxSessions
+	}
 	if c.Slots == 0 {
 		c.Slots = 1
 	}

@@ -3,6 +3,7 @@ package provider
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -297,4 +298,81 @@ func TestOpen(t *testing.T) {
 	w.serve(w.addr)
 	w.settled()
 	w.end(w.run(s, "out:y"))
+}
+
+// TestAway: a job whose gateway is away for too long ends, also if it uses nothing.
+func TestAway(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.away = 100 * time.Millisecond })
+	s := w.session(100)
+	j := w.run(s, "burn:1000000", "wait:never")
+	w.until(j, "it runs", func() bool { return j.used > 0 })
+	w.waitPaid(j)
+	w.stop()
+	d := w.now()
+	dj := d.jobs[j.order.Hash()]
+	select {
+	case <-dj.done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it goes on")
+	}
+	w.serve(w.addr)
+	if e := w.end(j); e.Leaf.Leaf.Mode != compute.Cut || e.Leaf.Leaf.Fuel != 1_000_000 {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestDisk: an order whose inputs have no room is refused, and what others need no more makes some.
+func TestDisk(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Disk = 128 << 20 })
+	s := w.session(100)
+	big := make([]byte, 40<<20)
+	order := func(b byte) *compute.Call {
+		big[0] = b
+		return w.callWith(s, bytes.Clone(big), func(c *compute.Call) { c.Order.Order.Mode = compute.Private }, "wait:a")
+	}
+	j := w.runCall(s, order(1))
+	other := w.session(100)
+	c := order(2)
+	c.Order.Order.Session, c.Order.Order.Index = other.id, 0
+	c.Order.Signature = w.market.Sign(compute.DomainOrder, c.Order.Order.Payload())
+	if _, reason := w.ask(other, c); reason != compute.NoSpace {
+		t.Errorf("%q, want no_space", reason)
+	}
+	close(w.exec.gate("a"))
+	w.end(j)
+	w.settled()
+	w.end(w.runCall(s, order(3)))
+}
+
+// TestPlaces: nobody keeps others out by being first: not with ends that its gateway does not take, and not with sessions.
+func TestPlaces(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.open, c.sessions, c.quiet = 6, 8, time.Millisecond })
+	bad := w.gate("bad", 1<<40)
+	bad.hold = true
+	for range 6 {
+		s := bad.session(8760)
+		bad.end(bad.run(s, "out:x"))
+	}
+	bad.stop()
+	newcomer := func(what string) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			s := w.session(100)
+			j, reason := w.ask(s, w.callWith(s, nil, func(c *compute.Call) { c.Order.Order.Mode = compute.Private }, "burn:1000000000"))
+			if reason == "" {
+				w.end(j)
+				return
+			}
+			if reason != compute.Busy || time.Now().After(end) {
+				t.Fatalf("%s: %q", what, reason)
+			}
+		}
+	}
+	newcomer("ends")
+	for i := range 6 { // of sessions that earn, none has to go
+		newcomer(fmt.Sprint("session ", i))
+		if n := len(w.now().sessions); n > 8 {
+			t.Fatalf("%d sessions", n)
+		}
+	}
 }

@@ -362,7 +362,7 @@ func (d *device) expire() error {
 		errs = append(errs, d.forget(j))
 	}
 	for _, s := range sessions {
-		errs = append(errs, d.prune(s))
+		errs = append(errs, d.prune(s, false))
 	}
 	return errors.Join(append(errs, d.forgetAccounts())...)
 }
@@ -377,12 +377,14 @@ func (j *job) over() bool {
 	}
 }
 
-// prune removes a session's leaves that are paid for good, and the session if it has ended.
-func (d *device) prune(s *session) error {
+// prune removes a session's leaves that are paid for good, and the session if it has ended, is to be dropped, or was left for a day without having
+// reached the least opening.
+func (d *device) prune(s *session, dropped bool) error {
 	s.io.Lock()
 	defer s.io.Unlock()
 	d.mu.Lock()
-	gone := s.live == nil && s.jobs == 0 && s.key.id.Expiry()+2 < d.now()
+	over := s.key.id.Expiry()+2 < d.now() || !s.opened(d.least()) && (dropped || d.idle(s))
+	gone := over && s.live == nil && s.jobs == 0 && s.written && d.sessions[s.key] == s
 	done, _ := s.base(min(d.view.Load().Final, d.tallied()))
 	next, a := s.tab, s.account
 	line := a.trust

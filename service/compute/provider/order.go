@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -79,7 +80,23 @@ func (d *device) accept(ctx context.Context, call *compute.Call, hash types.Hash
 	} else if err != nil {
 		return nil, types.Refuse(compute.Busy, "compute: %v", err)
 	}
+	d.mu.Lock()
+	changed := d.changed
+	d.mu.Unlock()
 	j, err := d.reserve(ctx, call, hash, &payer)
+	for late := time.After(follows); types.ReasonOf(err) == compute.Unpaid; { // a receipt may be on its way
+		select {
+		case <-changed:
+		case <-late:
+			return nil, err
+		case <-ctx.Done():
+			return nil, err
+		}
+		d.mu.Lock()
+		changed = d.changed
+		d.mu.Unlock()
+		j, err = d.reserve(ctx, call, hash, &payer)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +220,8 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 		if a == nil {
 			a = &account{id: payer.Account, sessions: map[*session]bool{}, trust: trust{Window: firstTrust}}
 		}
-		if len(d.sessions) >= maxSessions || len(a.sessions) >= maxSessionsAccount {
+		if len(d.sessions) >= d.cfg.sessions || len(a.sessions) >= maxSessionsAccount {
+			d.makeRoom()
 			return nil, types.Refuse(compute.Busy, "compute: as many sessions as may be, %d of this account", len(a.sessions))
 		}
 		ask := d.askOf(o)
@@ -217,11 +235,15 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 	case o.Index != s.Next:
 		return nil, types.Refuse(types.StaleSeq, "compute: order %d of session %s, the next one is %d", o.Index, o.Session, s.Next)
 	}
+	if d.open >= d.cfg.open {
+		d.makeRoom()
+	}
 	if err := d.affords(s, o, payer); err != nil {
 		return nil, err
 	}
 	j := d.newJob(call, hash, s)
-	j.record = record{Account: payer.Account, Ended: []byte{}}
+	// A job that comes to the same each time may as well have run: that saves a write to the disk before it does.
+	j.record = record{Account: payer.Account, Ended: []byte{}, Started: o.Class == compute.Wasm}
 	if err := d.take(j); err != nil {
 		return nil, err
 	}
@@ -235,11 +257,68 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 	a.jobs++
 	s.jobs++
 	a.trust.Seen = d.now()
+	s.last = time.Now()
 	d.jobs[hash] = j
 	d.enlist(j)
 	d.refer(j)
 	s.live = j
 	return j, nil
+}
+
+// makeRoom lets go of something where many keep the device's places: of the account that has most sessions below the least opening, the one that is
+// worth least; of the account that has most ends waiting for their gateway, the oldest whose gateway is away. So nobody keeps others
+// out by being first. The order that finds no room is refused as busy; the next one finds some. d.mu is held.
+func (d *device) makeRoom() {
+	idle := map[*account]int{}
+	drops := func(s *session) bool {
+		return s.live == nil && s.written && time.Since(s.last) > d.cfg.quiet && !s.opened(d.least())
+	}
+	for _, s := range d.sessions {
+		if drops(s) {
+			idle[s.account]++
+		}
+	}
+	var least *session
+	for _, s := range d.sessions {
+		if !drops(s) {
+			continue
+		}
+		if n := idle[s.account]; least == nil || n > idle[least.account] || n == idle[least.account] && s.worth() < least.worth() {
+			least = s
+		}
+	}
+	var ends *account
+	for _, a := range d.accounts {
+		if ends == nil || a.open > ends.open {
+			ends = a
+		}
+	}
+	if least != nil && len(d.sessions) >= d.cfg.sessions {
+		var jobs []*job
+		for _, j := range d.jobs {
+			if j.session == least {
+				jobs = append(jobs, j)
+			}
+		}
+		d.work.Go(func() {
+			var errs []error
+			for _, j := range jobs { // none of their leaves was committed to, so nobody audits them
+				errs = append(errs, d.forget(j))
+			}
+			if err := errors.Join(append(errs, d.prune(least, true))...); err != nil {
+				d.log.Warn("compute: drop a session", "session", least.key.id, "err", err)
+			}
+		})
+	}
+	var oldest *job
+	for _, j := range d.jobs {
+		if j.open && j.over() && j.session.account == ends && j.silent.Load() != 0 && (oldest == nil || j.began.Before(oldest.began)) {
+			oldest = j
+		}
+	}
+	if oldest != nil && d.open >= d.cfg.open {
+		d.work.Go(func() { d.keep(oldest) })
+	}
 }
 
 // affords checks that an account can pay for what may run before its next receipt, and has paid for what ran. d.mu is held.
@@ -268,7 +347,7 @@ func (d *device) affords(s *session, o *compute.Order, payer *role.Payer) error 
 		return types.Refuse(compute.Unpaid, "compute: account %v has %d for this device, a job needs %d", a.id, room, need)
 	case a.free > freeTime+a.paid:
 		return types.Refuse(compute.Policy, "compute: account %v has had %v for nothing in this epoch", a.id, a.free)
-	case a.open >= maxOpenAccount || d.open >= maxOpen:
+	case a.open >= min(maxOpenAccount, d.cfg.open) || d.open >= d.cfg.open:
 		return types.Refuse(compute.Busy, "compute: the ends of %d jobs wait for their gateways, %d of this account", d.open, a.open)
 	case a.jobs >= maxJobsAccount || len(d.jobs) >= maxJobs:
 		return types.Refuse(compute.NoSpace, "compute: %d jobs are kept, %d of this account", len(d.jobs), a.jobs)
@@ -378,6 +457,9 @@ func (d *device) release(j *job) {
 
 // drop takes a job out of memory. d.mu is held.
 func (d *device) drop(j *job) {
+	if d.jobs[j.hash] != j {
+		return
+	}
 	delete(d.jobs, j.hash)
 	d.delist(j)
 	j.session.jobs--

@@ -252,7 +252,7 @@ func (d *device) load() error {
 			if err != nil {
 				return false, err
 			}
-			s := &session{key: key, tab: *t, class: t.Class, written: true, account: d.account(t.Account)}
+			s := &session{key: key, tab: *t, class: t.Class, written: true, last: time.Now(), account: d.account(t.Account)}
 			if s.ask, err = receipt.DecodeAsk(t.Ask, d.chain); err != nil {
 				return false, err
 			}

@@ -22,8 +22,9 @@ type session struct {
 
 	// Guarded by device.mu. tab changes only by who holds io, too.
 	tab
-	live    *job // nil if none runs
-	jobs    int  // that are kept
+	live    *job      // nil if none runs
+	jobs    int       // that are kept
+	last    time.Time // when an order came; later than any deadline of before a restart
 	newest  *receipt.Signed
 	written bool // it is in the journal
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -97,21 +95,9 @@ func (x *wasm) Run(ctx context.Context, t *Task) (*compute.Result, compute.Files
 		return nil, nil, err
 	}
 	defer stdin.Close() // only read
-	var mu sync.Mutex
-	left := compute.Files{}
 	job := guest.Job{
 		Module: t.Job.Code, Args: t.Job.Args, Env: t.Job.Env, Stdin: stdin, Size: int64(size), Fuel: t.Job.Limit, Pages: t.Job.Pages,
 		Stdout: t.Stdout, Stderr: t.Stderr, Allow: allowed, Patience: 10 * time.Minute, // who pays has less (look)
-		Output: func(f compute.File, content io.Reader) error {
-			mu.Lock()
-			left = append(left, f)
-			mu.Unlock()
-			if content == nil {
-				return nil
-			}
-			_, err := io.Copy(io.Discard, content)
-			return err
-		},
 	}
 	for _, f := range t.Files {
 		job.Files = append(job.Files, guest.File{File: f, Content: func() (io.ReadCloser, error) {
@@ -149,7 +135,5 @@ func (x *wasm) Run(ctx context.Context, t *Task) (*compute.Result, compute.Files
 		return nil, nil, context.Cause(ctx)
 	}
 	t.Meter.Used(result.Fuel)
-	mu.Lock()
-	defer mu.Unlock()
-	return result, slices.Clone(left), nil
+	return result, run.Files(), nil
 }

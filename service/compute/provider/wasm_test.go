@@ -91,7 +91,7 @@ func program(rounds int64) []byte {
 }
 
 // newWasmWorld is a world whose device runs real guests.
-func newWasmWorld(t *testing.T, change func(*Config)) *world {
+func newWasmWorld(t testing.TB, change func(*Config)) *world {
 	t.Helper()
 	lacks, err := probe(t.Context())
 	if err != nil {

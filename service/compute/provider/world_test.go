@@ -141,7 +141,7 @@ func (x *script) Run(ctx context.Context, t *Task) (*compute.Result, compute.Fil
 // world is one device, and a customer with a gateway.
 type world struct {
 	*roletest.World
-	t      *testing.T
+	t      testing.TB
 	device *roletest.Device
 	exec   *script
 	p      *Provider
@@ -149,7 +149,7 @@ type world struct {
 	*gateway
 }
 
-func newWorld(t *testing.T, change func(*Config)) *world {
+func newWorld(t testing.TB, change func(*Config)) *world {
 	t.Helper()
 	w := &world{World: roletest.New(t, compute.New()), t: t, exec: &script{gates: map[string]chan struct{}{}}}
 	w.MinOpening = 1000
