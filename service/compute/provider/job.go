@@ -47,6 +47,7 @@ type job struct {
 	record
 	ended    *compute.Ended
 	held     bool   // it has slots and memory
+	keeping  bool   // somebody notes that it is kept
 	open     bool   // it counts among those whose end the gateway does not have
 	outBytes uint64 // that its outputs are counted as
 	fetched  map[types.Hash]bool

@@ -211,6 +211,11 @@ func (d *device) say(ctx context.Context, j *job, stream *link.Stream, sent <-ch
 // keep notes that the gateway has the end of a job, or is not waited for any longer. What nobody will audit is forgotten.
 func (d *device) keep(j *job) {
 	d.mu.Lock()
+	if j.record.Kept || j.keeping { // somebody else did so
+		d.mu.Unlock()
+		return
+	}
+	j.keeping = true
 	rec := j.record
 	rec.Kept = true
 	private := j.ended.Result == nil || j.order.Mode == compute.Private
@@ -218,6 +223,9 @@ func (d *device) keep(j *job) {
 	if private {
 		if err := d.forget(j); err != nil {
 			d.log.Warn("compute: forget a job", "order", j.hash, "err", err)
+			d.mu.Lock()
+			j.keeping = false
+			d.mu.Unlock()
 		}
 		return
 	}
