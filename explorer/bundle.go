@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// maxBundles is how many bundles are sent at once, maxBundlesEach how many of them to one address. Each takes a piece of memory and a file;
-	// readers that stall are the server's to let go (role.Pace).
+	// maxBundles is how many bundles are sent at once, maxBundlesEach how many of them to one address. Each
+	// takes a piece of memory and a file; readers that stall are the server's to let go (role.Pace).
 	maxBundles     = 64
 	maxBundlesEach = 4
 )

@@ -25,8 +25,8 @@ func (s stuck) Bundle(_ context.Context, _ types.Epoch, _ types.Region, w io.Wri
 	return <-s.end
 }
 
-// One address asks for as many bundles as it can and reads none of them: it is told to wait, and others are served. A bundle that breaks
-// off does not end like a whole one.
+// One address asks for as many bundles as it can and reads none of them: it is told to wait, and others are
+// served. A bundle that breaks off does not end like a whole one.
 func TestBundles(t *testing.T) {
 	c, d := world()
 	s := stuck{d, make(chan struct{}), make(chan error)}

@@ -1,12 +1,14 @@
-// Package explorer is the page that a community would put on a wall, and its index: devices, tallies, who earned what, what was
-// refused and why, and where the money is. Everything that the page shows, a program can read under /api/.
+// Package explorer is the page that a community would put on a wall, and its index: devices, tallies, who
+// earned what, what was refused and why, and where the money is. Everything that the page shows, a program can
+// read under /api/.
 //
-// Explorer follows the chain through a ledger.Reader and asks verifiers, through Tallies, for what they keep of each tally beyond its
-// header. Its index is a cache in SQLite: it can be deleted at any time and is built again, as far back as verifiers keep
-// tallies. Nothing here is trusted by anybody: a reader who doubts a figure recomputes the tally (`cairn tally verify`).
+// Explorer follows the chain through a ledger.Reader and asks verifiers, through Tallies, for what they keep of
+// each tally beyond its header. Its index is a cache in SQLite: it can be deleted at any time and is built
+// again, as far back as verifiers keep tallies. Nothing here is trusted by anybody: a reader who doubts a
+// figure recomputes the tally (`cairn tally verify`).
 //
-// Handler is an http.Handler that network/ mounts beside the gateway. Its pages are rendered here, work without scripts, and
-// load nothing from any other host.
+// Handler is an http.Handler that network/ mounts beside the gateway. Its pages are rendered here, work without
+// scripts, and load nothing from any other host.
 package explorer
 
 import (
@@ -50,8 +52,8 @@ type Tallies interface {
 	Digest(ctx context.Context, epoch types.Epoch, region types.Region) (*Digest, error)
 	// Claim returns a device's leaf of the newest final header with its proof, or an error with reason not_final.
 	Claim(ctx context.Context, device types.Key) (*ledger.Claim, error)
-	// Bundle writes all that a tally was made from, for whoever recomputes it, piece by piece. What fails before the first piece leaves w
-	// alone.
+	// Bundle writes all that a tally was made from, for whoever recomputes it, piece by piece. What fails
+	// before the first piece leaves w alone.
 	Bundle(ctx context.Context, epoch types.Epoch, region types.Region, w io.Writer) error
 }
 

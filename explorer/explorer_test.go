@@ -174,7 +174,8 @@ func TestVoid(t *testing.T) {
 	}
 }
 
-// TestLateDigest: a digest that could not be had at first is taken in later, and the index survives a restart and another chain.
+// TestLateDigest: a digest that could not be had at first is taken in later, and the index survives a restart
+// and another chain.
 func TestLateDigest(t *testing.T) {
 	c, d := world()
 	late := d[2]

@@ -35,8 +35,8 @@ type Status struct {
 // Verifier is how a verifier stands.
 type Verifier struct {
 	Key types.Key `json:"key"`
-	// Abstains lists the epochs whose headers it can neither sign nor vote on at present, for a reason of its own: its chain node, its link
-	// to the bus, its disk.
+	// Abstains lists the epochs whose headers it can neither sign nor vote on at present, for a reason of its
+	// own: its chain node, its link to the bus, its disk.
 	Abstains []Abstention `json:"abstains,omitempty"`
 }
 

@@ -32,7 +32,8 @@ CREATE TABLE device (device TEXT PRIMARY KEY, owner TEXT NOT NULL, categories TE
                      status TEXT NOT NULL, bond INTEGER NOT NULL, claimed INTEGER NOT NULL) WITHOUT ROWID;
 `
 
-// keep is how many epochs of lines and refusals the index holds, keepTallies how many of tallies; older ones are dropped.
+// keep is how many epochs of lines and refusals the index holds, keepTallies how many of tallies; older ones
+// are dropped.
 const (
 	keep        = 24 * 100
 	keepTallies = 24 * 365

@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// Proof shows what a device had earned as of a final header, with all that is needed to check it against the chain: docs/proof.md says
-// how. Hashes and bytes are hexadecimal, sums are decimal strings of base units.
+// Proof shows what a device had earned as of a final header, with all that is needed to check it against the
+// chain: docs/proof.md says how. Hashes and bytes are hexadecimal, sums are decimal strings of base units.
 type Proof struct {
 	Epoch    types.Epoch  `json:"epoch"`
 	Region   types.Region `json:"region"`

@@ -58,8 +58,8 @@ func (x *tree) Claim(_ context.Context, device types.Key) (*ledger.Claim, error)
 	return &ledger.Claim{Epoch: 300, Leaf: x.leaves[at], Proof: p}, err
 }
 
-// TestProof: what is served has stable names, leads to the header, and is checked by the program in docs/proof.md, which refuses
-// each way to lie.
+// TestProof: what is served has stable names, leads to the header, and is checked by the program in
+// docs/proof.md, which refuses each way to lie.
 func TestProof(t *testing.T) {
 	page, err := os.ReadFile("../docs/proof.md")
 	if err != nil {

@@ -7,8 +7,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Deal is one transaction of two accounts: what each does happens, or neither. The maker signs it first, for this one taker, who completes
-// it by signing too. It lapses with the block Until, and with whatever else the maker signs before.
+// Deal is one transaction of two accounts: what each does happens, or neither. The maker signs it first, for
+// this one taker, who completes it by signing too. It lapses with the block Until, and with whatever else the
+// maker signs before.
 type Deal struct {
 	Chain     string
 	Maker     types.Account
@@ -27,7 +28,8 @@ type Deal struct {
 type Dealer interface {
 	// MakeDeal signs d for its maker: it fills in Chain, Fee, Sequence, Key and Signature.
 	MakeDeal(ctx context.Context, d *Deal) error
-	// TakeDeal signs d for its taker, and hands it in. It refuses with ErrLapsed what does not hold, before anything is signed.
+	// TakeDeal signs d for its taker, and hands it in. It refuses with ErrLapsed what does not hold, before
+	// anything is signed.
 	TakeDeal(ctx context.Context, d *Deal) (*Receipt, error)
 }
 

@@ -1,9 +1,10 @@
-// Package ledger is the interface through which everything off the chain reads and writes the chain: money, membership,
-// tallies. Its adapter to the real chain is chain/client; Memory, in this package, is the twin that tests of engines use.
-// Both pass the suite in ledgertest.
+// Package ledger is the interface through which everything off the chain reads and writes the chain: money,
+// membership, tallies. Its adapter to the real chain is chain/client; Memory, in this package, is the twin that
+// tests of engines use. Both pass the suite in ledgertest.
 //
-// Reads are as of a committed block. Heights, epochs and amounts are the chain's own; nothing here is cached beyond one call.
-// A call that the chain refuses returns an error that carries the chain's coded reason (types.ReasonOf).
+// Reads are as of a committed block. Heights, epochs and amounts are the chain's own; nothing here is cached
+// beyond one call. A call that the chain refuses returns an error that carries the chain's coded reason
+// (types.ReasonOf).
 package ledger
 
 import (
@@ -42,7 +43,8 @@ type Epoch struct {
 	MinOpening types.Credit
 	Params     []tally.Params   // ascending by category, as of the epoch's start
 	Verifiers  []tally.Attester // ascending by key, with the power that counts in this epoch
-	// Leaders are those of rounds 0 to 3 of this epoch's tally, by region; the same key leads several where there are fewer verifiers.
+	// Leaders are those of rounds 0 to 3 of this epoch's tally, by region; the same key leads several where
+	// there are fewer verifiers.
 	Leaders [][]types.Key
 }
 
@@ -72,8 +74,8 @@ func (e *Epoch) Power() uint64 {
 // Enough reports whether power is more than two thirds of all that counts in the epoch. Powers sum to less than 2⁶².
 func (e *Epoch) Enough(power uint64) bool { return 3*power > 2*e.Power() }
 
-// RoundAt returns the round of e's tally that block height belongs to, or false outside the four rounds. A transaction that is
-// sent now is in the next block at the earliest.
+// RoundAt returns the round of e's tally that block height belongs to, or false outside the four rounds. A
+// transaction that is sent now is in the next block at the earliest.
 func (e *Epoch) RoundAt(height uint64) (uint8, bool) {
 	if e.Round == 0 || height <= e.Cut {
 		return 0, false
@@ -110,8 +112,8 @@ type Header struct {
 	Voting   *Voting     // while Status is Appealed
 }
 
-// Voting is an open vote on a header. Once either side has more than two thirds of the power in Power it closes; at Until
-// without that it starts again, and who did not vote is jailed.
+// Voting is an open vote on a header. Once either side has more than two thirds of the power in Power it
+// closes; at Until without that it starts again, and who did not vote is jailed.
 type Voting struct {
 	Until   uint64 // its last block
 	Yes, No uint64 // power so far
@@ -190,30 +192,34 @@ type Reader interface {
 	// Head returns the newest block.
 	Head(ctx context.Context) (Block, error)
 	Block(ctx context.Context, height uint64) (Block, error)
-	// Hashes returns the hashes of blocks from to to, ascending. The chain keeps those that a tally may name which can still be made,
-	// appealed or voted on; of older blocks ErrNotFound where the node does not have them.
+	// Hashes returns the hashes of blocks from to to, ascending. The chain keeps those that a tally may name
+	// which can still be made, appealed or voted on; of older blocks ErrNotFound where the node does not have
+	// them.
 	Hashes(ctx context.Context, from, to uint64) ([]tally.BlockHash, error)
-	// Watch delivers the newest block and then each further one until ctx ends; a slow reader misses all but the newest.
+	// Watch delivers the newest block and then each further one until ctx ends; a slow reader misses all but
+	// the newest.
 	Watch(ctx context.Context) <-chan Block
 	Epoch(ctx context.Context, e types.Epoch) (*Epoch, error)
 	// Changes returns the registry changes that lead from the view of e−1 to that of e, for one region, in order.
 	Changes(ctx context.Context, e types.Epoch, region types.Region) ([]tally.Change, error)
 	Header(ctx context.Context, e types.Epoch, region types.Region) (*Header, error)
-	// Headers returns the newest headers of a region, newest first, at most limit (≤ 1,000): skipped and voided ones too, with
-	// their status, but none that is still open.
+	// Headers returns the newest headers of a region, newest first, at most limit (≤ 1,000): skipped and voided
+	// ones too, with their status, but none that is still open.
 	Headers(ctx context.Context, region types.Region, limit int) ([]*Header, error)
 	// Settlement returns what the chain made of epoch e, or ErrNotFound until every region is in or has skipped.
 	Settlement(ctx context.Context, e types.Epoch) (*tally.Settlement, error)
 	Devices(ctx context.Context) ([]Device, error)
-	// DevicesOf lists an owner's devices by key, a page at a time. next is opaque: nil for the first page, and after the last one.
+	// DevicesOf lists an owner's devices by key, a page at a time. next is opaque: nil for the first page, and
+	// after the last one.
 	DevicesOf(ctx context.Context, owner types.Account, from []byte) (list []Device, next []byte, err error)
-	// DevicesByKey returns those of at most MaxKeys devices that are registered, in the order in which they are asked for.
+	// DevicesByKey returns those of at most MaxKeys devices that are registered, in the order in which they are
+	// asked for.
 	DevicesByKey(ctx context.Context, keys []types.Key) ([]Device, error)
 	// Device returns a device as it stands now, which the next epoch's view will show.
 	Device(ctx context.Context, key types.Key) (*Device, error)
 	Grant(ctx context.Context, key types.Key) (*Grant, error)
-	// Verifier returns a verifier as it stands now, by its attestation key, which may not count yet; without power while its validator is not
-	// bonded or jailed.
+	// Verifier returns a verifier as it stands now, by its attestation key, which may not count yet; without
+	// power while its validator is not bonded or jailed.
 	Verifier(ctx context.Context, key types.Key) (*tally.Attester, error)
 	Account(ctx context.Context, account types.Account) (*Account, error)
 	// Claimed returns what has been paid out for a device, ever.
@@ -240,7 +246,8 @@ type Buy struct {
 	Min    types.Credit
 }
 
-// GrantKey lets a session key spend in a region, which it keeps; Proof is the key's own signature (evidence.GrantBytes).
+// GrantKey lets a session key spend in a region, which it keeps; Proof is the key's own signature
+// (evidence.GrantBytes).
 type GrantKey struct {
 	Region types.Region
 	Key    types.Key
@@ -255,8 +262,8 @@ type SetVerifier struct {
 	KeyProof, VRFProof types.Signature
 }
 
-// Commit hands in a header with signatures of more than two thirds of power. Bitmap counts verifiers as Epoch.Verifiers lists them,
-// least significant bit of the first byte first; Signatures follow in that order.
+// Commit hands in a header with signatures of more than two thirds of power. Bitmap counts verifiers as
+// Epoch.Verifiers lists them, least significant bit of the first byte first; Signatures follow in that order.
 type Commit struct {
 	Header     []byte
 	Bitmap     []byte
@@ -271,8 +278,9 @@ type AddSignatures struct {
 	Signatures []types.Signature
 }
 
-// Claims pays out claims, to each device's current owner. A claim that has nothing left to pay is refused with already_claimed only
-// if all of them are so. A leaf of a header at least four epochs after the device began to unbond also frees its bond.
+// Claims pays out claims, to each device's current owner. A claim that has nothing left to pay is refused with
+// already_claimed only if all of them are so. A leaf of a header at least four epochs after the device began to
+// unbond also frees its bond.
 type Claims struct{ Claims []Claim }
 
 // Appeal opens a vote on a header; its bond is taken from the sender.
@@ -330,8 +338,8 @@ type Receipt struct {
 
 // Writer writes to the chain.
 type Writer interface {
-	// Submit signs msgs as one transaction of account from, whose key the implementation holds, and waits until it is in a block.
-	// Either all messages take effect or none.
+	// Submit signs msgs as one transaction of account from, whose key the implementation holds, and waits until
+	// it is in a block. Either all messages take effect or none.
 	Submit(ctx context.Context, from types.Account, msgs ...Msg) (*Receipt, error)
 }
 

@@ -39,8 +39,8 @@ type Config struct {
 // Memory is a chain without consensus: exact money, blocks made by hand (Advance) or by a clock (Run). A transaction
 // takes effect at once, as part of the block that comes next. It is safe for concurrent use.
 //
-// It differs from the real chain in that nobody signs transactions, nothing costs fees, the price is fixed, and stake is a number
-// per verifier (SetStake) that no account can move.
+// It differs from the real chain in that nobody signs transactions, nothing costs fees, the price is fixed, and
+// stake is a number per verifier (SetStake) that no account can move.
 type Memory struct {
 	cfg Config
 
@@ -55,8 +55,8 @@ type Memory struct {
 
 var _ Ledger = (*Memory)(nil)
 
-// state is all that transactions change. Its values are replaced, never written through, so that a shallow copy of the maps is
-// a snapshot.
+// state is all that transactions change. Its values are replaced, never written through, so that a shallow copy
+// of the maps is a snapshot.
 type state struct {
 	balances  map[types.Account]types.Ustone
 	devices   map[types.Key]device
@@ -158,7 +158,8 @@ func (s *state) clone() *state {
 	return &c
 }
 
-// New returns a chain at block 1, the first of epoch 1. It panics on a configuration that cannot run: a mistake in a test.
+// New returns a chain at block 1, the first of epoch 1. It panics on a configuration that cannot run: a mistake
+// in a test.
 func New(cfg Config) *Memory {
 	cfg.defaults()
 	s := &state{
@@ -340,8 +341,8 @@ func (m *Memory) open(e types.Epoch) {
 	m.epochs[e] = ep
 }
 
-// seats returns the verifiers of e with the power that counts, and each region's leaders: both from the view of one appeal window before,
-// and no power beyond what the view of e says. Genesis keys count at once.
+// seats returns the verifiers of e with the power that counts, and each region's leaders: both from the view of
+// one appeal window before, and no power beyond what the view of e says. Genesis keys count at once.
 func (m *Memory) seats(e types.Epoch) ([]tally.Attester, [][]types.Key) {
 	from := types.Epoch(1)
 	if e > m.cfg.Window {

@@ -9,7 +9,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// module returns the module that a message or a method belongs to: the one whose protobuf package its name begins with.
+// module returns the module that a message or a method belongs to: the one whose protobuf package its name
+// begins with.
 func (s *state) module(name string) (Module, error) {
 	for pkg, m := range s.modules {
 		if strings.HasPrefix(name, pkg+".") {

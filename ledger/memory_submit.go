@@ -208,8 +208,8 @@ func (m *Memory) unbond(s *state, from types.Account, msg Unbond) error {
 	return nil
 }
 
-// AddVerifier bonds a further validator with stake in STONE, minted for it; its keys act one appeal window after the next epoch
-// begins.
+// AddVerifier bonds a further validator with stake in STONE, minted for it; its keys act one appeal window
+// after the next epoch begins.
 func (m *Memory) AddVerifier(v tally.Attester) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -221,7 +221,8 @@ func (m *Memory) AddVerifier(v tally.Attester) {
 	m.state.dirty.verifiers[v.Key] = v.Owner
 }
 
-// Jail takes a verifier's power away, or gives it back: from the next epoch on. It reports whether there is such a verifier.
+// Jail takes a verifier's power away, or gives it back: from the next epoch on. It reports whether there is
+// such a verifier.
 func (m *Memory) Jail(key types.Key, jailed bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -172,7 +172,8 @@ func paidOf(t *tally.Totals, k types.Category) types.Credit {
 	return 0
 }
 
-// sign checks the signatures that more lists over a header and returns have with them, and the power of both together.
+// sign checks the signatures that more lists over a header and returns have with them, and the power of both
+// together.
 func (m *Memory) sign(ep *Epoch, hash types.Hash, have, more []byte, sigs []types.Signature) ([]byte, uint64, error) {
 	if len(more) != len(have) {
 		return nil, 0, types.Refuse(types.BadEncoding, "a bitmap of %d bytes for %d verifiers", len(more), len(ep.Verifiers))
@@ -246,7 +247,8 @@ type part struct {
 	weights []econ.Weight
 }
 
-// sum returns what each region's header says, and all of them together: what is owed, what was newly paid, and the weights.
+// sum returns what each region's header says, and all of them together: what is owed, what was newly paid, and
+// the weights.
 func (s *state) sum(in []record) (parts []part, owed types.Credit, paid []econ.Paid, weights []econ.Weight) {
 	for _, r := range in {
 		x := part{record: r, owed: r.header.Totals.Spent - r.header.Totals.Settled}
@@ -273,8 +275,8 @@ func (s *state) sum(in []record) (parts []part, owed types.Credit, paid []econ.P
 	return parts, owed, paid, weights
 }
 
-// settle turns the totals of epoch e into amounts, and puts each region's part into escrow. A computation that leaves its range settles
-// nothing: the chain runs on.
+// settle turns the totals of epoch e into amounts, and puts each region's part into escrow. A computation that
+// leaves its range settles nothing: the chain runs on.
 func (m *Memory) settle(s *state, e types.Epoch, in []record) {
 	parts, owed, paid, weights := s.sum(in)
 	supply := s.books.supply()
@@ -312,8 +314,8 @@ func (m *Memory) settle(s *state, e types.Epoch, in []record) {
 	s.settled[e] = total
 }
 
-// finalize makes a region's headers final whose window is closed, oldest first: only then do burn, verifiers' and treasury's parts leave
-// the escrow.
+// finalize makes a region's headers final whose window is closed, oldest first: only then do burn, verifiers'
+// and treasury's parts leave the escrow.
 func (m *Memory) finalize(s *state, region types.Region, height uint64) {
 	for e := types.Epoch(1); e <= s.last[region]; e++ {
 		r, ok := s.headers[place{region, e}]

@@ -18,8 +18,8 @@ func open(_ *testing.T, verifiers, regions int) *ledgertest.Network {
 
 func TestMemory(t *testing.T) { ledgertest.Run(t, open) }
 
-// TestSkipsAndVoids: skips and voids at any epoch, in any order, neither pay twice nor wedge the region, and the supply
-// balances after every step.
+// TestSkipsAndVoids: skips and voids at any epoch, in any order, neither pay twice nor wedge the region, and
+// the supply balances after every step.
 func TestSkipsAndVoids(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n := open(t, 4, 1)

@@ -1,13 +1,15 @@
-// Package witness runs the categories' live checks: it draws whom this process has to look at in an epoch, tells the category's Witness how
-// to reach them, and hands in what it reports.
+// Package witness runs the categories' live checks: it draws whom this process has to look at in an epoch,
+// tells the category's Witness how to reach them, and hands in what it reports.
 //
-// Some truths need a clock: how fast a link or a machine is, whether somebody is there. No evidence of a device proves those alone, so
-// categories have them looked at by several others, drawn by the epoch's seed (tally.Panel): the tally makes the same draw, and refuses
-// reports of whoever was not drawn. So a witness chooses neither whom it looks at nor when.
+// Some truths need a clock: how fast a link or a machine is, whether somebody is there. No evidence of a device
+// proves those alone, so categories have them looked at by several others, drawn by the epoch's seed
+// (tally.Panel): the tally makes the same draw, and refuses reports of whoever was not drawn. So a witness
+// chooses neither whom it looks at nor when.
 //
-// An Engine is an agent (package agent) beside a verifier, with the verifier's key. It knows the registry from that verifier, the time from
-// notices, and where devices are from their asks. Reports are evidence: numbered, signed and on disk before Submit returns, and handed
-// in until verifiers with more than two thirds of the power keep them. A Witness that fails rests and runs again; one that panics too.
+// An Engine is an agent (package agent) beside a verifier, with the verifier's key. It knows the registry from
+// that verifier, the time from notices, and where devices are from their asks. Reports are evidence: numbered,
+// signed and on disk before Submit returns, and handed in until verifiers with more than two thirds of the
+// power keep them. A Witness that fails rests and runs again; one that panics too.
 package witness
 
 import (
@@ -54,7 +56,8 @@ type Engine struct {
 	runners []*runner
 }
 
-// New opens the engine's folder. Rules are those of all categories; witnesses of categories without candidates are an error.
+// New opens the engine's folder. Rules are those of all categories; witnesses of categories without candidates
+// are an error.
 func New(cfg Config, rules []tally.Verifier, witnesses []role.Witness, log *slog.Logger) (*Engine, error) {
 	if cfg.Resend == 0 {
 		cfg.Resend = 2 * time.Second

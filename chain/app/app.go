@@ -106,9 +106,9 @@ func New(logger log.Logger, db dbm.DB, loadLatest bool, appOpts servertypes.AppO
 	return a
 }
 
-// dropUncommitted empties a database in which no block was ever committed. A crash in the middle of the first commit leaves the stores
-// that were written by then, which genesis would be applied on top of; with later commits, stores go back to the last version
-// that all of them have.
+// dropUncommitted empties a database in which no block was ever committed. A crash in the middle of the first
+// commit leaves the stores that were written by then, which genesis would be applied on top of; with later
+// commits, stores go back to the last version that all of them have.
 func dropUncommitted(db dbm.DB) error {
 	if rootmulti.GetLatestVersion(db) > 0 {
 		return nil
@@ -199,7 +199,8 @@ func (a *App) initChain(ctx sdk.Context, req *abci.RequestInitChain) (*abci.Resp
 	return a.manager.InitGenesis(ctx, a.cdc, state)
 }
 
-// Close waits for what still uses the databases, for StopLimit at most, and closes them. Further calls return what the first did.
+// Close waits for what still uses the databases, for StopLimit at most, and closes them. Further calls return
+// what the first did.
 func (a *App) Close() error {
 	a.closing.Do(func() {
 		start := time.Now()

@@ -7,8 +7,9 @@ import (
 	bankkeeper "github.com/cosmos/cosmos-sdk/x/bank/keeper"
 )
 
-// Bank is the SDK's bank, telling x/credit's ledger of supply each time coins are minted or burned. Every module is given
-// this one, so that genesis + minted − burned is the supply whoever acted: a slash of stake, a burned deposit, an emission.
+// Bank is the SDK's bank, telling x/credit's ledger of supply each time coins are minted or burned. Every
+// module is given this one, so that genesis + minted − burned is the supply whoever acted: a slash of stake, a
+// burned deposit, an emission.
 type Bank struct {
 	bankkeeper.BaseKeeper
 	ledger *ledger

@@ -29,8 +29,8 @@ const (
 	MaxBlockBytes = 4 << 20
 	// MaxBlockGas is the gas of a block at genesis: about 3,000 bank sends.
 	MaxBlockGas = 300_000_000
-	// MinGasPrice is what a node takes for 10⁶ gas at least, in ustone, unless its operator sets another: a payment costs a two-thousandth
-	// of a STONE, and filling a block 1.5.
+	// MinGasPrice is what a node takes for 10⁶ gas at least, in ustone, unless its operator sets another: a
+	// payment costs a two-thousandth of a STONE, and filling a block 1.5.
 	MinGasPrice = 5_000
 )
 
@@ -39,8 +39,8 @@ func GasPrice(million int64) string {
 	return sdk.NewDecCoinFromDec(Denom, math.LegacyNewDecWithPrec(million, 6)).String()
 }
 
-// The SDK keeps the address prefixes in one process-wide setting that its own types read (AccAddress.String), so it is
-// set before anything else can print an address.
+// The SDK keeps the address prefixes in one process-wide setting that its own types read (AccAddress.String),
+// so it is set before anything else can print an address.
 func init() {
 	c := sdk.GetConfig()
 	c.SetBech32PrefixForAccount(Prefix, Prefix+"pub")
@@ -66,7 +66,8 @@ func DenomMetadata() banktypes.Metadata {
 	}
 }
 
-// ServerConfig is the default app.toml. No message is free, as each costs all who run the chain; a network on one machine sets the price low.
+// ServerConfig is the default app.toml. No message is free, as each costs all who run the chain; a network on
+// one machine sets the price low.
 func ServerConfig() *serverconfig.Config {
 	c := serverconfig.DefaultConfig()
 	c.MinGasPrices = GasPrice(MinGasPrice)

@@ -19,16 +19,16 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// ExportStep is how far the time of an exported chain's first block is from that of the block that exported it, in each of the two steps
-// between them.
+// ExportStep is how far the time of an exported chain's first block is from that of the block that exported it,
+// in each of the two steps between them.
 const ExportStep = time.Millisecond
 
 // Export writes the state as a genesis state, by which a new chain can start: all modules, or those named.
 //
-// Validators may have signed for the block after the last one: a chain that stops, however it stops, is deciding on it. What they signed
-// binds them, and a new chain that began there could wait for ever for a signature that none of them may give. So the state is that
-// after one more block, an empty one which nobody made, and the new chain begins with the block behind it. Nobody can have signed for
-// that one.
+// Validators may have signed for the block after the last one: a chain that stops, however it stops, is
+// deciding on it. What they signed binds them, and a new chain that began there could wait for ever for a
+// signature that none of them may give. So the state is that after one more block, an empty one which nobody
+// made, and the new chain begins with the block behind it. Nobody can have signed for that one.
 func (a *App) Export(modules []string) (servertypes.ExportedApp, error) {
 	ctx, err := a.emptyBlock()
 	if err != nil {
@@ -61,8 +61,8 @@ func (a *App) Export(modules []string) (servertypes.ExportedApp, error) {
 	}, nil
 }
 
-// emptyBlock returns the state after one more block than the last that was committed, without transactions and votes. It is in memory only.
-// Whoever has the last block gets the same state and the same hash.
+// emptyBlock returns the state after one more block than the last that was committed, without transactions and
+// votes. It is in memory only. Whoever has the last block gets the same state and the same hash.
 func (a *App) emptyBlock() (sdk.Context, error) {
 	last := a.LastBlockHeight()
 	stores, ok := a.CommitMultiStore().(*rootmulti.Store)

@@ -19,9 +19,9 @@ type Pool interface {
 	SizeBytes() int64
 }
 
-// gate is the first step of CheckTx. CometBFT refuses everything once its mempool is full, without asking the application: so the
-// gate refuses what is not of the lane while there is still room for all that the lane can hold. Every node on the way
-// from a validator to the next proposer does so.
+// gate is the first step of CheckTx. CometBFT refuses everything once its mempool is full, without asking the
+// application: so the gate refuses what is not of the lane while there is still room for all that the lane can
+// hold. Every node on the way from a validator to the next proposer does so.
 type gate struct {
 	app      *App
 	lane     *Lane
@@ -33,8 +33,8 @@ type gate struct {
 // placeKey is that of a *laneTx in a context: the place that a transaction finds if it passes CheckTx.
 type placeKey struct{}
 
-// LimitMempool tells the application of the mempool of the node that it runs in, and of its limits. It must be called before
-// the node starts.
+// LimitMempool tells the application of the mempool of the node that it runs in, and of its limits. It must be
+// called before the node starts.
 func (a *App) LimitMempool(pool Pool, maxTxs int, maxBytes int64) {
 	a.gate.pool, a.gate.maxTxs, a.gate.maxBytes = pool, maxTxs, maxBytes
 }

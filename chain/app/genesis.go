@@ -22,8 +22,8 @@ import (
 // State is a genesis state by module.
 type State = map[string]json.RawMessage
 
-// NewDefaultGenesis is the state of a chain without accounts: every module's default, in ustone, with STONE described to
-// wallets, and the categories that it starts with.
+// NewDefaultGenesis is the state of a chain without accounts: every module's default, in ustone, with STONE
+// described to wallets, and the categories that it starts with.
 func NewDefaultGenesis(cdc codec.JSONCodec, categories []econ.Category) State {
 	return Basics(categories...).DefaultGenesis(cdc)
 }
@@ -57,8 +57,8 @@ func (govBasic) DefaultGenesis(cdc codec.JSONCodec) json.RawMessage {
 	return cdc.MustMarshalJSON(g)
 }
 
-// ConsensusParams are the consensus parameters at genesis: blocks bounded in bytes and gas, and evidence of double signing
-// accepted as long as a validator's stake can still be taken (unbonding).
+// ConsensusParams are the consensus parameters at genesis: blocks bounded in bytes and gas, and evidence of
+// double signing accepted as long as a validator's stake can still be taken (unbonding).
 func ConsensusParams(unbonding time.Duration) *cmttypes.ConsensusParams {
 	p := cmttypes.DefaultConsensusParams()
 	p.Block.MaxBytes = MaxBlockBytes

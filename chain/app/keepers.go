@@ -45,8 +45,8 @@ import (
 	"cosmossdk.io/log/v2"
 )
 
-// Keepers are the modules' keepers, for what runs beside the application in one process and for tests. Nothing outside a
-// block may write through them.
+// Keepers are the modules' keepers, for what runs beside the application in one process and for tests. Nothing
+// outside a block may write through them.
 type Keepers struct {
 	AccountKeeper      authkeeper.AccountKeeper
 	BankKeeper         Bank
@@ -100,7 +100,8 @@ func (a *App) newKeepers(logger log.Logger, keys map[string]*storetypes.KVStoreK
 	a.newEconomy(kv, accounts, authority)
 }
 
-// newEconomy makes this chain's own keepers. x/tally comes after those that it tells of epochs, x/certificate after all it asks.
+// newEconomy makes this chain's own keepers. x/tally comes after those that it tells of epochs, x/certificate
+// after all it asks.
 func (a *App) newEconomy(kv func(string) store.KVStoreService, accounts address.Codec, authority string) {
 	var err error
 	if a.RewardKeeper, err = rewardkeeper.New(a.cdc, kv(rewardtypes.StoreKey), authority, tallytypes.ModuleName, a.BankKeeper); err != nil {
@@ -135,8 +136,8 @@ func (a *App) newGovKeeper(kv store.KVStoreService, router baseapp.MessageRouter
 	return k
 }
 
-// blockedAddresses are the module accounts that nobody may send to by mistake. Governance may be sent to: a proposal that
-// spends needs a balance.
+// blockedAddresses are the module accounts that nobody may send to by mistake. Governance may be sent to: a
+// proposal that spends needs a balance.
 func blockedAddresses() map[string]bool {
 	blocked := map[string]bool{}
 	for name := range moduleAccounts {

@@ -26,8 +26,8 @@ const (
 	laneBlocks    = 500        // a place is taken for so many blocks at most
 )
 
-// Lane keeps room, in every mempool and in every block, for what validators send to agree on tallies, however much else waits. These
-// transactions are of the lane:
+// Lane keeps room, in every mempool and in every block, for what validators send to agree on tallies, however
+// much else waits. These transactions are of the lane:
 //
 //   - what a bonded validator's operator account pays for. It is all that the account sends, as its sequence puts one after the
 //     other; only messages of tallies are free of the minimum gas price;
@@ -35,11 +35,11 @@ const (
 //     sender waits. Both have places of their own: validators in jail in the order of their stake, appeals a few for each header. So
 //     what takes a place is in the next block, and takes effect there: it opens the vote, or ends the jail.
 //
-// A place has limits of bytes and gas. What finds none waits with all others, in CometBFT's order, and is refused while the mempool
-// is busy (Gate).
+// A place has limits of bytes and gas. What finds none waits with all others, in CometBFT's order, and is
+// refused while the mempool is busy (Gate).
 //
-// It is the application's mempool in form only: transactions are kept and gossiped by CometBFT, and the lane remembers
-// which of them go first. CheckTx inserts and blocks remove, from different goroutines.
+// It is the application's mempool in form only: transactions are kept and gossiped by CometBFT, and the lane
+// remembers which of them go first. CheckTx inserts and blocks remove, from different goroutines.
 type Lane struct {
 	mu     sync.Mutex
 	queues map[string]*queue // by sender; none is empty; guarded by mu
@@ -90,8 +90,8 @@ type laneMempool struct {
 // newLane returns an empty lane.
 func newLane() *Lane { return &Lane{queues: map[string]*queue{}} }
 
-// OfTally reports whether msgs are nothing but messages by which validators agree on tallies. A bonded validator's operator sends them
-// without a fee.
+// OfTally reports whether msgs are nothing but messages by which validators agree on tallies. A bonded
+// validator's operator sends them without a fee.
 func OfTally(msgs []sdk.Msg) bool {
 	for _, m := range msgs {
 		switch m.(type) {
@@ -260,8 +260,8 @@ func (l *Lane) CountTx() int {
 // Select is not used: proposals are made by propose.
 func (l *laneMempool) Select(context.Context, [][]byte) mempool.Iterator { return nil }
 
-// snapshot returns the queues, whoever was served longest ago first: so nobody goes before all others for long, whatever
-// he sends.
+// snapshot returns the queues, whoever was served longest ago first: so nobody goes before all others for long,
+// whatever he sends.
 func (l *Lane) snapshot() [][]laneTx {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -322,8 +322,9 @@ func (b *budget) take(size int, gas uint64) bool {
 	return true
 }
 
-// propose returns a block's transactions: those of the lane that are valid now, up to its share, of each sender the first before the
-// second of any, others than validators up to half of it; then all that wait, in CometBFT's order as far as they fit.
+// propose returns a block's transactions: those of the lane that are valid now, up to its share, of each sender
+// the first before the second of any, others than validators up to half of it; then all that wait, in
+// CometBFT's order as far as they fit.
 func propose(lane [][]laneTx, others [][]byte, all budget, decode func([]byte) (sdk.Tx, error), valid func(sdk.Tx) bool) (txs [][]byte) {
 	part := all.share(laneShare)
 	open := part.share(2)

@@ -94,8 +94,8 @@ func TestLane(t *testing.T) {
 	}
 }
 
-// TestLaneTurns: of the lane's gas, each sender gets a transaction's worth before any gets two, whoever came first; and who was served goes
-// behind those who were not.
+// TestLaneTurns: of the lane's gas, each sender gets a transaction's worth before any gets two, whoever came
+// first; and who was served goes behind those who were not.
 func TestLaneTurns(t *testing.T) {
 	l := newLane()
 	for i := range lanePerSender {
@@ -124,8 +124,8 @@ func TestLaneTurns(t *testing.T) {
 	}
 }
 
-// TestLaneOpen: what strangers may have of the lane: an account has one place, a header a few, and of validators in jail those with the
-// most stake; together they take half of the lane's gas.
+// TestLaneOpen: what strangers may have of the lane: an account has one place, a header a few, and of
+// validators in jail those with the most stake; together they take half of the lane's gas.
 func TestLaneOpen(t *testing.T) {
 	l := newLane()
 	for i := range 2 * laneOpen {

@@ -92,9 +92,10 @@ var moduleAccounts = map[string][]string{
 	tallytypes.ModuleName:          {authtypes.Minter, authtypes.Burner}, // escrows and appeals' bonds
 }
 
-// Orders in which modules act. Distribution comes before slashing so that a slash finds nothing left in the fee pool;
-// slashing before evidence, which jails through it; genutil after staking, whose pools its transactions fill; this chain's
-// own modules after all that moves coins at genesis, and before staking at a block's end, which tells CometBFT of jailed ones.
+// Orders in which modules act. Distribution comes before slashing so that a slash finds nothing left in the fee
+// pool; slashing before evidence, which jails through it; genutil after staking, whose pools its transactions
+// fill; this chain's own modules after all that moves coins at genesis, and before staking at a block's end,
+// which tells CometBFT of jailed ones.
 var (
 	preBlockers   = []string{upgradetypes.ModuleName, authtypes.ModuleName}
 	beginBlockers = []string{
@@ -115,7 +116,8 @@ var (
 	}
 )
 
-// Modules returns the modules without their keepers, by name: what each offers the command line. Nothing else of them may be called.
+// Modules returns the modules without their keepers, by name: what each offers the command line. Nothing else
+// of them may be called.
 func Modules(enc Encoding) map[string]any {
 	a := &App{cdc: enc.Codec, encoding: enc}
 	a.AccountKeeper = authkeeper.NewAccountKeeper(enc.Codec, runtime.NewKVStoreService(nil), authtypes.ProtoBaseAccount, moduleAccounts,

@@ -46,7 +46,8 @@ func (a *App) registerUpgrades() {
 	}
 }
 
-// skippedUpgrades reads --unsafe-skip-upgrades, with which an operator passes a height although its plan was not taken.
+// skippedUpgrades reads --unsafe-skip-upgrades, with which an operator passes a height although its plan was
+// not taken.
 func skippedUpgrades(opts servertypes.AppOptions) map[int64]bool {
 	skip := map[int64]bool{}
 	for _, h := range cast.ToIntSlice(opts.Get(server.FlagUnsafeSkipUpgrades)) {

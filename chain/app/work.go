@@ -15,8 +15,9 @@ import (
 	"github.com/spf13/cast"
 )
 
-// StopLimit is how long Close waits for what still uses the databases: a snapshot that is being written or restored, a query. What takes
-// longer finds its databases open until the process ends, which is as safe as a crash.
+// StopLimit is how long Close waits for what still uses the databases: a snapshot that is being written or
+// restored, a query. What takes longer finds its databases open until the process ends, which is as safe as a
+// crash.
 const StopLimit = 30 * time.Second
 
 // work counts what uses the databases beside blocks, so that none of it finds them closed: there the SDK panics.
@@ -60,8 +61,8 @@ func (w *work) names() string {
 	return strings.Join(slices.Compact(list), ", ")
 }
 
-// end lets nothing new begin, and waits until nothing runs any more. It returns what it waited for, "" for nothing, and an error
-// if that still runs after limit.
+// end lets nothing new begin, and waits until nothing runs any more. It returns what it waited for, "" for
+// nothing, and an error if that still runs after limit.
 func (w *work) end(limit time.Duration) (waited string, err error) {
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
@@ -85,8 +86,9 @@ func (w *work) end(limit time.Duration) (waited string, err error) {
 	return waited, nil
 }
 
-// Options are the SDK's, read from app.toml, apart from taking snapshots and pruning: the SDK does so in goroutines that nobody can wait for, so
-// the application takes snapshots itself, and old states are pruned as part of a commit. What the SDK panics on comes back as an error.
+// Options are the SDK's, read from app.toml, apart from taking snapshots and pruning: the SDK does so in
+// goroutines that nobody can wait for, so the application takes snapshots itself, and old states are pruned as
+// part of a commit. What the SDK panics on comes back as an error.
 func Options(opts servertypes.AppOptions) (options []func(*baseapp.BaseApp), err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -138,7 +140,8 @@ func (a *App) Commit() (*abci.ResponseCommit, error) {
 	return res, nil
 }
 
-// snapshot writes a snapshot and deletes those that are too old. Without one the chain goes on as well, so that errors are logged only.
+// snapshot writes a snapshot and deletes those that are too old. Without one the chain goes on as well, so that
+// errors are logged only.
 func (a *App) snapshot(height uint64, keep uint32) {
 	defer func() {
 		if r := recover(); r != nil {

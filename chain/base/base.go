@@ -1,5 +1,6 @@
-// Package base is what the modules of this chain have in common: how each offers its codec, its REST routes and its genesis to the SDK. A
-// module embeds Module, and adds what is its own: blocks' beginnings and ends, commands.
+// Package base is what the modules of this chain have in common: how each offers its codec, its REST routes and
+// its genesis to the SDK. A module embeds Module, and adds what is its own: blocks' beginnings and ends,
+// commands.
 package base
 
 import (
@@ -125,8 +126,8 @@ func (m Module[G, P]) ExportGenesis(ctx sdk.Context, cdc codec.JSONCodec) json.R
 	return cdc.MustMarshalJSON(g)
 }
 
-// Try does what a module does at a block's beginning or end: all of it or, where it fails, nothing. A failure is logged and does not stop the
-// chain.
+// Try does what a module does at a block's beginning or end: all of it or, where it fails, nothing. A failure
+// is logged and does not stop the chain.
 func (b Basic[G, P]) Try(ctx context.Context, do func(context.Context) error) error {
 	c := sdk.UnwrapSDKContext(ctx)
 	cached, write := c.CacheContext()

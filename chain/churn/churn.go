@@ -1,9 +1,10 @@
-// Package churn limits how much of the registry may change. Every verifier reads each change before it can tally the next epoch, and keeps what
-// it is about for good, so a change costs far more than the transaction that makes it.
+// Package churn limits how much of the registry may change. Every verifier reads each change before it can
+// tally the next epoch, and keeps what it is about for good, so a change costs far more than the transaction
+// that makes it.
 //
-// A module that logs changes has one Log. What is logged for a view the first time (Take) costs Gas, so that a block holds some hundreds
-// at most, at the price that all who want room in it pay; of one account, an epoch takes PerAccount; and a block takes PerBlock
-// whatever its gas.
+// A module that logs changes has one Log. What is logged for a view the first time (Take) costs Gas, so that a
+// block holds some hundreds at most, at the price that all who want room in it pay; of one account, an epoch
+// takes PerAccount; and a block takes PerBlock whatever its gas.
 package churn
 
 import (
@@ -19,7 +20,8 @@ import (
 const (
 	// Gas is what one change costs beside its transaction: a block of 300,000,000 holds fewer than 300.
 	Gas = 1_000_000
-	// PerAccount is how many changes an account makes in one epoch at most, in each module: 64 keys in place of 64 others, and some.
+	// PerAccount is how many changes an account makes in one epoch at most, in each module: 64 keys in place of
+	// 64 others, and some.
 	PerAccount = 256
 	// PerBlock is how many a module takes in one block.
 	PerBlock = 512
@@ -60,8 +62,9 @@ func (l Limit) Take(ctx context.Context, e core.Epoch, account []byte) error {
 	return errors.Join(l.accounts.Set(ctx, account, mine), l.block.Set(ctx, all))
 }
 
-// Replaced is told of a change that takes the place of one of the same view, or takes one back: that is free. Whoever asks what a transaction
-// costs is told the price of a new one all the same: an epoch may end before the transaction is in a block, and then it is one.
+// Replaced is told of a change that takes the place of one of the same view, or takes one back: that is free.
+// Whoever asks what a transaction costs is told the price of a new one all the same: an epoch may end before
+// the transaction is in a block, and then it is one.
 func Replaced(ctx context.Context) {
 	if c := sdk.UnwrapSDKContext(ctx); c.ExecMode() == sdk.ExecModeSimulate {
 		c.GasMeter().ConsumeGas(Gas, "registry change, if the epoch ends before")

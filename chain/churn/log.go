@@ -12,7 +12,8 @@ import (
 // forgets is how many changes one block forgets at most.
 const forgets = 100
 
-// Log is what a module says of the registry views to come: by epoch, region and subject, the encoding of a tally.Change.
+// Log is what a module says of the registry views to come: by epoch, region and subject, the encoding of a
+// tally.Change.
 type Log struct {
 	collections.Map[collections.Triple[uint64, uint32, []byte], []byte]
 	limit Limit
@@ -27,8 +28,8 @@ func NewLog(sb *collections.SchemaBuilder, changes, accounts, block int) Log {
 	}
 }
 
-// Record has the view of the epoch after e say c of a subject, at the cost of the account by: nil for what is nobody's message. A later
-// change of the same subject in this epoch replaces it.
+// Record has the view of the epoch after e say c of a subject, at the cost of the account by: nil for what is
+// nobody's message. A later change of the same subject in this epoch replaces it.
 func (l Log) Record(ctx context.Context, e core.Epoch, region uint32, subject []byte, c *tally.Change, by []byte) error {
 	at := collections.Join3(uint64(e)+1, region, subject)
 	known, err := l.Has(ctx, at)
@@ -47,8 +48,8 @@ func (l Log) Record(ctx context.Context, e core.Epoch, region uint32, subject []
 	return l.Set(ctx, at, core.Encode(c))
 }
 
-// After returns what the view of e says of a region differently than the view before, by subject. It begins after one (nil: with the
-// first), ends after limit, and returns what names the last.
+// After returns what the view of e says of a region differently than the view before, by subject. It begins
+// after one (nil: with the first), ends after limit, and returns what names the last.
 func (l Log) After(ctx context.Context, e core.Epoch, region core.Region, after []byte, limit int) (list []tally.Change, last []byte, err error) {
 	r := new(collections.Range[collections.Triple[uint64, uint32, []byte]]).EndExclusive(collections.Join3(uint64(e), uint32(region)+1, []byte{}))
 	if after == nil {
@@ -70,7 +71,8 @@ func (l Log) After(ctx context.Context, e core.Epoch, region core.Region, after 
 	return list, last, err
 }
 
-// Forget forgets some of the changes of epochs before end, but none after the one that folded returns: a tally may still ask for those.
+// Forget forgets some of the changes of epochs before end, but none after the one that folded returns: a tally
+// may still ask for those.
 func (l Log) Forget(ctx context.Context, end uint64, folded func(context.Context) (core.Epoch, error)) error {
 	var old []collections.Triple[uint64, uint32, []byte]
 	err := l.Walk(ctx, nil, func(key collections.Triple[uint64, uint32, []byte], _ []byte) (bool, error) {

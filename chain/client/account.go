@@ -59,8 +59,8 @@ func (c *Client) Lookup(nameOrAddress string) (types.Account, error) {
 	return address(r)
 }
 
-// CreateAccount makes a key (BIP 32 path m/44'/118'/0'/0/0) and stores it under name. The words that restore it are returned
-// once and kept nowhere else.
+// CreateAccount makes a key (BIP 32 path m/44'/118'/0'/0/0) and stores it under name. The words that restore it
+// are returned once and kept nowhere else.
 func (c *Client) CreateAccount(name string) (types.Account, string, error) {
 	if c.cfg.Keyring == nil {
 		return types.Account{}, "", fmt.Errorf("client: %w: none is open", ErrKeyring)

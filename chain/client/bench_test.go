@@ -49,8 +49,8 @@ type fleet struct {
 	writes *writes
 }
 
-// newFleet starts a chain on which the first registered of count devices are registered, and runs it through its first two epochs:
-// from then on, each pays.
+// newFleet starts a chain on which the first registered of count devices are registered, and runs it through
+// its first two epochs: from then on, each pays.
 func newFleet(b *testing.B, count, registered int, paid types.Credit) *fleet {
 	c := &fleet{chain: made(b, 1, benchEpoch), books: ledgertest.NewBooks(), paid: paid}
 	for i := range count {
@@ -187,8 +187,8 @@ func (w *writes) take() (n int) {
 	return n
 }
 
-// BenchmarkEpoch runs whole epochs: header, settlement, finality of the one before. The same money goes to fewer devices or more. What
-// that costs the chain must not depend on how many they are.
+// BenchmarkEpoch runs whole epochs: header, settlement, finality of the one before. The same money goes to
+// fewer devices or more. What that costs the chain must not depend on how many they are.
 func BenchmarkEpoch(b *testing.B) {
 	for _, n := range []int{10, 1_000, 100_000} {
 		b.Run(fmt.Sprintf("devices=%06d", n), func(b *testing.B) {
@@ -213,9 +213,10 @@ const (
 	sendTxs  = 500 // sends in a block
 )
 
-// BenchmarkClaims compares claims in full batches with bank sends, one each transaction as wallets make them, block by block in turn on
-// one chain. Both pay accounts that exist, and pass the mempool's check and the block; the chain makes them alone, without consensus,
-// which would cost sends more than claims. Rates are per second of processor time. Target: claims twice as fast.
+// BenchmarkClaims compares claims in full batches with bank sends, one each transaction as wallets make them,
+// block by block in turn on one chain. Both pay accounts that exist, and pass the mempool's check and the
+// block; the chain makes them alone, without consensus, which would cost sends more than claims. Rates are per
+// second of processor time. Target: claims twice as fast.
 func BenchmarkClaims(b *testing.B) {
 	const registered = 40_000
 	c := newFleet(b, 100_000, registered, 1_000)
@@ -283,7 +284,8 @@ func (c *fleet) claims(b *testing.B, n int) []tallytypes.Claim {
 	return out
 }
 
-// deliver has the mempool check transactions and then makes a block of them. It returns the processor time of both, and the gas.
+// deliver has the mempool check transactions and then makes a block of them. It returns the processor time of
+// both, and the gas.
 func (c *fleet) deliver(b *testing.B, txs []cmttypes.Tx) (took time.Duration, gas int64) {
 	start := processor()
 	for _, raw := range txs {

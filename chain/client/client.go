@@ -27,12 +27,14 @@ import (
 
 // Config says which node to talk to, and with whose keys. One of RPC, URL and URLs must be set.
 type Config struct {
-	// RPC is the client of a node in this process (local.Node.Client().Client). The caller stops the node after Close.
+	// RPC is the client of a node in this process (local.Node.Client().Client). The caller stops the node after
+	// Close.
 	RPC sdkclient.CometRPC
 	// URL is that of a node's CometBFT RPC: http://host:26657.
 	URL string
-	// URLs are those of several nodes. The first that answers is asked, and where it no longer does, the next; one that is of another chain is not.
-	// What a node says is believed: these are nodes of the operator's own choice.
+	// URLs are those of several nodes. The first that answers is asked, and where it no longer does, the next;
+	// one that is of another chain is not. What a node says is believed: these are nodes of the operator's own
+	// choice.
 	URLs []string
 	// Chain is what the nodes behind URL and URLs must be of; "": whatever the first is.
 	Chain string
@@ -40,12 +42,13 @@ type Config struct {
 	Pin *Pin
 	// Keyring holds the keys of the accounts that Submit signs for; nil: Submit refuses.
 	Keyring keyring.Keyring
-	// GasPrice is what is offered for 10⁶ gas at least, in ustone. Where the node asks for more, that is offered, up to 100,000; what
-	// verifiers need not pay for (app.OfTally) is sent without a fee first.
+	// GasPrice is what is offered for 10⁶ gas at least, in ustone. Where the node asks for more, that is
+	// offered, up to 100,000; what verifiers need not pay for (app.OfTally) is sent without a fee first.
 	GasPrice types.Ustone
 	// Timeout bounds how long Submit waits for a block; zero: 30 s.
 	Timeout time.Duration
-	// Poll is how often the node is asked for new blocks where its events stay away; zero: 1 s, and 200 ms in process.
+	// Poll is how often the node is asked for new blocks where its events stay away; zero: 1 s, and 200 ms in
+	// process.
 	Poll time.Duration
 	// Log receives what is tried again; nil: nowhere.
 	Log *slog.Logger

@@ -18,8 +18,8 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// MakeDeal implements ledger.Dealer, with the keyring's keys. It signs Amino JSON, as hardware wallets do: that says nothing of the
-// taker's key, which may be new to the chain.
+// MakeDeal implements ledger.Dealer, with the keyring's keys. It signs Amino JSON, as hardware wallets do: that
+// says nothing of the taker's key, which may be new to the chain.
 func (c *Client) MakeDeal(ctx context.Context, d *ledger.Deal) error {
 	head, err := c.Head(ctx)
 	if err != nil {

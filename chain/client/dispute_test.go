@@ -7,8 +7,9 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// TestSilence: nobody ever votes on an appeal. All but one are jailed, because a chain without validators could not go on; and after the
-// last repetition the header is voided, its escrow back in the vault, the bond returned and nobody's stake taken.
+// TestSilence: nobody ever votes on an appeal. All but one are jailed, because a chain without validators could
+// not go on; and after the last repetition the header is voided, its escrow back in the vault, the bond
+// returned and nobody's stake taken.
 func TestSilence(t *testing.T) {
 	p := newPeriod(t, 10)
 	p.commit(1)
@@ -57,7 +58,8 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// TestLapse: whoever lets a round lapse gets nothing of that epoch, even if it signs what the next leader makes of it.
+// TestLapse: whoever lets a round lapse gets nothing of that epoch, even if it signs what the next leader makes
+// of it.
 func TestLapse(t *testing.T) {
 	earned := func(round uint8) types.Ustone {
 		p := newPeriod(t, 10)

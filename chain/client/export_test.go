@@ -17,8 +17,9 @@ import (
 	"github.com/cairn-network/cairn/ledger/ledgertest"
 )
 
-// TestExport exports a chain with everything in flight: a final header, one that was skipped, one under appeal with a vote cast, one in
-// its window, and an epoch without a header yet. The chain that starts from it goes on as the first does.
+// TestExport exports a chain with everything in flight: a final header, one that was skipped, one under appeal
+// with a vote cast, one in its window, and an epoch without a header yet. The chain that starts from it goes on
+// as the first does.
 func TestExport(t *testing.T) {
 	p := newPeriod(t, 10)
 	for _, e := range []types.Epoch{1, 2, 4, 5, 6} {

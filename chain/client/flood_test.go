@@ -39,8 +39,8 @@ const (
 	floodFree = floodSize - floodSize/4
 )
 
-// flood is an attacker with accounts enough to fill every mempool. Each of its transactions wants three quarters of a block, so that
-// they wait for long.
+// flood is an attacker with accounts enough to fill every mempool. Each of its transactions wants three
+// quarters of a block, so that they wait for long.
 type flood struct {
 	t        testing.TB
 	c        *chain
@@ -128,8 +128,9 @@ func (f *flood) fill() (taken int, why string) {
 	return taken, why
 }
 
-// TestFlood: with every mempool as full as strangers can make it, at the node where they are handed in and at the others, what verifiers
-// need comes into a block at once: a commit, an appeal of anybody, votes, and a request to leave jail.
+// TestFlood: with every mempool as full as strangers can make it, at the node where they are handed in and at
+// the others, what verifiers need comes into a block at once: a commit, an appeal of anybody, votes, and a
+// request to leave jail.
 func TestFlood(t *testing.T) {
 	c := madeWith(t, 2, 40, func(comet *cmtcfg.Config, _ *serverconfig.Config) {
 		comet.Mempool.Size = floodSize

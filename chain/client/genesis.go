@@ -51,7 +51,8 @@ func (c *Client) Regions(ctx context.Context) (uint64, error) {
 	return uint64(p.Params.Regions), nil
 }
 
-// Peer returns how other nodes connect to the node, ID@host:port; where it does not name a host of its own, at that one.
+// Peer returns how other nodes connect to the node, ID@host:port; where it does not name a host of its own, at
+// that one.
 func (c *Client) Peer(ctx context.Context, host string) (string, error) {
 	status, err := c.rpc.Status(ctx)
 	if err != nil {

@@ -18,7 +18,8 @@ type anyMsg struct {
 func (anyMsg) IsMsg()                               {}
 func (m anyMsg) Fields(types.Account) (string, any) { return m.name, m.fields }
 
-// TestModule: of what a module does not have, the client says so before anything is sent; of what the chain does not have, ledger.ErrNotFound.
+// TestModule: of what a module does not have, the client says so before anything is sent; of what the chain
+// does not have, ledger.ErrNotFound.
 func TestModule(t *testing.T) {
 	p := newPeriod(t, 1)
 	query := func(ctx context.Context, method string, request any) error {

@@ -87,8 +87,8 @@ func follow(t *testing.T, l *client.Client) {
 	}
 }
 
-// crowd sends from one account through two clients at once, neither of which knows of the other: sequences collide, nothing is lost
-// and nothing is paid twice.
+// crowd sends from one account through two clients at once, neither of which knows of the other: sequences
+// collide, nothing is lost and nothing is paid twice.
 func crowd(t *testing.T, c *chain, clients ...*client.Client) {
 	from, to := c.accounts[0], types.Account{7}
 	const each = 10

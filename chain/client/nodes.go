@@ -26,8 +26,8 @@ const (
 	nodeAnswer = 1 << 20
 )
 
-// nodes sends requests to one of several nodes, and to the next where that one does not answer. A node is asked for its chain before it is used
-// for the first time.
+// nodes sends requests to one of several nodes, and to the next where that one does not answer. A node is asked
+// for its chain before it is used for the first time.
 type nodes struct {
 	urls  []*url.URL
 	names []string // as they were given, without a path

@@ -34,8 +34,8 @@ func fakeNode(t *testing.T, name, chain string, how *atomic.Pointer[http.Handler
 	return s.URL
 }
 
-// TestNodes: a node that does not answer, or not in time, or has too much to do, is left for the next, with the same request; one of another chain
-// is never used.
+// TestNodes: a node that does not answer, or not in time, or has too much to do, is left for the next, with the
+// same request; one of another chain is never used.
 func TestNodes(t *testing.T) {
 	var down, never [3]atomic.Pointer[http.HandlerFunc]
 	hang := make(chan struct{})
@@ -93,7 +93,8 @@ func TestNodes(t *testing.T) {
 	}
 }
 
-// TestNodesPin: a node that has another block in the place of the one that is believed is passed over; one that has forgotten it is not.
+// TestNodesPin: a node that has another block in the place of the one that is believed is passed over; one that
+// has forgotten it is not.
 func TestNodesPin(t *testing.T) {
 	for name, c := range map[string]struct{ answer, want string }{
 		"the same":  {fmt.Sprintf(`{"result":{"signed_header":{"commit":{"block_id":{"hash":%q}}}}}`, strings.ToUpper(types.Hash{7}.String())), "a"},

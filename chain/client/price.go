@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// maxGasPrice is the most that is offered because a node asks for it, in ustone for 10⁶ gas: twenty times the default. Whoever wants to
-	// pay more says so (Config.GasPrice).
+	// maxGasPrice is the most that is offered because a node asks for it, in ustone for 10⁶ gas: twenty times
+	// the default. Whoever wants to pay more says so (Config.GasPrice).
 	maxGasPrice = 20 * app.MinGasPrice
 	// priceAge is how long a node's answer counts.
 	priceAge = time.Minute

@@ -47,15 +47,17 @@ func ParsePin(text string) (p Pin, err error) {
 // String writes HEIGHT:HASH.
 func (p Pin) String() string { return fmt.Sprintf("%d:%s", p.Height, p.Hash) }
 
-// ErrPin says that a node and a pinned block do not go together: the node does not have it, has another, or it is too old to go on from.
+// ErrPin says that a node and a pinned block do not go together: the node does not have it, has another, or it
+// is too old to go on from.
 var ErrPin = errors.New("client: the pinned block")
 
 // ErrProof says that a node's answer is not what the chain's state holds: the node lies, or somebody in between.
 var ErrProof = errors.New("client: the node's answer is not proven")
 
-// Proven reads what tallies are made from, as of one block. Everything in its answers follows from the state of that block by proofs, and
-// the block from the pinned one by its validators' signatures. So it takes on trust the pin, and that more than two thirds of the
-// stake since then is honest; the node is not trusted. It answers what verifier.Compare asks.
+// Proven reads what tallies are made from, as of one block. Everything in its answers follows from the state of
+// that block by proofs, and the block from the pinned one by its validators' signatures. So it takes on trust
+// the pin, and that more than two thirds of the stake since then is honest; the node is not trusted. It answers
+// what verifier.Compare asks.
 type Proven struct {
 	c       *Client
 	app     []byte // hash of the state
@@ -64,8 +66,9 @@ type Proven struct {
 	newest  Pin
 }
 
-// Prove makes a Proven of the newest block, by CometBFT's light client. period is for how long after a block its validators can be
-// made to pay for a lie: less than the time of unbonding. witnesses are URLs of further nodes that must agree with this one.
+// Prove makes a Proven of the newest block, by CometBFT's light client. period is for how long after a block
+// its validators can be made to pay for a lie: less than the time of unbonding. witnesses are URLs of further
+// nodes that must agree with this one.
 func (c *Client) Prove(ctx context.Context, pin Pin, period time.Duration, witnesses ...string) (*Proven, error) {
 	remote, ok := c.rpc.(rpcclient.RemoteClient)
 	if !ok {
@@ -210,14 +213,16 @@ func (p *Proven) Changes(ctx context.Context, e types.Epoch, region types.Region
 	return list, nil
 }
 
-// maxLinked bounds how many headers of blocks are read to prove one range of hashes; maxProven how many hashes are proven one by one.
+// maxLinked bounds how many headers of blocks are read to prove one range of hashes; maxProven how many hashes
+// are proven one by one.
 const (
 	maxLinked = 60_000
 	maxProven = 5_000
 )
 
-// Hashes is that of ledger.Reader: from the hash that the chain keeps of the first block of the epoch after the range, back through
-// the headers of the blocks; where the node does not have those, from the state, one by one.
+// Hashes is that of ledger.Reader: from the hash that the chain keeps of the first block of the epoch after the
+// range, back through the headers of the blocks; where the node does not have those, from the state, one by
+// one.
 func (p *Proven) Hashes(ctx context.Context, from, to uint64) ([]tally.BlockHash, error) {
 	if from == 0 || from > to || to > uint64(p.height) {
 		return nil, fmt.Errorf("client: hashes of blocks %d to %d of %d: %w", from, to, p.height, ledger.ErrNotFound)
@@ -272,7 +277,8 @@ links:
 	return out, nil
 }
 
-// anchor returns the first block after a height whose hash the chain keeps by epoch, or the newest block that was verified.
+// anchor returns the first block after a height whose hash the chain keeps by epoch, or the newest block that
+// was verified.
 func (p *Proven) anchor(ctx context.Context, height uint64) (uint64, []byte, error) {
 	e, err := p.c.epochOf(ctx, height)
 	if err != nil {

@@ -52,8 +52,8 @@ func (l *liar) BlockchainInfo(ctx context.Context, from, to int64) (*coretypes.R
 	return res, err
 }
 
-// TestProven holds what is proven against what the node says, through the socket of a real node; then the node lies about each answer, and
-// the lie is found.
+// TestProven holds what is proven against what the node says, through the socket of a real node; then the node
+// lies about each answer, and the lie is found.
 func TestProven(t *testing.T) {
 	c := start(t, 1, 20)
 	inside := c.open(t, c.nodes[0].Client().Client)

@@ -44,7 +44,8 @@ func (c *Client) Head(ctx context.Context) (ledger.Block, error) {
 	return c.block(ctx, h)
 }
 
-// height returns the newest block that the application has committed: what queries see. The block store may be one ahead.
+// height returns the newest block that the application has committed: what queries see. The block store may be
+// one ahead.
 func (c *Client) height(ctx context.Context) (uint64, error) {
 	info, err := c.rpc.ABCIInfo(ctx)
 	if err != nil {
@@ -131,7 +132,8 @@ func (c *Client) commit(ctx context.Context, height uint64) (*cmttypes.Header, e
 	return res.Header, nil
 }
 
-// epochOf returns the epoch that a block belongs to. Epochs are equally long while a program runs: only an upgrade changes that.
+// epochOf returns the epoch that a block belongs to. Epochs are equally long while a program runs: only an
+// upgrade changes that.
 func (c *Client) epochOf(ctx context.Context, height uint64) (types.Epoch, error) {
 	c.mu.Lock()
 	t := c.table
@@ -215,7 +217,8 @@ func epoch(p *tallytypes.Epoch) (*ledger.Epoch, error) {
 // maxChanges bounds the registry changes of one epoch: several times those that 720 blocks have gas for.
 const maxChanges = 1 << 20
 
-// Changes implements ledger.Reader. It asks for page after page, and holds them all against what the chain has added up.
+// Changes implements ledger.Reader. It asks for page after page, and holds them all against what the chain has
+// added up.
 func (c *Client) Changes(ctx context.Context, e types.Epoch, region types.Region) ([]tally.Change, error) {
 	var out []tally.Change
 	req := &tallytypes.QueryChangesRequest{Epoch: uint64(e), Region: uint32(region)}

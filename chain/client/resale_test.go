@@ -66,8 +66,8 @@ func (m *market) issue(t *testing.T) {
 	m.must(err)
 }
 
-// both is a transaction of several accounts, in the order in which messages name them: the first signs Amino JSON, as a hardware wallet
-// does, the others the bytes themselves. Those of missing do not sign.
+// both is a transaction of several accounts, in the order in which messages name them: the first signs Amino
+// JSON, as a hardware wallet does, the others the bytes themselves. Those of missing do not sign.
 func (m *market) both(t *testing.T, msgs []sdk.Msg, missing ...types.Account) cmttypes.Tx {
 	t.Helper()
 	enc := app.NewEncoding()
@@ -141,7 +141,8 @@ func (m *market) stands(t *testing.T) (owner types.Account, seller, buyer types.
 	return c.Owner, a.Balance, b.Balance
 }
 
-// TestResale: a certificate is sold for STONE in one transaction that both sign; nobody is ever left with neither or with both.
+// TestResale: a certificate is sold for STONE in one transaction that both sign; nobody is ever left with
+// neither or with both.
 func TestResale(t *testing.T) {
 	m := newMarket(t)
 	m.issue(t)
@@ -284,7 +285,8 @@ func TestCertificateREST(t *testing.T) {
 	get("certificates/nobody/7", http.StatusBadRequest)
 }
 
-// TestCertificateCost: the largest sheet there can be fits many times into a block, and its certificates cost the same each.
+// TestCertificateCost: the largest sheet there can be fits many times into a block, and its certificates cost
+// the same each.
 func TestCertificateCost(t *testing.T) {
 	m := newMarket(t)
 	cost := func(lots lot.Lots) (gas, certificates uint64) {

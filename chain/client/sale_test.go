@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-network/cairn/service/energy/customer/certificate"
 )
 
-// TestSale sells a certificate by an offer that travels as JSON: it is for one buyer, at one price, once, for a while, and until its
-// seller signs something else.
+// TestSale sells a certificate by an offer that travels as JSON: it is for one buyer, at one price, once, for a
+// while, and until its seller signs something else.
 func TestSale(t *testing.T) {
 	m := newMarket(t)
 	m.issue(t)

@@ -11,8 +11,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Secret derives 32 bytes for a purpose that only who holds the account's key can derive, and always the same: HKDF-SHA-256 (RFC 5869) of the key's
-// signature of a text that is no transaction. Signatures of the keyring are deterministic (RFC 6979).
+// Secret derives 32 bytes for a purpose that only who holds the account's key can derive, and always the same:
+// HKDF-SHA-256 (RFC 5869) of the key's signature of a text that is no transaction. Signatures of the keyring
+// are deterministic (RFC 6979).
 func (c *Client) Secret(account types.Account, purpose string) (out [32]byte, err error) {
 	if c.cfg.Keyring == nil {
 		return out, fmt.Errorf("client: %w: none is open", ErrKeyring)

@@ -33,7 +33,8 @@ const (
 // errStale: the chain expected another sequence, or cannot take the transaction now. Try again.
 var errStale = errors.New("sequence")
 
-// sender is one account that signs. Its lock is held from the look at the sequence until the mempool has the transaction.
+// sender is one account that signs. Its lock is held from the look at the sequence until the mempool has the
+// transaction.
 type sender struct {
 	mu       sync.Mutex
 	known    bool
@@ -209,8 +210,8 @@ func (c *Client) broadcast(ctx context.Context, what string, raw cmttypes.Tx) er
 	return err
 }
 
-// after notes what a failure says of the sequence: the next one, where the chain or another client's transaction tells it, or that it
-// must be asked for.
+// after notes what a failure says of the sequence: the next one, where the chain or another client's
+// transaction tells it, or that it must be asked for.
 func (s *sender) after(err error) {
 	if err == nil || errors.Is(err, errKnown) {
 		return
@@ -222,8 +223,8 @@ func (s *sender) after(err error) {
 	s.known = false
 }
 
-// expected reads the sequence that the chain wanted out of its refusal, "account sequence mismatch, expected 7, got 6": it counts
-// what waits in the mempool, which no query does.
+// expected reads the sequence that the chain wanted out of its refusal, "account sequence mismatch, expected 7,
+// got 6": it counts what waits in the mempool, which no query does.
 func expected(err error) (next uint64, ok bool) {
 	_, rest, found := strings.Cut(err.Error(), "expected ")
 	if !found {
@@ -302,8 +303,8 @@ func (c *Client) sign(ctx context.Context, name string, public cryptotypes.PubKe
 // again is how long included waits before it hands a transaction in once more, in case the mempool dropped it.
 const again = 2 * time.Second
 
-// included waits until a transaction is in a block that the application has committed. One that the mempool dropped, because another
-// transaction took its sequence, is errStale: it had no effect and never will.
+// included waits until a transaction is in a block that the application has committed. One that the mempool
+// dropped, because another transaction took its sequence, is errStale: it had no effect and never will.
 func (c *Client) included(ctx context.Context, what string, raw cmttypes.Tx) (*ledger.Receipt, error) {
 	wait, next := min(c.cfg.Poll, 50*time.Millisecond), time.Now().Add(again)
 	var dropped error
@@ -325,7 +326,8 @@ func (c *Client) included(ctx context.Context, what string, raw cmttypes.Tx) (*l
 				return nil, dropped
 			}
 			next = time.Now().Add(again)
-			// What is in the mempool, or was in a block, is known there. What is neither and has a sequence of the past is lost.
+			// What is in the mempool, or was in a block, is known there. What is neither and has a sequence of
+			// the past is lost.
 			if err := c.broadcast(ctx, what, raw); errors.Is(err, errStale) && !errors.Is(err, errKnown) {
 				if _, told := expected(err); told {
 					dropped = err

@@ -16,7 +16,8 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// Supply implements ledger.Reader. All of it is as of one block. It reads every device, to hold their bonds against the account.
+// Supply implements ledger.Reader. All of it is as of one block. It reads every device, to hold their bonds
+// against the account.
 func (c *Client) Supply(ctx context.Context) (*ledger.Supply, error) {
 	h, err := c.height(ctx)
 	if err != nil {

@@ -24,8 +24,9 @@ type sheet struct {
 	lots  lot.Lots
 }
 
-// TestTwinCertificates lets the chain and its twin issue, split, transfer and retire certificates, in order and out of it, while headers
-// become final and lapse, and certificates expire. After each step both refused the same, and show the same.
+// TestTwinCertificates lets the chain and its twin issue, split, transfer and retire certificates, in order and
+// out of it, while headers become final and lapse, and certificates expire. After each step both refused the
+// same, and show the same.
 func TestTwinCertificates(t *testing.T) {
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
 		f.Value.Set("6") // each check is a chain; ask for more with -rapid.checks

@@ -90,8 +90,9 @@ func (p *pair) submit(from types.Account, msgs ...ledger.Msg) bool {
 	_, a := p.real.Submit(p.t.Context(), from, msgs...)
 	_, b := p.twin.Submit(p.t.Context(), from, msgs...)
 	x, y := types.ReasonOf(a), types.ReasonOf(b)
-	// What is refused when it is simulated, the chain has looked at as of its newest block; the twin looks as of the next one, in which a
-	// certificate may have expired, and says so before all else. It is refused both ways.
+	// What is refused when it is simulated, the chain has looked at as of its newest block; the twin looks as
+	// of the next one, in which a certificate may have expired, and says so before all else. It is refused both
+	// ways.
 	simulated := a != nil && b != nil && y == types.CertificateExpired && strings.Contains(a.Error(), "failed to simulate")
 	if (x != y && !simulated) || (a == nil) != (b == nil) {
 		p.t.Fatalf("%T: the chain says %v, its twin %v", msgs[0], a, b)
@@ -214,8 +215,8 @@ func (p *pair) votes() (open []types.Epoch) {
 	return open
 }
 
-// attend lets the first two verifiers vote against each other wherever they have not, so that they are never jailed: the chain
-// spares its last validator, and the twin does not.
+// attend lets the first two verifiers vote against each other wherever they have not, so that they are never
+// jailed: the chain spares its last validator, and the twin does not.
 func (p *pair) attend() {
 	for _, e := range p.votes() {
 		for i, v := range p.made.verifiers[:2] {
@@ -300,7 +301,8 @@ func (p *pair) vrf(leader types.Key) types.PrivateKey {
 	return types.PrivateKey{}
 }
 
-// both submits what some verifiers sign: their places in the bitmap may differ, because the twin lists who has no power.
+// both submits what some verifiers sign: their places in the bitmap may differ, because the twin lists who has
+// no power.
 func (p *pair) both(h *tally.Header, who []int, msg func([]byte, []types.Signature) ledger.Msg) bool {
 	var reasons []types.Reason
 	var fine []bool
@@ -408,8 +410,9 @@ func (p *pair) equivocate(t *rapid.T) {
 	})
 }
 
-// TestTwin lets the chain and its twin in memory live through the same lives: headers in any round or none, appeals, votes, voids,
-// claims good and bad, in any order. After each step everything that can be read of both is equal, to the ustone.
+// TestTwin lets the chain and its twin in memory live through the same lives: headers in any round or none,
+// appeals, votes, voids, claims good and bad, in any order. After each step everything that can be read of both
+// is equal, to the ustone.
 func TestTwin(t *testing.T) {
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
 		f.Value.Set("10") // each check is a chain; ask for more with -rapid.checks

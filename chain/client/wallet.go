@@ -41,8 +41,8 @@ const low, average, high = 1, 2, 5
 
 type object map[string]any
 
-// KeplrChainInfo returns what Keplr (and wallets that follow it) takes in experimentalSuggestChain, as JSON: type ChainInfo of
-// @keplr-wallet/types.
+// KeplrChainInfo returns what Keplr (and wallets that follow it) takes in experimentalSuggestChain, as JSON:
+// type ChainInfo of @keplr-wallet/types.
 func KeplrChainInfo(e Endpoints) []byte {
 	prefix := app.Prefix
 	stone := object{"coinDenom": "STONE", "coinMinimalDenom": app.Denom, "coinDecimals": app.DenomExponent}
@@ -62,7 +62,8 @@ func KeplrChainInfo(e Endpoints) []byte {
 	})
 }
 
-// ChainRegistry returns chain.json and assetlist.json as the registry of Cosmos chains (github.com/cosmos/chain-registry) has them.
+// ChainRegistry returns chain.json and assetlist.json as the registry of Cosmos chains
+// (github.com/cosmos/chain-registry) has them.
 func ChainRegistry(e Endpoints) (chain, assets []byte) {
 	const name = "cairn"
 	at := func(address string) []object {

@@ -1,12 +1,13 @@
-// Package refusal carries coded reasons (core/types.Reason) through the Cosmos SDK, so that whoever sent a transaction
-// finds the reason in its result.
+// Package refusal carries coded reasons (core/types.Reason) through the Cosmos SDK, so that whoever sent a
+// transaction finds the reason in its result.
 //
-// A refused transaction has the codespace "cairn", a code that follows from the reason's name (Code), and a log that ends
-// in the name itself:
+// A refused transaction has the codespace "cairn", a code that follows from the reason's name (Code), and a log
+// that ends in the name itself:
 //
 //	failed to execute message; message index: 0: buy 5 ustone: 2 micro-credits, asked for 3: slippage
 //
-// Modules register their message services through Registrar, which does this for every handler; Parse reads a log back.
+// Modules register their message services through Registrar, which does this for every handler; Parse reads a
+// log back.
 package refusal
 
 import (
@@ -23,8 +24,8 @@ import (
 // Codespace is that of every coded refusal.
 const Codespace = "cairn"
 
-// Code is the number of a reason in transaction results: the CRC-32 (IEEE) of its name, with the lowest four bits set so
-// that it is never one of the SDK's small numbers.
+// Code is the number of a reason in transaction results: the CRC-32 (IEEE) of its name, with the lowest four
+// bits set so that it is never one of the SDK's small numbers.
 func Code(r types.Reason) uint32 { return crc32.ChecksumIEEE([]byte(r)) | 0xf }
 
 // Error is an error that carries a reason, in the form in which the SDK looks for a code.

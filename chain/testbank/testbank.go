@@ -1,5 +1,5 @@
-// Package testbank is the SDK's own bank over an in-memory store, for tests of keepers that move money. It tells a Ledger
-// of mints and burns as the application does.
+// Package testbank is the SDK's own bank over an in-memory store, for tests of keepers that move money. It
+// tells a Ledger of mints and burns as the application does.
 package testbank
 
 import (
@@ -52,7 +52,8 @@ type Bank struct {
 	keys      map[string]*storetypes.KVStoreKey
 }
 
-// New returns a bank where the named modules have accounts that may mint and burn, and a context over stores for them.
+// New returns a bank where the named modules have accounts that may mint and burn, and a context over stores
+// for them.
 func New(modules ...string) (*Bank, sdk.Context) {
 	sdk.GetConfig().SetBech32PrefixForAccount("cairn", "cairnpub")
 	registry := codectypes.NewInterfaceRegistry()

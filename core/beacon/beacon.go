@@ -1,9 +1,11 @@
-// Package beacon makes randomness that nobody chooses: the seed of each epoch, the leaders of its tally, and samples drawn from it.
+// Package beacon makes randomness that nobody chooses: the seed of each epoch, the leaders of its tally, and
+// samples drawn from it.
 //
-// Seeds form a chain. The leader whose header is accepted proves, with a verifiable random function over the epoch's seed (ECVRF,
-// RFC 9381, suite ECVRF-EDWARDS25519-SHA512-ELL2), one value that it could neither choose nor predict before it knew that
-// seed; the next seed hashes the values of all regions. A leader can withhold its header, which hands the turn to the next leader and costs it
-// its share; it cannot pick among seeds. A block hash can be ground by a proposer, and is never a seed.
+// Seeds form a chain. The leader whose header is accepted proves, with a verifiable random function over the
+// epoch's seed (ECVRF, RFC 9381, suite ECVRF-EDWARDS25519-SHA512-ELL2), one value that it could neither choose
+// nor predict before it knew that seed; the next seed hashes the values of all regions. A leader can withhold
+// its header, which hands the turn to the next leader and costs it its share; it cannot pick among seeds. A
+// block hash can be ground by a proposer, and is never a seed.
 package beacon
 
 import (
@@ -46,23 +48,26 @@ func output(key types.Key, proof, alpha []byte) ([64]byte, error) {
 	return [64]byte(beta), nil
 }
 
-// alphaAt is the input of the VRF for one number of a purpose. No two purposes share one, nor does any with a region's.
+// alphaAt is the input of the VRF for one number of a purpose. No two purposes share one, nor does any with a
+// region's.
 func alphaAt(chain, purpose string, seed types.Hash, n uint64) []byte {
 	return types.SigningBytes("vrf/"+purpose, chain, binary.BigEndian.AppendUint64(seed[:], n))
 }
 
-// ProveAt returns key's proof over a number of a purpose in the epoch of seed: what only its owner knows until it is shown.
+// ProveAt returns key's proof over a number of a purpose in the epoch of seed: what only its owner knows until
+// it is shown.
 func ProveAt(key types.PrivateKey, chain, purpose string, seed types.Hash, n uint64) []byte {
 	return ecvrf.Prove(ed25519.PrivateKey(key.Ed25519()), alphaAt(chain, purpose, seed, n))
 }
 
-// OutputAt checks what ProveAt returned, and returns the value that it proves. A wrong proof is refused with bad_signature.
+// OutputAt checks what ProveAt returned, and returns the value that it proves. A wrong proof is refused with
+// bad_signature.
 func OutputAt(key types.Key, chain, purpose string, seed types.Hash, n uint64, proof []byte) ([64]byte, error) {
 	return output(key, proof, alphaAt(chain, purpose, seed, n))
 }
 
-// Next returns the seed after seed: SHA-256("cairn/seed" ‖ seed ‖ outputs by ascending region). A region that skipped contributes
-// nothing; with no output at all the seed still moves.
+// Next returns the seed after seed: SHA-256("cairn/seed" ‖ seed ‖ outputs by ascending region). A region that
+// skipped contributes nothing; with no output at all the seed still moves.
 func Next(seed types.Hash, outputs [][64]byte) types.Hash {
 	parts := make([][]byte, 0, 2+len(outputs))
 	parts = append(parts, []byte("cairn/seed"), seed[:])
@@ -77,8 +82,8 @@ func Genesis(chain string, unix int64) types.Hash {
 	return types.Sum([]byte("cairn/genesis seed\x00"), []byte(chain), binary.BigEndian.AppendUint64(nil, uint64(unix)))
 }
 
-// Stream is a deterministic sequence of numbers from a seed and a purpose: the blocks SHA-256(seed ‖ purpose ‖ u64 counter), read as
-// big-endian 64-bit words.
+// Stream is a deterministic sequence of numbers from a seed and a purpose: the blocks SHA-256(seed ‖ purpose ‖
+// u64 counter), read as big-endian 64-bit words.
 type Stream struct {
 	key     []byte
 	counter uint64
@@ -116,9 +121,10 @@ func (s *Stream) Below(n uint64) uint64 {
 	}
 }
 
-// Draw returns count distinct indices into powers, each drawn in proportion to its power among those left: the leaders of a
-// tally, in the order of their rounds. With fewer than count members of positive power, the drawing starts over, so that every
-// round has a leader; with none at all it returns nil. The sum of powers must fit 64 bits.
+// Draw returns count distinct indices into powers, each drawn in proportion to its power among those left: the
+// leaders of a tally, in the order of their rounds. With fewer than count members of positive power, the
+// drawing starts over, so that every round has a leader; with none at all it returns nil. The sum of powers
+// must fit 64 bits.
 func Draw(s *Stream, powers []uint64, count int) ([]int, error) {
 	var total uint64
 	for _, p := range powers {

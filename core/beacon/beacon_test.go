@@ -13,7 +13,8 @@ const chain = "cairn-test-1"
 
 func key(n byte) types.PrivateKey { return types.NewPrivateKey([32]byte{n}) }
 
-// TestAt: a proof over a number of a purpose shows nothing of another number, purpose, epoch or chain, and is no leader's.
+// TestAt: a proof over a number of a purpose shows nothing of another number, purpose, epoch or chain, and is
+// no leader's.
 func TestAt(t *testing.T) {
 	seed := types.Sum([]byte("seed"))
 	proof := ProveAt(key(1), chain, "lots", seed, 3)

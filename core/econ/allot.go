@@ -21,8 +21,8 @@ func (a *Allotment) Total() types.Ustone {
 	return a.Devices() + a.Verifiers + a.Treasury + a.Burn
 }
 
-// Void undoes an allotment whose header was voided: what came from settlement goes back to the vault, its credits are owed
-// again, and what was emitted is returned as burned.
+// Void undoes an allotment whose header was voided: what came from settlement goes back to the vault, its
+// credits are owed again, and what was emitted is returned as burned.
 func Void(v Vault, a Allotment) (Vault, types.Ustone, error) {
 	var c calc
 	v.Stone = types.Ustone(c.add(uint64(v.Stone), uint64(less(a.Pay, a.Bonus)), uint64(a.Verifiers), uint64(a.Treasury), uint64(a.Burn)))
@@ -30,8 +30,8 @@ func Void(v Vault, a Allotment) (Vault, types.Ustone, error) {
 	return v, types.Ustone(c.add(uint64(a.Bonus), uint64(a.Subsidy))), c.err("voided escrow of %d credits", a.Settled)
 }
 
-// Allot returns what enters the escrow of a region whose header shows that much owed and those weights, sorted by category.
-// Every part is rounded down, so that regions together never get more than was split and emitted.
+// Allot returns what enters the escrow of a region whose header shows that much owed and those weights, sorted
+// by category. Every part is rounded down, so that regions together never get more than was split and emitted.
 func Allot(s Split, e Emission, owed types.Credit, region []Weight) (Allotment, error) {
 	total, err := Finish(s, e)
 	if err != nil {

@@ -8,14 +8,15 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// washLimit is the most, in basis points, that supplier, verifiers, treasury and bonus may give back together (tier 0): whoever
-// pays itself in every role at once loses at least the rest.
+// washLimit is the most, in basis points, that supplier, verifiers, treasury and bonus may give back together
+// (tier 0): whoever pays itself in every role at once loses at least the rest.
 const washLimit = 9_800
 
 // StepEpochs is the time in which a parameter may move by at most a tenth.
 const StepEpochs = 720
 
-// Timelocks of a change that loosens, in epochs from its announcement: 14 days, and 28 while the operators' chamber is silent.
+// Timelocks of a change that loosens, in epochs from its announcement: 14 days, and 28 while the operators'
+// chamber is silent.
 const (
 	Timelock       = 14 * EpochsPerDay
 	TimelockSilent = 28 * EpochsPerDay
@@ -102,9 +103,9 @@ func twice(x types.U128) types.U128 {
 	return types.MaxU128
 }
 
-// Validate checks p against the bounds of every parameter, some of which are relative to the chain's first parameters. It refuses with
-// types.ParamBound, and with types.ParamWash where a customer who pays itself would lose too little. The first parameters
-// are valid if they are so against themselves.
+// Validate checks p against the bounds of every parameter, some of which are relative to the chain's first
+// parameters. It refuses with types.ParamBound, and with types.ParamWash where a customer who pays itself would
+// lose too little. The first parameters are valid if they are so against themselves.
 func (p *Params) Validate(genesis *Params) error {
 	if err := p.sameShape(genesis); err != nil {
 		return err
@@ -161,8 +162,9 @@ func (p *Params) sameShape(genesis *Params) error {
 	return nil
 }
 
-// Loosens returns the names of the parameters that differ between old and new in the direction that protects less. Such a
-// change needs two thirds of both chambers and a timelock. Both are of one shape, as Validate checks.
+// Loosens returns the names of the parameters that differ between old and new in the direction that protects
+// less. Such a change needs two thirds of both chambers and a timelock. Both are of one shape, as Validate
+// checks.
 func Loosens(old, new *Params) []string {
 	var out []string
 	after := new.rows(new)
@@ -202,10 +204,11 @@ type Change struct {
 	Silent            bool // the operators' chamber was too small to be heard
 }
 
-// Check validates a change and returns the history after it. Besides Validate's reasons it refuses with types.ParamStep where a
-// parameter would leave a tenth, or one unit if that is more, around any value that it had in the last 720 epochs, and with
-// types.ParamTimelock where a change that loosens was announced too recently. (A parameter that keeps moving is measured against
-// all its values since it last rested that long: steps at the edges of windows gain nothing.)
+// Check validates a change and returns the history after it. Besides Validate's reasons it refuses with
+// types.ParamStep where a parameter would leave a tenth, or one unit if that is more, around any value that it
+// had in the last 720 epochs, and with types.ParamTimelock where a change that loosens was announced too
+// recently. (A parameter that keeps moving is measured against all its values since it last rested that long:
+// steps at the edges of windows gain nothing.)
 func (h History) Check(c Change) (History, error) {
 	if err := c.New.Validate(c.Genesis); err != nil {
 		return nil, err

@@ -168,8 +168,8 @@ func TestSmallNumbersMove(t *testing.T) {
 	}
 }
 
-// TestDrift: whatever is proposed when, no value of a parameter is more than a tenth away from any that it had in the 720
-// epochs before.
+// TestDrift: whatever is proposed when, no value of a parameter is more than a tenth away from any that it had
+// in the 720 epochs before.
 func TestDrift(t *testing.T) {
 	genesis := Six()
 	rapid.Check(t, func(t *rapid.T) {

@@ -9,12 +9,12 @@ const (
 	BackingExcess = 12_000 // above: a thirtieth of the excess is burned daily
 )
 
-// RationFloor is what may be bought on any day however badly the vault is backed and however little is spent: rationing never
-// stops purchases. $100.
+// RationFloor is what may be bought on any day however badly the vault is backed and however little is spent:
+// rationing never stops purchases. $100.
 const RationFloor types.Credit = 100_000_000
 
-// Band is the price that buyers and providers meet, in nUSD per STONE. Buying, bonds and fees use Lo, settlement uses Hi of a
-// whole epoch, so a price that is wrong for a moment gains nobody anything.
+// Band is the price that buyers and providers meet, in nUSD per STONE. Buying, bonds and fees use Lo,
+// settlement uses Hi of a whole epoch, so a price that is wrong for a moment gains nobody anything.
 type Band struct {
 	Lo, Hi uint64
 	Paused bool // no recent valid round, or spot and mean deviate: nothing is sold
@@ -47,9 +47,10 @@ type Purchase struct {
 	Rationed bool   // Backing is below BackingRation
 }
 
-// Quote returns what a bid would give now: c = ⌊t·lo·(10⁴−spread)/10¹³⌋ credits. It refuses with types.PricePaused, with
-// types.Slippage below the bid's least (or for nothing at all), and with types.BuyWindow beyond the day's limit or ration. With a
-// Slippage or BuyWindow refusal the purchase is returned too, so that it can be shown.
+// Quote returns what a bid would give now: c = ⌊t·lo·(10⁴−spread)/10¹³⌋ credits. It refuses with
+// types.PricePaused, with types.Slippage below the bid's least (or for nothing at all), and with
+// types.BuyWindow beyond the day's limit or ration. With a Slippage or BuyWindow refusal the purchase is
+// returned too, so that it can be shown.
 func Quote(v *Vault, p *Params, b Bid) (Purchase, error) {
 	if b.Band.Paused || b.Band.Lo == 0 {
 		return Purchase{}, types.Refuse(types.PricePaused, "econ: quote for %d ustone", b.Stone)
@@ -81,7 +82,8 @@ func Quote(v *Vault, p *Params, b Bid) (Purchase, error) {
 	return out, nil
 }
 
-// Buy carries a bid out: its STONE enters the vault and its credits are owed. It refuses as Quote does; v itself is not changed.
+// Buy carries a bid out: its STONE enters the vault and its credits are owed. It refuses as Quote does; v
+// itself is not changed.
 func Buy(v Vault, p *Params, b Bid) (Vault, Purchase, error) {
 	out, err := Quote(&v, p, b)
 	if err != nil {
@@ -103,8 +105,8 @@ func (v *Vault) window(day uint64) Window {
 	return v.Window
 }
 
-// Backing returns CR = ⌊V·lo·10⁴/(C·10⁹)⌋: what the vault holds against the credits that are owed, in basis points. Where
-// nothing is owed it is Bps, so that the first customer is not taken for one of an empty bank.
+// Backing returns CR = ⌊V·lo·10⁴/(C·10⁹)⌋: what the vault holds against the credits that are owed, in basis
+// points. Where nothing is owed it is Bps, so that the first customer is not taken for one of an empty bank.
 func (v *Vault) Backing(lo uint64) uint64 {
 	owed := v.Owed()
 	if owed == 0 {
@@ -114,8 +116,8 @@ func (v *Vault) Backing(lo uint64) uint64 {
 	return c.quoSat(c.mul(uint64(v.Stone), lo, Bps), c.mul(uint64(owed), nano))
 }
 
-// Excess returns what is burned of the vault at the start of a day: a thirtieth of what it holds beyond BackingExcess. Where
-// nothing is owed, or there is no price, it is 0.
+// Excess returns what is burned of the vault at the start of a day: a thirtieth of what it holds beyond
+// BackingExcess. Where nothing is owed, or there is no price, it is 0.
 func (v *Vault) Excess(lo uint64) types.Ustone {
 	owed := v.Owed()
 	if owed == 0 || lo == 0 {

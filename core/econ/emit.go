@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// The emission schedule (tier 0). Each decay is 2^(−1/n) in wad for a half-life of n days; lidRate is 1 − 2^(−1/2190), the daily part
-// of what is left to mint that may be minted: a half-life of six years.
+// The emission schedule (tier 0). Each decay is 2^(−1/n) in wad for a half-life of n days; lidRate is 1 −
+// 2^(−1/2190), the daily part of what is left to mint that may be minted: a half-life of six years.
 const (
 	decay1  = 998_734_778_820_475_302 // 547.5 days: the subsidy
 	decay2  = 999_050_933_962_625_668 // 730 days: the consensus validators' part and the lid
@@ -32,8 +32,8 @@ func Genesis(supply types.Ustone) Day { return Day{D1: Wad, D2: Wad, Supply: sup
 // DayOf returns the day that epoch e belongs to.
 func DayOf(e types.Epoch) uint64 { return uint64(e) / EpochsPerDay }
 
-// Advance returns day number, which starts with that supply; for a day that is not after d it returns d. It steps through the
-// days between, at most until both decays have reached zero, about 10⁵.
+// Advance returns day number, which starts with that supply; for a day that is not after d it returns d. It
+// steps through the days between, at most until both decays have reached zero, about 10⁵.
 func (d Day) Advance(number uint64, supply types.Ustone) Day {
 	if number <= d.Number {
 		return d
@@ -46,8 +46,9 @@ func (d Day) Advance(number uint64, supply types.Ustone) Day {
 	return d
 }
 
-// Target returns K_c in epoch t: the weight at which a category earns its whole budget. It starts at k0 and doubles in each of
-// six years, in a straight line within a year. It does not know what customers spend, so spending cannot raise it.
+// Target returns K_c in epoch t: the weight at which a category earns its whole budget. It starts at k0 and
+// doubles in each of six years, in a straight line within a year. It does not know what customers spend, so
+// spending cannot raise it.
 func Target(k0 types.U128, t types.Epoch) (types.U128, error) {
 	year := min(doublings, uint64(t)/EpochsPerYear)
 	z, err := MulDivU128(k0, types.U64(1<<year), types.U64(1))
@@ -93,8 +94,8 @@ type Emitted struct {
 	Amount   types.Ustone // E_c: what is minted
 }
 
-// Emission is what x/reward mints for an epoch: Security to the consensus validators, Bonus to the devices that customers
-// paid, and each category's Amount to its devices by weight. The sum is at most Lid.
+// Emission is what x/reward mints for an epoch: Security to the consensus validators, Bonus to the devices that
+// customers paid, and each category's Amount to its devices by weight. The sum is at most Lid.
 type Emission struct {
 	Security types.Ustone // sec'
 	Bonus    types.Ustone // K' ≤ K

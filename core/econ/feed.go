@@ -20,8 +20,9 @@ type Report struct {
 	Power      uint64 // the verifier's bonded stake
 }
 
-// Reduce returns what a verifier reports from its sources' prices: those further off their median than p.Outlier are dropped, and
-// the median of the rest counts. Medians are the lower of two. Fewer than p.Sources prices are refused with types.PricePaused.
+// Reduce returns what a verifier reports from its sources' prices: those further off their median than
+// p.Outlier are dropped, and the median of the rest counts. Medians are the lower of two. Fewer than p.Sources
+// prices are refused with types.PricePaused.
 func Reduce(p *Params, prices []uint64) (uint64, error) {
 	if uint64(len(prices)) < p.Sources {
 		return 0, types.Refuse(types.PricePaused, "econ: %d sources, %d are needed", len(prices), p.Sources)
@@ -59,8 +60,9 @@ type Feed struct {
 	PriorHigh uint64      // Price(Prior)
 }
 
-// Next returns the feed after round n, in epoch e, given the reports that came in and the power of all verifiers. A round without more
-// than two thirds of power, or with a zero price, is not valid and changes nothing. n rises; an epoch keeps its first twelve rounds.
+// Next returns the feed after round n, in epoch e, given the reports that came in and the power of all
+// verifiers. A round without more than two thirds of power, or with a zero price, is not valid and changes
+// nothing. n rises; an epoch keeps its first twelve rounds.
 func (f Feed) Next(p *Params, e types.Epoch, n uint64, reports []Report, total uint64) (Feed, error) {
 	spot, twap, err := medians(reports, total)
 	if err != nil || spot == 0 || twap == 0 || n <= f.Round {
@@ -102,14 +104,15 @@ func (f *Feed) edges() (lo, hi uint64) {
 	return min(f.Spot, f.Twap, less(f.Ema, twice)), max(f.Spot, f.Twap, above)
 }
 
-// Band returns the prices that count in round n: paused where the last valid round is older than the one before, or deviates.
+// Band returns the prices that count in round n: paused where the last valid round is older than the one
+// before, or deviates.
 func (f *Feed) Band(n uint64) Band {
 	lo, hi := f.edges()
 	return Band{Lo: lo, Hi: hi, Paused: f.Round == 0 || f.Deviating || less(n, f.Round) > 1}
 }
 
-// Price returns hi(e), the price that epoch e is settled at: the lower median of hi over its valid, unpaused rounds; 0, unpriced,
-// where there were fewer than six. It is known for the current epoch and the one before.
+// Price returns hi(e), the price that epoch e is settled at: the lower median of hi over its valid, unpaused
+// rounds; 0, unpriced, where there were fewer than six. It is known for the current epoch and the one before.
 func (f *Feed) Price(e types.Epoch) uint64 {
 	if f.Prior == e && f.Epoch != e {
 		return f.PriorHigh
@@ -121,7 +124,8 @@ func (f *Feed) Price(e types.Epoch) uint64 {
 	return sorted[(len(sorted)-1)/2]
 }
 
-// medians returns the power-weighted lower medians of spot and twap, or zeros without more than two thirds of total power.
+// medians returns the power-weighted lower medians of spot and twap, or zeros without more than two thirds of
+// total power.
 func medians(reports []Report, total uint64) (spot, twap uint64, err error) {
 	var c calc
 	var power uint64

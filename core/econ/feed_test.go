@@ -76,7 +76,8 @@ func TestFeed(t *testing.T) {
 	if diff := cmp.Diff(Band{Lo: 1_200, Hi: 1_200}, f.Band(1)); diff != "" {
 		t.Error(diff)
 	}
-	// Spot moves by 119: deviation and mean follow by ⌊119/12⌋ = 9, and the band spans spot and the mean's two deviations.
+	// Spot moves by 119: deviation and mean follow by ⌊119/12⌋ = 9, and the band spans spot and the mean's two
+	// deviations.
 	f = next(t, f, 1, 2, 1_319, 1_250)
 	if f.Ema != 1_209 || f.Dev != 9 {
 		t.Errorf("mean %d, deviation %d; want 1,209 and 9", f.Ema, f.Dev)

@@ -15,7 +15,8 @@ type Share struct {
 	Weight   types.U128   // W_c
 }
 
-// Settlement is what the tally is told of a settled epoch. It sees totals and never a price. The zero value settles nothing.
+// Settlement is what the tally is told of a settled epoch. It sees totals and never a price. The zero value
+// settles nothing.
 type Settlement struct {
 	_       struct{}     `cbor:",toarray"`
 	Owed    types.Credit // O
@@ -44,7 +45,8 @@ type Fold struct {
 	pool   []types.Ustone // ⌊E_c·W_{c,r}/W_c⌋, beside s.Shares
 }
 
-// NewFold prepares the fold of s in a region whose header for the settled epoch shows those weights, sorted by category.
+// NewFold prepares the fold of s in a region whose header for the settled epoch shows those weights, sorted by
+// category.
 func NewFold(s Settlement, region []Weight) (*Fold, error) {
 	if s.Settled > s.Owed {
 		return nil, types.Refuse(types.EconRange, "econ: %d credits settled of %d owed", s.Settled, s.Owed)
@@ -69,7 +71,8 @@ func part(amount uint64, w, of types.U128) uint64 {
 	return c.quo(c.mulU(w, amount), wide(of))
 }
 
-// Pay returns what a device that is owed so much, Σpaid − settled, is now settled, and the ustone that it gets for that.
+// Pay returns what a device that is owed so much, Σpaid − settled, is now settled, and the ustone that it gets
+// for that.
 func (f *Fold) Pay(owed types.Credit) (settled types.Credit, pay types.Ustone, err error) {
 	g, err := MulDiv(uint64(owed), uint64(f.s.Settled), uint64(f.s.Owed))
 	if err != nil {
@@ -108,8 +111,9 @@ func (f *Fold) Device(owed types.Credit, weights []Weight) (settled types.Credit
 	return settled, amount, c.err("a device's amount")
 }
 
-// Allotted returns by how much Σamount of the region's devices may grow, if its header for the settled epoch shows that much
-// owed, and how many credits of that are settled: a header whose amounts grew by more is refused.
+// Allotted returns by how much Σamount of the region's devices may grow, if its header for the settled epoch
+// shows that much owed, and how many credits of that are settled: a header whose amounts grew by more is
+// refused.
 func (f *Fold) Allotted(owed types.Credit) (settled types.Credit, amount types.Ustone, err error) {
 	if owed > f.s.Owed {
 		return 0, 0, types.Refuse(types.EconRange, "econ: %d credits owed in a region and %d in all", owed, f.s.Owed)

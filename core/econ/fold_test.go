@@ -9,8 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestRegions: however devices fall into regions, no region folds more than it is allotted, regions are allotted no more than was
-// split and emitted, and a void of all of them gives all of it back.
+// TestRegions: however devices fall into regions, no region folds more than it is allotted, regions are
+// allotted no more than was split and emitted, and a void of all of them gives all of it back.
 func TestRegions(t *testing.T) {
 	p := Six()
 	rapid.Check(t, func(t *rapid.T) {

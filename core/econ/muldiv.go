@@ -14,7 +14,8 @@ const (
 	nano = 1_000_000_000             // credits · nano / price = ustone
 )
 
-// MulDiv returns ⌊a·b/c⌋ with an exact intermediate product. A zero c gives 0; a result of 2⁶⁴ or more is types.EconRange.
+// MulDiv returns ⌊a·b/c⌋ with an exact intermediate product. A zero c gives 0; a result of 2⁶⁴ or more is
+// types.EconRange.
 func MulDiv(a, b, c uint64) (uint64, error) {
 	hi, lo := bits.Mul64(a, b)
 	if c == 0 {
@@ -27,16 +28,16 @@ func MulDiv(a, b, c uint64) (uint64, error) {
 	return q, nil
 }
 
-// MulDivBig returns ⌊Πnum/Πden⌋. Both products are exact and must stay below 2²⁵⁶. A zero denominator gives 0; what leaves the
-// range is types.EconRange.
+// MulDivBig returns ⌊Πnum/Πden⌋. Both products are exact and must stay below 2²⁵⁶. A zero denominator gives 0;
+// what leaves the range is types.EconRange.
 func MulDivBig(num, den []uint64) (uint64, error) {
 	var c calc
 	q := c.quo(c.mul(num...), c.mul(den...))
 	return q, c.err("%v / %v", num, den)
 }
 
-// MulDivU128 returns ⌊a·b/c⌋ for 128-bit integers with a 256-bit intermediate product. A zero c gives 0; a result of 2¹²⁸ or
-// more is types.EconRange.
+// MulDivU128 returns ⌊a·b/c⌋ for 128-bit integers with a 256-bit intermediate product. A zero c gives 0; a
+// result of 2¹²⁸ or more is types.EconRange.
 func MulDivU128(a, b, c types.U128) (types.U128, error) {
 	q := quo(mul128(a, b), wide(c))
 	if q[2]|q[3] != 0 {
@@ -83,8 +84,9 @@ func mul128(a, b types.U128) u256 {
 	return low
 }
 
-// quo returns ⌊n/d⌋, and 0 for a zero d. It is long division by words (Knuth, The Art of Computer Programming, volume 2, 4.3.1,
-// algorithm D) without the refinement of a trial digit, which therefore may be up to two too large and is put right afterwards.
+// quo returns ⌊n/d⌋, and 0 for a zero d. It is long division by words (Knuth, The Art of Computer Programming,
+// volume 2, 4.3.1, algorithm D) without the refinement of a trial digit, which therefore may be up to two too
+// large and is put right afterwards.
 func quo(n, d u256) u256 {
 	var q u256
 	nl, dl := n.words(), d.words()
@@ -113,8 +115,8 @@ func quo(n, d u256) u256 {
 	return q
 }
 
-// digit divides u, which is less than v·2⁶⁴, by v, leaves the remainder in u and returns the quotient. len(u) = len(v)+1, and the
-// highest bit of v is set.
+// digit divides u, which is less than v·2⁶⁴, by v, leaves the remainder in u and returns the quotient. len(u) =
+// len(v)+1, and the highest bit of v is set.
 func digit(u, v []uint64) uint64 {
 	n := len(v)
 	q := ^uint64(0)
@@ -142,8 +144,8 @@ func digit(u, v []uint64) uint64 {
 	return q
 }
 
-// calc does a formula's arithmetic and remembers whether any step left its range, so that formulas read as they stand in the
-// design. The zero value is ready; results count only if err returns nil.
+// calc does a formula's arithmetic and remembers whether any step left its range, so that formulas read as they
+// stand in the design. The zero value is ready; results count only if err returns nil.
 type calc struct{ over bool }
 
 // mul returns the product.

@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Params are the numbers that governance may move, within bounds and at a limited pace (Validate, History). Everything else in this
-// package is compiled in.
+// Params are the numbers that governance may move, within bounds and at a limited pace (Validate, History).
+// Everything else in this package is compiled in.
 type Params struct {
 	Supplier uint64 // basis points of settled credits to the devices
 	Verifier uint64 // … to the signers of the headers
@@ -54,13 +54,13 @@ func (p *Params) Find(k types.Category) *Category {
 	return &p.Category[i]
 }
 
-// DefaultShare is every category's part of the subsidy at genesis. Only the proportion counts; it is this large so that a tenth
-// of it is a whole number.
+// DefaultShare is every category's part of the subsidy at genesis. Only the proportion counts; it is this large
+// so that a tenth of it is a whole number.
 const DefaultShare = 1_000
 
-// NewCategory returns the default parameters of a category that orders at most quota units of a device in an epoch and prices
-// unit of them at ref: spending of 10⁶ dollars in 28 days ends its subsidy, a thousand devices at quota earn all of it, and five
-// fill a cell, if it is dense.
+// NewCategory returns the default parameters of a category that orders at most quota units of a device in an
+// epoch and prices unit of them at ref: spending of 10⁶ dollars in 28 days ends its subsidy, a thousand devices
+// at quota earn all of it, and five fill a cell, if it is dense.
 func NewCategory(k types.Category, unit, quota uint64, ref types.Credit, dense bool) Category {
 	x := types.Mul64(quota, Bps)
 	times := func(n uint64) types.U128 {

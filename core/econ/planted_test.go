@@ -26,7 +26,8 @@ var planted = []struct {
 	{"bonus on the mean alone", rules{settle: meanBonus}, []string{"budget", "wash"}},
 }
 
-// demandCap emits up to three times what customers paid in the epoch, as HIP-149's floor does, instead of the work's reference value.
+// demandCap emits up to three times what customers paid in the epoch, as HIP-149's floor does, instead of the
+// work's reference value.
 func demandCap(p *econ.Params, d econ.Day, w econ.Work, in econ.Spending) (econ.Emission, error) {
 	e, err := econ.Emit(p, d, w)
 	for i := range e.Category {
@@ -120,8 +121,9 @@ func TestPlantedMistakes(t *testing.T) {
 	}
 }
 
-// contest is a scenario of one epoch at a dollar per STONE in which others are paid so much, beside an attacker's node that is
-// not paid yet and everything else is slack. The coalition owns the attacker's node, verifiers and treasury: see wash.
+// contest is a scenario of one epoch at a dollar per STONE in which others are paid so much, beside an
+// attacker's node that is not paid yet and everything else is slack. The coalition owns the attacker's node,
+// verifiers and treasury: see wash.
 func contest(others, mean uint64) scenario {
 	const dollar = 1_000_000_000
 	s := scenario{params: shared, start: 1, day: econ.Genesis(econ.GenesisSupply), price: []uint64{dollar}}
@@ -168,8 +170,8 @@ func best(t *testing.T, r rules, s scenario, limit, step uint64, roles bool) (x 
 
 const unit = 1_000_000 // of the contests: a dollar, a STONE
 
-// TestFixedPoolIsAttacked: where a pool M is shared by what everybody burns and others burn B, the best burn is √(MB) − B and gains
-// (√M − √B)² (Factom's grant pool). By this package's rules no burn gains.
+// TestFixedPoolIsAttacked: where a pool M is shared by what everybody burns and others burn B, the best burn is
+// √(MB) − B and gains (√M − √B)² (Factom's grant pool). By this package's rules no burn gains.
 func TestFixedPoolIsAttacked(t *testing.T) {
 	pool := rules{finish: func(s econ.Split, e econ.Emission) (econ.Settlement, error) {
 		return econ.Settlement{Owed: s.Owed, Settled: s.Settled, Payout: 100 * unit}, nil
@@ -184,8 +186,8 @@ func TestFixedPoolIsAttacked(t *testing.T) {
 	}
 }
 
-// TestBonusSniping: κ of the mean, shared by what is spent, pays for spending in a quiet hour; κ of the lesser of spending and
-// mean does not.
+// TestBonusSniping: κ of the mean, shared by what is spent, pays for spending in a quiet hour; κ of the lesser
+// of spending and mean does not.
 func TestBonusSniping(t *testing.T) {
 	s := contest(10*unit, 100*unit)
 	x, most := best(t, rules{settle: meanBonus}, s, 40*unit, unit/100, true)

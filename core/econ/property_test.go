@@ -25,8 +25,8 @@ var properties = []property{
 	{"wash", wash},
 }
 
-// budget: an epoch settles no more than is owed, mints no more than its allowances, pays no more than it settled and emitted,
-// and subsidizes no work beyond its reference value, nor where there is none.
+// budget: an epoch settles no more than is owed, mints no more than its allowances, pays no more than it
+// settled and emitted, and subsidizes no work beyond its reference value, nor where there is none.
 func budget(r rules, d source) error {
 	s := draw(d, false)
 	o, err := run(r, s)
@@ -84,8 +84,8 @@ func (e *epoch) budget(s scenario) error {
 	return nil
 }
 
-// split: a device that is divided into several, in one wallet or many, and nodes that move to wallets of their own, are paid
-// no more together.
+// split: a device that is divided into several, in one wallet or many, and nodes that move to wallets of their
+// own, are paid no more together.
 func split(r rules, d source) error {
 	s := draw(d, true)
 	before, err := run(r, s)
@@ -225,7 +225,8 @@ func deposit(x, price uint64) types.Ustone {
 	return types.Ustone(t) + 1
 }
 
-// wash: whoever owns a wallet of devices, all verifiers and the treasury, and pays its own devices, has less afterwards.
+// wash: whoever owns a wallet of devices, all verifiers and the treasury, and pays its own devices, has less
+// afterwards.
 func wash(r rules, d source) error {
 	s := draw(d, true)
 	who, when := int(d(0, uint64(len(s.nodes)-1))), int(d(0, uint64(len(s.price)-1)))
@@ -261,7 +262,8 @@ func wash(r rules, d source) error {
 	return nil
 }
 
-// coalition is what the wallet of a node, all verifiers and the treasury have together, owed dollars at what they will bring.
+// coalition is what the wallet of a node, all verifiers and the treasury have together, owed dollars at what
+// they will bring.
 func coalition(s scenario, o outcome, who int) float64 {
 	var own stake
 	var owed types.Credit

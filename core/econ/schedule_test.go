@@ -42,8 +42,8 @@ func floor(x *big.Float) string {
 	return i.String()
 }
 
-// TestHalfLives checks the closed form against Filecoin's simple reward, 330M·10¹⁸·(e^λ−1)·e^(−λt) attofil with λ = ln 2/6,307,200
-// epochs (six years of 30 s), and then this schedule's constants against the closed form.
+// TestHalfLives checks the closed form against Filecoin's simple reward, 330M·10¹⁸·(e^λ−1)·e^(−λt) attofil with
+// λ = ln 2/6,307,200 epochs (six years of 30 s), and then this schedule's constants against the closed form.
 func TestHalfLives(t *testing.T) {
 	const six = 6_307_200
 	up := new(big.Float).Quo(float("1"), halves(1, six))
@@ -85,8 +85,9 @@ func TestLivepeerInflation(t *testing.T) {
 	}
 }
 
-// TestGrowth plays twelve years in which nobody pays, every category reaches its target and the reference value never binds:
-// the fastest that supply can grow. testdata/growth.csv holds year, supply in ustone and growth in thousandths of a percent.
+// TestGrowth plays twelve years in which nobody pays, every category reaches its target and the reference value
+// never binds: the fastest that supply can grow. testdata/growth.csv holds year, supply in ustone and growth in
+// thousandths of a percent.
 func TestGrowth(t *testing.T) {
 	p := Six()
 	for i := range p.Category {
@@ -177,8 +178,8 @@ func TestAdvance(t *testing.T) {
 	}
 }
 
-// TestEmitUnderLid: what is minted never exceeds the lid, the validators come first, the bonus second, and the categories share
-// what is left in proportion.
+// TestEmitUnderLid: what is minted never exceeds the lid, the validators come first, the bonus second, and the
+// categories share what is left in proportion.
 func TestEmitUnderLid(t *testing.T) {
 	p := Six()
 	d := Genesis(GenesisSupply)

@@ -53,8 +53,8 @@ type Spending struct {
 	Paid   []Paid       // what was newly paid in e, sorted by category, each once
 }
 
-// Split is how an epoch's settled credits become STONE. Drawn + Mint = Suppliers + Verifiers + Treasury, and Drawn + Burn leave
-// the vault. All of it waits in the regions' escrows; Burn is burned at finality.
+// Split is how an epoch's settled credits become STONE. Drawn + Mint = Suppliers + Verifiers + Treasury, and
+// Drawn + Burn leave the vault. All of it waits in the regions' escrows; Burn is burned at finality.
 type Split struct {
 	Price     uint64       // P, as settled at
 	Owed      types.Credit // O
@@ -69,8 +69,8 @@ type Split struct {
 	Demand    []Demand     // A_c as it was before this epoch: what Emit uses
 }
 
-// Settle turns what is owed at the end of an epoch into STONE, at one fraction for everybody: F < O only where vault and
-// allowance together cannot pay, and then the rest stays owed in dollars. v itself is not changed.
+// Settle turns what is owed at the end of an epoch into STONE, at one fraction for everybody: F < O only where
+// vault and allowance together cannot pay, and then the rest stays owed in dollars. v itself is not changed.
 func Settle(v Vault, p *Params, in Spending) (Vault, Split, error) {
 	var c calc
 	supply, price, owed := uint64(in.Supply), in.Price, uint64(in.Owed)

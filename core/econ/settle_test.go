@@ -7,7 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestAllowance: the shortfall's allowance accrues by the epoch, stops at a day's worth and never passes the greatest supply.
+// TestAllowance: the shortfall's allowance accrues by the epoch, stops at a day's worth and never passes the
+// greatest supply.
 func TestAllowance(t *testing.T) {
 	p := Six()
 	var v Vault
@@ -76,7 +77,8 @@ func TestSettleRefuses(t *testing.T) {
 	}
 }
 
-// TestWashLosesFour: at constant price and within the mean already spent by others, a coalition in every role gets back 96 %.
+// TestWashLosesFour: at constant price and within the mean already spent by others, a coalition in every role
+// gets back 96 %.
 func TestWashLosesFour(t *testing.T) {
 	p := Six()
 	v := Vault{Stone: 1e12, Bought: 1e12, Demand: []Demand{{types.Storage, 672e6}}}

@@ -2,22 +2,23 @@ package econ
 
 import "github.com/cairn-network/cairn/core/types"
 
-// Effort is what one device did for one category and class in one cell: network-ordered units only, since paid units earn no
-// weight, and their quality, 0 to Bps.
+// Effort is what one device did for one category and class in one cell: network-ordered units only, since paid
+// units earn no weight, and their quality, 0 to Bps.
 type Effort struct {
 	Units   types.U128
 	Quality types.Bp
 }
 
-// Density is a category's rule against crowding. Up to Full the effort of one cell counts in full, up to four times that a
-// quarter of it, and beyond that nothing more. The zero value is off: everything counts.
+// Density is a category's rule against crowding. Up to Full the effort of one cell counts in full, up to four
+// times that a quarter of it, and beyond that nothing more. The zero value is off: everything counts.
 type Density struct {
 	On   bool
 	Full types.U128 // T, in units · basis points
 }
 
-// Weigh returns the weights of the devices of one category, class and cell, in their order. Effort units·quality is scaled by
-// what density leaves of the cell's sum, each rounded down. It is linear within the cell, so splitting a device pays nothing.
+// Weigh returns the weights of the devices of one category, class and cell, in their order. Effort
+// units·quality is scaled by what density leaves of the cell's sum, each rounded down. It is linear within the
+// cell, so splitting a device pays nothing.
 func Weigh(devices []Effort, d Density) ([]types.U128, error) {
 	out := make([]types.U128, len(devices))
 	var sum types.U128

@@ -44,8 +44,8 @@ func TestWeighRefuses(t *testing.T) {
 	}
 }
 
-// TestWeighSplit: however the devices of one owner divide what they do in a cell, they weigh no more, over the whole range of
-// numbers, and the cell no more than counts.
+// TestWeighSplit: however the devices of one owner divide what they do in a cell, they weigh no more, over the
+// whole range of numbers, and the cell no more than counts.
 func TestWeighSplit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		num := func() types.U128 {

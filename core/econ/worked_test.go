@@ -38,7 +38,8 @@ type workedDevice struct {
 	Pay, Emission, Amount types.Ustone
 }
 
-// The epoch of the worked example: day 1, one region, wireless is the only category with work. A, B and C share a cell.
+// The epoch of the worked example: day 1, one region, wireless is the only category with work. A, B and C share
+// a cell.
 const (
 	workedSupply = 400_050_000_000_000
 	workedSpent  = 67_200_000_000

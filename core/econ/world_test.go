@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// rules are the points at which an economy can be built differently. The zero value is this package's; planted mistakes replace
-// one of them.
+// rules are the points at which an economy can be built differently. The zero value is this package's; planted
+// mistakes replace one of them.
 type rules struct {
 	weigh  func([]econ.Effort, econ.Density) ([]types.U128, error)
 	settle func(econ.Vault, *econ.Params, econ.Spending) (econ.Vault, econ.Split, error)
@@ -38,7 +38,8 @@ func (r rules) orOwn() rules {
 	return r
 }
 
-// node is a device: its place, its owner's wallet, what the network ordered of it in each epoch, and what customers pay it.
+// node is a device: its place, its owner's wallet, what the network ordered of it in each epoch, and what
+// customers pay it.
 type node struct {
 	category types.Category
 	cell     int

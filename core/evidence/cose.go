@@ -13,8 +13,8 @@ const MaxEnvelope = MaxBody + 512
 // MaxChain bounds the length of a chain id, as CometBFT does.
 const MaxChain = 50
 
-// prefix is the head of every envelope: tag 18, an array of 4, and the protected header, a byte string of 38 bytes that
-// holds {1: -8, 4: bstr 32}. The author's key follows.
+// prefix is the head of every envelope: tag 18, an array of 4, and the protected header, a byte string of 38
+// bytes that holds {1: -8, 4: bstr 32}. The author's key follows.
 var prefix = []byte{0xd2, 0x84, 0x58, 38, 0xa2, 0x01, 0x27, 0x04, 0x58, 32}
 
 const (
@@ -74,8 +74,8 @@ func toSign(protected []byte, chain string, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// Decode reads one envelope and keeps raw, which the caller must not change afterwards. It refuses what is oversize, not
-// the one encoding, or of another chain, each with its reason; it does not check the signature.
+// Decode reads one envelope and keeps raw, which the caller must not change afterwards. It refuses what is
+// oversize, not the one encoding, or of another chain, each with its reason; it does not check the signature.
 func Decode(raw []byte, chain string) (*Envelope, error) {
 	if len(raw) > MaxEnvelope {
 		return nil, types.Refuse(types.Oversize, "evidence: %d bytes, at most %d are taken", len(raw), MaxEnvelope)

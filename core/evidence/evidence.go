@@ -2,11 +2,12 @@
 //
 // An envelope is a COSE_Sign1 message (RFC 9052 §4.2) with EdDSA (RFC 9053 §2.2): tag 18, the protected header
 // {1: -8, 4: author's key}, an empty unprotected header, the payload, and the signature. Its external data is
-// "cairn/evidence" ‖ 0x00 ‖ chain id ‖ 0x00, so an envelope signed for one chain means nothing on another. The payload is deterministic CBOR with integer
-// keys (Payload). There is exactly one encoding of an envelope; Decode refuses every other.
+// "cairn/evidence" ‖ 0x00 ‖ chain id ‖ 0x00, so an envelope signed for one chain means nothing on another. The
+// payload is deterministic CBOR with integer keys (Payload). There is exactly one encoding of an envelope;
+// Decode refuses every other.
 //
-// Decode checks form and bounds, not the signature: signatures are checked in batches by whoever takes evidence in, over
-// Message. What an envelope means is the category's affair.
+// Decode checks form and bounds, not the signature: signatures are checked in batches by whoever takes evidence
+// in, over Message. What an envelope means is the category's affair.
 package evidence
 
 import (

@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// reader reads the deterministic CBOR of a payload. Every envelope passes here, so it is written out instead of left to a
-// library; the tests hold it against one. It refuses whatever is not the shortest form.
+// reader reads the deterministic CBOR of a payload. Every envelope passes here, so it is written out instead of
+// left to a library; the tests hold it against one. It refuses whatever is not the shortest form.
 type reader struct {
 	b   []byte
 	bad bool

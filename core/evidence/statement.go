@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Statement is what a device signs to be claimed by its owner. The owner sends it to the chain with a bond; no transaction is ever
-// signed on a device, and no device key ever holds money.
+// Statement is what a device signs to be claimed by its owner. The owner sends it to the chain with a bond; no
+// transaction is ever signed on a device, and no device key ever holds money.
 type Statement struct {
 	_          struct{} `cbor:",toarray"`
 	Chain      string
@@ -90,7 +90,8 @@ func ParseCode(code, chain string) (*SignedStatement, error) {
 // GrantBytes is what a session key signs, in the domain "grant", to agree to serve an account.
 func GrantBytes(account types.Account) []byte { return types.Encode(account) }
 
-// VerifierBytes is what an attestation key and a VRF key each sign, in the domain "verifier", to agree to serve a validator's account.
+// VerifierBytes is what an attestation key and a VRF key each sign, in the domain "verifier", to agree to serve
+// a validator's account.
 func VerifierBytes(account types.Account, key, vrf types.Key) []byte {
 	return types.Encode([]any{account, key, vrf})
 }

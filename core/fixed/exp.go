@@ -27,7 +27,8 @@ func (x Num) Exp() Num {
 	case x > expMost:
 		return Most
 	}
-	// e^x = 2^k·e^r with r from 0 to ln 2. The fraction of x in 2⁻⁶⁴ less that of k·ln 2 is r, unless k is off by one.
+	// e^x = 2^k·e^r with r from 0 to ln 2. The fraction of x in 2⁻⁶⁴ less that of k·ln 2 is r, unless k is off
+	// by one.
 	k := int64(x) * log2e >> (point + 26)
 	r := uint64(x)<<(64-point) - uint64(k)*ln2
 	switch {

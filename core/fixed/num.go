@@ -48,8 +48,9 @@ func (x Num) Mul(y Num) Num {
 	return signed(m, x^y < 0)
 }
 
-// Div returns x/y, rounded to the nearest, halves away from zero. What does not fit is Most or Least, and so is a division by
-// zero, by the sign of x; 0/0 is 0. The quotient of two integers is that of the same integers as Nums.
+// Div returns x/y, rounded to the nearest, halves away from zero. What does not fit is Most or Least, and so is
+// a division by zero, by the sign of x; 0/0 is 0. The quotient of two integers is that of the same integers as
+// Nums.
 func (x Num) Div(y Num) Num {
 	n, d := x.abs(), y.abs()
 	hi, lo := n>>(64-point), n<<point

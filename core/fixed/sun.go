@@ -56,8 +56,9 @@ func SunAt(unix int64) Sun {
 // vector rounds a component in 2⁻⁶² to those of a types.Vector, 2⁻⁶⁰.
 func vector(x int64) int64 { return (x + 2) >> 2 }
 
-// CosZenith returns the cosine of the angle between the sun and the zenith of a place: the sine of the sun's elevation, above 0 by
-// day. It is within 10⁻⁸ of the formulas of the package comment for a unit vector. Of any vector it is the scalar product.
+// CosZenith returns the cosine of the angle between the sun and the zenith of a place: the sine of the sun's
+// elevation, above 0 by day. It is within 10⁻⁸ of the formulas of the package comment for a unit vector. Of any
+// vector it is the scalar product.
 func (s *Sun) CosZenith(place types.Vector) Num {
 	// Three products below 2¹²⁴, in 2⁻¹²⁰.
 	const shift = 120 - point
@@ -71,6 +72,6 @@ func (s *Sun) CosZenith(place types.Vector) Num {
 	return Num(hi >> (shift - 64))
 }
 
-// Longitude returns how far east of Greenwich a place is, and 0 at the poles. Negative is west: int64(Longitude(v)) is in [−½, ½)
-// of a turn, in 2⁻⁶⁴.
+// Longitude returns how far east of Greenwich a place is, and 0 at the poles. Negative is west:
+// int64(Longitude(v)) is in [−½, ½) of a turn, in 2⁻⁶⁴.
 func Longitude(place types.Vector) Turn { return Atan2(place[1], place[0]) }

@@ -45,8 +45,8 @@ func signedMul(x, y int64) (hi int64, lo uint64) {
 	return int64(h) - x>>63&y - y>>63&x, lo
 }
 
-// The coefficients of Taylor's series in 2⁻⁶⁴, the last one first and without the first, which is 1 in all of them. Of sine and
-// cosine the signs alternate.
+// The coefficients of Taylor's series in 2⁻⁶⁴, the last one first and without the first, which is 1 in all of
+// them. Of sine and cosine the signs alternate.
 var (
 	sines = [...]uint64{
 		1 << 64 / 121_645_100_408_832_000, 1 << 64 / 355_687_428_096_000, 1 << 64 / 1_307_674_368_000, 1 << 64 / 6_227_020_800,

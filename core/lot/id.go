@@ -9,8 +9,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// ID names a certificate: by its device, and by where its range of the register begins. Ranges never overlap, so there is one at most,
-// and who knows a sheet and its lots knows all ids before anything is issued. It prints as `did:key:z6Mk…/120000`.
+// ID names a certificate: by its device, and by where its range of the register begins. Ranges never overlap,
+// so there is one at most, and who knows a sheet and its lots knows all ids before anything is issued. It
+// prints as `did:key:z6Mk…/120000`.
 type ID struct {
 	Device types.Key
 	From   uint64 // watt-hours

@@ -1,10 +1,11 @@
-// Package lot is the format of what can be certified: ranges of a device's virtual register that a tally found were produced,
-// measured and not sold yet.
+// Package lot is the format of what can be certified: ranges of a device's virtual register that a tally found
+// were produced, measured and not sold yet.
 //
-// A meter's register only rises, so a watt-hour has a number: the lot [From, To) of a device is To − From watt-hours, and nobody
-// can name them twice. What a device produced in one solar day and did not sell makes one Sheet, whose encoding is a leaf of the
-// outputs tree of the header in which the day closed. The sheet commits to its lots by their digest; the lots themselves (at most
-// MaxLots) travel beside it. A chain that holds the header checks a sheet with one Merkle proof and the lots with one hash.
+// A meter's register only rises, so a watt-hour has a number: the lot [From, To) of a device is To − From
+// watt-hours, and nobody can name them twice. What a device produced in one solar day and did not sell makes
+// one Sheet, whose encoding is a leaf of the outputs tree of the header in which the day closed. The sheet
+// commits to its lots by their digest; the lots themselves (at most MaxLots) travel beside it. A chain that
+// holds the header checks a sheet with one Merkle proof and the lots with one hash.
 //
 // What is issued of a sheet is cut into runs of an hour at most (Run), each named by where it begins (ID).
 //
@@ -72,7 +73,8 @@ func (l Lots) Total() uint64 {
 	return sum
 }
 
-// Check reports what is wrong with the form of l: a lot that is empty, out of order, overlaps the one before, or is beyond all time.
+// Check reports what is wrong with the form of l: a lot that is empty, out of order, overlaps the one before,
+// or is beyond all time.
 func (l Lots) Check() error {
 	if len(l) == 0 || len(l) > MaxLots {
 		return fmt.Errorf("%d lots, want 1 to %d", len(l), MaxLots)
@@ -110,7 +112,8 @@ func Prefix(device types.Key) []byte {
 // AnyPrefix returns what the sheets of all devices start with.
 func AnyPrefix() []byte { return (&Sheet{}).Encode()[:2] }
 
-// Decode reads a sheet. Every other encoding is refused, and so is a zone that is no cell, or a share beyond the whole.
+// Decode reads a sheet. Every other encoding is refused, and so is a zone that is no cell, or a share beyond
+// the whole.
 func Decode(raw []byte) (*Sheet, error) {
 	s := new(Sheet)
 	if err := types.DecodeLimit(raw, s, maxSheet); err != nil {

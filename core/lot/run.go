@@ -6,8 +6,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Run is what one certificate is issued over: lots whose ranges touch and whose intervals are in one hour. A granular certificate covers
-// an hour at most (EnergyTag, Granular Certificate Scheme Standard).
+// Run is what one certificate is issued over: lots whose ranges touch and whose intervals are in one hour. A
+// granular certificate covers an hour at most (EnergyTag, Granular Certificate Scheme Standard).
 type Run struct {
 	From, To   uint64 // watt-hours: From is included, To is not
 	Begin, End uint64 // Unix seconds: of the first lot's interval, and of the last one's end
@@ -36,9 +36,9 @@ func (l Lots) Runs() []Run {
 // MaxBeneficiary bounds the name of whom a certificate is retired for, in bytes.
 const MaxBeneficiary = 128
 
-// CheckBeneficiary refuses a name that is too long, or that a terminal or a table would not show as it is: with control characters, or
-// with marks that turn the direction of text or take no room. The rule is a list of its own, because everybody who runs a chain must
-// agree on it, whatever version of Unicode their programs know.
+// CheckBeneficiary refuses a name that is too long, or that a terminal or a table would not show as it is: with
+// control characters, or with marks that turn the direction of text or take no room. The rule is a list of its
+// own, because everybody who runs a chain must agree on it, whatever version of Unicode their programs know.
 func CheckBeneficiary(name string) error {
 	if len(name) > MaxBeneficiary {
 		return types.Refuse(types.Oversize, "beneficiary of %d bytes, %d are allowed", len(name), MaxBeneficiary)

@@ -144,7 +144,8 @@ func TestRootSumCounts(t *testing.T) {
 	}
 }
 
-// TestNodeIsNoLeaf: the digest of two children, put in a tree as data, does not give the tree that has those children.
+// TestNodeIsNoLeaf: the digest of two children, put in a tree as data, does not give the tree that has those
+// children.
 func TestNodeIsNoLeaf(t *testing.T) {
 	plain, sum := leaves(4)
 	inner := []types.Hash{

@@ -57,8 +57,8 @@ func Prove(leaves []types.Hash, i int) Proof {
 	return p
 }
 
-// Verify returns nil if p shows that leaf is number p.Index of the count leaves under root. The caller takes root and count
-// from one signed source, never from whoever sent the proof. All other outcomes are ErrProof.
+// Verify returns nil if p shows that leaf is number p.Index of the count leaves under root. The caller takes
+// root and count from one signed source, never from whoever sent the proof. All other outcomes are ErrProof.
 func (p Proof) Verify(root types.Hash, count uint64, leaf types.Hash) error {
 	steps, err := walk(p.Index, p.Count, count, len(p.Siblings))
 	if err != nil {
@@ -78,8 +78,8 @@ func (p Proof) Verify(root types.Hash, count uint64, leaf types.Hash) error {
 	return nil
 }
 
-// walk checks the position and the number of siblings that a proof claims, and returns the directions of its steps: bit i
-// is set where sibling i is on the left.
+// walk checks the position and the number of siblings that a proof claims, and returns the directions of its
+// steps: bit i is set where sibling i is on the left.
 func walk(index, claimed, count uint64, siblings int) (steps uint64, err error) {
 	if claimed != count {
 		return 0, fmt.Errorf("for %d leaves instead of %d: %w", claimed, count, ErrProof)

@@ -21,8 +21,8 @@ type Node struct {
 	Hash types.Hash
 }
 
-// SumProof shows that a node is leaf number Index of the Count leaves under a root. At a million leaves its encoding stays
-// below 1 KiB.
+// SumProof shows that a node is leaf number Index of the Count leaves under a root. At a million leaves its
+// encoding stays below 1 KiB.
 type SumProof struct {
 	_        struct{} `cbor:",toarray"`
 	Index    uint64
@@ -41,8 +41,9 @@ func SumLeaf(sum uint64, data types.Hash) Node {
 
 // SumRoot returns the root of the sum tree over leaves, or ErrSum.
 //
-// Instead of leaves it takes, equally, the roots of consecutive ranges of them, where every range has the same power-of-two
-// number of leaves and only the last may have fewer: ranges can be hashed apart and their roots merged.
+// Instead of leaves it takes, equally, the roots of consecutive ranges of them, where every range has the same
+// power-of-two number of leaves and only the last may have fewer: ranges can be hashed apart and their roots
+// merged.
 func SumRoot(leaves []Node) (Node, error) {
 	switch len(leaves) {
 	case 0:
@@ -62,8 +63,8 @@ func SumRoot(leaves []Node) (Node, error) {
 	return join(left, right)
 }
 
-// SumProve returns the proof of leaf i, hashing all leaves; a SumTree answers many of these faster. It panics if there is no
-// such leaf, as an index expression would.
+// SumProve returns the proof of leaf i, hashing all leaves; a SumTree answers many of these faster. It panics
+// if there is no such leaf, as an index expression would.
 func SumProve(leaves []Node, i int) (SumProof, error) {
 	_ = leaves[i]
 	p := SumProof{Index: uint64(i), Count: uint64(len(leaves))}
@@ -85,9 +86,10 @@ func SumProve(leaves []Node, i int) (SumProof, error) {
 	return p, nil
 }
 
-// Verify checks that p shows leaf as number p.Index of the count leaves under root, and returns start, the sum of all leaves
-// to its left: the leaf covers the positions start ≤ pos < start + leaf.Sum. The caller takes root and count from one signed
-// source, never from whoever sent the proof, and makes leaf itself with SumLeaf. All other outcomes are ErrProof.
+// Verify checks that p shows leaf as number p.Index of the count leaves under root, and returns start, the sum
+// of all leaves to its left: the leaf covers the positions start ≤ pos < start + leaf.Sum. The caller takes
+// root and count from one signed source, never from whoever sent the proof, and makes leaf itself with SumLeaf.
+// All other outcomes are ErrProof.
 func (p SumProof) Verify(root Node, count uint64, leaf Node) (start uint64, err error) {
 	got, start, err := p.climb(count, leaf)
 	if err != nil {
@@ -99,9 +101,9 @@ func (p SumProof) Verify(root Node, count uint64, leaf Node) (start uint64, err 
 	return start, nil
 }
 
-// Replace verifies p as Verify does, for the leaf old, and returns the root of the same tree with new in its place; ErrSum
-// if the new total overflows. It needs no other part of the tree. Proofs of other leaves made before are then stale: of
-// several replacements, each proof is made from the tree that the one before left.
+// Replace verifies p as Verify does, for the leaf old, and returns the root of the same tree with new in its
+// place; ErrSum if the new total overflows. It needs no other part of the tree. Proofs of other leaves made
+// before are then stale: of several replacements, each proof is made from the tree that the one before left.
 func (p SumProof) Replace(root Node, count uint64, old, new Node) (Node, error) {
 	if _, err := p.Verify(root, count, old); err != nil {
 		return Node{}, err

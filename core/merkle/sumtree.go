@@ -6,11 +6,11 @@ import (
 	"math/bits"
 )
 
-// SumTree is a sum tree that changes: leaves are added, replaced and removed, and root, proofs and positions are found in
-// O(log n). It keeps all nodes, 80 bytes for each leaf. A SumTree is not safe for concurrent use.
+// SumTree is a sum tree that changes: leaves are added, replaced and removed, and root, proofs and positions
+// are found in O(log n). It keeps all nodes, 80 bytes for each leaf. A SumTree is not safe for concurrent use.
 type SumTree struct {
-	// levels[0] are the leaves, the last level is the root alone. A level of n nodes lies under one of ⌈n/2⌉; the last node
-	// of an odd level appears above itself unchanged. An empty tree has no level.
+	// levels[0] are the leaves, the last level is the root alone. A level of n nodes lies under one of ⌈n/2⌉;
+	// the last node of an odd level appears above itself unchanged. An empty tree has no level.
 	levels [][]Node
 }
 
@@ -101,8 +101,8 @@ func (t *SumTree) Remove(i int) {
 	}
 }
 
-// mend makes every level as long as the one below demands and recomputes the nodes above leaf i. The caller has made sure
-// that the total does not overflow, so no part of it does.
+// mend makes every level as long as the one below demands and recomputes the nodes above leaf i. The caller has
+// made sure that the total does not overflow, so no part of it does.
 func (t *SumTree) mend(i int) {
 	k := 0
 	for ; len(t.levels[k]) > 1; k++ {
@@ -135,8 +135,8 @@ func (t *SumTree) Proof(i int) SumProof {
 	return p
 }
 
-// Find returns the leaf that covers pos, counted from the left: start ≤ pos < start + its sum. ok is false where pos is not
-// below the total. A leaf of sum 0 covers nothing.
+// Find returns the leaf that covers pos, counted from the left: start ≤ pos < start + its sum. ok is false
+// where pos is not below the total. A leaf of sum 0 covers nothing.
 func (t *SumTree) Find(pos uint64) (i int, start uint64, ok bool) {
 	if pos >= t.Root().Sum {
 		return 0, 0, false

@@ -6,8 +6,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Tree is a plain tree that is kept for many proofs: 64 bytes for each leaf. It never changes, and may be read by many goroutines
-// at once.
+// Tree is a plain tree that is kept for many proofs: 64 bytes for each leaf. It never changes, and may be read
+// by many goroutines at once.
 type Tree struct {
 	// levels[0] are the leaves' nodes, the last level is the root alone. An empty tree has no level.
 	levels [][]types.Hash

@@ -6,8 +6,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Order is a payer's ceiling for what is priced only after it is measured; the tally computes units and amount. It acts from
-// the epoch after it was counted; a later one of the session replaces it, and a cap at or below what is spent cancels it.
+// Order is a payer's ceiling for what is priced only after it is measured; the tally computes units and amount.
+// It acts from the epoch after it was counted; a later one of the session replaces it, and a cap at or below
+// what is spent cancels it.
 type Order struct {
 	_        struct{} `cbor:",toarray"`
 	Chain    string

@@ -1,12 +1,14 @@
 // Package receipt holds what customers and devices sign about money: asks, receipts and orders.
 //
-// A device publishes an Ask: what it offers, and the price. A customer opens a session under one ask and signs Receipts, each
-// cumulative since the session began, so older ones can be thrown away and one counts that was lost on the way. The device
-// countersigns the receipt that it hands in. An Order is the second form, for what is priced only after it is measured: the payer
-// alone signs a ceiling for one region, whose tally computes units and amount. A receipt's region is its device's and its payer's.
+// A device publishes an Ask: what it offers, and the price. A customer opens a session under one ask and signs
+// Receipts, each cumulative since the session began, so older ones can be thrown away and one counts that was
+// lost on the way. The device countersigns the receipt that it hands in. An Order is the second form, for what
+// is priced only after it is measured: the payer alone signs a ceiling for one region, whose tally computes
+// units and amount. A receipt's region is its device's and its payer's.
 //
-// All three are deterministic CBOR arrays; each signature is over types.SigningBytes of its kind ("ask", "receipt",
-// "countersignature", "order") and the bytes of the statement without signatures. Decoders refuse every other encoding.
+// All three are deterministic CBOR arrays; each signature is over types.SigningBytes of its kind ("ask",
+// "receipt", "countersignature", "order") and the bytes of the statement without signatures. Decoders refuse
+// every other encoding.
 package receipt
 
 import (

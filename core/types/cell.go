@@ -6,13 +6,13 @@ import (
 	"strconv"
 )
 
-// Cell is a place: an H3 index (h3geo.org) of a hexagon, or of one of twelve pentagons, at resolution 0 (4 million km²) to 15
-// (0.9 m²). The zero Cell means none. It prints and parses as lower-case hexadecimal, as h3-js writes it, and is a plain
-// unsigned integer in CBOR, where any value decodes: whoever takes a cell from outside asks Valid. Parents come from its
-// bits alone, so a place and its coarser cells cannot disagree.
+// Cell is a place: an H3 index (h3geo.org) of a hexagon, or of one of twelve pentagons, at resolution 0 (4
+// million km²) to 15 (0.9 m²). The zero Cell means none. It prints and parses as lower-case hexadecimal, as
+// h3-js writes it, and is a plain unsigned integer in CBOR, where any value decodes: whoever takes a cell from
+// outside asks Valid. Parents come from its bits alone, so a place and its coarser cells cannot disagree.
 //
-// Bits, from the highest: 0, mode 1 (4 bits), reserved 0 (3), resolution (4), base cell 0…121 (7), then fifteen digits of 3
-// bits, one per resolution from 1: 0 is the middle child, 1…6 the six around it, 7 says unused.
+// Bits, from the highest: 0, mode 1 (4 bits), reserved 0 (3), resolution (4), base cell 0…121 (7), then fifteen
+// digits of 3 bits, one per resolution from 1: 0 is the middle child, 1…6 the six around it, 7 says unused.
 type Cell uint64
 
 // MaxResolution is the finest resolution of a cell; its hexagons have edges of 0.6 m.
@@ -101,8 +101,8 @@ func (c Cell) Valid() bool {
 // IsPentagon reports whether the valid cell c has five neighbours.
 func (c Cell) IsPentagon() bool { return isPentagonBase(c.BaseCell()) && c.firstDigit() == 0 }
 
-// Parent returns the cell of resolution res that holds c by index, which is c itself at its own resolution, and 0 where res
-// is finer than c or out of range.
+// Parent returns the cell of resolution res that holds c by index, which is c itself at its own resolution, and
+// 0 where res is finer than c or out of range.
 func (c Cell) Parent(res int) Cell {
 	if res < 0 || res > c.Resolution() {
 		return 0
@@ -124,8 +124,9 @@ func newCell(base, res int) Cell {
 	return Cell(cellHead)<<56 | Cell(res)<<52 | Cell(base)<<45 | (1<<(3*(MaxResolution-res)) - 1)
 }
 
-// Vector is a direction from the earth's centre: a unit vector in 2⁻⁶⁰, x towards latitude 0, longitude 0, y towards
-// longitude 90° east, z towards the north pole, as H3 has them (on a sphere, so latitude is geodetic latitude unchanged).
+// Vector is a direction from the earth's centre: a unit vector in 2⁻⁶⁰, x towards latitude 0, longitude 0, y
+// towards longitude 90° east, z towards the north pole, as H3 has them (on a sphere, so latitude is geodetic
+// latitude unchanged).
 type Vector [3]int64
 
 // One is the length of a Vector.
@@ -134,8 +135,8 @@ const One = 1 << 60
 // EarthRadius is the sphere's radius in metres: WGS 84 authalic, rounded. H3 uses 6371007.180918475.
 const EarthRadius = 6_371_007
 
-// Chord2 returns the squared length of the chord between v and w, in 2⁻¹²⁰ of the squared radius. It grows with distance, so
-// it is what to compare by.
+// Chord2 returns the squared length of the chord between v and w, in 2⁻¹²⁰ of the squared radius. It grows with
+// distance, so it is what to compare by.
 func (v Vector) Chord2(w Vector) U128 {
 	var sum U128
 	for i := range v {
@@ -152,8 +153,8 @@ func (v Vector) Chord2(w Vector) U128 {
 	return sum
 }
 
-// Distance returns the length of the chord between v and w in millimetres, rounded down. It is below the way along the
-// ground by less than 1 mm at 9 km, 1 m at 99 km, and 1 part in 1,000 at 990 km.
+// Distance returns the length of the chord between v and w in millimetres, rounded down. It is below the way
+// along the ground by less than 1 mm at 9 km, 1 m at 99 km, and 1 part in 1,000 at 990 km.
 func (v Vector) Distance(w Vector) uint64 {
 	hi, lo := bits.Mul64(v.Chord2(w).Sqrt(), EarthRadius*1000)
 	return hi<<4 | lo>>60

@@ -4,20 +4,21 @@ import "math/bits"
 
 // How the grid lies on the sphere, in integers.
 //
-// H3 puts a hexagonal grid on each face of an icosahedron and projects it from the centre (gnomonic). Three facts make this
-// exact in small integers:
+// H3 puts a hexagonal grid on each face of an icosahedron and projects it from the centre (gnomonic). Three
+// facts make this exact in small integers:
 //
-// A grid position on a face is an Eisenstein integer a + bω, where ω turns by 120°: the i axis is 1, j is ω, k is ω². One
-// resolution finer multiplies by 2 − ω (to an odd resolution) or by 3 + ω (to an even one); both have norm 7, and together
-// they are 7. So the centre of every cell is a point of the grid of a resolution 16, in which a face's centre and its
-// corners are 2·7⁸ apart.
+// A grid position on a face is an Eisenstein integer a + bω, where ω turns by 120°: the i axis is 1, j is ω, k
+// is ω². One resolution finer multiplies by 2 − ω (to an odd resolution) or by 3 + ω (to an even one); both
+// have norm 7, and together they are 7. So the centre of every cell is a point of the grid of a resolution 16,
+// in which a face's centre and its corners are 2·7⁸ apart.
 //
-// On the plane of a face, with corners A, B, C, such a point is αA + βB + γC with integers α + β + γ = 6·7⁸. Seen from the
-// centre of the sphere only the ratio counts, so its direction is this very sum of three fixed-point vectors, scaled to
-// length 1.
+// On the plane of a face, with corners A, B, C, such a point is αA + βB + γC with integers α + β + γ = 6·7⁸.
+// Seen from the centre of the sphere only the ratio counts, so its direction is this very sum of three
+// fixed-point vectors, scaled to length 1.
 //
-// The grid goes on over the edges of a face as if the next face were folded flat. Folded flat, the corner D across the edge
-// AB is A + B − C. A negative γ therefore means that the point lies beyond AB, as (α + γ)A + (β + γ)B − γD.
+// The grid goes on over the edges of a face as if the next face were folded flat. Folded flat, the corner D
+// across the edge AB is A + B − C. A negative γ therefore means that the point lies beyond AB, as (α + γ)A + (β
+// + γ)B − γD.
 
 // scale is 7⁸: what one step of the resolution-0 grid is in the grid of resolution 16.
 const scale = 5_764_801
@@ -33,8 +34,8 @@ func (x eisenstein) mul(y eisenstein) eisenstein {
 }
 func (x eisenstein) times(n int64) eisenstein { return eisenstein{x.a * n, x.b * n} }
 
-// finer[res&1] is what positions are multiplied by from resolution res−1 to res, coarser the conjugate, which leads back
-// after a division by 7.
+// finer[res&1] is what positions are multiplied by from resolution res−1 to res, coarser the conjugate, which
+// leads back after a division by 7.
 var (
 	finer   = [2]eisenstein{{3, 1}, {2, -1}}
 	coarser = [2]eisenstein{{2, -1}, {3, 1}}
@@ -134,8 +135,9 @@ func (p point) direction() Vector {
 	return v
 }
 
-// Center returns the direction of the centre of c, within 10⁻¹⁷ of what exact arithmetic on H3's icosahedron gives, and less
-// than a micrometre on the ground from what H3 computes in floating point. An invalid cell has the zero vector.
+// Center returns the direction of the centre of c, within 10⁻¹⁷ of what exact arithmetic on H3's icosahedron
+// gives, and less than a micrometre on the ground from what H3 computes in floating point. An invalid cell has
+// the zero vector.
 func (c Cell) Center() Vector {
 	if !c.Valid() {
 		return Vector{}
@@ -145,8 +147,8 @@ func (c Cell) Center() Vector {
 	if h.place != atCorner {
 		return onFace(h.face, steps[h.place].times(scale).add(z)).settle().direction()
 	}
-	// Around a pentagon the plane has six sectors and the sphere five. The digits leave out direction k (1): what begins
-	// with ik (5), and of what begins with i (4) the half towards it, lies one sector further on.
+	// Around a pentagon the plane has six sectors and the sphere five. The digits leave out direction k (1):
+	// what begins with ik (5), and of what begins with i (4) the half towards it, lies one sector further on.
 	first := c.firstDigit()
 	if first == digitIK || first == digitI && z.b < 0 {
 		z = z.mul(turnBack)

@@ -2,9 +2,9 @@ package types
 
 import "math/bits"
 
-// CellAt returns the cell of resolution res (0 to 15) that v points into, as H3 assigns it; points within some nanometres of
-// a border may fall on its other side. v may be off unit length by one part in 2²⁰. CellAt returns 0 where v is no unit vector or
-// res is out of range.
+// CellAt returns the cell of resolution res (0 to 15) that v points into, as H3 assigns it; points within some
+// nanometres of a border may fall on its other side. v may be off unit length by one part in 2²⁰. CellAt
+// returns 0 where v is no unit vector or res is out of range.
 func CellAt(v Vector, res int) Cell {
 	if res < 0 || res > MaxResolution || !v.isUnit() {
 		return 0
@@ -12,8 +12,8 @@ func CellAt(v Vector, res int) Cell {
 	face, z := nearest(v, res)
 	p := onFace(face, z.mul(step16(res)))
 
-	// Climb to the base cell in the frame of the face that v is on, then describe the same grid point in the frame of the
-	// base cell's home: digits count there.
+	// Climb to the base cell in the frame of the face that v is on, then describe the same grid point in the
+	// frame of the base cell's home: digits count there.
 	for r := res; r > 0; r-- {
 		z = parent(z, r)
 	}
@@ -58,7 +58,8 @@ const fraction = 24
 // sevenLess is 7 − 3√5 in 2⁻⁶².
 const sevenLess = 1345671844724753887
 
-// nearest returns the face that v points into, and the grid point of resolution res nearest to where it meets that face's plane.
+// nearest returns the face that v points into, and the grid point of resolution res nearest to where it meets
+// that face's plane.
 //
 // With p the products of v and the face's corners, the weights of the point (see onFace) are to each other as
 // p[i] − (√5 − 2)·Σp, because two corners of a face have the product 1/√5.
@@ -90,8 +91,9 @@ func nearest(v Vector, res int) (uint8, eisenstein) {
 func round(z eisenstein, div int64) eisenstein {
 	a, x := floor(z.a, div)
 	b, y := floor(z.b, div)
-	// x + yω is in the parallelogram of 0, 1, 1+ω and ω, whose short diagonal from 0 to 1+ω parts it into two equilateral
-	// triangles. The nearest point is a corner of the triangle; which one is decided by the perpendicular bisectors.
+	// x + yω is in the parallelogram of 0, 1, 1+ω and ω, whose short diagonal from 0 to 1+ω parts it into two
+	// equilateral triangles. The nearest point is a corner of the triangle; which one is decided by the
+	// perpendicular bisectors.
 	if x >= y {
 		switch {
 		case x+y >= div && 2*y >= x:
@@ -122,8 +124,8 @@ func floor(x, div int64) (q, rem int64) {
 // parent returns the grid point of resolution res−1 of which z, of resolution res, is a child.
 func parent(z eisenstein, res int) eisenstein { return round(z.mul(coarser[res&1]), 7) }
 
-// toward unfolds p until it is written in the corners of a base cell's home face. p is near the base cell: on the home face,
-// across one of its edges, or, for a pentagon, on one of the five faces around it.
+// toward unfolds p until it is written in the corners of a base cell's home face. p is near the base cell: on
+// the home face, across one of its edges, or, for a pentagon, on one of the five faces around it.
 func (p point) toward(h home) (point, bool) {
 	corners := faces[h.face]
 	if h.place != atCorner {
@@ -136,8 +138,8 @@ func (p point) toward(h home) (point, bool) {
 		_, ok := p.position(h.face)
 		return p, ok
 	}
-	// The five faces lie between consecutive corners of a ring around the pentagon, the home face between the first two.
-	// The last goes home over the ring's beginning, all others the other way round.
+	// The five faces lie between consecutive corners of a ring around the pentagon, the home face between the
+	// first two. The last goes home over the ring's beginning, all others the other way round.
 	if p.slot(corners[0]) < 0 {
 		return p, false
 	}
@@ -150,7 +152,8 @@ func (p point) toward(h home) (point, bool) {
 	return p, false
 }
 
-// outer returns the slot of the corner of p that is furthest along the ring k, j, … around corner i of a pentagon's home face.
+// outer returns the slot of the corner of p that is furthest along the ring k, j, … around corner i of a
+// pentagon's home face.
 func (p point) outer(ijk [3]uint8) int {
 	if p.slot(ijk[2]) >= 0 {
 		for i, c := range p.corner {

@@ -1,10 +1,11 @@
 package types
 
-// The two tables below are facts of H3 (github.com/uber/h3, Apache-2.0, src/h3lib/lib/baseCells.c), written in the terms of
-// cell_center.go. All else about the grid follows from them and from the corners' coordinates in cell_vertices.go.
+// The two tables below are facts of H3 (github.com/uber/h3, Apache-2.0, src/h3lib/lib/baseCells.c), written in
+// the terms of cell_center.go. All else about the grid follows from them and from the corners' coordinates in
+// cell_vertices.go.
 
-// faces lists the corners of the twenty faces at the ends of the i, j and k axes, counter-clockwise seen from outside (from
-// faceIjkBaseCells at 200, 020 and 002). Corner n is the centre of the n-th pentagonal base cell.
+// faces lists the corners of the twenty faces at the ends of the i, j and k axes, counter-clockwise seen from
+// outside (from faceIjkBaseCells at 200, 020 and 002). Corner n is the centre of the n-th pentagonal base cell.
 var faces = [20][3]uint8{
 	{0, 4, 2}, {0, 2, 1}, {0, 1, 3}, {0, 3, 5}, {0, 5, 4},
 	{8, 2, 4}, {6, 1, 2}, {7, 3, 1}, {9, 5, 3}, {10, 4, 5},
@@ -15,8 +16,8 @@ var faces = [20][3]uint8{
 // home says where a base cell's centre lies, on the face in whose frame its digits count.
 type home struct{ face, place uint8 }
 
-// atCorner is the place of a pentagon: the corner at the end of the i axis. Places 0 to 6 are one step from the face's centre
-// in the direction of the digit.
+// atCorner is the place of a pentagon: the corner at the end of the i axis. Places 0 to 6 are one step from the
+// face's centre in the direction of the digit.
 const atCorner = 7
 
 // homes are the base cells (from baseCellData).

@@ -216,8 +216,8 @@ func TestCellLaws(t *testing.T) {
 	})
 }
 
-// TestCellAtIsNearest: the cell of a point is the one with the nearest centre, to the few per mille that projection bends;
-// this says nothing about faces that meet, where the golden points are.
+// TestCellAtIsNearest: the cell of a point is the one with the nearest centre, to the few per mille that
+// projection bends; this says nothing about faces that meet, where the golden points are.
 func TestCellAtIsNearest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lat, lng := rapid.Float64Range(-90, 90).Draw(t, "lat"), rapid.Float64Range(-180, 180).Draw(t, "lng")

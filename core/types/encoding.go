@@ -43,8 +43,8 @@ func must[T any](v T, err error) T {
 var ErrEncoding = errors.New("not deterministic CBOR")
 
 // Encode returns the deterministic CBOR (RFC 8949 §4.2.1) of v. Struct fields are named by integer keys
-// (`cbor:"1,keyasint"`) or by position (`cbor:",toarray"`). It panics on a type that CBOR cannot hold: a mistake in the
-// program, never in its input.
+// (`cbor:"1,keyasint"`) or by position (`cbor:",toarray"`). It panics on a type that CBOR cannot hold: a
+// mistake in the program, never in its input.
 func Encode(v any) []byte {
 	b, err := encMode.Marshal(v)
 	if err != nil {
@@ -53,8 +53,9 @@ func Encode(v any) []byte {
 	return b
 }
 
-// Decode reads into v, a pointer, what Encode wrote, and nothing else: unknown fields, duplicate keys, indefinite
-// lengths, trailing bytes and any longer form of the same value are refused with ErrEncoding. b is at most MaxItem long.
+// Decode reads into v, a pointer, what Encode wrote, and nothing else: unknown fields, duplicate keys,
+// indefinite lengths, trailing bytes and any longer form of the same value are refused with ErrEncoding. b is
+// at most MaxItem long.
 func Decode(b []byte, v any) error { return DecodeLimit(b, v, MaxItem) }
 
 // DecodeLimit is Decode with a limit in bytes of the caller's own.

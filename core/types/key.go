@@ -92,9 +92,9 @@ func (p PrivateKey) Sign(kind, chain string, payload []byte) Signature {
 	return p.SignMessage(SigningBytes(kind, chain, payload))
 }
 
-// SigningBytes is what is signed for every type but evidence: "cairn/" ‖ kind ‖ 0x00 ‖ chain id ‖ 0x00 ‖ payload. Neither kind nor
-// chain holds a zero byte, so no two (kind, chain, payload) share their bytes. Evidence carries the same prefix as the
-// external data of its COSE signature.
+// SigningBytes is what is signed for every type but evidence: "cairn/" ‖ kind ‖ 0x00 ‖ chain id ‖ 0x00 ‖
+// payload. Neither kind nor chain holds a zero byte, so no two (kind, chain, payload) share their bytes.
+// Evidence carries the same prefix as the external data of its COSE signature.
 func SigningBytes(kind, chain string, payload []byte) []byte {
 	b := make([]byte, 0, len(kind)+len(chain)+len(payload)+8)
 	b = append(b, "cairn/"...)
@@ -105,8 +105,8 @@ func SigningBytes(kind, chain string, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// VerifyOptions are the rules under which every signature is checked, single or batched: ZIP-215, so that no two verifiers
-// disagree about one.
+// VerifyOptions are the rules under which every signature is checked, single or batched: ZIP-215, so that no
+// two verifiers disagree about one.
 var VerifyOptions = &voi.Options{Verify: voi.VerifyOptionsZIP_215}
 
 // VerifyMessage reports whether sig is k's signature over message (ZIP-215).

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Reason is the stable name of a refusal: `category.reason`, or bare for the protocol's own. It is an error, so that
-// errors.Is finds it through any wrapping, and it is what tallies record and pages show. What each one means and what to
-// do about it stands in a table (ReasonInfo), from which docs/spec/reasons.md is generated.
+// Reason is the stable name of a refusal: `category.reason`, or bare for the protocol's own. It is an error, so
+// that errors.Is finds it through any wrapping, and it is what tallies record and pages show. What each one
+// means and what to do about it stands in a table (ReasonInfo), from which docs/spec/reasons.md is generated.
 type Reason string
 
 // Error returns the reason's name.
@@ -30,9 +30,9 @@ func Refuse(r Reason, format string, args ...any) error {
 // ReasonInfo is a row of the table of reasons.
 type ReasonInfo struct {
 	Reason Reason
-	// Status is the HTTP status (RFC 9110) with which a gateway refuses for it: 4xx if another request would do better, 402 if credits or a
-	// grant are missing, 502 if a device or a verifier said something wrong, 503 if the same request may do later, and 500 only if nobody
-	// outside the gateway's machine can mend it.
+	// Status is the HTTP status (RFC 9110) with which a gateway refuses for it: 4xx if another request would do
+	// better, 402 if credits or a grant are missing, 502 if a device or a verifier said something wrong, 503 if
+	// the same request may do later, and 500 only if nobody outside the gateway's machine can mend it.
 	Status   int
 	Sentence string // what happened
 	Try      string // what the reader can do about it

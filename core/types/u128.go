@@ -14,8 +14,8 @@ var ErrOverflow = errors.New("types: unsigned overflow")
 
 // U128 is an unsigned integer below 2¹²⁸: Hi·2⁶⁴ + Lo. It counts units, which may be as small as a byte for an epoch.
 //
-// The zero value is 0, and two values are equal exactly when == says so. It prints and parses in decimal (also in JSON, as a
-// string), and encodes as RFC 8949 demands: see MarshalCBOR.
+// The zero value is 0, and two values are equal exactly when == says so. It prints and parses in decimal (also
+// in JSON, as a string), and encodes as RFC 8949 demands: see MarshalCBOR.
 type U128 struct{ Hi, Lo uint64 }
 
 // MaxU128 is 2¹²⁸ − 1.
@@ -64,7 +64,8 @@ func (u U128) Sub(v U128) (U128, error) {
 	return U128{hi, lo}, nil
 }
 
-// MulDiv returns ⌊u · mul / div⌋ with an exact intermediate product, or ErrOverflow where the result does not fit or div is 0.
+// MulDiv returns ⌊u · mul / div⌋ with an exact intermediate product, or ErrOverflow where the result does not
+// fit or div is 0.
 func (u U128) MulDiv(mul, div uint64) (U128, error) {
 	// The product has three words p2, p1, p0; it is divided as on paper, a word at a time.
 	h1, p0 := bits.Mul64(u.Lo, mul)
@@ -141,8 +142,8 @@ const (
 	cborBigCount = 0xc2 // tag 2: unsigned bignum
 )
 
-// MarshalCBOR encodes u in the preferred serialization of RFC 8949, section 3.4.3: the shortest unsigned integer up to
-// 2⁶⁴ − 1, and above it tag 2 with a byte string of 9 to 16 bytes that does not begin with zero.
+// MarshalCBOR encodes u in the preferred serialization of RFC 8949, section 3.4.3: the shortest unsigned
+// integer up to 2⁶⁴ − 1, and above it tag 2 with a byte string of 9 to 16 bytes that does not begin with zero.
 func (u U128) MarshalCBOR() ([]byte, error) {
 	b := make([]byte, 1, 18)
 	switch x := u.Lo; {

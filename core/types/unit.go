@@ -11,11 +11,12 @@ type Epoch uint64
 // Region numbers the parts that devices are split into by place, from 0.
 type Region uint16
 
-// RegionResolution is the H3 resolution whose cells are not split between regions, so that density per hex is known inside
-// one region.
+// RegionResolution is the H3 resolution whose cells are not split between regions, so that density per hex is
+// known inside one region.
 const RegionResolution = 3
 
-// RegionOf returns the region of a device at cell, of so many: by the hash of the cell's parent. The cell is of RegionResolution or finer.
+// RegionOf returns the region of a device at cell, of so many: by the hash of the cell's parent. The cell is of
+// RegionResolution or finer.
 func RegionOf(cell Cell, regions uint16) Region {
 	if regions <= 1 {
 		return 0

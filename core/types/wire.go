@@ -2,8 +2,9 @@ package types
 
 import "encoding/binary"
 
-// Encode and Decode go through reflection. What there are millions of (receipts, records of a tally's state) is written and
-// read by hand with the functions below, to the same bytes; tests hold each such type against Encode.
+// Encode and Decode go through reflection. What there are millions of (receipts, records of a tally's state) is
+// written and read by hand with the functions below, to the same bytes; tests hold each such type against
+// Encode.
 
 // Major types of CBOR (RFC 8949 §3.1), shifted into place, for AppendHead and Cursor.Head.
 const (
@@ -67,8 +68,8 @@ func AppendU128(b []byte, u U128) []byte {
 	return append(b, e...)
 }
 
-// Cursor reads what the functions above wrote, and refuses every other form of it. After an error it returns zeros, so only
-// End needs to be looked at. It never copies.
+// Cursor reads what the functions above wrote, and refuses every other form of it. After an error it returns
+// zeros, so only End needs to be looked at. It never copies.
 type Cursor struct {
 	b   []byte
 	err error

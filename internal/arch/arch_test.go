@@ -62,7 +62,8 @@ var pure = regexp.MustCompile(`^core/|^service$|^` + category + `(/` + parts + `
 
 var impure = []string{"net", "net/http", "os", "os/exec", "io/ioutil", "math/rand", keyed, "crypto/rand", "syscall", "sync", "sync/atomic"}
 
-// keyed has a stream that its key determines, beside what is drawn by chance: pure packages may use that alone (purity).
+// keyed has a stream that its key determines, beside what is drawn by chance: pure packages may use that alone
+// (purity).
 const keyed = "math/rand/v2"
 
 var keyedNames = []string{"ChaCha8", "NewChaCha8"}
@@ -200,8 +201,8 @@ func TestImportLaw(t *testing.T) {
 	}
 }
 
-// forms are what net/http reads a form with. Each reads the body of a request whose type is a form's, and curl says so of whatever it sends:
-// parameters are read with role.Query, bodies by who wants them.
+// forms are what net/http reads a form with. Each reads the body of a request whose type is a form's, and curl
+// says so of whatever it sends: parameters are read with role.Query, bodies by who wants them.
 var forms = []string{
 	"FormValue", "PostFormValue", "FormFile", "ParseForm", "ParseMultipartForm", "MultipartReader", "Form", "PostForm", "MultipartForm",
 }
@@ -227,7 +228,8 @@ func TestNoForms(t *testing.T) {
 	}
 }
 
-// TestServers: every server says how long it waits for a request's head and for the next request, and how long a head may be.
+// TestServers: every server says how long it waits for a request's head and for the next request, and how long
+// a head may be.
 func TestServers(t *testing.T) {
 	servers := 0
 	for _, f := range load(t) {

@@ -58,8 +58,8 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// headings returns the names under which a page's headings can be linked to: lower case, with hyphens for spaces, without
-// punctuation.
+// headings returns the names under which a page's headings can be linked to: lower case, with hyphens for
+// spaces, without punctuation.
 func headings(text string) map[string]bool {
 	out := map[string]bool{}
 	for line := range strings.SplitSeq(text, "\n") {

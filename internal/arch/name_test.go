@@ -71,7 +71,8 @@ func TestNoNames(t *testing.T) {
 	}
 }
 
-// TestMechanism: what a category adds to the chain only the application links. Everything else reaches it by a client of the category's.
+// TestMechanism: what a category adds to the chain only the application links. Everything else reaches it by a
+// client of the category's.
 func TestMechanism(t *testing.T) {
 	linked := false
 	for _, f := range load(t) {

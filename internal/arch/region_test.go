@@ -11,14 +11,15 @@ import (
 	"testing"
 )
 
-// regional are the packages whose types and functions say of which region something is; engines are those that must be told.
+// regional are the packages whose types and functions say of which region something is; engines are those that
+// must be told.
 var (
 	regional = []string{"core/types", "core/receipt", "core/beacon", "core/tally", "ledger", "bus"}
 	engines  = []string{"agent", "gateway", "node", "verifier", "witness", "explorer", "network", "manifest", "process", "cmd"}
 )
 
-// TestRegions: no engine writes a region down. It neither makes one of a number, nor passes a number where one is wanted, nor leaves out
-// the field that says it, which would be region 0 without a word.
+// TestRegions: no engine writes a region down. It neither makes one of a number, nor passes a number where one
+// is wanted, nor leaves out the field that says it, which would be region 0 without a word.
 func TestRegions(t *testing.T) {
 	parameters := map[string]int{} // of functions and methods, by name: which is a region
 	fields := map[string]bool{}    // struct types with a field Region, as they are named outside of their package

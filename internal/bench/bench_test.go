@@ -82,7 +82,8 @@ gone                                              ≤ 1     not measured
 	}
 }
 
-// TestSections holds the list against itself: every metric that a figure reads is of a benchmark that its section runs.
+// TestSections holds the list against itself: every metric that a figure reads is of a benchmark that its
+// section runs.
 func TestSections(t *testing.T) {
 	for _, s := range sections {
 		for _, f := range s.figures {

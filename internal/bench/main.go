@@ -1,17 +1,18 @@
-// Command bench runs the project's benchmarks and prints each of its figures beside a limit, or beside a peer that the same run
-// measured, and their ratio, as one table:
+// Command bench runs the project's benchmarks and prints each of its figures beside a limit, or beside a peer
+// that the same run measured, and their ratio, as one table:
 //
 //	go run ./internal/bench              # all, several minutes
 //	go run ./internal/bench -only store  # the figures of one section
 //	go run ./internal/bench -json        # one JSON object for each figure, a line each (also with BENCH_JSON=1)
 //
-// The benchmarks themselves live beside the code that they measure and run with `go test -bench` as well; a figure is what this
-// program computes from their metrics. Each benchmark runs several times, and a figure takes the median. What is measured in
-// time is compared with something that was measured within the same seconds, or counted in processor time, because other
-// programs on the machine come and go. Benchmarks run one after another.
+// The benchmarks themselves live beside the code that they measure and run with `go test -bench` as well; a
+// figure is what this program computes from their metrics. Each benchmark runs several times, and a figure
+// takes the median. What is measured in time is compared with something that was measured within the same
+// seconds, or counted in processor time, because other programs on the machine come and go. Benchmarks run one
+// after another.
 //
-// The exit status is 1 if a benchmark failed, and 0 otherwise, whether figures reach their targets or not: the table says that.
-// See docs/bench.md for how to read it.
+// The exit status is 1 if a benchmark failed, and 0 otherwise, whether figures reach their targets or not: the
+// table says that. See docs/bench.md for how to read it.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Package citylearn reads homes that were recorded, in the files of the CityLearn challenges: home_1.csv, home_2.csv …
-// of a folder, each a line of names and then a row of numbers for each hour.
+// Package citylearn reads homes that were recorded, in the files of the CityLearn challenges: home_1.csv,
+// home_2.csv … of a folder, each a line of names and then a row of numbers for each hour.
 //
 // Which columns are read is up to the caller; the names are those of the challenge of 2022 (month, hour, day_type,
 // non_shiftable_load, solar_generation).

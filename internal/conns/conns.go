@@ -1,8 +1,10 @@
-// Package conns bounds the connections that a listener has open: in all, and from one address, so that nobody alone can hold every place.
+// Package conns bounds the connections that a listener has open: in all, and from one address, so that nobody
+// alone can hold every place.
 //
-// An address is an IPv4 address or an IPv6 /64, which is what one machine gets. A site gets up to an IPv6 /48: it may have as much as four
-// addresses. Addresses of this machine may have half of all places: a reverse proxy stands there, and tests do. Whatever comes beyond a
-// bound is closed at once, so that who waits is told by an error and not by silence.
+// An address is an IPv4 address or an IPv6 /64, which is what one machine gets. A site gets up to an IPv6 /48:
+// it may have as much as four addresses. Addresses of this machine may have half of all places: a reverse proxy
+// stands there, and tests do. Whatever comes beyond a bound is closed at once, so that who waits is told by an
+// error and not by silence.
 package conns
 
 import (
@@ -126,8 +128,8 @@ type Logger interface {
 	Warn(message string, args ...any)
 }
 
-// Limit returns a listener that hands on the connections of l within the limits, and closes the others. It says so in the log, at most once a
-// minute. TLS belongs around it, not below it: a handshake holds a place as well.
+// Limit returns a listener that hands on the connections of l within the limits, and closes the others. It says
+// so in the log, at most once a minute. TLS belongs around it, not below it: a handshake holds a place as well.
 func Limit(l net.Listener, limits Limits, log Logger) net.Listener {
 	return &listener{Listener: l, count: NewCount(limits), log: log}
 }

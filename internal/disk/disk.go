@@ -1,5 +1,5 @@
-// Package disk watches how much room is left on the disks of folders, so that a program can say so early and stop in order before there is
-// none: databases that meet a full disk half-way end badly.
+// Package disk watches how much room is left on the disks of folders, so that a program can say so early and
+// stop in order before there is none: databases that meet a full disk half-way end badly.
 package disk
 
 import (
@@ -67,9 +67,9 @@ func Least(least uint64, dirs ...string) error {
 	return nil
 }
 
-// Watch looks at the disks of folders every second, until ctx ends, which is no error, or one has less room than limits allow: then it
-// returns a *FullError. warn hears of a disk that has become short of room, once until it has a tenth more again. What cannot be looked
-// at is passed over: it says nothing of its disk.
+// Watch looks at the disks of folders every second, until ctx ends, which is no error, or one has less room
+// than limits allow: then it returns a *FullError. warn hears of a disk that has become short of room, once
+// until it has a tenth more again. What cannot be looked at is passed over: it says nothing of its disk.
 func Watch(ctx context.Context, limits Limits, dirs []string, warn func(dir string, free uint64)) error {
 	return watch(ctx, limits, dirs, warn, Free, time.Second)
 }

@@ -1,4 +1,5 @@
-// Package files writes small files whole or not at all: after a crash there is the old one or the new one. It also keeps private keys.
+// Package files writes small files whole or not at all: after a crash there is the old one or the new one. It
+// also keeps private keys.
 package files
 
 import (
@@ -13,8 +14,8 @@ import (
 	"path/filepath"
 )
 
-// Create writes a file of mode 0600 that must not exist: under another name first, which is then linked to its own. It fails with
-// fs.ErrExist where there is one.
+// Create writes a file of mode 0600 that must not exist: under another name first, which is then linked to its
+// own. It fails with fs.ErrExist where there is one.
 func Create(path string, data []byte) error {
 	return write(path, data, 0o600, os.Link)
 }
@@ -52,8 +53,8 @@ func SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// CreateKey makes an Ed25519 key and keeps it in a file: PKCS #8 in PEM, mode 0600. The folder is made where it is missing. It fails with
-// fs.ErrExist where there is a file.
+// CreateKey makes an Ed25519 key and keeps it in a file: PKCS #8 in PEM, mode 0600. The folder is made where it
+// is missing. It fails with fs.ErrExist where there is a file.
 func CreateKey(path string) (ed25519.PrivateKey, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("create key: %w", err)

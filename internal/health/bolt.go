@@ -7,7 +7,8 @@ import (
 	"io"
 )
 
-// The layout of bbolt's first two pages, one of which counts (bbolt's internal/common/meta.go; little endian on all that we build for).
+// The layout of bbolt's first two pages, one of which counts (bbolt's internal/common/meta.go; little endian on
+// all that we build for).
 const (
 	boltMagic   = 0xED0CDAED
 	boltHeader  = 16 // of each page
@@ -16,7 +17,8 @@ const (
 	maxBoltPage = 64 << 10
 )
 
-// boltPages returns how many pages a database has and how long each is, by the newer of its first pages that is whole.
+// boltPages returns how many pages a database has and how long each is, by the newer of its first pages that is
+// whole.
 func boltPages(r io.ReaderAt) (pages, size int64, err error) {
 	var newest uint64
 	for _, at := range []int64{0, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15, 1 << 16} { // the second lies at the size of a page

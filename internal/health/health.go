@@ -1,7 +1,9 @@
-// Package health looks at the files of a home and at the machine around it, and says what is wrong, what is lost by it and what to do.
+// Package health looks at the files of a home and at the machine around it, and says what is wrong, what is
+// lost by it and what to do.
 //
-// A program lists its Files. Examine looks at each: briefly, which costs next to nothing and can be done beside a program that runs, or
-// whole. Mend moves aside what is damaged, where the program makes it anew or goes on without; it never deletes anything.
+// A program lists its Files. Examine looks at each: briefly, which costs next to nothing and can be done beside
+// a program that runs, or whole. Mend moves aside what is damaged, where the program makes it anew or goes on
+// without; it never deletes anything.
 package health
 
 import (
@@ -208,8 +210,8 @@ func private(path string) error {
 // wholeLimit is the size up to which a database is read whole.
 const wholeLimit = 1 << 30
 
-// Bolt checks a bbolt database: its first pages, that it is as long as they say, and whole, each page. A file that was cut short
-// would otherwise end the program that reads it.
+// Bolt checks a bbolt database: its first pages, that it is as long as they say, and whole, each page. A file
+// that was cut short would otherwise end the program that reads it.
 func Bolt(path string, whole bool) (err error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -19,7 +19,8 @@ var harm = map[string]func([]byte) []byte{
 	"zeros inside": func(b []byte) []byte { c := bytes.Clone(b); clear(c[len(c)/3 : len(c)/3*2]); return c },
 }
 
-// TestChecks damages a file of each kind in each way: all are seen, none ends the program, and the file itself is in order.
+// TestChecks damages a file of each kind in each way: all are seen, none ends the program, and the file itself
+// is in order.
 func TestChecks(t *testing.T) {
 	dir := t.TempDir()
 	bolt := filepath.Join(dir, "bolt.db")

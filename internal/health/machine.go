@@ -15,7 +15,8 @@ import (
 // clockFrom is before this program was made: a clock that says less does not know the time.
 var clockFrom = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Clock looks at the machine's clock: against when the home began, and against a time that somebody else said just now, if not zero.
+// Clock looks at the machine's clock: against when the home began, and against a time that somebody else said
+// just now, if not zero.
 func Clock(now, began, said time.Time) Finding {
 	f := Finding{Level: OK, What: "clock", Text: now.UTC().Format(time.DateTime) + " UTC"}
 	switch {

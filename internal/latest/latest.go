@@ -1,5 +1,5 @@
-// Package latest is a value of which only the newest matters, for one who sets it and many who watch it: the chain's newest block, the
-// newest notice.
+// Package latest is a value of which only the newest matters, for one who sets it and many who watch it: the
+// chain's newest block, the newest notice.
 package latest
 
 import (

@@ -1,8 +1,9 @@
-// Package modbus serves registers that are only read over Modbus TCP, after "MODBUS Application Protocol Specification" V1.1b3 and "MODBUS
-// Messaging on TCP/IP Implementation Guide" V1.0b; with TLS it is "MODBUS/TCP Security" V3.6 as far as authentication goes.
+// Package modbus serves registers that are only read over Modbus TCP, after "MODBUS Application Protocol
+// Specification" V1.1b3 and "MODBUS Messaging on TCP/IP Implementation Guide" V1.0b; with TLS it is "MODBUS/TCP
+// Security" V3.6 as far as authentication goes.
 //
-// It answers functions 3 and 4 (read holding and input registers, which are the same here) and refuses all others with an exception. The
-// caller owns the listener, so it may be of any kind.
+// It answers functions 3 and 4 (read holding and input registers, which are the same here) and refuses all
+// others with an exception. The caller owns the listener, so it may be of any kind.
 package modbus
 
 import (
@@ -37,14 +38,15 @@ const (
 
 // Server answers connections. Its fields do not change once Serve runs.
 type Server struct {
-	// Greet says who is at the other end of a connection, as Read wants it; an error closes it. It may take until the deadline that
-	// the connection has then. Nil: everybody is nil.
+	// Greet says who is at the other end of a connection, as Read wants it; an error closes it. It may take
+	// until the deadline that the connection has then. Nil: everybody is nil.
 	Greet func(net.Conn) (who any, err error)
 	// Read returns count words of a unit from an address on. It is called from many goroutines.
 	Read func(who any, unit byte, address, count uint16) ([]uint16, Exception)
 	// MaxConns bounds the connections at a time; a further one is closed at once. 0: 32.
 	MaxConns int
-	// Idle is after how long a connection is closed on which nothing is asked, or whose answers nobody takes. 0: 2 minutes.
+	// Idle is after how long a connection is closed on which nothing is asked, or whose answers nobody takes.
+	// 0: 2 minutes.
 	Idle time.Duration
 
 	mu     sync.Mutex

@@ -124,7 +124,8 @@ func TestBroken(t *testing.T) {
 	}
 }
 
-// TestBounds: a connection beyond the bound is closed, and makes room for nobody; a silent one is closed after a while.
+// TestBounds: a connection beyond the bound is closed, and makes room for nobody; a silent one is closed after
+// a while.
 func TestBounds(t *testing.T) {
 	address := serve(t, &Server{MaxConns: 2, Idle: 300 * time.Millisecond})
 	a, b := dial(t, address), dial(t, address)

@@ -1,8 +1,9 @@
-// Package settings is how a home's settings file is written and read: YAML (1.2 as far as go.yaml.in/yaml takes it) of one document without
-// anchors, aliases, tags and merge keys.
+// Package settings is how a home's settings file is written and read: YAML (1.2 as far as go.yaml.in/yaml takes
+// it) of one document without anchors, aliases, tags and merge keys.
 //
-// What a setting is called and what it means stands at its Go field: in the tags `json` and `doc`. Encode writes every setting with its sentence
-// above it. Reading is strict: whatever is not a setting, comes twice or has no value that the setting can have is an error that names its line.
+// What a setting is called and what it means stands at its Go field: in the tags `json` and `doc`. Encode
+// writes every setting with its sentence above it. Reading is strict: whatever is not a setting, comes twice or
+// has no value that the setting can have is an error that names its line.
 package settings
 
 import (
@@ -22,8 +23,8 @@ import (
 // textType is what writes and reads itself as text: keys, addresses, cells.
 var textType = reflect.TypeFor[encoding.TextUnmarshaler]()
 
-// Encode writes v, a struct, with each setting's documentation above it. Values of type json.RawMessage are written as the settings that
-// sections holds under their name, if it does.
+// Encode writes v, a struct, with each setting's documentation above it. Values of type json.RawMessage are
+// written as the settings that sections holds under their name, if it does.
 func Encode(head string, v any, sections map[string]any) ([]byte, error) {
 	raw, err := json.Marshal(v)
 	if err != nil {

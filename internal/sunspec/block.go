@@ -47,7 +47,8 @@ func (b *Block) bits(p *Point) (uint64, bool) {
 // floatUnit is the power of ten that a floating point number is read to.
 const floatUnit = -3
 
-// Number returns the value of a point; false if it is not implemented, or its power of ten is not, or it is out of range.
+// Number returns the value of a point; false if it is not implemented, or its power of ten is not, or it is out
+// of range.
 func (b *Block) Number(name string) (Number, bool) {
 	p := b.Model.Point(name)
 	bits, ok := b.bits(p)
@@ -87,7 +88,8 @@ func (b *Block) Number(name string) (Number, bool) {
 
 const maxScale = 10
 
-// Text returns a string; false if it is not implemented. What follows its first zero byte, and spaces around it, are not part of it.
+// Text returns a string; false if it is not implemented. What follows its first zero byte, and spaces around
+// it, are not part of it.
 func (b *Block) Text(name string) (string, bool) {
 	p := b.Model.Point(name)
 	if p == nil || p.Type != Text || p.Offset+p.Words > len(b.Words) {
@@ -102,8 +104,8 @@ func (b *Block) Text(name string) (string, bool) {
 	return s, s != ""
 }
 
-// Set writes a point: the bare value, which a power of ten scales. What its type cannot hold is an error, and so is the value that says
-// "not implemented", but for a counter that stands at 0. A counter goes over at 2³².
+// Set writes a point: the bare value, which a power of ten scales. What its type cannot hold is an error, and
+// so is the value that says "not implemented", but for a counter that stands at 0. A counter goes over at 2³².
 func (b *Block) Set(name string, value int64) error {
 	p := b.Model.Point(name)
 	if p == nil {

@@ -38,8 +38,8 @@ func ModelOf(id uint16) *Model { return models[id] }
 
 var models = map[uint16]*Model{}
 
-// define enters a model whose points a table gives: a line for each type, with the point of its power of ten behind an asterisk, then
-// the names of the points.
+// define enters a model whose points a table gives: a line for each type, with the point of its power of ten
+// behind an asterisk, then the names of the points.
 func define(id uint16, name, table string) *Model {
 	m := &Model{ID: id, Name: name, Words: 2, byName: map[string]int{}}
 	for _, line := range strings.Split(strings.TrimSpace(table), "\n") {

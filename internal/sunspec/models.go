@@ -1,6 +1,7 @@
 package sunspec
 
-// The models. Their layouts are facts of the SunSpec Alliance's model definitions (github.com/sunspec/models, Apache-2.0).
+// The models. Their layouts are facts of the SunSpec Alliance's model definitions (github.com/sunspec/models,
+// Apache-2.0).
 var (
 	// Common names the device: manufacturer, model, serial number. Every device has it first.
 	Common = define(1, "common", common)
@@ -14,7 +15,8 @@ var (
 	InverterFloat3 = define(113, "inverter (three phase) float", inverterFloat)
 	// Nameplate is what the inverter is rated for.
 	Nameplate = define(120, "nameplate", nameplate)
-	// Meter1 to Meter3Delta are meters: of one phase, of a split phase, of three phases with and without a neutral conductor.
+	// Meter1 to Meter3Delta are meters: of one phase, of a split phase, of three phases with and without a
+	// neutral conductor.
 	Meter1      = define(201, "meter (single phase)", meter)
 	Meter2      = define(202, "meter (split phase)", meter)
 	Meter3      = define(203, "meter (wye)", meter)

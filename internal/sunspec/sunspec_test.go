@@ -75,7 +75,8 @@ func set(t *testing.T, b *sunspec.Block, values map[string]int64) *sunspec.Block
 	return b
 }
 
-// TestNumbers: what is written is read; a point without its power of ten is absent; what a type cannot hold is refused.
+// TestNumbers: what is written is read; a point without its power of ten is absent; what a type cannot hold is
+// refused.
 func TestNumbers(t *testing.T) {
 	b := set(t, sunspec.Inverter3.New(), map[string]int64{"W": -4200, "W_SF": -1, "WH": 1<<32 + 7, "WH_SF": 3, "Hz": 5000})
 	for name, want := range map[string]sunspec.Number{"W": {Mantissa: -4200, Exp: -1}, "WH": {Mantissa: 7, Exp: 3}} {
@@ -230,7 +231,8 @@ func (w words) Read(address, count uint16) ([]uint16, error) {
 	return out, nil
 }
 
-// TestWalkFaults: a device without models, one that does not answer, chains that do not end. What was found before stays.
+// TestWalkFaults: a device without models, one that does not answer, chains that do not end. What was found
+// before stays.
 func TestWalkFaults(t *testing.T) {
 	if _, err := sunspec.Walk(words{0: 1, 1: 2}); !errors.Is(err, sunspec.ErrNone) {
 		t.Errorf("no mark: %v", err)

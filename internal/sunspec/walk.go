@@ -33,9 +33,10 @@ type Place struct {
 	Device  int    // whose it is: how many Common blocks went before, its own aside. A unit may show several devices
 }
 
-// Walk finds the blocks of a unit. It is ErrNone if all Bases were read, and none begins with the mark, and an error of the reader if none
-// of them could be read. Where the chain of blocks breaks off instead of ending, the error says how, and the blocks before are
-// returned beside it: many devices have no end model, and answer with zeros or an exception there.
+// Walk finds the blocks of a unit. It is ErrNone if all Bases were read, and none begins with the mark, and an
+// error of the reader if none of them could be read. Where the chain of blocks breaks off instead of ending,
+// the error says how, and the blocks before are returned beside it: many devices have no end model, and answer
+// with zeros or an exception there.
 func Walk(r Reader) ([]Place, error) {
 	var failed error
 	answered := false
@@ -92,8 +93,8 @@ func follow(r Reader, address uint16) ([]Place, error) {
 	return places, fmt.Errorf("sunspec: more than %d models: %w", MaxModels, ErrBroken)
 }
 
-// ReadBlock reads a block in one request; where it is longer than MaxRead words, only what one request takes. It is an error if another
-// model lies there now.
+// ReadBlock reads a block in one request; where it is longer than MaxRead words, only what one request takes.
+// It is an error if another model lies there now.
 func ReadBlock(r Reader, p Place) (*Block, error) {
 	model := ModelOf(p.ID)
 	if model == nil {

@@ -1,5 +1,5 @@
-// Package testutil is what tests ask of the machine that they run on: clients that others wrote, which `make clients` installs. And Guarded is what
-// packages whose parts have locks ask of their own source.
+// Package testutil is what tests ask of the machine that they run on: clients that others wrote, which `make
+// clients` installs. And Guarded is what packages whose parts have locks ask of their own source.
 //
 // Without one, a test that compares with it is skipped on a developer's machine, and fails where the variable CI is
 // set: there a skip would be a comparison that ended without anybody seeing it.

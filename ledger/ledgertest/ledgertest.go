@@ -1,9 +1,10 @@
-// Package ledgertest is the suite that every ledger.Ledger passes: the twin in memory and the adapter to the real chain.
+// Package ledgertest is the suite that every ledger.Ledger passes: the twin in memory and the adapter to the
+// real chain.
 //
-// It plays one network through: devices register, keys are granted, credits are bought, headers are committed, settled, made
-// final and claimed; then everything that must be refused, with its reason. After each step the supply must balance. The
-// headers are made by Books, a tally of sums without evidence: the chain cannot tell the difference, which is the point of
-// checking totals in O(1).
+// It plays one network through: devices register, keys are granted, credits are bought, headers are committed,
+// settled, made final and claimed; then everything that must be refused, with its reason. After each step the
+// supply must balance. The headers are made by Books, a tally of sums without evidence: the chain cannot tell
+// the difference, which is the point of checking totals in O(1).
 package ledgertest
 
 import (
@@ -68,7 +69,8 @@ func Run(t *testing.T, open Open) {
 	t.Run("Regions", func(t *testing.T) { testRegions(t, open(t, 4, 2)) })
 }
 
-// Rig is a network with what every test needs of it. A category that adds a module to the chain plays its own suite with it.
+// Rig is a network with what every test needs of it. A category that adds a module to the chain plays its own
+// suite with it.
 type Rig struct {
 	*Network
 	t   *testing.T

@@ -13,8 +13,9 @@ import (
 // Cells are places in regions 0 and 1 of a network of two.
 var Cells = [2]types.Cell{0x891e15b7003ffff, 0x8a1fb46622dffff}
 
-// testRegions: two regions of one chain. Devices, credits and keys are of one of them, each has its headers and leaders, an epoch is settled
-// once both are in, one goes on while the other skips, and what is spent in one was bought there.
+// testRegions: two regions of one chain. Devices, credits and keys are of one of them, each has its headers and
+// leaders, an epoch is settled once both are in, one goes on while the other skips, and what is spent in one
+// was bought there.
 func testRegions(t *testing.T, n *Network) {
 	r := NewRig(t, n)
 	owner, payer := r.Accounts[0], r.Accounts[1]
@@ -80,8 +81,8 @@ func testRegions(t *testing.T, n *Network) {
 		return h
 	}
 	r.ToEpoch(3) // both have skipped epoch 1
-	// The same credits are not there twice: a header of region 1 that says its customers spent more than was bought there is refused, though
-	// in region 0 there is enough.
+	// The same credits are not there twice: a header of region 1 that says its customers spent more than was
+	// bought there is refused, though in region 0 there is enough.
 	greedy := books[1].Copy()
 	greedy.Line(devices[1]).Paid = bought[1] + 1
 	r.Do(types.HeaderTotals, r.Accounts[2], r.commitMsg(r.header(greedy, 2, 0), 0, 1, 2, 3))

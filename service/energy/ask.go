@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// AskTerms are what an ask of the category says beside its price: a number of its own. Of a class the highest counts, so that nobody who
-// saw an older ask can bring its price back.
+// AskTerms are what an ask of the category says beside its price: a number of its own. Of a class the highest
+// counts, so that nobody who saw an older ask can bring its price back.
 type AskTerms struct {
 	_   struct{} `cbor:",toarray"`
 	Seq uint64

@@ -277,7 +277,8 @@ func TestFreeze(t *testing.T) {
 	if s := v.cheat.state(); s.FrozeFor != 14 {
 		t.Errorf("the second time for %d days", s.FrozeFor)
 	}
-	// While it is frozen nothing is sold, and nothing more is held against it: after each freeze, two days make the next.
+	// While it is frozen nothing is sold, and nothing more is held against it: after each freeze, two days make
+	// the next.
 	for range 14 + 28 + 56 + 6 {
 		v.days(1, flat)
 	}

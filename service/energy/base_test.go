@@ -7,7 +7,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestBaseFollows: a base follows what the days show, slowly; an outage teaches nothing; and no patience brings it above its bound.
+// TestBaseFollows: a base follows what the days show, slowly; an outage teaches nothing; and no patience brings
+// it above its bound.
 func TestBaseFollows(t *testing.T) {
 	limits := DefaultThresholds()
 	s := new(State)
@@ -128,8 +129,8 @@ func TestHourlyReadings(t *testing.T) {
 	}
 }
 
-// TestBaseOfDeadPanels: days on which panels were dead teach no base, be they most of the first ones; without Alive, the base would be 1 bp, and
-// each day to come an alarm.
+// TestBaseOfDeadPanels: days on which panels were dead teach no base, be they most of the first ones; without
+// Alive, the base would be 1 bp, and each day to come an alarm.
 func TestBaseOfDeadPanels(t *testing.T) {
 	base := func(alive uint64) uint16 {
 		v := newVillage(t, 0, solar("dead"))
@@ -154,8 +155,9 @@ func TestBaseOfDeadPanels(t *testing.T) {
 	}
 }
 
-// TestBaseOfUnevenDays: a roof that is held back on two days of three (its feed-in is limited, or trees stand before it) is held to what it gives
-// on the third. A median would call each of these a day of 167 % of the usual.
+// TestBaseOfUnevenDays: a roof that is held back on two days of three (its feed-in is limited, or trees stand
+// before it) is held to what it gives on the third. A median would call each of these a day of 167 % of the
+// usual.
 func TestBaseOfUnevenDays(t *testing.T) {
 	limits := DefaultThresholds()
 	s := new(State)
@@ -167,8 +169,8 @@ func TestBaseOfUnevenDays(t *testing.T) {
 	}
 }
 
-// TestRepaired: half of the panels were dead while a base was learnt. Days with an alarm teach what the neighbours make, and no more: without
-// that, the device would be frozen for ever.
+// TestRepaired: half of the panels were dead while a base was learnt. Days with an alarm teach what the
+// neighbours make, and no more: without that, the device would be frozen for ever.
 func TestRepaired(t *testing.T) {
 	limits := DefaultThresholds()
 	days := func(again uint64, ratio uint16) (n int, s *State) {
@@ -192,8 +194,8 @@ func TestRepaired(t *testing.T) {
 	}
 }
 
-// TestEnvelopeOfWinter: who was commissioned when little could be seen (in winter, or with a dead string) may still reach what half of the
-// neighbours may; but does not lift theirs.
+// TestEnvelopeOfWinter: who was commissioned when little could be seen (in winter, or with a dead string) may
+// still reach what half of the neighbours may; but does not lift theirs.
 func TestEnvelopeOfWinter(t *testing.T) {
 	limits := DefaultThresholds()
 	s := &State{Commissioned: uint8(limits.Commissioning), Peak: 3_000, PeerEnvelope: 7_000}
@@ -212,7 +214,8 @@ func TestEnvelopeOfWinter(t *testing.T) {
 	}
 }
 
-// TestThaw: what goes on while a device is frozen is no new alarm: a few days that somebody filled with nonsense cost a week, not a month.
+// TestThaw: what goes on while a device is frozen is no new alarm: a few days that somebody filled with
+// nonsense cost a week, not a month.
 func TestThaw(t *testing.T) {
 	v := newVillage(t, 0, solar("gaps"))
 	v.settle()
@@ -228,7 +231,8 @@ func TestThaw(t *testing.T) {
 	if s := v.cheat.state(); s.FrozeFor != 7 || s.Alarms != 0 {
 		t.Errorf("frozen for %d days, alarms %b", s.FrozeFor, s.Alarms)
 	}
-	// The same device frozen: the day that runs is above all bounds, and no alarm; the day after the freeze it is one.
+	// The same device frozen: the day that runs is above all bounds, and no alarm; the day after the freeze it
+	// is one.
 	limits := DefaultThresholds()
 	day := &State{Day: 99, Frozen: 100, Over: true}
 	if day.alarm(&limits) {
@@ -239,8 +243,9 @@ func TestThaw(t *testing.T) {
 	}
 }
 
-// TestBaseOfSeasons: on a street of roofs that look east and west, a steep one that looks south makes more than twice the median in winter at 52
-// degrees. Its base follows; held to half as much again as in summer, it would be an alarm each clear day.
+// TestBaseOfSeasons: on a street of roofs that look east and west, a steep one that looks south makes more than
+// twice the median in winter at 52 degrees. Its base follows; held to half as much again as in summer, it would
+// be an alarm each clear day.
 func TestBaseOfSeasons(t *testing.T) {
 	winter := func(most uint64) uint16 {
 		limits := DefaultThresholds()

@@ -11,8 +11,9 @@ import (
 
 func lotOf(k, from, wh uint64) lot.Lot { return lot.Lot{K: k, From: from, To: from + wh} }
 
-// BenchmarkHour judges one hour of one home: an envelope of four records, and the four intervals before it. Limit: 20 µs, 50,000
-// device-hours a second. It also reports the bytes of a home's line, and of its evidence for a quarter hour.
+// BenchmarkHour judges one hour of one home: an envelope of four records, and the four intervals before it.
+// Limit: 20 µs, 50,000 device-hours a second. It also reports the bytes of a home's line, and of its evidence
+// for a quarter hour.
 func BenchmarkHour(b *testing.B) {
 	v := newVillage(b, 0, battery("cheat"))
 	v.settle()

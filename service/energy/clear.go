@@ -15,50 +15,57 @@ import (
 // MaxTicks bounds how many prices an Auction may have: the histograms of a clearing take 32 bytes for each.
 const MaxTicks = 1 << 16
 
-// Quote is one bid or ask of one interval. Its ID names the order or the device behind it; it decides who gets a Wh that pro rata
-// leaves over, and the order in which Match pairs. No two quotes of one side should share an ID.
+// Quote is one bid or ask of one interval. Its ID names the order or the device behind it; it decides who gets
+// a Wh that pro rata leaves over, and the order in which Match pairs. No two quotes of one side should share an
+// ID.
 //
-// Price is the limit in whole µcredits per Wh: the most that a bid pays, the least that an ask takes. Wh is the quantity, of any size;
-// 0 takes no part.
+// Price is the limit in whole µcredits per Wh: the most that a bid pays, the least that an ask takes. Wh is the
+// quantity, of any size; 0 takes no part.
 type Quote struct {
 	ID    [32]byte
 	Price uint64
 	Wh    uint64
 }
 
-// Auction is a call auction at one price: everybody who trades pays, or gets, p*, whatever their own limit (pay-as-clear). Prices are
-// the ticks Floor, Floor+1, …, Ceiling, in µcredits per Wh: community clearing runs from the zone's feed-in tariff to its ceiling of the
-// hour, certificates from 0 to 1,000. Seed is the epoch's, Interval the quarter hour k; with a quote's ID they order who gets the Wh left
-// over by rounding.
+// Auction is a call auction at one price: everybody who trades pays, or gets, p*, whatever their own limit
+// (pay-as-clear). Prices are the ticks Floor, Floor+1, …, Ceiling, in µcredits per Wh: community clearing runs
+// from the zone's feed-in tariff to its ceiling of the hour, certificates from 0 to 1,000. Seed is the epoch's,
+// Interval the quarter hour k; with a quote's ID they order who gets the Wh left over by rounding.
 //
-// A bid above Ceiling counts as one at Ceiling and an ask below Floor as one at Floor; a bid below Floor and an ask above Ceiling take no
-// part. Below, "price" means the price as counted. With D(p) the Wh of bids at p or dearer and S(p) the Wh of asks at p or cheaper:
+// A bid above Ceiling counts as one at Ceiling and an ask below Floor as one at Floor; a bid below Floor and an
+// ask above Ceiling take no part. Below, "price" means the price as counted. With D(p) the Wh of bids at p or
+// dearer and S(p) the Wh of asks at p or cheaper:
 //
 //	V = max over ticks of min(D(p), S(p))                                                  the volume; V = 0: no trade
 //	clearing set = the ticks with D(p) ≥ V, S(p) ≥ V, D(p+1) ≤ V and S(p−1) ≤ V             where D(Ceiling+1) = S(Floor−1) = 0
 //	p* = ⌊(lowest + highest of the clearing set) / 2⌋
 //
-// Bids dearer and asks cheaper than p* are filled. Those at p* share what is missing to V pro rata, in whole Wh rounded down; the Wh left
-// over go one each to the lowest of SHA-256(Seed ‖ Interval, 8 bytes big-endian ‖ ID). All others get nothing.
+// Bids dearer and asks cheaper than p* are filled. Those at p* share what is missing to V pro rata, in whole Wh
+// rounded down; the Wh left over go one each to the lowest of SHA-256(Seed ‖ Interval, 8 bytes big-endian ‖
+// ID). All others get nothing.
 //
 // # Why this works
 //
-// The clearing set is an interval and never empty. D falls and S rises with p, so "D(p) ≥ V and S(p) ≥ V" holds on an interval [L, H],
-// which is where min(D, S) = V and hence not empty; D(p+1) ≤ V holds from some tick a on, S(p−1) ≤ V up to some tick b. The set is
-// [max(L, a), min(H, b)]. D(H+1) < V and S(L−1) < V by the choice of H and L, so a ≤ H and L ≤ b. If a ≤ L then L is in the set. Else
-// D(a) > V by the choice of a, so S(a) ≤ V, for V is the maximum; S(a−1) ≤ S(a) gives a ≤ b, and a is in the set. So the midpoint p* is
-// a member, and all four conditions hold at p*.
+// The clearing set is an interval and never empty. D falls and S rises with p, so "D(p) ≥ V and S(p) ≥ V" holds
+// on an interval [L, H], which is where min(D, S) = V and hence not empty; D(p+1) ≤ V holds from some tick a
+// on, S(p−1) ≤ V up to some tick b. The set is [max(L, a), min(H, b)]. D(H+1) < V and S(L−1) < V by the choice
+// of H and L, so a ≤ H and L ≤ b. If a ≤ L then L is in the set. Else D(a) > V by the choice of a, so S(a) ≤ V,
+// for V is the maximum; S(a−1) ≤ S(a) gives a ≤ b, and a is in the set. So the midpoint p* is a member, and all
+// four conditions hold at p*.
 //
-// Buys equal sales. Bids dearer than p* hold D(p*+1) ≤ V, those down to p* hold D(p*) ≥ V: so 0 ≤ V − D(p*+1) ≤ the Wh at p*, pro rata
-// with the rest handed out fills exactly V, and nobody above their quantity. The same holds for asks. As min(D(p*), S(p*)) = V, at least
-// one side's tick is filled whole: never are both rationed. Buyers pay V·p*, sellers get V·p*; the residual is 0 to the µcredit.
+// Buys equal sales. Bids dearer than p* hold D(p*+1) ≤ V, those down to p* hold D(p*) ≥ V: so 0 ≤ V − D(p*+1) ≤
+// the Wh at p*, pro rata with the rest handed out fills exactly V, and nobody above their quantity. The same
+// holds for asks. As min(D(p*), S(p*)) = V, at least one side's tick is filled whole: never are both rationed.
+// Buyers pay V·p*, sellers get V·p*; the residual is 0 to the µcredit.
 //
-// Welfare is maximal. Take any trades x of bids and y of asks within quantities, with Σx = Σy, and b, s their prices. Then
+// Welfare is maximal. Take any trades x of bids and y of asks within quantities, with Σx = Σy, and b, s their
+// prices. Then
 //
 //	Σ b·x − Σ s·y = Σ (b − p*)·x + Σ (p* − s)·y ≤ Σ over bids above p* of (b − p*)·Wh + Σ over asks below p* of (p* − s)·Wh
 //
-// and the right side is what the auction's own fills reach: those quotes are filled whole, and those at p* add nothing. p* is a dual
-// optimum of the linear program. It follows too that who is rationed at p*, and how, costs nobody else anything.
+// and the right side is what the auction's own fills reach: those quotes are filled whole, and those at p* add
+// nothing. p* is a dual optimum of the linear program. It follows too that who is rationed at p*, and how,
+// costs nobody else anything.
 type Auction struct {
 	Floor, Ceiling uint64
 	Seed           types.Hash
@@ -90,8 +97,8 @@ type entry struct {
 	at  int
 }
 
-// Clear clears bids against asks in O(quotes + ticks), without sorting prices. The result does not depend on the order of the quotes, and
-// sums cannot overflow. Where Check reports an error there is no trade.
+// Clear clears bids against asks in O(quotes + ticks), without sorting prices. The result does not depend on
+// the order of the quotes, and sums cannot overflow. Where Check reports an error there is no trade.
 func (a *Auction) Clear(bids, asks []Quote) Clearing {
 	var c Clearing
 	a.ClearInto(&c, bids, asks)
@@ -121,9 +128,9 @@ func (a *Auction) ClearInto(c *Clearing, bids, asks []Quote) {
 // nowhere is the rank of a quote that takes no part.
 const nowhere = 1<<64 - 1
 
-// count makes the two histograms and sums them up from the best price on. Both sides are counted by rank, 0 for the best price that side
-// can offer (bids: the ceiling, asks: the floor), so that the rest is the same for both: demand[r] is D(Ceiling − r), supply[r] is
-// S(Floor + r). Each quote's rank waits where its fill will be.
+// count makes the two histograms and sums them up from the best price on. Both sides are counted by rank, 0 for
+// the best price that side can offer (bids: the ceiling, asks: the floor), so that the rest is the same for
+// both: demand[r] is D(Ceiling − r), supply[r] is S(Floor + r). Each quote's rank waits where its fill will be.
 func (c *Clearing) count(a *Auction, bids, asks []Quote) {
 	ticks := int(a.Ceiling - a.Floor + 1)
 	c.demand, c.supply = sized(c.demand, ticks), sized(c.supply, ticks)
@@ -209,15 +216,15 @@ func (c *Clearing) fill(a *Auction, quotes []Quote, filled []uint64, side []type
 			c.entries = append(c.entries, entry{at: i})
 		}
 	}
-	// Each share was rounded down by less than one Wh, so fewer are left than there are entries; and as want < tick, each share is below
-	// its quote's Wh and has room for one more.
+	// Each share was rounded down by less than one Wh, so fewer are left than there are entries; and as want <
+	// tick, each share is below its quote's Wh and has room for one more.
 	if len(c.entries) > 0 && left.Lo > 0 {
 		a.draw(quotes, filled, c.entries, int(left.Lo))
 	}
 }
 
-// draw gives one Wh more to each of the n entries whose ticket is lowest, 0 < n ≤ len(entries). It looks at all tickets once and then, byte by byte, only at
-// those that share their first bytes with the n-th: O(entries).
+// draw gives one Wh more to each of the n entries whose ticket is lowest, 0 < n ≤ len(entries). It looks at all
+// tickets once and then, byte by byte, only at those that share their first bytes with the n-th: O(entries).
 func (a *Auction) draw(quotes []Quote, filled []uint64, entries []entry, n int) {
 	for i := range entries {
 		ticket := a.ticket(&quotes[entries[i].at].ID)
@@ -262,7 +269,8 @@ func (a *Auction) ticket(id *[32]byte) types.Hash {
 	return sha256.Sum256(b[:])
 }
 
-// compare orders quotes whose tickets begin alike. Of quotes with one ID, which should not be, only what they ask for can tell.
+// compare orders quotes whose tickets begin alike. Of quotes with one ID, which should not be, only what they
+// ask for can tell.
 func (a *Auction) compare(x, y *Quote) int {
 	if x.ID != y.ID {
 		tx, ty := a.ticket(&x.ID), a.ticket(&y.ID)
@@ -271,9 +279,10 @@ func (a *Auction) compare(x, y *Quote) int {
 	return cmp.Or(cmp.Compare(x.Wh, y.Wh), cmp.Compare(x.Price, y.Price))
 }
 
-// Deduct takes from each quote the Wh that it was filled with, so that what is left can be cleared again: certificates of one technology
-// are cleared zone by zone, then once more for buyers to whom the zone is all the same, from the asks that are left. Quotes stay where they
-// are, those filled whole with 0 Wh. filled is the Clearing's Bids or Asks of these very quotes.
+// Deduct takes from each quote the Wh that it was filled with, so that what is left can be cleared again:
+// certificates of one technology are cleared zone by zone, then once more for buyers to whom the zone is all
+// the same, from the asks that are left. Quotes stay where they are, those filled whole with 0 Wh. filled is
+// the Clearing's Bids or Asks of these very quotes.
 func Deduct(quotes []Quote, filled []uint64) {
 	for i, wh := range filled {
 		quotes[i].Wh -= min(wh, quotes[i].Wh)
@@ -287,8 +296,9 @@ func share(wh uint64, want, tick types.U128) uint64 {
 		q, _ := bits.Div64(hi, lo, tick.Lo) // wh·want < 2⁶⁴·tick, so hi < tick
 		return q
 	}
-	// Division of three words by two (Knuth, The Art of Computer Programming 2, 4.3.1, algorithm D), with one word of quotient: shift
-	// until the divisor's high bit is set, guess from high words, correct the guess at most twice.
+	// Division of three words by two (Knuth, The Art of Computer Programming 2, 4.3.1, algorithm D), with one
+	// word of quotient: shift until the divisor's high bit is set, guess from high words, correct the guess at
+	// most twice.
 	shift := uint(bits.LeadingZeros64(tick.Hi))
 	v1, v0 := tick.Hi<<shift|tick.Lo>>1>>(63-shift), tick.Lo<<shift
 	h0, u0 := bits.Mul64(wh, want.Lo)

@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// quadratic is the peer: the same auction as one writes it down from its definition, which for every quote's price sums up all quotes, and
-// sorts the margin. Quantities are small enough for 64 bits.
+// quadratic is the peer: the same auction as one writes it down from its definition, which for every quote's
+// price sums up all quotes, and sorts the margin. Quantities are small enough for 64 bits.
 type quadratic struct {
 	*Auction
 	bids, asks []Quote // those that take part, with prices as counted
@@ -53,8 +53,8 @@ func (x quadratic) sums(p uint64) (demand, dearer, supply, cheaper uint64) {
 	return demand + dearer, dearer, supply + cheaper, cheaper
 }
 
-// clear returns price, volume and fills of the quotes that take part. Both ends of a clearing set are quotes' prices, so no others need
-// be tried.
+// clear returns price, volume and fills of the quotes that take part. Both ends of a clearing set are quotes'
+// prices, so no others need be tried.
 func (x quadratic) clear() result {
 	type at struct{ price, demand, dearer, supply, cheaper uint64 }
 	all := make([]at, 0, len(x.bids)+len(x.asks))
@@ -105,7 +105,8 @@ func (x quadratic) fill(quotes []Quote, filled []uint64, want, tick uint64, rank
 	}
 }
 
-// benchBook is a region in which half of n quotes are bids, at prices around the range of a zone and with up to 2.5 kWh.
+// benchBook is a region in which half of n quotes are bids, at prices around the range of a zone and with up to
+// 2.5 kWh.
 func benchBook(n int) (a *Auction, bids, asks []Quote) {
 	a = &Auction{Floor: 80, Ceiling: 350, Seed: types.Hash{1}, Interval: 1_983_000}
 	bids, asks = randomBook(rand.New(rand.NewPCG(uint64(n), 1)), a, n, 2500)
@@ -125,7 +126,8 @@ func TestQuadratic(t *testing.T) {
 	}
 }
 
-// processorTime is what this process has computed. Clear runs on one processor, so on an idle machine it is the clock's time.
+// processorTime is what this process has computed. Clear runs on one processor, so on an idle machine it is the
+// clock's time.
 func processorTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -138,8 +140,9 @@ func perOrder(b *testing.B, start time.Duration, n int) {
 	b.ReportMetric(float64(processorTime()-start)/float64(b.N)/float64(n), "cpu-ns/order")
 }
 
-// BenchmarkClear clears one book. Limits, of processor time: 5 ms for 10,000 orders, 20 ms for 100,000, 150 ms for 1,000,000. In the books "tied" all bids
-// are at one price and all asks at another, so that everybody is at the margin and half of the orders draw for Wh left over.
+// BenchmarkClear clears one book. Limits, of processor time: 5 ms for 10,000 orders, 20 ms for 100,000, 150 ms
+// for 1,000,000. In the books "tied" all bids are at one price and all asks at another, so that everybody is at
+// the margin and half of the orders draw for Wh left over.
 func BenchmarkClear(b *testing.B) {
 	for _, n := range []int{10_000, 100_000, 1_000_000} {
 		for _, tied := range []bool{false, true} {

@@ -19,9 +19,9 @@ import (
 //
 //	maximize Σ bid·x − Σ ask·y   subject to   Σ x = Σ y,  0 ≤ x ≤ Wh,  0 ≤ y ≤ Wh
 //
-// as glpsol solves it (GLPK, https://www.gnu.org/software/glpk). Books differ in size (1 to 60 quotes, some of up to 4,000), width,
-// and in how often prices are equal or out of range. A file holds hundreds of books: none shares a variable with another, and each
-// one's welfare is a variable of its own.
+// as glpsol solves it (GLPK, https://www.gnu.org/software/glpk). Books differ in size (1 to 60 quotes, some of
+// up to 4,000), width, and in how often prices are equal or out of range. A file holds hundreds of books: none
+// shares a variable with another, and each one's welfare is a variable of its own.
 func TestClearOptimal(t *testing.T) {
 	testutil.Program(t, "glpsol")
 	trading, volume := 0, new(big.Int)
@@ -92,7 +92,8 @@ func solve(t *testing.T, books []definition) []*big.Int {
 	best := make([]*big.Int, 0, len(books))
 	status := ""
 	for lines := bufio.NewScanner(f); lines.Scan() && len(best) < len(books); {
-		// "s bas rows columns primal dual objective" and "j column status value dual": columns are numbered as the objective names them.
+		// "s bas rows columns primal dual objective" and "j column status value dual": columns are numbered as
+		// the objective names them.
 		switch words := strings.Fields(lines.Text()); {
 		case len(words) == 7 && words[0] == "s":
 			status = words[4] + words[5]

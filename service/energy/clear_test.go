@@ -137,7 +137,8 @@ func (a *Auction) counted(q Quote, bid bool) (uint64, bool) {
 	return min(max(q.Price, a.Floor), a.Ceiling), bid && q.Price >= a.Floor || !bid && q.Price <= a.Ceiling
 }
 
-// definition is what the design's words say of an auction, word by word, a scan of all quotes for every D(p) and S(p).
+// definition is what the design's words say of an auction, word by word, a scan of all quotes for every D(p)
+// and S(p).
 type definition struct {
 	*Auction
 	bids, asks []Quote
@@ -234,8 +235,8 @@ type failer interface {
 	Fatalf(format string, args ...any)
 }
 
-// fair checks what traders may rely on, whatever the price rule: nobody above their quantity or beyond their limit, all of one price
-// treated alike, the better before the worse, and not a µcredit or a Wh made or lost.
+// fair checks what traders may rely on, whatever the price rule: nobody above their quantity or beyond their
+// limit, all of one price treated alike, the better before the worse, and not a µcredit or a Wh made or lost.
 func fair(t failer, a *Auction, bids, asks []Quote, c *Clearing) {
 	t.Helper()
 	bought := sideFair(t, a, bids, true, c.Bids, c.Price)
@@ -310,8 +311,8 @@ func TestClearAsDefined(t *testing.T) {
 	}
 }
 
-// TestDraw holds the choice of the lowest tickets against sorting them all, where it takes more than one pass over their bytes: for many, and
-// for many that share an ID, which then only Wh and price tell apart.
+// TestDraw holds the choice of the lowest tickets against sorting them all, where it takes more than one pass
+// over their bytes: for many, and for many that share an ID, which then only Wh and price tell apart.
 func TestDraw(t *testing.T) {
 	a := &Auction{Floor: 50, Ceiling: 50, Interval: 3}
 	for _, n := range []int{300, 40_000} {
@@ -346,7 +347,8 @@ func TestTicketOrder(t *testing.T) {
 	}
 }
 
-// TestClearLarge does the same with up to a few thousand quotes: margins of hundreds, whose draw takes several passes.
+// TestClearLarge does the same with up to a few thousand quotes: margins of hundreds, whose draw takes several
+// passes.
 func TestClearLarge(t *testing.T) {
 	for i, n := range []int{100, 500, 1000, 2000, 4000} {
 		for _, ticks := range []uint64{1, 3, 40} {
@@ -430,7 +432,8 @@ func TestClearAnyOrder(t *testing.T) {
 	})
 }
 
-// TestClearBest tries every trade there could be, on every book of two bids and two asks at up to four prices: none has more welfare.
+// TestClearBest tries every trade there could be, on every book of two bids and two asks at up to four prices:
+// none has more welfare.
 func TestClearBest(t *testing.T) {
 	a := &Auction{Floor: 1, Ceiling: 3}
 	const choices = 5 * 2 // prices 0 to 4, 1 or 2 Wh
@@ -473,7 +476,8 @@ func TestClearBest(t *testing.T) {
 	}
 }
 
-// TestShare holds the division against arithmetic without bounds, above all where a divisor has two words and the first guess is wrong.
+// TestShare holds the division against arithmetic without bounds, above all where a divisor has two words and
+// the first guess is wrong.
 func TestShare(t *testing.T) {
 	word := rapid.OneOf(rapid.Uint64(), rapid.Uint64Range(0, 3), rapid.Uint64Range(1<<64-4, 1<<64-1), rapid.Uint64Range(1<<63-2, 1<<63+2))
 	wide := func(u types.U128) *big.Int {

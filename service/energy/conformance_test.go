@@ -10,7 +10,8 @@ import (
 	"github.com/cairn-network/cairn/service/servicetest"
 )
 
-// TestConformance draws devices with some hours behind them, and an hour in which some things are right and some are not.
+// TestConformance draws devices with some hours behind them, and an hour in which some things are right and
+// some are not.
 func TestConformance(t *testing.T) {
 	servicetest.Run(t, New(), func(r *rapid.T) *service.Input {
 		w := newWorld(t)

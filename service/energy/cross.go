@@ -11,8 +11,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// cross compares devices and clears the region: who has which meter, what neighbours make likely, which days close; then the intervals
-// that are over, neighbours first and certificates after; last, what nobody bought becomes lots.
+// cross compares devices and clears the region: who has which meter, what neighbours make likely, which days
+// close; then the intervals that are over, neighbours first and certificates after; last, what nobody bought
+// becomes lots.
 func (v verifier) cross(in *tally.CrossInput) *tally.CrossOutput {
 	c := &crossing{in: in, rules: v, market: rulesOf(in.Params.Rules), places: map[types.Cell]*Place{}, shine: map[shineAt]uint64{}, out: &tally.CrossOutput{}}
 	c.done = c.market.Clock.Done(in.Time)
@@ -105,8 +106,8 @@ func (c *crossing) gather() {
 	}
 }
 
-// claim gives each meter to the device that named it first. Of one epoch, the lot decides: a key that is low enough to win for every meter
-// can be made beforehand, one that wins for a meter not before its name is known.
+// claim gives each meter to the device that named it first. Of one epoch, the lot decides: a key that is low
+// enough to win for every meter can be made beforehand, one that wins for a meter not before its name is known.
 func (c *crossing) claim() {
 	type claim struct {
 		m     *member

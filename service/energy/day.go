@@ -152,8 +152,9 @@ func (c *crossing) compare(m *member, part *segment) {
 	}
 }
 
-// newBase returns what the base of a device is taken for that has not learnt its own: else who declares its site anew all the time would never be
-// held against anybody. Who was frozen lately is not to gain by beginning anew.
+// newBase returns what the base of a device is taken for that has not learnt its own: else who declares its
+// site anew all the time would never be held against anybody. Who was frozen lately is not to gain by beginning
+// anew.
 func (c *crossing) newBase(s *State) uint64 {
 	t := &c.rules.limits
 	if s.FrozeFor > 0 && s.Day-min(s.Day, s.FrozeOn) <= t.FreezeAgain && c.rules.on(ruleAnew) {
@@ -162,8 +163,9 @@ func (c *crossing) newBase(s *State) uint64 {
 	return t.NewBase
 }
 
-// clearDay returns what a clear day could give a usual neighbour, in Wh per kW: what the sun's bound comes to over the day, times the neighbours'
-// envelope. It is the measure of how far days may stray: what clouds move is a share of it, in winter as in summer.
+// clearDay returns what a clear day could give a usual neighbour, in Wh per kW: what the sun's bound comes to
+// over the day, times the neighbours' envelope. It is the measure of how far days may stray: what clouds move
+// is a share of it, in winter as in summer.
 func (c *crossing) clearDay(m *member, day uint32) uint64 {
 	env := uint64(m.state.PeerEnvelope)
 	if env == 0 {
@@ -184,7 +186,8 @@ type shineAt struct {
 	day  uint32
 }
 
-// shine returns what the sun's bound comes to over a solar day, in Wh/m²: the sum of the bounds at the beginnings of its intervals, by 4.
+// shine returns what the sun's bound comes to over a solar day, in Wh/m²: the sum of the bounds at the
+// beginnings of its intervals, by 4.
 func (p *Place) shine(day uint32) uint64 {
 	k := (int64(day)*meanDay - p.ahead + lot.Interval - 1) / lot.Interval
 	sum := fixed.Num(0)
@@ -217,8 +220,8 @@ func (c *crossing) neighbours(m *member, part *segment) (d neighbourDay, ok bool
 			return neighbourDay{uint64(past.Yield), uint64(past.Base), uint64(past.Upper)}, true
 		}
 	}
-	// Where nobody is commissioned yet, a base is learnt from those who are learning theirs: else a place where all begin together would
-	// learn none before the season has changed.
+	// Where nobody is commissioned yet, a base is learnt from those who are learning theirs: else a place where
+	// all begin together would learn none before the season has changed.
 	d.yield, ok = c.peers.median(cell, byAny, part.day, part.k, owner)
 	return d, ok
 }
@@ -256,8 +259,9 @@ func (c *crossing) close(m *member, next uint32) closing {
 	return out
 }
 
-// runAhead adds the day so far to what the device ran ahead of its neighbours: what one day's weather explains, a week's does not. It is
-// Page's one-sided cumulative sum ("Continuous inspection schemes", Biometrika 41 (1954)).
+// runAhead adds the day so far to what the device ran ahead of its neighbours: what one day's weather explains,
+// a week's does not. It is Page's one-sided cumulative sum ("Continuous inspection schemes", Biometrika 41
+// (1954)).
 func (s *State) runAhead(likely, pv uint64, t *Thresholds) {
 	ahead := uint64(s.Ahead) + yield(pv, s.Site.PDC)
 	s.AheadNow = clip(ahead - min(ahead, likely*t.AheadShare/econ.Bps))
@@ -271,8 +275,9 @@ func (s *State) ratio() uint16 {
 	return clip(yield(s.PV, s.Site.PDC) * econ.Bps / uint64(s.PeerDay))
 }
 
-// lesson returns what a day's ratio teaches. With an alarm it is no more than what the neighbours make, but it is that: panels that were
-// repaired, or that the sun comes round to in spring, are not held for ever to what they made before.
+// lesson returns what a day's ratio teaches. With an alarm it is no more than what the neighbours make, but it
+// is that: panels that were repaired, or that the sun comes round to in spring, are not held for ever to what
+// they made before.
 func (t *Thresholds) lesson(ratio uint16, alarm bool) uint16 {
 	if alarm {
 		return uint16(min(uint64(ratio), t.AnewBase))
@@ -280,8 +285,8 @@ func (t *Thresholds) lesson(ratio uint16, alarm bool) uint16 {
 	return ratio
 }
 
-// alive reports whether the day shows anything of what the panels can do: under snow, or behind an inverter that is off, they give next to
-// nothing, and who learns from that takes every day to come for a cheat.
+// alive reports whether the day shows anything of what the panels can do: under snow, or behind an inverter
+// that is off, they give next to nothing, and who learns from that takes every day to come for a cheat.
 func (s *State) alive(t *Thresholds) bool {
 	if s.meters() != 2 {
 		return true
@@ -292,9 +297,10 @@ func (s *State) alive(t *Thresholds) bool {
 	return yield(s.PV, s.Site.PDC) >= t.AliveYield
 }
 
-// learn takes a day's ratio to the neighbours' median day over. The first Ratios of them make the device's base; from then on it follows the
-// upper quartile of the last Ratios, slowly: what roofs give of one sky changes with the seasons, as they look in different directions, and
-// with what holds them back on some days and not on others. A day without half of the usual teaches nothing.
+// learn takes a day's ratio to the neighbours' median day over. The first Ratios of them make the device's
+// base; from then on it follows the upper quartile of the last Ratios, slowly: what roofs give of one sky
+// changes with the seasons, as they look in different directions, and with what holds them back on some days
+// and not on others. A day without half of the usual teaches nothing.
 func (s *State) learn(ratio uint16, t *Thresholds) {
 	if s.Base > 0 && ratio < s.Base/2 {
 		return
@@ -320,8 +326,9 @@ func (s *State) learn(ratio uint16, t *Thresholds) {
 	s.Base = uint16(max(min(base, 1<<16-1), 1))
 }
 
-// alarm reports whether the day that runs cannot have been as it was reported. While a device is frozen nothing is accepted of it, so there is
-// nothing to be gained and no new alarm: else what was wrong for some days, and went on while it was frozen, would freeze it for months.
+// alarm reports whether the day that runs cannot have been as it was reported. While a device is frozen nothing
+// is accepted of it, so there is nothing to be gained and no new alarm: else what was wrong for some days, and
+// went on while it was frozen, would freeze it for months.
 func (s *State) alarm(t *Thresholds) bool {
 	if s.Alarms&1 != 0 || s.Day < s.Frozen {
 		return s.Alarms&1 != 0

@@ -11,8 +11,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestRegisterBounds: a register beyond what a line can hold is refused; were it taken, the line could not be read again, and with it a
-// freeze, the meters' claims and the watt-hours that were sold already would be forgotten.
+// TestRegisterBounds: a register beyond what a line can hold is refused; were it taken, the line could not be
+// read again, and with it a freeze, the meters' claims and the watt-hours that were sold already would be
+// forgotten.
 func TestRegisterBounds(t *testing.T) {
 	for r := range Registers {
 		w := newWorld(t)
@@ -36,8 +37,8 @@ func TestRegisterBounds(t *testing.T) {
 	}
 }
 
-// TestNotTwiceByAnotherDevice: what a meter counted before a device named it is not the device's, however soon its readings follow: the
-// device that had the meter before sold it.
+// TestNotTwiceByAnotherDevice: what a meter counted before a device named it is not the device's, however soon
+// its readings follow: the device that had the meter before sold it.
 func TestNotTwiceByAnotherDevice(t *testing.T) {
 	day := func(w *world, d *device, then func(Record)) {
 		for range 24 {
@@ -127,7 +128,8 @@ func TestHiddenDischarge(t *testing.T) {
 	}
 }
 
-// TestAlarmStays: an alarm of the running day goes away neither with a new site nor with a comparison that cannot be made.
+// TestAlarmStays: an alarm of the running day goes away neither with a new site nor with a comparison that
+// cannot be made.
 func TestAlarmStays(t *testing.T) {
 	for name, escape := range map[string]func(v *village){
 		"nothing": func(*village) {},
@@ -162,8 +164,9 @@ func TestAlarmStays(t *testing.T) {
 	}
 }
 
-// TestLongestLine: a line whose every field is as long as it can be has room within MaxState without lots. One that had not would have
-// Cross replace it by too long a line, and the tally drop all that Cross found for everybody.
+// TestLongestLine: a line whose every field is as long as it can be has room within MaxState without lots. One
+// that had not would have Cross replace it by too long a line, and the tally drop all that Cross found for
+// everybody.
 func TestLongestLine(t *testing.T) {
 	const u63 = 1<<63 - 1
 	s := &State{
@@ -200,8 +203,8 @@ func TestLongestLine(t *testing.T) {
 	t.Logf("%d bytes", len(line))
 }
 
-// TestSheetsComeFirst: what is put out has a bound, and orders that buy nothing cost nothing: they have what room is left, so that no
-// number of them keeps anybody's day from being sealed.
+// TestSheetsComeFirst: what is put out has a bound, and orders that buy nothing cost nothing: they have what
+// room is left, so that no number of them keeps anybody's day from being sealed.
 func TestSheetsComeFirst(t *testing.T) {
 	w := newWorld(t)
 	w.time = noon - 3600
@@ -263,8 +266,8 @@ func BenchmarkZones(b *testing.B) {
 	}
 }
 
-// TestForeverNew: who declares its site anew all the time is never commissioned and has no base of its own. It is held against its
-// neighbours all the same.
+// TestForeverNew: who declares its site anew all the time is never commissioned and has no base of its own. It
+// is held against its neighbours all the same.
 func TestForeverNew(t *testing.T) {
 	v := newVillage(t, 0, solar("cheat"))
 	v.settle()
@@ -286,7 +289,8 @@ func TestForeverNew(t *testing.T) {
 	}
 }
 
-// TestLowKeyWinsNothing: who reads the names of meters off the bus, and names them in the same epoch, has no advantage of a low key.
+// TestLowKeyWinsNothing: who reads the names of meters off the bus, and names them in the same epoch, has no
+// advantage of a low key.
 func TestLowKeyWinsNothing(t *testing.T) {
 	w := newWorld(t)
 	lowest, thief := types.Key{8}, w.device("thief", solar("thief"))

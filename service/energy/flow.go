@@ -6,8 +6,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// flow judges an interval that is over. Each watt-hour that the export register counted is accepted, netted, or counted in one sum of
-// what is withheld.
+// flow judges an interval that is over. Each watt-hour that the export register counted is accepted, netted, or
+// counted in one sum of what is withheld.
 func (j *judge) flow(v *Interval) Flow {
 	s, sums := j.state, &j.state.Sums
 	f := Flow{K: v.K, Span: v.Span, Late: v.Late, From: v.From}
@@ -73,8 +73,8 @@ func (j *judge) flow(v *Interval) Flow {
 	return f
 }
 
-// lit returns what of pv the sun allows. A register in whole kWh shows with a step what flowed since the one before: what the sun allowed
-// meanwhile, up to a step, counts too.
+// lit returns what of pv the sun allows. A register in whole kWh shows with a step what flowed since the one
+// before: what the sun allowed meanwhile, up to a step, counts too.
 func (s *State) lit(pv, bound uint64, whole bool) uint64 {
 	if !whole {
 		s.Unlit = 0
@@ -102,7 +102,8 @@ func (j *judge) needed() Mask {
 	return m
 }
 
-// battery follows green energy into the battery and out again: of what the panels made, what went in; of what came out, what is green.
+// battery follows green energy into the battery and out again: of what the panels made, what went in; of what
+// came out, what is green.
 func (s *State) battery(made, in, out uint64, on bool) (charged, drawn uint64) {
 	if s.Site.Battery.IsZero() {
 		return 0, 0
@@ -122,7 +123,8 @@ func (s *State) drain(out uint64) {
 	s.Stored -= min(s.Stored, min(out, MaxStorage)*econ.Bps)
 }
 
-// bound returns the most that the panels can have made in the flow's intervals, and notes how close to it production came.
+// bound returns the most that the panels can have made in the flow's intervals, and notes how close to it
+// production came.
 func (j *judge) bound(f *Flow) uint64 {
 	s := j.state
 	if s.Site.PDC == 0 {
@@ -157,13 +159,15 @@ func (j *judge) brightest(k uint64) fixed.Num {
 	return j.sky.Most(&j.place, k)
 }
 
-// Envelope returns how much of the bound for ideal panels the device's own may reach, in bp: after commissioning a little more than they
-// did meanwhile, not less than half of its neighbours may, and never much more than they.
+// Envelope returns how much of the bound for ideal panels the device's own may reach, in bp: after
+// commissioning a little more than they did meanwhile, not less than half of its neighbours may, and never much
+// more than they.
 func (s *State) Envelope(t *Thresholds) uint64 {
 	peers := uint64(s.PeerEnvelope)
 	switch {
 	case int(s.Commissioned) >= t.Commissioning:
-		// What half of the neighbours reach is no wonder, even if it was winter, or a string was dead, while this one was commissioned.
+		// What half of the neighbours reach is no wonder, even if it was winter, or a string was dead, while
+		// this one was commissioned.
 		return max(s.shown(t), peers)
 	case peers > 0:
 		return min(peers*t.Margin/econ.Bps, econ.Bps)
@@ -171,7 +175,8 @@ func (s *State) Envelope(t *Thresholds) uint64 {
 	return t.Envelope
 }
 
-// shown is the envelope that a device has shown while it was commissioned, by which it is one of its neighbours' neighbours.
+// shown is the envelope that a device has shown while it was commissioned, by which it is one of its
+// neighbours' neighbours.
 func (s *State) shown(t *Thresholds) uint64 {
 	env := min(uint64(s.Peak)*t.Margin/econ.Bps, econ.Bps)
 	if s.PeerEnvelope > 0 {

@@ -124,7 +124,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzVerify hands any body of any kind to a device with any line, then crosses it with a neighbour: what comes out keeps its bounds.
+// FuzzVerify hands any body of any kind to a device with any line, then crosses it with a neighbour: what comes
+// out keeps its bounds.
 func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line []byte, kind uint16, body []byte, after uint32) {
 		w := newWorld(t)

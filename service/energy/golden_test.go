@@ -122,7 +122,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestStateSize: the line of a home with battery, all intervals of a day unsold, fits, and so does the largest that there is.
+// TestStateSize: the line of a home with battery, all intervals of a day unsold, fits, and so does the largest
+// that there is.
 func TestStateSize(t *testing.T) {
 	d := newVillage(t, 0, battery("cheat"))
 	d.settle()

@@ -11,9 +11,10 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestMachine lets anything happen, in any order, and holds the region after each epoch to what must always be so (world.check): sold +
-// unsold + withheld + netted is what the registers moved by, fills come to what sellers are paid, no watt-hour is in two lots or
-// sales. No order pays more than it said, for a watt-hour, in an interval or in all.
+// TestMachine lets anything happen, in any order, and holds the region after each epoch to what must always be
+// so (world.check): sold + unsold + withheld + netted is what the registers moved by, fills come to what
+// sellers are paid, no watt-hour is in two lots or sales. No order pays more than it said, for a watt-hour, in
+// an interval or in all.
 func TestMachine(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		w := newWorld(t)

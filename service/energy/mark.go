@@ -17,7 +17,8 @@ type freeze struct {
 	For   uint8  // days
 }
 
-// mark is what a meter has against it, whichever device reads it: else a freeze would be left behind by whoever registers another device.
+// mark is what a meter has against it, whichever device reads it: else a freeze would be left behind by whoever
+// registers another device.
 type mark struct {
 	meter  types.Hash
 	cell   types.Cell // in whose line it is: that of the device of which the last alarm was seen
@@ -30,7 +31,8 @@ type mark struct {
 // maxMarks bounds the marks in a cell's line. Those that end first go.
 const maxMarks = 1024
 
-// freeze returns what the alarms of a day (bit 0) and those before it make of the last freeze, or that they are not enough.
+// freeze returns what the alarms of a day (bit 0) and those before it make of the last freeze, or that they are
+// not enough.
 func (t *Thresholds) freeze(alarms uint8, day uint32, last freeze) (freeze, bool) {
 	if bits.OnesCount8(alarms&uint8(1<<min(t.AlarmDays, window)-1)) < t.Alarms {
 		return last, false
@@ -50,7 +52,8 @@ func (k *mark) upTo(day uint32) uint8 {
 	return uint8(uint64(k.alarms) << min(day-k.day, 8) & (1<<window - 1))
 }
 
-// note takes over whether there is an alarm on a day, which may run still. It goes away only as long as the day runs for the device that had it.
+// note takes over whether there is an alarm on a day, which may run still. It goes away only as long as the day
+// runs for the device that had it.
 func (k *mark) note(day uint32, alarm, open bool) {
 	if alarm && day > k.day {
 		k.alarms, k.day, k.open = k.upTo(day), day, false
@@ -68,8 +71,8 @@ func (k *mark) note(day uint32, alarm, open bool) {
 	}
 }
 
-// settle makes what was seen final. Another device has the meter now, so nobody will close the day for the one that had it, and the last alarm
-// may have been one too many.
+// settle makes what was seen final. Another device has the meter now, so nobody will close the day for the one
+// that had it, and the last alarm may have been one too many.
 func (k *mark) settle(t *Thresholds) {
 	k.open = false
 	if f, ok := t.freeze(k.alarms, k.day, k.freeze); ok {
@@ -95,7 +98,8 @@ type ledger struct {
 	marks  map[types.Hash]*mark
 }
 
-// newLedger takes the marks out of the cells' lines. Of one meter there is one; were there more, that of the last cell would count.
+// newLedger takes the marks out of the cells' lines. Of one meter there is one; were there more, that of the
+// last cell would count.
 func newLedger(limits *Thresholds, cells map[types.Cell]*cellState) *ledger {
 	l := &ledger{limits: limits, marks: map[types.Hash]*mark{}}
 	for _, cell := range slices.Sorted(maps.Keys(cells)) {
@@ -166,8 +170,9 @@ func (c *crossing) inherit() {
 	}
 }
 
-// note holds the alarm of the day that runs against the device's meters. From the moment on in which a site is declared on a day with an alarm,
-// the alarm is not of that site's meters, but of those that it had: nobody's meter is frozen by being named.
+// note holds the alarm of the day that runs against the device's meters. From the moment on in which a site is
+// declared on a day with an alarm, the alarm is not of that site's meters, but of those that it had: nobody's
+// meter is frozen by being named.
 func (c *crossing) note(m *member, alarm, open bool) {
 	s := m.state
 	if s.Taken || s.Alarms&1 != 0 || !c.rules.on(ruleMarks) {
@@ -189,7 +194,8 @@ func (c *crossing) note(m *member, alarm, open bool) {
 	}
 }
 
-// freeze freezes a device, and its meters that had the alarm, if that of the day that closes is one too many. Alarms that froze are forgotten.
+// freeze freezes a device, and its meters that had the alarm, if that of the day that closes is one too many.
+// Alarms that froze are forgotten.
 func (c *crossing) freeze(m *member) {
 	s := m.state
 	marks, alarms := c.ledger.of(s), s.Alarms

@@ -173,7 +173,8 @@ func TestFreezeFollowsMeter(t *testing.T) {
 	}
 }
 
-// TestFreezeEnds: what a meter has against it is forgotten 90 days after its freeze ended, and an alarm that froze nobody after a week.
+// TestFreezeEnds: what a meter has against it is forgotten 90 days after its freeze ended, and an alarm that
+// froze nobody after a week.
 func TestFreezeEnds(t *testing.T) {
 	limits := DefaultThresholds()
 	k := mark{day: 100, alarms: 0b10001}
@@ -194,7 +195,8 @@ func TestFreezeEnds(t *testing.T) {
 	}
 }
 
-// TestFreezeOfOthers: who is frozen freezes nobody by naming their meters: neither those that they have, nor those that they will have.
+// TestFreezeOfOthers: who is frozen freezes nobody by naming their meters: neither those that they have, nor
+// those that they will have.
 func TestFreezeOfOthers(t *testing.T) {
 	for name, attack := range map[string]func(v *village){
 		"a meter that has a device": func(v *village) {
@@ -263,8 +265,8 @@ func TestFreezeOfOthers(t *testing.T) {
 	}
 }
 
-// TestNoonIsNoAlarm: a day that was above its neighbours' at noon and is not at night is held against nobody, and no meter: here the clouds
-// are over the others in the morning, and over the cheat's roof in the afternoon.
+// TestNoonIsNoAlarm: a day that was above its neighbours' at noon and is not at night is held against nobody,
+// and no meter: here the clouds are over the others in the morning, and over the cheat's roof in the afternoon.
 func TestNoonIsNoAlarm(t *testing.T) {
 	v := newVillage(t, 0, solar("cheat"))
 	v.settle()
@@ -296,8 +298,8 @@ func TestNoonIsNoAlarm(t *testing.T) {
 	}
 }
 
-// TestAnewAfterFreeze: who was frozen gains nothing by beginning anew, with another device or another site: without a base of its own it is
-// held to its neighbours' yield, and not to what a new roof may have above it.
+// TestAnewAfterFreeze: who was frozen gains nothing by beginning anew, with another device or another site:
+// without a base of its own it is held to its neighbours' yield, and not to what a new roof may have above it.
 func TestAnewAfterFreeze(t *testing.T) {
 	for name, begin := range map[string]func(v *village){
 		"another device": func(v *village) { v.leave(v.cheat); v.anew("anew") },
@@ -323,7 +325,8 @@ func TestAnewAfterFreeze(t *testing.T) {
 	}
 }
 
-// TestStayer: for a device that stays where it is, marks change nothing, whatever it reports: its meters have against them what it has.
+// TestStayer: for a device that stays where it is, marks change nothing, whatever it reports: its meters have
+// against them what it has.
 func TestStayer(t *testing.T) {
 	freezes := 0
 	for seed := range uint64(4) {

@@ -7,22 +7,26 @@ import (
 	"slices"
 )
 
-// Trade says whose Wh a buyer got: the positions of a bid and an ask among the quotes that were cleared, and the Wh, never 0.
+// Trade says whose Wh a buyer got: the positions of a bid and an ask among the quotes that were cleared, and
+// the Wh, never 0.
 type Trade struct {
 	Bid, Ask int
 	Wh       uint64
 }
 
-// Match appends to dst who bought whose Wh in this clearing of bids and asks. Filled bids are laid end to end by ascending ID, filled asks
-// likewise, and where a bid and an ask overlap they trade: at most filled bids + filled asks − 1 trades, by bid and ask ascending in ID,
-// whatever the order of the quotes. It takes O(quotes): IDs are sorted by their digits.
+// Match appends to dst who bought whose Wh in this clearing of bids and asks. Filled bids are laid end to end
+// by ascending ID, filled asks likewise, and where a bid and an ask overlap they trade: at most filled bids +
+// filled asks − 1 trades, by bid and ask ascending in ID, whatever the order of the quotes. It takes O(quotes):
+// IDs are sorted by their digits.
 //
-// All trades are at one price, so who is paired with whom moves no money: it says which device's Wh a buyer can prove, and whom a seller
-// sold to. A trade pays Wh·Price µcredits, which stays within what a buyer reserved, for Price is at most the bid's own.
+// All trades are at one price, so who is paired with whom moves no money: it says which device's Wh a buyer can
+// prove, and whom a seller sold to. A trade pays Wh·Price µcredits, which stays within what a buyer reserved,
+// for Price is at most the bid's own.
 //
-// Match knows no owners. That nothing trades with itself is for the caller to see to, by netting each device before it quotes: with i and e
-// the device's import and export of the interval, it bids for at most i − e or asks for at most e − i, and one of them is not above 0. So no
-// device is on both sides of a book. Two devices of one owner may trade, and pay the fees for it.
+// Match knows no owners. That nothing trades with itself is for the caller to see to, by netting each device
+// before it quotes: with i and e the device's import and export of the interval, it bids for at most i − e or
+// asks for at most e − i, and one of them is not above 0. So no device is on both sides of a book. Two devices
+// of one owner may trade, and pay the fees for it.
 func (c *Clearing) Match(dst []Trade, bids, asks []Quote) []Trade {
 	// Both sides in one slice, for the memory's sake; orderly moves nothing across the middle.
 	c.entries = appendFilled(c.entries[:0], bids, c.Bids)
@@ -64,8 +68,9 @@ type byID struct {
 	filled []uint64
 }
 
-// sort orders entries, whose IDs are equal in the first depth bytes, by counting their next byte and then each group by the one after:
-// at most 32 passes, and two or three where IDs are hashes or keys. spare is as long as entries.
+// sort orders entries, whose IDs are equal in the first depth bytes, by counting their next byte and then each
+// group by the one after: at most 32 passes, and two or three where IDs are hashes or keys. spare is as long as
+// entries.
 func (o *byID) sort(entries, spare []entry, depth int) {
 	const few = 96 // up to so many, comparing is faster than counting
 	for ; len(entries) > few && depth < 32; depth++ {

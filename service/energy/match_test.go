@@ -24,7 +24,8 @@ func named(bids, asks []Quote, trades []Trade) []namedTrade {
 	return list
 }
 
-// TestMatch: every fill is traded to the last Wh, in the order of IDs, in as few trades as promised, and buyers pay what sellers get.
+// TestMatch: every fill is traded to the last Wh, in the order of IDs, in as few trades as promised, and buyers
+// pay what sellers get.
 func TestMatch(t *testing.T) {
 	var c Clearing
 	rapid.Check(t, func(t *rapid.T) {

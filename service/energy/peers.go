@@ -21,7 +21,8 @@ const (
 // neighbourhoods are the resolutions at which neighbours are looked for: the first that has enough.
 var neighbourhoods = [...]int{5, 4, 3}
 
-// around returns the cells in which a device's neighbours are looked for, the smallest first. A device that stands in a coarse cell has fewer.
+// around returns the cells in which a device's neighbours are looked for, the smallest first. A device that
+// stands in a coarse cell has fewer.
 func around(cell types.Cell) []types.Cell {
 	cells := make([]types.Cell, 0, len(neighbourhoods))
 	for _, res := range neighbourhoods {
@@ -72,8 +73,8 @@ func (p *peers) add(cell types.Cell, by uint8, day uint32, s standing) {
 	}
 }
 
-// median returns the median of a device's neighbours as of an interval (the lower one of two), and whether there are enough of them: devices of
-// other owners, in the smallest neighbourhood that has enough.
+// median returns the median of a device's neighbours as of an interval (the lower one of two), and whether
+// there are enough of them: devices of other owners, in the smallest neighbourhood that has enough.
 func (p *peers) median(cell types.Cell, by uint8, day uint32, k uint64, owner uint32) (uint64, bool) {
 	m, _, ok := p.middle(cell, by, day, k, owner)
 	return m, ok
@@ -118,7 +119,8 @@ func (p *peers) remembered(cell types.Cell, day uint32) (d cellDay, ok bool) {
 // Keep is how many days a cell's line remembers.
 const cellDays = 8
 
-// cellDay is what the neighbours below a cell did on a day: their medians in Wh per kW, each its owner's own included.
+// cellDay is what the neighbours below a cell did on a day: their medians in Wh per kW, each its owner's own
+// included.
 type cellDay struct {
 	Day     uint32
 	Devices uint16 // at most 65,535 are told apart
@@ -193,8 +195,8 @@ func decodeCell(b []byte) (*cellState, error) {
 	return c, nil
 }
 
-// remember takes the epoch's comparisons over into the cells' lines and returns them. A day that more devices were seen of before stays
-// as it was; today is the region's latest day, and what is older than cellDays goes.
+// remember takes the epoch's comparisons over into the cells' lines and returns them. A day that more devices
+// were seen of before stays as it was; today is the region's latest day, and what is older than cellDays goes.
 func (p *peers) remember(today uint32) []tally.CellState {
 	for at := range p.pools {
 		if at.by != byYield {

@@ -9,8 +9,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// latecomers is an hour's Cross over n commissioned homes of one neighbourhood, all of which come late: the homes' flows of each of the days end
-// in all 96 quarter hours alike, so that each of the days is compared as of 96 of them. An account owns so many homes.
+// latecomers is an hour's Cross over n commissioned homes of one neighbourhood, all of which come late: the
+// homes' flows of each of the days end in all 96 quarter hours alike, so that each of the days is compared as
+// of 96 of them. An account owns so many homes.
 func latecomers(n, days, owns int) *tally.CrossInput {
 	place := PlaceOf(home.Parent(3), 0)
 	day := uint64(noon / 900) // the first interval of a solar day
@@ -37,8 +38,9 @@ func latecomers(n, days, owns int) *tally.CrossInput {
 	return in
 }
 
-// BenchmarkPeers crosses homes of one neighbourhood whose days are compared as of every quarter hour: those of one day, those of a week that was
-// handed in at once, and those of accounts that own a third of all homes each.
+// BenchmarkPeers crosses homes of one neighbourhood whose days are compared as of every quarter hour: those of
+// one day, those of a week that was handed in at once, and those of accounts that own a third of all homes
+// each.
 func BenchmarkPeers(b *testing.B) {
 	for _, n := range []int{10_000, 100_000} {
 		for _, c := range []struct {

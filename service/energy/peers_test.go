@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestMedian: the median of the neighbours is that of a plain list of the others' values, wherever one's own lie, and as of whatever interval:
-// in between and beyond those at which values end, and asked in any order.
+// TestMedian: the median of the neighbours is that of a plain list of the others' values, wherever one's own
+// lie, and as of whatever interval: in between and beyond those at which values end, and asked in any order.
 func TestMedian(t *testing.T) {
 	limits := DefaultThresholds()
 	rapid.Check(t, func(r *rapid.T) {
@@ -89,7 +89,8 @@ func TestNeighbourhood(t *testing.T) {
 	}
 }
 
-// TestCoarseCell: devices that say no more than their zone are neighbours within it, and not of those of other zones who say as little.
+// TestCoarseCell: devices that say no more than their zone are neighbours within it, and not of those of other
+// zones who say as little.
 func TestCoarseCell(t *testing.T) {
 	limits := DefaultThresholds()
 	p := newPeers(&limits, nil)

@@ -8,9 +8,10 @@ import (
 	"github.com/cairn-network/cairn/core/econ"
 )
 
-// ranking is a pool in the order of values. Of those whose values reach at least as far as some interval, and are not of some owner, it finds the
-// median without looking at all of them: a pool of n devices whose days end in 96 quarter hours is asked 96 times and more, so it is sorted once,
-// and each quarter hour has a set of bits, which is n/64 words.
+// ranking is a pool in the order of values. Of those whose values reach at least as far as some interval, and
+// are not of some owner, it finds the median without looking at all of them: a pool of n devices whose days end
+// in 96 quarter hours is asked 96 times and more, so it is sorted once, and each quarter hour has a set of
+// bits, which is n/64 words.
 type ranking struct {
 	values []uint64
 	reach  []uint64 // beside values: the last interval that each holds
@@ -80,8 +81,8 @@ func (r *ranking) of(owner uint32) []uint64 {
 	return r.own[lo : lo+n]
 }
 
-// middle returns the lower median and the upper value (Thresholds.Upper) of those that reach k and are not of an owner, if enough devices and
-// owners are left.
+// middle returns the lower median and the upper value (Thresholds.Upper) of those that reach k and are not of
+// an owner, if enough devices and owners are left.
 func (r *ranking) middle(k uint64, owner uint32, t *Thresholds) (median, upper uint64, ok bool) {
 	own := r.of(owner)
 	if len(own) < many {

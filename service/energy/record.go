@@ -30,8 +30,8 @@ func (r Register) String() string {
 	return fmt.Sprintf("register(%d)", uint8(r))
 }
 
-// Whole is what a register counts in that shows whole kWh, in Wh. Both ends of an interval tell: one that counts finely stands at a whole kWh
-// at both once in a million intervals.
+// Whole is what a register counts in that shows whole kWh, in Wh. Both ends of an interval tell: one that
+// counts finely stands at a whole kWh at both once in a million intervals.
 const Whole = 1000
 
 // Mask is a set of registers.
@@ -40,8 +40,8 @@ type Mask uint8
 // Has reports whether r is in m.
 func (m Mask) Has(r Register) bool { return m>>r&1 == 1 }
 
-// Record is one reading of a site: its registers at the end of interval K, as near as the node could sample. What was not
-// measured is absent, never zero.
+// Record is one reading of a site: its registers at the end of interval K, as near as the node could sample.
+// What was not measured is absent, never zero.
 type Record struct {
 	K       uint64            // the interval that ends with this reading: [K·900 s, (K+1)·900 s) of energy time
 	Boot    uint32            // counts the node's starts: readings of one boot came from one polling loop
@@ -52,8 +52,9 @@ type Record struct {
 // MaxRecords bounds the records of one envelope.
 const MaxRecords = 256
 
-// Meter is a run of records of one boot whose registers do not fall: the body of evidence of kind KindMeter. The first record is
-// written whole, each further one as what was added, so that a quarter hour takes some fifteen bytes.
+// Meter is a run of records of one boot whose registers do not fall: the body of evidence of kind KindMeter.
+// The first record is written whole, each further one as what was added, so that a quarter hour takes some
+// fifteen bytes.
 type Meter struct {
 	_       struct{} `cbor:",toarray"`
 	Present Mask
@@ -63,8 +64,8 @@ type Meter struct {
 	Steps   [][]uint64 // each {intervals since the record before, at least 1; then what was added to each register present}
 }
 
-// Pack packs records, ascending by K, into as few Meters as their order allows: another boot, other registers, a register that falls,
-// or MaxRecords begin a new one.
+// Pack packs records, ascending by K, into as few Meters as their order allows: another boot, other registers,
+// a register that falls, or MaxRecords begin a new one.
 func Pack(records []Record) []*Meter {
 	var out []*Meter
 	for i := range records {
@@ -111,8 +112,8 @@ func (m *Meter) Encode() []byte { return types.Encode(m) }
 // maxMeter bounds an encoded Meter, in bytes.
 const maxMeter = 64 + MaxRecords*(2+9*(1+int(Registers)))
 
-// DecodeMeter reads the body of a run of records and unpacks it, appending to the records given. It checks form: at least the grid's
-// import or export is present, K rises, nothing overflows.
+// DecodeMeter reads the body of a run of records and unpacks it, appending to the records given. It checks
+// form: at least the grid's import or export is present, K rises, nothing overflows.
 func DecodeMeter(body []byte, to []Record) ([]Record, error) {
 	m := new(Meter)
 	if err := types.DecodeLimit(body, m, maxMeter); err != nil {
@@ -159,8 +160,8 @@ const (
 	Zeroed  Cause = 2 // the meter was set to zero, or lost its count
 )
 
-// Reset declares that a register started over: the body of evidence of kind KindReset. Records from First on are of the register
-// as it counts now; what flowed in between is not known and nobody's.
+// Reset declares that a register started over: the body of evidence of kind KindReset. Records from First on
+// are of the register as it counts now; what flowed in between is not known and nobody's.
 type Reset struct {
 	_        struct{} `cbor:",toarray"`
 	Register Register

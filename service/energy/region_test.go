@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// region runs the devices of a world through the whole tally: signatures, asks, orders, budget, settlement, amounts. Its clock is that of
-// a network on one laptop: an epoch of 8 seconds is an hour.
+// region runs the devices of a world through the whole tally: signatures, asks, orders, budget, settlement,
+// amounts. Its clock is that of a network on one laptop: an epoch of 8 seconds is an hour.
 type region struct {
 	*world
 	rules   *tally.Rules
@@ -121,8 +121,9 @@ func (r *region) end() []tally.Rejection {
 	return result.Rejections
 }
 
-// TestRegion: a roof, two houses and a company in one region, through the whole tally: what is metered is cleared and paid, to the
-// micro-credit; who pays pays what the sellers get; an order beyond its funds stops; what nobody bought is sealed.
+// TestRegion: a roof, two houses and a company in one region, through the whole tally: what is metered is
+// cleared and paid, to the micro-credit; who pays pays what the sellers get; an order beyond its funds stops;
+// what nobody bought is sealed.
 func TestRegion(t *testing.T) {
 	r := newRegion(t)
 	roof, one, two := r.join("roof", solar("roof")), r.join("one", flat("one")), r.join("two", flat("two"))

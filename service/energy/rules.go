@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Clock maps chain time to energy time. In production they are one: the zero Clock. A network on one laptop lets energy time run
-// faster, so that a day passes in minutes.
+// Clock maps chain time to energy time. In production they are one: the zero Clock. A network on one laptop
+// lets energy time run faster, so that a day passes in minutes.
 type Clock struct {
 	_      struct{} `cbor:",toarray"`
 	Chain  uint64   // Unix seconds of the chain's clock …
@@ -47,7 +47,8 @@ func (c Clock) AtMilli(chain uint64) uint64 {
 	return sum
 }
 
-// Done returns the first interval that is not over at a Unix second of the chain's clock: those before it can be cleared.
+// Done returns the first interval that is not over at a Unix second of the chain's clock: those before it can
+// be cleared.
 func (c Clock) Done(chain uint64) uint64 { return c.At(chain) / lot.Interval }
 
 // Zone is a market: the devices below one resolution-3 cell trade at one price.
@@ -71,8 +72,8 @@ const MaxZones = 256
 // maxRules bounds encoded rules, in bytes.
 const maxRules = 16 << 10
 
-// DefaultRules are those of a network that set none: real time, and one market between 80 and 300 micro-credits per Wh (0.08 and
-// 0.30 credits per kWh).
+// DefaultRules are those of a network that set none: real time, and one market between 80 and 300 micro-credits
+// per Wh (0.08 and 0.30 credits per kWh).
 func DefaultRules() *Rules {
 	z := Zone{FeedIn: 80}
 	for h := range z.Ceilings {
@@ -118,17 +119,19 @@ func (r *Rules) Zone(cell types.Cell) *Zone {
 // Ceiling returns the highest price of interval k.
 func (z *Zone) Ceiling(k uint64) uint64 { return uint64(z.Ceilings[k*lot.Interval/3600%24]) }
 
-// A network on one machine begins at 10:00 of local solar time on a day in June, whenever it is started: its days pass in minutes, and
-// what it shows should depend on nothing but itself.
+// A network on one machine begins at 10:00 of local solar time on a day in June, whenever it is started: its
+// days pass in minutes, and what it shows should depend on nothing but itself.
 const (
 	localNoon = 1_782_043_200 // 2026-06-21 12:00 UTC
 	localHour = 3_600_000     // energy milliseconds in an epoch
-	// LocalCell is where the devices of such a network stand, unless they are said to stand elsewhere: 47.22° N, 9.50° E.
+	// LocalCell is where the devices of such a network stand, unless they are said to stand elsewhere: 47.22°
+	// N, 9.50° E.
 	LocalCell types.Cell = 0x891f8e0c2d7ffff
 )
 
-// LocalRules returns the rules of a network on one machine whose devices stand in a cell: DefaultRules with a clock that makes an hour of
-// each epoch. It began at start, in Unix seconds; an epoch lasts epoch milliseconds.
+// LocalRules returns the rules of a network on one machine whose devices stand in a cell: DefaultRules with a
+// clock that makes an hour of each epoch. It began at start, in Unix seconds; an epoch lasts epoch
+// milliseconds.
 func LocalRules(cell types.Cell, start, epoch uint64) []byte {
 	r := DefaultRules()
 	place := PlaceOf(cell, 0)
@@ -136,7 +139,8 @@ func LocalRules(cell types.Cell, start, epoch uint64) []byte {
 	return r.Encode()
 }
 
-// rulesOf returns the rules that are in force. What is broken is replaced by the default: the zones, the clock, or both.
+// rulesOf returns the rules that are in force. What is broken is replaced by the default: the zones, the clock,
+// or both.
 func rulesOf(raw []byte) *Rules {
 	if r, err := DecodeRules(raw); err == nil {
 		return r

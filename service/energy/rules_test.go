@@ -46,7 +46,8 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// TestBrokenRules: what cannot be read is replaced by the default, in part where a part can be read, and never stops a tally.
+// TestBrokenRules: what cannot be read is replaced by the default, in part where a part can be read, and never
+// stops a tally.
 func TestBrokenRules(t *testing.T) {
 	r := DefaultRules()
 	r.Clock = Clock{Chain: 1, Energy: 2, Rate: 3}

@@ -31,8 +31,9 @@ const (
 	MaxEfficiency = 9_000       // basis points, of a battery there and back
 )
 
-// Site is what a device is: the body of evidence of kind KindSite. A new one starts commissioning anew. A meter is named by
-// MeterID; a site with one meter has Grid alone (what it feeds in is all that is known) and can have no certificates.
+// Site is what a device is: the body of evidence of kind KindSite. A new one starts commissioning anew. A meter
+// is named by MeterID; a site with one meter has Grid alone (what it feeds in is all that is known) and can
+// have no certificates.
 type Site struct {
 	_          struct{}   `cbor:",toarray"`
 	Technology Technology // Solar, or 0 for a site that only consumes
@@ -46,8 +47,8 @@ type Site struct {
 	Efficiency types.Bp   // of the battery, there and back, at most MaxEfficiency
 }
 
-// MeterID names a meter by what its maker printed on it: manufacturer, model and serial number, in SunSpec's common model Mn, Md
-// and SN. Each is prefixed by its length, so that no two name one hash.
+// MeterID names a meter by what its maker printed on it: manufacturer, model and serial number, in SunSpec's
+// common model Mn, Md and SN. Each is prefixed by its length, so that no two name one hash.
 func MeterID(manufacturer, model, serial string) types.Hash {
 	var b []byte
 	for _, s := range []string{manufacturer, model, serial} {

@@ -357,7 +357,8 @@ func FuzzSky(f *testing.F) {
 	})
 }
 
-// BenchmarkSky is what the bound costs for one device-hour: four intervals of another device each time, in the same hour.
+// BenchmarkSky is what the bound costs for one device-hour: four intervals of another device each time, in the
+// same hour.
 func BenchmarkSky(b *testing.B) {
 	cells := make([]types.Cell, 256)
 	r := rand.New(rand.NewPCG(11, 12))

@@ -82,14 +82,15 @@ var spec = tally.Spec{
 	},
 	// An hour is one envelope of four records; a week that was stored while the bus was down, three of 256.
 	Quota: tally.Quota{Count: 32, Bytes: 128 << 10},
-	// What is read, held, or retired by its own owner earns nothing: there are no network-ordered units, so neither quota nor bond.
+	// What is read, held, or retired by its own owner earns nothing: there are no network-ordered units, so
+	// neither quota nor bond.
 	Economy:  tally.Economy{Reference: Reference, PriceUnit: 1000},
 	MaxState: MaxState,
 	Reasons:  reasons,
 }
 
-// reasons is the category's table. What devices are refused with, and what is counted of them, a customer meets only in what others say of
-// them: 409.
+// reasons is the category's table. What devices are refused with, and what is counted of them, a customer meets
+// only in what others say of them: 409.
 var reasons = []types.ReasonInfo{
 	{Reason: SiteUnknown, Status: 409, Sentence: "The device has not said what it is.", Try: "Hand in a site before the first reading."},
 	{Reason: SiteTerms, Status: 409, Sentence: "The site is out of bounds, or the device has no place.", Try: "Check nameplate, meters and battery; register the device with a cell of resolution 3 or finer."},

@@ -22,8 +22,8 @@ const (
 	dayRecords  = 96
 )
 
-// State is what the tally keeps of a device. Watt-hours, unless a field says otherwise. Days are solar days at the device's longitude,
-// since 1970-01-01.
+// State is what the tally keeps of a device. Watt-hours, unless a field says otherwise. Days are solar days at
+// the device's longitude, since 1970-01-01.
 type State struct {
 	Site  Site                    // the zero Site: none has been declared
 	Since [meterRoles]types.Epoch // when its grid, pv and battery meters were named: of two that claim one, the earlier has it
@@ -98,8 +98,8 @@ type Interval struct {
 // MaxSpan is how many intervals a step may go over and still count.
 const MaxSpan = 4
 
-// Sums say where each watt-hour went that the export register counted since the device began: Exported is the sum of all after it,
-// and of the lots and the intervals that wait.
+// Sums say where each watt-hour went that the export register counted since the device began: Exported is the
+// sum of all after it, and of the lots and the intervals that wait.
 type Sums struct {
 	Produced     uint64 // by the panels, up to the bound
 	Exported     uint64
@@ -176,8 +176,8 @@ const (
 	flagWhole
 )
 
-// Encode returns the line, which is at most MaxState bytes: lots that find no room are given up, newest first, and counted in
-// Sums.Crowded. It is nil for a device that has said nothing.
+// Encode returns the line, which is at most MaxState bytes: lots that find no room are given up, newest first,
+// and counted in Sums.Crowded. It is nil for a device that has said nothing.
 func (s *State) Encode() []byte {
 	if s.Site.Grid.IsZero() && s.Asks == [2]Ask{} && s.Sums == (Sums{}) {
 		return nil
@@ -251,8 +251,9 @@ func (s *Site) append(b []byte) []byte {
 	return u(u(b, uint64(s.Storage)), uint64(s.Efficiency))
 }
 
-// wholes are the registers of which it matters whether they count in whole kWh: what they show too late, conservation would hold against a site.
-// Import shown too late or too early is none of these, and charge goes with discharge.
+// wholes are the registers of which it matters whether they count in whole kWh: what they show too late,
+// conservation would hold against a site. Import shown too late or too early is none of these, and charge goes
+// with discharge.
 var wholes = [...]Register{Export, PV, Discharge}
 
 // pack keeps of a mask what is in wholes.
@@ -293,7 +294,8 @@ func appendIntervals(b []byte, list []Interval) []byte {
 	return b
 }
 
-// DecodeState reads a line as Encode writes it, and nothing else; no bytes are the state of a device that has said nothing.
+// DecodeState reads a line as Encode writes it, and nothing else; no bytes are the state of a device that has
+// said nothing.
 func DecodeState(b []byte) (*State, error) {
 	s := new(State)
 	if len(b) == 0 {

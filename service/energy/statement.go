@@ -15,9 +15,9 @@ const (
 // MaxSales bounds the sales of one Statement, so that they fit what is kept beside a leaf.
 const MaxSales = 768
 
-// Statement is what an order bought in one epoch: a leaf of the outputs tree of the header of that epoch, so that its payer can prove
-// each watt-hour. The sales that it sums up are kept beside it. An order that bought more than MaxSales ranges has several, by Part. One
-// that could not act has a Reason.
+// Statement is what an order bought in one epoch: a leaf of the outputs tree of the header of that epoch, so
+// that its payer can prove each watt-hour. The sales that it sums up are kept beside it. An order that bought
+// more than MaxSales ranges has several, by Part. One that could not act has a Reason.
 type Statement struct {
 	_       struct{} `cbor:",toarray"`
 	Tag     uint8    // 1

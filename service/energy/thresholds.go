@@ -1,7 +1,8 @@
 package energy
 
-// Thresholds are the figures that the checks of a device against the sky and against its neighbours turn on. They are part of the
-// rules version: two verifiers of one version hold the same. Ratios are in basis points, yields in Wh per kW of panels.
+// Thresholds are the figures that the checks of a device against the sky and against its neighbours turn on.
+// They are part of the rules version: two verifiers of one version hold the same. Ratios are in basis points,
+// yields in Wh per kW of panels.
 type Thresholds struct {
 	Tolerance     uint64 // Wh by which the registers of one interval may disagree: five meters, each read to the watt-hour
 	Envelope      uint64 // bp of the bound that a device may reach before anything is known of it or its neighbours

@@ -70,8 +70,8 @@ func (b *book) ask(at supply, price uint64) {
 	b.supplies = append(b.supplies, at)
 }
 
-// trade clears every interval that is over and was not cleared yet, oldest first, and returns the orders. However many zones orders
-// name, it looks at each order and each supply twice in an interval.
+// trade clears every interval that is over and was not cleared yet, oldest first, and returns the orders.
+// However many zones orders name, it looks at each order and each supply twice in an interval.
 func (c *crossing) trade() []*order {
 	orders := c.enlist()
 	wanted := map[types.Cell][]*order{} // certificates, by zone
@@ -306,8 +306,8 @@ func total(quotes []Quote) uint64 {
 	return sum
 }
 
-// state pays the sellers, and says what came of it: what each order bought, the prices, and last, since they cost nobody anything, why
-// orders did not act.
+// state pays the sellers, and says what came of it: what each order bought, the prices, and last, since they
+// cost nobody anything, why orders did not act.
 func (c *crossing) state(orders []*order) {
 	for _, o := range orders {
 		c.pay(o)

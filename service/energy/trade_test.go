@@ -26,7 +26,8 @@ func street(t testing.TB, sites map[string]Site) (*world, map[string]*device) {
 // flat is a house without panels.
 func flat(name string) Site { return Site{Grid: meterOf(name, "grid")} }
 
-// TestCommunity: a house buys what it draws from a neighbour who feeds in, at one price between the two, up to what it said.
+// TestCommunity: a house buys what it draws from a neighbour who feeds in, at one price between the two, up to
+// what it said.
 func TestCommunity(t *testing.T) {
 	w, d := street(t, map[string]Site{"a": solar("a"), "b": flat("b")})
 	d["a"].ask(Community, 100)
@@ -66,7 +67,8 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestCertificates: what neighbours leave goes to orders for the zone, then to orders for any; a meter matches what it drew itself.
+// TestCertificates: what neighbours leave goes to orders for the zone, then to orders for any; a meter matches
+// what it drew itself.
 func TestCertificates(t *testing.T) {
 	w, d := street(t, map[string]Site{"a": solar("a"), "b": flat("b"), "c": {Technology: Solar, PDC: 8000, PAC: 6000, Grid: meterOf("c", "grid")}})
 	d["a"].ask(Community, 100)

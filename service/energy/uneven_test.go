@@ -6,7 +6,8 @@ import (
 	"github.com/cairn-network/cairn/core/tally"
 )
 
-// compared is a device of a base on a June day of which it made so much, and neighbours so much to their bases, all in Wh per kW.
+// compared is a device of a base on a June day of which it made so much, and neighbours so much to their bases,
+// all in Wh per kW.
 func compared(limits Thresholds, base uint16, made uint64, others ...uint64) *State {
 	c := &crossing{rules: verifier{limits: limits}, market: DefaultRules(), shine: map[shineAt]uint64{}, peers: newPeers(&limits, nil)}
 	place := PlaceOf(home, 0)
@@ -24,8 +25,9 @@ func compared(limits Thresholds, base uint16, made uint64, others ...uint64) *St
 	return s
 }
 
-// TestUnevenDay: on a day that treated the neighbours unevenly (a front at noon: some look east, and some west), the upper one of them says what
-// the sky allowed. It counts for no more than half as much again as the median, and a little: a fifth of the neighbours cannot excuse everything.
+// TestUnevenDay: on a day that treated the neighbours unevenly (a front at noon: some look east, and some
+// west), the upper one of them says what the sky allowed. It counts for no more than half as much again as the
+// median, and a little: a fifth of the neighbours cannot excuse everything.
 func TestUnevenDay(t *testing.T) {
 	limits := DefaultThresholds()
 	day := func(made uint64, limits Thresholds, others ...uint64) *State {
@@ -57,8 +59,9 @@ func TestUnevenDay(t *testing.T) {
 	}
 }
 
-// TestSlackOfWeakRoofs: what a day may stray is a share of what a clear day could give the roof, and not so many Wh per kW: else a roof that
-// gives four tenths of its neighbours' could add a quarter to each day for ever.
+// TestSlackOfWeakRoofs: what a day may stray is a share of what a clear day could give the roof, and not so
+// many Wh per kW: else a roof that gives four tenths of its neighbours' could add a quarter to each day for
+// ever.
 func TestSlackOfWeakRoofs(t *testing.T) {
 	limits := DefaultThresholds()
 	weeks := func(base uint16, clear uint64) int {
@@ -84,8 +87,8 @@ func TestSlackOfWeakRoofs(t *testing.T) {
 	}
 }
 
-// TestSlackOfDays: the same in one comparison: of a roof that gives four tenths, a day of 140 % is an alarm as on a whole one, and what a clear day
-// could give it is four tenths.
+// TestSlackOfDays: the same in one comparison: of a roof that gives four tenths, a day of 140 % is an alarm as
+// on a whole one, and what a clear day could give it is four tenths.
 func TestSlackOfDays(t *testing.T) {
 	limits := DefaultThresholds()
 	others := []uint64{4_000, 4_000, 4_000, 4_000, 4_000, 4_000}

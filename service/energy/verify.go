@@ -18,7 +18,8 @@ type verifier struct {
 // New returns the category. Callers do not change its Spec.
 func New() tally.Verifier { return With(DefaultThresholds()) }
 
-// With returns the category with other thresholds, for those who study them. A network's verifiers all hold the same ones.
+// With returns the category with other thresholds, for those who study them. A network's verifiers all hold the
+// same ones.
 func With(t Thresholds) tally.Verifier { return verifier{limits: t}.category() }
 
 func (v verifier) category() tally.Verifier {
@@ -34,8 +35,8 @@ func CheckRules(raw []byte) error {
 	return err
 }
 
-// verify judges one device's epoch: what it declares and reads, in order, against itself and the sky. What is over by then goes into
-// the Summary as flows. A State that Verify did not write counts as none.
+// verify judges one device's epoch: what it declares and reads, in order, against itself and the sky. What is
+// over by then goes into the Summary as flows. A State that Verify did not write counts as none.
 func (v verifier) verify(in *tally.Input) *tally.Output {
 	s, err := DecodeState(in.State)
 	if err != nil {
@@ -116,7 +117,8 @@ func (j *judge) evidence(e *evidence.Envelope) types.Reason {
 	return types.ReasonOf(err)
 }
 
-// site declares what the device is. The same again changes nothing; another one starts commissioning anew, and what waits is lost.
+// site declares what the device is. The same again changes nothing; another one starts commissioning anew, and
+// what waits is lost.
 func (j *judge) site(site *Site) types.Reason {
 	s := j.state
 	if cell := j.in.Device.Cell; !cell.Valid() || cell.Resolution() < 3 {
@@ -164,7 +166,8 @@ func (s *State) since(site *Site, now types.Epoch) (since [meterRoles]types.Epoc
 	return since
 }
 
-// reset begins a register anew. What flowed between its two readings, and in the interval in which it happened, is nobody's.
+// reset begins a register anew. What flowed between its two readings, and in the interval in which it happened,
+// is nobody's.
 func (j *judge) reset(r *Reset) types.Reason {
 	s := j.state
 	switch {
@@ -282,7 +285,8 @@ func (j *judge) settle() []Flow {
 	return flows
 }
 
-// Quality returns the device's quality in basis points: what its meters can show, times how much of the last seven days they did.
+// Quality returns the device's quality in basis points: what its meters can show, times how much of the last
+// seven days they did.
 func (s *State) Quality() types.Bp {
 	q := uint64(econ.Bps)
 	switch {

@@ -15,7 +15,8 @@ import (
 // noon is an epoch's start by daylight.
 const noon = start + 12*3600
 
-// TestStructure: what is wrong with the form of what a device hands in has a name, and then all of the envelope counts for nothing.
+// TestStructure: what is wrong with the form of what a device hands in has a name, and then all of the envelope
+// counts for nothing.
 func TestStructure(t *testing.T) {
 	tests := []struct {
 		name string
@@ -218,7 +219,8 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// TestLate: what comes when its interval was cleared already can be issued, and is not sold; after a week it is nothing.
+// TestLate: what comes when its interval was cleared already can be issued, and is not sold; after a week it is
+// nothing.
 func TestLate(t *testing.T) {
 	w := newWorld(t)
 	w.time = noon
@@ -247,7 +249,8 @@ func TestLate(t *testing.T) {
 	}
 }
 
-// TestSkips: epochs that were skipped change nothing of what an interval comes to: it is cleared in the next tally there is.
+// TestSkips: epochs that were skipped change nothing of what an interval comes to: it is cleared in the next
+// tally there is.
 func TestSkips(t *testing.T) {
 	w := newWorld(t)
 	w.time = noon
@@ -273,7 +276,8 @@ func TestSkips(t *testing.T) {
 	}
 }
 
-// TestReset: a register that starts over is declared; the virtual register goes on, and what flowed meanwhile is nobody's.
+// TestReset: a register that starts over is declared; the virtual register goes on, and what flowed meanwhile
+// is nobody's.
 func TestReset(t *testing.T) {
 	w := newWorld(t)
 	w.time = noon

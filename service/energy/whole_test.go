@@ -14,7 +14,8 @@ func whole(r Record, coarse Mask) Record {
 	return r
 }
 
-// shows runs a home for some days whose meters show whole kWh of some registers, and returns its sums. bend may change what flows.
+// shows runs a home for some days whose meters show whole kWh of some registers, and returns its sums. bend may
+// change what flows.
 func shows(t *testing.T, site Site, coarse Mask, days int, bend func(hour uint64, f *flows)) (*State, uint64) {
 	t.Helper()
 	w := newWorld(t)
@@ -45,7 +46,8 @@ func shows(t *testing.T, site Site, coarse Mask, days int, bend func(hour uint64
 	return d.state(), made
 }
 
-// TestWhole: what a home feeds in counts although its meter shows whole kWh, up to a step, and nothing of it is held against the home.
+// TestWhole: what a home feeds in counts although its meter shows whole kWh, up to a step, and nothing of it is
+// held against the home.
 func TestWhole(t *testing.T) {
 	one := Site{Technology: Solar, PDC: 8000, PAC: 6000, Grid: meterOf("d", "grid")}
 	for name, c := range map[string]struct {
@@ -77,7 +79,8 @@ func TestWholeCheat(t *testing.T) {
 		most uint64
 		bend func(hour uint64, f *flows)
 	}{
-		// All that is made is used in the house, and the grid's power is fed in at night, from a battery that nobody meters.
+		// All that is made is used in the house, and the grid's power is fed in at night, from a battery that
+		// nobody meters.
 		"buys by day, sells by night": {4*Whole + Whole, func(hour uint64, f *flows) {
 			f.exp = 0
 			if hour < 3 {

@@ -34,7 +34,8 @@ func account(name string) (a types.Account) {
 	return a
 }
 
-// world is one region as the category sees it: a clock, a registry, devices and orders. It keeps what the protocol keeps.
+// world is one region as the category sees it: a clock, a registry, devices and orders. It keeps what the
+// protocol keeps.
 type world struct {
 	servicetest.Registry
 	t       testing.TB
@@ -156,7 +157,8 @@ func (d *device) hand(records ...Record) {
 	}
 }
 
-// sunny is what a house with an honest roof does in interval k: 30 % of the bound for ideal panels, less a load of load Wh.
+// sunny is what a house with an honest roof does in interval k: 30 % of the bound for ideal panels, less a load
+// of load Wh.
 func (d *device) sunny(k uint64, load uint64) flows {
 	place := PlaceOf(d.reg.Cell, d.site.Altitude)
 	pv := uint64(d.site.PDC) * uint64(d.w.sky.Most(&place, k)>>30) * 30 / 400000

@@ -16,7 +16,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestClock: who is waited for has the idle time for the next byte, and the idle time altogether beyond what its bytes take at the rate.
+// TestClock: who is waited for has the idle time for the next byte, and the idle time altogether beyond what
+// its bytes take at the rate.
 func TestClock(t *testing.T) {
 	for _, c := range []struct {
 		waited time.Duration
@@ -88,7 +89,8 @@ func TestPacedBody(t *testing.T) {
 				t.Errorf("%d bytes, %v", len(raw), err)
 			}
 		})
-		// Before anything is read, then for each piece: each takes 3 s and earns 1 s; when all is there, no time at all is set.
+		// Before anything is read, then for each piece: each takes 3 s and earns 1 s; when all is there, no
+		// time at all is set.
 		if want := []time.Duration{10e9, 10e9, 8e9, 6e9, 4e9, -1}; !slices.Equal(w.read, want) {
 			t.Errorf("read deadlines %v, want %v", w.read, want)
 		}

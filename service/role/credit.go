@@ -13,9 +13,9 @@ import (
 // creditPatience is how long a command waits for credits to count that were bought a moment ago.
 const creditPatience = 2 * time.Minute
 
-// AwaitCredit has a command that pays wait, with a word, while its account has credits that no tally shows yet: if that
-// takes longer than a moment, it is refused with CreditPending. Of an account that has none it says nothing: what costs
-// something says so itself.
+// AwaitCredit has a command that pays wait, with a word, while its account has credits that no tally shows yet:
+// if that takes longer than a moment, it is refused with CreditPending. Of an account that has none it says
+// nothing: what costs something says so itself.
 func AwaitCredit(shell command.Shell, c *cobra.Command) error {
 	said := false
 	for end := time.Now().Add(creditPatience); ; {

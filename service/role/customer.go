@@ -30,9 +30,9 @@ type Customer struct {
 	// is in order.
 	Files func(dir string) []health.File
 
-	// Heard is optional: it is told each beat of the devices whose offers the gateway remembers, as it comes; offers carry
-	// the newest. A gateway hears no beats of a category without it. It is called from several goroutines, and must not
-	// wait for anything.
+	// Heard is optional: it is told each beat of the devices whose offers the gateway remembers, as it comes;
+	// offers carry the newest. A gateway hears no beats of a category without it. It is called from several
+	// goroutines, and must not wait for anything.
 	Heard func(Beat)
 
 	// FirstRound is optional: it does something real in the first round of a network. What it did is one line for
@@ -46,7 +46,8 @@ type Customer struct {
 	// Command is optional: it makes the category's noun, with its verbs below it (`cairn energy order`). It needs no
 	// Mount.
 	Command func(command.Shell) *cobra.Command
-	// Tries are command lines, without the program's name, that somebody who sees a network for the first time may try.
+	// Tries are command lines, without the program's name, that somebody who sees a network for the first time
+	// may try.
 	Tries []string
 }
 

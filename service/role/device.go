@@ -43,13 +43,13 @@ type Provider struct {
 	// run again.
 	Run func(ctx context.Context, host Host) error
 
-	// Witness is optional, for categories that draw devices as witnesses (tally.Peers): it looks at those that this device
-	// was drawn for, until ctx ends, as a Witness's Run does.
+	// Witness is optional, for categories that draw devices as witnesses (tally.Peers): it looks at those that
+	// this device was drawn for, until ctx ends, as a Witness's Run does.
 	Witness func(ctx context.Context, host WitnessHost) error
 	// Requests is optional: what others may ask this device over the bus, by kind (Question).
 	Requests map[string]RequestHandler
-	// Blobs is optional: larger things that the device holds for others, by their hashes (Fetch). They are requests of the
-	// kind "blob", which Requests has no handler for.
+	// Blobs is optional: larger things that the device holds for others, by their hashes (Fetch). They are
+	// requests of the kind "blob", which Requests has no handler for.
 	Blobs *Blobs
 	// Remarks is optional. It returns what the owner should know now, the most urgent first: `cairn-node status`
 	// shows MaxRemarks of them. It is called from any goroutine, and while Run does not run.

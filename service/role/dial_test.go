@@ -30,7 +30,8 @@ func TestReachable(t *testing.T) {
 	}
 }
 
-// A stranger's ask makes whoever looks at it connect to a service of its own machine: before there was a rule, all of these got through.
+// A stranger's ask makes whoever looks at it connect to a service of its own machine: before there was a rule,
+// all of these got through.
 func TestDialPrivate(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

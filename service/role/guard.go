@@ -38,7 +38,8 @@ func Guard(h http.Handler, hosts []string) http.Handler {
 	})
 }
 
-// hostAllowed reports whether a Host header can be this server's. An empty one is of a program: browsers always send it.
+// hostAllowed reports whether a Host header can be this server's. An empty one is of a program: browsers always
+// send it.
 func hostAllowed(host string, hosts []string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -56,8 +57,8 @@ func hostAllowed(host string, hosts []string) bool {
 	})
 }
 
-// jsonBody reports whether a request says that its body is JSON (RFC 8259 §11, RFC 6839 §3.1). A form of another site's page cannot say so
-// without that site having been asked.
+// jsonBody reports whether a request says that its body is JSON (RFC 8259 §11, RFC 6839 §3.1). A form of
+// another site's page cannot say so without that site having been asked.
 func jsonBody(r *http.Request) bool {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return err == nil && (kind == "application/json" || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json"))

@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// What browsers send when a page of another site uses somebody's browser against this server, and what programs and the server's own page
-// send.
+// What browsers send when a page of another site uses somebody's browser against this server, and what programs
+// and the server's own page send.
 func TestGuard(t *testing.T) {
 	done := 0
 	count := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { done++ })
@@ -69,8 +69,8 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// A form of another site's page can be sent without asking that site first, if its type is one of three or none (Fetch standard, "CORS-safelisted
-// request-header"). JSON cannot.
+// A form of another site's page can be sent without asking that site first, if its type is one of three or none
+// (Fetch standard, "CORS-safelisted request-header"). JSON cannot.
 func TestReadJSON(t *testing.T) {
 	for _, c := range []struct {
 		kind, body string

@@ -7,13 +7,13 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// MaxAsked bounds the body of a Question, and of each part of its answer, in bytes: 256 KiB of somebody's data, and what
-// is said about it. Larger things travel by their hash.
+// MaxAsked bounds the body of a Question, and of each part of its answer, in bytes: 256 KiB of somebody's data,
+// and what is said about it. Larger things travel by their hash.
 const MaxAsked = 288 << 10
 
-// Question is a request to one device, over the bus and signed. What the device answers it signs, for this request and
-// no other. The answer is awaited until the caller's context ends, and at most a minute; three seconds without a
-// deadline. The clocks of both may differ by a few seconds.
+// Question is a request to one device, over the bus and signed. What the device answers it signs, for this
+// request and no other. The answer is awaited until the caller's context ends, and at most a minute; three
+// seconds without a deadline. The clocks of both may differ by a few seconds.
 //
 // Of why there is no answer the errors say device_away (nobody listens; it is known at once), device_late (nothing in
 // time: the device may have done it), bad_answer, or what the device says itself: device_busy, unknown_key,
@@ -22,8 +22,8 @@ type Question struct {
 	Device types.Key
 	Kind   string // a name of the category's own (Provider.Requests): a–z, 0–9 and -, at most 32
 	Body   []byte // at most MaxAsked
-	// Each, if it is not nil, is given the parts that the device sends ahead of its answer, in their order and one at a
-	// time, while Ask waits. Parts may be lost: the numbers say so.
+	// Each, if it is not nil, is given the parts that the device sends ahead of its answer, in their order and
+	// one at a time, while Ask waits. Parts may be lost: the numbers say so.
 	Each func(Part)
 }
 
@@ -34,8 +34,8 @@ type Part struct {
 	Body   []byte
 }
 
-// Request is what somebody asks of this device. Its signature, addressee and time have been checked, and that it was not
-// served before.
+// Request is what somebody asks of this device. Its signature, addressee and time have been checked, and that
+// it was not served before.
 type Request struct {
 	From  types.Key // who signed it
 	Kind  string
@@ -76,12 +76,13 @@ const Silent = 15 * time.Second
 // RequestHandler serves requests of one kind.
 type RequestHandler struct {
 	From Askers // whose; any of them, if there are several
-	// Serve answers a request. A device serves 64 at a time, of one who is logged on to the bus at most half of what
-	// places are left, and 16 more of verifiers. Its context ends with the asker's patience or with the provider's Run,
-	// and it is not called while that does not run. What it returns is signed as the answer: a body of at most MaxAsked,
-	// or the reason of the error; an error without a reason is device_failed.
+	// Serve answers a request. A device serves 64 at a time, of one who is logged on to the bus at most half of
+	// what places are left, and 16 more of verifiers. Its context ends with the asker's patience or with the
+	// provider's Run, and it is not called while that does not run. What it returns is signed as the answer: a
+	// body of at most MaxAsked, or the reason of the error; an error without a reason is device_failed.
 	//
-	// A request is served once: a repeated one is answered from memory, or refused, also after a restart. But who got no
-	// answer may ask the same anew, with another id: what must not be done twice, the category has to know again.
+	// A request is served once: a repeated one is answered from memory, or refused, also after a restart. But
+	// who got no answer may ask the same anew, with another id: what must not be done twice, the category has
+	// to know again.
 	Serve func(ctx context.Context, host Host, r *Request) ([]byte, error)
 }

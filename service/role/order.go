@@ -5,8 +5,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// CheckOrder refuses an order of a category that no tally after epoch would count, whoever the payer is and whatever it has bought:
-// another chain, region or category, bounds, a session that has ended, a wrong signature. Every Market does so before it takes one.
+// CheckOrder refuses an order of a category that no tally after epoch would count, whoever the payer is and
+// whatever it has bought: another chain, region or category, bounds, a session that has ended, a wrong
+// signature. Every Market does so before it takes one.
 func CheckOrder(s *receipt.SignedOrder, chain string, region types.Region, category types.Category, epoch types.Epoch) error {
 	o := &s.Order
 	switch expiry := o.Session.Expiry(); {

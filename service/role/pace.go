@@ -10,9 +10,10 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Pace is how slow whoever is at the other end of a connection may be: it gets Idle for the next byte, and Idle altogether beyond what its bytes
-// take at Rate, for a body that it sends and for an answer that it takes. Only the time counts that a server waits for it. Who is slower
-// loses the connection, so that nobody keeps a server's memory by doing nothing. The zero value stands for 30 seconds and 8 KiB a second.
+// Pace is how slow whoever is at the other end of a connection may be: it gets Idle for the next byte, and Idle
+// altogether beyond what its bytes take at Rate, for a body that it sends and for an answer that it takes. Only
+// the time counts that a server waits for it. Who is slower loses the connection, so that nobody keeps a
+// server's memory by doing nothing. The zero value stands for 30 seconds and 8 KiB a second.
 type Pace struct {
 	Idle time.Duration
 	Rate int64 // bytes a second
@@ -43,7 +44,8 @@ func (p Pace) Serve(next http.Handler) http.Handler {
 				r.Body = out.body
 			}
 		}
-		// What an earlier request on the connection left must not end this one, nor what this one leaves its last bytes.
+		// What an earlier request on the connection left must not end this one, nor what this one leaves its
+		// last bytes.
 		_ = control.SetWriteDeadline(time.Time{})
 		defer func() { _ = control.SetWriteDeadline(time.Now().Add(p.Idle)) }()
 		next.ServeHTTP(out, r)

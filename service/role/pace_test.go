@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// TestPace: only the time counts that a server waits for a client, and one connection's requests do not spoil each other.
+// TestPace: only the time counts that a server waits for a client, and one connection's requests do not spoil
+// each other.
 func TestPace(t *testing.T) {
 	p := Pace{Idle: 200 * time.Millisecond}
 	server := httptest.NewServer(p.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -14,9 +14,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Connections between a device and its customers are TLS 1.3 with self-signed certificates of both sides' Ed25519 keys (RFC 8446,
-// RFC 8410). No authority vouches for anybody: the key is the name. What TLS signs starts with 64 spaces (RFC 8446 §4.4.3), so
-// it can never be taken for anything that this protocol signs.
+// Connections between a device and its customers are TLS 1.3 with self-signed certificates of both sides'
+// Ed25519 keys (RFC 8446, RFC 8410). No authority vouches for anybody: the key is the name. What TLS signs
+// starts with 64 spaces (RFC 8446 §4.4.3), so it can never be taken for anything that this protocol signs.
 
 // ErrPeer says that the other side's certificate is not of the key that was expected.
 var ErrPeer = errors.New("the other side has another key")
@@ -54,8 +54,8 @@ func ClientTLS(key types.PrivateKey, peer types.Key) (*tls.Config, error) {
 	}, nil
 }
 
-// PeerKey returns the key of the other side of a connection, from its self-signed certificate; TLS itself has the other side prove
-// that it holds it.
+// PeerKey returns the key of the other side of a connection, from its self-signed certificate; TLS itself has
+// the other side prove that it holds it.
 func PeerKey(state *tls.ConnectionState) (types.Key, error) {
 	if state == nil || len(state.PeerCertificates) == 0 {
 		return types.Key{}, fmt.Errorf("tls: no certificate: %w", ErrPeer)

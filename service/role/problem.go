@@ -20,7 +20,8 @@ type Problem struct {
 	Try     string       `json:"try,omitempty"` // what to do about it
 }
 
-// WriteError answers a request with err as a Problem, with a status of the caller's. own is the table of the category that answers.
+// WriteError answers a request with err as a Problem, with a status of the caller's. own is the table of the
+// category that answers.
 func WriteError(w http.ResponseWriter, err error, status int, own ...types.ReasonInfo) {
 	p := Problem{Reason: types.ReasonOf(err), Message: err.Error()}
 	p.Try = Info(p.Reason, own...).Try
@@ -29,8 +30,8 @@ func WriteError(w http.ResponseWriter, err error, status int, own ...types.Reaso
 	json.NewEncoder(w).Encode(p)
 }
 
-// Fail answers a request to a gateway with err: with the status of its reason, and as Internal where it carries none. own is the table of
-// the category that answers.
+// Fail answers a request to a gateway with err: with the status of its reason, and as Internal where it carries
+// none. own is the table of the category that answers.
 func Fail(w http.ResponseWriter, err error, own ...types.ReasonInfo) {
 	if types.ReasonOf(err) == "" {
 		err = fmt.Errorf("%w: %w", err, Internal)
@@ -45,8 +46,9 @@ func Fail(w http.ResponseWriter, err error, own ...types.ReasonInfo) {
 	WriteError(w, err, Info(types.ReasonOf(err), own...).Status, own...)
 }
 
-// Query returns a parameter of the request's URL, "" where it has none. The parser of forms (r.FormValue and its like) is used nowhere: with it
-// a body of a form's type, which curl claims for whatever it sends, is read and gone before its handler sees it.
+// Query returns a parameter of the request's URL, "" where it has none. The parser of forms (r.FormValue and
+// its like) is used nowhere: with it a body of a form's type, which curl claims for whatever it sends, is read
+// and gone before its handler sees it.
 func Query(r *http.Request, name string) string { return r.URL.Query().Get(name) }
 
 // later is a refusal that may be none after a while.
@@ -60,8 +62,8 @@ func (l *later) Unwrap() error { return l.error }
 // Later has Fail say after what time to try again what err refuses.
 func Later(err error, wait time.Duration) error { return &later{err, wait} }
 
-// Coherent serves mux, and refuses what mux has no path or no method for with a Problem like any other, and a URL whose parameters cannot be
-// read: one that is left out unseen means something else.
+// Coherent serves mux, and refuses what mux has no path or no method for with a Problem like any other, and a
+// URL whose parameters cannot be read: one that is left out unseen means something else.
 func Coherent(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
@@ -94,8 +96,9 @@ func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) WriteHeader(status int)      { a.status = status }
 func (a *answer) Write(b []byte) (int, error) { return len(b), nil }
 
-// ReadJSON decodes the JSON body of a request, which the caller bounds (http.MaxBytesReader). A body that does not say that it is JSON is refused
-// with bad_media, unknown fields and a second value with bad_request, a longer body with oversize.
+// ReadJSON decodes the JSON body of a request, which the caller bounds (http.MaxBytesReader). A body that does
+// not say that it is JSON is refused with bad_media, unknown fields and a second value with bad_request, a
+// longer body with oversize.
 func ReadJSON(r *http.Request, v any) error {
 	if !jsonBody(r) {
 		return types.Refuse(BadMedia, "body: Content-Type %.100q", r.Header.Get("Content-Type"))

@@ -21,7 +21,8 @@ func problem(t *testing.T, w *httptest.ResponseRecorder) Problem {
 	return p
 }
 
-// TestCoherent: what a mux has no path or no method for is a problem like any other, and so is a URL that can't be read.
+// TestCoherent: what a mux has no path or no method for is a problem like any other, and so is a URL that can't
+// be read.
 func TestCoherent(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /a", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) })

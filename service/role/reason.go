@@ -64,8 +64,8 @@ var common = func() map[types.Reason]types.ReasonInfo {
 	return m
 }()
 
-// Info returns the row of a reason: from own, the table of the category that answers, or from the common one. Of a reason that is in
-// neither, nothing is known but that it is the server's own trouble: 500.
+// Info returns the row of a reason: from own, the table of the category that answers, or from the common one.
+// Of a reason that is in neither, nothing is known but that it is the server's own trouble: 500.
 func Info(r types.Reason, own ...types.ReasonInfo) types.ReasonInfo {
 	for _, info := range own {
 		if info.Reason == r {

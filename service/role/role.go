@@ -103,12 +103,13 @@ type Host interface {
 	// Offer signs and publishes an ask, and keeps it published until the next Offer of the same class or the
 	// end of Run.
 	Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk, error)
-	// KeepAsk has receipts name an ask of the device's that is not published: one that was made for one session. It returns when the
-	// ask is on disk. As many are kept as a node can hand in receipts for; those that lapse first go first.
+	// KeepAsk has receipts name an ask of the device's that is not published: one that was made for one
+	// session. It returns when the ask is on disk. As many are kept as a node can hand in receipts for; those
+	// that lapse first go first.
 	KeepAsk(ctx context.Context, ask *receipt.SignedAsk) error
-	// Beat says how much of the newest ask of a class is free, and whether the device takes nothing new (draining). It is
-	// published every few seconds from then on until the end of Run, and soon after each call that says something else.
-	// More than the ask's capacity is told as that.
+	// Beat says how much of the newest ask of a class is free, and whether the device takes nothing new
+	// (draining). It is published every few seconds from then on until the end of Run, and soon after each call
+	// that says something else. More than the ask's capacity is told as that.
 	Beat(class types.Class, free types.U128, draining bool)
 	// Payer returns what is known of a payer; unknown ones are asked for and become known with a later notice.
 	Payer(ctx context.Context, key types.Key) (Payer, error)
@@ -120,8 +121,8 @@ type Offer struct {
 	Owner   types.Account
 	Cell    types.Cell // where the registry has the device; 0 for no place
 	Quality types.Bp
-	// Beat is what the device says is free of the ask now, where the category's Customer hears beats: nil if it has been
-	// silent.
+	// Beat is what the device says is free of the ask now, where the category's Customer hears beats: nil if it
+	// has been silent.
 	Beat *Beat
 }
 
@@ -150,7 +151,8 @@ type Market interface {
 	Offers(ctx context.Context, w Want) (offers []Offer, passed []Passed, err error)
 	// Ask asks a device, signed with the session key of a wallet.
 	Ask(ctx context.Context, w Wallet, q Question) (answer []byte, err error)
-	// Fetch fetches a larger thing that a device holds, asked for with the session key of a wallet, and returns its size.
+	// Fetch fetches a larger thing that a device holds, asked for with the session key of a wallet, and returns
+	// its size.
 	Fetch(ctx context.Context, w Wallet, f Fetch) (size int64, err error)
 	// Dial connects to an address that an ask names. The owner of the gateway says which private ones it may
 	// be: private_address.

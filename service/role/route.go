@@ -17,7 +17,8 @@ type Route struct {
 	Query        []string // names of the parameters that are read from the URL
 	Status       int      // of success; 0 stands for 200
 	In, Out      any      // values of the JSON bodies' types; []byte for bytes as they are, nil for none
-	// Serve answers a request at a gateway (Handler), or returns why it does not: never both. Of an open route there is no wallet.
+	// Serve answers a request at a gateway (Handler), or returns why it does not: never both. Of an open route
+	// there is no wallet.
 	Serve func(w http.ResponseWriter, r *http.Request, wallet Wallet) error
 }
 

@@ -7,8 +7,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// CheckText refuses a name or a label that could not be kept, or not be shown as it is: more than most bytes, not UTF-8 (a record with such
-// text is written, and can never be read again), or with characters that move a terminal's cursor or turn the direction of what follows.
+// CheckText refuses a name or a label that could not be kept, or not be shown as it is: more than most bytes,
+// not UTF-8 (a record with such text is written, and can never be read again), or with characters that move a
+// terminal's cursor or turn the direction of what follows.
 func CheckText(what, text string, most int) error {
 	if len(text) > most {
 		return types.Refuse(BadText, "%s of %d bytes, at most %d are taken", what, len(text), most)
@@ -22,7 +23,8 @@ func CheckText(what, text string, most int) error {
 	return nil
 }
 
-// CleanText is what CheckText takes, made out of any text: what it refuses becomes U+FFFD, and what is too long is cut.
+// CleanText is what CheckText takes, made out of any text: what it refuses becomes U+FFFD, and what is too long
+// is cut.
 func CleanText(text string, most int) string {
 	text = strings.Map(func(r rune) rune {
 		if unseen(r) {

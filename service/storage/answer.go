@@ -9,7 +9,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Answer is the body of evidence of kind KindAnswer: one proof for each position that the epoch draws, in the order drawn.
+// Answer is the body of evidence of kind KindAnswer: one proof for each position that the epoch draws, in the
+// order drawn.
 type Answer []Proof
 
 // Proof shows one chunk of one shard: that the shard covers the position drawn, and that the device can read it.
@@ -24,8 +25,8 @@ type Proof struct {
 	Siblings ChunkPath // from the chunk to the shard's id
 }
 
-// Loss is the body of evidence of kind KindLoss: slots whose shards the device cannot read any more. Each path leads to the
-// root that the slots before left behind. The session moves up by one revision.
+// Loss is the body of evidence of kind KindLoss: slots whose shards the device cannot read any more. Each path
+// leads to the root that the slots before left behind. The session moves up by one revision.
 type Loss struct {
 	_        struct{} `cbor:",toarray"`
 	Session  types.SessionID
@@ -44,7 +45,8 @@ type Lost struct {
 // MaxLost is how many slots one Loss declares.
 const MaxLost = 16
 
-// SumPath is a merkle.SumProof's siblings, leaf upwards: for each, u64 sum (big endian) and hash. Index and count stand elsewhere.
+// SumPath is a merkle.SumProof's siblings, leaf upwards: for each, u64 sum (big endian) and hash. Index and
+// count stand elsewhere.
 type SumPath []byte
 
 const (
@@ -159,8 +161,8 @@ func DecodeLoss(body []byte) (*Loss, error) {
 	return l, nil
 }
 
-// NewLoss declares slots of a session lost: it changes shards as the tally will change the holding, to one revision more, and
-// returns the evidence to hand in.
+// NewLoss declares slots of a session lost: it changes shards as the tally will change the holding, to one
+// revision more, and returns the evidence to hand in.
 func NewLoss(session types.SessionID, shards *Shards, slots []int) (*Loss, error) {
 	if len(slots) == 0 || len(slots) > MaxLost {
 		return nil, fmt.Errorf("storage: loss of %d slots, want 1 to %d", len(slots), MaxLost)

@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// stage is a cheat and an honest device with a session of one customer each, of ten shards of 3,000 bytes, bound and proven for
-// ten epochs. What the cheat does must not touch the other.
+// stage is a cheat and an honest device with a session of one customer each, of ten shards of 3,000 bytes,
+// bound and proven for ten epochs. What the cheat does must not touch the other.
 type stage struct {
 	*world
 	customer      *customer
@@ -502,7 +502,8 @@ func TestVanish(t *testing.T) {
 	}
 	paid := s.deal.pay(u(2000000))
 	s.wantPaid(s.end(), paid, "")
-	// 111 passes: proven 3,330,000. Gone for 72 epochs, it is released; the ladder in its hands covers everything proven.
+	// 111 passes: proven 3,330,000. Gone for 72 epochs, it is released; the ladder in its hands covers
+	// everything proven.
 	s.cheat.silent = true
 	for range MaxStreak {
 		s.end()

@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// ChunkSize is the length of a BLAKE3 chunk in bytes, the unit in which a challenge asks for stored data. Only the last chunk of a
-// shard may be shorter.
+// ChunkSize is the length of a BLAKE3 chunk in bytes, the unit in which a challenge asks for stored data. Only
+// the last chunk of a shard may be shorter.
 const ChunkSize = guts.ChunkSize
 
 // tile is what guts compresses in one call: 16 chunks, a complete subtree.
@@ -29,12 +29,12 @@ func Chunks(length uint64) uint64 {
 	return (length-1)/ChunkSize + 1
 }
 
-// ShardID returns the name of a shard: the BLAKE3 root of its bytes, which is also the root that chunk proofs lead to.
-// It is the plain BLAKE3 hash (no key, 32 bytes of output), as b3sum prints it.
+// ShardID returns the name of a shard: the BLAKE3 root of its bytes, which is also the root that chunk proofs
+// lead to. It is the plain BLAKE3 hash (no key, 32 bytes of output), as b3sum prints it.
 func ShardID(shard []byte) types.Hash { return root(compress(shard, 0)) }
 
-// ProveChunk returns the siblings of one chunk, from the leaf upwards: what VerifyChunk needs besides the chunk itself to arrive at
-// ShardID(shard). It hashes the whole shard once.
+// ProveChunk returns the siblings of one chunk, from the leaf upwards: what VerifyChunk needs besides the chunk
+// itself to arrive at ShardID(shard). It hashes the whole shard once.
 func ProveChunk(shard []byte, chunk uint64) ([]types.Hash, error) {
 	n := Chunks(uint64(len(shard)))
 	if chunk >= n {
@@ -57,9 +57,10 @@ func ProveChunk(shard []byte, chunk uint64) ([]types.Hash, error) {
 	return path, nil
 }
 
-// VerifyChunk checks that data is chunk number chunk of the shard named root, whose length in bytes is known. The shape of the
-// tree follows from that length, so a path of any other length, a chunk of any other size and an index beyond the end are
-// refused. It costs one chunk and at most 54 parents of hashing, 10 for a shard of 1 MiB.
+// VerifyChunk checks that data is chunk number chunk of the shard named root, whose length in bytes is known.
+// The shape of the tree follows from that length, so a path of any other length, a chunk of any other size and
+// an index beyond the end are refused. It costs one chunk and at most 54 parents of hashing, 10 for a shard of
+// 1 MiB.
 func VerifyChunk(shard types.Hash, length, chunk uint64, data []byte, path []types.Hash) error {
 	n := Chunks(length)
 	if chunk >= n {
@@ -96,7 +97,8 @@ func VerifyChunk(shard types.Hash, length, chunk uint64, data []byte, path []typ
 	return nil
 }
 
-// split returns how many of n ≥ 2 chunks are in the left subtree: the largest power of two below n (BLAKE3 paper, 2.1).
+// split returns how many of n ≥ 2 chunks are in the left subtree: the largest power of two below n (BLAKE3
+// paper, 2.1).
 func split(n uint64) uint64 { return 1 << (bits.Len64(n-1) - 1) }
 
 // depth returns how many parents stand above a chunk of a tree of n chunks.

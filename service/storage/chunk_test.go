@@ -160,8 +160,8 @@ func TestVerifyChunk(t *testing.T) {
 	}
 }
 
-// TestInteriorNodeIsNoChunk: the 64 bytes under the root, offered as the only chunk of a shard of 64 bytes, do not reach the root,
-// because BLAKE3 flags chunks and parents apart.
+// TestInteriorNodeIsNoChunk: the 64 bytes under the root, offered as the only chunk of a shard of 64 bytes, do
+// not reach the root, because BLAKE3 flags chunks and parents apart.
 func TestInteriorNodeIsNoChunk(t *testing.T) {
 	p := pattern(2048)
 	a, _ := ProveChunk(p, 0)

@@ -26,8 +26,8 @@ const (
 // challengeDomain starts what a device's challenge is hashed from.
 const challengeDomain = "cairn/storage/challenge"
 
-// Draws returns c: how many positions each device of a region with that many storing devices is asked for. totals are those of
-// the last tally (Input.Totals, role.Notice.Totals).
+// Draws returns c: how many positions each device of a region with that many storing devices is asked for.
+// totals are those of the last tally (Input.Totals, role.Notice.Totals).
 func Draws(totals []uint64) int {
 	devices := uint64(1)
 	if len(totals) > 0 && totals[0] > 1 {
@@ -37,13 +37,14 @@ func Draws(totals []uint64) int {
 	return int(max(MinDraws, min(MaxDraws, c)))
 }
 
-// Challenge returns D, from which a device's positions of an epoch follow: SHA-256 of challengeDomain ‖ seed ‖ device.
+// Challenge returns D, from which a device's positions of an epoch follow: SHA-256 of challengeDomain ‖ seed ‖
+// device.
 func Challenge(seed types.Hash, device types.Key) types.Hash {
 	return types.Sum([]byte(challengeDomain), seed[:], device[:])
 }
 
-// Position returns position number j of a challenge among total bytes, which is not 0: the first 128 bits of SHA-256(D ‖ u32 j),
-// big endian, mod total.
+// Position returns position number j of a challenge among total bytes, which is not 0: the first 128 bits of
+// SHA-256(D ‖ u32 j), big endian, mod total.
 func Position(challenge types.Hash, j uint32, total uint64) uint64 {
 	h := types.Sum(challenge[:], binary.BigEndian.AppendUint32(nil, j))
 	_, rem := bits.Div64(binary.BigEndian.Uint64(h[:8])%total, binary.BigEndian.Uint64(h[8:16]), total)
@@ -56,8 +57,8 @@ type Draw struct {
 	Position uint64   // below Session.Bytes
 }
 
-// Draw returns what device is asked for in the epoch of seed: Draws(totals) positions in its sessions, as they stand in s, the
-// state after the epoch before. A device that holds nothing is asked for nothing.
+// Draw returns what device is asked for in the epoch of seed: Draws(totals) positions in its sessions, as they
+// stand in s, the state after the epoch before. A device that holds nothing is asked for nothing.
 func (s *State) Draw(seed types.Hash, device types.Key, totals []uint64) []Draw {
 	total := s.Bytes()
 	if total == 0 {
@@ -79,8 +80,9 @@ func (s *State) Draw(seed types.Hash, device types.Key, totals []uint64) []Draw 
 	return draws
 }
 
-// Prove answers draws. shards returns a session's list, which must still know the revision drawn from; prove reads a chunk of
-// a shard and its siblings (ProveChunk). The first error of either ends it: an incomplete answer is a wrong one.
+// Prove answers draws. shards returns a session's list, which must still know the revision drawn from; prove
+// reads a chunk of a shard and its siblings (ProveChunk). The first error of either ends it: an incomplete
+// answer is a wrong one.
 func Prove(draws []Draw, shards func(types.SessionID) (*Shards, error),
 	prove func(session types.SessionID, shard Shard, chunk uint64) (data []byte, siblings []types.Hash, err error)) (Answer, error) {
 	answer := make(Answer, 0, len(draws))

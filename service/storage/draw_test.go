@@ -36,8 +36,8 @@ func TestPositionEqualsBig(t *testing.T) {
 	})
 }
 
-// TestOnePercent: at 20 draws a device that dropped one byte in a hundred is caught within a day, 99 times in 100. Seeded, so it
-// is one experiment, repeatable; what it must show is 1 − 0.99^480 = 99.2 %.
+// TestOnePercent: at 20 draws a device that dropped one byte in a hundred is caught within a day, 99 times in
+// 100. Seeded, so it is one experiment, repeatable; what it must show is 1 − 0.99^480 = 99.2 %.
 func TestOnePercent(t *testing.T) {
 	const devices, epochs, shards, size = 4000, 24, 10000, 1 << 20
 	device := key("dropper").Public()

@@ -22,9 +22,9 @@ const (
 	maxBody   = 1024    // bytes of an encoded SignedHolding or Release
 )
 
-// Holding is what one account has one device keep in one session: the co-signed statement that binds both. The payer signs
-// it; a device that hands it in (kind KindHolding) thereby agrees. It says what is held from now on, so a later revision replaces
-// it, and the device may leave out revisions in between.
+// Holding is what one account has one device keep in one session: the co-signed statement that binds both. The
+// payer signs it; a device that hands it in (kind KindHolding) thereby agrees. It says what is held from now
+// on, so a later revision replaces it, and the device may leave out revisions in between.
 type Holding struct {
 	_        struct{} `cbor:",toarray"`
 	Device   types.Key
@@ -98,8 +98,8 @@ func (h *Holding) check() error {
 // emptyRoot is the root of a holding of no shards.
 var emptyRoot, _ = merkle.SumRoot(nil)
 
-// Release is the body of evidence of kind KindRelease: the device stops holding a session. Unless the holding's Until has
-// passed, that costs what is retained.
+// Release is the body of evidence of kind KindRelease: the device stops holding a session. Unless the holding's
+// Until has passed, that costs what is retained.
 type Release struct {
 	_       struct{} `cbor:",toarray"`
 	Session types.SessionID

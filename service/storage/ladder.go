@@ -22,8 +22,8 @@ const (
 	signReceipt = "receipt"
 )
 
-// Amount returns ⌊units·price/Scale⌋ micro-credits, which is what a receipt of either class shows beside its units. It refuses
-// units of 2⁸⁸ or more, a price of MaxPrice or more, and an amount beyond 64 bits.
+// Amount returns ⌊units·price/Scale⌋ micro-credits, which is what a receipt of either class shows beside its
+// units. It refuses units of 2⁸⁸ or more, a price of MaxPrice or more, and an amount beyond 64 bits.
 func Amount(units types.U128, price uint64) (types.Credit, error) {
 	if units.Hi >= maxHi || price >= MaxPrice {
 		return 0, types.Refuse(UnitsOverflow, "storage: %s units at price %d", units, price)
@@ -36,14 +36,16 @@ func Amount(units types.U128, price uint64) (types.Credit, error) {
 	return types.Credit(amount), nil
 }
 
-// Ladder pays a device while its customer sleeps: receipts of one session, each one epoch's bytes above the last, in one
-// message. What makes the receipts follows from the first, so only signatures are listed. The device hands in the highest
-// that is payable (Session.Payable) and keeps the rest; the tally refuses one that is ahead of the proof.
+// Ladder pays a device while its customer sleeps: receipts of one session, each one epoch's bytes above the
+// last, in one message. What makes the receipts follows from the first, so only signatures are listed. The
+// device hands in the highest that is payable (Session.Payable) and keeps the rest; the tally refuses one that
+// is ahead of the proof.
 //
-// A customer climbs from the units that the tally last accepted, and signs a new ladder when the bytes change. Ladders do not
-// replace each other: when bytes shrink, what is no longer retained can be more than the new, flatter ladder reaches, so a
-// device keeps the old one until its top is paid (Best). For the same reason every rung's Seq is 0: units order the receipts
-// of a held session, and a rung of the older ladder may follow one of the newer.
+// A customer climbs from the units that the tally last accepted, and signs a new ladder when the bytes change.
+// Ladders do not replace each other: when bytes shrink, what is no longer retained can be more than the new,
+// flatter ladder reaches, so a device keeps the old one until its top is paid (Best). For the same reason every
+// rung's Seq is 0: units order the receipts of a held session, and a rung of the older ladder may follow one of
+// the newer.
 type Ladder struct {
 	_          struct{}          `cbor:",toarray"`
 	From       receipt.Receipt   // rung 0, not signed: where the ladder stands
@@ -52,8 +54,8 @@ type Ladder struct {
 	Signatures []types.Signature // of rungs 1, 2, …, at most Rungs, by the payer
 }
 
-// NewLadder signs a full ladder above from, of which Amount and Seq are set. sign signs in a domain of the payer's. A ladder whose
-// top does not fit is refused with UnitsOverflow.
+// NewLadder signs a full ladder above from, of which Amount and Seq are set. sign signs in a domain of the
+// payer's. A ladder whose top does not fit is refused with UnitsOverflow.
 func NewLadder(from receipt.Receipt, step, price uint64, sign func(kind string, payload []byte) types.Signature) (*Ladder, error) {
 	l := &Ladder{From: from, Step: step, Price: price, Signatures: make([]types.Signature, Rungs)}
 	l.From.Seq = 0
@@ -110,7 +112,8 @@ func (l *Ladder) Highest(payable types.U128) int {
 // Unused is how many rungs are above payable.
 func (l *Ladder) Unused(payable types.U128) int { return l.Top() - l.Highest(payable) }
 
-// Best returns the highest receipt of at most payable units that any of the ladders holds, or nil. All are of one session.
+// Best returns the highest receipt of at most payable units that any of the ladders holds, or nil. All are of
+// one session.
 func Best(ladders []*Ladder, payable types.U128) *receipt.Signed {
 	var best *Ladder
 	rung, units := 0, types.U128{}

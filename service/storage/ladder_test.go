@@ -135,7 +135,8 @@ func TestBest(t *testing.T) {
 	}
 }
 
-// TestAsleep: one ladder feeds an honest device for 168 epochs, each rung as soon as it is payable, and never one too early.
+// TestAsleep: one ladder feeds an honest device for 168 epochs, each rung as soon as it is payable, and never
+// one too early.
 func TestAsleep(t *testing.T) {
 	w := newWorld(t)
 	d := w.device("device")

@@ -99,8 +99,8 @@ func (r *region) end() map[types.Key][]types.Reason {
 
 func (r *region) amount(d *device) types.Ustone { return r.state.Line(d.key.Public()).Amount }
 
-// TestRegion: an honest device, one that drops a tenth, one that replays, one that invents, in one region. Each is refused by
-// name, and the honest one gets what the arithmetic says, to the ustone.
+// TestRegion: an honest device, one that drops a tenth, one that replays, one that invents, in one region. Each
+// is refused by name, and the honest one gets what the arithmetic says, to the ustone.
 func TestRegion(t *testing.T) {
 	r := newRegion(t, "honest", "dropper", "replayer", "inventor")
 	honest, dropper, replayer, inventor := r.devices[0], r.devices[1], r.devices[2], r.devices[3]
@@ -121,7 +121,8 @@ func TestRegion(t *testing.T) {
 	forged.holding.Revision, forged.holding.Shards, forged.holding.Bytes, forged.holding.Root = 1, 1, 1000, forged.list.Root().Hash
 	r.asks = append(r.asks, forged.ask)
 
-	// By hand, for the honest device: what is paid and not settled, in micro-credits, and what it may claim, in ustone.
+	// By hand, for the honest device: what is paid and not settled, in micro-credits, and what it may claim, in
+	// ustone.
 	var paid, owed, claim uint64
 	failed := 0
 	for n := uint64(1); n <= 30; n++ {
@@ -167,7 +168,8 @@ func TestRegion(t *testing.T) {
 	if got := r.state.Line(honest.key.Public()).Paid(); got != types.Credit(paid) || paid != 30*heldBytes*7/8/4 {
 		t.Errorf("the honest device was paid %d, want %d", got, paid)
 	}
-	// What the others got: the dropper, only epochs in which it passed; the replayer, its one right answer; the inventor, nothing.
+	// What the others got: the dropper, only epochs in which it passed; the replayer, its one right answer; the
+	// inventor, nothing.
 	if got, most := r.state.Line(dropper.key.Public()).Paid(), types.Credit((30-failed)*heldBytes*7/8/4); failed < 20 || got > most {
 		t.Errorf("the dropper failed %d times and was paid %d, want at most %d", failed, got, most)
 	}
@@ -182,8 +184,9 @@ func TestRegion(t *testing.T) {
 	}
 }
 
-// TestUnopened: whatever a device and a payer without credits sign together, no record and no session of it is left after an epoch; nor where the
-// session is another device's. Once there are credits, the same holding opens.
+// TestUnopened: whatever a device and a payer without credits sign together, no record and no session of it is
+// left after an epoch; nor where the session is another device's. Once there are credits, the same holding
+// opens.
 func TestUnopened(t *testing.T) {
 	r := newRegion(t, "accomplice", "honest")
 	r.changes[0].Holder.Bought = 0

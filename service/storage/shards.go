@@ -46,9 +46,10 @@ var ErrPast = errors.New("revision is not kept")
 // maxPast is how many operations Shards keeps to go back by. At the bound Commit refuses until Forget.
 const maxPast = 1 << 20
 
-// Shards is the list behind a holding, in slot order, with its sum tree: customer and device each keep one and apply the
-// same operations to it, so that both arrive at the same root in O(log n). It remembers earlier revisions until told to
-// forget them, since a challenge asks for the revision in the last tally, and a failed commit goes back by one.
+// Shards is the list behind a holding, in slot order, with its sum tree: customer and device each keep one and
+// apply the same operations to it, so that both arrive at the same root in O(log n). It remembers earlier
+// revisions until told to forget them, since a challenge asks for the revision in the last tally, and a failed
+// commit goes back by one.
 //
 // It takes about 200 bytes of memory for a shard. It is not safe for concurrent use.
 type Shards struct {
@@ -137,8 +138,8 @@ func (s *Shards) Append(n int, shard Shard) Op {
 	return Op{Kind: OpAppend, Slot: uint64(len(s.list) + n), Shard: shard}
 }
 
-// Commit applies operations one after the other and moves to revision, which must be higher than the current one. If one of
-// them does not fit, none is applied.
+// Commit applies operations one after the other and moves to revision, which must be higher than the current
+// one. If one of them does not fit, none is applied.
 func (s *Shards) Commit(revision uint64, ops []Op) error {
 	if revision <= s.revision {
 		return fmt.Errorf("storage: commit revision %d onto %d: %w", revision, s.revision, ErrOp)

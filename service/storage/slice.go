@@ -12,9 +12,10 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// A slice is a run of a shard's bytes with what proves them: the Bao slice format (BLAKE3 verified streaming, by the hash's
-// authors) with groups of 16 chunks. It begins with the shard's length (8 bytes, little endian); then come, in the order of a
-// walk from the root, the pairs of chaining values above and the groups under the range.
+// A slice is a run of a shard's bytes with what proves them: the Bao slice format (BLAKE3 verified streaming,
+// by the hash's authors) with groups of 16 chunks. It begins with the shard's length (8 bytes, little endian);
+// then come, in the order of a walk from the root, the pairs of chaining values above and the groups under the
+// range.
 const (
 	sliceGroup = 4
 	groupSize  = ChunkSize << sliceGroup
@@ -23,8 +24,8 @@ const (
 // ErrSlice: the slice is not the one of that range of that shard.
 var ErrSlice = errors.New("slice does not reach the shard id")
 
-// MaxSlice bounds the length in bytes of a slice for length bytes of a shard of size bytes: the groups that the range touches, and
-// the parents over them.
+// MaxSlice bounds the length in bytes of a slice for length bytes of a shard of size bytes: the groups that the
+// range touches, and the parents over them.
 func MaxSlice(size, length int) int {
 	groups := (length+groupSize-1)/groupSize + 1
 	return 8 + groups*groupSize + 64*(groups+2*bits.Len(uint(size/groupSize+1)))

@@ -47,7 +47,8 @@ func TestSlice(t *testing.T) {
 	})
 }
 
-// TestSliceTruncatedZeros: in a shard of equal groups a decoder that reuses its buffer could take the last group for the next.
+// TestSliceTruncatedZeros: in a shard of equal groups a decoder that reuses its buffer could take the last
+// group for the next.
 func TestSliceTruncatedZeros(t *testing.T) {
 	shard := make([]byte, 1<<20)
 	slice, err := ExtractSlice(shard, 0, len(shard))

@@ -41,7 +41,8 @@ const (
 	PriceMismatch    types.Reason = "storage.price_mismatch"
 )
 
-// Reference is what a TiB held for an epoch is worth, in micro-credits: $1.50 for a TB·month, as Storj pays its operators.
+// Reference is what a TiB held for an epoch is worth, in micro-credits: $1.50 for a TB·month, as Storj pays its
+// operators.
 const Reference = 2291
 
 var spec = tally.Spec{
@@ -59,13 +60,15 @@ var spec = tally.Spec{
 	},
 	// An answer of MaxDraws proofs, a change of each of many sessions, and losses.
 	Quota: tally.Quota{Count: 1024, Bytes: 512 << 10},
-	// Emission follows network-ordered units, and customers can invent stored bytes: there are none, so neither quota nor bond.
+	// Emission follows network-ordered units, and customers can invent stored bytes: there are none, so neither
+	// quota nor bond.
 	Economy:  tally.Economy{Reference: Reference, PriceUnit: Scale},
 	MaxState: maxState,
 	Reasons:  append(verifyReasons(), customerReasons()...),
 }
 
-// verifyReasons are the rows of the reasons that a tally records. A customer meets them where a device made the mistake: 502.
+// verifyReasons are the rows of the reasons that a tally records. A customer meets them where a device made the
+// mistake: 502.
 func verifyReasons() []types.ReasonInfo {
 	return []types.ReasonInfo{
 		{Reason: HoldingSignature, Status: 502, Sentence: "The holding is not signed by its payer for this device.", Try: "Hand in what the customer signed for this device, unchanged."},

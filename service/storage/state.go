@@ -77,13 +77,14 @@ func (s *State) search(id types.SessionID) (int, bool) {
 	return slices.BinarySearchFunc(s.Sessions, id, func(s Session, id types.SessionID) int { return bytes.Compare(s.ID[:], id[:]) })
 }
 
-// Proven returns base + bytes·(passes − mark): the byte·epochs that the device has shown, when it has passed passes epochs.
+// Proven returns base + bytes·(passes − mark): the byte·epochs that the device has shown, when it has passed
+// passes epochs.
 func (s *Session) Proven(passes uint64) types.U128 {
 	return plus(s.Base, types.Mul64(s.Bytes, passes-s.Mark))
 }
 
-// Retained returns min(⌈(proven − forfeit)/8⌉, Retain·bytes): what is withheld while the device goes on, and lost if it does
-// not. It rounds up, so that a session split into many is never payable sooner.
+// Retained returns min(⌈(proven − forfeit)/8⌉, Retain·bytes): what is withheld while the device goes on, and
+// lost if it does not. It rounds up, so that a session split into many is never payable sooner.
 func (s *Session) Retained(passes uint64) types.U128 {
 	net := plus(minus(s.Proven(passes), s.Forfeit), types.U64(7))
 	eighth := types.U128{Hi: net.Hi >> 3, Lo: net.Hi<<61 | net.Lo>>3}
@@ -100,8 +101,8 @@ func (s *Session) settle(passes uint64) {
 	s.Base, s.Mark = s.Proven(passes), passes
 }
 
-// lose takes b of the session's bytes away and forfeits their part of what is retained. That is never more than Retain·b,
-// since all of it is at most Retain·bytes.
+// lose takes b of the session's bytes away and forfeits their part of what is retained. That is never more than
+// Retain·b, since all of it is at most Retain·bytes.
 func (s *Session) lose(b, passes uint64) {
 	part, _ := s.Retained(passes).MulDiv(b, s.Bytes)
 	s.settle(passes)
@@ -109,9 +110,9 @@ func (s *Session) lose(b, passes uint64) {
 	s.Bytes -= b
 }
 
-// end stops the session in epoch. After Until it ends clean. A device that was not paid for Patience epochs keeps what accepted
-// receipts cover and gives up the rest, so that nobody dodges the next case by sitting on receipts. Else what is retained
-// is forfeit.
+// end stops the session in epoch. After Until it ends clean. A device that was not paid for Patience epochs
+// keeps what accepted receipts cover and gives up the rest, so that nobody dodges the next case by sitting on
+// receipts. Else what is retained is forfeit.
 func (s *Session) end(passes uint64, epoch types.Epoch) {
 	retained := s.Retained(passes)
 	s.settle(passes)
@@ -125,7 +126,8 @@ func (s *Session) end(passes uint64, epoch types.Epoch) {
 	s.Bytes, s.Ended = 0, true
 }
 
-// The totals stay far below 2¹²⁸: bytes ≤ 2⁴⁸, and an epoch adds at most one pass. Saturating keeps them total functions.
+// The totals stay far below 2¹²⁸: bytes ≤ 2⁴⁸, and an epoch adds at most one pass. Saturating keeps them total
+// functions.
 
 func plus(a, b types.U128) types.U128 {
 	sum, err := a.Add(b)
@@ -204,7 +206,8 @@ func (s *Session) append(b []byte) []byte {
 	return append(b, 0)
 }
 
-// DecodeState reads a line as Encode writes it, and nothing else; no bytes are the state of a device that has not begun.
+// DecodeState reads a line as Encode writes it, and nothing else; no bytes are the state of a device that has
+// not begun.
 func DecodeState(b []byte) (*State, error) {
 	if len(b) == 0 {
 		return &State{Quality: FirstQuality}, nil

@@ -7,10 +7,10 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// The transfer protocol between a customer (or its gateway) and a device: HTTP/2 over TLS 1.3, both sides with a self-signed
-// certificate of their Ed25519 key. The customer pins the device's key, which its ask names; the device knows the payer by the
-// client's key, so no request carries a signature of its own. Bodies other than shards are deterministic CBOR; refusals are
-// role.Problem with a coded reason.
+// The transfer protocol between a customer (or its gateway) and a device: HTTP/2 over TLS 1.3, both sides with
+// a self-signed certificate of their Ed25519 key. The customer pins the device's key, which its ask names; the
+// device knows the payer by the client's key, so no request carries a signature of its own. Bodies other than
+// shards are deterministic CBOR; refusals are role.Problem with a coded reason.
 //
 //	PUT  /v1/shard/{id}                 the masked bytes, length known; staged until a commit names them, two epochs at most, in bounded room
 //	GET  /v1/shard/{id}?session=S       the masked bytes; S is an egress session, and what was served counts against it
@@ -38,8 +38,9 @@ const (
 	MaxCommit    = MaxJournal + 128*MaxCommitOps + 8192
 )
 
-// Commit asks a device to hold what its operations leave: staged shards appended, slots deleted. The device applies them, compares
-// the root with the holding's, makes everything durable, and only then countersigns. Sent again, it answers the same.
+// Commit asks a device to hold what its operations leave: staged shards appended, slots deleted. The device
+// applies them, compares the root with the holding's, makes everything durable, and only then countersigns.
+// Sent again, it answers the same.
 type Commit struct {
 	_       struct{}           `cbor:",toarray"`
 	Ask     *receipt.SignedAsk // the first time in a session; else nil
@@ -69,9 +70,9 @@ type SessionStatus struct {
 	Promised types.U128   // units of the newest receipt that the device has (egress); of a session that holds, those that are payable now
 }
 
-// Losses are what a device declared lost in a session after a revision that the customer knows, in the order of revisions, at most
-// MaxLosses of them; whoever got that many asks again. The customer has to apply them to its own list before it can commit
-// again, since the tally has done so.
+// Losses are what a device declared lost in a session after a revision that the customer knows, in the order of
+// revisions, at most MaxLosses of them; whoever got that many asks again. The customer has to apply them to its
+// own list before it can commit again, since the tally has done so.
 type Losses []Revision
 
 // Revision is one revision that a device's loss made.

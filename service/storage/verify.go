@@ -13,8 +13,9 @@ import (
 // New returns the category. Callers do not change its Spec.
 func New() tally.Verifier { return tally.Verifier{Spec: &spec, Verify: verify} }
 
-// verify judges one device's epoch: first its answer, against the holdings of the epoch before; then receipts, against what is
-// proven now; then what changes the holdings for the next epoch. It panics on a State that it never wrote.
+// verify judges one device's epoch: first its answer, against the holdings of the epoch before; then receipts,
+// against what is proven now; then what changes the holdings for the next epoch. It panics on a State that it
+// never wrote.
 func verify(in *tally.Input) *tally.Output {
 	state, err := DecodeState(in.State)
 	if err != nil {
@@ -141,14 +142,15 @@ func (j *judge) proof(p *Proof, d Draw) types.Reason {
 	return ""
 }
 
-// forget drops the sessions that the tally did not open when their first holding came: their payer has not the credits, say. They could
-// never be paid, and their records would stay for nothing. Their challenge of this epoch was drawn with them.
+// forget drops the sessions that the tally did not open when their first holding came: their payer has not the
+// credits, say. They could never be paid, and their records would stay for nothing. Their challenge of this
+// epoch was drawn with them.
 func (j *judge) forget() {
 	j.state.Sessions = slices.DeleteFunc(j.state.Sessions, func(s Session) bool { return !j.in.Opened(s.Key()) })
 }
 
-// receipt returns why a receipt does not count, or "". It is the payer's and the device's own affair what was served, but what is
-// held must be proven.
+// receipt returns why a receipt does not count, or "". It is the payer's and the device's own affair what was
+// served, but what is held must be proven.
 func (j *judge) receipt(item *tally.ReceiptItem) types.Reason {
 	r := item.Receipt
 	amount, err := Amount(r.Units, item.Price)
@@ -305,8 +307,9 @@ func (j *judge) end(s *Session) {
 	}
 }
 
-// expire ends sessions that can no longer be paid, and forgets them when nothing can come of them any more. A session is kept
-// while its id could be used again: forgotten earlier, its first holding and its receipts could be replayed.
+// expire ends sessions that can no longer be paid, and forgets them when nothing can come of them any more. A
+// session is kept while its id could be used again: forgotten earlier, its first holding and its receipts could
+// be replayed.
 func (j *judge) expire() {
 	for i := range j.state.Sessions {
 		if s := &j.state.Sessions[i]; s.ID.Expiry() < j.in.Epoch {

@@ -219,8 +219,8 @@ func TestLoss(t *testing.T) {
 	for range 80 {
 		w.run(d)
 	}
-	// Epoch 91, pass 81: proven 810,000, retained 101,250. Two of ten shards: first a tenth of 101,250 = 10,125; then, of
-	// (810,000 − 10,125)/8 = 99,984, a ninth: 11,109.
+	// Epoch 91, pass 81: proven 810,000, retained 101,250. Two of ten shards: first a tenth of 101,250 =
+	// 10,125; then, of (810,000 − 10,125)/8 = 99,984, a ninth: 11,109.
 	l, err := NewLoss(x.holding.Session, d.shards[x.holding.Session], []int{3, 9})
 	if err != nil {
 		t.Fatal(err)

@@ -2,8 +2,8 @@ package storage
 
 import "github.com/cairn-network/cairn/core/types"
 
-// The reasons that a device gives to customers, and a gateway to whoever stores and reads through it. They never stand in a
-// tally.
+// The reasons that a device gives to customers, and a gateway to whoever stores and reads through it. They
+// never stand in a tally.
 const (
 	Full          types.Reason = "storage.full"
 	FolderGone    types.Reason = "storage.folder_gone"
@@ -25,8 +25,8 @@ const (
 	Truncated     types.Reason = "storage.truncated"
 )
 
-// customerReasons are the rows of those reasons in the category's table. What a device refuses is 502 where another device may do better, as
-// the gateway then tried others.
+// customerReasons are the rows of those reasons in the category's table. What a device refuses is 502 where
+// another device may do better, as the gateway then tried others.
 func customerReasons() []types.ReasonInfo {
 	return []types.ReasonInfo{
 		{Reason: Full, Status: 502, Sentence: "The device has no room for more shards, or its disk failed to take them.", Try: "Store on another device; the gateway does so by itself."},

@@ -30,7 +30,8 @@ func cut[T [12]byte | [20]byte](name string) (short T) {
 // key is a private key that a test can name.
 func key(name string) types.PrivateKey { return types.NewPrivateKey(types.Sum([]byte(name))) }
 
-// world is one region as the category sees it: a clock, a registry and devices. It keeps what the protocol's own checks keep.
+// world is one region as the category sees it: a clock, a registry and devices. It keeps what the protocol's
+// own checks keep.
 type world struct {
 	servicetest.Registry
 	t      testing.TB

@@ -27,7 +27,8 @@ import (
 	"cosmossdk.io/core/appmodule"
 )
 
-// addClient adds what talks to a node, or prepares a genesis. What is below query, tx and genesis comes with Chain.Complete.
+// addClient adds what talks to a node, or prepares a genesis. What is below query, tx and genesis comes with
+// Chain.Complete.
 func (ch *Chain) addClient(root *cobra.Command) {
 	query := &cobra.Command{
 		Use: "query", Aliases: []string{"q"}, Short: "Read the chain's state",

@@ -37,8 +37,8 @@ func DefaultHome() string {
 	return filepath.Join(user, ".cairn")
 }
 
-// Chain makes the chain's commands. Nothing of the chain itself is made for a command that is only listed or explained: its codecs are with
-// the first command that runs, or with Complete.
+// Chain makes the chain's commands. Nothing of the chain itself is made for a command that is only listed or
+// explained: its codecs are with the first command that runs, or with Complete.
 type Chain struct {
 	home       string
 	categories []econ.Category
@@ -52,7 +52,8 @@ func New(encoding func() app.Encoding, categories []econ.Category) *Chain {
 	return &Chain{home: DefaultHome(), categories: categories, encoding: sync.OnceValue(encoding), late: map[*cobra.Command]func() ([]*cobra.Command, error){}}
 }
 
-// Commands returns the commands, to be added to a root. Those with subcommands for every module have none until Complete.
+// Commands returns the commands, to be added to a root. Those with subcommands for every module have none until
+// Complete.
 func (ch *Chain) Commands() []*cobra.Command {
 	root := &cobra.Command{Use: app.Name}
 	addServer(root, ch.home, ch.categories)
@@ -64,8 +65,8 @@ func (ch *Chain) Commands() []*cobra.Command {
 	return commands
 }
 
-// Complete makes the subcommands of the command that a command line is for, be it to run it, to explain it or to complete the line in a
-// shell. Without arguments it makes those of all commands.
+// Complete makes the subcommands of the command that a command line is for, be it to run it, to explain it or
+// to complete the line in a shell. Without arguments it makes those of all commands.
 func (ch *Chain) Complete(root *cobra.Command, args ...string) error {
 	for c, make := range ch.late {
 		if len(args) > 0 && !within(root, args, c) {

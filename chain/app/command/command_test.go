@@ -155,8 +155,8 @@ func TestValidator(t *testing.T) {
 	}
 }
 
-// signNext has the validator in a home sign for the block after its last, as it has done if it stopped while that was decided, and returns
-// its height.
+// signNext has the validator in a home sign for the block after its last, as it has done if it stopped while
+// that was decided, and returns its height.
 func signNext(t *testing.T, home string) int64 {
 	t.Helper()
 	db, err := cmtdb.NewDB("blockstore", cmtdb.GoLevelDBBackend, filepath.Join(home, "data"))

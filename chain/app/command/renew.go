@@ -12,7 +12,8 @@ import (
 	"github.com/cairn-network/cairn/chain/app/local"
 )
 
-// dated has the SDK's export give the genesis the time of the last block: with that of the first chain, time would run backwards.
+// dated has the SDK's export give the genesis the time of the last block: with that of the first chain, time
+// would run backwards.
 func dated(c *cobra.Command) {
 	run := c.RunE
 	c.RunE = func(cmd *cobra.Command, args []string) error {

@@ -49,8 +49,9 @@ func addServer(root *cobra.Command, home string, categories []econ.Category) {
 	}
 }
 
-// start has the SDK's command run the node through package local, which ends in order where CometBFT's own end may panic
-// with peers connected. What only the SDK offers (no consensus in the process, a CPU profile) stays the SDK's.
+// start has the SDK's command run the node through package local, which ends in order where CometBFT's own end
+// may panic with peers connected. What only the SDK offers (no consensus in the process, a CPU profile) stays
+// the SDK's.
 func start(c *cobra.Command) {
 	run := c.RunE
 	c.Flags().String("disk-warn", disk.Size(disk.Warn), "free disk space below which the log warns (0: never)")

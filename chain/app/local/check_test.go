@@ -15,8 +15,8 @@ import (
 	"github.com/cairn-network/cairn/chain/app"
 )
 
-// TestCheckAfterRestart: between a restart and the next block a transaction is checked as after any block: what is answered with code 0 is in
-// the mempool, its gas counted and its signature good, whichever account's it is.
+// TestCheckAfterRestart: between a restart and the next block a transaction is checked as after any block: what
+// is answered with code 0 is in the mempool, its gas counted and its signature good, whichever account's it is.
 func TestCheckAfterRestart(t *testing.T) {
 	v, n := startRich(t, nil)
 	kb, err := Keyring(v.Home, n.Client().Codec)

@@ -18,8 +18,8 @@ import (
 // indexLimit is how long Stop waits for the last block's transactions to be in the index.
 const indexLimit = 2 * time.Second
 
-// ears is CometBFT's logger. Where its consensus panics, CometBFT logs that, ends consensus, and goes on with everything else: the
-// process would stay and say nothing. What it logs then is the only word about the reason.
+// ears is CometBFT's logger. Where its consensus panics, CometBFT logs that, ends consensus, and goes on with
+// everything else: the process would stay and say nothing. What it logs then is the only word about the reason.
 type ears struct {
 	cmtlog.Logger
 	n *Node
@@ -88,7 +88,8 @@ func (n *Node) watch() error {
 	return nil
 }
 
-// watchDisk ends the node before its disk is full: databases that meet a full disk in the middle of a block end badly.
+// watchDisk ends the node before its disk is full: databases that meet a full disk in the middle of a block end
+// badly.
 func (n *Node) watchDisk(limits disk.Limits, dir string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -106,7 +107,8 @@ func (n *Node) watchDisk(limits disk.Limits, dir string) {
 	}
 }
 
-// quiet ends consensus and waits for the index: CometBFT's own end takes the bus away on which the index waits for the last block.
+// quiet ends consensus and waits for the index: CometBFT's own end takes the bus away on which the index waits
+// for the last block.
 func (n *Node) quiet() {
 	if !n.consensus.IsRunning() {
 		return // it catches up: blocks do not come from consensus

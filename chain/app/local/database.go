@@ -14,10 +14,10 @@ import (
 
 // database is a consensus database that outlives its own end.
 //
-// CometBFT closes databases while some of its goroutines, one or more for each peer, still sleep; when they wake up they
-// read, and panic on the error. Here, what is read after Close is empty and what is written is dropped. Consensus itself
-// has ended by then, so nothing that counts is lost. Close may be called any number of times: which part of CometBFT
-// closes which database differs by version.
+// CometBFT closes databases while some of its goroutines, one or more for each peer, still sleep; when they
+// wake up they read, and panic on the error. Here, what is read after Close is empty and what is written is
+// dropped. Consensus itself has ended by then, so nothing that counts is lost. Close may be called any number
+// of times: which part of CometBFT closes which database differs by version.
 type database struct {
 	mu     sync.RWMutex // held for reading while the database below is used
 	closed bool

@@ -70,8 +70,8 @@ func ends(t *testing.T, n *Node) {
 	}
 }
 
-// TestSmallDisk fills the disk under a validator: with a limit, it ends before anything fails, without one it ends as consensus fails. It is
-// refused while there is no room, and goes on once there is.
+// TestSmallDisk fills the disk under a validator: with a limit, it ends before anything fails, without one it
+// ends as consensus fails. It is refused while there is no room, and goes on once there is.
 func TestSmallDisk(t *testing.T) {
 	v := smallDisk(t)
 	limits := disk.Limits{Warn: 48 << 20, Stop: 16 << 20}

@@ -69,7 +69,8 @@ func serve(n *Node, logger log.Logger, cfg serverconfig.Config) (*front, error) 
 	return f, nil
 }
 
-// limited bounds the connections with gRPC and REST. CometBFT's RPC has a bound of its own, for all addresses together.
+// limited bounds the connections with gRPC and REST. CometBFT's RPC has a bound of its own, for all addresses
+// together.
 func limited(l net.Listener, logger log.Logger) net.Listener {
 	return conns.Limit(l, conns.Limits{Total: 2048, PerAddress: 128}, logger)
 }

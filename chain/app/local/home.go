@@ -83,7 +83,8 @@ type Addresses struct {
 	RPC, P2P, GRPC, REST string
 }
 
-// Init makes a new chain: keys, configuration and genesis in every home. It refuses a home that holds a genesis already.
+// Init makes a new chain: keys, configuration and genesis in every home. It refuses a home that holds a genesis
+// already.
 func Init(g Genesis) ([]Validator, error) {
 	if len(g.Homes) == 0 {
 		return nil, errors.New("local: a chain needs at least one validator")
@@ -294,8 +295,8 @@ func peers(validators []Validator, self int) string {
 	return strings.Join(list, ",")
 }
 
-// Ports given out by fill lie below those that systems use for outgoing connections, one of which could otherwise take a
-// port between its choice and its use.
+// Ports given out by fill lie below those that systems use for outgoing connections, one of which could
+// otherwise take a port between its choice and its use.
 const firstPort, ports = 20_000, 12_000
 
 // fill puts a free port of this machine where no address is given, and none twice.
@@ -330,8 +331,8 @@ func Keyring(home string, cdc codec.Codec) (keyring.Keyring, error) {
 	return kb, nil
 }
 
-// Writable makes home and proves that files can be made in it, so that the error is readable: further down, parts of the
-// consensus engine panic or exit on an unwritable folder.
+// Writable makes home and proves that files can be made in it, so that the error is readable: further down,
+// parts of the consensus engine panic or exit on an unwritable folder.
 func Writable(home string) error {
 	if home == "" {
 		return types.Refuse(types.HomeUnwritable, "local: no home is given")

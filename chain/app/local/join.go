@@ -27,15 +27,18 @@ type Joining struct {
 	Home      string    // without a chain; created where missing
 	Name      string    // as peers see it; default "node"
 	Addresses Addresses // where it listens; default: free ports of this machine
-	// RPC are running nodes (http://host:port), at least one. What they say is checked from the trusted block on, so none is believed; two of
-	// different people find out more.
+	// RPC are running nodes (http://host:port), at least one. What they say is checked from the trusted block
+	// on, so none is believed; two of different people find out more.
 	RPC []string
-	// Peers are nodes to take snapshot and blocks from, ID@host:port; default: those behind RPC, as they name themselves.
+	// Peers are nodes to take snapshot and blocks from, ID@host:port; default: those behind RPC, as they name
+	// themselves.
 	Peers []string
-	// Height and Hash name a block that is trusted, younger than Trust and below the snapshot: whoever gives it vouches for the chain.
+	// Height and Hash name a block that is trusted, younger than Trust and below the snapshot: whoever gives it
+	// vouches for the chain.
 	Height uint64
 	Hash   types.Hash
-	// Genesis is SHA-256 of the genesis document as a node's genesis_chunked gives it, chunk behind chunk; zero for any.
+	// Genesis is SHA-256 of the genesis document as a node's genesis_chunked gives it, chunk behind chunk; zero
+	// for any.
 	Genesis   types.Hash
 	Trust     time.Duration // default a week; less than stake is bound for
 	BlockTime time.Duration // default 5 s
@@ -49,10 +52,12 @@ const (
 	maxGenesisChunks = 16 // of 16 MiB
 )
 
-// Join makes the home of such a node: keys, the chain's genesis, and a configuration by which the first Start fetches the newest snapshot.
-// Later starts go on from what is in the home. The home's addresses and node id are returned.
+// Join makes the home of such a node: keys, the chain's genesis, and a configuration by which the first Start
+// fetches the newest snapshot. Later starts go on from what is in the home. The home's addresses and node id
+// are returned.
 //
-// A snapshot is taken each state-sync.snapshot-interval blocks (app.toml of the running nodes): a chain that has none yet cannot be joined so.
+// A snapshot is taken each state-sync.snapshot-interval blocks (app.toml of the running nodes): a chain that
+// has none yet cannot be joined so.
 func Join(ctx context.Context, j Joining) (v Validator, err error) {
 	if len(j.RPC) == 0 || j.Height == 0 || j.Hash.IsZero() {
 		return v, errors.New("local: join: a running node and a block that is trusted are needed")
@@ -123,8 +128,8 @@ func Join(ctx context.Context, j Joining) (v Validator, err error) {
 	return v, nil
 }
 
-// ask has a running node say its genesis and how its peers reach it. A node that does not have the trusted block, or another one, is refused
-// now: the first Start would try it for long.
+// ask has a running node say its genesis and how its peers reach it. A node that does not have the trusted
+// block, or another one, is refused now: the first Start would try it for long.
 func ask(ctx context.Context, address string, j Joining) (*genutiltypes.AppGenesis, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()

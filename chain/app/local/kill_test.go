@@ -28,7 +28,8 @@ func TestMain(m *testing.M) {
 	<-n.Done()
 }
 
-// TestKill kills a node's process at random moments. Each time it starts again from what is on disk, at no lower a height.
+// TestKill kills a node's process at random moments. Each time it starts again from what is on disk, at no
+// lower a height.
 func TestKill(t *testing.T) {
 	v := initHomes(t, 1)[0]
 	last := int64(0)

@@ -108,8 +108,8 @@ func customer(t *testing.T, n *Node, v Validator) {
 	}
 }
 
-// TestExportImport exports a chain in use and starts a new one from it: accounts, credits, keys, devices and the ledger of
-// supply are the same there, and it goes on from the next height.
+// TestExportImport exports a chain in use and starts a new one from it: accounts, credits, keys, devices and
+// the ledger of supply are the same there, and it goes on from the next height.
 func TestExportImport(t *testing.T) {
 	v, n := startRich(t, nil)
 	customer(t, n, v)

@@ -45,8 +45,9 @@ type Config struct {
 	Home   string
 	Logger *slog.Logger // nil: silent
 	SDK    log.Logger   // in Logger's place, for a caller that has the SDK's
-	// Alone says that the process runs no other node: then metrics (CometBFT's and, at /metrics of the REST server, the
-	// application's) and profiles are served as configured. Several nodes in one process would collide.
+	// Alone says that the process runs no other node: then metrics (CometBFT's and, at /metrics of the REST
+	// server, the application's) and profiles are served as configured. Several nodes in one process would
+	// collide.
 	Alone bool
 	// Disk says when the node warns that its disk gets full, in its log, and when it ends because of it.
 	Disk disk.Limits
@@ -81,9 +82,9 @@ type Node struct {
 	appClose func() error
 }
 
-// Start runs the node whose home cfg names, until Stop or until ctx ends. It returns when all servers listen. An address
-// in use is refused with types.PortInUse, a home with types.HomeUnwritable or, while another node runs there,
-// types.HomeBusy; a home without a chain gives ErrHome.
+// Start runs the node whose home cfg names, until Stop or until ctx ends. It returns when all servers listen.
+// An address in use is refused with types.PortInUse, a home with types.HomeUnwritable or, while another node
+// runs there, types.HomeBusy; a home without a chain gives ErrHome.
 func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err := Writable(cfg.Home); err != nil {
 		return nil, err
@@ -240,9 +241,10 @@ func (n *Node) serveContext(home string, cfg *cmtcfg.Config, srv serverconfig.Co
 	n.app.RegisterNodeService(n.client, srv)
 }
 
-// Stop ends the node and closes everything it opened; further calls return what the first did. It waits for what still writes: a
-// snapshot for app.StopLimit, the index for two seconds, requests under way for one. What takes longer is named in the error, and its
-// databases stay open until the process ends, which is as safe as a crash.
+// Stop ends the node and closes everything it opened; further calls return what the first did. It waits for
+// what still writes: a snapshot for app.StopLimit, the index for two seconds, requests under way for one. What
+// takes longer is named in the error, and its databases stay open until the process ends, which is as safe as a
+// crash.
 func (n *Node) Stop() error {
 	n.stop.Do(func() {
 		n.stopping.Store(true)
@@ -286,8 +288,8 @@ func (n *Node) close() error {
 // bookTime is how long a stop waits for the address book.
 const bookTime = 2 * time.Second
 
-// bookSaved returns what waits until the book of peers' addresses is saved. CometBFT saves it once more after its node has stopped, in a
-// goroutine that it lets nobody wait for: a new file takes the old one's place.
+// bookSaved returns what waits until the book of peers' addresses is saved. CometBFT saves it once more after
+// its node has stopped, in a goroutine that it lets nobody wait for: a new file takes the old one's place.
 func (n *Node) bookSaved() func() {
 	p2p := n.comet.Config().P2P
 	if !p2p.PexReactor {
@@ -303,8 +305,8 @@ func (n *Node) bookSaved() func() {
 	}
 }
 
-// Done is closed when consensus has ended, by Stop or by itself (a full disk, a failed block, an upgrade): then Err says why. Who started
-// the node stops it then as well.
+// Done is closed when consensus has ended, by Stop or by itself (a full disk, a failed block, an upgrade): then
+// Err says why. Who started the node stops it then as well.
 func (n *Node) Done() <-chan struct{} { return n.done }
 
 // App returns the application, for queries in process. It must not be used after Stop.

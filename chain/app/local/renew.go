@@ -17,13 +17,15 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// signed is what CometBFT keeps beside the data of what this validator signed last. A chain that begins anew from an export goes on with the
-// next height, so it stays in force: no height is signed twice, whatever becomes of the old chain.
+// signed is what CometBFT keeps beside the data of what this validator signed last. A chain that begins anew
+// from an export goes on with the next height, so it stays in force: no height is signed twice, whatever
+// becomes of the old chain.
 const signed = "priv_validator_state.json"
 
-// Renew has the chain in a home, where no node runs, begin anew from a genesis that was exported from it, at the height that the export says.
-// The node's keys and what it signed last stay. The old data and genesis are moved aside, to the folder that is returned. Every validator
-// of the chain has to do the same with the same file.
+// Renew has the chain in a home, where no node runs, begin anew from a genesis that was exported from it, at
+// the height that the export says. The node's keys and what it signed last stay. The old data and genesis are
+// moved aside, to the folder that is returned. Every validator of the chain has to do the same with the same
+// file.
 func Renew(home string, doc *genutiltypes.AppGenesis) (old string, err error) {
 	genesis, data := filepath.Join(home, "config", "genesis.json"), filepath.Join(home, "data")
 	before, err := genutiltypes.AppGenesisFromFile(genesis)
@@ -85,9 +87,9 @@ func Renew(home string, doc *genutiltypes.AppGenesis) (old string, err error) {
 	return old, nil
 }
 
-// Dated gives an exported genesis of the chain in home its time: just after the last block that it holds and the empty one that the export
-// adds (app.Export). CometBFT takes it for the time of the first block, and time must not run backwards. It is the same for every validator
-// that exports after the same block.
+// Dated gives an exported genesis of the chain in home its time: just after the last block that it holds and
+// the empty one that the export adds (app.Export). CometBFT takes it for the time of the first block, and time
+// must not run backwards. It is the same for every validator that exports after the same block.
 func Dated(home string, doc *genutiltypes.AppGenesis) error {
 	db, err := cmtdb.NewDB("blockstore", cmtdb.GoLevelDBBackend, filepath.Join(home, "data"))
 	if err != nil {

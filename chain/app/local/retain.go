@@ -17,14 +17,16 @@ import (
 	"github.com/google/orderedcode"
 )
 
-// CometBFT drops blocks and states below the height that the application names (min-retain-blocks in app.toml), but neither what its
-// transaction index says of those blocks nor, below 1 GiB, its old write-ahead logs. A node does.
+// CometBFT drops blocks and states below the height that the application names (min-retain-blocks in app.toml),
+// but neither what its transaction index says of those blocks nor, below 1 GiB, its old write-ahead logs. A
+// node does.
 const (
 	retainEvery = 5 * time.Second
-	// retainKeys is how many entries of the index are looked at in one step, so that no step takes long however long the index is.
+	// retainKeys is how many entries of the index are looked at in one step, so that no step takes long however
+	// long the index is.
 	retainKeys = 5000
-	// walFiles is how many full write-ahead logs of 10 MiB are kept besides the one that is written. Only what follows the last block is ever
-	// read again.
+	// walFiles is how many full write-ahead logs of 10 MiB are kept besides the one that is written. Only what
+	// follows the last block is ever read again.
 	walFiles = 1
 	walAge   = time.Hour // younger ones are kept, however many
 )
@@ -50,7 +52,8 @@ func (n *Node) retain(ctx context.Context, index *database, wal string) {
 	}
 }
 
-// sweepIndex drops the entries of blocks below base among the next keys of a transaction index, and returns where to go on: nil at its end.
+// sweepIndex drops the entries of blocks below base among the next keys of a transaction index, and returns
+// where to go on: nil at its end.
 func sweepIndex(db *database, from []byte, base int64, keys int) (next []byte, err error) {
 	it, err := db.Iterator(from, nil)
 	if err != nil {
@@ -83,8 +86,8 @@ const eventSeparator = "$es$"
 // blockEvents starts the keys of blocks' own events.
 var blockEvents = []byte("block_events")
 
-// indexedHeight returns the height of the block that an entry of CometBFT's transaction index is about (state/txindex/kv and
-// state/indexer/block/kv of v0.39). Entries are
+// indexedHeight returns the height of the block that an entry of CometBFT's transaction index is about
+// (state/txindex/kv and state/indexer/block/kv of v0.39). Entries are
 //
 //	transaction hash                                       → abci.TxResult
 //	"type.attribute/value/height/index$es$number"          → transaction hash
@@ -117,8 +120,8 @@ func indexedHeight(key, value []byte) (int64, bool) {
 	return tx.Height, true
 }
 
-// sweepWAL removes full write-ahead logs that were last written before a time, all but the newest few. wal is the path of the one that is
-// written; full ones have a number behind it.
+// sweepWAL removes full write-ahead logs that were last written before a time, all but the newest few. wal is
+// the path of the one that is written; full ones have a number behind it.
 func sweepWAL(wal string, before time.Time) error {
 	full, err := filepath.Glob(wal + ".[0-9]*")
 	if err != nil {

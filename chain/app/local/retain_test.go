@@ -16,7 +16,8 @@ import (
 	cmttypes "github.com/cometbft/cometbft/types"
 )
 
-// What CometBFT's own indexers wrote of blocks below the base goes, and nothing else: the rest is still found by them.
+// What CometBFT's own indexers wrote of blocks below the base goes, and nothing else: the rest is still found
+// by them.
 func TestSweepIndex(t *testing.T) {
 	db := &database{db: cmtdb.NewMemDB(), empty: cmtdb.NewMemDB()}
 	txs, blocks := kv.NewTxIndex(db), blockkv.New(cmtdb.NewPrefixDB(db, blockEvents))

@@ -24,8 +24,8 @@ import (
 	"cosmossdk.io/math"
 )
 
-// TestStopWhileSnapshot stops a node while it writes a snapshot of a state that takes a while, many times over: it never panics, what it
-// began is whole, and the home goes on.
+// TestStopWhileSnapshot stops a node while it writes a snapshot of a state that takes a while, many times over:
+// it never panics, what it began is whole, and the home goes on.
 func TestStopWhileSnapshot(t *testing.T) {
 	accounts := make([]Account, 4_000)
 	for i := range accounts {
@@ -99,8 +99,8 @@ type fullBatch struct{ cmtdb.Batch }
 func (fullBatch) Write() error     { return syscall.ENOSPC }
 func (fullBatch) WriteSync() error { return syscall.ENOSPC }
 
-// TestFullDatabase takes the room away on which consensus writes: the node ends by itself and says why, and with room again goes on where it
-// was.
+// TestFullDatabase takes the room away on which consensus writes: the node ends by itself and says why, and
+// with room again goes on where it was.
 func TestFullDatabase(t *testing.T) {
 	v := initHomes(t, 1)[0]
 	n := start(t, v.Home)

@@ -1,5 +1,6 @@
-// Package openapi holds the description of the REST interface of Cairn's own modules (OpenAPI 2.0). It is generated from the
-// protobuf files in chain/proto, as is the Go code in chain/x/*/types; the go:generate line below does both.
+// Package openapi holds the description of the REST interface of Cairn's own modules (OpenAPI 2.0). It is
+// generated from the protobuf files in chain/proto, as is the Go code in chain/x/*/types; the go:generate line
+// below does both.
 package openapi
 
 import (

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// protoFile is what the tables need of one .proto file of chain/proto. Those are written in one plain form, a statement in a
-// line, so that reading them takes no compiler.
+// protoFile is what the tables need of one .proto file of chain/proto. Those are written in one plain form, a
+// statement in a line, so that reading them takes no compiler.
 type protoFile struct {
 	services []protoService
 	messages []protoMessage

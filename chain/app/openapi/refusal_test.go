@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// walk follows calls through the source of the keepers and of what they call in core/, by name, to find the reasons with
-// which a message can be refused. It does not know types, so it may name a reason too many.
+// walk follows calls through the source of the keepers and of what they call in core/, by name, to find the
+// reasons with which a message can be refused. It does not know types, so it may name a reason too many.
 type walk struct {
 	reasons map[string]string                // name of the constant → reason
 	funcs   map[string]map[string][]ast.Node // folder → name → bodies
@@ -140,8 +140,8 @@ func (w *walk) visit(dir, name string, found map[string]bool, seen map[ast.Node]
 	}
 }
 
-// selector follows a call x.f(): into x if that is a package, else to methods of that name, of other keepers too if they are
-// called through one of the interfaces in expected.go.
+// selector follows a call x.f(): into x if that is a package, else to methods of that name, of other keepers
+// too if they are called through one of the interfaces in expected.go.
 func (w *walk) selector(dir string, sel *ast.SelectorExpr, imports map[string]string, found map[string]bool, seen map[ast.Node]bool) {
 	name := sel.Sel.Name
 	x, plain := sel.X.(*ast.Ident)

@@ -68,7 +68,8 @@ func TestSpec(t *testing.T) {
 	}
 }
 
-// TestRefusals looks for reasons that are known to belong to a message, so that the walk cannot lose its way unnoticed.
+// TestRefusals looks for reasons that are known to belong to a message, so that the walk cannot lose its way
+// unnoticed.
 func TestRefusals(t *testing.T) {
 	w := newWalk(t)
 	for call, want := range map[[2]string][]string{

@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-network/cairn/chain/app/local"
 )
 
-// TestCutShort starts a chain over what a crash leaves in the middle of its first commit: stores have been written, the line that says
-// so has not.
+// TestCutShort starts a chain over what a crash leaves in the middle of its first commit: stores have been
+// written, the line that says so has not.
 func TestCutShort(t *testing.T) {
 	home := t.TempDir()
 	if _, err := local.Init(local.Genesis{ChainID: "cairn-solo", Homes: []string{home}, Stake: math.NewInt(1_000_000_000)}); err != nil {

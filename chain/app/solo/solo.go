@@ -1,5 +1,6 @@
-// Package solo runs the application without consensus: one goroutine at a time makes the blocks, as fast as it can. It is for tests
-// and measurements that need the real state machine, real transactions and a clock that stands still in between.
+// Package solo runs the application without consensus: one goroutine at a time makes the blocks, as fast as it
+// can. It is for tests and measurements that need the real state machine, real transactions and a clock that
+// stands still in between.
 //
 //	validators, err := local.Init(local.Genesis{ChainID: "cairn-solo", Homes: homes, …})
 //	c, err := solo.New(validators[0].Home, 400*time.Millisecond)
@@ -7,8 +8,8 @@
 //	ledger, err := client.New(ctx, client.Config{RPC: c, Keyring: kb}) // each transaction sent gets a block of its own
 //	c.AdvanceTo(100)
 //
-// Nobody signs blocks, so nobody misses one; everything else is as on a chain. A Chain answers the calls that chain/client makes,
-// and no others.
+// Nobody signs blocks, so nobody misses one; everything else is as on a chain. A Chain answers the calls that
+// chain/client makes, and no others.
 package solo
 
 import (
@@ -60,8 +61,8 @@ type Chain struct {
 
 var _ sdkclient.CometRPC = (*Chain)(nil)
 
-// New starts a chain in memory from the genesis in a home that local.Init made, and makes its first block. Time goes on by interval
-// with each block.
+// New starts a chain in memory from the genesis in a home that local.Init made, and makes its first block. Time
+// goes on by interval with each block.
 func New(home string, interval time.Duration) (*Chain, error) {
 	return open(home, interval, dbm.NewMemDB())
 }
@@ -106,8 +107,8 @@ func (c *Chain) genesis(params cmtproto.ConsensusParams, state []byte) error {
 	return nil
 }
 
-// Fork exports the state and starts another chain from it, which goes on behind the empty block that the export adds. home is for what the
-// application writes beside its state.
+// Fork exports the state and starts another chain from it, which goes on behind the empty block that the export
+// adds. home is for what the application writes beside its state.
 func (c *Chain) Fork(home string) (*Chain, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// TestNumbers holds sentences of docs/spec against the constants that they speak of: each %s is one, with its thousands set
-// apart by commas.
+// TestNumbers holds sentences of docs/spec against the constants that they speak of: each %s is one, with its
+// thousands set apart by commas.
 func TestNumbers(t *testing.T) {
 	const signature = 512 // what encodings of asks and orders may have beside their longest part
 	for _, c := range []struct {

@@ -1,7 +1,9 @@
-// Package spec lists the categories that this program knows, as pure verifiers: what a tally needs of them. There is no other
-// registration. A new category adds one line here, and one in the list of each of its roles beside this package.
+// Package spec lists the categories that this program knows, as pure verifiers: what a tally needs of them.
+// There is no other registration. A new category adds one line here, and one in the list of each of its roles
+// beside this package.
 //
-// docs/spec/reasons.md, the table of every coded reason, and docs/spec/rest.md are generated from the lists (`make generate`).
+// docs/spec/reasons.md, the table of every coded reason, and docs/spec/rest.md are generated from the lists
+// (`make generate`).
 package spec
 
 import (

@@ -11,10 +11,12 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// ours are the reasons that nobody outside the gateway's machine can do anything about: only they are answered with 500.
+// ours are the reasons that nobody outside the gateway's machine can do anything about: only they are answered
+// with 500.
 var ours = []types.Reason{role.Internal, types.EconRange, types.PortInUse, types.HomeUnwritable, types.HomeBusy, types.HomeFormat, types.HomeChanged, types.HomeDamaged, types.ClockOff}
 
-// TestStatuses: every reason that there is has an HTTP status at the gateway, which is the one that it answers with, and says what to do.
+// TestStatuses: every reason that there is has an HTTP status at the gateway, which is the one that it answers
+// with, and says what to do.
 func TestStatuses(t *testing.T) {
 	for _, r := range slices.Concat(types.Reasons(), role.Reasons(), Reasons()) {
 		if (r.Status == http.StatusInternalServerError) != slices.Contains(ours, r.Reason) {

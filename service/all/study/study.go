@@ -1,6 +1,7 @@
-// Package study lists the studies of the categories: one line per category that has one. A study is what a person runs
-// at a desk, with figures about the category's own rules; neither a device, a gateway nor a verifier needs it.
-// Therefore only a program of cmd imports this list, and only this list imports a study (internal/arch).
+// Package study lists the studies of the categories: one line per category that has one. A study is what a
+// person runs at a desk, with figures about the category's own rules; neither a device, a gateway nor a
+// verifier needs it. Therefore only a program of cmd imports this list, and only this list imports a study
+// (internal/arch).
 package study
 
 import (

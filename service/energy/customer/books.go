@@ -25,8 +25,8 @@ const (
 	maxRow        = 128 << 10 // bytes of a row
 )
 
-// The buckets. Keys that begin with numbers hold them in big-endian order, so that the oldest is first. In a bucket of buckets, the
-// sequence of each counts its rows.
+// The buckets. Keys that begin with numbers hold them in big-endian order, so that the oldest is first. In a
+// bucket of buckets, the sequence of each counts its rows.
 var (
 	orderBucket     = []byte("orders")     // account → bucket: session → record
 	statementBucket = []byte("statements") // account → bucket: u64 epoch ‖ session ‖ u32 part → leaf

@@ -14,9 +14,9 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// Certificate is a certificate under the names of EnergyTag's Granular Certificate Scheme Standard (version 2, and the data model of its
-// registry API). A certificate of Cairn is a bundle of its units of one watt-hour: the bundle's ids are the watt-hours of the device's
-// virtual register.
+// Certificate is a certificate under the names of EnergyTag's Granular Certificate Scheme Standard (version 2,
+// and the data model of its registry API). A certificate of Cairn is a bundle of its units of one watt-hour:
+// the bundle's ids are the watt-hours of the device's virtual register.
 type Certificate struct {
 	ID              lot.ID       `json:"certificate_id"`            // what Cairn's messages name it by
 	Issuance        string       `json:"issuance_id"`               // device and production interval

@@ -284,7 +284,8 @@ func (v verbs) check(c *cobra.Command, list []*Statement) error {
 	return err
 }
 
-// Prove holds a statement against a header and its hash: the sales against the leaf, the leaf against the outputs tree.
+// Prove holds a statement against a header and its hash: the sales against the leaf, the leaf against the
+// outputs tree.
 func (s *Statement) Prove(header []byte, hash types.Hash) error {
 	h, err := tally.DecodeHeader(header)
 	if err != nil {

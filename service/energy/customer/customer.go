@@ -63,7 +63,8 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	return role.Handler(market, c.routes(), energy.New().Spec.Reasons), nil
 }
 
-// Run hands in orders that wait, follows the tallies and answers energy managers until ctx ends, and then closes the books.
+// Run hands in orders that wait, follows the tallies and answers energy managers until ctx ends, and then
+// closes the books.
 func (c *Customer) Run(ctx context.Context) error {
 	defer c.books.db.Close()
 	var group sync.WaitGroup

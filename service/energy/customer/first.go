@@ -10,7 +10,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// What the first round's orders say. A certificate for a kWh is worth a cent or two, a neighbour's kWh less than the utility's.
+// What the first round's orders say. A certificate for a kWh is worth a cent or two, a neighbour's kWh less
+// than the utility's.
 const (
 	firstCertificate = 40        // micro-credits per Wh
 	firstOrigin      = 250       // Wh per quarter hour of which a company buys the origin: something is left for owners to certify
@@ -19,8 +20,9 @@ const (
 	firstWait        = 25 * time.Second
 )
 
-// FirstRound has the wallet buy certificates, and each account that granted this gateway a key and owns meters buy its neighbours' energy
-// for them. It waits a moment for the first clearing and says what came of it. Orders of an earlier round go on.
+// FirstRound has the wallet buy certificates, and each account that granted this gateway a key and owns meters
+// buy its neighbours' energy for them. It waits a moment for the first clearing and says what came of it.
+// Orders of an earlier round go on.
 func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error) {
 	devices, err := c.market.Devices(ctx, types.Account{})
 	if err != nil {

@@ -20,14 +20,15 @@ import (
 const (
 	// behind is how many epochs a gateway that was away reads: verifiers keep outputs for about as long.
 	behind = 200
-	// apart is up to how many orders their statements are asked for one by one; beyond it all of a tally's are, which is one question.
+	// apart is up to how many orders their statements are asked for one by one; beyond it all of a tally's are,
+	// which is one question.
 	apart = 32
 	// readTimeout bounds the reading of one epoch.
 	readTimeout = 30 * time.Second
 )
 
-// follow reads what the tallies put out: those that are final once, in order; those that may yet be voided as soon as they are there,
-// and again when they are final or gone.
+// follow reads what the tallies put out: those that are final once, in order; those that may yet be voided as
+// soon as they are there, and again when they are final or gone.
 func (c *Customer) follow(ctx context.Context, n role.Notice) error {
 	done, err := c.books.final()
 	if err != nil {
@@ -129,7 +130,8 @@ func (c *Customer) take(ctx context.Context, e types.Epoch, final bool) error {
 	return err
 }
 
-// sessions returns whose each session is that may have bought something in an epoch, and the prefixes of their statements.
+// sessions returns whose each session is that may have bought something in an epoch, and the prefixes of their
+// statements.
 func (c *Customer) sessions(e types.Epoch) (map[tally.SessionKey]types.Account, [][]byte, error) {
 	records, err := c.books.orders(types.Account{})
 	if err != nil {

@@ -226,8 +226,8 @@ func TestSheets(t *testing.T) {
 	}
 }
 
-// TestScore: consumption is matched hour by hour, by fills and by certificates that were retired for the meter and the hour; what nobody
-// can place counts as not matched.
+// TestScore: consumption is matched hour by hour, by fills and by certificates that were retired for the meter
+// and the hour; what nobody can place counts as not matched.
 func TestScore(t *testing.T) {
 	c := newTown(t)
 	meter := c.consumer.d.Key()

@@ -20,8 +20,9 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// A meter's consumption is read from its device's line in the tally's state. A line has the intervals that are read and not over yet,
-// each by itself: whoever looks once an epoch sees them all. Behind them stands the import register, which tells what was missed.
+// A meter's consumption is read from its device's line in the tally's state. A line has the intervals that are
+// read and not over yet, each by itself: whoever looks once an epoch sees them all. Behind them stands the
+// import register, which tells what was missed.
 
 // maxMeters bounds how many meters' lines a gateway asks for in an epoch.
 const maxMeters = 1024
@@ -43,8 +44,8 @@ type register struct {
 	Carried uint64 // Wh before the last fall
 }
 
-// observe follows the meters that live orders name. It is an error if one of them could not be read: then it is tried again, for what its
-// line has of the newest intervals is gone with the next tally.
+// observe follows the meters that live orders name. It is an error if one of them could not be read: then it is
+// tried again, for what its line has of the newest intervals is gone with the next tally.
 func (c *Customer) observe(ctx context.Context) error {
 	records, err := c.books.orders(types.Account{})
 	if err != nil {
@@ -135,12 +136,14 @@ func begin(s *energy.State) *register {
 	return g
 }
 
-// Score says which share of a meter's consumption was matched by what was produced, and retired for it, in the same hour.
+// Score says which share of a meter's consumption was matched by what was produced, and retired for it, in the
+// same hour.
 type Score struct {
 	Meter types.Key `json:"meter"`
 	From  time.Time `json:"from"`
 	To    time.Time `json:"to"`
-	// Score is Σ min(retired, consumed) / (Σ consumed + unattributed) in basis points; 10,000 is round the clock, 0 if nothing was consumed.
+	// Score is Σ min(retired, consumed) / (Σ consumed + unattributed) in basis points; 10,000 is round the
+	// clock, 0 if nothing was consumed.
 	Score        types.Bp `json:"score_bp"`
 	Consumed     uint64   `json:"consumed_wh"`     // in the hours listed: drawn from the grid, less what was fed in in the same interval
 	Unattributed uint64   `json:"unattributed_wh"` // the import register counted it, but no line that was seen says when; it counts as not matched
@@ -237,8 +240,8 @@ func (c *Customer) score(ctx context.Context, account types.Account, meter types
 	return out, nil
 }
 
-// consumed visits the intervals of a meter that begin in a span of time, and returns how many Wh were drawn in all that are known, of any
-// time, and how far the register is.
+// consumed visits the intervals of a meter that begin in a span of time, and returns how many Wh were drawn in
+// all that are known, of any time, and how far the register is.
 func (b *books) consumed(meter types.Key, from, to uint64, visit func(k uint64, r *reading)) (known uint64, g *register, err error) {
 	err = b.view("consumption", func(tx *bbolt.Tx) error {
 		if g, err = get[register](tx.Bucket(registerBucket), meter[:]); err != nil || g == nil {

@@ -35,10 +35,10 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// Energy managers read devices over Modbus TCP: each is a unit with the SunSpec models 1, 103, 203 and 701, whose values are those of its
-// line in the newest tally: what was verified, not what the meter shows at the moment. On this machine everybody reads every device of the
-// network, in the clear; over TLS, whoever has a client certificate that an account named reads that account's devices. Nothing
-// is written.
+// Energy managers read devices over Modbus TCP: each is a unit with the SunSpec models 1, 103, 203 and 701,
+// whose values are those of its line in the newest tally: what was verified, not what the meter shows at the
+// moment. On this machine everybody reads every device of the network, in the clear; over TLS, whoever has a
+// client certificate that an account named reads that account's devices. Nothing is written.
 
 const (
 	base       = 40000 // where the registers begin
@@ -310,7 +310,8 @@ func power(b *sunspec.Block, watts int64) {
 	}
 }
 
-// units returns the units of an account's devices; of the zero account, those of all devices. Who once has a number keeps it; there are 247.
+// units returns the units of an account's devices; of the zero account, those of all devices. Who once has a
+// number keeps it; there are 247.
 func (c *Customer) units(ctx context.Context, account types.Account) ([]Unit, error) {
 	devices, err := c.market.Devices(ctx, account)
 	if err != nil {
@@ -486,8 +487,8 @@ func (c *Customer) serveDeleteClient(w http.ResponseWriter, r *http.Request, wal
 	return c.serveModbus(w, r, wallet)
 }
 
-// serverTLS returns the TLS configuration of the listener, whose certificate is made once, and its fingerprint. Clients must show a
-// certificate; greet says whose it is. TLS 1.2 is for energy managers that have no 1.3.
+// serverTLS returns the TLS configuration of the listener, whose certificate is made once, and its fingerprint.
+// Clients must show a certificate; greet says whose it is. TLS 1.2 is for energy managers that have no 1.3.
 func (c *Customer) serverTLS() (*tls.Config, string, error) {
 	path := filepath.Join(c.market.Dir(), "modbus.pem")
 	raw, err := os.ReadFile(path)

@@ -106,7 +106,8 @@ func (c *town) want() map[uint16]map[string]any {
 	}
 }
 
-// TestModbus: on this machine every device is a SunSpec unit whose values are those of its line; numbers and port stay over a restart.
+// TestModbus: on this machine every device is a SunSpec unit whose values are those of its line; numbers and
+// port stay over a restart.
 func TestModbus(t *testing.T) {
 	c := sunny(t)
 	at := c.listen()
@@ -196,7 +197,8 @@ func TestModbusPort(t *testing.T) {
 	c.listener.tls.Close()
 }
 
-// TestModbusTLS: whoever has a certificate that an account named reads that account's devices, and nobody else reads anything.
+// TestModbusTLS: whoever has a certificate that an account named reads that account's devices, and nobody else
+// reads anything.
 func TestModbusTLS(t *testing.T) {
 	c := sunny(t)
 	at := c.listen()
@@ -327,7 +329,8 @@ func TestModbusClients(t *testing.T) {
 	}
 }
 
-// TestModbusStranger: one address that opens connections and says nothing leaves places for the energy managers of others.
+// TestModbusStranger: one address that opens connections and says nothing leaves places for the energy managers
+// of others.
 func TestModbusStranger(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("needs a second loopback address")

@@ -37,8 +37,9 @@ type Order struct {
 	Seq     uint64      `json:"seq"`
 	Created time.Time   `json:"created"`
 	Expiry  types.Epoch `json:"expiry"` // the first epoch in which it acts no more
-	// State is waiting (no tally has counted it yet), live, refused, spent (it has bought all that its cap pays), cancelled, expired, or ended
-	// (it had not enough credits behind it for 24 epochs: replace it once there are).
+	// State is waiting (no tally has counted it yet), live, refused, spent (it has bought all that its cap
+	// pays), cancelled, expired, or ended (it had not enough credits behind it for 24 epochs: replace it once
+	// there are).
 	State   string       `json:"state"`
 	Reason  types.Reason `json:"reason,omitempty"` // why it was refused, or did not act in the newest epoch in which it could have
 	Bought  uint64       `json:"bought_wh"`
@@ -185,7 +186,8 @@ func (c *Customer) renew(ctx context.Context, w role.Wallet, old *record, o rece
 	return c.sign(ctx, payer, old, o)
 }
 
-// sign signs an order, writes it down, and hands it in: in this order, so that no number is ever used for two contents.
+// sign signs an order, writes it down, and hands it in: in this order, so that no number is ever used for two
+// contents.
 func (c *Customer) sign(ctx context.Context, w role.Wallet, r *record, o receipt.Order) (*record, error) {
 	former := *r
 	r.Signed = receipt.SignedOrder{Order: o, Signature: w.Sign("order", types.Encode(&o))}

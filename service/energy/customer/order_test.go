@@ -13,7 +13,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// TestOrders: a community and a certificate order are counted, buy at the cleared price what was left for them, and show it with proofs.
+// TestOrders: a community and a certificate order are counted, buy at the cleared price what was left for them,
+// and show it with proofs.
 func TestOrders(t *testing.T) {
 	c := newTown(t)
 	if list := do[[]Order](c, 200, "GET", "/orders", nil); len(list) != 0 {

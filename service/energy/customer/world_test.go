@@ -22,7 +22,8 @@ import (
 // here is where the test's homes are: below one cell of resolution 3.
 var here = types.Cell(0x831f8dfffffffff)
 
-// town is a seller with panels, a consumer whose meter belongs to the account that buys, and the gateway's customer of that account.
+// town is a seller with panels, a consumer whose meter belongs to the account that buys, and the gateway's
+// customer of that account.
 type town struct {
 	*roletest.World
 	t        *testing.T

@@ -50,8 +50,8 @@ func (c *clock) recall(rules energy.Clock) {
 	c.rules, c.known = rules, true
 }
 
-// skew returns how far the wall clock is ahead of the chain's, and whether any notice tells. A notice comes late, never early: the
-// latest time that one of them amounts to now is the best.
+// skew returns how far the wall clock is ahead of the chain's, and whether any notice tells. A notice comes
+// late, never early: the latest time that one of them amounts to now is the best.
 func (c *clock) skew() (time.Duration, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -20,7 +20,8 @@ type Config struct {
 	Community, Certificate uint64
 	// Poll is how often meters are read, in energy time. Default 10 s.
 	Poll time.Duration
-	// Now is the machine's clock. Default time.Now. It may be set while the device runs; what has passed since is measured apart.
+	// Now is the machine's clock. Default time.Now. It may be set while the device runs; what has passed since
+	// is measured apart.
 	Now func() time.Time
 
 	open func(source.Config) (source.Source, error)

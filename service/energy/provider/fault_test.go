@@ -115,8 +115,8 @@ func TestGlitch(t *testing.T) {
 	})
 }
 
-// TestReturn: a register that falls for two hours, over a restart, and returns is counted as what flowed, though it was taken to have begun anew
-// in between.
+// TestReturn: a register that falls for two hours, over a restart, and returns is counted as what flowed,
+// though it was taken to have begun anew in between.
 func TestReturn(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
 		b.epochs(3)
@@ -142,7 +142,8 @@ func TestReturn(t *testing.T) {
 	})
 }
 
-// TestImplausible: a rise beyond what can flow is not counted, and said as long as it lasts; one that stays is another beginning.
+// TestImplausible: a rise beyond what can flow is not counted, and said as long as it lasts; one that stays is
+// another beginning.
 func TestImplausible(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
 		b.epochs(3)
@@ -169,7 +170,8 @@ func TestImplausible(t *testing.T) {
 	})
 }
 
-// TestRemarks: a register that never appears is named with what the meter sends, and so is one that counts in whole kWh.
+// TestRemarks: a register that never appears is named with what the meter sends, and so is one that counts in
+// whole kWh.
 func TestRemarks(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
 		if err := b.device.Stop(); err != nil {
@@ -276,7 +278,8 @@ func TestClock(t *testing.T) {
 	})
 }
 
-// TestClockAtStart: what a clock stamped before anything could be compared with it is dropped if it was off, and handed in if not.
+// TestClockAtStart: what a clock stamped before anything could be compared with it is dropped if it was off,
+// and handed in if not.
 func TestClockAtStart(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"right": 0, "wrong": -2 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -313,7 +316,8 @@ func TestClockAtStart(t *testing.T) {
 	}
 }
 
-// TestLost: envelopes that never arrive are handed in again, and count as far as they are not too old: nothing is counted twice.
+// TestLost: envelopes that never arrive are handed in again, and count as far as they are not too old: nothing
+// is counted twice.
 func TestLost(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, b *bench) {

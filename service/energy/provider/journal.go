@@ -50,8 +50,8 @@ func (j *journal) close() error { return j.db.Close() }
 
 func key(k uint64) []byte { return binary.BigEndian.AppendUint64(nil, k) }
 
-// put adds a record, and where the counters stand that it is of. Beyond keepFor, the oldest go; dropped says how many of them never
-// counted, as far as counted tells.
+// put adds a record, and where the counters stand that it is of. Beyond keepFor, the oldest go; dropped says
+// how many of them never counted, as far as counted tells.
 func (j *journal) put(e *entry, tracks map[string]*track, counted uint64) (dropped int, err error) {
 	err = j.db.Update(func(tx *bbolt.Tx) error {
 		records := tx.Bucket(recordBucket)

@@ -31,10 +31,10 @@ type plan struct {
 	lost bool                     // something that was handed in does not count
 }
 
-// make works the envelopes out. What was handed in and may still count is passed over, as if it did; what was handed in and does not
-// count goes in envelopes of its own, since one record that counts twice would have the whole envelope refused. What was handed in after
-// something that does not count goes again too, whatever may become of it: it may be refused for what it lacked, and once a later record
-// counts it never can.
+// make works the envelopes out. What was handed in and may still count is passed over, as if it did; what was
+// handed in and does not count goes in envelopes of its own, since one record that counts twice would have the
+// whole envelope refused. What was handed in after something that does not count goes again too, whatever may
+// become of it: it may be refused for what it lacked, and once a later record counts it never can.
 func (p *plan) make() []envelope {
 	p.wh, p.at = p.state.Wh, p.state.Site
 	for i := range p.entries {

@@ -6,7 +6,8 @@ import (
 	"github.com/cairn-network/cairn/service/energy"
 )
 
-// TestCounts: what flows is stamped, handed in in one envelope an epoch, and counted; the site and the owner's prices are in the line.
+// TestCounts: what flows is stamped, handed in in one envelope an epoch, and counted; the site and the owner's
+// prices are in the line.
 func TestCounts(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
 		b.epochs(5)

@@ -16,7 +16,8 @@ import (
 	"github.com/cairn-network/cairn/service/role/roletest"
 )
 
-// TestPymodbus: an inverter and a meter that pymodbus is are read by a home, and what they count is in the tally, under their names.
+// TestPymodbus: an inverter and a meter that pymodbus is are read by a home, and what they count is in the
+// tally, under their names.
 func TestPymodbus(t *testing.T) {
 	t.Parallel()
 	python := testutil.Python(t, "pymodbus", "serial_asyncio")
@@ -46,7 +47,8 @@ func TestPymodbus(t *testing.T) {
 		lines.Scan()
 	}
 
-	// An epoch of the world's is 600 intervals of energy time: records of one are late, but not too late, in the next.
+	// An epoch of the world's is 600 intervals of energy time: records of one are late, but not too late, in
+	// the next.
 	const rate = 150
 	var ahead atomic.Int64
 	start := time.Now()
@@ -65,7 +67,8 @@ func TestPymodbus(t *testing.T) {
 		Sources: []source.Config{{Role: source.PV, Map: "sunspec", Address: "tcp://127.0.0.1:" + port, Rating: 5000},
 			{Role: source.Grid, Map: "sunspec", Address: "tcp://127.0.0.1:" + port, Unit: 2, Rating: 40_000}},
 	}))
-	// Where a busy machine missed a boundary, that is left out: then it goes on until two boundaries that follow one another were read.
+	// Where a busy machine missed a boundary, that is left out: then it goes on until two boundaries that
+	// follow one another were read.
 	steps, s := 0, new(energy.State)
 	for tries := 0; tries < 6 && s.Sums.Exported == 0; tries++ {
 		for range 13 {

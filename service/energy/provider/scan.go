@@ -35,8 +35,8 @@ type candidate struct {
 	storage uint32
 }
 
-// localAddresses lists the addresses of the machine's private IPv4 networks, at most maxScanned: of each network, those that share their first 24
-// bits with the machine, but for itself.
+// localAddresses lists the addresses of the machine's private IPv4 networks, at most maxScanned: of each
+// network, those that share their first 24 bits with the machine, but for itself.
 func localAddresses() ([]string, error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
@@ -64,8 +64,9 @@ func private(address string) bool {
 	return err == nil && (a.Addr().IsPrivate() || a.Addr().IsLoopback())
 }
 
-// scan asks addresses (host:port) what is there, and sorts what answers by role: of meters behind an address that has an inverter too, and
-// of any others, the first is taken to be the grid's. Addresses that are not private are left out.
+// scan asks addresses (host:port) what is there, and sorts what answers by role: of meters behind an address
+// that has an inverter too, and of any others, the first is taken to be the grid's. Addresses that are not
+// private are left out.
 func scan(ctx context.Context, addresses []string) []candidate {
 	ctx, cancel := context.WithTimeout(ctx, scanFor)
 	defer cancel()

@@ -34,7 +34,8 @@ func neighbours(t *testing.T, now func() int64, f func(*street.Profile) bool) *s
 
 func noon() int64 { return roletest.Genesis * 1000 }
 
-// TestFind finds a home's devices at an address that answers among those that do not, and proposes a site with every setting.
+// TestFind finds a home's devices at an address that answers among those that do not, and proposes a site with
+// every setting.
 func TestFind(t *testing.T) {
 	h := neighbours(t, noon, func(p *street.Profile) bool { return p.PDC > 0 && !p.DER && p.Storage > 0 })
 	m := deviceIn(func() ([]string, error) { return []string{"127.0.0.1:1", h.Address(), "192.0.2.1:502"}, nil })
@@ -65,7 +66,8 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestTry reads what settings name, and says what it shows, what is missing with what is there, and what cannot be reached.
+// TestTry reads what settings name, and says what it shows, what is missing with what is there, and what cannot
+// be reached.
 func TestTry(t *testing.T) {
 	t.Parallel()
 	h := neighbours(t, noon, func(p *street.Profile) bool { return p.PDC > 0 && !p.DER && p.Storage == 0 })
@@ -174,8 +176,8 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestStreet: a home behind real sockets, in energy time that runs 900 times as fast: what is found is read, stamped and counted, and each
-// interval is what the home let flow in it.
+// TestStreet: a home behind real sockets, in energy time that runs 900 times as fast: what is found is read,
+// stamped and counted, and each interval is what the home let flow in it.
 func TestStreet(t *testing.T) {
 	t.Parallel()
 	const rate = 900
@@ -213,7 +215,8 @@ func TestStreet(t *testing.T) {
 	}
 }
 
-// waitForRecords waits until a running home has so many records on disk. The journal is locked by the home: it is stopped to look.
+// waitForRecords waits until a running home has so many records on disk. The journal is locked by the home: it
+// is stopped to look.
 func waitForRecords(t *testing.T, d *roletest.Device, count int) []entry {
 	t.Helper()
 	time.Sleep(time.Duration(count+2) * time.Second)

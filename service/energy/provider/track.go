@@ -9,7 +9,8 @@ import (
 	"github.com/cairn-network/cairn/service/energy/provider/source"
 )
 
-// track follows a register: through wraps, past readings that cannot be, and through beginnings anew. It is kept on disk.
+// track follows a register: through wraps, past readings that cannot be, and through beginnings anew. It is
+// kept on disk.
 type track struct {
 	Meter string `json:"meter"` // whose register it is
 	series
@@ -31,7 +32,8 @@ type series struct {
 	At       uint64             `json:"at,omitempty"`    // of the last reading
 	Moved    uint64             `json:"moved,omitempty"` // since when it has shown Wh
 	Times    uint32             `json:"times,omitempty"` // readings, as far as they matter
-	// Step is how finely the reading counts that Wh is of, in Wh; Finest is the finest of all, and Base that with which it began.
+	// Step is how finely the reading counts that Wh is of, in Wh; Finest is the finest of all, and Base that
+	// with which it began.
 	Step   uint64 `json:"step,omitempty"`
 	Finest uint64 `json:"finest,omitempty"`
 	Base   uint64 `json:"base,omitempty"`
@@ -83,9 +85,10 @@ const (
 	oddRose   = "rose"
 )
 
-// follow takes over what a register's counters show at energy time at; rating is the most that flows, in W. It is an error, and the
-// register is absent, if they say nothing that can be: the next reading that can be goes on from the last one. anew says that the
-// register has begun anew since the reading before, so that the step between the two means nothing.
+// follow takes over what a register's counters show at energy time at; rating is the most that flows, in W. It
+// is an error, and the register is absent, if they say nothing that can be: the next reading that can be goes
+// on from the last one. anew says that the register has begun anew since the reading before, so that the step
+// between the two means nothing.
 func (t *track) follow(meter string, list []source.Counter, at, rating uint64) (wh uint64, anew bool, err error) {
 	if t.Meter != meter {
 		anew = t.Known
@@ -152,10 +155,12 @@ func (t *track) doubt(list []source.Counter, v *reading, at, rating uint64) (wh 
 		t.Wh, v.wh, rating)}
 }
 
-// begun reports whether the register began anew between the last record that holds it and a sample at which it had begun so often.
+// begun reports whether the register began anew between the last record that holds it and a sample at which it
+// had begun so often.
 func (t *track) begun(times uint32) bool { return times != t.Stamped }
 
-// coarse returns in what steps the register counts, in Wh, if they are large; 0 if not, or if that cannot be told yet.
+// coarse returns in what steps the register counts, in Wh, if they are large; 0 if not, or if that cannot be
+// told yet.
 func (t *track) coarse() uint64 {
 	if !t.Known || t.Wh == 0 || t.Finest < coarse || t.Loose && t.Values < 3 {
 		return 0
@@ -218,8 +223,8 @@ func stepOf(c *source.Counter) uint64 {
 	return uint64(min(max(wh, 1), most))
 }
 
-// wrap has a counter go over that shows less than before, if what it counted fits what can have flowed: from the size that the protocol says, or
-// from nines to zeros.
+// wrap has a counter go over that shows less than before, if what it counted fits what can have flowed: from
+// the size that the protocol says, or from nines to zeros.
 func (c *counter) wrap(of *source.Counter, was *counter, allowed uint64) {
 	if was.High != 0 && was.HighExp != nil && *was.HighExp != c.Exp {
 		return
@@ -253,8 +258,8 @@ func (c *counter) wrap(of *source.Counter, was *counter, allowed uint64) {
 	}
 }
 
-// allow returns the most that can have been counted since the last reading, in Wh: a quarter above rating, for a minute longer, and, where the register
-// stood still, for as long as it may not have been brought up to date.
+// allow returns the most that can have been counted since the last reading, in Wh: a quarter above rating, for
+// a minute longer, and, where the register stood still, for as long as it may not have been brought up to date.
 func (s *series) allow(at, rating uint64) uint64 {
 	time := at - min(at, s.At) + min(s.At-min(s.At, s.Moved), refresh) + slack
 	hi, lo := bits.Mul64(rating, time)
@@ -264,14 +269,16 @@ func (s *series) allow(at, rating uint64) uint64 {
 	return min(lo/3_600_000*5/4+1, most)
 }
 
-// fits reports whether a reading can follow from the series. What lies below it by less than either counts finely is rounded.
+// fits reports whether a reading can follow from the series. What lies below it by less than either counts
+// finely is rounded.
 func (s *series) fits(v *reading, at, rating uint64) bool {
 	rounded := min(max(s.Step, v.step), most)
 	return v.wh+max(rounded-1, dip) >= s.Wh && v.wh <= s.Wh+s.allow(at, rating)+rounded-1
 }
 
-// add takes a reading over that fits. What a coarse one was rounded up by is not counted. anew says that the series had been counted so coarsely
-// from its first reading on that the step to this one, which is finer, means nothing.
+// add takes a reading over that fits. What a coarse one was rounded up by is not counted. anew says that the
+// series had been counted so coarsely from its first reading on that the step to this one, which is finer,
+// means nothing.
 func (s *series) add(v *reading, at, rating uint64) (anew bool) {
 	if !s.Known {
 		s.Since, s.Moved, s.Base, s.Finest = at, at, v.step, v.step

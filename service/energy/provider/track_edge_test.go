@@ -16,8 +16,8 @@ func odd(err error) string {
 	return ""
 }
 
-// TestAllow: a quarter above what the rating makes in the time since the last reading, for a minute longer, and for as long as the register stood
-// still before it.
+// TestAllow: a quarter above what the rating makes in the time since the last reading, for a minute longer, and
+// for as long as the register stood still before it.
 func TestAllow(t *testing.T) {
 	for name, c := range map[string]struct {
 		s          series
@@ -75,7 +75,8 @@ func TestAdd(t *testing.T) {
 	want("the first", 5000, 1000, 1000, 1000, hour)
 	add(6000, 1000, 2*hour, false)
 	want("the next", 6000, 1000, 1000, 1000, 2*hour)
-	// The most that can have flowed since is 4576 Wh, and 999 that the one before was rounded down by; the rest is what this one was rounded up by.
+	// The most that can have flowed since is 4576 Wh, and 999 that the one before was rounded down by; the rest
+	// is what this one was rounded up by.
 	add(6000+4576+999, 1000, 3*hour, false)
 	want("as much as can be", 11_575, 1000, 1000, 1000, 3*hour)
 	add(11_575+4576+1000, 1000, 4*hour, false)
@@ -161,7 +162,8 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
-// TestDoubt: what does not fit is said, and begins anew only if it goes on, without a break, for long enough and often enough.
+// TestDoubt: what does not fit is said, and begins anew only if it goes on, without a break, for long enough
+// and often enough.
 func TestDoubt(t *testing.T) {
 	var tr track
 	at := uint64(hour)
@@ -207,7 +209,8 @@ func TestDoubt(t *testing.T) {
 	}
 }
 
-// TestCoarseOfValues: of a register whose zeros may have been left out it takes three values to say that it is coarse.
+// TestCoarseOfValues: of a register whose zeros may have been left out it takes three values to say that it is
+// coarse.
 func TestCoarseOfValues(t *testing.T) {
 	for values, want := range map[uint32]uint64{2: 0, 3: 1000} {
 		tr := track{series: series{Known: true, Wh: 5000, Finest: 1000, Loose: true, Values: values}}

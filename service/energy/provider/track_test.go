@@ -46,7 +46,8 @@ func TestWrapOrReset(t *testing.T) {
 	}
 }
 
-// TestFollow: whatever a counter of 32 bits in any scale counts, in whatever steps that its rating allows, is followed to the Wh.
+// TestFollow: whatever a counter of 32 bits in any scale counts, in whatever steps that its rating allows, is
+// followed to the Wh.
 func TestFollow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		exp := int8(rapid.IntRange(-3, 3).Draw(t, "exp"))
@@ -84,8 +85,8 @@ func repeat(n int, s ...shown) (list []shown) {
 
 func joined(lists ...[]shown) []shown { return slices.Concat(lists...) }
 
-// count follows a register that is read every minute, and returns what was counted: the steps that mean something. With restarts the track is
-// written and read again between any two readings.
+// count follows a register that is read every minute, and returns what was counted: the steps that mean
+// something. With restarts the track is written and read again between any two readings.
 func count(t *testing.T, list []shown, rating uint64, bits uint8, restarts bool) (wh uint64, absent int) {
 	t.Helper()
 	tr, last, known := new(track), uint64(0), false
@@ -117,7 +118,8 @@ func count(t *testing.T, list []shown, rating uint64, bits uint8, restarts bool)
 	return wh, absent
 }
 
-// TestSequences are what registers did in the field, and what it comes to. It is the same with a restart after every reading.
+// TestSequences are what registers did in the field, and what it comes to. It is the same with a restart after
+// every reading.
 func TestSequences(t *testing.T) {
 	const many = 12 * 60
 	at := func(v ...int64) (list []shown) {
@@ -183,7 +185,8 @@ func TestSequences(t *testing.T) {
 	}
 }
 
-// TestFallsAnyhow: whatever falls, spikes, zeros and powers of ten are put between the readings of a register, no more is counted than flowed.
+// TestFallsAnyhow: whatever falls, spikes, zeros and powers of ten are put between the readings of a register,
+// no more is counted than flowed.
 func TestFallsAnyhow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const rating = 4000
@@ -219,7 +222,8 @@ func TestFallsAnyhow(t *testing.T) {
 	})
 }
 
-// TestConfirm: a register that fell is held until readings have agreed for a while, and another meter is taken at its word.
+// TestConfirm: a register that fell is held until readings have agreed for a while, and another meter is taken
+// at its word.
 func TestConfirm(t *testing.T) {
 	var tr track
 	at := uint64(hour)

@@ -98,7 +98,8 @@ func (b *bench) change(role source.Role, f func(*dial)) {
 	f(b.meters[role])
 }
 
-// flow lets energy flow for some quarter hours: pv is produced and half of it exported, imp is imported, in each of them.
+// flow lets energy flow for some quarter hours: pv is produced and half of it exported, imp is imported, in
+// each of them.
 func (b *bench) flow(quarters int, pv, imp int64) { b.minutes(quarters*15, pv, imp) }
 
 func (b *bench) minutes(n int, pv, imp int64) {

@@ -138,9 +138,9 @@ type Made struct {
 // begun is the earliest second at which a made-up street begins: 2021-01-01 00:00 UTC.
 const begun = 1_609_459_200
 
-// Make makes up a street: homes of one cause under one climate. A roof makes what the category's sky gives it. Less
-// comes out of it for clouds over the whole street, for clouds over single roofs, and for the cause. The street begins
-// in any season.
+// Make makes up a street: homes of one cause under one climate. A roof makes what the category's sky gives it.
+// Less comes out of it for clouds over the whole street, for clouds over single roofs, and for the cause. The
+// street begins in any season.
 func Make(m Made) (*Recording, error) {
 	var cause *Cause
 	for i := range Causes {

@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-network/cairn/core/lot"
 )
 
-// A clock says how the hours of a recorder become time: how far it is ahead of UTC, what it does in summer, and whether
-// a row's hour names its start or its end.
+// A clock says how the hours of a recorder become time: how far it is ahead of UTC, what it does in summer, and
+// whether a row's hour names its start or its end.
 type clock struct {
 	name   string
 	offset int64 // seconds ahead of UTC, in winter
@@ -116,9 +116,9 @@ func sunday(year int, month time.Month, day int) time.Time {
 	return t.AddDate(0, 0, (7-int(t.Weekday()))%7)
 }
 
-// When nobody names the clock, those from guessFrom to guessTo half hours around the place's own are tried. One is
-// taken if production and sun contradict each other in at most mostOdd hours a day, and in leastMargin hours less than
-// under any other. Or else its middle of the day must stray less, by the factor leastWander.
+// When nobody names the clock, those from guessFrom to guessTo half hours around the place's own are tried. One
+// is taken if production and sun contradict each other in at most mostOdd hours a day, and in leastMargin hours
+// less than under any other. Or else its middle of the day must stray less, by the factor leastWander.
 const (
 	guessFrom, guessTo = -6, 7
 	mostOdd            = 0.25
@@ -126,8 +126,8 @@ const (
 	leastWander        = 0.8
 )
 
-// candidates returns the clocks that rows may be of. An hour named by its start looks like one hour of offset: without
-// other knowledge only the sum of both can be told, and only the sum matters.
+// candidates returns the clocks that rows may be of. An hour named by its start looks like one hour of offset:
+// without other knowledge only the sum of both can be told, and only the sum matters.
 func (cfg *Config) candidates() ([]clock, error) {
 	naming := []bool{false, true}
 	switch cfg.Hours {
@@ -175,9 +175,9 @@ var ErrClock = errors.New("the sun does not tell the recorder's clock")
 // tell finds the clock by which a street's rows were written, and how sure that is. wall is when the first row began,
 // if hours are named by their end; solar is what all homes made in each row.
 //
-// Nothing is made in the dark, and something is made while the sun stands well above the horizon. Hours that contradict
-// this are counted; a clock that is an hour off has about one a day. It does not matter where panels look: at both ends
-// of the day they live on the light of the whole sky.
+// Nothing is made in the dark, and something is made while the sun stands well above the horizon. Hours that
+// contradict this are counted; a clock that is an hour off has about one a day. It does not matter where panels
+// look: at both ends of the day they live on the light of the whole sky.
 func (r *Recording) tell(cfg *Config, wall time.Time, solar []float64) (*clock, error) {
 	list, err := cfg.candidates()
 	if err != nil {

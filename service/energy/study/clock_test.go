@@ -82,7 +82,8 @@ func TestTellClock(t *testing.T) {
 	}
 }
 
-// TestNamedClock: a clock that is named is taken as it is named, with hours as they are named; what is none is refused.
+// TestNamedClock: a clock that is named is taken as it is named, with hours as they are named; what is none is
+// refused.
 func TestNamedClock(t *testing.T) {
 	dir := record(t, 6, 100)
 	for _, test := range []struct{ clock, hours string }{

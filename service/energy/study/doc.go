@@ -5,11 +5,11 @@
 // they cost the honest, on streets that are made up of homes that have some cause to look odd (Make, Streets).
 // docs/energy-fraud.md has the figures.
 //
-// A folder of recorded homes (Read) becomes a street: each home is a device of an owner of its own, with a meter at its
-// grid connection and one of its panels, below one cell. Hour by hour its readings go as evidence through the very
-// Verify and Cross that a network runs (energy.New), so that what is measured is the code that pays. First all are
-// honest, from the first row to the last; then, from each day's state on, one home cheats for one day or for seven, in
-// each of eight ways (Attacks).
+// A folder of recorded homes (Read) becomes a street: each home is a device of an owner of its own, with a
+// meter at its grid connection and one of its panels, below one cell. Hour by hour its readings go as evidence
+// through the very Verify and Cross that a network runs (energy.New), so that what is measured is the code that
+// pays. First all are honest, from the first row to the last; then, from each day's state on, one home cheats
+// for one day or for seven, in each of eight ways (Attacks).
 //
 // Four rules are compared (Rules): Cairn's own; readings above 135 % or 110 % of the nameplate refused; and readings
 // above nameplate times the cosine of the sun's zenith angle refused. The three are rebuilt here, as their documents

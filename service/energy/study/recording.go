@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-network/cairn/service/role/geo"
 )
 
-// Config says where and when a folder of homes was recorded. The zero Config is not useful: DefaultConfig is where the
-// CityLearn challenge of 2022 was.
+// Config says where and when a folder of homes was recorded. The zero Config is not useful: DefaultConfig is
+// where the CityLearn challenge of 2022 was.
 type Config struct {
 	Dir       string
 	Latitude  float64   // degrees
@@ -63,9 +63,9 @@ const (
 // Read reads a folder (citylearn), of which it wants month, hour (1 to 24), day_type (1 is Monday, 7 Sunday, 8 a
 // holiday; it may be missing), what the household used and what the panels gave.
 //
-// Rows tell a month and an hour, not a date: the first change of the month tells the day. What clock the hours are of,
-// if nobody says it, is told by the sun; where it does not tell, nothing is read (ErrClock). An hour that a clock
-// repeated is missing, and filled with the load before it; one that it left out is ignored.
+// Rows tell a month and an hour, not a date: the first change of the month tells the day. What clock the hours
+// are of, if nobody says it, is told by the sun; where it does not tell, nothing is read (ErrClock). An hour
+// that a clock repeated is missing, and filled with the load before it; one that it left out is ignored.
 func Read(cfg Config) (*Recording, error) {
 	if err := onEarth(cfg.Latitude, cfg.Longitude, cfg.Altitude); err != nil {
 		return nil, fmt.Errorf("study: %w", err)

@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-network/cairn/service/energy"
 )
 
-// region is the street as the tally has it at the start of an epoch. Lines and cells are never changed, only replaced:
-// a copy of a region is a region of its own.
+// region is the street as the tally has it at the start of an epoch. Lines and cells are never changed, only
+// replaced: a copy of a region is a region of its own.
 type region struct {
 	*street
 	done  uint64 // the first interval that is not over

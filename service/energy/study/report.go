@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-network/cairn/service/role/command"
 )
 
-// Targets of the design: at most 1 % of honest days flagged, 0.5 % of what honest homes export withheld, 0.1 freezes a
-// home-year; within a week ×1.5 caught in 95 % of weeks, ×2, flat and night in all.
+// Targets of the design: at most 1 % of honest days flagged, 0.5 % of what honest homes export withheld, 0.1
+// freezes a home-year; within a week ×1.5 caught in 95 % of weeks, ×2, flat and night in all.
 const (
 	mostFlagged, mostWithheld, mostFreezes = 0.01, 0.005, 0.1
 	leastHalf                              = 0.95

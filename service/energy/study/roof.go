@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-network/cairn/service/role/geo"
 )
 
-// plane is a part of a roof: the share of the panels on it, its tilt, and the azimuth that it looks to, in degrees. 180
-// is south.
+// plane is a part of a roof: the share of the panels on it, its tilt, and the azimuth that it looks to, in
+// degrees. 180 is south.
 type plane struct{ share, tilt, azimuth float64 }
 
 // roof is what a made-up home's panels are, and what befalls them.

@@ -46,7 +46,8 @@ type StreetOptions struct {
 	Progress func(done, of int)
 }
 
-// Streets makes streets up and studies them: what the rules cost the honest and how often they catch a cheat, by cause.
+// Streets makes streets up and studies them: what the rules cost the honest and how often they catch a cheat,
+// by cause.
 func Streets(ctx context.Context, o StreetOptions) ([]Finding, error) {
 	if o.Attacks == nil {
 		o.Attacks = Attacks

@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-network/cairn/service/energy"
 )
 
-// TestMake: equal streets are equal, each climate and cause makes one, and no honest quarter hour of a clean street is
-// above the sky's bound.
+// TestMake: equal streets are equal, each climate and cause makes one, and no honest quarter hour of a clean
+// street is above the sky's bound.
 func TestMake(t *testing.T) {
 	for i := range Causes {
 		m := Made{Cause: Causes[i].Name, Climate: Climates[i%len(Climates)].Name, Seed: 3, Days: 30}
@@ -49,8 +49,8 @@ func TestMake(t *testing.T) {
 	}
 }
 
-// TestStreets: the study of made-up streets counts what it should: honest homes are not flagged on a clean street under
-// a clear sky, a cheat of twice the sun is caught each week, and one without a gain has no week.
+// TestStreets: the study of made-up streets counts what it should: honest homes are not flagged on a clean
+// street under a clear sky, a cheat of twice the sun is caught each week, and one without a gain has no week.
 func TestStreets(t *testing.T) {
 	list, err := Streets(context.Background(), StreetOptions{
 		Rules: energy.With(short()), Causes: []string{"none"}, Climates: []string{"desert"}, Seeds: []uint64{1},

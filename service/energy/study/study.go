@@ -83,8 +83,8 @@ const (
 	longEpoch = 3
 )
 
-// days cuts a recording into solar days. It returns the quarter hour in which each whole day begins, and the end of the
-// last one.
+// days cuts a recording into solar days. It returns the quarter hour in which each whole day begins, and the
+// end of the last one.
 func (r *Recording) days() (first uint32, at []int) {
 	n := len(r.Homes[0].PV)
 	last := int64(-1)
@@ -197,7 +197,8 @@ func each(ctx context.Context, n int, progress func(done, of int), do func(i int
 	tasks.Wait()
 }
 
-// begin has all homes be honest, and returns the day before which a week has to begin: there is at least one that counts.
+// begin has all homes be honest, and returns the day before which a week has to begin: there is at least one
+// that counts.
 func (b *bench) begin(ctx context.Context) (last int, err error) {
 	b.first, b.at = b.r.days()
 	if len(b.at) < 2 {
@@ -382,9 +383,9 @@ func same(claim, made []uint32, pdc uint32) bool {
 	return apart*1000 < 100*uint64(pdc)
 }
 
-// window lets a home claim something for so many days. It returns the first day on which it was caught, from 1, or a
-// high number if it was not; how much more was accepted than if it had been honest; and how much more it claims to have
-// exported.
+// window lets a home claim something for so many days. It returns the first day on which it was caught, from 1,
+// or a high number if it was not; how much more was accepted than if it had been honest; and how much more it
+// claims to have exported.
 func (b *bench) window(home, day, length int, claim []uint32) (caught int, accepted, claimed int64) {
 	g := b.starts[day]
 	show := slices.Clone(b.showing[day])
@@ -434,8 +435,8 @@ func gained(s *energy.State) uint64 {
 	return s.Sums.Community + s.Sums.Certificate + s.Sums.Sealed + s.Sums.Lapsed + s.Lots.Total()
 }
 
-// cost returns what a rule does to a home that is honest: the share of days on which the rule suspects it, and how many
-// bp of its energy the rule withholds.
+// cost returns what a rule does to a home that is honest: the share of days on which the rule suspects it, and
+// how many bp of its energy the rule withholds.
 func (b *bench) cost(home int, rule Rule) (flagged, withheld float64) {
 	if rule == Cairn {
 		o := &b.honest[home]

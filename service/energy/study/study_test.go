@@ -19,8 +19,8 @@ import (
 // pacific is California's wall clock, with hours named by their start.
 var pacific = clock{offset: -8 * 3600, starts: true, summer: summerUS}
 
-// record writes homes that a wall clock with summer time recorded, which names hours by their start: a clear sky of the
-// category's own bound, clouds that all see, and roofs that look to the east, up, and to the west.
+// record writes homes that a wall clock with summer time recorded, which names hours by their start: a clear
+// sky of the category's own bound, clouds that all see, and roofs that look to the east, up, and to the west.
 func record(t *testing.T, homes, days int) string {
 	t.Helper()
 	dir := t.TempDir()

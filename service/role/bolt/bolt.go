@@ -16,8 +16,8 @@ import (
 // wait is how long another process is waited for that has the file open.
 const wait = 5 * time.Second
 
-// Open opens a database, which it makes where there is none, and makes its buckets. It is home_busy while another process has it, and
-// home_unwritable where it may not be written.
+// Open opens a database, which it makes where there is none, and makes its buckets. It is home_busy while
+// another process has it, and home_unwritable where it may not be written.
 func Open(path string, buckets ...[]byte) (*bbolt.DB, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: wait, FreelistType: bbolt.FreelistMapType})
 	switch {

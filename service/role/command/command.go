@@ -1,4 +1,5 @@
-// Package command is how a category brings commands of its own into the program: `cairn energy order` is made by energy's customer.
+// Package command is how a category brings commands of its own into the program: `cairn energy order` is made
+// by energy's customer.
 //
 // A role.Customer's Command makes its noun, a cobra command with verbs below it; the program gives it a Shell, which
 // knows the network's home, its gateway and its chain, and how the program prints and reports. So every category's
@@ -18,14 +19,18 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// Shell is what the program gives a category's commands. Errors that its methods return are ready to be returned by RunE.
+// Shell is what the program gives a category's commands. Errors that its methods return are ready to be
+// returned by RunE.
 type Shell interface {
-	// Flags gives a command what all have: --home and --json; and if it signs transactions --from, which is empty by default.
+	// Flags gives a command what all have: --home and --json; and if it signs transactions --from, which is
+	// empty by default.
 	Flags(c *cobra.Command, signs bool) *cobra.Command
-	// Pays gives a command --account: the account whose API key Call sends. Without it, Call asks for what everybody may know.
+	// Pays gives a command --account: the account whose API key Call sends. Without it, Call asks for what
+	// everybody may know.
 	Pays(c *cobra.Command) *cobra.Command
-	// Call sends a request to the gateway of the command's home, with the account's API key, and decodes the JSON of its answer into
-	// out, where that is not nil. In is sent as JSON, where it is not nil. What the gateway refuses carries its reason.
+	// Call sends a request to the gateway of the command's home, with the account's API key, and decodes the
+	// JSON of its answer into out, where that is not nil. In is sent as JSON, where it is not nil. What the
+	// gateway refuses carries its reason.
 	Call(c *cobra.Command, method, path string, in, out any) error
 	// Send is Call for what is no JSON, or more than fits into memory: the request's body is read as it is sent, and
 	// the answer's, which the caller closes, as it comes. Neither has a limit. The end of the command's context ends
@@ -33,7 +38,8 @@ type Shell interface {
 	Send(c *cobra.Command, r Request) (*http.Response, error)
 	// Payer is the name of the account that Call asks for.
 	Payer(c *cobra.Command) string
-	// Gateway returns the address of whom Call asks. Without a network, or without a key of the account's, it says what to do.
+	// Gateway returns the address of whom Call asks. Without a network, or without a key of the account's, it
+	// says what to do.
 	Gateway(c *cobra.Command) (string, error)
 	// Ledger connects to the chain of the command's home. The caller closes it.
 	Ledger(c *cobra.Command) (Ledger, error)

@@ -1,5 +1,5 @@
-// Package roletest runs providers and customers against each other without a chain and without a bus: an in-memory host for each
-// device, a market for each customer, and between them the tally itself.
+// Package roletest runs providers and customers against each other without a chain and without a bus: an
+// in-memory host for each device, a market for each customer, and between them the tally itself.
 //
 //	w := roletest.New(t, storage.New())
 //	d := w.Device("device")
@@ -9,8 +9,9 @@
 //	…
 //	w.Next() // what devices handed in is counted, and a new epoch begins
 //
-// Epochs pass when the test says so. Next ends the epoch with core/tally's Apply over everything that was handed in, so what
-// roles are paid and what is refused is what it would be in a network; settlement pays a ustone for a micro-credit.
+// Epochs pass when the test says so. Next ends the epoch with core/tally's Apply over everything that was
+// handed in, so what roles are paid and what is refused is what it would be in a network; settlement pays a
+// ustone for a micro-credit.
 package roletest
 
 import (
@@ -30,8 +31,8 @@ import (
 // Chain is the world's chain id.
 const Chain = "cairn-test-1"
 
-// Blocks is how many blocks an epoch has, BlockTime how many seconds lie between two, and Genesis when the first epoch begins, in Unix
-// seconds: 2026-06-21T09:00:00Z.
+// Blocks is how many blocks an epoch has, BlockTime how many seconds lie between two, and Genesis when the
+// first epoch begins, in Unix seconds: 2026-06-21T09:00:00Z.
 const (
 	Blocks    = 20
 	BlockTime = 180
@@ -43,15 +44,16 @@ type World struct {
 	t     testing.TB
 	rules *tally.Rules
 	specs []*tally.Spec
-	// MinOpening is what opens a session with a receipt. Window is how many epochs a header takes to become final. Both may be set
-	// before the first epoch.
+	// MinOpening is what opens a session with a receipt. Window is how many epochs a header takes to become
+	// final. Both may be set before the first epoch.
 	MinOpening types.Credit
 	Window     types.Epoch
 	// Cell is where devices are that are registered from now on; 0 is nowhere.
 	Cell types.Cell
 	// Drop, if set, says whether an item gets lost on its way to the tally.
 	Drop func(author types.Key, item tally.ItemType, kind evidence.Kind) bool
-	// Rules are the categories' own rules; those of a category that is not in it are its Spec's. It may be replaced between epochs.
+	// Rules are the categories' own rules; those of a category that is not in it are its Spec's. It may be
+	// replaced between epochs.
 	Rules map[types.Category][]byte
 
 	mu      sync.Mutex // guards what follows

@@ -123,7 +123,8 @@ type apart struct {
 // books are one account's, on disk.
 type books struct{ db *bbolt.DB }
 
-// openBooks opens an account's books. What it finds damaged it says, and goes on: no record keeps an account from its others.
+// openBooks opens an account's books. What it finds damaged it says, and goes on: no record keeps an account
+// from its others.
 func openBooks(path string, log *slog.Logger) (*books, error) {
 	db, err := bolt.Open(path, objectBucket, manifestBucket, typeBucket, sessionBucket, shardBucket, dropBucket, formerBucket, formerShardBucket,
 		breakBucket, partBucket, lossBucket, foreignBucket)
@@ -138,7 +139,8 @@ func openBooks(path string, log *slog.Logger) (*books, error) {
 	return &books{db}, nil
 }
 
-// maxRecord bounds one record of the books, in bytes: the pending operations of a commit, or the absent slots of a large object.
+// maxRecord bounds one record of the books, in bytes: the pending operations of a commit, or the absent slots
+// of a large object.
 const maxRecord = 64 << 20
 
 func get[T any](b *books, bucket, key []byte) (*T, error) {
@@ -175,8 +177,8 @@ func readable(id, raw []byte) (*object, error) {
 // lax reads text as it is.
 var lax, _ = cbor.DecOptions{UTF8: cbor.UTF8DecodeInvalid}.DecMode()
 
-// mend looks at the record of each object. A name that cannot be read or shown, as earlier versions took it, is made into one that
-// can.
+// mend looks at the record of each object. A name that cannot be read or shown, as earlier versions took it, is
+// made into one that can.
 func mend(tx *bbolt.Tx, log *slog.Logger) error {
 	objects := tx.Bucket(objectBucket)
 	changed := map[ObjectID][]byte{}
@@ -404,7 +406,8 @@ func (b *books) dismiss(payer, device types.Key) error {
 	return nil
 }
 
-// breaks returns how often a device came apart from the books, and whether nothing is agreed on in the former session any more.
+// breaks returns how often a device came apart from the books, and whether nothing is agreed on in the former
+// session any more.
 func (b *books) breaks(payer, device types.Key) (times uint64, lapsed bool, err error) {
 	a, err := get[apart](b, breakBucket, sessionKey(payer, device))
 	if a == nil {

@@ -26,8 +26,8 @@ func (b *bound) refuse(what string) error {
 	return types.Refuse(b.reason, "%s, and at most %d bytes can be stored: %s", what, b.bytes, b.why)
 }
 
-// bound says what can be stored on chosen devices: what the format holds, what enough of the devices have room for, and of what an epoch can be
-// paid.
+// bound says what can be stored on chosen devices: what the format holds, what enough of the devices have room
+// for, and of what an epoch can be paid.
 func (a *account) bound(p pipeline.Profile, chosen []role.Offer) *bound {
 	b := &bound{maxObject, types.Oversize, "no object is larger"}
 	lower := func(most uint64, reason types.Reason, why string) {
@@ -62,7 +62,8 @@ func (a *account) bound(p pipeline.Profile, chosen []role.Offer) *bound {
 	if each, fits := price.Uint64(); fits {
 		lower(paid(each)*uint64(p.K), types.OverBudget, fmt.Sprintf("an epoch of that costs the %d micro-credits that are left", left))
 	}
-	// A device takes what could be paid for as many epochs as it wants receipts for; a large object is held part by part.
+	// A device takes what could be paid for as many epochs as it wants receipts for; a large object is held
+	// part by part.
 	slices.Sort(prices)
 	if shard := paid(prices[p.Success-1]) / storage.SpareRungs; shard < commitEvery {
 		lower(shard*uint64(p.K), types.OverBudget, fmt.Sprintf("with each device, %d epochs of that cost the %d micro-credits that are left", storage.SpareRungs, left))

@@ -18,7 +18,8 @@ type purse struct {
 
 func (p purse) Balance() types.Credit { return p.left }
 
-// TestBound: how large an object may be, by what the format holds, what the devices have room for, and what can be paid for.
+// TestBound: how large an object may be, by what the format holds, what the devices have room for, and what can
+// be paid for.
 func TestBound(t *testing.T) {
 	const price = 1 << 20
 	p := pipeline.Lab // four of eight, and seven have to take it
@@ -43,7 +44,8 @@ func TestBound(t *testing.T) {
 		{"what costs nothing", same(1<<62, 0), 0, maxObject, types.Oversize},
 		{"the room that seven of eight have", rooms, 1 << 62, 4 * 1000, storage.TooFewDevices},
 		{"no room", same(0, price), 1 << 62, 0, storage.TooFewDevices},
-		// A credit holds 2²⁰ bytes for an epoch at that price: each of eight devices for an eighth of that, and four of them hold the object.
+		// A credit holds 2²⁰ bytes for an epoch at that price: each of eight devices for an eighth of that, and
+		// four of them hold the object.
 		{"an epoch of all", same(1<<62, price), 8 * 24 * commitEvery >> 20, 4 * 24 * commitEvery, types.OverBudget},
 		// Less than what is held at once: a device wants so many epochs of it paid.
 		{"so many epochs of each", same(1<<62, price), 24, 4 << 20, types.OverBudget},

@@ -53,7 +53,8 @@ type recoveryFile struct {
 	Objects []sealedRecord `json:"objects"`
 }
 
-// sealedRecord is an object's record, sealed with AES-256-GCM: nonce, ciphertext, tag. Its id is authenticated with it.
+// sealedRecord is an object's record, sealed with AES-256-GCM: nonce, ciphertext, tag. Its id is authenticated
+// with it.
 type sealedRecord struct {
 	ID     string `json:"id"`
 	Sealed []byte `json:"sealed"`

@@ -12,9 +12,10 @@ import (
 	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
 
-// An object is stored once enough devices have countersigned, and safe to its full measure once all have. What is missing is computed anew
-// from any k of the other shards and put on the device that should have it, or the whole slot on a device of another owner. A PUT
-// waits for that a while before it answers; what is missing then, or is lost later, is made up for in the background.
+// An object is stored once enough devices have countersigned, and safe to its full measure once all have. What
+// is missing is computed anew from any k of the other shards and put on the device that should have it, or the
+// whole slot on a device of another owner. A PUT waits for that a while before it answers; what is missing
+// then, or is lost later, is made up for in the background.
 const (
 	finishTime   = 20 * time.Second // that a PUT spends on missing shards before it answers
 	finishTries  = 3
@@ -86,7 +87,8 @@ func (a *account) completeSome(ctx context.Context) {
 // errNoRoom: neither the device that should have a slot nor another one offers room for it.
 var errNoRoom = errors.New("no device of another owner offers room")
 
-// complete puts the shards of an object that no device holds where they should be. One object is worked on once at a time.
+// complete puts the shards of an object that no device holds where they should be. One object is worked on once
+// at a time.
 func (a *account) complete(ctx context.Context, id ObjectID) error {
 	select {
 	case a.completing <- struct{}{}:
@@ -170,8 +172,8 @@ func (a *account) completeSlot(ctx context.Context, id ObjectID, o *object, m *p
 	return errRests
 }
 
-// errRests: a device has lost shards lately, and there is no other to take them. It gets them again when it has rested, or when they are
-// needed.
+// errRests: a device has lost shards lately, and there is no other to take them. It gets them again when it has
+// rested, or when they are needed.
 var errRests = errors.New("the device that should have them has lost some lately")
 
 // urgent reports whether an object has come down to what its profile repairs at.
@@ -204,8 +206,8 @@ func (a *account) takes(offers []role.Offer, device types.Key, m *pipeline.Manif
 	return false
 }
 
-// fill computes a slot's shards of segments, has a device hold them, and notes it. Where that is another device than before, the one before
-// lets go of what it has of the slot.
+// fill computes a slot's shards of segments, has a device hold them, and notes it. Where that is another device
+// than before, the one before lets go of what it has of the slot.
 func (a *account) fill(ctx context.Context, id ObjectID, o *object, m *pipeline.Manifest, slot int, key types.Key, segments []int) error {
 	h, err := a.holder(key)
 	if err != nil {
@@ -270,8 +272,9 @@ func (a *account) fill(ctx context.Context, id ObjectID, o *object, m *pipeline.
 	return nil
 }
 
-// filling is a slot of an object on its way to a device. As in an upload, what is staged is committed part by part: reading enough to compute
-// a large object's shards can take longer than a device keeps what nobody holds.
+// filling is a slot of an object on its way to a device. As in an upload, what is staged is committed part by
+// part: reading enough to compute a large object's shards can take longer than a device keeps what nobody
+// holds.
 type filling struct {
 	account *account
 	id      ObjectID

@@ -23,10 +23,11 @@ import (
 // Config bounds a customer.
 type Config struct {
 	Memory int64 // of all transfers together, in bytes; default 96 MiB
-	// Transfers bounds how many objects are stored and read at once, of all accounts together; one account gets a quarter. Default 512.
+	// Transfers bounds how many objects are stored and read at once, of all accounts together; one account gets
+	// a quarter. Default 512.
 	Transfers int
-	// Lifetime is how many epochs ahead sessions with devices expire; they are renewed an eighth of it before. Default, and the most that
-	// the protocol takes with room for clocks: 8,736.
+	// Lifetime is how many epochs ahead sessions with devices expire; they are renewed an eighth of it before.
+	// Default, and the most that the protocol takes with room for clocks: 8,736.
 	Lifetime types.Epoch
 }
 
@@ -254,7 +255,8 @@ func (a *account) holder(key types.Key) (*holder, error) {
 	return h, nil
 }
 
-// place chooses a device for each slot of an object of size bytes, below 0 for an unknown number, and says how large it can be there.
+// place chooses a device for each slot of an object of size bytes, below 0 for an unknown number, and says how
+// large it can be there.
 func (a *account) place(ctx context.Context, p pipeline.Profile, size int64) ([]*holder, *bound, error) {
 	if size > maxObject {
 		return nil, nil, (&bound{maxObject, types.Oversize, "no object is larger"}).refuse(fmt.Sprintf("an object of %d bytes", size))
@@ -306,18 +308,19 @@ func (a *account) penniless(ctx context.Context) error {
 	return types.Refuse(types.OverBudget, "account %v has no credits to spend with this key", a.wallet.Account())
 }
 
-// qualityClass is how wide a class of like quality is, in basis points: within one the price decides, so that a device which never missed an
-// answer cannot ask what it likes.
+// qualityClass is how wide a class of like quality is, in basis points: within one the price decides, so that a
+// device which never missed an answer cannot ask what it likes.
 const qualityClass types.Bp = 1000
 
 func classOf(q types.Bp) types.Bp { return (q + qualityClass/2) / qualityClass }
 
-// chances is how many of a profile's slots are for whoever is cheapest, whatever its quality: one in ten, and at least one. A device that nobody
-// knows yet, whose quality is 0, gets work by them; one that is bad gets no more than an object can do without.
+// chances is how many of a profile's slots are for whoever is cheapest, whatever its quality: one in ten, and
+// at least one. A device that nobody knows yet, whose quality is 0, gets work by them; one that is bad gets no
+// more than an object can do without.
 func chances(p pipeline.Profile) int { return max(1, p.N/10) }
 
-// choose picks the offers that an object is stored under, of distinct owners: best quality first, and of like quality the cheapest; for the
-// last slots the cheapest of the rest.
+// choose picks the offers that an object is stored under, of distinct owners: best quality first, and of like
+// quality the cheapest; for the last slots the cheapest of the rest.
 func choose(p pipeline.Profile, offers []role.Offer, passed int) ([]role.Offer, error) {
 	offers = slices.Clone(offers)
 	owners := map[types.Account]bool{}
@@ -342,7 +345,8 @@ func choose(p pipeline.Profile, offers []role.Offer, passed int) ([]role.Offer, 
 	return chosen, nil
 }
 
-// find returns an object of the account, with the side of the wallet that stored it. Of one whose record is damaged it returns the rest too.
+// find returns an object of the account, with the side of the wallet that stored it. Of one whose record is
+// damaged it returns the rest too.
 func (c *Customer) find(w role.Wallet, text string) (a *account, id ObjectID, o *object, err error) {
 	if a, err = c.account(w); err != nil {
 		return nil, id, nil, err

@@ -94,8 +94,8 @@ func (d *device) do(ctx context.Context, method, path string, body []byte) (*htt
 	return nil, types.Refuse(p.Reason, "device %v: %s", d.key, p.Message)
 }
 
-// lent is a request's body that belongs to somebody else: a cancelled request's transport may read on for a while after Do has
-// returned, but then the pipeline has new bytes in there.
+// lent is a request's body that belongs to somebody else: a cancelled request's transport may read on for a
+// while after Do has returned, but then the pipeline has new bytes in there.
 type lent struct {
 	mu   sync.Mutex
 	data []byte

@@ -24,7 +24,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage/customer"
 )
 
-// TestContentTypes: whatever a client says of the bytes that it sends, these bytes are stored, and what it said comes back with them.
+// TestContentTypes: whatever a client says of the bytes that it sends, these bytes are stored, and what it said
+// comes back with them.
 func TestContentTypes(t *testing.T) {
 	d := newDoor(t, customer.Config{}, 1<<50)
 	data := []byte("a=1&b=%zz\nname=other&profile=none\x00\xff")
@@ -150,8 +151,9 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestDamagedRecords: books with records that cannot be read open all the same. A name is mended, and the object is whole; of what cannot be
-// mended, the id is left, under which it can be deleted, and its shards are let go.
+// TestDamagedRecords: books with records that cannot be read open all the same. A name is mended, and the
+// object is whole; of what cannot be mended, the id is left, under which it can be deleted, and its shards are
+// let go.
 func TestDamagedRecords(t *testing.T) {
 	d := newDoor(t, customer.Config{}, 1<<50)
 	data := []byte("what was stored")
@@ -217,8 +219,8 @@ func TestDamagedRecords(t *testing.T) {
 	}
 }
 
-// TestTooLarge: what can never be held, or not be paid for, is refused before a byte of it comes; where the length is not said, as soon as it is
-// too much.
+// TestTooLarge: what can never be held, or not be paid for, is refused before a byte of it comes; where the
+// length is not said, as soon as it is too much.
 func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	const credits = 3 << 16 // with each device, 24 epochs of 512 KiB

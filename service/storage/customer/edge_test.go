@@ -65,8 +65,8 @@ func TestRangeEdges(t *testing.T) {
 	}
 }
 
-// TestTransfers: while as many transfers run as may, another has to wait, and what needs no device has not. One that ended makes room, however
-// many ranges it had.
+// TestTransfers: while as many transfers run as may, another has to wait, and what needs no device has not. One
+// that ended makes room, however many ranges it had.
 func TestTransfers(t *testing.T) {
 	d := newDoor(t, customer.Config{Transfers: 1}, 1<<50)
 	data := bytes.Repeat([]byte("0123456789"), 20<<10)
@@ -79,7 +79,8 @@ func TestTransfers(t *testing.T) {
 	body, sender := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		// The body is sent once the server reads it: from then on this transfer runs, and none of those below was before it.
+		// The body is sent once the server reads it: from then on this transfer runs, and none of those below
+		// was before it.
 		req, _ := http.NewRequest("PUT", d.url+"/objects", body)
 		req.Header.Set("Expect", "100-continue")
 		client := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}

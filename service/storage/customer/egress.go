@@ -12,13 +12,15 @@ import (
 // payEvery is how many bytes are read from a device before the next receipt.
 const payEvery = 1 << 20
 
-// linger is how long a device that was given up in favour of faster ones may go on sending what it was asked for. What comes in that time is
-// checked and paid for as if somebody had waited for it: it cost the device as much.
+// linger is how long a device that was given up in favour of faster ones may go on sending what it was asked
+// for. What comes in that time is checked and paid for as if somebody had waited for it: it cost the device as
+// much.
 const linger = 5 * time.Second
 
-// read has take ask the device for n bytes under its egress session and check them, and pays for them then: nothing is signed for that
-// did not arrive, or is not what was asked for. What a device sends into a connection that breaks is its own risk, bounded by what it
-// serves on trust. When ctx ends, read returns at once, and take goes on for a while.
+// read has take ask the device for n bytes under its egress session and check them, and pays for them then:
+// nothing is signed for that did not arrive, or is not what was asked for. What a device sends into a
+// connection that breaks is its own risk, bounded by what it serves on trust. When ctx ends, read returns at
+// once, and take goes on for a while.
 func (h *holder) read(ctx context.Context, n uint64, take func(context.Context, *device, types.SessionID) error) error {
 	select {
 	case h.reads <- struct{}{}:
@@ -89,8 +91,9 @@ func (h *holder) egress(ctx context.Context, d *device) (types.SessionID, error)
 	return e.ID, nil
 }
 
-// resume goes on where a session of a former run was: the books may lack the last second of it, but the device has the newest receipt.
-// The payer's own signature says that it is one; a device that shows an older one, or none, is paid the less.
+// resume goes on where a session of a former run was: the books may lack the last second of it, but the device
+// has the newest receipt. The payer's own signature says that it is one; a device that shows an older one, or
+// none, is paid the less.
 func (h *holder) resume(ctx context.Context, d *device) {
 	h.reading.Lock()
 	e := h.state.Egress

@@ -34,7 +34,8 @@ func (signer) Sign(kind string, payload []byte) types.Signature {
 	return types.NewPrivateKey([32]byte{2}).Sign(kind, "cairn-test-1", payload)
 }
 
-// TestPayForNothing: a device that says it served what it refused, broke off, or replaced by something else is signed for nothing.
+// TestPayForNothing: a device that says it served what it refused, broke off, or replaced by something else is
+// signed for nothing.
 func TestPayForNothing(t *testing.T) {
 	shard := bytes.Repeat([]byte("what was asked for"), 20<<10)
 	proof, err := storage.ExtractSlice(shard, 1<<10, 200<<10)
@@ -123,7 +124,8 @@ func TestPayForLate(t *testing.T) {
 	}
 }
 
-// TestResume: a gateway that has forgotten its last receipts goes on from the one that the device has, if that is its own.
+// TestResume: a gateway that has forgotten its last receipts goes on from the one that the device has, if that
+// is its own.
 func TestResume(t *testing.T) {
 	shard := bytes.Repeat([]byte("more"), 256<<10)
 	for name, key := range map[string]byte{"its own": 2, "made up": 3} {

@@ -25,9 +25,11 @@ func (c *Customer) BuysFrom(w role.Wallet) ([]types.Key, error) {
 }
 
 const (
-	// firstBytes is how much the first round stores: enough that a device's pay is a whole number of credits each epoch.
+	// firstBytes is how much the first round stores: enough that a device's pay is a whole number of credits
+	// each epoch.
 	firstBytes = 16 << 20
-	// firstPatience is how long the first round waits for the devices of an object that it stored before: they are starting too.
+	// firstPatience is how long the first round waits for the devices of an object that it stored before: they
+	// are starting too.
 	firstPatience = 20 * time.Second
 	// firstWait is how long it waits for devices that take a new one.
 	firstWait = 3 * time.Minute
@@ -37,8 +39,8 @@ const (
 // what they take.
 var needs = role.Needs{Devices: pipeline.Lab.Success, Disk: storage.KeepFree + firstBytes*uint64(pipeline.Lab.N)/uint64(pipeline.Lab.K)}
 
-// first is the object of an account's first round. Name and content follow from the account's secret, so that a later first round finds the
-// object, and knows what has to be in it.
+// first is the object of an account's first round. Name and content follow from the account's secret, so that a
+// later first round finds the object, and knows what has to be in it.
 func (a *account) first() (ObjectID, []byte) {
 	random := rand.NewChaCha8(a.wallet.Secret("storage first round"))
 	var id ObjectID
@@ -48,8 +50,9 @@ func (a *account) first() (ObjectID, []byte) {
 	return id, content
 }
 
-// FirstRound stores an object, reads it back and compares. It waits for as many devices as the profile needs. Where an earlier first round
-// has stored the object already it reads it back only; where that fails for good it replaces it.
+// FirstRound stores an object, reads it back and compares. It waits for as many devices as the profile needs.
+// Where an earlier first round has stored the object already it reads it back only; where that fails for good
+// it replaces it.
 func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error) {
 	a, err := c.account(w)
 	if err != nil {
@@ -85,7 +88,8 @@ func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error
 	return fmt.Sprintf("storage: %d MiB %son %d devices of distinct owners, read back the same from any %d (object %v)", firstBytes>>20, still, len(o.Devices), pipeline.Lab.K, id), nil
 }
 
-// putFirst stores the object once there are devices enough. Where there are none in the end, it says what the last try met.
+// putFirst stores the object once there are devices enough. Where there are none in the end, it says what the
+// last try met.
 func (a *account) putFirst(ctx context.Context, id ObjectID, content []byte) (*object, error) {
 	for end := time.Now().Add(firstWait); ; {
 		o, err := a.putAs(ctx, id, bytes.NewReader(content), about{name: "first.bin", size: int64(len(content))}, pipeline.Lab)

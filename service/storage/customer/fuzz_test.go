@@ -12,7 +12,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// FuzzRecord: what the door lets in can be read again; and whatever an object's record holds, the books open, list it and let it be deleted.
+// FuzzRecord: what the door lets in can be read again; and whatever an object's record holds, the books open,
+// list it and let it be deleted.
 func FuzzRecord(f *testing.F) {
 	f.Add("name", "text/plain", []byte("\x87"), uint64(1), uint64(2))
 	f.Add("\xff", "", types.Encode(&object{Name: "\xff\xfe", Profile: "lab"}), uint64(0), uint64(1<<63))

@@ -16,8 +16,8 @@ import (
 // defaultLifetime is how many epochs ahead sessions expire: the most that the protocol takes, less room for clocks.
 const defaultLifetime = receipt.MaxExpiry - 24
 
-// holder is one device as one payer's keeper of shards: the holding with all its revisions, the ladder, and what is read. One commit
-// is under way at a time.
+// holder is one device as one payer's keeper of shards: the holding with all its revisions, the ladder, and
+// what is read. One commit is under way at a time.
 type holder struct {
 	holding
 	pool     *pool
@@ -91,8 +91,8 @@ func (h *holder) connect(ctx context.Context) (*device, error) {
 	return h.pool.get(h.wallet, ask)
 }
 
-// change has the device hold what appending and deleting leave. Where device and books have come apart, or the session has ended, it goes
-// on in a new one. mu is held.
+// change has the device hold what appending and deleting leave. Where device and books have come apart, or the
+// session has ended, it goes on in a new one. mu is held.
 func (h *holder) change(ctx context.Context, appends []storage.Shard, deletes []types.Hash) error {
 	d, err := h.connect(ctx)
 	if err != nil {
@@ -182,8 +182,8 @@ func newSession(expiry types.Epoch) types.SessionID {
 	return types.NewSessionID(expiry, random)
 }
 
-// tend keeps the device paid: it settles what is open, drops what is queued, moves what a session that ends soon holds to a new
-// one, and renews ladders when half of them is used.
+// tend keeps the device paid: it settles what is open, drops what is queued, moves what a session that ends
+// soon holds to a new one, and renews ladders when half of them is used.
 func (h *holder) tend(ctx context.Context) error {
 	if err := h.dropQueued(ctx); err != nil {
 		return err
@@ -235,8 +235,8 @@ func (h *holder) drop(ctx context.Context, ids []types.Hash) error {
 	return h.dropQueued(ctx)
 }
 
-// dropQueued tells the device what it has yet to drop, a commit's worth at a time. A shard that is about to be held leaves the queue before
-// it is committed, so the queue is read while no commit is under way.
+// dropQueued tells the device what it has yet to drop, a commit's worth at a time. A shard that is about to be
+// held leaves the queue before it is committed, so the queue is read while no commit is under way.
 func (h *holder) dropQueued(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -13,7 +13,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// holding is one session with a device: its revisions, and the list of what the device holds under it. Its holder's mu guards it.
+// holding is one session with a device: its revisions, and the list of what the device holds under it. Its
+// holder's mu guards it.
 type holding struct {
 	wallet role.Wallet
 	market role.Market
@@ -44,8 +45,8 @@ func (h *holding) keep(touched map[uint64]storage.Shard) error {
 	return h.books.putSession(h.in, h.wallet.Payer(), h.key, &state, touched, h.shards.Len())
 }
 
-// check settles what is open, and compares where the device says it stands with the books. The status is that of the session as it is
-// then.
+// check settles what is open, and compares where the device says it stands with the books. The status is that
+// of the session as it is then.
 func (h *holding) check(ctx context.Context, d *device) (*storage.SessionStatus, error) {
 	if err := h.settle(ctx, d); err != nil {
 		return nil, err
@@ -101,7 +102,8 @@ func operations(s *storage.Shards, appends []storage.Shard, deletes []types.Hash
 	return ops
 }
 
-// step commits one revision. The intent is on disk before the device hears of it, and the outcome before anybody else does.
+// step commits one revision. The intent is on disk before the device hears of it, and the outcome before
+// anybody else does.
 func (h *holding) step(ctx context.Context, d *device, ops []storage.Op) error {
 	if len(ops) == 0 {
 		return nil
@@ -214,8 +216,9 @@ func (h *holding) settle(ctx context.Context, d *device) error {
 	return nil
 }
 
-// lose applies the losses that the device has declared since the newest holding. What it shows has to lead to where it says it stands. That
-// the tally knows of them too, nothing shows here: a device that hides its losses from the tally fails its challenges.
+// lose applies the losses that the device has declared since the newest holding. What it shows has to lead to
+// where it says it stands. That the tally knows of them too, nothing shows here: a device that hides its losses
+// from the tally fails its challenges.
 func (h *holding) lose(ctx context.Context, d *device, status *storage.SessionStatus) error {
 	held := h.state.Holding.Holding
 	touched := map[uint64]storage.Shard{}
@@ -268,7 +271,8 @@ func (h *holding) lose(ctx context.Context, d *device, status *storage.SessionSt
 	return h.books.markAbsent(held.Payer, h.key, lost, now)
 }
 
-// coverage is what the ladders of a session pay beyond what was payable in an epoch, at least: what is payable changes with the epoch.
+// coverage is what the ladders of a session pay beyond what was payable in an epoch, at least: what is payable
+// changes with the epoch.
 type coverage struct {
 	epoch types.Epoch
 	units types.U128
@@ -284,8 +288,9 @@ func (h *holding) reaches() bool {
 	return h.pays.epoch == h.market.Notice().Epoch && h.pays.units.Cmp(types.Mul64(h.state.Holding.Holding.Bytes, storage.Rungs/2)) >= 0
 }
 
-// cover gives the device a fresh ladder where those that it has pay for less than half of a ladder's epochs. So ladders are signed when time
-// has used them up, and each time that the bytes have doubled, however many commits that takes.
+// cover gives the device a fresh ladder where those that it has pay for less than half of a ladder's epochs. So
+// ladders are signed when time has used them up, and each time that the bytes have doubled, however many
+// commits that takes.
 func (h *holding) cover(ctx context.Context, d *device) error {
 	held := &h.state.Holding.Holding
 	if held.Revision == 0 || held.Bytes == 0 || h.reaches() {
@@ -301,7 +306,8 @@ func (h *holding) cover(ctx context.Context, d *device) error {
 	return h.climb(ctx, d, status)
 }
 
-// climb gives the device a fresh ladder, from the units that it last handed in to what is payable in a full ladder's epochs from now.
+// climb gives the device a fresh ladder, from the units that it last handed in to what is payable in a full
+// ladder's epochs from now.
 func (h *holding) climb(ctx context.Context, d *device, status *storage.SessionStatus) error {
 	held := &h.state.Holding.Holding
 	now := h.market.Notice().Epoch

@@ -27,8 +27,8 @@ type Object struct {
 	Damaged bool `json:"damaged,omitempty"`
 }
 
-// Price is what storing and reading costs now, on the devices that an object would be stored on now. A session keeps the price that it
-// was opened at; devices that repair brings in later may ask another.
+// Price is what storing and reading costs now, on the devices that an object would be stored on now. A session
+// keeps the price that it was opened at; devices that repair brings in later may ask another.
 type Price struct {
 	Profile string       `json:"profile"`
 	Bytes   uint64       `json:"bytes"`

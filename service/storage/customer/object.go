@@ -22,7 +22,8 @@ const bucket = "default"
 // profiles by name.
 var profiles = map[string]pipeline.Profile{pipeline.Lab.Name: pipeline.Lab, pipeline.Std.Name: pipeline.Std, pipeline.Deep.Name: pipeline.Deep}
 
-// about is what a customer says of an object: its name, its content type, "" for none, and its size, below 0 for none.
+// about is what a customer says of an object: its name, its content type, "" for none, and its size, below 0
+// for none.
 type about struct {
 	name, kind string
 	size       int64
@@ -147,8 +148,9 @@ func (a *account) download(o *object, m *pipeline.Manifest) (*download, error) {
 	return d, nil
 }
 
-// forget deletes an object whose record is damaged. Where its shards were, nothing says: each device that keeps something of the account's is
-// told to drop those that the manifest names. Where that is damaged too, they stay.
+// forget deletes an object whose record is damaged. Where its shards were, nothing says: each device that keeps
+// something of the account's is told to drop those that the manifest names. Where that is damaged too, they
+// stay.
 func (c *Customer) forget(ctx context.Context, w role.Wallet, id ObjectID) error {
 	a, err := c.account(w)
 	if err != nil {
@@ -188,7 +190,8 @@ func (c *Customer) forget(ctx context.Context, w role.Wallet, id ObjectID) error
 	return a.books.deleteObject(id)
 }
 
-// read returns length bytes of an object from offset on, to be closed. Nothing is asked of a device before it returns.
+// read returns length bytes of an object from offset on, to be closed. Nothing is asked of a device before it
+// returns.
 func (a *account) read(ctx context.Context, id ObjectID, o *object, offset, length int64) (io.ReadCloser, error) {
 	manifest, err := a.books.shape(id)
 	if err != nil {
@@ -207,8 +210,8 @@ func (a *account) read(ctx context.Context, id ObjectID, o *object, offset, leng
 	return coder.Open(ctx, manifest, a.secret.Bucket(bucket), uint64(offset), uint64(length), d)
 }
 
-// delete has every device drop its shards, and then forgets the object. Devices that cannot be reached are told later: what they
-// hold stays in the holding until tend gets through.
+// delete has every device drop its shards, and then forgets the object. Devices that cannot be reached are told
+// later: what they hold stays in the holding until tend gets through.
 func (a *account) delete(ctx context.Context, id ObjectID, o *object) error {
 	if mask, err := a.books.foreign(id); err != nil || mask != nil { // its shards are not this gateway's to let go
 		return errors.Join(err, a.books.deleteObject(id))

@@ -11,8 +11,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// part is what a device is asked to hold of an object that the books do not have yet, or not there. It is noted before the device hears of
-// it: should this process end before the object is entered, the next one has the device drop it.
+// part is what a device is asked to hold of an object that the books do not have yet, or not there. It is noted
+// before the device hears of it: should this process end before the object is entered, the next one has the
+// device drop it.
 type part struct {
 	_      struct{} `cbor:",toarray"`
 	Payer  types.Key
@@ -50,8 +51,9 @@ func (b *books) forgetParts(id ObjectID) error {
 	return nil
 }
 
-// abandonParts has dropped what devices hold for uploads that an earlier run began and did not end. Where the object names the device, the
-// shards are its own by now, or will be when it is made complete. A record that cannot be read is passed over.
+// abandonParts has dropped what devices hold for uploads that an earlier run began and did not end. Where the
+// object names the device, the shards are its own by now, or will be when it is made complete. A record that
+// cannot be read is passed over.
 func abandonParts(tx *bbolt.Tx) error {
 	parts := tx.Bucket(partBucket)
 	err := parts.ForEach(func(k, v []byte) error {

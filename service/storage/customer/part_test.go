@@ -9,7 +9,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestParts: what a process that died had devices hold for an object that never came to be is dropped by the next one, and nothing else is.
+// TestParts: what a process that died had devices hold for an object that never came to be is dropped by the
+// next one, and nothing else is.
 func TestParts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "books.db")
 	b, err := openBooks(path, slog.New(slog.DiscardHandler))

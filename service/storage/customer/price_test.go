@@ -31,8 +31,8 @@ func TestQuote(t *testing.T) {
 	}
 	add(30, 10, 9400, 5, 5) // cheaper, and of an owner that has one already: it takes the other's place
 
-	// The dear one is of a better class, and chosen; of the others the cheapest, one for each owner; the last slot is for the bad one, which is
-	// the cheapest of all.
+	// The dear one is of a better class, and chosen; of the others the cheapest, one for each owner; the last
+	// slot is for the bad one, which is the cheapest of all.
 	price, err := quote(pipeline.Lab, 512, hold, egress, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -59,8 +59,8 @@ func TestQuote(t *testing.T) {
 	}
 }
 
-// TestChances: one slot in ten goes by price alone, so that a device that nobody knows gets work if it asks less than the others, and many of them
-// get no more than that.
+// TestChances: one slot in ten goes by price alone, so that a device that nobody knows gets work if it asks
+// less than the others, and many of them get no more than that.
 func TestChances(t *testing.T) {
 	offer := func(n byte, quality types.Bp, price uint64) role.Offer {
 		ask := receipt.Ask{Device: types.NewPrivateKey([32]byte{n}).Public(), Price: price}

@@ -8,8 +8,9 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// queue is what waits to be committed with one device. One commit is under way at a time, and whoever is next commits for all that wait: a
-// revision costs the same for one shard and for many. It holds what puts and repairs are under way, so they bound it.
+// queue is what waits to be committed with one device. One commit is under way at a time, and whoever is next
+// commits for all that wait: a revision costs the same for one shard and for many. It holds what puts and
+// repairs are under way, so they bound it.
 type queue struct {
 	mu      sync.Mutex
 	waiting []*request
@@ -31,7 +32,8 @@ func (q *queue) add(shards []storage.Shard) *request {
 	return r
 }
 
-// take returns those that have waited for longest, as many as one commit takes and one at least, without any shard twice.
+// take returns those that have waited for longest, as many as one commit takes and one at least, without any
+// shard twice.
 func (q *queue) take() []*request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -58,8 +60,9 @@ next:
 	return taken
 }
 
-// commit has the device hold shards that it has staged, together with those of others who wait. It returns once the device has countersigned
-// and the books say so. A commit that was begun is ended, whoever gives up meanwhile: others wait for it too.
+// commit has the device hold shards that it has staged, together with those of others who wait. It returns once
+// the device has countersigned and the books say so. A commit that was begun is ended, whoever gives up
+// meanwhile: others wait for it too.
 func (h *holder) commit(ctx context.Context, shards []storage.Shard) error {
 	r := h.queue.add(shards)
 	h.mu.Lock()

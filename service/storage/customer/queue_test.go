@@ -89,7 +89,8 @@ func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestCommitTogether: what waits while a commit is under way becomes one revision, and what is wrong with one of them is that one's own.
+// TestCommitTogether: what waits while a commit is under way becomes one revision, and what is wrong with one
+// of them is that one's own.
 func TestCommitTogether(t *testing.T) {
 	k := &keeper{key: types.NewPrivateKey([32]byte{50}), refuses: map[types.Hash]bool{}, begun: make(chan bool), goOn: make(chan bool)}
 	k.list, _ = storage.NewShards(0, nil)

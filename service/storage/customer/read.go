@@ -17,11 +17,11 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// Reading follows RFC 9110: what a request makes a condition, and which ranges it wants, is answered from the books. Devices are asked, and
-// paid, for bytes that are sent: a HEAD, a 304, a 412 or a 416 cost nothing.
+// Reading follows RFC 9110: what a request makes a condition, and which ranges it wants, is answered from the
+// books. Devices are asked, and paid, for bytes that are sent: a HEAD, a 304, a 412 or a 416 cost nothing.
 
-// serveGet answers a GET or a HEAD. When shards turn out to be lost after the first byte was sent, the answer ends early: who then asks for
-// the rest is told why.
+// serveGet answers a GET or a HEAD. When shards turn out to be lost after the first byte was sent, the answer
+// ends early: who then asks for the rest is told why.
 func (c *Customer) serveGet(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
 	a, id, o, err := c.find(wallet, r.PathValue("id"))
 	if err != nil {
@@ -62,7 +62,8 @@ func (c *Customer) serveGet(w http.ResponseWriter, r *http.Request, wallet role.
 	return err
 }
 
-// describe sets what is known of an object. Its bytes are the customer's, at the address of a page: a browser must not take them for a part of it.
+// describe sets what is known of an object. Its bytes are the customer's, at the address of a page: a browser
+// must not take them for a part of it.
 func describe(h http.Header, id ObjectID, o *object) {
 	h.Set("Content-Type", "application/octet-stream")
 	if o.Type != "" {
@@ -97,7 +98,8 @@ func (n *nobody) Header() http.Header         { return n.header }
 func (n *nobody) WriteHeader(int)             {}
 func (n *nobody) Write(b []byte) (int, error) { return len(b), nil }
 
-// late sends the status with the first byte, so that an error before it still has a status of its own. What refuses it does not send.
+// late sends the status with the first byte, so that an error before it still has a status of its own. What
+// refuses it does not send.
 type late struct {
 	w      http.ResponseWriter
 	status int
@@ -129,9 +131,9 @@ type span struct{ start, length int64 }
 // maxRanges bounds how many ranges one request gets: each costs a read of its own.
 const maxRanges = 64
 
-// cleanRanges reads a Range header (RFC 9110 §14.2) and returns the parts of size bytes that it asks for, in its order; nil stands for the whole:
-// for another method, another unit, or what cannot be read. Where no part of it is there, or where it has too many, it returns one that lies
-// behind the end.
+// cleanRanges reads a Range header (RFC 9110 §14.2) and returns the parts of size bytes that it asks for, in
+// its order; nil stands for the whole: for another method, another unit, or what cannot be read. Where no part
+// of it is there, or where it has too many, it returns one that lies behind the end.
 func cleanRanges(method, header string, size int64) (ranges []span) {
 	unit, set, ok := strings.Cut(header, "=")
 	if method != http.MethodGet || !ok || !strings.EqualFold(strings.TrimSpace(unit), "bytes") {
@@ -189,8 +191,8 @@ func rangeHeader(ranges []span) string {
 	return "bytes=" + strings.Join(text, ",")
 }
 
-// content is an object as http.ServeContent reads it: nothing is asked of a device before the first Read, and then no more than the range that
-// begins there.
+// content is an object as http.ServeContent reads it: nothing is asked of a device before the first Read, and
+// then no more than the range that begins there.
 type content struct {
 	ctx    context.Context
 	a      *account

@@ -17,7 +17,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage/customer"
 )
 
-// TestConditions: what a request makes a condition is answered from the books, while no device runs. Nothing is fetched and nothing paid.
+// TestConditions: what a request makes a condition is answered from the books, while no device runs. Nothing is
+// fetched and nothing paid.
 func TestConditions(t *testing.T) {
 	d := newDoor(t, customer.Config{}, 1<<50)
 	data := bytes.Repeat([]byte("0123456789"), 100)

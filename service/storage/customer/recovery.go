@@ -15,10 +15,12 @@ import (
 	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
 
-// A gateway knows what an object is made of, and nobody else does. Its owner may take that along (GET recovery) and give it to another gateway
-// (PUT recovery), where the same account then reads the object: a device serves a shard to every key of the account that pays for it. The
-// other gateway only reads it. It pays for no holding, mends nothing, and lets no shard go: that stays with the gateway that stored it, and
-// where that is gone for good, the shards are as soon as what was signed for them has ended. Whoever wants to go on stores the object anew.
+// A gateway knows what an object is made of, and nobody else does. Its owner may take that along (GET recovery)
+// and give it to another gateway (PUT recovery), where the same account then reads the object: a device serves
+// a shard to every key of the account that pays for it. The other gateway only reads it. It pays for no
+// holding, mends nothing, and lets no shard go: that stays with the gateway that stored it, and where that is
+// gone for good, the shards are as soon as what was signed for them has ended. Whoever wants to go on stores
+// the object anew.
 
 // record is what recovery hands over of one object. Whoever has it, and a key of the account, can read the object.
 type record struct {

@@ -16,8 +16,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
 
-// recoveryGolden is a record and the file that it is sealed in, with all that opens them. Its object is the one of pipeline's golden file, whose shards
-// are there.
+// recoveryGolden is a record and the file that it is sealed in, with all that opens them. Its object is the one
+// of pipeline's golden file, whose shards are there.
 type recoveryGolden struct {
 	Secret  string       `json:"secret"`  // that the file is sealed with, in hexadecimal
 	Record  string       `json:"record"`  // in hexadecimal

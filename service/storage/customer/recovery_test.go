@@ -38,7 +38,8 @@ func (d *door) second(m *roletest.Market) *door {
 	return other
 }
 
-// TestRecovery: what an account stored through one gateway it reads through another, with the record that it took along; nobody else does.
+// TestRecovery: what an account stored through one gateway it reads through another, with the record that it
+// took along; nobody else does.
 func TestRecovery(t *testing.T) {
 	d := newDoor(t, customer.Config{}, 1_000_000_000)
 	again := d.Also("other gateway", d.market, 1_000_000_000)

@@ -9,17 +9,19 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// A session ends some day, and now and then a device is no longer where its books were: it was restored from an old copy of its disk, or
-// lost it. Then what it holds moves to a new session. The old one, called former, stays in the books until every shard of it is in the
-// new one or known to be gone. The bytes do not travel: the device has them on its disk, and a commit may name what is there.
+// A session ends some day, and now and then a device is no longer where its books were: it was restored from an
+// old copy of its disk, or lost it. Then what it holds moves to a new session. The old one, called former,
+// stays in the books until every shard of it is in the new one or known to be gone. The bytes do not travel:
+// the device has them on its disk, and a commit may name what is there.
 //
-// As long as both sides agree on the former session, each batch of shards is appended to the new one before it is deleted from the
-// former, so that there is no moment in which nobody has to prove it, and the former one ends clean, with no bytes. Where they do
-// not agree, nothing can be said about the former session any more. The device is paid under the ladder that it has as long as it goes
-// on proving, which it cannot if it told the truth.
+// As long as both sides agree on the former session, each batch of shards is appended to the new one before it
+// is deleted from the former, so that there is no moment in which nobody has to prove it, and the former one
+// ends clean, with no bytes. Where they do not agree, nothing can be said about the former session any more.
+// The device is paid under the ladder that it has as long as it goes on proving, which it cannot if it told the
+// truth.
 
-// maxBreaks is how often a device may come apart from its books. Each time costs the customer up to a ladder under the session that was
-// given up; at the last, the device gets no further shards.
+// maxBreaks is how often a device may come apart from its books. Each time costs the customer up to a ladder
+// under the session that was given up; at the last, the device gets no further shards.
 const maxBreaks = 3
 
 // shunned reports whether the device gets no further shards.
@@ -48,8 +50,8 @@ func (h *holder) renew(ctx context.Context) error {
 	return h.retire(false, 0)
 }
 
-// mend reports whether what failed for err can be tried again, since what stood in the way is cleared: a session that cannot go on was
-// retired, or losses were applied. mu is held.
+// mend reports whether what failed for err can be tried again, since what stood in the way is cleared: a
+// session that cannot go on was retired, or losses were applied. mu is held.
 func (h *holder) mend(ctx context.Context, d *device, err error) bool {
 	breaks := uint64(0)
 	switch types.ReasonOf(err) {
@@ -82,8 +84,8 @@ func (h *holder) mend(ctx context.Context, d *device, err error) bool {
 	return true
 }
 
-// retire makes the session the former one. lapsed says that nothing is agreed on in it any more. When there is a former one
-// already, both lapse together. mu is held.
+// retire makes the session the former one. lapsed says that nothing is agreed on in it any more. When there is
+// a former one already, both lapse together. mu is held.
 func (h *holder) retire(lapsed bool, breaks uint64) error {
 	old := h.holding
 	old.in, old.stray = &former, nil
@@ -133,8 +135,8 @@ func (h *holder) lapse(err error) {
 	h.lapsed = true
 }
 
-// move has the new session hold what the former one did, a batch at a time, until that is empty. What the device does not have any
-// more counts as lost. mu is held.
+// move has the new session hold what the former one did, a batch at a time, until that is empty. What the
+// device does not have any more counts as lost. mu is held.
 func (h *holder) move(ctx context.Context, d *device) error {
 	old := h.former
 	moved := false
@@ -202,7 +204,8 @@ func (h *holder) adopt(ctx context.Context, d *device, shards []storage.Shard, l
 	return nil
 }
 
-// shed deletes shards from the former session: in agreement with the device, or where there is none, from the books alone.
+// shed deletes shards from the former session: in agreement with the device, or where there is none, from the
+// books alone.
 func (h *holder) shed(ctx context.Context, d *device, ids []types.Hash) error {
 	old := h.former
 	for part := range slices.Chunk(ids, storage.MaxCommitOps/2) {

@@ -30,8 +30,8 @@ func (d *door) dial(head string) net.Conn {
 	return c
 }
 
-// TestStalledClients: sixteen clients that send most of a segment and stop, and sixteen that take a little of what they asked for and stop, keep
-// nobody from storing and reading, their own account included.
+// TestStalledClients: sixteen clients that send most of a segment and stop, and sixteen that take a little of
+// what they asked for and stop, keep nobody from storing and reading, their own account included.
 func TestStalledClients(t *testing.T) {
 	t.Parallel()
 	d := newDoorOf(t, &door{pace: role.Pace{Idle: time.Hour}}, customer.Config{Memory: 64 << 20}, 1<<60)
@@ -85,8 +85,8 @@ func TestStalledClients(t *testing.T) {
 	}
 }
 
-// TestStalledClientsAreLetGo: who sends nothing for the stated time, or too little in it, is told so and loses the connection; so does who takes
-// nothing; who is slow, but not that slow, does not.
+// TestStalledClientsAreLetGo: who sends nothing for the stated time, or too little in it, is told so and loses
+// the connection; so does who takes nothing; who is slow, but not that slow, does not.
 func TestStalledClientsAreLetGo(t *testing.T) {
 	t.Parallel()
 	d := &door{pace: role.Pace{Idle: 2 * time.Second, Rate: 16 << 10}} // a tenth of what the slow one sends

@@ -13,8 +13,9 @@ import (
 	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
 
-// commitEvery is how many bytes a device stages of one object before it is asked to hold them. What is staged is kept for two epochs
-// only and in bounded room, so a large object, or one that comes slowly, is committed part by part: from then on the device is paid for it.
+// commitEvery is how many bytes a device stages of one object before it is asked to hold them. What is staged
+// is kept for two epochs only and in bounded room, so a large object, or one that comes slowly, is committed
+// part by part: from then on the device is paid for it.
 const commitEvery = 16 << 20
 
 // staged is a shard on a device's disk that no session holds yet.
@@ -55,8 +56,8 @@ func newUpload(a *account, id ObjectID, p pipeline.Profile, holders []*holder) *
 	return u
 }
 
-// run stores what encode hands to emit, and keeps what is staged meanwhile, however long that takes. What it leaves on devices when it
-// fails is dropped.
+// run stores what encode hands to emit, and keeps what is staged meanwhile, however long that takes. What it
+// leaves on devices when it fails is dropped.
 func (u *upload) run(ctx context.Context, encode func(emit pipeline.Emit) (*pipeline.Manifest, error)) (*pipeline.Manifest, error) {
 	over, kept := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -91,8 +92,8 @@ func (u *upload) keep(ctx context.Context, over <-chan struct{}) {
 	}
 }
 
-// segment stages the shards of one segment, all at once. It succeeds with the profile's count of devices; the others get a
-// moment more, so that a slow device is not left out of every object.
+// segment stages the shards of one segment, all at once. It succeeds with the profile's count of devices; the
+// others get a moment more, so that a slow device is not left out of every object.
 func (u *upload) segment(ctx context.Context, index int, seg pipeline.Segment, shards [][]byte) error {
 	begun := u.account.market.Notice().Epoch
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -138,7 +139,8 @@ func (u *upload) segment(ctx context.Context, index int, seg pipeline.Segment, s
 	return u.commit(context.WithoutCancel(ctx), func(s *slot) bool { return s.bytes >= commitEvery })
 }
 
-// The slowest devices get grace after enough have answered; who needed more that often is left out of the rest of the object.
+// The slowest devices get grace after enough have answered; who needed more that often is left out of the rest
+// of the object.
 const (
 	grace    = 2 * time.Second
 	patience = 3
@@ -185,8 +187,8 @@ func (u *upload) why() error {
 	return errors.Join(errs...)
 }
 
-// commit asks the devices of those slots to hold what they have staged. What a device does not countersign counts as missing. It fails as
-// soon as some segment can not be held by enough devices any more.
+// commit asks the devices of those slots to hold what they have staged. What a device does not countersign
+// counts as missing. It fails as soon as some segment can not be held by enough devices any more.
 func (u *upload) commit(ctx context.Context, which func(*slot) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*requestTimeout)
 	defer cancel()
@@ -256,7 +258,8 @@ func (u *upload) commit(ctx context.Context, which func(*slot) bool) error {
 	return nil
 }
 
-// abandon has the devices drop what they were asked to hold: it belongs to no object. What was only staged goes by itself.
+// abandon has the devices drop what they were asked to hold: it belongs to no object. What was only staged goes
+// by itself.
 func (u *upload) abandon() {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()

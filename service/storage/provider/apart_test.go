@@ -10,8 +10,9 @@ import (
 	"github.com/cairn-network/cairn/service/storage/provider"
 )
 
-// TestOldDisk: a device whose disk is replaced by an old copy, or by an empty one, is a revision behind its customer or knows nothing of
-// it. The customer moves what is still there to a new session, counts the rest as lost, and goes on storing on the device.
+// TestOldDisk: a device whose disk is replaced by an old copy, or by an empty one, is a revision behind its
+// customer or knows nothing of it. The customer moves what is still there to a new session, counts the rest as
+// lost, and goes on storing on the device.
 func TestOldDisk(t *testing.T) {
 	for name, kept := range map[string]bool{"an old copy": true, "an empty one": false} {
 		t.Run(name, func(t *testing.T) {
@@ -84,8 +85,9 @@ func TestRenew(t *testing.T) {
 	if s := n.state(0).Sessions; len(s) < 3 || s[len(s)-1].ID.Expiry() < n.Epoch() {
 		t.Fatalf("in epoch %d, %d sessions: %+v", n.Epoch(), len(s), s)
 	}
-	// Sessions are renewed while epochs turn. Where one turns between a device's note that it hands in a holding and the handing in, the next
-	// tally cannot show it yet, and it is handed in once more beside itself: it counts once.
+	// Sessions are renewed while epochs turn. Where one turns between a device's note that it hands in a
+	// holding and the handing in, the next tally cannot show it yet, and it is handed in once more beside
+	// itself: it counts once.
 	n.clean(storage.HoldingStale)
 	for i := range 4 {
 		n.devices[2*i].Stop()

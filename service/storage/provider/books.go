@@ -122,7 +122,8 @@ func openBooks(path string) (*books, error) {
 
 func (b *books) close() error { return b.db.Close() }
 
-// update changes the books, all or nothing. After an error nobody knows which: whoever keeps a copy in memory reads it anew.
+// update changes the books, all or nothing. After an error nobody knows which: whoever keeps a copy in memory
+// reads it anew.
 func (b *books) update(f func(*bbolt.Tx) error) error {
 	if err := b.db.Update(f); err != nil {
 		return fmt.Errorf("storage: write books: %w: %w", err, storage.Full)
@@ -192,14 +193,16 @@ func decodeSlot(b []byte) (s storage.Shard, err error) {
 	return s, nil
 }
 
-// tag is the name under which an account's shards lie in the shard log: what several of its sessions hold is stored once.
+// tag is the name under which an account's shards lie in the shard log: what several of its sessions hold is
+// stored once.
 func tag(account types.Account) types.SessionID { return types.SessionID(account[:16]) }
 
 func refPrefix(key shardlog.Key) []byte {
 	return append(key.Session[:len(key.Session):len(key.Session)], key.Shard[:]...)
 }
 
-// refer counts a reference from a session to a shard up or down, and reports whether the shard has any left, of any session.
+// refer counts a reference from a session to a shard up or down, and reports whether the shard has any left, of
+// any session.
 func refer(tx *bbolt.Tx, key shardlog.Key, session types.SessionID, by int32) (held bool, err error) {
 	b := tx.Bucket(refBucket)
 	prefix := refPrefix(key)
@@ -295,8 +298,8 @@ func (b *books) list(id types.SessionID, r *record) (*storage.Shards, error) {
 	return shards, nil
 }
 
-// fold applies the oldest step of a session to the list on disk, if it leads to at most revision, and returns the shards that
-// nothing refers to any more.
+// fold applies the oldest step of a session to the list on disk, if it leads to at most revision, and returns
+// the shards that nothing refers to any more.
 func fold(tx *bbolt.Tx, id types.SessionID, r *record, revision uint64) (gone []shardlog.Key, done bool, err error) {
 	c := tx.Bucket(stepBucket).Cursor()
 	k, raw := c.Seek(id[:])

@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// Of the receipts that the tally takes from a device in one epoch (tally.MaxReceipts): those for holding, and for reading. Beyond them
-// the rest waits an epoch; who comes first changes from epoch to epoch.
+// Of the receipts that the tally takes from a device in one epoch (tally.MaxReceipts): those for holding, and
+// for reading. Beyond them the rest waits an epoch; who comes first changes from epoch to epoch.
 const (
 	allReceipts = 3072
 	allReads    = 1024
@@ -107,8 +107,9 @@ func (d *device) toCollect(v *news, s *session, passes uint64) (*receipt.Signed,
 	return best, nil
 }
 
-// pick returns the receipt to hand in after before, or nil. It is the highest that is payable, except that a ladder signed earlier comes
-// first while it reaches further than that: numbers must not fall, so it could not be used afterwards.
+// pick returns the receipt to hand in after before, or nil. It is the highest that is payable, except that a
+// ladder signed earlier comes first while it reaches further than that: numbers must not fall, so it could not
+// be used afterwards.
 func pick(ladders []*storage.Ladder, payable types.U128, before *paid) *receipt.Signed {
 	var best *receipt.Signed
 	var of *storage.Ladder
@@ -168,8 +169,8 @@ func (d *device) reachOf(s *session) (uint64, error) {
 	return reach(ladders, payable, s.record.Holding.Holding.Bytes), nil
 }
 
-// covered refuses with unpaid when a session's ladders have been reaching less than storage.SpareRungs epochs ahead for more than two
-// epochs. mu is held.
+// covered refuses with unpaid when a session's ladders have been reaching less than storage.SpareRungs epochs
+// ahead for more than two epochs. mu is held.
 func (d *device) covered(s *session) error {
 	if s.record.Revision == 0 {
 		return nil
@@ -232,7 +233,8 @@ func ladderKey(l *storage.Ladder) []byte {
 	return binary.BigEndian.AppendUint64(key, l.Step)
 }
 
-// displaced returns those of the ladders that a new one makes useless, and when too many are left, the one that reaches least far.
+// displaced returns those of the ladders that a new one makes useless, and when too many are left, the one that
+// reaches least far.
 func displaced(list []*storage.Ladder, l *storage.Ladder, payable types.U128, paid uint64) (gone []*storage.Ladder) {
 	top := l.Units(l.Top())
 	usable := l.From.Units.Cmp(payable) <= 0

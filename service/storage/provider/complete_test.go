@@ -11,7 +11,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage/provider"
 )
 
-// TestSpare: a device that does not answer is replaced by one of another owner before a PUT answers, so that any four may go.
+// TestSpare: a device that does not answer is replaced by one of another owner before a PUT answers, so that
+// any four may go.
 func TestSpare(t *testing.T) {
 	n := newNet(t, 9)
 	n.Next()
@@ -28,7 +29,8 @@ func TestSpare(t *testing.T) {
 	n.get(id, data)
 }
 
-// TestCompleteLater: where there is no other device, the answer says how many shards are held, and the rest follow when the device is back.
+// TestCompleteLater: where there is no other device, the answer says how many shards are held, and the rest
+// follow when the device is back.
 func TestCompleteLater(t *testing.T) {
 	n := newNet(t, 8)
 	n.tend()

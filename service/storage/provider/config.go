@@ -10,8 +10,8 @@ import (
 
 // Config of a device. The zero value of a field means its default.
 type Config struct {
-	// Listen is the address that the transfer protocol is served on. Default ":7440". Port 0 takes a free one, and keeps it over
-	// restarts while it stays free.
+	// Listen is the address that the transfer protocol is served on. Default ":7440". Port 0 takes a free one,
+	// and keeps it over restarts while it stays free.
 	Listen string
 	// Address is host:port at which customers reach it. Default: where it listens, if that names a host.
 	Address string
@@ -21,7 +21,8 @@ type Config struct {
 	KeepFree uint64
 	// Price is what it asks, in micro-credits per 2⁴⁰ byte·epochs. Default storage.Reference.
 	Price uint64
-	// Egress is what it asks for what is read, in micro-credits per 2⁴⁰ bytes. Default 7,000,000: seven dollars for a TiB.
+	// Egress is what it asks for what is read, in micro-credits per 2⁴⁰ bytes. Default 7,000,000: seven dollars
+	// for a TiB.
 	Egress uint64
 	// Unpaid is how many bytes it serves an account on trust at first. Default 4 MiB.
 	Unpaid uint64
@@ -29,7 +30,8 @@ type Config struct {
 	Cell types.Cell
 	// Memory bounds the buffers of transfers, in bytes. A request that finds none waits. Default 32 MiB.
 	Memory int64
-	// Connections bounds those open at once, an eighth of them from one address (package conns); further ones are closed. Default 512.
+	// Connections bounds those open at once, an eighth of them from one address (package conns); further ones
+	// are closed. Default 512.
 	Connections int
 	// Scrub is how long reading everything once takes. Default 14 days.
 	Scrub time.Duration

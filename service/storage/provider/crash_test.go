@@ -13,9 +13,9 @@ import (
 	"github.com/cairn-network/cairn/service/storage/provider"
 )
 
-// TestCrash cuts a device off at each step that could be half of something: what is on its disk at that moment is all that its
-// successor has, and nothing that the old one would have said or handed in afterwards is heard. Whatever it countersigned is there
-// afterwards, it goes on proving, and nothing that it hands in is refused.
+// TestCrash cuts a device off at each step that could be half of something: what is on its disk at that moment
+// is all that its successor has, and nothing that the old one would have said or handed in afterwards is heard.
+// Whatever it countersigned is there afterwards, it goes on proving, and nothing that it hands in is refused.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{"stored", "applied", "synced", "entered", "noted", "answered", "paid", "folded"} {

@@ -13,7 +13,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage/provider/shardlog"
 )
 
-// Of an epoch's quota of evidence: what holdings may take before the epoch's last quarter, what they may take in all, and losses.
+// Of an epoch's quota of evidence: what holdings may take before the epoch's last quarter, what they may take
+// in all, and losses.
 const (
 	earlyHoldings = 256
 	allHoldings   = 768
@@ -45,7 +46,8 @@ type agenda struct {
 	free  uint64      // that they offer
 }
 
-// late reports whether the last quarter of the epoch has begun: what is handed in now is in time, and little comes after it.
+// late reports whether the last quarter of the epoch has begun: what is handed in now is in time, and little
+// comes after it.
 func (t *agenda) late(v *news) bool { return v.Height+max(1, t.length/4) >= v.Cut }
 
 // follow lives through the epochs. Only it hands evidence in, so that what builds on other evidence comes after it.
@@ -130,8 +132,8 @@ func (d *device) begin(v *news) (fresh bool, err error) {
 	return fresh, d.sight(v, voided)
 }
 
-// sight notes what the tally has of each session, to be settled once that tally is final. When a header was voided, what earlier
-// ones showed is forgotten.
+// sight notes what the tally has of each session, to be settled once that tally is final. When a header was
+// voided, what earlier ones showed is forgotten.
 func (d *device) sight(v *news, voided bool) error {
 	var changed []*session
 	for _, s := range d.allSessions() {
@@ -255,7 +257,8 @@ func (d *device) answer(ctx context.Context, v *news) error {
 	return d.books.setAnswered(v.Epoch)
 }
 
-// prove answers one draw. The session's list goes back to the revision drawn from meanwhile, so no commit may come between.
+// prove answers one draw. The session's list goes back to the revision drawn from meanwhile, so no commit may
+// come between.
 func (d *device) prove(draw []storage.Draw) (storage.Answer, error) {
 	id := draw[0].Session.ID
 	s := d.session(id)
@@ -333,9 +336,9 @@ type handing struct {
 	losses  []step // on top of it
 }
 
-// handIn hands in what the tally lacks of each session: its newest holding, and losses after that. In the course of an epoch a
-// session is handed in at once the first time, and a second time in its last quarter, so that many small changes make little
-// evidence. Losses do not wait.
+// handIn hands in what the tally lacks of each session: its newest holding, and losses after that. In the
+// course of an epoch a session is handed in at once the first time, and a second time in its last quarter, so
+// that many small changes make little evidence. Losses do not wait.
 func (d *device) handIn(ctx context.Context, v *news) error {
 	var list []handing
 	var sessions []*session
@@ -454,9 +457,10 @@ func (d *device) release(ctx context.Context, v *news) error {
 	return err
 }
 
-// disown ends the sessions that the tally has and these books do not, or not as far: the disk was lost, or is an old copy. Nothing can be
-// proven of them, so every epoch would count as failed, for all that the device still holds. A folder that is gone is waited for to the end
-// of the epoch: a disk that was only taken off is back by then.
+// disown ends the sessions that the tally has and these books do not, or not as far: the disk was lost, or is
+// an old copy. Nothing can be proven of them, so every epoch would count as failed, for all that the device
+// still holds. A folder that is gone is waited for to the end of the epoch: a disk that was only taken off is
+// back by then.
 func (d *device) disown(ctx context.Context, v *news) error {
 	if d.agenda.disowned || !v.Challenged {
 		return nil

@@ -34,7 +34,8 @@ func (c *counting) Sign(kind string, payload []byte) types.Signature {
 	return c.Market.Sign(kind, payload)
 }
 
-// TestFewLadders: many small objects take few ladders, and every device has far more rungs than it asks for, all the time.
+// TestFewLadders: many small objects take few ladders, and every device has far more rungs than it asks for,
+// all the time.
 func TestFewLadders(t *testing.T) {
 	n := newNet(t, 8)
 	m := &counting{Market: n.market}
@@ -82,8 +83,8 @@ func TestFewLadders(t *testing.T) {
 	}
 }
 
-// TestPennies: an account whose files are worth no credit for weeks can store on when its first ladders are used up, since the next ones begin
-// where it stands, not where it last was paid.
+// TestPennies: an account whose files are worth no credit for weeks can store on when its first ladders are
+// used up, since the next ones begin where it stands, not where it last was paid.
 func TestPennies(t *testing.T) {
 	t.Parallel()
 	n := newNet(t, 0)

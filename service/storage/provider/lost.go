@@ -22,9 +22,9 @@ const (
 	rememberLoss = 168       // epochs that the owner is told of it
 )
 
-// intact compares what the device has open with what is in its folder: a file that was removed can still be read, and would be proven until
-// the device stops. all has it look at every log. While the folder is not the one that was opened, the device proves, serves and takes
-// nothing.
+// intact compares what the device has open with what is in its folder: a file that was removed can still be
+// read, and would be proven until the device stops. all has it look at every log. While the folder is not the
+// one that was opened, the device proves, serves and takes nothing.
 func (d *device) intact(all bool) error {
 	lost, err := d.store.Check(all)
 	if err == nil {
@@ -93,8 +93,9 @@ func (b *books) check() error {
 	return nil
 }
 
-// declareLost declares what lost logs held, all of it together: slot by slot as far as an epoch's quota goes. A session that has lost more than
-// half of its bytes, or more than can be declared within a few epochs, is given up whole, and what is left of it moves to a new one.
+// declareLost declares what lost logs held, all of it together: slot by slot as far as an epoch's quota goes. A
+// session that has lost more than half of its bytes, or more than can be declared within a few epochs, is given
+// up whole, and what is left of it moves to a new one.
 func (d *device) declareLost(ctx context.Context, v *news) error {
 	d.mu.Lock()
 	losing := d.losing

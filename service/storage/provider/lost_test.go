@@ -27,8 +27,9 @@ func remarked(t *testing.T, p *provider.Provider) (reasons []types.Reason) {
 	return reasons
 }
 
-// TestFolderGone: a device whose folder is removed while it runs has every file open and could prove them all. It earns nothing more from
-// that epoch on, says why, and ends its sessions in the next; its customer stores what was there elsewhere.
+// TestFolderGone: a device whose folder is removed while it runs has every file open and could prove them all.
+// It earns nothing more from that epoch on, says why, and ends its sessions in the next; its customer stores
+// what was there elsewhere.
 func TestFolderGone(t *testing.T) {
 	t.Parallel()
 	for name, replaced := range map[string]bool{"removed": false, "replaced": true} {
@@ -130,8 +131,8 @@ func TestFolderBack(t *testing.T) {
 	n.get(id, data)
 }
 
-// TestLogGone: what a removed log held is declared at once and together, whatever is drawn; what other logs hold goes on. A session that
-// has lost most of its bytes is given up, and its rest moves.
+// TestLogGone: what a removed log held is declared at once and together, whatever is drawn; what other logs
+// hold goes on. A session that has lost most of its bytes is given up, and its rest moves.
 func TestLogGone(t *testing.T) {
 	t.Parallel()
 	for name, most := range map[string]bool{"a little": false, "most": true} {

@@ -43,8 +43,9 @@ func (p *Provider) Role() role.Provider {
 // shardFolder is where shards are, below the provider's folder.
 const shardFolder = "shards"
 
-// Leave has the device release every session, epoch by epoch as its quota allows, and take on nothing new. That costs what is
-// retained of each session whose holding has not run out, so it is the operator's decision, never a shutdown's.
+// Leave has the device release every session, epoch by epoch as its quota allows, and take on nothing new. That
+// costs what is retained of each session whose holding has not run out, so it is the operator's decision, never
+// a shutdown's.
 func (p *Provider) Leave() { p.leaving.Store(true) }
 
 // Run serves, proves and collects until ctx ends.
@@ -103,7 +104,8 @@ type news struct {
 	state *storage.State
 }
 
-// payable returns how much of a session's proof may be drawn, when the device has passed passes epochs; 0 for one unknown to the tally.
+// payable returns how much of a session's proof may be drawn, when the device has passed passes epochs; 0 for
+// one unknown to the tally.
 func (v *news) payable(id types.SessionID, passes uint64) types.U128 {
 	if s := v.state.Find(id); s != nil {
 		return s.Payable(passes)
@@ -268,11 +270,12 @@ func (d *device) scrub(ctx context.Context) error {
 	return nil
 }
 
-// lookEvery is how many seconds pass between two looks at the whole folder, beside those before each answer and each commit.
+// lookEvery is how many seconds pass between two looks at the whole folder, beside those before each answer and
+// each commit.
 const lookEvery = 10
 
-// keep writes down what was read and signed for, once a second: a crash costs a second of it, and the customer's next receipt
-// makes up for that. And it looks whether the folder is still there.
+// keep writes down what was read and signed for, once a second: a crash costs a second of it, and the
+// customer's next receipt makes up for that. And it looks whether the folder is still there.
 func (d *device) keep(ctx context.Context) error {
 	for i := 1; sleep(ctx, time.Second) == nil; i++ {
 		_ = d.intact(i%lookEvery == 0) // it keeps what it finds

@@ -13,8 +13,9 @@ import (
 	"github.com/cairn-network/cairn/service/storage/provider"
 )
 
-// TestHonest stores, proves, is paid and reads, for twenty epochs. Nothing that an honest device hands in is refused, and it is paid
-// what the arithmetic says: what its ladder shows at the highest rung below seven eighths of what it has proven.
+// TestHonest stores, proves, is paid and reads, for twenty epochs. Nothing that an honest device hands in is
+// refused, and it is paid what the arithmetic says: what its ladder shows at the highest rung below seven
+// eighths of what it has proven.
 func TestHonest(t *testing.T) {
 	n := newNet(t, 8)
 	n.Next()
@@ -109,8 +110,8 @@ func TestDelete(t *testing.T) {
 	n.get(kept, keep)
 }
 
-// TestLoss: a device that finds a shard damaged declares it, loses its part of what is retained, and goes on. The customer learns of
-// it and goes on storing.
+// TestLoss: a device that finds a shard damaged declares it, loses its part of what is retained, and goes on.
+// The customer learns of it and goes on storing.
 func TestLoss(t *testing.T) {
 	t.Parallel()
 	n := newNet(t, 8)
@@ -257,8 +258,8 @@ func TestFull(t *testing.T) {
 	n.clean()
 }
 
-// TestCrowded: a device whose disk is nearly full takes nothing new, says in its ask that it has no room, and proves, serves and is paid
-// for what it holds; with room again it takes new shards.
+// TestCrowded: a device whose disk is nearly full takes nothing new, says in its ask that it has no room, and
+// proves, serves and is paid for what it holds; with room again it takes new shards.
 func TestCrowded(t *testing.T) {
 	n := newNet(t, 7)
 	d := n.Device("crowded")

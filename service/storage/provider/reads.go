@@ -155,7 +155,8 @@ func (d *device) done(key readKey, account types.Account, n, served uint64) {
 	}
 }
 
-// take takes a receipt on for what was read. One that says no more than another before it is thrown away: receipts overtake each other.
+// take takes a receipt on for what was read. One that says no more than another before it is thrown away:
+// receipts overtake each other.
 func (d *device) take(signed *receipt.Signed, payer *role.Payer) error {
 	v, rc := d.news.Load(), &signed.Receipt
 	r := &d.reads
@@ -221,8 +222,8 @@ func (r *reads) newest(key readKey) *receipt.Signed {
 	return nil
 }
 
-// forgive lets each account off a shard that was served and not signed for. Customers sign for what arrived: without this, connections that
-// broke would add up until nothing could be read any more.
+// forgive lets each account off a shard that was served and not signed for. Customers sign for what arrived:
+// without this, connections that broke would add up until nothing could be read any more.
 func (r *reads) forgive() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -25,8 +25,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// A connection gets headerTime for the handshake and for each request's head, and for a body patience plus what it takes at
-// slowest bytes a second. One that is slower is cut off.
+// A connection gets headerTime for the handshake and for each request's head, and for a body patience plus what
+// it takes at slowest bytes a second. One that is slower is cut off.
 const (
 	headerTime = 10 * time.Second
 	patience   = 15 * time.Second
@@ -50,8 +50,8 @@ type server struct {
 	reasons []types.ReasonInfo
 }
 
-// bind listens where the device is told to. Where any port will do, it takes the one that it had before, if that is still free: asks that
-// name it stay true over a restart.
+// bind listens where the device is told to. Where any port will do, it takes the one that it had before, if
+// that is still free: asks that name it stay true over a restart.
 func (d *device) bind() (net.Listener, error) {
 	host, port, err := net.SplitHostPort(d.cfg.Listen)
 	anywhere := err == nil && port == "0"
@@ -234,7 +234,8 @@ func (s *server) peer(r *http.Request) (*peer, error) {
 	}
 }
 
-// body reads a request's body of at most limit bytes into buf, which it makes longer if need be. Its sender has to keep up.
+// body reads a request's body of at most limit bytes into buf, which it makes longer if need be. Its sender has
+// to keep up.
 func (s *server) body(w http.ResponseWriter, r *http.Request, buf []byte, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, types.Refuse(types.Oversize, "storage: a body of %d bytes, at most %d are taken", r.ContentLength, limit)

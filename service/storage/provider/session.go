@@ -30,7 +30,8 @@ type session struct {
 // maxSeen is how many sightings wait for finality; beyond it the newest gives way to a newer one.
 const maxSeen = 32
 
-// maxLoaded is how many shards the lists in memory have together; beyond it those not used for longest go. About 200 bytes each.
+// maxLoaded is how many shards the lists in memory have together; beyond it those not used for longest go.
+// About 200 bytes each.
 const maxLoaded = 1 << 20
 
 // list returns the session's list, read from disk if need be. mu is held.
@@ -96,7 +97,8 @@ func (d *device) lapse(s *session) {
 	}
 }
 
-// keepProgress writes down how far sessions have come, all at once. follow alone calls it, so that it never takes back a newer one.
+// keepProgress writes down how far sessions have come, all at once. follow alone calls it, so that it never
+// takes back a newer one.
 func (d *device) keepProgress(list []*session) error {
 	if len(list) == 0 {
 		return nil
@@ -239,8 +241,8 @@ func (d *device) enter(s *session, c *storage.Commit, appended []shardlog.Key) e
 	return err
 }
 
-// lose declares shards of a session lost, as many as there are, and returns how many slots it emptied. What the device says is
-// lost is not read for it any more, and can be staged anew.
+// lose declares shards of a session lost, as many as there are, and returns how many slots it emptied. What the
+// device says is lost is not read for it any more, and can be staged anew.
 func (d *device) lose(s *session, ids []types.Hash) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -49,8 +49,9 @@ const keepFree = storage.KeepFree
 // defaultPort is where the transfer protocol is served unless the owner says otherwise.
 const defaultPort = "7440"
 
-// ownAddress returns the address from which this machine would reach the world, "" if it has no way there. Nothing is sent: to connect a
-// datagram socket only looks the route up. 192.0.2.1 and 2001:db8::1 are nobody's (RFC 5737, RFC 3849).
+// ownAddress returns the address from which this machine would reach the world, "" if it has no way there.
+// Nothing is sent: to connect a datagram socket only looks the route up. 192.0.2.1 and 2001:db8::1 are nobody's
+// (RFC 5737, RFC 3849).
 func ownAddress() string {
 	for _, far := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} {
 		c, err := net.Dial("udp", far)
@@ -66,8 +67,8 @@ func ownAddress() string {
 	return ""
 }
 
-// find proposes four fifths of what is free on the disk that would hold the shards, less what is left to others, and as address the one
-// from which this machine reaches the world.
+// find proposes four fifths of what is free on the disk that would hold the shards, less what is left to
+// others, and as address the one from which this machine reaches the world.
 func find(_ context.Context, dir string) (json.RawMessage, string, error) {
 	place := dir
 	var disk syscall.Statfs_t

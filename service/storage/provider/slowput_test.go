@@ -41,8 +41,8 @@ func (n *net) holdings() <-chan types.Key {
 	return c
 }
 
-// TestSlowPut: an upload that stands still for far longer than a device keeps what nobody holds goes on where it was, and one that breaks
-// off leaves nothing on the devices.
+// TestSlowPut: an upload that stands still for far longer than a device keeps what nobody holds goes on where
+// it was, and one that breaks off leaves nothing on the devices.
 func TestSlowPut(t *testing.T) {
 	t.Parallel()
 	for name, broken := range map[string]bool{"goes on": false, "breaks off": true} {
@@ -58,7 +58,8 @@ func TestSlowPut(t *testing.T) {
 			before := n.state(0).Bytes()
 			data, start := random(91, 13<<20), n.Epoch()
 			body := &pausing{Reader: bytes.NewReader(data), after: 9 << 20, pause: func() {
-				// What was staged is committed when the epoch has ended in which that began: this one, or the next if it is only beginning.
+				// What was staged is committed when the epoch has ended in which that began: this one, or the
+				// next if it is only beginning.
 				for held := map[types.Key]bool{}; len(held) < len(n.devices); {
 					n.Next()
 					for wait := time.After(3 * time.Second); wait != nil && len(held) < len(n.devices); {

@@ -25,8 +25,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage/customer"
 )
 
-// BenchmarkSmallPut stores objects of 10 KiB, eight at a time, on eight devices that are a process of their own, so that it can say what the
-// gateway's side computes for one and what all eight devices do.
+// BenchmarkSmallPut stores objects of 10 KiB, eight at a time, on eight devices that are a process of their
+// own, so that it can say what the gateway's side computes for one and what all eight devices do.
 func BenchmarkSmallPut(b *testing.B) {
 	const size, parallel, warm = 10 << 10, 8, 64
 	devices := startDevices(b)
@@ -148,7 +148,8 @@ func (o *others) computed() (d time.Duration) {
 	return 0
 }
 
-// TestDevices is the process of BenchmarkSmallPut's devices. It says what they ask, and what they have computed for each line that it reads.
+// TestDevices is the process of BenchmarkSmallPut's devices. It says what they ask, and what they have computed
+// for each line that it reads.
 func TestDevices(t *testing.T) {
 	if os.Getenv(devicesEnv) == "" {
 		t.Skip("it serves BenchmarkSmallPut")

@@ -33,8 +33,8 @@ func (s *sink) Write(b []byte) (int, error) {
 	return s.hash.Write(b)
 }
 
-// TestLarge stores a file of 1 GiB and reads it back, with four of eight devices gone half-way. Gateway and devices, in one process,
-// keep within what the gateway alone may have.
+// TestLarge stores a file of 1 GiB and reads it back, with four of eight devices gone half-way. Gateway and
+// devices, in one process, keep within what the gateway alone may have.
 func TestLarge(t *testing.T) {
 	const size, most = 1 << 30, 300 << 20
 	n := newNet(t, 8)

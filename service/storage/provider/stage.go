@@ -10,8 +10,9 @@ import (
 	"github.com/cairn-network/cairn/service/storage/provider/shardlog"
 )
 
-// Bounds of what is staged, which nobody pays for. Beyond them a shard is refused with storage.full. In bytes, a quarter of what the device
-// holds or has room for may be staged, and a quarter of that by one account, but never less than the least.
+// Bounds of what is staged, which nobody pays for. Beyond them a shard is refused with storage.full. In bytes,
+// a quarter of what the device holds or has room for may be staged, and a quarter of that by one account, but
+// never less than the least.
 const (
 	maxStaged        = 1 << 18 // shards in all
 	maxStagedAccount = 1 << 16 // shards of one account
@@ -19,8 +20,8 @@ const (
 	leastStaged      = 128 << 20 // bytes in all
 )
 
-// shelf knows which stored shards no session refers to yet, and lets nobody remove a shard that somebody is about to refer to. It
-// forgets at a crash; sweep finds again what it knew.
+// shelf knows which stored shards no session refers to yet, and lets nobody remove a shard that somebody is
+// about to refer to. It forgets at a crash; sweep finds again what it knew.
 type shelf struct {
 	store *shardlog.Store
 	books *books
@@ -78,8 +79,8 @@ func (s *shelf) unpin(keys ...shardlog.Key) {
 	}
 }
 
-// add stages a shard of so many bytes until the end of an epoch, and reports whether it was not staged before. capacity is how many bytes the
-// device can hold.
+// add stages a shard of so many bytes until the end of an epoch, and reports whether it was not staged before.
+// capacity is how many bytes the device can hold.
 func (s *shelf) add(key shardlog.Key, bytes, capacity uint64, until types.Epoch) (fresh bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -421,8 +421,8 @@ func (d *device) opens(c *storage.Commit) error {
 	return nil
 }
 
-// mayStage says whether a payer may send a shard of length bytes, -1 for unknown: it could pay for what it has staged, and its sessions
-// have ladders.
+// mayStage says whether a payer may send a shard of length bytes, -1 for unknown: it could pay for what it has
+// staged, and its sessions have ladders.
 func (d *device) mayStage(p *peer, length int64) error {
 	if err := d.takesOn(); err != nil {
 		return err

@@ -267,7 +267,8 @@ func TestCommit(t *testing.T) {
 
 func second[A, B any](_ A, b B) B { return b }
 
-// TestLadder: a session without ladders takes nothing new after two epochs, and a ladder that is none changes nothing.
+// TestLadder: a session without ladders takes nothing new after two epochs, and a ladder that is none changes
+// nothing.
 func TestLadder(t *testing.T) {
 	c := newClient(t, "customer", config(), 1<<50)
 	shard := func(i uint64) []byte { return random(40+i, 1000) }
@@ -335,7 +336,8 @@ func TestBalance(t *testing.T) {
 	stranger.want(types.UnknownKey, stranger.stage(shard), "a key that nobody granted")
 }
 
-// TestEgress: four MiB are served on trust, more for receipts; what they pay for raises the limit. Receipts that are none do not.
+// TestEgress: four MiB are served on trust, more for receipts; what they pay for raises the limit. Receipts
+// that are none do not.
 func TestEgress(t *testing.T) {
 	c := newClient(t, "customer", config(), 1<<50)
 	shard := random(60, storage.MaxShard)
@@ -420,7 +422,8 @@ func TestEgress(t *testing.T) {
 	}
 }
 
-// TestStaged: what was staged and never committed goes after two epochs, also when the device was restarted in between.
+// TestStaged: what was staged and never committed goes after two epochs, also when the device was restarted in
+// between.
 func TestStaged(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		c := newClient(t, "customer", config(), 1<<50)
@@ -448,8 +451,8 @@ func TestStaged(t *testing.T) {
 	}
 }
 
-// TestStagedRoom: what nobody pays for takes a share of the device and of each account at most, and who can pay a micro-credit stages no
-// more than that would hold.
+// TestStagedRoom: what nobody pays for takes a share of the device and of each account at most, and who can pay
+// a micro-credit stages no more than that would hold.
 func TestStagedRoom(t *testing.T) {
 	cfg := config()
 	cfg.Capacity = 256 << 20

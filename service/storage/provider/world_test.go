@@ -186,8 +186,8 @@ func (n *net) damage(i, count int) {
 	}
 }
 
-// TestMain puts the devices' disks into memory where there is such a file system: nothing here survives the machine anyway, and
-// epochs pass a hundred times faster.
+// TestMain puts the devices' disks into memory where there is such a file system: nothing here survives the
+// machine anyway, and epochs pass a hundred times faster.
 func TestMain(m *testing.M) {
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() && os.Getenv("TMPDIR") == "" {
 		os.Setenv("TMPDIR", "/dev/shm")

@@ -19,6 +19,7 @@ type Tallies interface {
 
 // Devices knows whose devices are. x/device is it.
 type Devices interface {
-	// Owner returns a device's owner now, also after it left the registry; types.UnknownAuthor if there never was such a device.
+	// Owner returns a device's owner now, also after it left the registry; types.UnknownAuthor if there never
+	// was such a device.
 	Owner(context.Context, types.Key) (sdk.AccAddress, error)
 }

@@ -1,30 +1,34 @@
-// Package keeper keeps certificates: ranges of a device's register that were produced and not sold, which can be owned, passed on
-// and claimed for somebody's consumption once.
+// Package keeper keeps certificates: ranges of a device's register that were produced and not sold, which can
+// be owned, passed on and claimed for somebody's consumption once.
 //
 // # Where they come from
 //
-// A tally puts what a device did not sell on one day into its outputs tree, as a sheet (core/lot). Issue takes the sheet's Merkle
-// proof against a final header, and the lots that it commits to. A register only rises, so the module remembers one number per
-// device, the mark: what is issued begins at or above it, and then the mark is where that ended. So no watt-hour is issued twice,
-// by anybody, in any order. What is issued out of order forfeits what is below: that is why only the device's owner may issue, and
-// whoever the owner lets act in its name (x/authz).
+// A tally puts what a device did not sell on one day into its outputs tree, as a sheet (core/lot). Issue takes
+// the sheet's Merkle proof against a final header, and the lots that it commits to. A register only rises, so
+// the module remembers one number per device, the mark: what is issued begins at or above it, and then the mark
+// is where that ended. So no watt-hour is issued twice, by anybody, in any order. What is issued out of order
+// forfeits what is below: that is why only the device's owner may issue, and whoever the owner lets act in its
+// name (x/authz).
 //
 // # What they are
 //
-// One certificate for each contiguous run within an hour, at most lot.MaxLots in a message. It is named by device and first watt-hour, so a
-// transaction can split one and use the part in its next message. Splits keep the times: nobody knows when within the hour a
-// watt-hour came. Active ones are the owner's to split, transfer and retire; retired ones stay for everybody to read.
+// One certificate for each contiguous run within an hour, at most lot.MaxLots in a message. It is named by
+// device and first watt-hour, so a transaction can split one and use the part in its next message. Splits keep
+// the times: nobody knows when within the hour a watt-hour came. Active ones are the owner's to split, transfer
+// and retire; retired ones stay for everybody to read.
 //
 // # Time
 //
-// Production is in energy time, which a chain on one laptop lets run faster. Everything that the chain itself decides goes by
-// the block's time: a certificate expires with the end of the UTC day that is Params.ExpiryDays after that of its issue. Nothing happens at that moment:
-// whoever touches an expired certificate is refused, whoever reads one sees that it is expired, and no block has a list to go
-// through. To know the totals all the same, the module adds up active watt-hours by the day on which they expire.
+// Production is in energy time, which a chain on one laptop lets run faster. Everything that the chain itself
+// decides goes by the block's time: a certificate expires with the end of the UTC day that is Params.ExpiryDays
+// after that of its issue. Nothing happens at that moment: whoever touches an expired certificate is refused,
+// whoever reads one sees that it is expired, and no block has a list to go through. To know the totals all the
+// same, the module adds up active watt-hours by the day on which they expire.
 //
 // # What must hold
 //
-// issued = active + retired + expired, no two certificates of a device overlap, and none reaches beyond the mark (Audit).
+// issued = active + retired + expired, no two certificates of a device overlap, and none reaches beyond the
+// mark (Audit).
 package keeper
 
 import (

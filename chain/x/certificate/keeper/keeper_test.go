@@ -99,7 +99,8 @@ func (f *fixture) at(second int64) { f.ctx = f.ctx.WithBlockTime(time.Unix(secon
 // noon is the interval at which a day's noon begins, in energy time.
 func noon(day uint64) uint64 { return (day*types.Day + types.Day/2) / lot.Interval }
 
-// sunny is a day's lots from a watt-hour on: two hours of four quarters, with a gap in the second where something was sold.
+// sunny is a day's lots from a watt-hour on: two hours of four quarters, with a gap in the second where
+// something was sold.
 func sunny(day, from uint64) lot.Lots {
 	var out lot.Lots
 	for q := range uint64(8) {
@@ -356,8 +357,8 @@ func TestIssueRefused(t *testing.T) {
 	}
 }
 
-// TestDoubleIssue: whatever comes first, no sheet is issued twice, and no earlier one after a later one; a device that changed hands
-// is its new owner's to issue for.
+// TestDoubleIssue: whatever comes first, no sheet is issued twice, and no earlier one after a later one; a
+// device that changed hands is its new owner's to issue for.
 func TestDoubleIssue(t *testing.T) {
 	f := setup(t)
 	days := []lot.Lots{sunny(7, 0), sunny(8, 1000), sunny(9, 2000)}
@@ -452,7 +453,8 @@ func TestSpelling(t *testing.T) {
 	roundTrip(t, f)
 }
 
-// TestExpiry: a certificate lasts to the end of its day, to the second; then nobody can do anything with it, and everybody sees why.
+// TestExpiry: a certificate lasts to the end of its day, to the second; then nobody can do anything with it,
+// and everybody sees why.
 func TestExpiry(t *testing.T) {
 	f := setup(t)
 	ids := f.made(t, roof, 7, 1000)

@@ -40,9 +40,10 @@ type modelSheet struct {
 	lots   lot.Lots
 }
 
-// TestMachine publishes sheets, honest ones and such as repeat what others have, and lets anybody issue, split, transfer and retire in
-// any order while time goes by. After every step issued = active + retired + expired, by the keeper's sums, by its rows, and by a model
-// that knows each watt-hour; and no watt-hour was issued twice. At the end the state survives export and import.
+// TestMachine publishes sheets, honest ones and such as repeat what others have, and lets anybody issue, split,
+// transfer and retire in any order while time goes by. After every step issued = active + retired + expired, by
+// the keeper's sums, by its rows, and by a model that knows each watt-hour; and no watt-hour was issued twice.
+// At the end the state survives export and import.
 func TestMachine(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{fixture: setup(t), issued: map[lot.ID]bool{}, rows: map[string]*modelRow{}}

@@ -15,8 +15,8 @@ import (
 // Totals are sums over all certificates, in watt-hours: Issued = Active + Retired + Expired.
 type Totals struct{ Issued, Active, Retired, Expired uint64 }
 
-// Totals returns them as of the block's time. It reads one number for each day on which something expires: those of the next
-// Params.ExpiryDays, and past ones that no Issue has folded.
+// Totals returns them as of the block's time. It reads one number for each day on which something expires:
+// those of the next Params.ExpiryDays, and past ones that no Issue has folded.
 func (k Keeper) Totals(ctx context.Context) (t Totals, err error) {
 	if t.Issued, err = k.issued.Get(ctx); absent(err) != nil {
 		return t, err

@@ -68,7 +68,8 @@ func (c *Certificate) Validate() error {
 // DefaultGenesis has no certificate.
 func DefaultGenesis() *GenesisState { return &GenesisState{Params: DefaultParams()} }
 
-// Validate checks each part; that certificates are in order, so that no two overlap; and that none reaches beyond its device's mark.
+// Validate checks each part; that certificates are in order, so that no two overlap; and that none reaches
+// beyond its device's mark.
 func (g *GenesisState) Validate() error {
 	if err := g.Params.Validate(); err != nil {
 		return err

@@ -37,9 +37,10 @@ func (f *fixture) pair(ctx sdk.Context, a core.Account, n int) error {
 	return nil
 }
 
-// TestPairs is an account that grants keys and revokes them, as often as the chain lets it, epoch after epoch. Once it was 143,678 times in
-// 28 blocks, each left a line that every verifier had to read, and the region halted. Now a block has room for fewer than 300, an
-// epoch for 256 of one account, and what came and went is in no view: nothing is left of it. Others go on beside.
+// TestPairs is an account that grants keys and revokes them, as often as the chain lets it, epoch after epoch.
+// Once it was 143,678 times in 28 blocks, each left a line that every verifier had to read, and the region
+// halted. Now a block has room for fewer than 300, an epoch for 256 of one account, and what came and went is
+// in no view: nothing is left of it. Others go on beside.
 func TestPairs(t *testing.T) {
 	f := setup(t, nil)
 	a, _ := f.account(t, 1, 1)
@@ -81,8 +82,9 @@ func TestPairs(t *testing.T) {
 	}
 }
 
-// TestEstimate: a change that takes another's place in an epoch is free, and so is one that takes it back; but whoever asks what it costs is told
-// the price of a new one, which it is if the epoch ends before the transaction is in a block.
+// TestEstimate: a change that takes another's place in an epoch is free, and so is one that takes it back; but
+// whoever asks what it costs is told the price of a new one, which it is if the epoch ends before the
+// transaction is in a block.
 func TestEstimate(t *testing.T) {
 	f := setup(t, nil)
 	a, _ := f.account(t, 1, 1)
@@ -149,8 +151,8 @@ func TestPerBlock(t *testing.T) {
 	}
 }
 
-// TestNetGrants: the log says by what two views differ, whatever happened in between: a key that is known and ends as it was leaves nothing,
-// one that ends differently leaves its end.
+// TestNetGrants: the log says by what two views differ, whatever happened in between: a key that is known and
+// ends as it was leaves nothing, one that ends differently leaves its end.
 func TestNetGrants(t *testing.T) {
 	f := setup(t, nil)
 	a, account := f.account(t, 1, 1)

@@ -11,8 +11,8 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// InitGenesis takes a state in. Where it names no supply at genesis, the chain is new: that is what the bank holds now, and
-// all accounts and keys belong to the first epoch's view.
+// InitGenesis takes a state in. Where it names no supply at genesis, the chain is new: that is what the bank
+// holds now, and all accounts and keys belong to the first epoch's view.
 func (k Keeper) InitGenesis(ctx context.Context, g *types.GenesisState) error {
 	fresh := g.GenesisSupply == 0
 	if fresh {

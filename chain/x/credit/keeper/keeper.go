@@ -1,16 +1,17 @@
-// Package keeper keeps what customers have bought: their credits, the session keys that spend them, and the vault that
-// backs them.
+// Package keeper keeps what customers have bought: their credits, the session keys that spend them, and the
+// vault that backs them.
 //
-// A customer turns STONE into credits at the low price, less a spread. The STONE stays in the vault until the credits are
-// spent and settled: once for each epoch, x/tally calls Settle, which turns what was spent into STONE at the high price and
-// moves it to x/tally's escrow, minting within an allowance where the vault falls short (core/econ has the arithmetic).
-// A voided header's part comes back through Void. Credits are never transferred and never turned back.
+// A customer turns STONE into credits at the low price, less a spread. The STONE stays in the vault until the
+// credits are spent and settled: once for each epoch, x/tally calls Settle, which turns what was spent into
+// STONE at the high price and moves it to x/tally's escrow, minting within an allowance where the vault falls
+// short (core/econ has the arithmetic). A voided header's part comes back through Void. Credits are never
+// transferred and never turned back.
 //
 // What an account has spent stands in the tally. The chain knows what it bought (Holding), per region, and logs each
 // change for the next epoch's registry view, as it does for the session keys.
 //
-// The module also keeps the ledger of supply: every mint and burn by any module is recorded with RecordMint and RecordBurn,
-// so that genesis + minted − burned can be held against the bank (Audit).
+// The module also keeps the ledger of supply: every mint and burn by any module is recorded with RecordMint and
+// RecordBurn, so that genesis + minted − burned can be held against the bank (Audit).
 package keeper
 
 import (
@@ -54,7 +55,8 @@ type Keeper struct {
 	Holdings collections.Map[collections.Pair[[]byte, uint32], uint64] // by account and region: bought
 	sold     collections.Map[uint32, uint64]                           // by region: Σ holdings
 	Grants   *collections.IndexedMap[[]byte, types.Grant, byAccount]   // by key
-	// live holds the keys that may still spend, and expired ones until their account grants again: account, expiry, key.
+	// live holds the keys that may still spend, and expired ones until their account grants again: account,
+	// expiry, key.
 	live      collections.KeySet[collections.Triple[[]byte, uint64, []byte]]
 	genesis   collections.Item[uint64] // the supply at genesis
 	movements collections.Map[string, types.Movement]
@@ -71,8 +73,8 @@ func (i byAccount) IndexesList() []collections.Index[[]byte, types.Grant] {
 	return []collections.Index[[]byte, types.Grant]{i.Account}
 }
 
-// New returns the keeper. authority may change parameters; escrow is the module whose account Settle pays into. SetClock
-// must be called before the first block.
+// New returns the keeper. authority may change parameters; escrow is the module whose account Settle pays into.
+// SetClock must be called before the first block.
 func New(cdc codec.BinaryCodec, kv store.KVStoreService, addresses address.Codec, authority, escrow string, bank Bank, economy Economy) (Keeper, error) {
 	sb := collections.NewSchemaBuilder(kv)
 	account := func(_ []byte, g types.Grant) ([]byte, error) { return addresses.StringToBytes(g.Account) }
@@ -128,7 +130,8 @@ func (k Keeper) Bought(ctx context.Context, region core.Region) (core.Credit, er
 	return core.Credit(sum), err
 }
 
-// log records c, which account makes, for the view of the next epoch; a later change of the same subject in this epoch replaces it.
+// log records c, which account makes, for the view of the next epoch; a later change of the same subject in
+// this epoch replaces it.
 func (k Keeper) log(ctx context.Context, account core.Account, region uint32, subject []byte, c *tally.Change) error {
 	e, err := k.epoch(ctx)
 	if err != nil {
@@ -147,8 +150,9 @@ func (k Keeper) unlog(ctx context.Context, e core.Epoch, region uint32, subject 
 func accountSubject(a core.Account) []byte { return append([]byte{0}, a[:]...) }
 func keySubject(key core.Key) []byte       { return append([]byte{1}, key[:]...) }
 
-// ChangesAfter returns what the view of epoch e says differently of a region's accounts and session keys than the view before:
-// accounts by address, then keys by key. It begins after one (nil: with the first), ends after limit, and returns what names the last.
+// ChangesAfter returns what the view of epoch e says differently of a region's accounts and session keys than
+// the view before: accounts by address, then keys by key. It begins after one (nil: with the first), ends after
+// limit, and returns what names the last.
 func (k Keeper) ChangesAfter(ctx context.Context, e core.Epoch, region core.Region, after []byte, limit int) (list []tally.Change, last []byte, err error) {
 	return k.changes.After(ctx, e, region, after, limit)
 }
@@ -169,8 +173,8 @@ func (k Keeper) EndBlock(ctx context.Context) error {
 	return k.changes.Forget(ctx, uint64(e)-p.ChangeRetention, (*k.clock).Folded)
 }
 
-// Audit reports where the module and its money disagree: the vault is what the module's account holds; accounts bought
-// what the vault sold; and genesis + minted − burned is the bank's supply. It reads every account.
+// Audit reports where the module and its money disagree: the vault is what the module's account holds; accounts
+// bought what the vault sold; and genesis + minted − burned is the bank's supply. It reads every account.
 func (k Keeper) Audit(ctx context.Context) error {
 	v, err := k.Vault.Get(ctx)
 	if err != nil {

@@ -248,8 +248,8 @@ func TestFixedPriceStays(t *testing.T) {
 	}
 }
 
-// TestCrash settles more than the vault holds: everybody gets the same fraction, the mint stays within the allowance, and
-// the rest stays owed (economics.md 3.10, Crash, on the chain's own coins).
+// TestCrash settles more than the vault holds: everybody gets the same fraction, the mint stays within the
+// allowance, and the rest stays owed (economics.md 3.10, Crash, on the chain's own coins).
 func TestCrash(t *testing.T) {
 	f := setup(t, func(p *types.Params) { p.FixedPrice = 5_020_000 })
 	_, buyer := f.account(t, 1, 100_000_000)

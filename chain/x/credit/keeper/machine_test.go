@@ -13,9 +13,9 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// TestMachine buys, grants, spends, settles and voids in random order. After every step the books balance: the vault is
-// what its account holds, what accounts bought is what was sold, supply is genesis + minted − burned, and what left the
-// vault is in the escrow or burned. At the end the state survives export and import.
+// TestMachine buys, grants, spends, settles and voids in random order. After every step the books balance: the
+// vault is what its account holds, what accounts bought is what was sold, supply is genesis + minted − burned,
+// and what left the vault is in the escrow or burned. At the end the state survives export and import.
 func TestMachine(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := setup(t, func(p *types.Params) { p.ChangeRetention = 10 })

@@ -170,8 +170,9 @@ func agrees(ctx context.Context, key core.Key, account core.Account, proof []byt
 	return nil
 }
 
-// grant stores a grant in place of an old one, which has no expiry if there is none, and logs how the next epoch's view differs from
-// this epoch's. A key that is in neither is forgotten, and one that is expired in both stays as it was.
+// grant stores a grant in place of an old one, which has no expiry if there is none, and logs how the next
+// epoch's view differs from this epoch's. A key that is in neither is forgotten, and one that is expired in
+// both stays as it was.
 func (k Keeper) grant(ctx context.Context, account core.Account, key core.Key, old, g types.Grant) error {
 	e, err := k.epoch(ctx)
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// Settle turns what was spent until the end of epoch e into STONE, at the epoch's high price, and moves it, with what is to
-// be burned at finality, to the escrow. owed is O, paid is what was newly paid in e, sorted by category. It is called once
-// for each epoch, in order.
+// Settle turns what was spent until the end of epoch e into STONE, at the epoch's high price, and moves it,
+// with what is to be burned at finality, to the escrow. owed is O, paid is what was newly paid in e, sorted by
+// category. It is called once for each epoch, in order.
 func (k Keeper) Settle(ctx context.Context, e core.Epoch, owed core.Credit, paid []econ.Paid) (econ.Split, error) {
 	v, err := k.Vault.Get(ctx)
 	if err != nil {
@@ -47,9 +47,9 @@ func (k Keeper) Settle(ctx context.Context, e core.Epoch, owed core.Credit, paid
 	return split, k.Vault.Set(ctx, types.VaultOf(after))
 }
 
-// Void undoes what Settle did for one region whose header was voided: the vault takes its part back from the escrow, and
-// the credits are owed again. It returns what of the allotment stays in the escrow's account: it was emitted, and whoever
-// holds the escrow burns it.
+// Void undoes what Settle did for one region whose header was voided: the vault takes its part back from the
+// escrow, and the credits are owed again. It returns what of the allotment stays in the escrow's account: it
+// was emitted, and whoever holds the escrow burns it.
 func (k Keeper) Void(ctx context.Context, a econ.Allotment) (core.Ustone, error) {
 	v, err := k.Vault.Get(ctx)
 	if err != nil {

@@ -59,8 +59,8 @@ func (s server) AddBond(ctx context.Context, msg *types.MsgAddBond) (*types.MsgA
 	return &types.MsgAddBondResponse{Bond: d.Bond}, nil
 }
 
-// UnbondDevice takes a device out of the next epoch's view. One that was registered in this epoch never was in a view, so no tally
-// will have a line of it: its bond goes back at once.
+// UnbondDevice takes a device out of the next epoch's view. One that was registered in this epoch never was in
+// a view, so no tally will have a line of it: its bond goes back at once.
 func (s server) UnbondDevice(ctx context.Context, msg *types.MsgUnbondDevice) (*types.MsgUnbondDeviceResponse, error) {
 	d, key, err := s.owned(ctx, msg.Device, msg.Owner)
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// TestChurn: whoever changes what the next view says of a device pays for it, once for each device and epoch, and is counted: the owner
-// that registers, transfers and takes out, and the stranger that adds to a bond. Penalties are nobody's.
+// TestChurn: whoever changes what the next view says of a device pays for it, once for each device and epoch,
+// and is counted: the owner that registers, transfers and takes out, and the stranger that adds to a bond.
+// Penalties are nobody's.
 func TestChurn(t *testing.T) {
 	f := setup(t)
 	owner, stranger, next := f.account(t, 1, 5_000_000_000), f.account(t, 2, 5_000_000_000), f.account(t, 3, 0)
@@ -61,7 +62,8 @@ func TestChurn(t *testing.T) {
 	}
 }
 
-// TestManyBonds: somebody who adds to the bonds of all devices reaches the end of what one account may, and others go on.
+// TestManyBonds: somebody who adds to the bonds of all devices reaches the end of what one account may, and
+// others go on.
 func TestManyBonds(t *testing.T) {
 	f := setup(t)
 	owner, stranger := f.account(t, 1, 50_000_000_000), f.account(t, 2, 5_000_000_000)

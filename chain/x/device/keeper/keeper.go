@@ -1,14 +1,16 @@
 // Package keeper keeps the registry: which devices there are, whose they are, and what is locked for them.
 //
-// A device's owner registers it with the statement that the device signed (core/evidence), burning a fee and locking a
-// bond. The registry never sees a job or a reading. What it says as of an epoch's start is the registry view that all
-// tallies of the epoch use; every change is logged once per device for the next epoch's view (Changes) and forgotten after
-// a while.
+// A device's owner registers it with the statement that the device signed (core/evidence), burning a fee and
+// locking a bond. The registry never sees a job or a reading. What it says as of an epoch's start is the
+// registry view that all tallies of the epoch use; every change is logged once per device for the next epoch's
+// view (Changes) and forgotten after a while.
 //
-// Only proof of misconduct takes a bond: the tally adds to a device's penalty, and claims (Penalize) and unbonding burn up
-// to that much. A key that has left never comes back; its record stays, so that what it earned can still be claimed.
+// Only proof of misconduct takes a bond: the tally adds to a device's penalty, and claims (Penalize) and
+// unbonding burn up to that much. A key that has left never comes back; its record stays, so that what it
+// earned can still be claimed.
 //
-// The module's account holds exactly what is locked (Audit). Its parameters are few; what a device costs is x/reward's.
+// The module's account holds exactly what is locked (Audit). Its parameters are few; what a device costs is
+// x/reward's.
 package keeper
 
 import (
@@ -67,7 +69,8 @@ func (i byOwner) IndexesList() []collections.Index[[]byte, types.Device] {
 	return []collections.Index[[]byte, types.Device]{i.Owner}
 }
 
-// New returns the keeper. authority may change parameters and suspend. SetTally must be called before the first block.
+// New returns the keeper. authority may change parameters and suspend. SetTally must be called before the first
+// block.
 func New(cdc codec.BinaryCodec, kv store.KVStoreService, addresses address.Codec, authority string, bank Bank, economy Economy, market Market) (Keeper, error) {
 	sb := collections.NewSchemaBuilder(kv)
 	owner := func(_ []byte, d types.Device) ([]byte, error) { return addresses.StringToBytes(d.Owner) }
@@ -134,8 +137,8 @@ func (k Keeper) Penalize(ctx context.Context, key core.Key, penalty core.Ustone)
 	return burn, k.put(ctx, d, nil)
 }
 
-// ChangesAfter returns what the view of epoch e says differently of a region's devices than the view before, by key. It
-// begins after one (nil: with the first), ends after limit, and returns what names the last.
+// ChangesAfter returns what the view of epoch e says differently of a region's devices than the view before, by
+// key. It begins after one (nil: with the first), ends after limit, and returns what names the last.
 func (k Keeper) ChangesAfter(ctx context.Context, e core.Epoch, region core.Region, after []byte, limit int) (list []tally.Change, last []byte, err error) {
 	return k.changes.After(ctx, e, region, after, limit)
 }
@@ -153,8 +156,8 @@ func (k Keeper) EndBlock(ctx context.Context) error {
 	return k.changes.Forget(ctx, uint64(e)-p.ChangeRetention, k.tally.clock.Folded)
 }
 
-// Audit reports where the registry and its money disagree: locked, the sum of bonds, and the account's balance are equal.
-// It reads every device.
+// Audit reports where the registry and its money disagree: locked, the sum of bonds, and the account's balance
+// are equal. It reads every device.
 func (k Keeper) Audit(ctx context.Context) error {
 	var sum uint64
 	if err := k.Devices.Walk(ctx, nil, func(_ []byte, d types.Device) (bool, error) {

@@ -219,7 +219,8 @@ func TestTransferAndSuspend(t *testing.T) {
 	}
 }
 
-// header makes a final header of epoch e in which device(1) has a penalty, and the message that completes its unbonding.
+// header makes a final header of epoch e in which device(1) has a penalty, and the message that completes its
+// unbonding.
 func (f *fixture) header(e core.Epoch, sender core.Account, penalty core.Ustone) *types.MsgCompleteUnbond {
 	var nodes []merkle.Node
 	var leaves []tally.Leaf

@@ -11,9 +11,10 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// TestMachine registers, bonds, transfers, penalizes, unbonds and completes in random order. After every step the module's
-// account holds exactly what is locked, a bond plus what was burned of it never changes but by AddBond, and a device's line
-// in the log is the last state of its epoch. At the end the state survives export and import.
+// TestMachine registers, bonds, transfers, penalizes, unbonds and completes in random order. After every step
+// the module's account holds exactly what is locked, a bond plus what was burned of it never changes but by
+// AddBond, and a device's line in the log is the last state of its epoch. At the end the state survives export
+// and import.
 func TestMachine(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := setup(t)

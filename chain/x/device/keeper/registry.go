@@ -16,8 +16,8 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// put stores a device and logs what the next epoch's view says of it, at the cost of the account by: nil for misconduct that was shown
-// and for governance. A device that left the view is not logged again.
+// put stores a device and logs what the next epoch's view says of it, at the cost of the account by: nil for
+// misconduct that was shown and for governance. A device that left the view is not logged again.
 func (k Keeper) put(ctx context.Context, d types.Device, by []byte) error {
 	key, err := core.ParseKey(d.Device)
 	if err != nil {
@@ -109,7 +109,8 @@ func (k Keeper) fee(ctx context.Context, from sdk.AccAddress, credits core.Credi
 	return amount, k.bank.BurnCoins(ctx, types.ModuleName, coins(amount))
 }
 
-// required returns what must be locked for network-ordered work in all of these categories to count, at the low price.
+// required returns what must be locked for network-ordered work in all of these categories to count, at the low
+// price.
 func (k Keeper) required(ctx context.Context, p *econ.Params, categories []uint32) (core.Ustone, error) {
 	band, err := k.market.Band(ctx)
 	if err != nil {

@@ -55,8 +55,8 @@ func (d *Device) Validate() error {
 	return nil
 }
 
-// Ascending reports whether categories are strictly ascending, from 1 to the most that a category's number can be, and
-// neither none nor more than 16.
+// Ascending reports whether categories are strictly ascending, from 1 to the most that a category's number can
+// be, and neither none nor more than 16.
 func Ascending(categories []uint32) bool {
 	if len(categories) == 0 || len(categories) > 16 || categories[0] == 0 || categories[len(categories)-1] > 1<<16-1 {
 		return false

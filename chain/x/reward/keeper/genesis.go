@@ -12,8 +12,8 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// InitGenesis takes a state in. A state without a day is that of a new chain: its day 0 starts with the bank's supply, and its
-// parameters are the first.
+// InitGenesis takes a state in. A state without a day is that of a new chain: its day 0 starts with the bank's
+// supply, and its parameters are the first.
 func (k Keeper) InitGenesis(ctx context.Context, g *types.GenesisState) error {
 	if err := g.Validate(); err != nil {
 		return err

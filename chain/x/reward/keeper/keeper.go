@@ -1,15 +1,17 @@
 // Package keeper holds the economy's parameters and mints what an epoch's work earns beside what customers pay.
 //
-// Once for each epoch, in order, x/tally calls Emit with the weights of all headers. Emit mints, by core/econ, the consensus
-// validators' part, the demand bonus and each category's fading subsidy. The devices' part goes to x/tally's account, where
-// it waits with the rest of the escrow; the validators' part reaches the fee collector at the end of the block, from where
-// x/distribution shares it out like fees. Fees of the epoch lower that part: the module counts them as they come in.
+// Once for each epoch, in order, x/tally calls Emit with the weights of all headers. Emit mints, by core/econ,
+// the consensus validators' part, the demand bonus and each category's fading subsidy. The devices' part goes
+// to x/tally's account, where it waits with the rest of the escrow; the validators' part reaches the fee
+// collector at the end of the block, from where x/distribution shares it out like fees. Fees of the epoch lower
+// that part: the module counts them as they come in.
 //
-// Parameters change through governance alone. A change is held against bounds, pace and timelock when it is decided, in
-// MsgUpdateParams, and takes force at the start of an epoch (Begin): the next, or if it loosens or touches a category's own rules, after
-// 28 days, because the operators' chamber that could shorten that does not sit yet. One change waits at a time: each is a whole set of
-// parameters, so that a second one would undo the first, or be undone by it. Who wants another first withdraws the one that waits, by
-// deciding the parameters that are in force; one proposal can do both.
+// Parameters change through governance alone. A change is held against bounds, pace and timelock when it is
+// decided, in MsgUpdateParams, and takes force at the start of an epoch (Begin): the next, or if it loosens or
+// touches a category's own rules, after 28 days, because the operators' chamber that could shorten that does
+// not sit yet. One change waits at a time: each is a whole set of parameters, so that a second one would undo
+// the first, or be undone by it. Who wants another first withdraws the one that waits, by deciding the
+// parameters that are in force; one proposal can do both.
 package keeper
 
 import (
@@ -55,8 +57,8 @@ type Keeper struct {
 	fees      collections.Item[uint64]             // since the last emission
 }
 
-// New returns the keeper. authority may change parameters; escrow is the module that Emit pays. SetClock must be called before
-// the first block.
+// New returns the keeper. authority may change parameters; escrow is the module that Emit pays. SetClock must
+// be called before the first block.
 func New(cdc codec.BinaryCodec, kv store.KVStoreService, authority, escrow string, bank Bank) (Keeper, error) {
 	sb := collections.NewSchemaBuilder(kv)
 	k := Keeper{
@@ -113,8 +115,8 @@ func (k Keeper) category(ctx context.Context, c core.Category) (types.Category, 
 	return types.Category{}, core.Refuse(core.UnknownCategory, "%s", c)
 }
 
-// Emit mints for an epoch. supply is the bank's before anything of the epoch was minted. The bonus and all categories' amounts are
-// in the escrow's account when it returns.
+// Emit mints for an epoch. supply is the bank's before anything of the epoch was minted. The bonus and all
+// categories' amounts are in the escrow's account when it returns.
 func (k Keeper) Emit(ctx context.Context, w econ.Work, supply core.Ustone) (econ.Emission, error) {
 	p, err := k.Economy(ctx)
 	if err != nil {
@@ -182,7 +184,8 @@ func (k Keeper) forget(ctx context.Context, now core.Epoch) error {
 	return err
 }
 
-// Begin tells that an epoch begins: a change of parameters that waited for it takes force. One that no longer passes is dropped.
+// Begin tells that an epoch begins: a change of parameters that waited for it takes force. One that no longer
+// passes is dropped.
 func (k Keeper) Begin(ctx context.Context, e core.Epoch) error {
 	pending, err := k.Pending.Get(ctx)
 	if errors.Is(err, collections.ErrNotFound) {

@@ -193,7 +193,8 @@ func TestParams(t *testing.T) {
 	}
 }
 
-// TestPending: what waits out its timelock is not replaced by what is decided meanwhile, only withdrawn, and then in so many words.
+// TestPending: what waits out its timelock is not replaced by what is decided meanwhile, only withdrawn, and
+// then in so many words.
 func TestPending(t *testing.T) {
 	f := setup(t)
 	f.epoch = 100
@@ -257,7 +258,8 @@ func TestDropped(t *testing.T) {
 	f.must(f.k.Audit(f.ctx))
 }
 
-// TestRules: a category's own rules wait for the timelock, whatever else changes with them, and then hold for that category alone.
+// TestRules: a category's own rules wait for the timelock, whatever else changes with them, and then hold for
+// that category alone.
 func TestRules(t *testing.T) {
 	f := setup(t)
 	f.epoch = 100

@@ -18,8 +18,9 @@ type server struct{ Keeper }
 // NewMsgServer returns what handles the module's messages.
 func NewMsgServer(k Keeper) types.MsgServer { return server{k} }
 
-// UpdateParams decides a change of parameters. What loosens waits for the timelock, and so do categories' own rules, of which nobody here
-// can tell; everything else begins with the next epoch. While a change waits, only its withdrawal is taken.
+// UpdateParams decides a change of parameters. What loosens waits for the timelock, and so do categories' own
+// rules, of which nobody here can tell; everything else begins with the next epoch. While a change waits, only
+// its withdrawal is taken.
 func (s server) UpdateParams(ctx context.Context, msg *types.MsgUpdateParams) (*types.MsgUpdateParamsResponse, error) {
 	if msg.Authority != s.authority {
 		return nil, fmt.Errorf("%w: want %s, have %s", govtypes.ErrInvalidSigner, s.authority, msg.Authority)
@@ -63,8 +64,8 @@ func (s server) UpdateParams(ctx context.Context, msg *types.MsgUpdateParams) (*
 	return &types.MsgUpdateParamsResponse{From: uint64(from)}, s.Pending.Set(ctx, pending)
 }
 
-// withdraw drops the change that waits if p are the parameters in force. Everything else is refused: nobody who voted on it can have
-// meant to drop what was decided before.
+// withdraw drops the change that waits if p are the parameters in force. Everything else is refused: nobody who
+// voted on it can have meant to drop what was decided before.
 func (s server) withdraw(ctx context.Context, p *types.Params, now core.Epoch) (*types.MsgUpdateParamsResponse, error) {
 	pending, err := s.Pending.Get(ctx)
 	if err != nil {

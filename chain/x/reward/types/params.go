@@ -28,7 +28,8 @@ func ParamsOf(p econ.Params) Params {
 	return out
 }
 
-// DefaultHex is the H3 resolution at which density is counted where a category names no other: cells of about 0.1 km².
+// DefaultHex is the H3 resolution at which density is counted where a category names no other: cells of about
+// 0.1 km².
 const DefaultHex = 9
 
 // Econ returns p as the arithmetic takes it.
@@ -72,8 +73,8 @@ const maxCategories = 64
 // maxHex is the finest resolution of H3.
 const maxHex = 15
 
-// Validate checks p against the bounds of every parameter, some of which are relative to the chain's first; those are valid
-// if they are so against themselves. A refusal carries its reason.
+// Validate checks p against the bounds of every parameter, some of which are relative to the chain's first;
+// those are valid if they are so against themselves. A refusal carries its reason.
 func (p *Params) Validate(genesis *Params) error {
 	if len(p.Categories) > maxCategories {
 		return types.Refuse(types.ParamBound, "reward: %d categories, at most %d", len(p.Categories), maxCategories)
@@ -100,7 +101,8 @@ func (p *Params) Validate(genesis *Params) error {
 	return nil
 }
 
-// SameRules reports whether every category has the same rules of its own in p and in q, whose categories are the same.
+// SameRules reports whether every category has the same rules of its own in p and in q, whose categories are
+// the same.
 func (p *Params) SameRules(q *Params) bool {
 	return slices.EqualFunc(p.Categories, q.Categories, func(a, b Category) bool { return bytes.Equal(a.Rules, b.Rules) })
 }

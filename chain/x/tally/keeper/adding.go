@@ -12,11 +12,12 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// Whoever doubts a tally has to know what the registry changes of its epochs were: that none was left out and none made up. There
-// may be many, and a proof of each of them would not show that they are all. So the chain adds them up, and one proof shows the sum.
+// Whoever doubts a tally has to know what the registry changes of its epochs were: that none was left out and
+// none made up. There may be many, and a proof of each of them would not show that they are all. So the chain
+// adds them up, and one proof shows the sum.
 
-// addedPerBlock is how many registry changes one block adds up at most. Those of an epoch are complete when it begins, so an epoch of
-// N blocks has room for N times as many.
+// addedPerBlock is how many registry changes one block adds up at most. Those of an epoch are complete when it
+// begins, so an epoch of N blocks has room for N times as many.
 const addedPerBlock = 500
 
 // Parts of an epoch's changes, in the order of Changes.
@@ -64,7 +65,8 @@ func (k Keeper) addChanges(ctx sdk.Context) error {
 	return errors.Join(err, k.adding.Set(ctx, a))
 }
 
-// addSome adds at most limit changes of one part, but all of verifiers, who are few, and returns how many it counts for: at least one.
+// addSome adds at most limit changes of one part, but all of verifiers, who are few, and returns how many it
+// counts for: at least one.
 func (k Keeper) addSome(ctx context.Context, rec *types.Epoch, a *types.Adding, limit int) (int, error) {
 	var list []tally.Change
 	var last []byte

@@ -15,8 +15,8 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// TestAdding: the chain adds up all registry changes of each epoch and region, more of them than one block adds up, and a chain that
-// starts from an export in the middle of it comes to the same sums.
+// TestAdding: the chain adds up all registry changes of each epoch and region, more of them than one block adds
+// up, and a chain that starts from an export in the middle of it comes to the same sums.
 func TestAdding(t *testing.T) {
 	f := setup(t, 2)
 	f.register(1, 0x891f8d7a49bffff)

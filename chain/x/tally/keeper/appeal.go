@@ -66,7 +66,8 @@ func (k Keeper) dropAppeal(ctx context.Context, a types.Appeal) error {
 	)
 }
 
-// electorate returns the verifiers of the current epoch, with the power that counts in it, but those who were jailed since.
+// electorate returns the verifiers of the current epoch, with the power that counts in it, but those who were
+// jailed since.
 func (k Keeper) electorate(ctx context.Context) ([]types.Verifier, error) {
 	now, err := k.Now.Get(ctx)
 	if err != nil {
@@ -177,8 +178,9 @@ func (k Keeper) uphold(ctx sdk.Context, a types.Appeal) error {
 	return errors.Join(k.Headers.Set(ctx, key, h), k.dropAppeal(ctx, a), k.burn(ctx, core.Ustone(a.Bond)))
 }
 
-// closeVotes ends votes whose last block this is. Without two thirds on either side a vote is repeated, and who could have voted and
-// did not is jailed; after the last repetition the header is voided, but nobody is slashed for it: nothing was shown.
+// closeVotes ends votes whose last block this is. Without two thirds on either side a vote is repeated, and who
+// could have voted and did not is jailed; after the last repetition the header is voided, but nobody is slashed
+// for it: nothing was shown.
 func (k Keeper) closeVotes(ctx sdk.Context, height uint64) error {
 	p, err := k.Params.Get(ctx)
 	if err != nil {
@@ -233,8 +235,8 @@ func (k Keeper) closeVote(ctx sdk.Context, p *types.Params, key at, height uint6
 	return k.setAppeal(ctx, a)
 }
 
-// void turns the header under appeal, and all of its region that were built on it, into skipped epochs. If the vote found it wrong,
-// their signers are slashed and the appellant gets half; the bond goes back in any case.
+// void turns the header under appeal, and all of its region that were built on it, into skipped epochs. If the
+// vote found it wrong, their signers are slashed and the appellant gets half; the bond goes back in any case.
 func (k Keeper) void(ctx sdk.Context, a types.Appeal, wrong bool) error {
 	tip, err := get(ctx, k.tips, a.Region)
 	if err != nil {
@@ -273,8 +275,8 @@ func (k Keeper) void(ctx sdk.Context, a types.Appeal, wrong bool) error {
 	return k.reward(ctx, appellant, slashed/2)
 }
 
-// undo voids one header: its escrow goes back, what was emitted for it is burned, and an open appeal ends with its bond returned. It
-// returns what the escrow held.
+// undo voids one header: its escrow goes back, what was emitted for it is burned, and an open appeal ends with
+// its bond returned. It returns what the escrow held.
 func (k Keeper) undo(ctx sdk.Context, h *types.Header) (core.Ustone, error) {
 	key := collections.Join(h.Region, h.Epoch)
 	escrow, err := get(ctx, k.Escrows, key)

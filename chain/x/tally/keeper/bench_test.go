@@ -13,8 +13,8 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// BenchmarkProven checks one claim's leaf against a header of a million devices, from the bytes of the message on. Limits: 1 KiB
-// for leaf and siblings, and 50 µs.
+// BenchmarkProven checks one claim's leaf against a header of a million devices, from the bytes of the message
+// on. Limits: 1 KiB for leaf and siblings, and 50 µs.
 func BenchmarkProven(b *testing.B) {
 	const count, at = 1_000_000, 654_321
 	nodes := make([]merkle.Node, count)

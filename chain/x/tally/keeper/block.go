@@ -15,10 +15,11 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// Frames name blocks by hash. A node that came by its state from a snapshot, that prunes its blocks, or whose chain started from an
-// export does not have the old blocks; the state has the hashes of those that count.
+// Frames name blocks by hash. A node that came by its state from a snapshot, that prunes its blocks, or whose
+// chain started from an export does not have the old blocks; the state has the hashes of those that count.
 
-// forgottenBlocks is how many hashes one block forgets at most: more than it adds, so that what a long skip has kept goes.
+// forgottenBlocks is how many hashes one block forgets at most: more than it adds, so that what a long skip has
+// kept goes.
 const forgottenBlocks = 4
 
 // noteBlock keeps the hash of the block that begins.
@@ -30,7 +31,8 @@ func (k Keeper) noteBlock(ctx context.Context) error {
 	return k.Blocks.Set(ctx, uint64(c.BlockHeight()), c.HeaderHash())
 }
 
-// raiseFloor finds the first block that a tally may name which can still be made, appealed or voted on. Once an epoch.
+// raiseFloor finds the first block that a tally may name which can still be made, appealed or voted on. Once an
+// epoch.
 func (k Keeper) raiseFloor(ctx sdk.Context) error {
 	p, err := k.Params.Get(ctx)
 	if err != nil {
@@ -47,8 +49,8 @@ func (k Keeper) raiseFloor(ctx sdk.Context) error {
 	return k.floor.Set(ctx, floor)
 }
 
-// firstBlock returns the first block that a frame of a region may name (core/tally.FrameStart): the frame of the region's oldest
-// epoch that can change follows the last final header.
+// firstBlock returns the first block that a frame of a region may name (core/tally.FrameStart): the frame of
+// the region's oldest epoch that can change follows the last final header.
 func (k Keeper) firstBlock(ctx context.Context, r uint32) (uint64, error) {
 	closed, err := get(ctx, k.closed, r)
 	if err != nil {
@@ -92,7 +94,8 @@ func (k Keeper) forgetBlocks(ctx sdk.Context) error {
 	return err
 }
 
-// eachBlock calls do for the hashes that are kept from a block on, ascending, up to the first gap or until do says to stop.
+// eachBlock calls do for the hashes that are kept from a block on, ascending, up to the first gap or until do
+// says to stop.
 func (k Keeper) eachBlock(ctx context.Context, from uint64, do func(hash []byte) (stop bool)) error {
 	next := from
 	return k.Blocks.Walk(ctx, new(collections.Range[uint64]).StartInclusive(from), func(height uint64, hash []byte) (bool, error) {

@@ -30,8 +30,9 @@ func (f *fixture) blocks(from uint64) (list []string) {
 	}
 }
 
-// TestBlocks: the state has the hashes of all blocks that a tally may name which can still be made or recomputed, through a skip, an
-// appeal and what is built on it, in every region; and no more than one epoch's blocks beyond.
+// TestBlocks: the state has the hashes of all blocks that a tally may name which can still be made or
+// recomputed, through a skip, an appeal and what is built on it, in every region; and no more than one epoch's
+// blocks beyond.
 func TestBlocks(t *testing.T) {
 	f := setup(t, 2)
 	for e := core.Epoch(1); e <= 30; e++ {

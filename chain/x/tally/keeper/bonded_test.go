@@ -21,7 +21,8 @@ const (
 	pool       = "distribution"
 )
 
-// bonded stands for x/staking and x/slashing: validators with their stake, of which a slash burns as much as the real one would.
+// bonded stands for x/staking and x/slashing: validators with their stake, of which a slash burns as much as
+// the real one would.
 type bonded struct {
 	f          *fixture
 	list       []*stakingtypes.Validator

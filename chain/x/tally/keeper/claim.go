@@ -44,8 +44,8 @@ type batch struct {
 	regions []uint32
 }
 
-// claims pays what each leaf says beyond what was claimed before, and burns what it forfeits. It refuses with already_claimed
-// only if none of them has anything left.
+// claims pays what each leaf says beyond what was claimed before, and burns what it forfeits. It refuses with
+// already_claimed only if none of them has anything left.
 func (k Keeper) claims(ctx sdk.Context, list []types.Claim) (paid, burned core.Ustone, err error) {
 	p, err := k.Params.Get(ctx)
 	if err != nil {

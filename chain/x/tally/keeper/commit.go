@@ -108,8 +108,8 @@ func (k Keeper) acceptable(ctx sdk.Context, p *types.Params, h *tally.Header) (t
 	return e, nil
 }
 
-// checkLeader checks that the header is by the leader drawn for its round, with the proof that only it can make, and that it
-// follows the region's last one.
+// checkLeader checks that the header is by the leader drawn for its round, with the proof that only it can
+// make, and that it follows the region's last one.
 func checkLeader(ctx sdk.Context, e *types.Epoch, h *tally.Header, tip *types.Header) error {
 	if h.Rules != e.Rules {
 		return core.Refuse(core.HeaderLink, "header under rules %d, want %d", h.Rules, e.Rules)
@@ -227,7 +227,8 @@ func paidOf(t *tally.Totals, k core.Category) core.Credit {
 // signed reports whether bit i of a bitmap is set.
 func signed(bitmap []byte, i int) bool { return i/8 < len(bitmap) && bitmap[i/8]>>(i%8)&1 == 1 }
 
-// sign checks the signatures that more lists over a header (ZIP-215), and returns have with them and the power of both together.
+// sign checks the signatures that more lists over a header (ZIP-215), and returns have with them and the power
+// of both together.
 func sign(ctx sdk.Context, e *types.Epoch, hash core.Hash, have, more, sigs []byte) ([]byte, uint64, error) {
 	const size = len(core.Signature{})
 	if len(more) != len(have) || len(sigs)%size != 0 {

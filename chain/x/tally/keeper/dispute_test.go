@@ -45,7 +45,8 @@ func (f *fixture) vote(want core.Reason, h *tally.Header, yes bool, who ...int) 
 	}
 }
 
-// TestUpheld: a header that the vote finds right stands as if nothing had been; the bond is burned, and it is appealed once only.
+// TestUpheld: a header that the vote finds right stands as if nothing had been; the bond is burned, and it is
+// appealed once only.
 func TestUpheld(t *testing.T) {
 	f := setup(t, 1)
 	d := f.register(1, berlin)
@@ -82,8 +83,9 @@ func TestUpheld(t *testing.T) {
 	}
 }
 
-// TestVoid: a header that the vote finds wrong, and the one that was built on it, become skipped epochs: the vault has its part again,
-// their signers are slashed, the appellant gets half and its bond, and the region goes on from before.
+// TestVoid: a header that the vote finds wrong, and the one that was built on it, become skipped epochs: the
+// vault has its part again, their signers are slashed, the appellant gets half and its bond, and the region
+// goes on from before.
 func TestVoid(t *testing.T) {
 	f := setup(t, 1)
 	d := f.register(1, berlin)
@@ -137,8 +139,8 @@ func TestVoid(t *testing.T) {
 	f.appeal(core.AppealKnown, 2)
 }
 
-// TestSilence: a vote in which neither side gets two thirds is repeated, who did not vote is jailed, and after the last one the header
-// is voided with nobody's stake taken.
+// TestSilence: a vote in which neither side gets two thirds is repeated, who did not vote is jailed, and after
+// the last one the header is voided with nobody's stake taken.
 func TestSilence(t *testing.T) {
 	f := setup(t, 1)
 	f.tallied(1, 0, nil)
@@ -171,7 +173,8 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// TestEquivocation: two headers of one round cost a twentieth of the stake and the seat, once, whatever else is shown later.
+// TestEquivocation: two headers of one round cost a twentieth of the stake and the seat, once, whatever else is
+// shown later.
 func TestEquivocation(t *testing.T) {
 	f := setup(t, 1)
 	a := f.tallied(1, 0, nil)
@@ -223,7 +226,8 @@ func TestEquivocation(t *testing.T) {
 	}
 }
 
-// TestSetVerifier: new keys count one appeal window after the next epoch begins, are proved, and are nobody else's, ever.
+// TestSetVerifier: new keys count one appeal window after the next epoch begins, are proved, and are nobody
+// else's, ever.
 func TestSetVerifier(t *testing.T) {
 	f := setup(t, 1)
 	set := func(want core.Reason, v ledgertest.Verifier, edit func(*types.MsgSetVerifier)) {

@@ -42,7 +42,8 @@ func (k Keeper) BeginBlock(ctx context.Context) error {
 	return k.Epochs.Set(ctx, now, e)
 }
 
-// EndBlock closes what is due: votes, rounds, windows, and the epoch. What fails is logged and tried again in the next block.
+// EndBlock closes what is due: votes, rounds, windows, and the epoch. What fails is logged and tried again in
+// the next block.
 func (k Keeper) EndBlock(ctx context.Context) error {
 	c := sdk.UnwrapSDKContext(ctx)
 	h := uint64(c.BlockHeight())
@@ -122,8 +123,8 @@ func (k Keeper) begin(ctx sdk.Context, e core.Epoch, first uint64) error {
 	return errors.Join(k.Epochs.Set(ctx, uint64(e), rec), k.Now.Set(ctx, uint64(e)))
 }
 
-// record returns an epoch's timetable, parameters and view, without verifiers and leaders. Its seed may be known from settling the
-// epoch before, if that came first.
+// record returns an epoch's timetable, parameters and view, without verifiers and leaders. Its seed may be
+// known from settling the epoch before, if that came first.
 func (k Keeper) record(ctx sdk.Context, p *types.Params, e core.Epoch, first uint64) (types.Epoch, error) {
 	rec := types.Epoch{
 		Epoch: uint64(e), First: first, Cut: first + p.EpochBlocks - 1,
@@ -153,7 +154,8 @@ func (k Keeper) record(ctx sdk.Context, p *types.Params, e core.Epoch, first uin
 	return rec, err
 }
 
-// category returns what a tally needs of a category's parameters. Without a price nothing is bonded, so nothing can be lost.
+// category returns what a tally needs of a category's parameters. Without a price nothing is bonded, so nothing
+// can be lost.
 func (k Keeper) category(ctx context.Context, p *econ.Params, c *econ.Category, lo uint64) (types.CategoryParams, error) {
 	row := types.CategoryParams{Category: uint32(c.Category), Quota: c.Quota}
 	if c.Density.On {
@@ -228,9 +230,10 @@ func sortByKey(list []types.Verifier) error {
 	return nil
 }
 
-// seats fills in verifiers and leaders: those of the view of one appeal window before (the first view, in the beginning). Leaders are
-// drawn by the seed of the epoch before from keys and power as of then, so that neither can be chosen once it is known. What
-// counts towards a threshold is no more than the validator has in the view of the epoch itself: 0 for who was jailed since.
+// seats fills in verifiers and leaders: those of the view of one appeal window before (the first view, in the
+// beginning). Leaders are drawn by the seed of the epoch before from keys and power as of then, so that neither
+// can be chosen once it is known. What counts towards a threshold is no more than the validator has in the view
+// of the epoch itself: 0 for who was jailed since.
 func (k Keeper) seats(ctx context.Context, p *types.Params, rec *types.Epoch) error {
 	from := uint64(1)
 	if rec.Epoch > p.AppealWindow {
@@ -277,8 +280,8 @@ func (k Keeper) seats(ctx context.Context, p *types.Params, rec *types.Epoch) er
 	return nil
 }
 
-// seed returns seed(e), which the settlement of the epoch before has drawn; that of epoch 1 comes from the chain's id and its
-// genesis time.
+// seed returns seed(e), which the settlement of the epoch before has drawn; that of epoch 1 comes from the
+// chain's id and its genesis time.
 func (k Keeper) seed(ctx context.Context, e uint64) (core.Hash, error) {
 	rec, err := k.Epochs.Get(ctx, e)
 	if errors.Is(err, collections.ErrNotFound) && e == 1 {

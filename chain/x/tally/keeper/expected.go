@@ -15,22 +15,25 @@ import (
 
 // Registry knows the devices. x/device is it.
 type Registry interface {
-	// Owner returns the account that a device's claims are paid to; types.UnknownAuthor if there never was such a device.
+	// Owner returns the account that a device's claims are paid to; types.UnknownAuthor if there never was such
+	// a device.
 	Owner(context.Context, types.Key) (sdk.AccAddress, error)
-	// Penalize burns of a device's bond what its cumulative penalty has not burned yet, and returns how much that was.
+	// Penalize burns of a device's bond what its cumulative penalty has not burned yet, and returns how much
+	// that was.
 	Penalize(context.Context, types.Key, types.Ustone) (types.Ustone, error)
-	// ChangesAfter returns by what the region's devices differ in the view of an epoch from the one before, by key: at most limit, those
-	// after one (nil: from the first), and what names the last of them.
+	// ChangesAfter returns by what the region's devices differ in the view of an epoch from the one before, by
+	// key: at most limit, those after one (nil: from the first), and what names the last of them.
 	ChangesAfter(ctx context.Context, e types.Epoch, r types.Region, after []byte, limit int) ([]tally.Change, []byte, error)
 }
 
 // Credits sells credits and settles them. x/credit is it.
 type Credits interface {
-	// Settle turns what is owed at the end of an epoch into STONE: Drawn and Burn of the vault, and Mint, are in x/tally's account
-	// when it returns. paid is sorted by category.
+	// Settle turns what is owed at the end of an epoch into STONE: Drawn and Burn of the vault, and Mint, are
+	// in x/tally's account when it returns. paid is sorted by category.
 	Settle(ctx context.Context, e types.Epoch, owed types.Credit, paid []econ.Paid) (econ.Split, error)
-	// Void undoes what Settle did for one region: the vault takes its part back from x/tally's account, and its credits are owed
-	// again. It returns what is left of the allotment there, which was minted and which x/tally burns.
+	// Void undoes what Settle did for one region: the vault takes its part back from x/tally's account, and its
+	// credits are owed again. It returns what is left of the allotment there, which was minted and which
+	// x/tally burns.
 	Void(context.Context, econ.Allotment) (types.Ustone, error)
 	// Bought returns all credits that were ever sold to be spent in a region.
 	Bought(context.Context, types.Region) (types.Credit, error)
@@ -50,8 +53,8 @@ type Rewards interface {
 	Hex(context.Context, types.Category) (uint8, error)
 	// Rules returns a category's own rules; empty for those of its program.
 	Rules(context.Context, types.Category) ([]byte, error)
-	// Emit mints for an epoch. The bonus and all categories' amounts are in x/tally's account when it returns. supply is the bank's
-	// before anything of the epoch was minted.
+	// Emit mints for an epoch. The bonus and all categories' amounts are in x/tally's account when it returns.
+	// supply is the bank's before anything of the epoch was minted.
 	Emit(ctx context.Context, w econ.Work, supply types.Ustone) (econ.Emission, error)
 	// Begin tells that an epoch begins: parameters that waited for it take force.
 	Begin(context.Context, types.Epoch) error

@@ -12,8 +12,9 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// InitGenesis takes a state in. Without epochs it is that of a new chain: its verifiers prove that they have their keys, and the first
-// epoch opens, so validators must be bonded by then. With epochs the chain goes on at the height at which it was exported.
+// InitGenesis takes a state in. Without epochs it is that of a new chain: its verifiers prove that they have
+// their keys, and the first epoch opens, so validators must be bonded by then. With epochs the chain goes on at
+// the height at which it was exported.
 func (k Keeper) InitGenesis(c context.Context, g *types.GenesisState) error {
 	ctx := sdk.UnwrapSDKContext(c)
 	if err := errors.Join(g.Validate(), k.Params.Set(ctx, g.Params), k.Dust.Set(ctx, g.Dust)); err != nil {
@@ -60,8 +61,8 @@ func (k Keeper) importVerifier(ctx sdk.Context, g *types.GenesisState, v *types.
 	return k.setVerifier(ctx, &a, rec)
 }
 
-// importEpochs takes epochs and headers in, and finds what follows from them: open tallies, the last header and the last closed epoch of
-// each region, and where pruning goes on.
+// importEpochs takes epochs and headers in, and finds what follows from them: open tallies, the last header and
+// the last closed epoch of each region, and where pruning goes on.
 func (k Keeper) importEpochs(ctx context.Context, g *types.GenesisState) error {
 	oldest, now := g.Epochs[0].Epoch, g.Epochs[len(g.Epochs)-1].Epoch
 	headers, first := map[[2]uint64]types.Header{}, now
@@ -203,8 +204,9 @@ func (k Keeper) expected(ctx context.Context) (s sums, err error) {
 	return s, nil
 }
 
-// Audit reports where tallies and money disagree: the account holds what it must, every region has claimed no more than its final
-// headers say, which is no more than it was allotted, and what devices claimed makes that sum. It reads every claim.
+// Audit reports where tallies and money disagree: the account holds what it must, every region has claimed no
+// more than its final headers say, which is no more than it was allotted, and what devices claimed makes that
+// sum. It reads every claim.
 func (k Keeper) Audit(ctx context.Context) error {
 	s, err := k.expected(ctx)
 	if err != nil {

@@ -1,33 +1,38 @@
-// Package keeper agrees on tallies and pays by them: epochs, verifiers, headers, appeals, escrows and claims. It never sees what
-// a tally is made of, only its header, and what it does for an epoch costs the same for any number of devices.
+// Package keeper agrees on tallies and pays by them: epochs, verifiers, headers, appeals, escrows and claims.
+// It never sees what a tally is made of, only its header, and what it does for an epoch costs the same for any
+// number of devices.
 //
 // # Time
 //
-// An epoch is a fixed number of blocks. When one is cut, the next opens (open): its view of verifiers is taken, its parameters
-// are fixed, and its verifiers and leaders are drawn from the view of one appeal window before. All of that stands in one record.
+// An epoch is a fixed number of blocks. When one is cut, the next opens (open): its view of verifiers is taken,
+// its parameters are fixed, and its verifiers and leaders are drawn from the view of one appeal window before.
+// All of that stands in one record.
 //
 // # A header's life
 //
-// After the cut of e, four rounds follow. CommitTally takes a header in its own round if more than two thirds of power signed
-// and its totals follow from the last one's; without one the region skips e. Once every region is in or has skipped, settle
-// turns the totals into STONE (x/credit, then x/reward), puts each region's part into an escrow, and draws the seed of e+1.
+// After the cut of e, four rounds follow. CommitTally takes a header in its own round if more than two thirds
+// of power signed and its totals follow from the last one's; without one the region skips e. Once every region
+// is in or has skipped, settle turns the totals into STONE (x/credit, then x/reward), puts each region's part
+// into an escrow, and draws the seed of e+1.
 //
-// For an appeal window, anybody can appeal with a bond: all power votes, again and again while neither side has two thirds, and
-// who does not vote is jailed. A header that is voted down is voided with all that were built on it: they become as if skipped,
-// their escrow goes back, what was emitted for them is burned, and their signers are slashed. A header whose window is closed
-// and whose predecessors are final becomes final (finalize): burn, signers' and treasury's parts leave the escrow, and the
-// devices' part can be claimed against the header's devices tree.
+// For an appeal window, anybody can appeal with a bond: all power votes, again and again while neither side has
+// two thirds, and who does not vote is jailed. A header that is voted down is voided with all that were built
+// on it: they become as if skipped, their escrow goes back, what was emitted for them is burned, and their
+// signers are slashed. A header whose window is closed and whose predecessors are final becomes final
+// (finalize): burn, signers' and treasury's parts leave the escrow, and the devices' part can be claimed
+// against the header's devices tree.
 //
 // # Bounds
 //
-// Begin and end of a block do a bounded number of things, each in a cached context: what fails is logged, undone, and tried
-// again in the next block. Lists are bounded by the validator set (at most MaxValidators of x/staking have power), by the number
-// of regions, and by how many headers can wait for finality.
+// Begin and end of a block do a bounded number of things, each in a cached context: what fails is logged,
+// undone, and tried again in the next block. Lists are bounded by the validator set (at most MaxValidators of
+// x/staking have power), by the number of regions, and by how many headers can wait for finality.
 //
 // # What must hold
 //
-// The module's account holds the bonds of open appeals, the escrows that are not matured, what devices were allotted in
-// headers that stand and have not claimed, and dust (Audit). A region never pays out more than its newest final header says.
+// The module's account holds the bonds of open appeals, the escrows that are not matured, what devices were
+// allotted in headers that stand and have not claimed, and dust (Audit). A region never pays out more than its
+// newest final header says.
 package keeper
 
 import (
@@ -157,8 +162,9 @@ func (k Keeper) Regions(ctx context.Context) (uint16, error) {
 	return uint16(p.Regions), err
 }
 
-// Folded returns the epoch up to which every region's final tallies have taken in the registry: whatever becomes of the headers that
-// are not final, no tally will ask for the changes of it or of epochs before it again.
+// Folded returns the epoch up to which every region's final tallies have taken in the registry: whatever
+// becomes of the headers that are not final, no tally will ask for the changes of it or of epochs before it
+// again.
 func (k Keeper) Folded(ctx context.Context) (core.Epoch, error) {
 	p, err := k.Params.Get(ctx)
 	if err != nil {

@@ -36,7 +36,8 @@ const (
 	price = 500_000_000       // nUSD: two STONE for a dollar
 )
 
-// fixture is x/tally with the modules that it moves money with, all real, over one bank. Only validators are the test's own.
+// fixture is x/tally with the modules that it moves money with, all real, over one bank. Only validators are
+// the test's own.
 type fixture struct {
 	t       *testing.T
 	ctx     sdk.Context
@@ -56,7 +57,8 @@ type fixture struct {
 // whale makes the supply, and so the day's limit of purchases, large; appellant appeals.
 var whale, appellant = core.Account{0xee}, core.Account{0xaa}
 
-// setup returns a chain of four validators in block 1: epochs of 20 blocks, a window of one epoch, votes of 10 blocks, 3 at most.
+// setup returns a chain of four validators in block 1: epochs of 20 blocks, a window of one epoch, votes of 10
+// blocks, 3 at most.
 func setup(t *testing.T, regions uint32) *fixture {
 	f := &fixture{t: t, owner: core.Account{0xcc}, books: map[core.Region]*ledgertest.Books{}}
 	modules := []string{
@@ -228,7 +230,8 @@ func (f *fixture) settlement(e core.Epoch) *tally.Settlement {
 	return out
 }
 
-// header closes a region's books of e in a round: what was settled of the last header is folded in, then edit says what is new.
+// header closes a region's books of e in a round: what was settled of the last header is folded in, then edit
+// says what is new.
 func (f *fixture) header(e core.Epoch, r core.Region, round uint8, edit func(*ledgertest.Books)) *tally.Header {
 	f.t.Helper()
 	b := f.book(r)

@@ -140,7 +140,8 @@ func forged(t *testing.T, raw []byte, edit func(*tally.Leaf)) []byte {
 	return core.Encode(&l)
 }
 
-// TestMissedClaims: a claim against a later header makes up for those that nobody made, and an old one then pays nothing.
+// TestMissedClaims: a claim against a later header makes up for those that nobody made, and an old one then
+// pays nothing.
 func TestMissedClaims(t *testing.T) {
 	f := setup(t, 1)
 	d := f.register(1, berlin)
@@ -280,7 +281,8 @@ func TestRefused(t *testing.T) {
 	f.balanced()
 }
 
-// TestPower: who was jailed since the leaders were drawn counts for nothing, on neither side; what is needed is two thirds of the rest.
+// TestPower: who was jailed since the leaders were drawn counts for nothing, on neither side; what is needed is
+// two thirds of the rest.
 func TestPower(t *testing.T) {
 	f := setup(t, 1)
 	f.tallied(1, 0, nil)
@@ -339,7 +341,8 @@ func TestAddSignatures(t *testing.T) {
 	add(core.HeaderRound, 1, bitmap, sigs)
 }
 
-// TestSkip: without a header in four rounds the region skips; later is too late, and what was paid counts in the next header.
+// TestSkip: without a header in four rounds the region skips; later is too late, and what was paid counts in
+// the next header.
 func TestSkip(t *testing.T) {
 	f := setup(t, 1)
 	d := f.register(1, berlin)
@@ -369,7 +372,8 @@ func TestSkip(t *testing.T) {
 	}
 }
 
-// TestGenesis: an export in the middle of everything comes back the same, holds what it must, and goes on as the original does.
+// TestGenesis: an export in the middle of everything comes back the same, holds what it must, and goes on as
+// the original does.
 func TestGenesis(t *testing.T) {
 	f := setup(t, 1)
 	d := f.register(1, berlin)

@@ -20,8 +20,8 @@ import (
 // forever is until when a tombstoned validator is jailed, as x/evidence has it.
 var forever = time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
 
-// SetVerifier names the keys with which a validator takes part in tallies. They count one appeal window after the next epoch begins;
-// until then the old ones do.
+// SetVerifier names the keys with which a validator takes part in tallies. They count one appeal window after
+// the next epoch begins; until then the old ones do.
 func (s server) SetVerifier(ctx context.Context, msg *types.MsgSetVerifier) (*types.MsgSetVerifierResponse, error) {
 	rec := types.Verifier{Owner: msg.Owner, Key: msg.Key, Vrf: msg.Vrf}
 	a, err := rec.Attester()
@@ -63,7 +63,8 @@ func (s server) SetVerifier(ctx context.Context, msg *types.MsgSetVerifier) (*ty
 	return &types.MsgSetVerifierResponse{Since: rec.Since}, nil
 }
 
-// setVerifier stores a verifier's keys. Each key serves one validator, once: one that was given up does not come back.
+// setVerifier stores a verifier's keys. Each key serves one validator, once: one that was given up does not
+// come back.
 func (k Keeper) setVerifier(ctx context.Context, a *tally.Attester, rec types.Verifier) error {
 	old, err := get(ctx, k.Verifiers, a.Owner[:])
 	if err != nil {
@@ -113,8 +114,8 @@ func (k Keeper) powerOf(ctx context.Context, owner string) (uint64, error) {
 	return uint64(max(0, v.GetConsensusPower(k.staking.PowerReduction(ctx)))), nil
 }
 
-// jail takes a validator's power until it asks for it back (MsgUnjail). The last bonded validator is spared: without it nothing
-// could ever be voted on again.
+// jail takes a validator's power until it asks for it back (MsgUnjail). The last bonded validator is spared:
+// without it nothing could ever be voted on again.
 func (k Keeper) jail(ctx sdk.Context, owner, why string) error {
 	v, consensus, ok, err := k.validator(ctx, owner)
 	if err != nil || !ok || v.IsJailed() {
@@ -137,8 +138,8 @@ func (k Keeper) jail(ctx sdk.Context, owner, why string) error {
 	return k.staking.Jail(ctx, consensus)
 }
 
-// slash takes amount of a validator's stake, for what it did with that much power at a block, and returns what was taken. A validator
-// that cannot be slashed any more loses nothing.
+// slash takes amount of a validator's stake, for what it did with that much power at a block, and returns what
+// was taken. A validator that cannot be slashed any more loses nothing.
 func (k Keeper) slash(ctx sdk.Context, owner string, amount core.Ustone, power, at uint64) (taken core.Ustone) {
 	k.attempt(ctx, "slash", func(c sdk.Context) error {
 		v, consensus, ok, err := k.validator(c, owner)
@@ -267,8 +268,8 @@ func (k Keeper) punish(ctx sdk.Context, key core.Key, v *types.Verifier, cut uin
 	return slashed, errors.Join(k.slashing.JailUntil(ctx, consensus, forever), k.slashing.Tombstone(ctx, consensus))
 }
 
-// countMissed notes who did not sign the headers of e, now that no more signatures are taken, and jails who missed too many of the
-// last hundred.
+// countMissed notes who did not sign the headers of e, now that no more signatures are taken, and jails who
+// missed too many of the last hundred.
 func (k Keeper) countMissed(ctx sdk.Context, e core.Epoch) error {
 	p, err := k.Params.Get(ctx)
 	if err != nil {

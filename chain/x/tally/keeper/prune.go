@@ -11,7 +11,8 @@ import (
 	"github.com/cairn-network/cairn/core/econ"
 )
 
-// What pruning comes to next: epochs whose record goes with all but the daily headers, and epochs whose daily header goes.
+// What pruning comes to next: epochs whose record goes with all but the daily headers, and epochs whose daily
+// header goes.
 const (
 	prunedAll uint32 = iota
 	prunedDaily
@@ -63,9 +64,10 @@ func (k Keeper) pruneOne(ctx context.Context, which uint32, retention uint64, p 
 	return errors.Join(err, k.pruned.Set(ctx, which, e))
 }
 
-// prunable reports whether nothing needs what is kept of an epoch in a region: it can no longer change, and a later header is final. The
-// newest final one stays, however old: if all after it are voided, the next is held against it, its settlement is folded, and the
-// epochs since say what changed in the registry. Until there is one, nothing goes: the first tally begins with epoch 1.
+// prunable reports whether nothing needs what is kept of an epoch in a region: it can no longer change, and a
+// later header is final. The newest final one stays, however old: if all after it are voided, the next is held
+// against it, its settlement is folded, and the epochs since say what changed in the registry. Until there is
+// one, nothing goes: the first tally begins with epoch 1.
 func (k Keeper) prunable(ctx context.Context, r uint32, e uint64) (bool, error) {
 	closed, err := get(ctx, k.closed, r)
 	if err != nil {

@@ -276,8 +276,8 @@ func (q querier) Changes(ctx context.Context, req *types.QueryChangesRequest) (*
 	return res, nil
 }
 
-// changesAfter returns at most limit of an epoch's changes, from a part on and in it after one (empty: from the first), and where the
-// rest begins: part and the last change of it; nil if there is no rest.
+// changesAfter returns at most limit of an epoch's changes, from a part on and in it after one (empty: from the
+// first), and where the rest begins: part and the last change of it; nil if there is no rest.
 func (k Keeper) changesAfter(ctx context.Context, rec *types.Epoch, r core.Region, part uint32, after []byte, limit int) (out []tally.Change, next []byte, err error) {
 	for ; part <= ofVerifiers; part, after = part+1, nil {
 		if len(after) == 0 {

@@ -28,7 +28,8 @@ func twoRegions(t *testing.T) (f *fixture, devices [2]core.Key) {
 	return f, devices
 }
 
-// TestRegions: two regions side by side have headers, escrows, ledgers and claims of their own. One device is in one of them.
+// TestRegions: two regions side by side have headers, escrows, ledgers and claims of their own. One device is
+// in one of them.
 func TestRegions(t *testing.T) {
 	f, devices := twoRegions(t)
 	f.to(21)

@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-network/cairn/ledger/ledgertest"
 )
 
-// TestRetention: what a final header put out can be proven for the whole retention and goes right after, one epoch in a block; one
-// header a day stays longer. The default retention is 35 days.
+// TestRetention: what a final header put out can be proven for the whole retention and goes right after, one
+// epoch in a block; one header a day stays longer. The default retention is 35 days.
 func TestRetention(t *testing.T) {
 	if p := types.DefaultParams(); p.HeaderRetention != 35*econ.EpochsPerDay {
 		t.Errorf("final headers stay %d epochs", p.HeaderRetention)
@@ -46,9 +46,9 @@ func TestRetention(t *testing.T) {
 	}
 }
 
-// TestLongSkip: a region skips for longer than anything is kept, and the header that follows is voided. What the next one is held against
-// and folds is still there: the last final header, its escrow and settlement, and what changed in the registry since. Once a later
-// header is final, all of that goes.
+// TestLongSkip: a region skips for longer than anything is kept, and the header that follows is voided. What
+// the next one is held against and folds is still there: the last final header, its escrow and settlement, and
+// what changed in the registry since. Once a later header is final, all of that goes.
 func TestLongSkip(t *testing.T) {
 	const next = core.Epoch(44)
 	skipped := func(t *testing.T) (*fixture, core.Key) {

@@ -10,8 +10,8 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// Categories' own rules change seldom, and epochs are kept by the thousand: rules are kept once, by hash, as long as an epoch names
-// them.
+// Categories' own rules change seldom, and epochs are kept by the thousand: rules are kept once, by hash, as
+// long as an epoch names them.
 
 // keepRules takes the rules out of an epoch that begins, which then names them by hash.
 func (k Keeper) keepRules(ctx context.Context, e *types.Epoch) error {

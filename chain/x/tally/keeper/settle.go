@@ -25,8 +25,8 @@ type part struct {
 	weights []econ.Weight
 }
 
-// settle draws the seed of the next epoch and turns the totals of epoch e into amounts. A computation that leaves its range settles
-// nothing: what is owed stays owed, and the chain runs on.
+// settle draws the seed of the next epoch and turns the totals of epoch e into amounts. A computation that
+// leaves its range settles nothing: what is owed stays owed, and the chain runs on.
 func (k Keeper) settle(ctx sdk.Context, e core.Epoch) error {
 	rec, err := k.Epochs.Get(ctx, uint64(e))
 	if err != nil {
@@ -72,8 +72,8 @@ func (k Keeper) headersOf(ctx context.Context, e core.Epoch) ([]*tally.Header, e
 	return out, nil
 }
 
-// nextSeed draws seed(e+1) from the VRF outputs of e's headers. Challenges of e+1 bind if every region's header came in rounds 0 to
-// 2, which leaves the time to answer them.
+// nextSeed draws seed(e+1) from the VRF outputs of e's headers. Challenges of e+1 bind if every region's header
+// came in rounds 0 to 2, which leaves the time to answer them.
 func (k Keeper) nextSeed(ctx sdk.Context, rec *types.Epoch, headers []*tally.Header) error {
 	seed, err := core.ParseHash(rec.Seed)
 	if err != nil {
@@ -296,8 +296,8 @@ func (k Keeper) release(ctx sdk.Context, h *types.Header) error {
 	return nil
 }
 
-// paySigners shares the verifiers' part among who signed, and returns what is left for the community pool. Whoever let a round of
-// this tally lapse gets nothing.
+// paySigners shares the verifiers' part among who signed, and returns what is left for the community pool.
+// Whoever let a round of this tally lapse gets nothing.
 func (k Keeper) paySigners(ctx sdk.Context, h *types.Header, decoded *tally.Header, amount core.Ustone) (core.Ustone, error) {
 	e, err := k.Epochs.Get(ctx, h.Epoch)
 	if err != nil {

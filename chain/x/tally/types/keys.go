@@ -9,7 +9,8 @@ const (
 	StoreKey = ModuleName
 )
 
-// Keys of the store by which a proof shows what the state holds (docs/spec/chain.md): a prefix, then numbers, big endian.
+// Keys of the store by which a proof shows what the state holds (docs/spec/chain.md): a prefix, then numbers,
+// big endian.
 
 // EpochKey is where an Epoch is.
 func EpochKey(epoch uint64) []byte { return binary.BigEndian.AppendUint64([]byte{2}, epoch) }

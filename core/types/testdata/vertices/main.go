@@ -1,8 +1,9 @@
 // Command vertices writes cell_vertices.go: the corners of H3's icosahedron in fixed point.
 //
-// H3 gives its orientation as 20 face centres in double precision (faceCenterPoint in src/h3lib/lib/faceijk.c of
-// github.com/uber/h3, Apache-2.0). Two neighbouring corners are found from them as sums of the five centres around each; an
-// exactly regular icosahedron is built on these two with 200-bit arithmetic, so that the table is regular to its last digit.
+// H3 gives its orientation as 20 face centres in double precision (faceCenterPoint in src/h3lib/lib/faceijk.c
+// of github.com/uber/h3, Apache-2.0). Two neighbouring corners are found from them as sums of the five centres
+// around each; an exactly regular icosahedron is built on these two with 200-bit arithmetic, so that the table
+// is regular to its last digit.
 package main
 
 import (

@@ -1,5 +1,6 @@
-// Package certificate is energy's client for the module that it adds to the chain, chain/x/certificate: it reads certificates through any
-// ledger.Querier, and makes the messages that a ledger.Writer submits. Twin is the module in a ledger.Memory.
+// Package certificate is energy's client for the module that it adds to the chain, chain/x/certificate: it
+// reads certificates through any ledger.Querier, and makes the messages that a ledger.Writer submits. Twin is
+// the module in a ledger.Memory.
 //
 //	x, err := certificate.Reader{Chain: l}.Certificate(ctx, id)
 //	receipt, err := l.Submit(ctx, x.Owner, certificate.Retire{ID: id, Beneficiary: "Bakery"})
@@ -25,7 +26,8 @@ const (
 	Expired State = "expired" // it was not retired in time
 )
 
-// Certificate is a range of a device's register that was produced and not sold, as the chain keeps it. No two of a device overlap.
+// Certificate is a range of a device's register that was produced and not sold, as the chain keeps it. No two
+// of a device overlap.
 type Certificate struct {
 	ID          lot.ID        `json:"id"` // the device, and the first watt-hour
 	To          uint64        `json:"to_wh"`
@@ -68,7 +70,8 @@ type Query struct {
 // MaxPage bounds a page of certificates.
 const MaxPage = 1000
 
-// Page is a part of a list. An owner's list has certificates that are not retired first; each part is by device and range.
+// Page is a part of a list. An owner's list has certificates that are not retired first; each part is by device
+// and range.
 type Page struct {
 	Certificates []Certificate
 	Next         []byte // opaque; nil: this was the last page

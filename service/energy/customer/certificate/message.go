@@ -6,8 +6,9 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// Issue makes certificates of what a device did not sell on one day, for its owner, who alone may: one for each of Lots.Runs, whose ids
-// are lot.ID{Sheet.Device, run.From}. The sheet is leaf Index of the outputs of a final header of at most 35 days ago.
+// Issue makes certificates of what a device did not sell on one day, for its owner, who alone may: one for each
+// of Lots.Runs, whose ids are lot.ID{Sheet.Device, run.From}. The sheet is leaf Index of the outputs of a final
+// header of at most 35 days ago.
 type Issue struct {
 	Epoch    types.Epoch
 	Region   types.Region
@@ -17,8 +18,8 @@ type Issue struct {
 	Siblings []types.Hash
 }
 
-// Split cuts a certificate in two at a watt-hour of the register, inside the range. The second part's id is lot.ID{ID.Device, At}, so a
-// later message of the same transaction can name it.
+// Split cuts a certificate in two at a watt-hour of the register, inside the range. The second part's id is
+// lot.ID{ID.Device, At}, so a later message of the same transaction can name it.
 type Split struct {
 	ID lot.ID
 	At uint64
@@ -30,8 +31,8 @@ type Transfer struct {
 	To types.Account
 }
 
-// Retire claims a certificate for a beneficiary's consumption, for good. Hour is that in which it was produced (lot.Hour of Begin), to
-// claim consumption hour by hour, or 0.
+// Retire claims a certificate for a beneficiary's consumption, for good. Hour is that in which it was produced
+// (lot.Hour of Begin), to claim consumption hour by hour, or 0.
 type Retire struct {
 	ID          lot.ID
 	Beneficiary string // at most lot.MaxBeneficiary bytes; "" for the owner

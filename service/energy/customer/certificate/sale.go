@@ -10,11 +10,13 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// saleGas is the gas limit of a sale, about twice what one takes: the seller cannot simulate what the buyer has not signed.
+// saleGas is the gas limit of a sale, about twice what one takes: the seller cannot simulate what the buyer has
+// not signed.
 const saleGas = 300_000
 
-// Sale is a certificate offered to one buyer at a price, signed by its owner: one transaction that pays the seller and transfers the
-// certificate, of which the buyer's signature is missing (ledger.Deal). It is what the seller gives the buyer, as JSON.
+// Sale is a certificate offered to one buyer at a price, signed by its owner: one transaction that pays the
+// seller and transfers the certificate, of which the buyer's signature is missing (ledger.Deal). It is what the
+// seller gives the buyer, as JSON.
 type Sale struct {
 	Chain       string        `json:"chain"`
 	Certificate lot.ID        `json:"certificate"`
@@ -44,8 +46,8 @@ type Dealer interface {
 	ledger.Dealer
 }
 
-// Sell signs, for its owner, the sale of a certificate to a buyer for a price. The offer holds for the next blocks, or until the owner
-// signs anything else.
+// Sell signs, for its owner, the sale of a certificate to a buyer for a price. The offer holds for the next
+// blocks, or until the owner signs anything else.
 func Sell(ctx context.Context, l Dealer, id lot.ID, buyer types.Account, price types.Ustone, blocks uint64) (*Sale, error) {
 	now, err := Reader{l}.Certificate(ctx, id)
 	if err != nil {
@@ -67,8 +69,8 @@ func Sell(ctx context.Context, l Dealer, id lot.ID, buyer types.Account, price t
 	return s, nil
 }
 
-// Buy signs an offer as its buyer, and hands in the sale. It refuses with types.CertificateSale what does not hold any more, before
-// anything is signed.
+// Buy signs an offer as its buyer, and hands in the sale. It refuses with types.CertificateSale what does not
+// hold any more, before anything is signed.
 func Buy(ctx context.Context, l Dealer, s *Sale) (*ledger.Receipt, error) {
 	if s.Gas > saleGas {
 		return nil, types.Refuse(types.CertificateSale, "sale: %d gas, more than %d", s.Gas, saleGas)

@@ -1,6 +1,7 @@
-// Package dsmr reads the telegrams of DSMR 4 and 5: what smart meters in the Netherlands, Belgium and Luxembourg say at their P1 port
-// each second or ten (DSMR P1 companion standard 5.0.2, §6). A telegram is text between "/" and "!", then a CRC-16 in four hexadecimal
-// digits; telegrams of older versions, which have none, are not read.
+// Package dsmr reads the telegrams of DSMR 4 and 5: what smart meters in the Netherlands, Belgium and
+// Luxembourg say at their P1 port each second or ten (DSMR P1 companion standard 5.0.2, §6). A telegram is text
+// between "/" and "!", then a CRC-16 in four hexadecimal digits; telegrams of older versions, which have none,
+// are not read.
 //
 //	t, err := dsmr.Decode(raw)
 //	v, ok := t.Value("1-0:1.8.1") // {Text: "123456.789", Unit: "kWh"}
@@ -43,11 +44,12 @@ type Value struct {
 // ErrCRC says that a telegram is not what the meter sent.
 var ErrCRC = errors.New("the checksum is wrong")
 
-// ErrEncrypted says that a meter encrypts what it says, as those of Luxembourg and some of Austria and Poland do (DLMS security suite 0).
+// ErrEncrypted says that a meter encrypts what it says, as those of Luxembourg and some of Austria and Poland
+// do (DLMS security suite 0).
 var ErrEncrypted = errors.New("the meter encrypts what it says: ask the network's operator for its key, and put something before it that decrypts")
 
-// encrypted reports whether b ends with the head of an encrypted message: general-glo-ciphering, a system title of 8 bytes, a length
-// of two, and what it is secured by.
+// encrypted reports whether b ends with the head of an encrypted message: general-glo-ciphering, a system title
+// of 8 bytes, a length of two, and what it is secured by.
 func encrypted(b []byte) bool {
 	if len(b) < cipherHead {
 		return false
@@ -141,8 +143,8 @@ func (t *Telegram) Value(code string) (Value, bool) {
 	return Value{}, false
 }
 
-// Name reads a value that writes a name's bytes in hexadecimal, as those of equipment identifiers do. What is not hexadecimal, or not
-// printable, is left as it is.
+// Name reads a value that writes a name's bytes in hexadecimal, as those of equipment identifiers do. What is
+// not hexadecimal, or not printable, is left as it is.
 func (v Value) Name() string {
 	raw, err := hex.DecodeString(v.Text)
 	if err != nil || len(raw) == 0 {
@@ -172,8 +174,8 @@ func CRC(b []byte) uint16 {
 	return crc
 }
 
-// Next reads the next telegram off a stream, skipping what goes before its "/". One that grows beyond MaxTelegram is an error, and so is an
-// encrypted message (ErrEncrypted); the next call goes on behind it.
+// Next reads the next telegram off a stream, skipping what goes before its "/". One that grows beyond
+// MaxTelegram is an error, and so is an encrypted message (ErrEncrypted); the next call goes on behind it.
 func Next(r *bufio.Reader) ([]byte, error) {
 	var seen []byte // the last bytes
 	read := func() (byte, error) {

@@ -16,7 +16,8 @@ import (
 	"github.com/cairn-network/cairn/internal/testutil"
 )
 
-// standard is the example of the P1 companion standard 5.0.2, §6.14, with a checksum of its text: that which is printed there is of another.
+// standard is the example of the P1 companion standard 5.0.2, §6.14, with a checksum of its text: that which is
+// printed there is of another.
 func standard(t testing.TB) []byte {
 	t.Helper()
 	text, err := os.ReadFile("testdata/standard.txt")

@@ -1,5 +1,6 @@
-// Package sml reads the files that German smart meters send by their optical head every second or so (Smart Message Language 1.04, BSI
-// TR-03109-1): from the transport's escape sequences and checksum to the list of OBIS values, each with its unit and power of ten.
+// Package sml reads the files that German smart meters send by their optical head every second or so (Smart
+// Message Language 1.04, BSI TR-03109-1): from the transport's escape sequences and checksum to the list of
+// OBIS values, each with its unit and power of ten.
 //
 // Only GetList responses are looked at; what else a file holds is skipped, as long as it is well-formed.
 package sml

@@ -100,7 +100,8 @@ func values(entries ...[]byte) []byte {
 	return file(open, list, end)
 }
 
-// samples are files with what meters do: few and many bytes, both signs, powers of ten, bytes that look like an escape, long lists.
+// samples are files with what meters do: few and many bytes, both signs, powers of ten, bytes that look like an
+// escape, long lists.
 func samples(t testing.TB) map[string][]byte {
 	long := [][]byte{}
 	for i := range 20 {
@@ -286,7 +287,8 @@ func TestLibsml(t *testing.T) {
 	}
 }
 
-// listen gives a file to the server and returns the numbers that it prints, as many as are expected. It never ends by itself.
+// listen gives a file to the server and returns the numbers that it prints, as many as are expected. It never
+// ends by itself.
 func listen(t *testing.T, server string, raw []byte, count int) map[string]float64 {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()

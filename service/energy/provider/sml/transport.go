@@ -18,8 +18,8 @@ var (
 // ErrCRC says that a file is not what the meter sent.
 var ErrCRC = errors.New("the checksum is wrong")
 
-// Next reads the next file off a stream as it is on the wire, with both of its escape sequences, skipping what goes before. One that
-// grows beyond MaxFile is an error; the next call goes on behind it.
+// Next reads the next file off a stream as it is on the wire, with both of its escape sequences, skipping what
+// goes before. One that grows beyond MaxFile is an error; the next call goes on behind it.
 func Next(r *bufio.Reader) ([]byte, error) {
 	var raw []byte
 	for !bytes.Equal(raw, begin) {
@@ -88,7 +88,8 @@ func unwrap(raw []byte) ([]byte, error) {
 	return nil, errors.New("sml: a file of padding")
 }
 
-// CRC is CRC-16/X-25 (ISO/IEC 13239): polynomial x¹⁶+x¹²+x⁵+1, least significant bit first, beginning with all ones, inverted.
+// CRC is CRC-16/X-25 (ISO/IEC 13239): polynomial x¹⁶+x¹²+x⁵+1, least significant bit first, beginning with all
+// ones, inverted.
 func CRC(b []byte) uint16 {
 	crc := uint16(0xffff)
 	for _, c := range b {

@@ -131,7 +131,8 @@ func TestNumber(t *testing.T) {
 	}
 }
 
-// TestFlattenEdges: the longest message, text that is cut, and numbers whose digits say nothing of how finely they count.
+// TestFlattenEdges: the longest message, text that is cut, and numbers whose digits say nothing of how finely
+// they count.
 func TestFlattenEdges(t *testing.T) {
 	f := Fields{}
 	if err := flatten(f, "x", []byte(`"`+strings.Repeat("y", maxMessage-2)+`"`)); err != nil || len(f["x"].Text) != maxText {
@@ -244,7 +245,8 @@ func TestBadTelegram(t *testing.T) {
 	}
 }
 
-// TestLook: a meter is looked at until all its registers were there, through errors, and one that says all at once is looked at once.
+// TestLook: a meter is looked at until all its registers were there, through errors, and one that says all at
+// once is looked at once.
 func TestLook(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

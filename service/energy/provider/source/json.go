@@ -14,7 +14,8 @@ const (
 	maxJSON    = 12       // levels
 )
 
-// flatten enters a JSON message's numbers and strings under their paths: names and numbers of elements, joined by dots, behind prefix.
+// flatten enters a JSON message's numbers and strings under their paths: names and numbers of elements, joined
+// by dots, behind prefix.
 func flatten(fields Fields, prefix string, raw []byte) error {
 	if len(raw) > maxMessage {
 		return fmt.Errorf("a message of %d bytes, at most %d", len(raw), maxMessage)

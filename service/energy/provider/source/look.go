@@ -27,7 +27,8 @@ const (
 	lookErrors  = 3 // in a row, after which a meter is given up
 )
 
-// TakeALook reads a meter once for its owner: until all registers of its role are there, or for as long as that can take.
+// TakeALook reads a meter once for its owner: until all registers of its role are there, or for as long as that
+// can take.
 func TakeALook(ctx context.Context, c Config) (*Look, error) {
 	src, err := Open(c)
 	if err != nil {

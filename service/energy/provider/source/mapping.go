@@ -23,9 +23,11 @@ type Map struct {
 	Meter    Names                     `yaml:"meter"`
 	Power    Entry                     `yaml:"power"`
 	Roles    map[Role]map[string]Entry `yaml:"roles"` // by role, then by register: export, import, pv, charge, discharge
-	// Channel says what {channel} in a path is where the owner sets none: "" for the first, "all" for the sum of all that there are.
+	// Channel says what {channel} in a path is where the owner sets none: "" for the first, "all" for the sum
+	// of all that there are.
 	Channel string `yaml:"channel"`
-	// Apart are beginnings of names of devices whose channels are never added up: the first is read where the owner sets none.
+	// Apart are beginnings of names of devices whose channels are never added up: the first is read where the
+	// owner sets none.
 	Apart []string `yaml:"apart"`
 }
 
@@ -177,8 +179,8 @@ type choice struct {
 	channel *uint8 // nil: the first, or all
 	all     bool   // nil is all
 	reverse bool   // it is wired the other way round
-	// taken is the alternative that each register was read from, from 1; 0 for none yet. One that the map names later is not read any more: it
-	// counts something else, and would come and go with the first.
+	// taken is the alternative that each register was read from, from 1; 0 for none yet. One that the map names
+	// later is not read any more: it counts something else, and would come and go with the first.
 	taken [energy.Registers]int
 	named Meter
 	from  [3]int // the alternatives that its names came from
@@ -230,8 +232,8 @@ func (m *Map) read(role Role, fields Fields, c *choice) *Reading {
 	return r
 }
 
-// find returns the counters of the first alternative that is there, of the first so many if that is not 0, and which it is, from 1. It has r be as
-// old as the oldest of them.
+// find returns the counters of the first alternative that is there, of the first so many if that is not 0, and
+// which it is, from 1. It has r be as old as the oldest of them.
 func (e *Entry) find(fields Fields, r *Reading, c *choice, limit int) ([]Counter, int) {
 	for i, path := range e.Path {
 		if limit > 0 && i >= limit {
@@ -329,8 +331,8 @@ func first(fields Fields, paths []string, c *choice) (string, int) {
 	return "", 0
 }
 
-// parseNumber reads a decimal as JSON has it: digits, a point, an exponent. What needs more than 18 digits is not read, but zeros behind
-// the point do not count.
+// parseNumber reads a decimal as JSON has it: digits, a point, an exponent. What needs more than 18 digits is
+// not read, but zeros behind the point do not count.
 func parseNumber(s string) (Number, bool) { return parseDecimal(s, true) }
 
 // parseFixed reads a decimal whose digits say how finely it counts: zeros behind the point do.

@@ -83,7 +83,8 @@ func TestTelegrams(t *testing.T) {
 	} else {
 		want(t, r, wh(424_413, 0))
 	}
-	// Encrypted, as in Luxembourg: a system title, a length, the security byte, a counter. It is said, whatever bytes follow.
+	// Encrypted, as in Luxembourg: a system title, a length, the security byte, a counter. It is said, whatever
+	// bytes follow.
 	secret := append([]byte{0xdb, 8, 'S', 'A', 'G', 'g', 'p', 0, 1, 2, 0x82, 1, 0xf2, 0x30, 0, 0, 0, 9}, bytes.Repeat([]byte{0x2f, 0x99, '!', 0x0a}, 120)...)
 	if r, err := once(t, Config{Role: Grid, Map: "dsmr"}, secret); !errors.Is(err, dsmr.ErrEncrypted) {
 		t.Errorf("%+v, %v", r, err)
@@ -273,7 +274,8 @@ func TestSums(t *testing.T) {
 	want(t, read(), nil) // there may be more to come
 }
 
-// TestStays: an alternative that the map names later does not stand in for a register that is silent for a while, nor a lesser name for a name.
+// TestStays: an alternative that the map names later does not stand in for a register that is silent for a
+// while, nor a lesser name for a name.
 func TestStays(t *testing.T) {
 	s, r := hear(t, Config{Role: Grid, Map: "tasmota"}, []say{{"SENSOR", `{"SML":{"Total_in":5,"Total_out":6,"Meter_Number":"77"},"ENERGY":{"Total":900}}`}})
 	want(t, r, map[energy.Register]int64{energy.Import: 5_000_000, energy.Export: 6_000_000})

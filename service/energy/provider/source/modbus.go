@@ -150,8 +150,9 @@ func (s *modbusSource) open() error {
 	return nil
 }
 
-// device returns which of the unit's devices is read: of those with models that hold the role's registers, the one that the channel says,
-// and how many there are. Those of the sort that the map names first, inverters or meters, come first. It is -1 for none.
+// device returns which of the unit's devices is read: of those with models that hold the role's registers, the
+// one that the channel says, and how many there are. Those of the sort that the map names first, inverters or
+// meters, come first. It is -1 for none.
 func (s *modbusSource) device() (device, found int) {
 	var first, others []int
 	for d := range s.devices() {
@@ -174,8 +175,8 @@ func (s *modbusSource) device() (device, found int) {
 	return order[s.channel], len(order)
 }
 
-// read reads each model of the device that the map names, in one request each. A model that the device refuses is left out and named among
-// what is bad; any other fault ends the connection.
+// read reads each model of the device that the map names, in one request each. A model that the device refuses
+// is left out and named among what is bad; any other fault ends the connection.
 func (s *modbusSource) read(ctx context.Context) (Fields, []error, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
@@ -221,8 +222,8 @@ func (s *modbusSource) read(ctx context.Context) (Fields, []error, error) {
 	return fields, bad, nil
 }
 
-// mixed reports whether a device's meter is read that has no name of its own: the Common block before it is that of an inverter, which is
-// another meter of a site.
+// mixed reports whether a device's meter is read that has no name of its own: the Common block before it is
+// that of an inverter, which is another meter of a site.
 func (s *modbusSource) mixed(device int) bool {
 	inverter, meter := false, false
 	for _, p := range s.places {

@@ -23,7 +23,8 @@ type Found struct {
 	Meters   uint8  // … and which of its meters
 }
 
-// Probe asks a unit at a Modbus address what its devices are. It is sunspec.ErrNone for one that answers, but has no models.
+// Probe asks a unit at a Modbus address what its devices are. It is sunspec.ErrNone for one that answers, but
+// has no models.
 func Probe(ctx context.Context, address string, unit uint8, timeout time.Duration) ([]Found, error) {
 	u, err := url.Parse(address)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 
 // Source is one meter.
 type Source interface {
-	// Read returns what the meter shows next. A meter that speaks of itself is waited for until ctx ends. After an error the next Read
-	// begins anew.
+	// Read returns what the meter shows next. A meter that speaks of itself is waited for until ctx ends. After
+	// an error the next Read begins anew.
 	Read(ctx context.Context) (*Reading, error)
 	Close() error
 }

@@ -119,8 +119,8 @@ func dsmrFields(raw []byte) (Fields, error) {
 	return fields, nil
 }
 
-// smlFields are the values of a file's lists, by code: energy in Wh, power in W; names are text, in hexadecimal where they are not
-// printable.
+// smlFields are the values of a file's lists, by code: energy in Wh, power in W; names are text, in hexadecimal
+// where they are not printable.
 func smlFields(raw []byte) (Fields, error) {
 	lists, err := sml.Decode(raw)
 	if err != nil {

@@ -59,8 +59,8 @@ func hold(t *testing.T, protocol string, r *Reading) {
 	}
 }
 
-// TestStreams reads meters that speak of themselves over TCP: from the middle of a telegram on, over a damaged one and over a connection
-// that ends.
+// TestStreams reads meters that speak of themselves over TCP: from the middle of a telegram on, over a damaged
+// one and over a connection that ends.
 func TestStreams(t *testing.T) {
 	for protocol, raw := range telegrams(t) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -172,8 +172,8 @@ func broker(t *testing.T) (address string) {
 	return ""
 }
 
-// messages are what devices publish, as their makers' manuals show it (Tasmota: "Smart Meter Interface" and "Power Monitoring"; Shelly:
-// Gen2 API, EMData, Switch).
+// messages are what devices publish, as their makers' manuals show it (Tasmota: "Smart Meter Interface" and
+// "Power Monitoring"; Shelly: Gen2 API, EMData, Switch).
 var messages = []struct {
 	topic, below, text, mapped string
 	role                       Role

@@ -105,7 +105,8 @@ func float(b *sunspec.Block, name string, v float64) *sunspec.Block {
 
 func channel(n uint8) *uint8 { return &n }
 
-// solarEdge is an inverter and its meter behind one unit, each after a Common block of its own, as SolarEdge lays them out.
+// solarEdge is an inverter and its meter behind one unit, each after a Common block of its own, as SolarEdge
+// lays them out.
 func solarEdge() *registers {
 	inverter := block(sunspec.Inverter3, map[string]int64{"WH": 14_676_442, "WH_SF": 0, "W": 1389, "W_SF": 0})
 	meter := block(sunspec.Meter3, map[string]int64{"TotWhExp": 2_595_260, "TotWhImp": 9_671_540, "TotWh_SF": 0, "W": -1200, "W_SF": 0})
@@ -167,7 +168,8 @@ func TestNoEnd(t *testing.T) {
 	}
 }
 
-// TestSilentEnd: a device that does not answer at all behind its last model is read all the same, over another connection.
+// TestSilentEnd: a device that does not answer at all behind its last model is read all the same, over another
+// connection.
 func TestSilentEnd(t *testing.T) {
 	u := newRegisters(0).add(common("Maker", "Model", "1", false), block(sunspec.Inverter1, map[string]int64{"WH": 77, "WH_SF": 1}))
 	end := u.next
@@ -185,7 +187,8 @@ func TestSilentEnd(t *testing.T) {
 	}
 }
 
-// TestSeveral: of several devices of a sort in one unit the setting picks one, and what is not there is said with what is.
+// TestSeveral: of several devices of a sort in one unit the setting picks one, and what is not there is said
+// with what is.
 func TestSeveral(t *testing.T) {
 	u := newRegisters(50000)
 	for i, serial := range []string{"I1", "I2", "M1", "M2"} {
@@ -226,7 +229,8 @@ func TestOneName(t *testing.T) {
 	want(t, grid, map[energy.Register]int64{energy.Export: 6 * firstMeter, energy.Import: 7 * firstMeter})
 }
 
-// TestForms: whole numbers with a power of ten, floats and 64 bits, and the values by which each says that there is nothing.
+// TestForms: whole numbers with a power of ten, floats and 64 bits, and the values by which each says that
+// there is nothing.
 func TestForms(t *testing.T) {
 	none := map[energy.Register]int64{}
 	wh := func(milli int64) map[energy.Register]int64 { return map[energy.Register]int64{energy.PV: milli} }

@@ -60,7 +60,8 @@ func script(t *testing.T, dir, program string, args ...string) *found {
 	return f
 }
 
-// pollLine is how mbpoll prints a register: "[40000]: 	21365", with a negative number in brackets where it can be one.
+// pollLine is how mbpoll prints a register: "[40000]:     21365", with a negative number in brackets where it
+// can be one.
 var pollLine = regexp.MustCompile(`(?m)^\[(\d+)\]:\s+(\d+)`)
 
 // poll walks a unit's models with mbpoll, which prints the registers that it is asked for.
@@ -105,8 +106,8 @@ func poll(t *testing.T, host, port string, unit int) *found {
 	}
 }
 
-// TestClients: clients that others wrote find the same models as are there, with every register as it is, and read of each what it
-// says, down to what is not implemented.
+// TestClients: clients that others wrote find the same models as are there, with every register as it is, and
+// read of each what it says, down to what is not implemented.
 func TestClients(t *testing.T) {
 	s, now := open(t, nil)
 	now.Add(14 * 3600_000) // and then it stands still

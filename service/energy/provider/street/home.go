@@ -81,8 +81,8 @@ func (h *Home) Site() energy.Site {
 	return s
 }
 
-// Settings returns what the home's owner sets for it: the section "energy" of node.yaml, which the provider reads. Prices differ from
-// home to home.
+// Settings returns what the home's owner sets for it: the section "energy" of node.yaml, which the provider
+// reads. Prices differ from home to home.
 func (h *Home) Settings() json.RawMessage {
 	type meter struct {
 		Role    string `json:"role"`
@@ -133,8 +133,8 @@ func (h *Home) begin(unix int64, l *light) {
 	w.exp, w.imp = have-w.in, need-w.out
 }
 
-// produce returns what the inverter gives, in W. A fifth of what falls on the panels is lost on the way, more when they are hot; the
-// inverter gives no more than it can.
+// produce returns what the inverter gives, in W. A fifth of what falls on the panels is lost on the way, more
+// when they are hot; the inverter gives no more than it can.
 func (s *Street) produce(h *Home, unix int64, l *light) uint64 {
 	if s.recording != nil {
 		return min(s.recording.produced(h, unix), uint64(h.PAC))
@@ -145,7 +145,8 @@ func (s *Street) produce(h *Home, unix int64, l *light) uint64 {
 	return min(uint64(float64(h.PDC)*on/1000*0.84*hot*own), uint64(h.PAC))
 }
 
-// load returns what the household uses, in W: never nothing, more in the morning and the evening, and whatever is switched on.
+// load returns what the household uses, in W: never nothing, more in the morning and the evening, and whatever
+// is switched on.
 func (s *Street) load(h *Home, unix int64) uint64 {
 	if s.recording != nil {
 		return s.recording.used(h, unix)
@@ -164,8 +165,8 @@ func (s *Street) load(h *Home, unix int64) uint64 {
 	return uint64(w)
 }
 
-// profiles are the street's homes, in order; a longer street begins again with the first. Not all have panels, and some use
-// more than they make.
+// profiles are the street's homes, in order; a longer street begins again with the first. Not all have panels,
+// and some use more than they make.
 var profiles = []Profile{
 	{Name: "Ahorn", PDC: 8000, PAC: 6000, Tilt: 30, Azimuth: 180, Base: 40000, Load: Load{Base: 220, Morning: 900, Evening: 1500, Day: 100}},
 	{Name: "Birke", PDC: 6000, PAC: 5000, Tilt: 25, Azimuth: 110, DER: true, Base: 40000, Load: Load{Base: 180, Morning: 700, Evening: 1100, Day: 150}},

@@ -14,12 +14,13 @@ import (
 	"github.com/cairn-network/cairn/service/role/geo"
 )
 
-// Recording is what was recorded at homes: a folder that citylearn reads, with what each household used and its panels gave, hour by
-// hour. What follows the last row is the first again.
+// Recording is what was recorded at homes: a folder that citylearn reads, with what each household used and its
+// panels gave, hour by hour. What follows the last row is the first again.
 //
-// A file place.json in the folder says where and when, as {"cell": "8729a…", "altitude": 4, "first": 1470034800, "kwp": [4, 4, 4, 5, …]}:
-// the H3 cell, hundreds of metres above the sea, the Unix second at which the first row begins, and the panels of each home. Without it
-// the recording is taken for that of the CityLearn challenge 2022: Fontana, California, from 31 July 2016, 23:00 in UTC−8.
+// A file place.json in the folder says where and when, as {"cell": "8729a…", "altitude": 4, "first":
+// 1470034800, "kwp": [4, 4, 4, 5, …]}: the H3 cell, hundreds of metres above the sea, the Unix second at which
+// the first row begins, and the panels of each home. Without it the recording is taken for that of the
+// CityLearn challenge 2022: Fontana, California, from 31 July 2016, 23:00 in UTC−8.
 type Recording struct {
 	Cell     types.Cell `json:"cell"`
 	Altitude uint8      `json:"altitude"`
@@ -100,8 +101,8 @@ func (r *Recording) used(h *Home, unix int64) uint64 {
 	return uint64(s.load[at])
 }
 
-// produced returns what a home's panels gave, in W. An hour's energy is laid over its minutes by the height of the sun, so that nothing
-// is made before dawn that was made after it.
+// produced returns what a home's panels gave, in W. An hour's energy is laid over its minutes by the height of
+// the sun, so that nothing is made before dawn that was made after it.
 func (r *Recording) produced(h *Home, unix int64) uint64 {
 	s, at := r.row(h, unix)
 	if s.solar[at] == 0 {

@@ -37,7 +37,8 @@ func record(t testing.TB) string {
 	return dir
 }
 
-// TestRecording: a recording is replayed hour by hour in watt-hours, joule by joule conserved, and again when it is over.
+// TestRecording: a recording is replayed hour by hour in watt-hours, joule by joule conserved, and again when
+// it is over.
 func TestRecording(t *testing.T) {
 	r, err := ReadRecording(record(t))
 	if err != nil {
@@ -87,8 +88,8 @@ func TestRecordingRefused(t *testing.T) {
 	}
 }
 
-// TestRecordedHomes replays recorded homes, where a folder of them is named, and holds them to the bound: little of an honest year is
-// above it.
+// TestRecordedHomes replays recorded homes, where a folder of them is named, and holds them to the bound:
+// little of an honest year is above it.
 func TestRecordedHomes(t *testing.T) {
 	dir := os.Getenv("CAIRN_ENERGY_DATA")
 	if dir == "" {

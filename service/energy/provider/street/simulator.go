@@ -20,7 +20,8 @@ import (
 
 // Simulator is a street for a network on one machine.
 type Simulator struct {
-	// Data is a folder with a Recording, "" for the street's own sky and habits. It stays what it was when the street began.
+	// Data is a folder with a Recording, "" for the street's own sky and habits. It stays what it was when the
+	// street began.
 	Data string
 }
 
@@ -67,8 +68,8 @@ const (
 	stateFile  = "registers.json"
 	// saveEvery is how often the registers are written down. What a crash loses, the street makes up for.
 	saveEvery = 10 * time.Second
-	// holdRate is the rate of the energy clock, in seconds a second, above which registers hold still around boundaries: a second of
-	// network and scheduling is then more than ten watt-hours of a roof.
+	// holdRate is the rate of the energy clock, in seconds a second, above which registers hold still around
+	// boundaries: a second of network and scheduling is then more than ten watt-hours of a roof.
 	holdRate = 10
 	seed     = 5
 )

@@ -16,7 +16,8 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// TestSimulator: the street is found where it was after a restart, and a home's provider takes what the street offers.
+// TestSimulator: the street is found where it was after a restart, and a home's provider takes what the street
+// offers.
 func TestSimulator(t *testing.T) {
 	dir := t.TempDir()
 	rules := new(street.Simulator).Rules(uint64(time.Now().Unix()), 8000)
@@ -54,7 +55,8 @@ func TestSimulator(t *testing.T) {
 	}
 }
 
-// TestSimulatorData: a street that replays a recording stands where that was made, and begins at ten in the morning there.
+// TestSimulatorData: a street that replays a recording stands where that was made, and begins at ten in the
+// morning there.
 func TestSimulatorData(t *testing.T) {
 	data := t.TempDir()
 	csv := "non_shiftable_load,solar_generation\n" + strings.Repeat("0.5,300\n", 24)

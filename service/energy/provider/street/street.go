@@ -14,7 +14,8 @@ import (
 const (
 	minute = 60 // seconds for which power stays as it is
 
-	// catchUp is how much of what it slept through a street makes up for, in seconds. Beyond that, nobody was at home.
+	// catchUp is how much of what it slept through a street makes up for, in seconds. Beyond that, nobody was
+	// at home.
 	catchUp = 7 * 86400
 
 	// MaxHomes bounds a street.
@@ -38,8 +39,8 @@ type Config struct {
 	Now func() int64
 	// Begin is the Unix second of energy time at which all counters were zero.
 	Begin int64
-	// Hold has the registers show, in the half of a quarter hour around each boundary, what they show at the boundary: for clocks
-	// that run so fast that two readings are never of the same second.
+	// Hold has the registers show, in the half of a quarter hour around each boundary, what they show at the
+	// boundary: for clocks that run so fast that two readings are never of the same second.
 	Hold bool
 	// Recording replaces the models of sky and household; nil for none.
 	Recording *Recording

@@ -52,8 +52,8 @@ func (s *Street) sums() []flow {
 	return out
 }
 
-// TestConservation: whatever the homes and however time passes, joules come from somewhere and go somewhere, counters never fall, the
-// inverter gives no more than it can, and the battery no more than it took.
+// TestConservation: whatever the homes and however time passes, joules come from somewhere and go somewhere,
+// counters never fall, the inverter gives no more than it can, and the battery no more than it took.
 func TestConservation(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		homes := make([]Profile, rapid.IntRange(1, 4).Draw(t, "homes"))
@@ -92,8 +92,8 @@ func TestConservation(t *testing.T) {
 	})
 }
 
-// TestBelowSky: the model's sun gives honest sites nothing that the category's bound takes away, in any season; and it does give: over the
-// street, a year is near what such roofs make there.
+// TestBelowSky: the model's sun gives honest sites nothing that the category's bound takes away, in any season;
+// and it does give: over the street, a year is near what such roofs make there.
 func TestBelowSky(t *testing.T) {
 	s, now := open(t, nil)
 	limits := energy.DefaultThresholds()

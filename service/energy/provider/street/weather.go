@@ -17,9 +17,9 @@ type light struct {
 	diffuse float64 // W/m² on level ground, without the beam
 }
 
-// lightAt returns the light at a place at a Unix second, of which the clouds leave a share clear of 0 to 1. The clear sky is that of
-// A. B. and M. P. Meinel, "Applied Solar Energy" (1976), with the air mass of F. Kasten (1965). It is not the sky that the bound is made
-// of, and stays below it.
+// lightAt returns the light at a place at a Unix second, of which the clouds leave a share clear of 0 to 1. The
+// clear sky is that of A. B. and M. P. Meinel, "Applied Solar Energy" (1976), with the air mass of F. Kasten
+// (1965). It is not the sky that the bound is made of, and stays below it.
 func lightAt(up geo.Vector, unix int64, clear float64) light {
 	s := fixed.SunAt(unix)
 	l := light{sun: geo.Float(s.Direction)}
@@ -62,8 +62,8 @@ func (s *Street) smooth(purpose string, who int, unix, every int64) float64 {
 	return s.draw(purpose, who, at)*(1-x) + s.draw(purpose, who, at+1)*x
 }
 
-// clear returns what the clouds leave over the whole street at a Unix second, 0.1 to 1: some days are fine and some are dull, hours differ
-// within a day, and clouds pass.
+// clear returns what the clouds leave over the whole street at a Unix second, 0.1 to 1: some days are fine and
+// some are dull, hours differ within a day, and clouds pass.
 func (s *Street) clear(unix int64) float64 {
 	day := 1 - 0.75*math.Pow(s.smooth("day", 0, unix-s.cfg.Begin, 86400), 2)
 	hour := 1 - 0.5*math.Pow(s.smooth("hour", 0, unix, 3600), 3)

@@ -9,15 +9,15 @@ import (
 	"github.com/minio/sio"
 )
 
-// Fetcher reads shards from the devices that hold them. Its methods are called from many goroutines at once. They must
-// return soon after ctx is done, and put their own limit on how long they wait for a device. A call whose answer is no longer
-// needed may end a little after the operation that made it.
+// Fetcher reads shards from the devices that hold them. Its methods are called from many goroutines at once.
+// They must return soon after ctx is done, and put their own limit on how long they wait for a device. A call
+// whose answer is no longer needed may end a little after the operation that made it.
 type Fetcher interface {
-	// Order lists slots of segment number index, best first: where to ask. Nil means all in their order; slots left out are never
-	// asked.
+	// Order lists slots of segment number index, best first: where to ask. Nil means all in their order; slots
+	// left out are never asked.
 	Order(index int, seg Segment) []int
-	// Shard reads the whole shard in slot into what waits for it. Whoever has to know whether it is the one asks into.Check, which the
-	// pipeline does anyway. After an error it may go on writing.
+	// Shard reads the whole shard in slot into what waits for it. Whoever has to know whether it is the one
+	// asks into.Check, which the pipeline does anyway. After an error it may go on writing.
 	Shard(ctx context.Context, index int, seg Segment, slot int, into *Incoming) error
 	// Slice returns length bytes from offset on of the shard in slot, with their proof: see storage.ExtractSlice.
 	Slice(ctx context.Context, index int, seg Segment, slot, offset, length int) ([]byte, error)
@@ -26,14 +26,14 @@ type Fetcher interface {
 // ErrObject: the bytes are what the manifest names, yet the object does not open: the manifest is not its own.
 var ErrObject = errors.New("object does not authenticate")
 
-// Decode writes the object to w. It stops at the first segment that fewer than k devices can deliver, with a *LostError.
-// What was written until then is authentic.
+// Decode writes the object to w. It stops at the first segment that fewer than k devices can deliver, with a
+// *LostError. What was written until then is authentic.
 func (c *Coder) Decode(ctx context.Context, m *Manifest, bucket BucketKey, w io.Writer, f Fetcher) error {
 	return c.DecodeRange(ctx, m, bucket, 0, m.Size, w, f)
 }
 
-// DecodeRange writes length bytes of the object, from offset on, to w. It reads only the shards, and of those only the parts, that
-// hold them.
+// DecodeRange writes length bytes of the object, from offset on, to w. It reads only the shards, and of those
+// only the parts, that hold them.
 func (c *Coder) DecodeRange(ctx context.Context, m *Manifest, bucket BucketKey, offset, length uint64, w io.Writer, f Fetcher) error {
 	r, err := c.Open(ctx, m, bucket, offset, length, f)
 	if err != nil {
@@ -56,8 +56,8 @@ type Reader struct {
 
 var errClosed = errors.New("pipeline: the reader is closed")
 
-// Open returns length bytes of the object, from offset on. Shards are asked for from the first Read on, some segments ahead; Close, which must be
-// called, ends that.
+// Open returns length bytes of the object, from offset on. Shards are asked for from the first Read on, some
+// segments ahead; Close, which must be called, ends that.
 func (c *Coder) Open(ctx context.Context, m *Manifest, bucket BucketKey, offset, length uint64, f Fetcher) (*Reader, error) {
 	if err := m.Check(); err != nil {
 		return nil, err
@@ -164,7 +164,8 @@ func (c *Coder) stream(ctx context.Context, m *Manifest, f Fetcher, from, to uin
 		for at := from; at < to; at = (at/full + 1) * full {
 			index := at / full
 			start, end := at-index*full, min(to-index*full, full)
-			// It is read ahead as far as there is memory for it. The one that is read next needs none: it is, if need be, kept in a file.
+			// It is read ahead as far as there is memory for it. The one that is read next needs none: it is,
+			// if need be, kept in a file.
 			data := c.room.parcel(c.share)
 			for more := true; more; {
 				select {
@@ -212,7 +213,8 @@ func (c *Coder) stream(ctx context.Context, m *Manifest, f Fetcher, from, to uin
 	return s
 }
 
-// Read implements io.Reader. Its errors are never io.ErrUnexpectedEOF, which the sealing library would take for an end.
+// Read implements io.Reader. Its errors are never io.ErrUnexpectedEOF, which the sealing library would take for
+// an end.
 func (s *stream) Read(p []byte) (int, error) {
 	for s.err == nil && (s.now.data == nil || s.now.data.read == s.now.data.n) {
 		if s.now.data != nil {

@@ -13,13 +13,14 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// Emit stores the n shards of one segment. It is called from several goroutines at once, in no certain order; index is the
-// segment's place in the object. The shards belong to the pipeline again when it returns.
+// Emit stores the n shards of one segment. It is called from several goroutines at once, in no certain order;
+// index is the segment's place in the object. The shards belong to the pipeline again when it returns.
 type Emit func(ctx context.Context, index int, seg Segment, shards [][]byte) error
 
-// Encode reads src to its end, and hands the shards of each segment to emit. It returns when all of them have been stored, or at the
-// first error, after which the context that emit was given is done. A reader that fails, or that ends with
-// io.ErrUnexpectedEOF, makes no object. Cancellation does not interrupt a Read of src that blocks.
+// Encode reads src to its end, and hands the shards of each segment to emit. It returns when all of them have
+// been stored, or at the first error, after which the context that emit was given is done. A reader that fails,
+// or that ends with io.ErrUnexpectedEOF, makes no object. Cancellation does not interrupt a Read of src that
+// blocks.
 func (c *Coder) Encode(ctx context.Context, src io.Reader, p Profile, bucket BucketKey, emit Emit) (*Manifest, error) {
 	if _, err := c.code(p.K, p.N); err != nil {
 		return nil, err
@@ -92,8 +93,8 @@ func (c *Coder) cut(ctx context.Context, sealed io.Reader, p Profile, group *err
 	return segments, nil
 }
 
-// read fills a slab with the sealed bytes of the next segment, once all of them are there, and makes it as long as the segment's n shards. It
-// returns io.EOF with the last one, where length may be 0 and the slab nil.
+// read fills a slab with the sealed bytes of the next segment, once all of them are there, and makes it as long
+// as the segment's n shards. It returns io.EOF with the last one, where length may be 0 and the slab nil.
 func (c *Coder) read(ctx context.Context, sealed io.Reader, p Profile) (mem *slab, length int, err error) {
 	in := c.room.parcel(c.share)
 	defer in.free()
@@ -130,8 +131,8 @@ func readFull(r io.Reader, p []byte) (n int, err error) {
 	return n, err
 }
 
-// protect makes the n masked shards of a segment, in place: buf begins with its sealed bytes, padded with zeros to k shards. It
-// names them in seg.
+// protect makes the n masked shards of a segment, in place: buf begins with its sealed bytes, padded with zeros
+// to k shards. It names them in seg.
 func (c *Coder) protect(buf []byte, seg *Segment, p Profile) ([][]byte, error) {
 	each := shardLength(int(seg.Length), p.K)
 	shards := make([][]byte, p.N)

@@ -72,8 +72,8 @@ func (r *segmentReader) whole() bool {
 	return len(r.columns()) == used
 }
 
-// memory is how many bytes read works in: whole shards of k + spare slots and the data slots that may have to be computed, or the
-// columns and, once, what computing the widest takes.
+// memory is how many bytes read works in: whole shards of k + spare slots and the data slots that may have to
+// be computed, or the columns and, once, what computing the widest takes.
 func (r *segmentReader) memory() int {
 	ask := min(r.n, r.k+r.c.cfg.Spare)
 	if r.whole() {
@@ -181,8 +181,8 @@ func (r *segmentReader) slice(ctx context.Context, block cipher.Block, col colum
 	return nil
 }
 
-// readColumns asks the devices of the data slots for their parts, all at once, and computes those that do not come in time from
-// the same part of other shards, one after the other.
+// readColumns asks the devices of the data slots for their parts, all at once, and computes those that do not
+// come in time from the same part of other shards, one after the other.
 func (r *segmentReader) readColumns(ctx context.Context, block cipher.Block, order []int, mem *slab) ([][]byte, error) {
 	cols := r.columns()
 	out := make([][]byte, len(cols))
@@ -279,8 +279,8 @@ func (r *segmentReader) complete(shards [][]byte, pieces *pieces, end int) error
 	return nil
 }
 
-// pieces are equal buffers cut from a slab. take makes a new one where they run out, which needs several devices that neither
-// answer nor give up. Nobody else writes to a piece that is free. One goroutine uses it.
+// pieces are equal buffers cut from a slab. take makes a new one where they run out, which needs several
+// devices that neither answer nor give up. Nobody else writes to a piece that is free. One goroutine uses it.
 type pieces struct {
 	size int
 	free [][]byte
@@ -305,9 +305,10 @@ func (p *pieces) take() []byte {
 
 func (p *pieces) give(buf []byte) { p.free = append(p.free, buf[:p.size]) }
 
-// gather asks for width bytes of k slots of order, of spare ones where some of those take longer than others, and of one more whenever one
-// fails or none answers for a while, until it has k. It returns them by slot, each in a piece. Whoever is still being asked then is cancelled; it may yet write to its piece,
-// which is therefore not given back, and holds mem until it returns.
+// gather asks for width bytes of k slots of order, of spare ones where some of those take longer than others,
+// and of one more whenever one fails or none answers for a while, until it has k. It returns them by slot, each
+// in a piece. Whoever is still being asked then is cancelled; it may yet write to its piece, which is therefore
+// not given back, and holds mem until it returns.
 func (r *segmentReader) gather(ctx context.Context, order []int, width int, mem *slab, pieces *pieces, fetch func(ctx context.Context, slot int, dst []byte) error) ([][]byte, error) {
 	type reply struct {
 		slot int

@@ -9,9 +9,10 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// Incoming is where the bytes of a shard go that a device sends. They are hashed once, as a whole, which is several times as fast as piece by
-// piece. The memory is the pipeline's, until it takes it back: what still comes then goes into memory of Incoming's own, so that a device that
-// was late can be paid for what it sent all the same. Its methods may be called from any goroutine, Reset and Write from one at a time.
+// Incoming is where the bytes of a shard go that a device sends. They are hashed once, as a whole, which is
+// several times as fast as piece by piece. The memory is the pipeline's, until it takes it back: what still
+// comes then goes into memory of Incoming's own, so that a device that was late can be paid for what it sent
+// all the same. Its methods may be called from any goroutine, Reset and Write from one at a time.
 type Incoming struct {
 	want types.Hash
 	size int
@@ -86,7 +87,8 @@ func (in *Incoming) ReadFrom(r io.Reader) (int64, error) {
 	}
 }
 
-// TakeBack makes what still comes go elsewhere: when it returns, nobody writes to the memory that NewIncoming was given.
+// TakeBack makes what still comes go elsewhere: when it returns, nobody writes to the memory that NewIncoming
+// was given.
 func (in *Incoming) TakeBack() {
 	in.mu.Lock()
 	defer in.mu.Unlock()

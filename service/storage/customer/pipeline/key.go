@@ -13,7 +13,8 @@ import (
 	"github.com/minio/sio"
 )
 
-// Secret is what everything a customer stores is encrypted from: 32 random bytes of one account. Who loses it loses the data.
+// Secret is what everything a customer stores is encrypted from: 32 random bytes of one account. Who loses it
+// loses the data.
 type Secret [32]byte
 
 // BucketKey wraps the keys of the objects in one bucket.
@@ -115,7 +116,8 @@ func (b BucketKey) unwrap(wrapped []byte) ([]byte, error) {
 	return key, nil
 }
 
-// Rewrap returns the manifest with its object's key wrapped by another bucket's key. It is ErrKey where it does not open with from.
+// Rewrap returns the manifest with its object's key wrapped by another bucket's key. It is ErrKey where it does
+// not open with from.
 func (m *Manifest) Rewrap(from, to BucketKey) (*Manifest, error) {
 	key, err := from.unwrap(m.Key)
 	if err != nil {

@@ -16,8 +16,9 @@ type SegmentID [16]byte
 // String returns the id in hexadecimal.
 func (id SegmentID) String() string { return hex.EncodeToString(id[:]) }
 
-// Manifest describes one object: all that is needed, with the keys, to read and to rebuild it. It grows with the object: about
-// 66 bytes per MiB in std, 70 in lab, 96 in deep. It tells nobody the content, but names every shard, so it is kept sealed.
+// Manifest describes one object: all that is needed, with the keys, to read and to rebuild it. It grows with
+// the object: about 66 bytes per MiB in std, 70 in lab, 96 in deep. It tells nobody the content, but names
+// every shard, so it is kept sealed.
 type Manifest struct {
 	K        uint16    `cbor:"1,keyasint"`
 	N        uint16    `cbor:"2,keyasint"`
@@ -58,8 +59,8 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 	return &m, nil
 }
 
-// Check reports whether the manifest is consistent: code and lengths within bounds, all segments but the last full, together as
-// long as the sealed object, each with n shards.
+// Check reports whether the manifest is consistent: code and lengths within bounds, all segments but the last
+// full, together as long as the sealed object, each with n shards.
 func (m *Manifest) Check() error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("pipeline: %w: %s", ErrManifest, fmt.Sprintf(format, args...))
@@ -90,7 +91,8 @@ func (m *Manifest) Check() error {
 	return nil
 }
 
-// Profile returns the profile that the manifest's code belongs to, or one without a name that succeeds and repairs at n.
+// Profile returns the profile that the manifest's code belongs to, or one without a name that succeeds and
+// repairs at n.
 func (m *Manifest) Profile() Profile {
 	for _, p := range Profiles() {
 		if p.K == int(m.K) && p.N == int(m.N) {

@@ -12,9 +12,10 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// The memory that segments are worked on in (slabs) never waits for a customer: it turns over as fast as devices do. What waits for one, a
-// segment that has not come whole or one that was not taken yet, waits in parcels: in a part of the memory that is theirs, piece by
-// piece as the bytes come, and beyond that in a file. So no number of customers who do nothing keeps another from being served.
+// The memory that segments are worked on in (slabs) never waits for a customer: it turns over as fast as
+// devices do. What waits for one, a segment that has not come whole or one that was not taken yet, waits in
+// parcels: in a part of the memory that is theirs, piece by piece as the bytes come, and beyond that in a file.
+// So no number of customers who do nothing keeps another from being served.
 
 // pieceSize is how much of a parcel is taken at once.
 const pieceSize = 64 << 10
@@ -31,8 +32,8 @@ type room struct {
 	pieces     sync.Pool // of *[pieceSize]byte
 }
 
-// Share is what one account may take of a Coder's room, whatever it does: two thirds of the memory in which segments are worked on, half of the
-// memory of parcels, and a quarter of their disk. It belongs to one Coder.
+// Share is what one account may take of a Coder's room, whatever it does: two thirds of the memory in which
+// segments are worked on, half of the memory of parcels, and a quarter of their disk. It belongs to one Coder.
 type Share struct {
 	slabs *semaphore.Weighted
 	most  int64 // of slabs
@@ -70,8 +71,8 @@ func (r *room) spool(s *Share, n int64) bool {
 	return true
 }
 
-// parcel is at most one segment's bytes on their way from or to a customer: written from first to last, then read. One goroutine uses it at a
-// time.
+// parcel is at most one segment's bytes on their way from or to a customer: written from first to last, then
+// read. One goroutine uses it at a time.
 type parcel struct {
 	room   *room
 	share  *Share
@@ -143,8 +144,8 @@ func (p *parcel) toDisk(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// fill reads r until there are most bytes, and returns io.EOF where it ends before. It takes no memory before there are bytes for it but a
-// piece's.
+// fill reads r until there are most bytes, and returns io.EOF where it ends before. It takes no memory before
+// there are bytes for it but a piece's.
 func (p *parcel) fill(r io.Reader, most int) error {
 	head, _ := p.room.pieces.Get().(*[pieceSize]byte)
 	if head == nil {

@@ -11,26 +11,29 @@
 //     random bytes and never used twice. So a device cannot make one shard from others, and a rebuilt shard is the same bytes.
 //  4. The name of a shard is the BLAKE3 root of its masked bytes.
 //
-// [Coder.Encode] does this for a stream and hands each segment to the caller as soon as it is ready; what it returns, the
-// [Manifest], is all that [Coder.Decode], [Coder.DecodeRange] and [Coder.Rebuild] need besides the keys. A manifest names shards,
-// not devices: who holds what is the caller's to know, and its answer comes in through a [Fetcher].
+// [Coder.Encode] does this for a stream and hands each segment to the caller as soon as it is ready; what it
+// returns, the [Manifest], is all that [Coder.Decode], [Coder.DecodeRange] and [Coder.Rebuild] need besides the
+// keys. A manifest names shards, not devices: who holds what is the caller's to know, and its answer comes in
+// through a [Fetcher].
 //
 // # Keys
 //
-// All keys derive from one account [Secret]: a key per bucket that reads objects, a key that reads the metadata journal, and the
-// [MaskKey]. Who has only the mask key can rebuild shards and cannot read them.
+// All keys derive from one account [Secret]: a key per bucket that reads objects, a key that reads the metadata
+// journal, and the [MaskKey]. Who has only the mask key can rebuild shards and cannot read them.
 //
 // # Memory and concurrency
 //
-// The operations of a Coder, and of those made from it for other accounts ([Coder.For]), have their buffers in Config.Memory
-// together; who comes later waits, and one account has no more than its [Share]. One operation works on at most Config.InFlight segments at once, so
-// that sealing, coding, hashing and the network overlap. Of that memory nothing waits for a customer: what one has sent of a segment,
-// or has not taken yet, is in a part of its own, and in a file where that is full.
+// The operations of a Coder, and of those made from it for other accounts ([Coder.For]), have their buffers in
+// Config.Memory together; who comes later waits, and one account has no more than its [Share]. One operation
+// works on at most Config.InFlight segments at once, so that sealing, coding, hashing and the network overlap.
+// Of that memory nothing waits for a customer: what one has sent of a segment, or has not taken yet, is in a
+// part of its own, and in a file where that is full.
 //
 // # Trust
 //
-// Nothing that a Fetcher delivers is believed: whole shards are hashed, slices are checked against their Bao proof, and what comes
-// out at the end is authenticated by its seal. A device that answers with other bytes is treated as one that did not answer.
+// Nothing that a Fetcher delivers is believed: whole shards are hashed, slices are checked against their Bao
+// proof, and what comes out at the end is authenticated by its seal. A device that answers with other bytes is
+// treated as one that did not answer.
 package pipeline
 
 import (
@@ -96,24 +99,26 @@ func shardLength(length, k int) int {
 
 // Config bounds a Coder. The zero value of a field means its default.
 type Config struct {
-	// Memory bounds the buffers of all operations together, in bytes. Default 64 MiB. One operation may exceed it alone where
-	// a single segment is larger. A quarter of it is for what waits for customers.
+	// Memory bounds the buffers of all operations together, in bytes. Default 64 MiB. One operation may exceed
+	// it alone where a single segment is larger. A quarter of it is for what waits for customers.
 	Memory int64
-	// Spool is a directory for what waits for customers beyond that, at most Spooled bytes in files without a name. Default the system's
-	// for temporary files, and 1 GiB.
+	// Spool is a directory for what waits for customers beyond that, at most Spooled bytes in files without a
+	// name. Default the system's for temporary files, and 1 GiB.
 	Spool   string
 	Spooled int64
 	// InFlight bounds the segments of one operation that are in memory at once. Default 4.
 	InFlight int
-	// Spare is how many shards beyond k a read asks for where k are slow to come: see Hedge. Default 2; negative for none.
+	// Spare is how many shards beyond k a read asks for where k are slow to come: see Hedge. Default 2;
+	// negative for none.
 	Spare int
-	// Hedge is how long a read waits at least for k shards before it asks for the spare ones, and it waits as long again as half of them took:
-	// what is asked for is paid for, and mostly k come in time (Dean and Barroso, The Tail at Scale, 2013). Default 100 ms.
+	// Hedge is how long a read waits at least for k shards before it asks for the spare ones, and it waits as
+	// long again as half of them took: what is asked for is paid for, and mostly k come in time (Dean and
+	// Barroso, The Tail at Scale, 2013). Default 100 ms.
 	Hedge time.Duration
 	// Stall is how long a read waits for any of the shards it asked for before it asks one device more. Default 2 s.
 	Stall time.Duration
-	// Rand is the source of object keys, nonces and segment ids. Default crypto/rand. Tests only: repeated output breaks both
-	// the seal and the mask.
+	// Rand is the source of object keys, nonces and segment ids. Default crypto/rand. Tests only: repeated
+	// output breaks both the seal and the mask.
 	Rand io.Reader
 }
 
@@ -177,14 +182,14 @@ func New(cfg Config, mask MaskKey) *Coder {
 	return c
 }
 
-// For returns a Coder for the shards of another account, within the same bounds: Config.Memory is for all together. What it takes counts
-// towards share.
+// For returns a Coder for the shards of another account, within the same bounds: Config.Memory is for all
+// together. What it takes counts towards share.
 func (c *Coder) For(mask MaskKey, share *Share) *Coder {
 	return &Coder{cfg: c.cfg, mask: mask, share: share, shared: c.shared}
 }
 
-// code returns the Reed–Solomon code k of n. Its goroutines are off, since shards are worked on in parallel above it, and so is
-// its cache of inverted matrices, which would grow with every new set of lost shards.
+// code returns the Reed–Solomon code k of n. Its goroutines are off, since shards are worked on in parallel
+// above it, and so is its cache of inverted matrices, which would grow with every new set of lost shards.
 func (c *Coder) code(k, n int) (reedsolomon.Encoder, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -207,8 +212,8 @@ type slab struct {
 	giveUp func()
 }
 
-// acquire waits for size bytes of the budget, and of the account's share of it. The slab has one user, the caller, who waits for no customer
-// while it has it.
+// acquire waits for size bytes of the budget, and of the account's share of it. The slab has one user, the
+// caller, who waits for no customer while it has it.
 func (c *Coder) acquire(ctx context.Context, size int) (*slab, error) {
 	weight, own := min(int64(size), c.slabsMost), min(int64(size), c.share.most)
 	if err := c.share.slabs.Acquire(ctx, own); err != nil {

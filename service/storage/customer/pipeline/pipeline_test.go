@@ -294,8 +294,8 @@ func TestHangingDevices(t *testing.T) {
 	idle(t, c)
 }
 
-// TestHedge: a read asks k devices and no more, as long as they answer; where some take longer than others, it asks the spare ones, long
-// before it gives anybody up.
+// TestHedge: a read asks k devices and no more, as long as they answer; where some take longer than others, it
+// asks the spare ones, long before it gives anybody up.
 func TestHedge(t *testing.T) {
 	c := New(Config{Hedge: time.Millisecond, Stall: time.Hour}, secret.Mask())
 	data := content(8<<20 - 100_000)

@@ -10,9 +10,9 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// Rebuild computes the masked shards in the missing slots of a segment from any k others, and hands them to store in the order of
-// missing: the same bytes and names as when the segment was made. It needs the mask key and no other. A shard belongs to the
-// pipeline again when store returns.
+// Rebuild computes the masked shards in the missing slots of a segment from any k others, and hands them to
+// store in the order of missing: the same bytes and names as when the segment was made. It needs the mask key
+// and no other. A shard belongs to the pipeline again when store returns.
 func (c *Coder) Rebuild(ctx context.Context, m *Manifest, index int, missing []int, f Fetcher, store func(slot int, shard []byte) error) error {
 	if err := m.Check(); err != nil {
 		return err

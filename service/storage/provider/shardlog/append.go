@@ -22,8 +22,8 @@ func (s *Store) room(length uint64) error {
 	return nil
 }
 
-// append writes a record at the end of the active log, or of a new one if it does not fit. What was written of a record when
-// writing fails is taken back. mu is held.
+// append writes a record at the end of the active log, or of a new one if it does not fit. What was written of
+// a record when writing fails is taken back. mu is held.
 func (s *Store) append(h header, data []byte) (place, error) {
 	if s.failed != nil {
 		return place{}, s.failed
@@ -47,7 +47,8 @@ func (s *Store) append(h header, data []byte) (place, error) {
 	}
 	if err != nil {
 		if undo := l.file.Truncate(l.size); undo != nil {
-			// What is beyond the end may look like a record after a crash; it was never acknowledged, so that does no harm.
+			// What is beyond the end may look like a record after a crash; it was never acknowledged, so that
+			// does no harm.
 			s.log.Warn("storage: cut off a record that could not be written", "err", undo)
 		}
 		return place{}, fmt.Errorf("shardlog: write: %w: %w", err, storage.Full)
@@ -58,7 +59,8 @@ func (s *Store) append(h header, data []byte) (place, error) {
 	return at, nil
 }
 
-// rotate brings the index up to date and starts a new log, so that only the newest can have a tail to read again. mu is held.
+// rotate brings the index up to date and starts a new log, so that only the newest can have a tail to read
+// again. mu is held.
 func (s *Store) rotate() error {
 	if err := s.checkpoint(); err != nil {
 		return err
@@ -96,8 +98,8 @@ func (s *Store) create(number uint32) (*logFile, error) {
 	return l, nil
 }
 
-// checkpointIfDue brings the index up to date when much has changed. If that fails, the change is in the log all the same, and
-// the next one tries again, until no more can wait (append). mu is held.
+// checkpointIfDue brings the index up to date when much has changed. If that fails, the change is in the log
+// all the same, and the next one tries again, until no more can wait (append). mu is held.
 func (s *Store) checkpointIfDue() {
 	if len(s.pending) < maxPending && s.unlisted < s.cfg.Checkpoint {
 		return

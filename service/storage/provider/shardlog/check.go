@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// Files lists the logs of a store in a directory, for whoever looks whether they are in order. A damaged log needs no mending: the store goes
-// on without what it cannot read, and its device declares it lost.
+// Files lists the logs of a store in a directory, for whoever looks whether they are in order. A damaged log
+// needs no mending: the store goes on without what it cannot read, and its device declares it lost.
 func Files(dir string) (files []health.File) {
 	names, err := osDisk(dir).list()
 	if err != nil {
@@ -35,7 +35,8 @@ func Files(dir string) (files []health.File) {
 	return files
 }
 
-// check reads a log's headers and, whole, its shards. What the newest log ends with may be cut off: the last run did not finish writing it.
+// check reads a log's headers and, whole, its shards. What the newest log ends with may be cut off: the last
+// run did not finish writing it.
 func check(path string, whole, newest bool) error {
 	var number uint32
 	if _, err := fmt.Sscanf(filepath.Base(path), "%08x.log", &number); err != nil {

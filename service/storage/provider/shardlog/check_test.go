@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// TestFiles: the logs of a store are in order while it runs and after a crash; a bent header, a bent shard and a log cut short are each
-// named, but for the end of the newest log, which a crash cuts off.
+// TestFiles: the logs of a store are in order while it runs and after a crash; a bent header, a bent shard and
+// a log cut short are each named, but for the end of the newest log, which a crash cuts off.
 func TestFiles(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(Config{Dir: dir, LogSize: 1_048_640, KeepFree: 1}, slog.New(slog.DiscardHandler))

@@ -10,8 +10,9 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// Compact copies what is alive in logs of which less than half is, and removes them. It returns how many bytes of logs it removed.
-// It may use what Config.KeepFree keeps from customers. Shards can be read and written meanwhile.
+// Compact copies what is alive in logs of which less than half is, and removes them. It returns how many bytes
+// of logs it removed. It may use what Config.KeepFree keeps from customers. Shards can be read and written
+// meanwhile.
 func (s *Store) Compact(ctx context.Context) (freed int64, err error) {
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
@@ -62,8 +63,8 @@ func (s *Store) evacuate(ctx context.Context, l *logFile) error {
 	})
 }
 
-// move writes a shard anew, unless it has gone or moved since. Bytes that are not the shard's own are moved as they are: to find them
-// is the scrub's affair.
+// move writes a shard anew, unless it has gone or moved since. Bytes that are not the shard's own are moved as
+// they are: to find them is the scrub's affair.
 func (s *Store) move(e entry, data []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,8 +106,8 @@ func (s *Store) drop(l *logFile) (dropped bool, err error) {
 	return true, nil
 }
 
-// each calls f for every shard that is there from beginning to end, in no certain order, and for some of those that come and go. The
-// store may be used meanwhile, by f too.
+// each calls f for every shard that is there from beginning to end, in no certain order, and for some of those
+// that come and go. The store may be used meanwhile, by f too.
 func (s *Store) each(ctx context.Context, f func(entry) error) error {
 	s.mu.RLock()
 	recent := make(map[Key]change, len(s.pending))
@@ -148,13 +149,14 @@ func (s *Store) each(ctx context.Context, f func(entry) error) error {
 	}
 }
 
-// Each calls f for every stored shard. One that is put or deleted meanwhile may be left out or not. f may use the store.
+// Each calls f for every stored shard. One that is put or deleted meanwhile may be left out or not. f may use
+// the store.
 func (s *Store) Each(ctx context.Context, f func(Key, Info) error) error {
 	return s.each(ctx, func(e entry) error { return f(e.key, e.Info) })
 }
 
-// Scrub reads every shard, compares it with its name, and calls bad for each that is damaged. wait, if not nil, is called before each read
-// with its length: a rate limiter. It returns how many shards it read.
+// Scrub reads every shard, compares it with its name, and calls bad for each that is damaged. wait, if not nil,
+// is called before each read with its length: a rate limiter. It returns how many shards it read.
 func (s *Store) Scrub(ctx context.Context, wait func(ctx context.Context, bytes int) error, bad func(Key, error)) (shards int, err error) {
 	var buf []byte
 	err = s.Each(ctx, func(key Key, info Info) error {

@@ -8,8 +8,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// index is index.db: bucket "shards" from shard id ‖ session to log, offset, length (u32 each) and journal number (u64), and bucket
-// "meta", where "covered" is the log and offset (u32 each) up to which it knows the logs. All big endian.
+// index is index.db: bucket "shards" from shard id ‖ session to log, offset, length (u32 each) and journal
+// number (u64), and bucket "meta", where "covered" is the log and offset (u32 each) up to which it knows the
+// logs. All big endian.
 type index struct{ db *bolt.DB }
 
 var (

@@ -130,8 +130,9 @@ func (s *Store) count() error {
 	}
 }
 
-// replay applies the records of l from an offset on. A record whose header is none ends it: the tail of the newest log, which a crash
-// cut off, is dropped. A shard whose bytes are not its own is passed over: it was cut off too, or the disk has lost it.
+// replay applies the records of l from an offset on. A record whose header is none ends it: the tail of the
+// newest log, which a crash cut off, is dropped. A shard whose bytes are not its own is passed over: it was cut
+// off too, or the disk has lost it.
 func (s *Store) replay(l *logFile, from int64, newest bool) error {
 	at := from
 	head := make([]byte, headerSize)

@@ -19,9 +19,10 @@ func (s *Store) missing(at place) bool {
 	return l == nil || int64(at.offset)+at.span() > l.size
 }
 
-// Check compares the files that are open with those that their names lead to. It gives up logs that are gone, another or short, and reports
-// whether shards were lost that no Check has reported, be it now or before the store was opened. It looks at every log if all is set, and
-// else at the one that is written to. ErrGone says that nothing can be relied on until the directory is back or the store opened again.
+// Check compares the files that are open with those that their names lead to. It gives up logs that are gone,
+// another or short, and reports whether shards were lost that no Check has reported, be it now or before the
+// store was opened. It looks at every log if all is set, and else at the one that is written to. ErrGone says
+// that nothing can be relied on until the directory is back or the store opened again.
 func (s *Store) Check(all bool) (lost bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,7 +79,8 @@ func (s *Store) giveUp(l *logFile, size int64) error {
 	return nil
 }
 
-// Lost lists shards that the index names and no log has any more, at most limit. They go when they are deleted, or put again.
+// Lost lists shards that the index names and no log has any more, at most limit. They go when they are deleted,
+// or put again.
 func (s *Store) Lost(ctx context.Context, limit int) (keys []Key, err error) {
 	errEnough := errors.New("enough")
 	err = s.each(ctx, func(e entry) error {

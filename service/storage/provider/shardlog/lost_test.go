@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestLostLogs: what a log held is lost as soon as its name leads elsewhere, although the file is open; what other logs hold is not.
+// TestLostLogs: what a log held is lost as soon as its name leads elsewhere, although the file is open; what
+// other logs hold is not.
 func TestLostLogs(t *testing.T) {
 	for name, ruin := range map[string]func(path string) error{
 		"removed":   os.Remove,

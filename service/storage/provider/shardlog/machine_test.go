@@ -15,8 +15,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// machine compares a store with a map, over restarts and power cuts. After a power cut the store must be where the map was after
-// some change not before the last Sync; the machine goes on from there.
+// machine compares a store with a map, over restarts and power cuts. After a power cut the store must be where
+// the map was after some change not before the last Sync; the machine goes on from there.
 type machine struct {
 	dir  string
 	disk *faulty

@@ -17,8 +17,8 @@ import (
 //	52  8  journal number
 //	60  4  CRC-32C of the log's number (u32), the record's offset (u32) and the 60 bytes above
 //
-// The checksum covers the place so that a record is believed only where it was written; the shard's bytes need none, since their
-// name is their hash.
+// The checksum covers the place so that a record is believed only where it was written; the shard's bytes need
+// none, since their name is their hash.
 type header struct {
 	kind byte
 	key  Key

@@ -1,36 +1,40 @@
-// Package shardlog keeps a device's shards on disk: append-only logs, and an index over them that can always be made again.
+// Package shardlog keeps a device's shards on disk: append-only logs, and an index over them that can always be
+// made again.
 //
 // # On disk
 //
-// Logs are files named by their number (00000000.log, …) of at most Config.LogSize bytes. A log is a sequence of records: a
-// header of 64 bytes (record.go has its layout, with a checksum over it and its place), and for a shard its bytes. Deleting is a
-// record too. index.db (bbolt) maps {shard, session} to {log, offset, length, journal number} and holds the place up to which it
-// covers the logs; what comes after that place is read again at start.
+// Logs are files named by their number (00000000.log, …) of at most Config.LogSize bytes. A log is a sequence
+// of records: a header of 64 bytes (record.go has its layout, with a checksum over it and its place), and for a
+// shard its bytes. Deleting is a record too. index.db (bbolt) maps {shard, session} to {log, offset, length,
+// journal number} and holds the place up to which it covers the logs; what comes after that place is read again
+// at start.
 //
 // # What is promised
 //
-// Put and Delete write; Sync returns when all that was written before is on the disk. One fsync serves everybody who waits for it.
-// After a crash at any point, everything that Sync covered is there. What was written after may be there or not; a record that
-// was cut off is dropped. A device countersigns after Sync.
+// Put and Delete write; Sync returns when all that was written before is on the disk. One fsync serves
+// everybody who waits for it. After a crash at any point, everything that Sync covered is there. What was
+// written after may be there or not; a record that was cut off is dropped. A device countersigns after Sync.
 //
-// The index is committed after the logs were synced, never before, so it names nothing that a power cut can take away. Should
-// it be lost or removed, the logs make a new one.
+// The index is committed after the logs were synced, never before, so it names nothing that a power cut can
+// take away. Should it be lost or removed, the logs make a new one.
 //
 // # Space
 //
-// Used bytes are the sum of the index: what customers have stored, without headers. A log of which less than half is alive is
-// copied to the newest one and removed (Compact). Put refuses with storage.full when Config.Capacity is reached, when less than
-// Config.KeepFree would stay free, or when the disk fails to write. After a failed fsync nobody knows what is on the disk, so every
-// change is refused until the store is opened again; reading goes on, and so does proving.
+// Used bytes are the sum of the index: what customers have stored, without headers. A log of which less than
+// half is alive is copied to the newest one and removed (Compact). Put refuses with storage.full when
+// Config.Capacity is reached, when less than Config.KeepFree would stay free, or when the disk fails to write.
+// After a failed fsync nobody knows what is on the disk, so every change is refused until the store is opened
+// again; reading goes on, and so does proving.
 //
 // # Lost files
 //
-// A file that is removed stays readable for who has it open, and its bytes go when he closes it. Check compares what is open with what its
-// name leads to: a log that is gone, another or short is given up at once, and Lost lists what was in it. Where the directory or the index
-// is another, nothing of the store can be relied on (ErrGone).
+// A file that is removed stays readable for who has it open, and its bytes go when he closes it. Check compares
+// what is open with what its name leads to: a log that is gone, another or short is given up at once, and Lost
+// lists what was in it. Where the directory or the index is another, nothing of the store can be relied on
+// (ErrGone).
 //
-// Memory is bounded: the index is a memory map, at most a few thousand changes wait to be put in it, and Put and Get work on the
-// caller's one shard.
+// Memory is bounded: the index is a memory map, at most a few thousand changes wait to be put in it, and Put
+// and Get work on the caller's one shard.
 package shardlog
 
 import (
@@ -47,8 +51,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// Key names a stored shard. The same bytes under two session ids are stored twice; what the id stands for is the caller's affair:
-// a session, or any other 16 bytes that keep one customer's shards apart from another's.
+// Key names a stored shard. The same bytes under two session ids are stored twice; what the id stands for is
+// the caller's affair: a session, or any other 16 bytes that keep one customer's shards apart from another's.
 type Key struct {
 	Shard   types.Hash
 	Session types.SessionID
@@ -95,7 +99,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// maxPending is how many changes wait for the index before it is brought up to date. Where that fails, changes are refused.
+// maxPending is how many changes wait for the index before it is brought up to date. Where that fails, changes
+// are refused.
 const maxPending = 4096
 
 // Store keeps shards. It is safe for concurrent use.
@@ -155,8 +160,8 @@ var ErrNotFound = errors.New("shard is not stored")
 // ErrDamaged: the shard was stored, but its bytes cannot be read any more or are others.
 var ErrDamaged = errors.New("shard is damaged")
 
-// Open opens the store in cfg.Dir, and makes one if there is none. It reads what was written since the index was last brought up to
-// date, and drops what a crash cut off.
+// Open opens the store in cfg.Dir, and makes one if there is none. It reads what was written since the index
+// was last brought up to date, and drops what a crash cut off.
 func Open(cfg Config, log *slog.Logger) (*Store, error) {
 	cfg = cfg.withDefaults()
 	if cfg.LogSize < headerSize+storage.MaxShard || cfg.LogSize > 2<<30 {
@@ -173,8 +178,8 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
-// Put writes a shard. It refuses bytes that the key does not name (storage.shard_mismatch) and more than fit (storage.full). A
-// shard that is stored already is not written again. It is safe only after Sync.
+// Put writes a shard. It refuses bytes that the key does not name (storage.shard_mismatch) and more than fit
+// (storage.full). A shard that is stored already is not written again. It is safe only after Sync.
 func (s *Store) Put(key Key, journal uint64, shard []byte) error {
 	if len(shard) == 0 || len(shard) > storage.MaxShard {
 		return types.Refuse(types.Oversize, "shardlog: put a shard of %d bytes, want 1 to %d", len(shard), storage.MaxShard)
@@ -262,7 +267,8 @@ func (s *Store) Stat(key Key) (Info, error) {
 	return at.Info, err
 }
 
-// Get reads a shard into a new slice. It does not hash it: whoever relies on the bytes compares them with the name, as Scrub does.
+// Get reads a shard into a new slice. It does not hash it: whoever relies on the bytes compares them with the
+// name, as Scrub does.
 func (s *Store) Get(key Key) ([]byte, error) {
 	info, err := s.Stat(key)
 	if err != nil {
@@ -339,8 +345,8 @@ func (s *Store) Sync() error {
 	return nil
 }
 
-// settle records the end of an fsync that covers that many records. A log that was full meanwhile has been synced otherwise.
-// mu is held.
+// settle records the end of an fsync that covers that many records. A log that was full meanwhile has been
+// synced otherwise. mu is held.
 func (s *Store) settle(covers uint64, err error) {
 	if s.synced >= covers {
 		return

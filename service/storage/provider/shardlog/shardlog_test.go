@@ -305,8 +305,8 @@ func (h *history) add(change func(m map[Key]string)) {
 	*h = append(*h, m)
 }
 
-// TestTornTail cuts the log at every byte after the last Sync, and spoils every such byte: what comes back is the state after
-// one of the later changes, never less than what was synced.
+// TestTornTail cuts the log at every byte after the last Sync, and spoils every such byte: what comes back is
+// the state after one of the later changes, never less than what was synced.
 func TestTornTail(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir})
@@ -405,8 +405,8 @@ func TestTornTail(t *testing.T) {
 
 func first[A, B any](a A, _ B) A { return a }
 
-// TestKilledAtAnyWrite lets the disk die after so many bytes, over rotations, checkpoints and compactions: what Sync covered is there
-// at the next start.
+// TestKilledAtAnyWrite lets the disk die after so many bytes, over rotations, checkpoints and compactions: what
+// Sync covered is there at the next start.
 func TestKilledAtAnyWrite(t *testing.T) {
 	work := func(s *Store) (acked map[Key]string) {
 		now := map[Key]string{}
@@ -480,7 +480,8 @@ func deletedLater(key Key) bool {
 	return false
 }
 
-// TestDiskFull fills the disk at every byte of a record: the put is refused, what was there stays, and with room again it works on.
+// TestDiskFull fills the disk at every byte of a record: the put is refused, what was there stays, and with
+// room again it works on.
 func TestDiskFull(t *testing.T) {
 	dir := t.TempDir()
 	d := newFaulty(dir)
@@ -539,7 +540,8 @@ func TestKeepFree(t *testing.T) {
 	}
 }
 
-// TestFailedSync: nobody knows what a failed fsync left on the disk; nothing is acknowledged any more, and everything can be read.
+// TestFailedSync: nobody knows what a failed fsync left on the disk; nothing is acknowledged any more, and
+// everything can be read.
 func TestFailedSync(t *testing.T) {
 	dir := t.TempDir()
 	d := newFaulty(dir)

@@ -1,5 +1,5 @@
-// Package certificatetest is the suite that certificates pass on every ledger.Ledger which has their module: the chain, and a
-// ledger.Memory with certificate.Twin.
+// Package certificatetest is the suite that certificates pass on every ledger.Ledger which has their module:
+// the chain, and a ledger.Memory with certificate.Twin.
 package certificatetest
 
 import (
