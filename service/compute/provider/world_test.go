@@ -344,10 +344,10 @@ func (g *gateway) ask(p *purse, c *compute.Call) (*ordered, types.Reason) {
 		}
 		return nil, answer.Reason
 	}
+	g.mu.Lock()
 	if p.ask != nil && p.ask.Ask.Hash() != ask.Ask.Hash() {
 		g.w.t.Error("a session has two asks")
 	}
-	g.mu.Lock()
 	p.ask = ask
 	p.index = max(p.index, o.Index+1)
 	g.mu.Unlock()
