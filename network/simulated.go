@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/node"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // defaultHomes is how many devices stand behind each simulator's hardware.
@@ -22,14 +23,22 @@ func simulatedOwner(c types.Category, i int) string { return fmt.Sprintf("%v-own
 func (n *Network) simulatedOwners(homes int) []string {
 	var names []string
 	for _, s := range n.cfg.Simulators {
-		if s.Start == nil {
-			continue
-		}
-		for i := range homes {
+		for i := range hardware(s, homes) {
 			names = append(names, simulatedOwner(s.Category, i))
 		}
 	}
 	return names
+}
+
+// hardware is how many devices a simulator brings up where so many are asked for.
+func hardware(s role.Simulator, asked int) int {
+	switch {
+	case s.Start == nil:
+		return 0
+	case s.Most > 0:
+		return min(asked, s.Most)
+	}
+	return asked
 }
 
 // startSimulators brings simulated hardware up, and makes the devices that stand behind it.
@@ -46,7 +55,7 @@ func (n *Network) startSimulators(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		list, stop, err := s.Start(n.path("simulated", c.String()), n.layout.Homes, rules, n.log.With("part", "simulator", "category", c))
+		list, stop, err := s.Start(n.path("simulated", c.String()), hardware(s, n.layout.Homes), rules, n.log.With("part", "simulator", "category", c))
 		if err != nil {
 			return fmt.Errorf("network: simulate hardware of %v: %w", c, err)
 		}
@@ -56,6 +65,9 @@ func (n *Network) startSimulators(ctx context.Context) error {
 				name: hardware.Name, home: n.path("node", fmt.Sprintf("%v-%d", c, i)), owner: simulatedOwner(c, i), cell: hardware.Cell,
 				settings: map[types.Category]json.RawMessage{c: hardware.Settings},
 			})
+		}
+		if len(list) == 0 {
+			continue // it has said why
 		}
 		n.cfg.Progress(Step{Text: fmt.Sprintf("%v: the hardware of %d devices is simulated on ports of this machine", c, len(list)), Done: true})
 	}

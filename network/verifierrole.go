@@ -68,7 +68,7 @@ type VerifierSettings struct {
 	Account VerifierAccount  `json:"account" doc:"The account that sends what it has to tell the chain. Of a bonded validator's own account the chain takes that without a fee."`
 	Appeal  bool             `json:"appeal" doc:"Whether it puts up the bond of an appeal against a header that it finds wrong. It votes in any case."`
 	Keep    types.Epoch      `json:"keep_epochs" doc:"For how many epochs beyond finality it keeps what tallies are made from, and serves it."`
-	Workers int              `json:"workers" doc:"How many processors check signatures and compute tallies; 0 for all."`
+	Workers int              `json:"workers" doc:"How many processors check signatures and work out tallies; 0 for all."`
 }
 
 // BusPlaces say where a bus is.

@@ -23,6 +23,8 @@ type Simulator struct {
 	// follows the category's rules that are in force, keeps what it has to in dir, and goes on there as if it had not
 	// been stopped. Stop stops it, and returns when it has.
 	Start func(dir string, n int, rules []byte, log *slog.Logger) (devices []Simulated, stop func(), err error)
+	// Most is how many devices Start brings up at most, however many it is asked for; 0 for as many as that.
+	Most int
 	// Flags adds what somebody may tell Rules and Start on the command line of `cairn up`.
 	Flags func(*flag.FlagSet)
 }

@@ -2,6 +2,7 @@
 package customer
 
 import (
+	compute "github.com/cairn-network/cairn/service/compute/customer"
 	energy "github.com/cairn-network/cairn/service/energy/customer"
 	"github.com/cairn-network/cairn/service/role"
 	storage "github.com/cairn-network/cairn/service/storage/customer"
@@ -10,6 +11,7 @@ import (
 // Customers returns the categories at one gateway, in the order of their numbers, with their defaults.
 func Customers() []role.Customer {
 	return []role.Customer{
+		compute.New(compute.Config{}).Role(),
 		storage.New(storage.Config{}).Role(),
 		energy.New(energy.Config{}).Role(),
 	}

@@ -2,6 +2,7 @@
 package provider
 
 import (
+	compute "github.com/cairn-network/cairn/service/compute/provider"
 	energy "github.com/cairn-network/cairn/service/energy/provider"
 	"github.com/cairn-network/cairn/service/role"
 	storage "github.com/cairn-network/cairn/service/storage/provider"
@@ -10,6 +11,7 @@ import (
 // Devices returns the categories on a device, in the order of their numbers.
 func Devices() []role.Device {
 	return []role.Device{
+		compute.Device(),
 		storage.Device(),
 		energy.Device(),
 	}

@@ -2,6 +2,7 @@
 package simulator
 
 import (
+	compute "github.com/cairn-network/cairn/service/compute/provider"
 	energy "github.com/cairn-network/cairn/service/energy/provider/street"
 	"github.com/cairn-network/cairn/service/role"
 	storage "github.com/cairn-network/cairn/service/storage/provider"
@@ -11,6 +12,7 @@ import (
 // belongs to this list alone.
 func Simulators() []role.Simulator {
 	return []role.Simulator{
+		compute.Simulator(),
 		storage.Simulator(),
 		new(energy.Simulator).Role(),
 	}

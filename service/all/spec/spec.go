@@ -9,6 +9,7 @@ package spec
 import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service"
+	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/energy"
 	"github.com/cairn-network/cairn/service/storage"
 )
@@ -18,6 +19,7 @@ import (
 // Categories returns the categories, in the order of their numbers.
 func Categories() []service.Verifier {
 	return []service.Verifier{
+		compute.New(),
 		storage.New(),
 		energy.New(),
 	}
