@@ -139,7 +139,17 @@ func (n *Network) join(ctx context.Context, d *device, joins *manifest.Signed) (
 	if err := n.fundOwner(ctx, owner); err != nil {
 		return "", err
 	}
-	done, err := n.Ledger().Submit(ctx, owner, ledger.Register{Statement: *statement})
+	params, err := n.params(ctx)
+	if err != nil {
+		return "", err
+	}
+	bond := types.Ustone(0)
+	for i := range params {
+		if _, ok := d.settings[params[i].Category]; ok {
+			bond += params[i].Bond
+		}
+	}
+	done, err := n.Ledger().Submit(ctx, owner, ledger.Register{Statement: *statement, Bond: bond})
 	if err != nil {
 		return "", fmt.Errorf("register %v: %w", key, err)
 	}

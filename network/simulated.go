@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/node"
 	"github.com/cairn-network/cairn/service/role"
@@ -76,20 +77,29 @@ func (n *Network) startSimulators(ctx context.Context) error {
 
 // rulesOf returns a category's own rules that are in force.
 func (n *Network) rulesOf(ctx context.Context, c types.Category) ([]byte, error) {
-	head, err := n.Ledger().Head(ctx)
+	params, err := n.params(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("network: rules of %v: %w", c, err)
 	}
-	epoch, err := n.Ledger().Epoch(ctx, head.Epoch)
-	if err != nil {
-		return nil, fmt.Errorf("network: rules of %v: %w", c, err)
-	}
-	for i := range epoch.Params {
-		if epoch.Params[i].Category == c {
-			return epoch.Params[i].Rules, nil
+	for i := range params {
+		if params[i].Category == c {
+			return params[i].Rules, nil
 		}
 	}
 	return nil, nil
+}
+
+// params returns the categories' parameters that are in force.
+func (n *Network) params(ctx context.Context) ([]tally.Params, error) {
+	head, err := n.Ledger().Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	epoch, err := n.Ledger().Epoch(ctx, head.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	return epoch.Params, nil
 }
 
 // ensureOwners gives the owners of the devices behind simulated hardware credits and wallets at the gateway, so that they are customers of
