@@ -116,7 +116,7 @@ func testHome(t *testing.T, n *Network, f *foreign) {
 	if !f.used {
 		testutil.Lacks(t, "Python's pymodbus (the home's hardware is the project's own simulator)")
 	}
-	device, market := n.Simulated(0), f.market
+	device, market := n.Simulated(types.Energy, 0), f.market
 	line := func() *energy.State {
 		line, err := market.Line(t.Context(), device.Key())
 		if err != nil {

@@ -50,7 +50,7 @@ func (n *Network) FirstRound(ctx context.Context) (*Summary, error) {
 		return nil, err
 	}
 	for _, c := range n.cfg.Customers {
-		if c.FirstRound == nil {
+		if c.FirstRound == nil || !n.provided(c.Category) {
 			continue
 		}
 		did, err := c.FirstRound(ctx, wallet)
@@ -63,6 +63,11 @@ func (n *Network) FirstRound(ctx context.Context) (*Summary, error) {
 	}
 	n.cfg.Progress(Step{Text: "an epoch ends, the tally pays, and its appeal window closes"})
 	return n.claimWhenFinal(ctx, head.Epoch, wallet)
+}
+
+// provided reports whether a device of the network provides a category.
+func (n *Network) provided(c types.Category) bool {
+	return slices.ContainsFunc(n.devices(), func(d *device) bool { _, ok := d.settings[c]; return ok })
 }
 
 // patience is how many epochs a first round waits for the last device that served to have something, after the first has: what is read is

@@ -124,5 +124,16 @@ func (n *Network) ensureOwners(ctx context.Context) error {
 	return err
 }
 
-// Simulated returns device i of those behind simulated hardware.
-func (n *Network) Simulated(i int) *node.Node { return n.simulated[i].engine }
+// Simulated returns device i of those behind a category's simulated hardware.
+func (n *Network) Simulated(c types.Category, i int) *node.Node {
+	for _, d := range n.simulated {
+		if _, ok := d.settings[c]; !ok {
+			continue
+		}
+		if i == 0 {
+			return d.engine
+		}
+		i--
+	}
+	return nil
+}

@@ -80,7 +80,7 @@ func unsold(ctx context.Context, t *testing.T, n *Network) (types.Account, *cert
 	var issue *certificate.Issue
 	until(t, 5*time.Minute, "a day ends of which a home has something left", func() bool {
 		for i := range 8 {
-			key := n.Simulated(i).Key()
+			key := n.Simulated(types.Energy, i).Key()
 			res := d.do(ctx, "GET", "/energy/v1/sheets?device="+url.QueryEscape(key.String()), nil)
 			defer res.Body.Close()
 			var sheets []energycustomer.Sheet
