@@ -64,10 +64,10 @@ func (counting) Run(ctx context.Context, t *provider.Task) (*compute.Result, com
 }
 
 // newProvider runs a device of the category.
-func newProvider(t *testing.T, w *roletest.World, name string, price uint64) *roletest.Device {
+func newProvider(t *testing.T, w *roletest.World, name string, price uint64, slots uint32) *roletest.Device {
 	t.Helper()
 	p, err := provider.New(provider.Config{
-		Slots: 4, Prices: map[types.Class]uint64{compute.Wasm: price}, Private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		Slots: slots, Prices: map[types.Class]uint64{compute.Wasm: price}, Private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		Open: func(string) ([]provider.Executor, []provider.Lack, error) {
 			return []provider.Executor{counting{}}, nil, nil
 		},
@@ -85,8 +85,8 @@ func newProvider(t *testing.T, w *roletest.World, name string, price uint64) *ro
 // TestWhole: a gateway and devices do jobs beside each other, over whole tallies, and what was signed is what is paid.
 func TestWhole(t *testing.T) {
 	w, m := newWorld(t)
-	a := newProvider(t, w, "a", 400)
-	b := newProvider(t, w, "b", 600)
+	a := newProvider(t, w, "a", 400, 4)
+	b := newProvider(t, w, "b", 600, 4)
 	w.Next()
 	g := newGateway(t, m)
 	g.sees(2)
@@ -150,12 +150,26 @@ func TestWhole(t *testing.T) {
 // TestFirstWhole: a first round between a gateway and a device that only count.
 func TestFirstWhole(t *testing.T) {
 	w, m := newWorld(t)
-	newProvider(t, w, "a", 4)
-	newProvider(t, w, "b", 6)
+	newProvider(t, w, "a", 4, 4)
+	newProvider(t, w, "b", 6, 4)
 	w.Next()
 	g := newGateway(t, m)
 	did, err := g.FirstRound(t.Context(), m)
 	if err != nil || !strings.Contains(did, "for $0.000002,") {
 		t.Errorf("%q, %v", did, err)
+	}
+}
+
+// TestNext: whose job has ended finds the device free again at once, not only when that says so the next time.
+func TestNext(t *testing.T) {
+	w, m := newWorld(t)
+	newProvider(t, w, "a", 4, 1)
+	w.Next()
+	g := newGateway(t, m)
+	g.sees(1)
+	for i := range 5 {
+		if r := g.result(g.submit("")); r.State != Done || r.Tries != 1 {
+			t.Errorf("job %d: %+v", i, r)
+		}
 	}
 }

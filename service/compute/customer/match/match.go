@@ -282,6 +282,17 @@ func (b *Book) Take(device types.Key, class types.Class, slots uint32) {
 	}
 }
 
+// Give notes that a device has ended a job, and so has so much more free.
+func (b *Book) Give(device types.Key, class types.Class, slots uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.classes[class]; r != nil {
+		if e := r.of[device]; e != nil {
+			e.free += min(slots, 1<<16-min(e.free, 1<<16))
+		}
+	}
+}
+
 // Failed notes that a device lost a job or did not do what it had accepted: it ranks as if its quality were a quarter
 // less, also when it withdraws its ask and asks again. Done takes back one such failure.
 func (b *Book) Failed(device types.Key) { b.judge(device, +1) }

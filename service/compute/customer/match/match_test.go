@@ -150,6 +150,11 @@ func TestTaken(t *testing.T) {
 		}
 		b.Take(f.Ask.Device, class, 1)
 	}
+	b.Give(key(1), class, 1)
+	if f, ok := b.Find(need(9)); !ok || f.Ask.Device != key(1) {
+		t.Error("a device that has ended a job is not found")
+	}
+	b.Take(key(1), class, 1)
 	b.Hear(key(2), class, 1, 1001)
 	if f, ok := b.Find(need(9)); !ok || f.Ask.Device != key(2) {
 		t.Error("a device with a free slot again is not found")
