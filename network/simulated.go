@@ -70,7 +70,11 @@ func (n *Network) startSimulators(ctx context.Context) error {
 		if len(list) == 0 {
 			continue // it has said why
 		}
-		n.cfg.Progress(Step{Text: fmt.Sprintf("%v: the hardware of %d devices is simulated on ports of this machine", c, len(list)), Done: true})
+		text := fmt.Sprintf("%v: %d devices are added", c, len(list))
+		if s.Simulates != "" {
+			text += fmt.Sprintf("; their %s are simulated on ports of this machine", s.Simulates)
+		}
+		n.cfg.Progress(Step{Text: text, Done: true})
 	}
 	return nil
 }
@@ -119,7 +123,7 @@ func (n *Network) ensureOwners(ctx context.Context) error {
 	err := group.Wait()
 	bought = slices.DeleteFunc(bought, func(c types.Credit) bool { return c == 0 })
 	if err == nil && len(bought) > 0 {
-		n.cfg.Progress(Step{Text: fmt.Sprintf("%d owners of simulated hardware bought $%d.%02d of credits each", len(bought), bought[0]/1e6, bought[0]%1e6/1e4), Done: true})
+		n.cfg.Progress(Step{Text: fmt.Sprintf("%d owners of added devices bought $%d.%02d of credits each", len(bought), bought[0]/1e6, bought[0]%1e6/1e4), Done: true})
 	}
 	return err
 }

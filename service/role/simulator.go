@@ -18,6 +18,8 @@ type Simulator struct {
 	// Provides are settings, for Device.New, with which each ordinary device of the network provides the category;
 	// nil: none does.
 	Provides json.RawMessage
+	// Simulates says what Start stands in for: "meters and inverters"; "" for nothing.
+	Simulates string
 	// Start brings up the hardware of n further devices and returns them, in an order that stays. It speaks the
 	// hardware's own protocol over real sockets, so that the network runs the same providers as one in the field. It
 	// follows the category's rules that are in force, keeps what it has to in dir, and goes on there as if it had not

@@ -111,7 +111,7 @@ func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error
 	if want := count(text); string(got) != want {
 		return "", types.Refuse(compute.ResultWrong, "compute: first job %v wrote %.80q, want %q", rec.ID, got, want)
 	}
-	return fmt.Sprintf("ran a program of %d bytes on a stranger's device, which used %d fuel for %s, and got the right result", len(countProgram), rec.Fuel, command.Dollars(rec.Paid)), nil
+	return fmt.Sprintf("compute: ran a program of %d bytes on a stranger's device, which used %d fuel for %s, and got the right result", len(countProgram), rec.Fuel, command.Dollars(rec.Paid)), nil
 }
 
 // reader reads what there is of standard output.

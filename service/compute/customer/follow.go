@@ -280,11 +280,12 @@ func (c *Customer) end(ctx context.Context, j *job, s *link.Stream, order types.
 		j.rec.State, j.rec.Reason = Failed, e.Result.Trap
 	}
 	j.rec.Ended = time.Now().UnixMilli()
+	class, slots := compute.ClassOf(j.rec.Job.Profile), j.rec.Want.Slots
 	j.mu.Unlock()
+	c.book.Give(t2.Device, class, slots) // before anybody hears of the end: the next job may come at once
 	if err := c.finish(j, true); err != nil {
 		return err
 	}
-	c.book.Give(t2.Device, compute.ClassOf(j.rec.Job.Profile), j.rec.Want.Slots) // what never changes
 	if e.Leaf.Leaf.Mode != compute.Cut {
 		c.book.Done(t2.Device)
 	}

@@ -27,7 +27,7 @@ type Simulator struct {
 
 // Role returns m as a network runs it, with a flag for its Data.
 func (m *Simulator) Role() role.Simulator {
-	return role.Simulator{Category: types.Energy, Rules: m.Rules, Start: m.Start, Flags: m.flags}
+	return role.Simulator{Category: types.Energy, Rules: m.Rules, Start: m.Start, Simulates: "meters and inverters", Flags: m.flags}
 }
 
 func (m *Simulator) flags(f *flag.FlagSet) {
