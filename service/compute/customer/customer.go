@@ -164,6 +164,10 @@ func (c *Customer) Listen(ip string) (map[string]string, error) {
 	}
 	limits := conns.Limits{Total: c.cfg.Devices, PerAddress: max(c.cfg.Devices/8, 1)}
 	c.listen, c.address = conns.Limit(l, limits, c.log), l.Addr().String()
+	if at, ok := l.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
+		c.address = "" // all addresses of this machine are none that an order could name
+		c.log.Warn("compute: no jobs are taken, since devices can't be told where to dial: have the gateway listen on one address")
+	}
 	return map[string]string{"compute_link": c.address}, nil
 }
 
@@ -206,7 +210,7 @@ type submitted struct {
 
 // submit takes a job on and has a device accept it. What it returns an error for has left nothing behind.
 func (c *Customer) submit(ctx context.Context, wallet role.Wallet, s *submitted) (*job, error) {
-	if c.listen == nil {
+	if c.address == "" {
 		return nil, types.Refuse(role.Busy, "compute: this gateway has no address that devices could dial")
 	}
 	account := wallet.Account()
