@@ -191,7 +191,7 @@ func accountCreate(c *cobra.Command, args []string) error {
 		}
 		if buy > 0 {
 			fmt.Fprintf(w, "next     cairn %s --account %s    (it waits for the next epoch, when credits count; without --account the home's own customer pays)\n",
-				append(tries(), "credit show")[0], out.Name)
+				firstTry(), out.Name)
 		} else {
 			fmt.Fprintf(w, "next     cairn credit buy STONE --account %s    (it has %s, and no credits yet)\n", out.Name, command.Stone(types.Ustone(fund)))
 		}

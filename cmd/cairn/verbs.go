@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,12 @@ func tries() (lines []string) {
 		lines = append(lines, c.Tries...)
 	}
 	return lines
+}
+
+// firstTry is the one for which any file will do.
+func firstTry() string {
+	lines := append(tries(), "credit show")
+	return lines[max(0, slices.IndexFunc(lines, func(l string) bool { return strings.HasSuffix(l, " FILE") }))]
 }
 
 // verbs lists Cairn's own commands, those that categories bring along, and below these what studies them.

@@ -111,11 +111,14 @@ func (v verbs) begin(c *cobra.Command, args []string) (*Placement, error) {
 	if len(args) == 0 || strings.TrimSpace(args[0]) == "" {
 		return nil, v.Usage(c, fmt.Errorf("%s: want a module", c.CommandPath()))
 	}
-	if _, err := v.Gateway(c); err != nil {
-		return nil, err
+	if _, err := os.Stat(args[0]); err != nil {
+		return nil, types.Refuse(types.BadArgument, "%s: module: %v", c.CommandPath(), err)
 	}
 	s, err := v.asks(c)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := v.Gateway(c); err != nil {
 		return nil, err
 	}
 	f := c.Flags()

@@ -15,7 +15,6 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/disk"
-	"github.com/cairn-network/cairn/internal/health"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/role"
 )
@@ -33,12 +32,8 @@ type Settings struct {
 // Device is compute on a device.
 func Device() role.Device {
 	return role.Device{
-		Category: types.Compute, Settings: Settings{}, Find: find, New: provide, Files: files, Example: "--offer compute --set compute.price=5",
+		Category: types.Compute, Settings: Settings{}, Find: find, New: provide, Example: "--offer compute --set compute.price=5",
 	}
-}
-
-func files(string) []health.File {
-	return []health.File{{Path: journalName, Check: health.Bolt, Remedy: health.Restore}}
 }
 
 // leastMemory is what the machine must have for jobs.
