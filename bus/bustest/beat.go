@@ -13,6 +13,7 @@ func beats(f *fixture) {
 		return bus.BeatOf(&receipt.Ask{Device: b.Key(), Category: c, Class: 1, Cell: 0x8a1fb46622dffff})
 	}
 	f.ok(device.Publish(f.ctx, of(device, 3), []byte("before anybody listens")))
+	f.listen(device, bus.AckSubject(types.Key{}, device.Key())) // returns when the server has all that the device sent before
 	heard := f.listen(gateway, bus.BeatsOf(device.Key(), 3))
 	f.refused(other.Publish(f.ctx, of(device, 3), nil), types.NotPermitted)
 	f.ok(other.Publish(f.ctx, of(other, 3), nil))
