@@ -157,7 +157,7 @@ func TestFetchLiars(t *testing.T) {
 	ok(t, err)
 	t.Cleanup(link.Close)
 	data := newHolder(3 * bus.PieceSize).data
-	var bend func(q *bus.PieceQuery, p *bus.Piece) bool
+	var bend atomic.Pointer[func(q *bus.PieceQuery, p *bus.Piece) bool] // a late request may meet the next one's
 	ok(t, link.Subscribe(w.ctx, bus.RequestSubject(types.Key{}, device.Public()), func(m bus.Message) {
 		r, err := bus.ReadRequest(m.Data, chain)
 		var q bus.PieceQuery
@@ -166,7 +166,7 @@ func TestFetchLiars(t *testing.T) {
 			return
 		}
 		p := &bus.Piece{Size: uint64(len(data)), Data: bytes.Clone(data[q.Offset:min(q.Offset+bus.PieceSize, uint64(len(data)))])}
-		if bend(&q, p) {
+		if (*bend.Load())(&q, p) {
 			link.Respond(w.ctx, m, bus.Seal(device, &bus.Answer{Chain: chain, Request: r.Hash, Last: true, Body: types.Encode(p)}))
 		}
 	}))
@@ -183,7 +183,7 @@ func TestFetchLiars(t *testing.T) {
 		"it is enormous": {func(_ *bus.PieceQuery, p *bus.Piece) bool { p.Size = 1 << 63; return true }, types.Oversize, true},
 		"it stalls":      {func(q *bus.PieceQuery, _ *bus.Piece) bool { return q.Offset == 0 }, types.DeviceLate, true},
 	} {
-		bend = c.bend
+		bend.Store(&c.bend)
 		f := role.Fetch{Device: device.Public(), Hash: types.Sum(data), Most: 1 << 40, Path: filepath.Join(dir, strings.ReplaceAll(what, " ", "-"))}
 		ctx, cancel := context.WithTimeout(context.Background(), long)
 		if c.reason == types.DeviceLate {
