@@ -94,10 +94,16 @@ func crowd(t *testing.T, c *chain, clients ...*client.Client) {
 	const each = 10
 	var wait sync.WaitGroup
 	errs := make(chan error, each*len(clients))
+	var hashes sync.Map
 	for _, l := range clients {
 		for range each {
 			wait.Go(func() {
-				_, err := l.Submit(t.Context(), from, ledger.Send{To: to, Amount: 3})
+				done, err := l.Submit(t.Context(), from, ledger.Send{To: to, Amount: 3})
+				if err == nil {
+					if _, twice := hashes.LoadOrStore(done.TxHash, true); twice {
+						t.Errorf("two submissions are one transaction: %s", done.TxHash)
+					}
+				}
 				errs <- err
 			})
 		}

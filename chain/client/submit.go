@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -112,6 +113,9 @@ func (c *Client) insist(ctx context.Context, from types.Account, what string, se
 	}
 }
 
+// memoSize is how many characters of chance a transaction carries: 80 bits.
+const memoSize = 16
+
 // send builds, simulates, signs and hands in one transaction, with a fee unless it is free, and returns its bytes.
 func (c *Client) send(ctx context.Context, from types.Account, what string, msgs []sdk.Msg, free bool) (raw cmttypes.Tx, err error) {
 	name, public, err := c.keyOf(from)
@@ -131,6 +135,10 @@ func (c *Client) send(ctx context.Context, from types.Account, what string, msgs
 	if err := b.SetMsgs(msgs...); err != nil {
 		return nil, fmt.Errorf("client: %s: %w", what, err)
 	}
+	// No two transactions are the same bytes. Two clients of one account that say the same with the same sequence would else have one
+	// hash: where the first of them fails in its block and the second does not, both would take that one for their own, and one payment would
+	// be made of two.
+	b.SetMemo(rand.Text()[:memoSize])
 	gas, err := c.simulate(ctx, what, b, public, s.sequence)
 	if err != nil {
 		return nil, err
