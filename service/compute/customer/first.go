@@ -81,7 +81,8 @@ func (c *Customer) FirstRound(ctx context.Context, w role.Wallet) (string, error
 		if j, err = c.submit(ctx, w, s); err == nil {
 			break
 		}
-		if types.ReasonOf(err) != compute.NoMatch || time.Now().After(end) {
+		// Devices may have to begin first, and to hear of the customer's credits.
+		if why := types.ReasonOf(err); why != compute.NoMatch && why != compute.Unpaid || time.Now().After(end) {
 			p.drop()
 			return "", err
 		}
