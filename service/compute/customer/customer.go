@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -145,25 +144,11 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 
 // Listen opens the port to which devices dial, the one of before if it is free.
 func (c *Customer) Listen(ip string) (map[string]string, error) {
-	path := filepath.Join(c.market.Dir(), "link.port")
-	port := "0"
-	if raw, err := os.ReadFile(path); err == nil {
-		port = strings.TrimSpace(string(raw))
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort(ip, port))
-	if err != nil && port != "0" {
-		c.log.Warn("compute: the port of before is taken", "port", port, "err", err)
-		l, err = net.Listen("tcp", net.JoinHostPort(ip, "0"))
-	}
+	l, err := role.ListenAgain(c.market, ip, "link", conns.Limits{Total: c.cfg.Devices, PerAddress: max(c.cfg.Devices/8, 1)})
 	if err != nil {
-		return nil, fmt.Errorf("compute: listen for devices: %w", err)
+		return nil, fmt.Errorf("compute: %w", err)
 	}
-	_, port, _ = net.SplitHostPort(l.Addr().String())
-	if err := os.WriteFile(path, []byte(port+"\n"), 0o600); err != nil {
-		return nil, errors.Join(types.Refuse(types.HomeUnwritable, "compute: %v", err), l.Close())
-	}
-	limits := conns.Limits{Total: c.cfg.Devices, PerAddress: max(c.cfg.Devices/8, 1)}
-	c.listen, c.address = conns.Limit(l, limits, c.log), l.Addr().String()
+	c.listen, c.address = l, l.Addr().String()
 	if at, ok := l.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
 		c.address = "" // all addresses of this machine are none that an order could name
 		c.log.Warn("compute: no jobs are taken, since devices can't be told where to dial: have the gateway listen on one address")

@@ -176,11 +176,10 @@ type pins struct {
 
 // add pins an input that was uploaded.
 func (p *pins) add(text string) (types.Hash, uint64, error) {
-	b, err := hex.DecodeString(text)
-	if err != nil || len(b) != len(types.Hash{}) {
-		return types.Hash{}, 0, types.Refuse(role.BadRequest, "compute: %.80q is no SHA-256", text)
+	h, err := types.ParseHash(text)
+	if err != nil {
+		return h, 0, types.Refuse(role.BadRequest, "compute: %.80q is no SHA-256", text)
 	}
-	h := types.Hash(b)
 	if h == compute.Nothing {
 		return h, 0, nil
 	}

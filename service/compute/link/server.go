@@ -3,7 +3,6 @@ package link
 import (
 	"context"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -100,11 +99,11 @@ func who(r *http.Request) (device types.Key, order types.Hash, err error) {
 }
 
 func parseHash(s string) (types.Hash, error) {
-	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != len(types.Hash{}) {
-		return types.Hash{}, types.Refuse(types.BadEncoding, "link: %.80q is no hash", s)
+	h, err := types.ParseHash(s)
+	if err != nil {
+		return h, types.Refuse(types.BadEncoding, "link: %.80q is no hash", s)
 	}
-	return types.Hash(b), nil
+	return h, nil
 }
 
 func refuse(w http.ResponseWriter, err error) {

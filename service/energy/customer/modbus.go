@@ -21,7 +21,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -133,24 +132,9 @@ func (c *Customer) Listen(ip string) (map[string]string, error) {
 
 // listen listens on the port that it had before, or on a free one.
 func (c *Customer) listen(ip, name string) (net.Listener, error) {
-	path := filepath.Join(c.market.Dir(), name+".port")
-	port := "0"
-	if raw, err := os.ReadFile(path); err == nil {
-		port = strings.TrimSpace(string(raw))
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort(ip, port))
-	if err != nil && port != "0" {
-		c.market.Log().Warn("energy: the port of before is taken", "listener", name, "port", port, "err", err)
-		l, err = net.Listen("tcp", net.JoinHostPort(ip, "0"))
-	}
+	l, err := role.ListenAgain(c.market, ip, name, conns.Limits{Total: maxConns, PerAddress: maxPeer})
 	if err != nil {
-		return nil, fmt.Errorf("energy: %s: %w", name, err)
-	}
-	l = conns.Limit(l, conns.Limits{Total: maxConns, PerAddress: maxPeer}, c.market.Log())
-	_, port, _ = net.SplitHostPort(l.Addr().String())
-	if err := os.WriteFile(path, []byte(port+"\n"), 0o600); err != nil {
-		l.Close()
-		return nil, types.Refuse(types.HomeUnwritable, "energy: %v", err)
+		return nil, fmt.Errorf("energy: %w", err)
 	}
 	return l, nil
 }
