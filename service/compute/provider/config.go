@@ -31,7 +31,8 @@ type Config struct {
 	step                           func(string)  // tests stop the device here
 }
 
-// Price is what a device asks by default, in micro-credits for 10⁹ fuel: a core does some 2·10¹² in an hour, which is about a cent.
+// Price is what a device asks by default, in micro-credits for 10⁹ fuel: a cent for what the network orders as a slot's hour (compute.Quota). Programs
+// of few loads and branches use that up in minutes.
 const Price = 5
 
 // Protocol figures that gateways rely on too.

@@ -22,7 +22,7 @@ import (
 // Settings is what an owner sets of a compute device: the section "compute" of node.yaml.
 type Settings struct {
 	Slots    uint32       `json:"slots" doc:"How many jobs run at once, one on each core. Proposed is one less than the machine has."`
-	Price    uint64       `json:"price" doc:"What a program costs, in micro-credits ($0.000001) for 10⁹ instructions. 5 makes about a cent for a core and hour."`
+	Price    uint64       `json:"price" doc:"What a program costs, in micro-credits ($0.000001) for 10⁹ instructions. 5 makes a cent for 2·10¹²; how long a core takes for these depends on the program."`
 	Memory   uint64       `json:"memory_bytes" doc:"How much memory the jobs that run have together, in bytes."`
 	Disk     uint64       `json:"disk_bytes" doc:"How much of the disk is for what jobs read and write, in bytes, half of it each. Public jobs are kept for three epochs, for whoever checks them."`
 	Unopened types.Credit `json:"unopened_credits" doc:"How much work is done in a day, in micro-credits, for customers who have not reached the least amount that can be paid out. It is what strangers can cost you."`
