@@ -13,7 +13,7 @@ import (
 
 // hears hands the gateway an ask as the bus would: under the subject of whoever publishes it.
 func hears(m *market, by types.Key, a receipt.Ask, device types.PrivateKey) {
-	m.hear(m.offers[a.Category], 1)(bus.Message{Subject: bus.AskOf(&receipt.Ask{Device: by, Category: a.Category, Class: a.Class}), Data: a.Sign(device).Encode()})
+	m.hear(m.asks[a.Category], 1)(bus.Message{Subject: bus.AskOf(&receipt.Ask{Device: by, Category: a.Category, Class: a.Class}), Data: a.Sign(device).Encode()})
 }
 
 // TestAckOfNoEpoch: the verifier whose ack makes it enough says an epoch that never comes, or none. The order

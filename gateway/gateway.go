@@ -81,10 +81,10 @@ func New(cfg Config, reader ledger.Reader, customers []role.Customer, log *slog.
 	m.store.awaited = m.awaited
 	var lives []*live
 	for _, c := range customers {
-		m.offers[c.Category] = newOffers()
+		m.asks[c.Category] = newAskBook()
 		if c.Heard != nil {
-			m.offers[c.Category].live = newLive(m, c.Category, c.Heard)
-			lives = append(lives, m.offers[c.Category].live)
+			m.asks[c.Category].live = newLive(m, c.Category, c.Heard)
+			lives = append(lives, m.asks[c.Category].live)
 		}
 	}
 	for _, l := range lives {
@@ -135,7 +135,7 @@ func (g *Gateway) mux() (http.Handler, error) {
 	})
 	for _, c := range g.customers {
 		name := c.Category.String()
-		h, err := c.Mount(&view{market: g.market, name: name, category: c.Category})
+		h, err := c.Mount(&categoryMarket{market: g.market, name: name, category: c.Category})
 		if err != nil {
 			return nil, fmt.Errorf("gateway: mount %s: %w", name, err)
 		}
@@ -168,7 +168,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { m.chores(ctx); return nil })
 	group.Go(func() error { m.book.waiting.Run(ctx, m.agent, m.book.wait); return nil })
 	group.Go(func() error { m.book.follow(ctx); return nil })
-	for _, o := range m.offers {
+	for _, o := range m.asks {
 		if o.live != nil {
 			group.Go(func() error { o.live.run(ctx); return nil })
 		}

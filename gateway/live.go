@@ -58,7 +58,7 @@ type beaten struct {
 }
 
 func newLive(m *market, c types.Category, heard func(role.Beat)) *live {
-	return &live{market: m, category: c, heard: heard, remembers: func(k types.Key) bool { return m.offers[c].anywhere.Has(k) },
+	return &live{market: m, category: c, heard: heard, remembers: func(k types.Key) bool { return m.asks[c].anywhere.Has(k) },
 		most: maxBeating, near: maxSought, work: make(chan struct{}, 1), now: time.Now, beating: map[types.Key]*pulse{}}
 }
 

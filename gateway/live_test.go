@@ -19,7 +19,7 @@ import (
 type beaters struct {
 	*fixture
 	t     *testing.T
-	view  *view
+	view  *categoryMarket
 	reg   *roll
 	live  *live
 	links map[types.Key]bus.Bus
@@ -43,7 +43,7 @@ func newBeaters(t *testing.T) *beaters {
 		defer b.mu.Unlock()
 		return b.now
 	}
-	b.market.offers[types.IoT].live = b.live
+	b.market.asks[types.IoT].live = b.live
 	b.logOn(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -160,7 +160,7 @@ func TestBeats(t *testing.T) {
 	if err := b.links[ask.Device].PublishLast(t.Context(), bus.AskOf(&newer), newer.Sign(stranger(1)).Encode()); err != nil {
 		t.Fatal(err)
 	}
-	b.until("the newer ask is known", func() bool { return b.market.offers[types.IoT].anywhere.Get(ask.Device, types.IoT, 1).Ask.Price == 2 })
+	b.until("the newer ask is known", func() bool { return b.market.asks[types.IoT].anywhere.Get(ask.Device, types.IoT, 1).Ask.Price == 2 })
 	if beat := b.offered(ask.Device); beat != nil {
 		t.Errorf("of an ask of which nothing was said: %+v", beat)
 	}
@@ -241,7 +241,7 @@ func TestBeatCrowd(t *testing.T) {
 	f := newFixture(t)
 	counter(f)
 	l := newLive(f.market, types.IoT, func(role.Beat) {})
-	f.market.offers[types.IoT].live = l
+	f.market.asks[types.IoT].live = l
 	for i := range maxBeating + 200 {
 		k := stranger(i)
 		hears(f.market, k.Public(), receipt.Ask{Chain: chain, Device: k.Public(), Category: types.IoT, Class: 1, Until: 9}, k)
@@ -250,7 +250,7 @@ func TestBeatCrowd(t *testing.T) {
 		t.Errorf("%d devices are heard", len(l.beating))
 	}
 	for device := range l.beating {
-		if !f.market.offers[types.IoT].anywhere.Has(device) {
+		if !f.market.asks[types.IoT].anywhere.Has(device) {
 			t.Errorf("%v is heard, and not remembered", device)
 		}
 	}
@@ -289,7 +289,7 @@ func TestBeatShare(t *testing.T) {
 // TestNoBeats: a gateway listens to no beats of a category whose customer does not hear them.
 func TestNoBeats(t *testing.T) {
 	f := newFixture(t)
-	if f.market.offers[types.IoT].live != nil {
+	if f.market.asks[types.IoT].live != nil {
 		t.Error("it listens")
 	}
 	c := new(secretive).role()
@@ -300,7 +300,7 @@ func TestNoBeats(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer g.Close()
-	if g.market.offers[types.IoT].live == nil {
+	if g.market.asks[types.IoT].live == nil {
 		t.Error("it does not listen")
 	}
 }

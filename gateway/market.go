@@ -29,14 +29,14 @@ type serving struct {
 
 // market is what the gateway knows of the network, as its Customers see it.
 type market struct {
-	agent  *agent.Agent
-	chain  string
-	dir    string
-	ledger ledger.Reader
-	store  *store
-	book   *book
-	offers map[types.Category]*offers
-	lines  *lines
+	agent    *agent.Agent
+	chain    string
+	dir      string
+	ledger   ledger.Reader
+	store    *store
+	book     *book
+	asks     map[types.Category]*askBook
+	registry *registryCache
 	// patience is how long verifiers have to answer one query.
 	patience time.Duration
 	private  []netip.Prefix // beyond the public internet, where devices may be
@@ -59,7 +59,7 @@ type market struct {
 func newMarket(cfg Config, reader ledger.Reader, log *slog.Logger) *market {
 	return &market{
 		chain: reader.Chain(), dir: cfg.Dir, ledger: reader, log: log, patience: 5 * time.Second, private: cfg.Private,
-		chore: make(chan struct{}, 1), offers: map[types.Category]*offers{}, lines: newLines(reader), quality: map[serving]types.Bp{},
+		chore: make(chan struct{}, 1), asks: map[types.Category]*askBook{}, registry: newRegistryCache(reader), quality: map[serving]types.Bp{},
 		payers: map[types.Key]bus.PayerLine{}, rules: map[types.Category][]byte{},
 		granted: map[types.Key]types.Epoch{}, first: map[types.Key]types.Epoch{},
 	}
@@ -72,14 +72,14 @@ func (m *market) quorum() agent.Quorum {
 	return q
 }
 
-// view is the market as one category's customer sees it: with a directory and a log of its own.
-type view struct {
+// categoryMarket is the market as one category's customer sees it: with a directory and a log of its own.
+type categoryMarket struct {
 	*market
 	name     string
 	category types.Category
 }
 
-var _ role.Market = (*view)(nil)
+var _ role.Market = (*categoryMarket)(nil)
 
 func (m *market) Chain() string { return m.chain }
 
@@ -87,17 +87,17 @@ func (m *market) Chain() string { return m.chain }
 func (m *market) Region() types.Region { return m.agent.Region() }
 
 // Log returns the category's log.
-func (v *view) Log() *slog.Logger { return v.log.With("category", v.name) }
+func (m *categoryMarket) Log() *slog.Logger { return m.log.With("category", m.name) }
 
 // Dir returns the category's directory, which exists.
-func (v *view) Dir() string { return filepath.Join(v.dir, v.name) }
+func (m *categoryMarket) Dir() string { return filepath.Join(m.dir, m.name) }
 
 // Notice returns the present notice, with the category's rules.
-func (v *view) Notice() role.Notice {
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	n := v.notice
-	n.Rules = v.rules[v.category]
+func (m *categoryMarket) Notice() role.Notice {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	n := m.notice
+	n.Rules = m.rules[m.category]
 	return n
 }
 
@@ -114,13 +114,13 @@ func (m *market) Dial(ctx context.Context, network, address string) (net.Conn, e
 }
 
 // Ask implements role.Market.
-func (v *view) Ask(ctx context.Context, w role.Wallet, q role.Question) ([]byte, error) {
-	return v.agent.Ask(ctx, w.TLS(), v.category, q)
+func (m *categoryMarket) Ask(ctx context.Context, w role.Wallet, q role.Question) ([]byte, error) {
+	return m.agent.Ask(ctx, w.TLS(), m.category, q)
 }
 
 // Fetch implements role.Market.
-func (v *view) Fetch(ctx context.Context, w role.Wallet, f role.Fetch) (int64, error) {
-	return v.agent.Fetch(ctx, w.TLS(), v.category, f)
+func (m *categoryMarket) Fetch(ctx context.Context, w role.Wallet, f role.Fetch) (int64, error) {
+	return m.agent.Fetch(ctx, w.TLS(), m.category, f)
 }
 
 // Wallet returns the wallet of a request's API key, once its account has granted the key on chain and while the
@@ -255,15 +255,15 @@ func (m *market) Publish(ctx context.Context, signed *receipt.Signed) error {
 // has promised since the last tally.
 func (m *market) spendable(payer types.Key) types.Credit {
 	m.mu.RLock()
-	line, ok := m.payers[payer]
+	state, ok := m.payers[payer]
 	epoch := m.notice.Epoch
 	m.mu.RUnlock()
-	if !ok || line.Expiry < epoch || line.Limit <= line.Spent {
+	if !ok || state.Expiry < epoch || state.Limit <= state.Spent {
 		return 0
 	}
-	left := min(line.Limit-line.Spent, line.Balance)
+	left := min(state.Limit-state.Spent, state.Balance)
 	promised := m.store.promised(payer)
-	if open := promised - min(promised, line.Paid()); open < left {
+	if open := promised - min(promised, state.Paid()); open < left {
 		return left - open
 	}
 	return 0
@@ -275,10 +275,10 @@ func (m *market) spendable(payer types.Key) types.Credit {
 // and the other after it.
 func (m *market) awaited(ctx context.Context, w *Wallet) (types.Credit, time.Duration) {
 	m.mu.RLock()
-	line, known := m.payers[w.Payer()]
+	state, known := m.payers[w.Payer()]
 	n, block, first := m.notice, m.block, m.first[w.Payer()]
 	m.mu.RUnlock()
-	if known && line.Limit > 0 && (line.Balance > 0 || line.Spent > 0 || n.Epoch > first+2) {
+	if known && state.Limit > 0 && (state.Balance > 0 || state.Spent > 0 || n.Epoch > first+2) {
 		return 0, 0
 	}
 	grant, err := m.ledger.Grant(ctx, w.Payer())
@@ -304,7 +304,7 @@ func (m *market) begin(ctx context.Context, b bus.Bus) error {
 	if err != nil {
 		return fmt.Errorf("gateway: epoch %d: %w", head.Epoch, err)
 	}
-	for category, o := range m.offers {
+	for category, o := range m.asks {
 		if err := b.SubscribeLast(ctx, bus.AskSubject(types.Key{}, category, 0, 0), m.hear(o, epoch.Regions())); err != nil {
 			return fmt.Errorf("gateway: subscribe to asks: %w", err)
 		}

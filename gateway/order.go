@@ -367,46 +367,46 @@ func (b *book) expire(e types.Epoch) error {
 }
 
 // Order implements role.Market.
-func (v *view) Order(ctx context.Context, signed *receipt.SignedOrder) error {
-	n := v.Notice()
+func (m *categoryMarket) Order(ctx context.Context, signed *receipt.SignedOrder) error {
+	n := m.Notice()
 	if n.Epoch == 0 {
 		return types.Refuse(types.BusUnavailable, "gateway: no block was seen yet")
 	}
-	if err := role.CheckOrder(signed, v.chain, v.Region(), v.category, n.Epoch); err != nil {
+	if err := role.CheckOrder(signed, m.chain, m.Region(), m.category, n.Epoch); err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
-	w, err := v.store.byPayer(signed.Order.Payer)
+	w, err := m.store.byPayer(signed.Order.Payer)
 	if err != nil {
 		return err
 	}
-	if _, err := v.opened(ctx, w); err != nil {
+	if _, err := m.opened(ctx, w); err != nil {
 		return err
 	}
-	return v.book.take(signed, n.MinOpening)
+	return m.book.take(signed, n.MinOpening)
 }
 
 // OrderState implements role.Market.
-func (v *view) OrderState(ctx context.Context, session tally.SessionKey) (role.OrderState, error) {
+func (m *categoryMarket) OrderState(ctx context.Context, session tally.SessionKey) (role.OrderState, error) {
 	var out role.OrderState
-	tip, err := v.tip(ctx)
+	tip, err := m.tip(ctx)
 	if err != nil {
 		return out, err
 	}
 	if tip != nil {
 		out.Tallied = tip.Epoch
-		line, err := v.quorum().Order(ctx, tip, session)
+		state, err := m.quorum().Order(ctx, tip, session)
 		if err != nil {
 			return out, err
 		}
-		if line != nil {
-			out.Of(line)
+		if state != nil {
+			out.Of(state)
 		}
 	}
-	rec, err := v.book.record(session)
+	rec, err := m.book.record(session)
 	if err != nil || rec == nil {
 		return out, err
 	}
-	mine, err := receipt.DecodeOrder(rec.Raw, v.chain)
+	mine, err := receipt.DecodeOrder(rec.Raw, m.chain)
 	if err != nil {
 		return out, fmt.Errorf("gateway: order of session %v: %w", session.ID, err)
 	}

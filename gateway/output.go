@@ -66,10 +66,10 @@ func (m *market) refusal(ctx context.Context, tip *tally.Header, o *order) (type
 }
 
 // Outputs implements role.Market.
-func (v *view) Outputs(ctx context.Context, epoch types.Epoch, prefix []byte) ([]role.Output, error) {
-	at, h, err := v.header(ctx, epoch)
+func (m *categoryMarket) Outputs(ctx context.Context, epoch types.Epoch, prefix []byte) ([]role.Output, error) {
+	at, h, err := m.header(ctx, epoch)
 	switch {
-	case errors.Is(err, ledger.ErrNotFound) && epoch+1 < v.Notice().Epoch:
+	case errors.Is(err, ledger.ErrNotFound) && epoch+1 < m.Notice().Epoch:
 		return nil, types.Refuse(types.UnknownBlob, "gateway: the chain does not keep epoch %d any more", epoch)
 	case errors.Is(err, ledger.ErrNotFound):
 		return nil, types.Refuse(types.NotFinal, "gateway: epoch %d has no header yet", epoch)
@@ -80,7 +80,7 @@ func (v *view) Outputs(ctx context.Context, epoch types.Epoch, prefix []byte) ([
 	case h == nil:
 		return nil, types.Refuse(types.RegionSkipped, "gateway: epoch %d is %s", epoch, at.Status)
 	}
-	leaves, err := v.quorum().Outputs(ctx, h, v.category, prefix)
+	leaves, err := m.quorum().Outputs(ctx, h, m.category, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: outputs of epoch %d: %w", epoch, err)
 	}

@@ -196,14 +196,14 @@ func (m *market) askPayers(ctx context.Context) error {
 	q := m.agent.Quorum()
 	q.Wait = 2 * time.Second
 	now := m.Notice().Epoch
-	lines, err := q.Payers(ctx, now, payers)
+	states, err := q.Payers(ctx, now, payers)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {
 		m.asked = now
 	}
-	for _, line := range lines {
-		m.payers[line.Key] = line
+	for _, state := range states {
+		m.payers[state.Key] = state
 	}
 	if types.ReasonOf(err) == types.BusUnavailable {
 		m.log.Debug("gateway: what some payers have left is not to be had", "err", err) // the next notice asks again
@@ -216,8 +216,8 @@ func (m *market) askPayers(ctx context.Context) error {
 func (m *market) paid(payer types.Key) (types.Credit, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	line, ok := m.payers[payer]
-	return line.Paid(), ok && m.asked == m.notice.Epoch && m.notice.Tallied+keepEnded/2 > m.notice.Epoch
+	state, ok := m.payers[payer]
+	return state.Paid(), ok && m.asked == m.notice.Epoch && m.notice.Tallied+keepEnded/2 > m.notice.Epoch
 }
 
 // maxQualities bounds how many devices' qualities are asked for in one epoch.
@@ -253,7 +253,7 @@ func (m *market) askQuality(ctx context.Context) {
 // quality of all that it does not.
 func (m *market) askers() []types.Key {
 	known := map[types.Key]bool{}
-	for _, o := range m.offers {
+	for _, o := range m.asks {
 		for _, device := range o.anywhere.Devices(maxAnywhere) {
 			known[device] = true
 		}

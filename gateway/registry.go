@@ -20,23 +20,23 @@ func (m *market) Query(ctx context.Context, method string, request, answer any) 
 }
 
 // Devices implements role.Registry.
-func (v *view) Devices(ctx context.Context, owner types.Account) ([]tally.Device, error) {
+func (m *categoryMarket) Devices(ctx context.Context, owner types.Account) ([]tally.Device, error) {
 	var list []ledger.Device
 	var err error
 	if owner.IsZero() {
-		lines, err := v.lines.get(ctx, v.Notice().Epoch, v.offers[v.category].anywhere.Devices(maxAnywhere))
+		devices, err := m.registry.get(ctx, m.Notice().Epoch, m.asks[m.category].anywhere.Devices(maxAnywhere))
 		if err != nil {
 			return nil, err
 		}
-		for _, d := range lines {
+		for _, d := range devices {
 			list = append(list, *d)
 		}
-	} else if list, err = v.lines.of(ctx, v.Notice().Epoch, owner); err != nil {
+	} else if list, err = m.registry.of(ctx, m.Notice().Epoch, owner); err != nil {
 		return nil, err
 	}
 	var out []tally.Device
 	for i := range list {
-		if d := &list[i]; d.Region == v.Region() && slices.Contains(d.Categories, v.category) {
+		if d := &list[i]; d.Region == m.Region() && slices.Contains(d.Categories, m.category) {
 			out = append(out, d.Device)
 		}
 	}
@@ -45,19 +45,19 @@ func (v *view) Devices(ctx context.Context, owner types.Account) ([]tally.Device
 }
 
 // Line implements role.Registry: it asks the verifiers, and takes what more than two thirds of power say.
-func (v *view) Line(ctx context.Context, device types.Key) (role.Line, error) {
-	out := role.Line{Tallied: v.Notice().Tallied}
+func (m *categoryMarket) Line(ctx context.Context, device types.Key) (role.Line, error) {
+	out := role.Line{Tallied: m.Notice().Tallied}
 	if out.Tallied == 0 {
 		return out, nil
 	}
-	q := v.agent.Quorum()
+	q := m.agent.Quorum()
 	q.Wait = lineTimeout
-	line, err := q.Line(ctx, device, out.Tallied, v.category)
+	line, err := q.Line(ctx, device, out.Tallied, m.category)
 	if err != nil {
 		return role.Line{}, err
 	}
 	for _, c := range line.Lines {
-		if c.Category == v.category {
+		if c.Category == m.category {
 			out.State = c.State
 		}
 	}

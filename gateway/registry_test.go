@@ -39,7 +39,7 @@ func TestDevices(t *testing.T) {
 // TestLineBeforeAnyTally: before the first tally no device has a line, and nobody has to be asked.
 func TestLineBeforeAnyTally(t *testing.T) {
 	f := newFixture(t)
-	v := &view{market: f.market, name: "energy", category: types.Energy}
+	v := &categoryMarket{market: f.market, name: "energy", category: types.Energy}
 	if line, err := v.Line(t.Context(), key(10).Public()); err != nil || line.Tallied != 0 || line.State != nil {
 		t.Errorf("%+v: %v", line, err)
 	}

@@ -88,7 +88,7 @@ func (g *Gateway) status() Status {
 	g.market.mu.RLock()
 	defer g.market.mu.RUnlock()
 	s := Status{ChainID: g.market.chain, Region: g.market.Region(), Height: n.Height, Epoch: n.Epoch, Cut: n.Cut, Final: n.Final}
-	for _, o := range g.market.offers {
+	for _, o := range g.market.asks {
 		s.Asks += o.anywhere.Len()
 	}
 	return s
@@ -133,11 +133,11 @@ func (g *Gateway) credit(r *http.Request) (*Credit, error) {
 		}
 	}
 	g.market.mu.RLock()
-	line := g.market.payers[w.Payer()]
+	state := g.market.payers[w.Payer()]
 	g.market.mu.RUnlock()
 	c := &Credit{
-		Account: w.account, Region: g.market.Region(), Payer: w.Payer(), Limit: line.Limit, Expiry: line.Expiry, Spent: line.Spent,
-		Balance: line.Balance, Spendable: w.Balance(), Spending: []Spending{},
+		Account: w.account, Region: g.market.Region(), Payer: w.Payer(), Limit: state.Limit, Expiry: state.Expiry, Spent: state.Spent,
+		Balance: state.Balance, Spendable: w.Balance(), Spending: []Spending{},
 	}
 	if c.Spendable == 0 && !w.pending {
 		awaited, wait := w.Awaited(r.Context())

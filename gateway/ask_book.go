@@ -30,8 +30,8 @@ const (
 	searchTime  = 15 * time.Second
 )
 
-// offers is what the gateway knows of the asks in one category.
-type offers struct {
+// askBook is what the gateway knows of the asks in one category.
+type askBook struct {
 	anywhere *agent.Asks
 	live     *live // nil where the category's customer hears no beats
 
@@ -45,41 +45,41 @@ type search struct {
 	asks []*receipt.SignedAsk
 }
 
-func newOffers() *offers {
-	return &offers{anywhere: agent.NewAsks(maxAnywhere), found: map[string]search{}}
+func newAskBook() *askBook {
+	return &askBook{anywhere: agent.NewAsks(maxAnywhere), found: map[string]search{}}
 }
 
 // hear takes in what devices ask anywhere in the region, as far as they say where they are. Others would take up room.
-func (m *market) hear(o *offers, regions int) func(bus.Message) {
+func (m *market) hear(b *askBook, regions int) func(bus.Message) {
 	return func(msg bus.Message) {
 		if zone, err := bus.ZoneOf(msg.Subject); err == nil && types.RegionOf(zone, uint16(regions)) != m.Region() {
 			return
 		}
-		if !o.anywhere.Hear(m.chain, msg) {
+		if !b.anywhere.Hear(m.chain, msg) {
 			m.log.Debug("gateway: an ask is thrown away", "subject", msg.Subject)
-		} else if o.live != nil {
-			o.beats(msg.Subject)
+		} else if b.live != nil {
+			b.beats(msg.Subject)
 		}
 	}
 }
 
 // beats has the beats of an ask heard that was remembered.
-func (o *offers) beats(subject string) {
+func (b *askBook) beats(subject string) {
 	device, category, class, err := bus.ParseAskSubject(subject)
 	if err != nil {
 		return
 	}
-	if ask := o.anywhere.Get(device, category, class); ask != nil {
-		o.live.know(&ask.Ask, false)
+	if ask := b.anywhere.Get(device, category, class); ask != nil {
+		b.live.know(&ask.Ask, false)
 	}
 }
 
-// freshen forgets what lapsed, and reads the registry's lines of the devices that it remembers asks of.
+// freshen forgets what lapsed, and reads what the registry says of the devices that it remembers asks of.
 func (m *market) freshen(ctx context.Context) error {
 	now := m.Notice().Epoch
-	for _, o := range m.offers {
-		o.anywhere.Expire(now)
-		if _, err := m.lines.get(ctx, now, o.anywhere.Devices(maxAnywhere)); err != nil {
+	for _, b := range m.asks {
+		b.anywhere.Expire(now)
+		if _, err := m.registry.get(ctx, now, b.anywhere.Devices(maxAnywhere)); err != nil {
 			return err
 		}
 	}
@@ -87,8 +87,8 @@ func (m *market) freshen(ctx context.Context) error {
 }
 
 // Offers implements role.Market: best quality first, and of like quality the cheapest.
-func (v *view) Offers(ctx context.Context, w role.Want) (offers []role.Offer, passed []role.Passed, err error) {
-	asks, err := v.wanted(ctx, w)
+func (m *categoryMarket) Offers(ctx context.Context, w role.Want) (offers []role.Offer, passed []role.Passed, err error) {
+	asks, err := m.wanted(ctx, w)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -96,24 +96,24 @@ func (v *view) Offers(ctx context.Context, w role.Want) (offers []role.Offer, pa
 	for i, ask := range asks {
 		keys[i] = ask.Ask.Device
 	}
-	n := v.Notice()
-	lines, err := v.lines.get(ctx, n.Epoch, keys)
+	n := m.Notice()
+	devices, err := m.registry.get(ctx, n.Epoch, keys)
 	if err != nil {
 		return nil, nil, err
 	}
-	v.mu.RLock()
-	defer v.mu.RUnlock()
+	m.mu.RLock()
+	defer m.mu.RUnlock()
 	for _, ask := range asks {
 		key := ask.Ask.Device
-		device := lines[key]
-		switch why := unfit(ask, device, v.Region(), v.category, n.Epoch); {
+		device := devices[key]
+		switch why := unfit(ask, device, m.Region(), m.category, n.Epoch); {
 		case why != "":
 			passed = append(passed, role.Passed{Device: key, Reason: why})
 		case len(w.Near) > 0 && !slices.ContainsFunc(w.Near, func(c types.Cell) bool { return c.Contains(device.Cell) }):
 			// it is elsewhere in the zone, or says that it is where it is not
 		default:
-			offers = append(offers, role.Offer{Ask: ask, Owner: device.Owner, Cell: device.Cell, Quality: v.quality[serving{key, v.category}],
-				Beat: v.offers[v.category].beat(&ask.Ask)})
+			offers = append(offers, role.Offer{Ask: ask, Owner: device.Owner, Cell: device.Cell, Quality: m.quality[serving{key, m.category}],
+				Beat: m.asks[m.category].beat(&ask.Ask)})
 		}
 	}
 	slices.SortFunc(offers, func(a, b role.Offer) int {
@@ -125,11 +125,11 @@ func (v *view) Offers(ctx context.Context, w role.Want) (offers []role.Offer, pa
 }
 
 // beat returns the newest beat of an ask; nil if it is silent, or nobody hears it.
-func (o *offers) beat(a *receipt.Ask) *role.Beat {
-	if o.live == nil {
+func (b *askBook) beat(a *receipt.Ask) *role.Beat {
+	if b.live == nil {
 		return nil
 	}
-	return o.live.get(a.Device, a.Class, a.Hash())
+	return b.live.get(a.Device, a.Class, a.Hash())
 }
 
 // unfit returns why an ask is passed over, "" if it is not.
@@ -151,19 +151,19 @@ func unfit(ask *receipt.SignedAsk, device *ledger.Device, region types.Region, c
 
 // wanted returns the asks to choose from: what the gateway remembers, or what the bus keeps of one device or
 // near some cells.
-func (v *view) wanted(ctx context.Context, w role.Want) ([]*receipt.SignedAsk, error) {
-	known := v.offers[v.category]
+func (m *categoryMarket) wanted(ctx context.Context, w role.Want) ([]*receipt.SignedAsk, error) {
+	known := m.asks[m.category]
 	if len(w.Near) > role.MaxNear {
 		return nil, types.Refuse(BadRequest, "gateway: offers near %d cells, at most %d are looked for at once", len(w.Near), role.MaxNear)
 	}
 	if !w.Device.IsZero() {
-		if ask := known.anywhere.Get(w.Device, v.category, w.Class); ask != nil {
+		if ask := known.anywhere.Get(w.Device, m.category, w.Class); ask != nil {
 			return []*receipt.SignedAsk{ask}, nil
 		}
-		return v.search(ctx, known, bus.AskSubject(w.Device, v.category, w.Class, 0))
+		return m.search(ctx, known, bus.AskSubject(w.Device, m.category, w.Class, 0))
 	}
 	if len(w.Near) == 0 {
-		return known.anywhere.Class(v.category, w.Class), nil
+		return known.anywhere.Class(m.category, w.Class), nil
 	}
 	var zones []types.Cell
 	for _, c := range w.Near {
@@ -176,7 +176,7 @@ func (v *view) wanted(ctx context.Context, w role.Want) ([]*receipt.SignedAsk, e
 	slices.Sort(zones)
 	var all []*receipt.SignedAsk
 	for _, zone := range slices.Compact(zones) {
-		asks, err := v.search(ctx, known, bus.AskSubject(types.Key{}, v.category, w.Class, zone))
+		asks, err := m.search(ctx, known, bus.AskSubject(types.Key{}, m.category, w.Class, zone))
 		if err != nil {
 			return nil, err
 		}
@@ -186,12 +186,12 @@ func (v *view) wanted(ctx context.Context, w role.Want) ([]*receipt.SignedAsk, e
 }
 
 // search returns asks that the bus keeps below a pattern, of at most maxFound devices.
-func (m *market) search(ctx context.Context, o *offers, pattern string) ([]*receipt.SignedAsk, error) {
-	o.mu.Lock()
-	was, ok := o.found[pattern]
-	o.mu.Unlock()
+func (m *market) search(ctx context.Context, known *askBook, pattern string) ([]*receipt.SignedAsk, error) {
+	known.mu.Lock()
+	was, ok := known.found[pattern]
+	known.mu.Unlock()
 	if ok && time.Since(was.at) < searchTime {
-		o.seek(was.asks)
+		known.seek(was.asks)
 		return was.asks, nil
 	}
 	b := m.agent.Bus()
@@ -202,23 +202,23 @@ func (m *market) search(ctx context.Context, o *offers, pattern string) ([]*rece
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	o.seek(asks)
+	known.seek(asks)
 	now := search{time.Now(), asks}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.found) >= maxSearches {
-		clear(o.found)
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	if len(known.found) >= maxSearches {
+		clear(known.found)
 	}
-	o.found[pattern] = now
+	known.found[pattern] = now
 	return now.asks, nil
 }
 
 // seek has the beats of asks heard that somebody looked for: of the first maxSought.
-func (o *offers) seek(asks []*receipt.SignedAsk) {
-	if o.live == nil {
+func (b *askBook) seek(asks []*receipt.SignedAsk) {
+	if b.live == nil {
 		return
 	}
 	for _, ask := range asks[:min(len(asks), maxSought)] {
-		o.live.know(&ask.Ask, o.anywhere.Get(ask.Ask.Device, ask.Ask.Category, ask.Ask.Class) == nil)
+		b.live.know(&ask.Ask, b.anywhere.Get(ask.Ask.Device, ask.Ask.Category, ask.Ask.Class) == nil)
 	}
 }

@@ -60,13 +60,13 @@ func stranger(n int) types.PrivateKey {
 }
 
 // counter is the market of the fixture's one category, with devices of ours.
-func counter(f *fixture) (*view, *roll) {
+func counter(f *fixture) (*categoryMarket, *roll) {
 	r := &roll{devices: map[types.Key]ledger.Device{}}
-	f.market.lines = newLines(r)
+	f.market.registry = newRegistryCache(r)
 	f.market.mu.Lock()
 	f.market.notice.Epoch = 5
 	f.market.mu.Unlock()
-	return &view{market: f.market, name: "iot", category: types.IoT}, r
+	return &categoryMarket{market: f.market, name: "iot", category: types.IoT}, r
 }
 
 // TestNear: offers near cells are found on the bus by their zone, and judged by where the registry has their
@@ -74,7 +74,7 @@ func counter(f *fixture) (*view, *roll) {
 func TestNear(t *testing.T) {
 	f := newFixture(t)
 	v, reg := counter(f)
-	f.market.offers[types.IoT].anywhere = agent.NewAsks(0) // as if there were too many to know these
+	f.market.asks[types.IoT].anywhere = agent.NewAsks(0) // as if there were too many to know these
 	f.logOn(t)
 	here := types.CellAt(types.Vector{types.One, 0, 0}, 7)
 	far := types.CellAt(types.Vector{0, 0, types.One}, 7)
@@ -144,7 +144,7 @@ func TestCrowd(t *testing.T) {
 	v, reg := counter(f)
 	const room, all = 300, 3000
 	known := agent.NewAsks(room)
-	f.market.offers[types.IoT].anywhere = known
+	f.market.asks[types.IoT].anywhere = known
 	for i := range all {
 		k := stranger(i)
 		reg.devices[k.Public()] = ledger.Device{Device: tally.Device{Key: k.Public(), Owner: types.Account{7}, Categories: []types.Category{types.IoT}}}
@@ -173,13 +173,13 @@ func TestCrowd(t *testing.T) {
 	if again, err := v.Devices(t.Context(), types.Account{7}); err != nil || len(again) != all || reg.asked != before {
 		t.Errorf("%d devices of their owner, for %d questions more: %v", len(again), reg.asked-before, err)
 	}
-	f.market.lines.mu.Lock()
-	f.market.lines.owners = maxLines // others' devices fill it
-	f.market.lines.mu.Unlock()
+	f.market.registry.mu.Lock()
+	f.market.registry.owners = maxRegistered // others' devices fill it
+	f.market.registry.mu.Unlock()
 	if _, err := v.Devices(t.Context(), types.Account{8}); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(f.market.lines.known) + f.market.lines.owners; n != 0 {
+	if n := len(f.market.registry.known) + f.market.registry.owners; n != 0 {
 		t.Errorf("%d lines are remembered beside as many as there is room for", n)
 	}
 }
@@ -201,7 +201,7 @@ func BenchmarkCrowd(b *testing.B) {
 func crowd(b *testing.B, n int) uint64 {
 	reader := &endless{}
 	m := newMarket(Config{}, reader, nil)
-	m.offers[types.IoT] = newOffers()
+	m.asks[types.IoT] = newAskBook()
 	m.notice.Epoch = 5
 	heap := func() uint64 {
 		var s runtime.MemStats
@@ -210,7 +210,7 @@ func crowd(b *testing.B, n int) uint64 {
 		return s.HeapAlloc
 	}
 	before := heap()
-	hear := m.hear(m.offers[types.IoT], 1)
+	hear := m.hear(m.asks[types.IoT], 1)
 	for i := range n {
 		k := stranger(i)
 		a := receipt.Ask{Chain: chain, Device: k.Public(), Category: types.IoT, Class: 1, Until: 9}
@@ -246,7 +246,7 @@ func TestOffersOfRegion(t *testing.T) {
 	if r := [2]types.Region{types.RegionOf(places[0], 2), types.RegionOf(places[1], 2)}; r != [2]types.Region{0, 1} {
 		t.Fatalf("regions %v", r)
 	}
-	hear := f.market.hear(f.market.offers[types.IoT], 2)
+	hear := f.market.hear(f.market.asks[types.IoT], 2)
 	for i, c := range []struct {
 		says types.Cell
 		is   types.Region
@@ -256,7 +256,7 @@ func TestOffersOfRegion(t *testing.T) {
 		ask := receipt.Ask{Chain: chain, Device: k.Public(), Category: types.IoT, Class: 1, Cell: c.says, Price: 1, Until: 9}
 		hear(bus.Message{Subject: bus.AskOf(&ask), Data: ask.Sign(k).Encode()})
 	}
-	if n := f.market.offers[types.IoT].anywhere.Len(); n != 2 {
+	if n := f.market.asks[types.IoT].anywhere.Len(); n != 2 {
 		t.Errorf("asks of %d devices are remembered, want those of 2", n)
 	}
 	offers, passed, err := v.Offers(t.Context(), role.Want{Class: 1})
