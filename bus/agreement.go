@@ -31,7 +31,8 @@ func (h *Inventory) domain() string  { return "held" }
 func (h *Inventory) chainID() string { return h.Chain }
 func (h *Inventory) check() error    { return nil }
 
-// MissingItems is a verifier's answer to an Inventory: what it acknowledged and the leader lacks, with the items themselves.
+// MissingItems is a verifier's answer to an Inventory: what it acknowledged and the leader lacks, with the
+// items themselves.
 type MissingItems struct {
 	_       struct{} `cbor:",toarray"`
 	Chain   string
@@ -74,9 +75,9 @@ func (p *Proposal) check() error {
 	return nil
 }
 
-// HeaderSignature is a verifier's signature of a header, as the chain takes it: over the header's hash, in the domain
-// "header". That says nothing of the round, so the verifier seals the message as well: else anybody could say again, of
-// another round, what it signed before.
+// HeaderSignature is a verifier's signature of a header, as the chain takes it: over the header's hash, in the
+// domain "header". That says nothing of the round, so the verifier seals the message as well: else anybody
+// could say again, of another round, what it signed before.
 type HeaderSignature struct {
 	_         struct{} `cbor:",toarray"`
 	Chain     string

@@ -13,7 +13,8 @@ const (
 	BeatSilent = 3 * BeatEvery
 )
 
-// How far the time of a Request or a Beat may be from that of who reads it: what is older than the one, or newer than the other, is refused.
+// How far the time of a Request or a Beat may be from that of who reads it: what is older than the one, or
+// newer than the other, is refused.
 const (
 	MaxBehind = 30 * time.Second
 	MaxAhead  = 5 * time.Second
@@ -25,7 +26,8 @@ func Timely(t uint64, now time.Time) bool {
 	return t <= n+uint64(MaxAhead.Milliseconds()) && t+uint64(MaxBehind.Milliseconds()) >= n && t <= 1<<62
 }
 
-// Beat says how much of what an ask offers is free now. Its device seals and publishes one every BeatEvery, and when it changes; nobody keeps it.
+// Beat says how much of what an ask offers is free now. Its device seals and publishes one every BeatEvery, and
+// when it changes; nobody keeps it.
 type Beat struct {
 	_        struct{} `cbor:",toarray"`
 	Chain    string

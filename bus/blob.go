@@ -33,8 +33,8 @@ type Found struct {
 	Size   uint64
 }
 
-// Chunk asks a holder for the ChunkSize bytes of a blob from Offset on, or what there is of them. The answer is the bytes
-// alone; it is empty if there are none.
+// Chunk asks a holder for the ChunkSize bytes of a blob from Offset on, or what there is of them. The answer is
+// the bytes alone; it is empty if there are none.
 type Chunk struct {
 	_      struct{} `cbor:",toarray"`
 	Hash   types.Hash
@@ -43,8 +43,9 @@ type Chunk struct {
 
 // Blobs is what ServeBlobs serves from.
 type Blobs interface {
-	// ReadBlob reads into p from the blob of that hash, from offset on, as io.ReaderAt does, and returns the blob's size. It
-	// returns an error that is io.EOF at the blob's end, and another for a blob that is not there.
+	// ReadBlob reads into p from the blob of that hash, from offset on, as io.ReaderAt does, and returns the
+	// blob's size. It returns an error that is io.EOF at the blob's end, and another for a blob that is not
+	// there.
 	ReadBlob(hash types.Hash, p []byte, offset int64) (n int, size int64, err error)
 }
 
@@ -76,9 +77,9 @@ func ServeBlobs(ctx context.Context, b Bus, blobs Blobs) error {
 	})
 }
 
-// FetchBlob fetches the bytes of that hash from whoever holds them, at most limit of them. What arrives is checked against the
-// hash; a holder that is slow, lies or has gone is given up for the next, and has at most half of the time that is left until then. If
-// nobody has them: unknown_blob.
+// FetchBlob fetches the bytes of that hash from whoever holds them, at most limit of them. What arrives is
+// checked against the hash; a holder that is slow, lies or has gone is given up for the next, and has at most
+// half of the time that is left until then. If nobody has them: unknown_blob.
 func FetchBlob(ctx context.Context, b Bus, hash types.Hash, limit uint64) ([]byte, error) {
 	finding, stop := context.WithCancel(ctx)
 	defer stop()
@@ -122,8 +123,8 @@ func FetchBlobFrom(ctx context.Context, b Bus, holder types.Key, blob Blob, limi
 	return FetchBlob(ctx, b, blob.Hash, limit)
 }
 
-// fetchFrom fetches a blob from one holder, a few chunks ahead of what has arrived. Memory grows with what arrives, not with what
-// the holder claims.
+// fetchFrom fetches a blob from one holder, a few chunks ahead of what has arrived. Memory grows with what
+// arrives, not with what the holder claims.
 func fetchFrom(ctx context.Context, b Bus, hash types.Hash, found Found, limit uint64) ([]byte, error) {
 	if found.Size > limit {
 		return nil, types.Refuse(types.Oversize, "%v says %d bytes, at most %d are taken", found.Holder, found.Size, limit)

@@ -8,8 +8,9 @@ import (
 // MaxEach is how many messages of one publisher wait for a handler that SubscribeFair calls.
 const MaxEach = 64
 
-// SubscribeFair is Subscribe for what everybody may ask: the publishers of what waits are served in turn, and of each at most MaxEach
-// messages wait. Further ones are dropped, so that whoever asks too much keeps nobody else waiting: who is not answered asks again.
+// SubscribeFair is Subscribe for what everybody may ask: the publishers of what waits are served in turn, and
+// of each at most MaxEach messages wait. Further ones are dropped, so that whoever asks too much keeps nobody
+// else waiting: who is not answered asks again.
 func SubscribeFair(ctx context.Context, b Bus, pattern string, handle func(Message)) error {
 	q := NewFair[Message](MaxEach)
 	err := b.Subscribe(ctx, pattern, func(m Message) { q.Put(owner(m.Subject), len(m.Data), m) })
@@ -24,8 +25,9 @@ func SubscribeFair(ctx context.Context, b Bus, pattern string, handle func(Messa
 	return nil
 }
 
-// Fair is a queue for each of many, who are served in turn. Of each at most so many wait, and no more than a quarter of what room is left: so
-// one who fills the queue leaves room for others. In all Pending entries of PendingBytes wait. All methods are safe for concurrent use.
+// Fair is a queue for each of many, who are served in turn. Of each at most so many wait, and no more than a
+// quarter of what room is left: so one who fills the queue leaves room for others. In all Pending entries of
+// PendingBytes wait. All methods are safe for concurrent use.
 type Fair[T any] struct {
 	each int
 	wake chan struct{} // there is something, and nobody who waits has been told

@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// candidates is how many notices of one verifier wait for others to say the same: verifiers publish at the same heights, but not at
-// the same moment.
+// candidates is how many notices of one verifier wait for others to say the same: verifiers publish at the same
+// heights, but not at the same moment.
 const candidates = 4
 
 // Pin is whom a follower starts from: learnt at onboarding, and afterwards from the last notice that it believed.
@@ -19,10 +19,10 @@ type Pin struct {
 	Set    Set          `json:"verifiers"`
 }
 
-// Follower follows the notices of a region. It believes a notice that more than two thirds of the power of the set it trusts
-// have signed, and trusts from then on the set that the notice names. So whoever controls a third or less of the power can
-// neither invent a notice nor hold one back for long. A follower that was away while more than a third of the power changed hands
-// cannot go on by itself: it must be pinned anew.
+// Follower follows the notices of a region. It believes a notice that more than two thirds of the power of the
+// set it trusts have signed, and trusts from then on the set that the notice names. So whoever controls a third
+// or less of the power can neither invent a notice nor hold one back for long. A follower that was away while
+// more than a third of the power changed hands cannot go on by itself: it must be pinned anew.
 //
 // It remembers at most a few notices of each member of the trusted set. All methods are safe for concurrent use.
 type Follower struct {
@@ -56,8 +56,8 @@ func (f *Follower) Newest() *Notice {
 	return f.newest
 }
 
-// Take takes a sealed notice in. It returns the notice that is believed because of it, nil if there is none; an error says
-// why the message was thrown away.
+// Take takes a sealed notice in. It returns the notice that is believed because of it, nil if there is none; an
+// error says why the message was thrown away.
 func (f *Follower) Take(raw []byte) (*Notice, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -11,16 +11,18 @@ var keptWords = map[string]int{"ask": 6, "receipt": 5, "notice": 4, "held": 4, "
 // KeptByVerifiers are the kinds that verifiers publish.
 var KeptByVerifiers = []string{"notice", "held", "handover", "proposal", "signature"}
 
-// KeptPlan says where the kept messages of a pattern lie, in one of two orders of their subjects: as they are, or turned (Turn). All that
-// begin with Prefix fit the pattern, so that an answer costs no more than what is in it.
+// KeptPlan says where the kept messages of a pattern lie, in one of two orders of their subjects: as they are,
+// or turned (Turn). All that begin with Prefix fit the pattern, so that an answer costs no more than what is in
+// it.
 type KeptPlan struct {
 	Prefix string
 	Turned bool
 	Exact  bool // Prefix is the only subject
 }
 
-// PlanKept returns the plan of a pattern. false stands for one that no query may have: of the kept messages there is `last.>`, and else the
-// kind, and after it words that are known, then words that are not; or the publisher's word as `*`, and the same after it.
+// PlanKept returns the plan of a pattern. false stands for one that no query may have: of the kept messages
+// there is `last.>`, and else the kind, and after it words that are known, then words that are not; or the
+// publisher's word as `*`, and the same after it.
 func PlanKept(pattern string) (KeptPlan, bool) {
 	if pattern == Last+".>" {
 		return KeptPlan{Prefix: Last + "."}, true
@@ -42,7 +44,8 @@ func PlanKept(pattern string) (KeptPlan, bool) {
 	return KeptPlan{Prefix: known, Turned: true}, ok
 }
 
-// knownFirst returns the words before the first wildcard, each with its dot, or all of them, and whether nothing but wildcards follows.
+// knownFirst returns the words before the first wildcard, each with its dot, or all of them, and whether
+// nothing but wildcards follows.
 func knownFirst(words []string) (string, bool) {
 	known := 0
 	for known < len(words) && words[known] != "*" && words[known] != ">" {
@@ -59,7 +62,8 @@ func knownFirst(words []string) (string, bool) {
 	return strings.Join(words[:known], ".") + ".", true
 }
 
-// Turn moves the publisher's word of a kept message's subject to its end: those that one pattern finds over all publishers lie together then.
+// Turn moves the publisher's word of a kept message's subject to its end: those that one pattern finds over all
+// publishers lie together then.
 func Turn(subject string) string {
 	kind, rest := cutKind(subject)
 	by, rest, _ := strings.Cut(rest, ".")

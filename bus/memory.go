@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Memory is a bus inside one process, for tests of engines. It follows the same rules as NATS: who may log on, who publishes
-// where, what is kept, what is dropped. SetDown takes it away and brings it back.
+// Memory is a bus inside one process, for tests of engines. It follows the same rules as NATS: who may log on,
+// who publishes where, what is kept, what is dropped. SetDown takes it away and brings it back.
 type Memory struct {
 	auth Authorizer
 	log  *slog.Logger
@@ -34,8 +34,8 @@ func NewMemory(auth Authorizer, log *slog.Logger) *Memory {
 	return &Memory{auth: auth, log: log, kept: map[string][]byte{}, shelf: NewShelves(nil), boxes: map[string]func([]byte){}}
 }
 
-// SetDown makes the bus unreachable for everybody, or reachable again: subscriptions then go on, and those of kept messages get
-// them once more.
+// SetDown makes the bus unreachable for everybody, or reachable again: subscriptions then go on, and those of
+// kept messages get them once more.
 func (m *Memory) SetDown(down bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -316,7 +316,8 @@ type memorySub struct {
 	bytes int
 }
 
-// over reports whether the subscription has ended. Close ends the bus's context at once, and from it the subscription's a little later.
+// over reports whether the subscription has ended. Close ends the bus's context at once, and from it the
+// subscription's a little later.
 func (s *memorySub) over() bool { return s.ctx.Err() != nil || s.bus.ctx.Err() != nil }
 
 func (s *memorySub) put(m Message) {

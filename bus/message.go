@@ -33,8 +33,9 @@ const (
 	MaxSubmitBytes = MaxMessage - 32<<10 // of the items' encodings, together
 )
 
-// Submit hands in items of one author for a region: each receipt comes with the ask that it names. It carries no signature: each item has its own. Verifiers answer with
-// an Ack; the author resends what less than two thirds of power acknowledged.
+// Submit hands in items of one author for a region: each receipt comes with the ask that it names. It carries
+// no signature: each item has its own. Verifiers answer with an Ack; the author resends what less than two
+// thirds of power acknowledged.
 type Submit struct {
 	_     struct{} `cbor:",toarray"`
 	Chain string
@@ -63,8 +64,8 @@ func (s *Submit) check() error {
 	return nil
 }
 
-// Ack is a verifier's answer to a Submit: it keeps the accepted items for the batch of Epoch, or knew them already, and says why
-// it will not keep the others. An item that is in neither list is to be sent again later.
+// Ack is a verifier's answer to a Submit: it keeps the accepted items for the batch of Epoch, or knew them
+// already, and says why it will not keep the others. An item that is in neither list is to be sent again later.
 type Ack struct {
 	_        struct{} `cbor:",toarray"`
 	Chain    string

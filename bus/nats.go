@@ -25,7 +25,8 @@ import (
 
 // Config says where the bus is.
 type Config struct {
-	// URLs are the servers' addresses, nats://host:port or tls://host:port; any one of them leads to the whole cluster.
+	// URLs are the servers' addresses, nats://host:port or tls://host:port; any one of them leads to the whole
+	// cluster.
 	URLs []string
 	// TLS is used where a server demands it; nil takes the system's roots.
 	TLS *tls.Config
@@ -40,8 +41,9 @@ type Config struct {
 // nonceSize is the length of a NATS server's nonce: 11 random bytes in unpadded URL-safe base64.
 const nonceSize = 15
 
-// SignNonce signs what a NATS server asks to be signed at log-on, and nothing that is not shaped like its nonce. So a server
-// cannot have anything else signed: every other message of the protocol contains a zero byte or starts with 0x84.
+// SignNonce signs what a NATS server asks to be signed at log-on, and nothing that is not shaped like its
+// nonce. So a server cannot have anything else signed: every other message of the protocol contains a zero byte
+// or starts with 0x84.
 func SignNonce(key types.PrivateKey, nonce []byte) ([]byte, error) {
 	if len(nonce) != nonceSize {
 		return nil, types.Refuse(types.BadEncoding, "bus: a nonce of %d bytes, want %d", len(nonce), nonceSize)
@@ -82,8 +84,9 @@ type natsSub struct {
 
 var _ Bus = (*natsBus)(nil)
 
-// Dial logs key on to a NATS server and stays connected until Close, through whatever happens to the server. It fails with
-// bus_unavailable if no server can be reached now, and with not_permitted if the server does not know the key.
+// Dial logs key on to a NATS server and stays connected until Close, through whatever happens to the server. It
+// fails with bus_unavailable if no server can be reached now, and with not_permitted if the server does not
+// know the key.
 func Dial(ctx context.Context, config Config, key types.PrivateKey, log *slog.Logger) (Bus, error) {
 	if config.Timeout == 0 {
 		config.Timeout = 5 * time.Second
@@ -152,8 +155,8 @@ func Dial(ctx context.Context, config Config, key types.PrivateKey, log *slog.Lo
 	}
 }
 
-// Move has a bus that Dial returned look for its servers at other addresses from now on. It leaves the server that it is with where that is none of
-// them. A bus of another kind has no servers, and stays as it is.
+// Move has a bus that Dial returned look for its servers at other addresses from now on. It leaves the server
+// that it is with where that is none of them. A bus of another kind has no servers, and stays as it is.
 func Move(b Bus, urls []string) error {
 	n, ok := b.(*natsBus)
 	if !ok {
@@ -227,7 +230,8 @@ func (b *natsBus) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 	b.log.Warn("bus", "error", err)
 }
 
-// says reports whether a minute is over since a refused publication was logged: who may not say something may try it with each message.
+// says reports whether a minute is over since a refused publication was logged: who may not say something may
+// try it with each message.
 func (b *natsBus) says() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -433,7 +437,8 @@ func (b *natsBus) Kept(ctx context.Context, pattern, after string) (list []Messa
 	return list, page.More && len(list) > 0, nil
 }
 
-// keepRefusal returns the reason that a keeper answered with instead of a page, which begins with the byte of an array.
+// keepRefusal returns the reason that a keeper answered with instead of a page, which begins with the byte of
+// an array.
 func keepRefusal(raw []byte) types.Reason {
 	if len(raw) == 0 || raw[0] < 'a' || raw[0] > 'z' {
 		return ""
@@ -441,7 +446,8 @@ func keepRefusal(raw []byte) types.Reason {
 	return types.Reason(raw)
 }
 
-// refetch fetches what was kept while the connection was lost. If that fails, the messages are simply those that come.
+// refetch fetches what was kept while the connection was lost. If that fails, the messages are simply those
+// that come.
 func (b *natsBus) refetch() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -16,11 +16,11 @@ const (
 	MaxCategories = 64
 )
 
-// Notice is what a device and a gateway see of the chain, as of the block at Height. Every field follows from the chain at
-// that block and from final or accepted headers, so honest verifiers sign the same bytes.
+// Notice is what a device and a gateway see of the chain, as of the block at Height. Every field follows from
+// the chain at that block and from final or accepted headers, so honest verifiers sign the same bytes.
 //
-// A verifier publishes one for the first block of an epoch, for the block at which the epoch's seed became known, and for
-// each block whose distance from the epoch's first is a multiple of NoticeEvery.
+// A verifier publishes one for the first block of an epoch, for the block at which the epoch's seed became
+// known, and for each block whose distance from the epoch's first is a multiple of NoticeEvery.
 type Notice struct {
 	_          struct{} `cbor:",toarray"`
 	Chain      string

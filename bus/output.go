@@ -17,10 +17,11 @@ const (
 	MaxShown   = MaxMessage >> 1 // bytes of data and details in one answer, beyond which no further leaf goes into it
 )
 
-// OutputsQuery asks for the outputs of a header (tally.Result.Outputs): those of a category whose data starts with Prefix.
+// OutputsQuery asks for the outputs of a header (tally.Result.Outputs): those of a category whose data starts
+// with Prefix.
 //
-// With Of zero every verifier answers with OutputsSum: how many there are, and which. Once it is known, from enough of them, one of
-// them is asked for the leaves themselves, page by page.
+// With Of zero every verifier answers with OutputsSum: how many there are, and which. Once it is known, from
+// enough of them, one of them is asked for the leaves themselves, page by page.
 type OutputsQuery struct {
 	_        struct{} `cbor:",toarray"`
 	Chain    string
@@ -41,9 +42,10 @@ func (q *OutputsQuery) check() error {
 	return nil
 }
 
-// OutputsSum is a verifier's sealed answer to an OutputsQuery of everybody. A verifier that does not keep the header's outputs does not
-// answer. All of it follows from the header's inputs, so honest verifiers give the same; leaves are proven one by one, but that none is
-// left out, and what their details are, only what more than a third of power says can show.
+// OutputsSum is a verifier's sealed answer to an OutputsQuery of everybody. A verifier that does not keep the
+// header's outputs does not answer. All of it follows from the header's inputs, so honest verifiers give the
+// same; leaves are proven one by one, but that none is left out, and what their details are, only what more
+// than a third of power says can show.
 type OutputsSum struct {
 	_        struct{} `cbor:",toarray"`
 	Chain    string
@@ -61,7 +63,8 @@ type Leaf struct {
 	Detail types.Hash // SHA-256 of its detail
 }
 
-// Which returns the SHA-256 of leaves, ascending by index: of each the index as u64 (big endian), and the hash of its detail.
+// Which returns the SHA-256 of leaves, ascending by index: of each the index as u64 (big endian), and the hash
+// of its detail.
 func Which(leaves []Leaf) types.Hash {
 	raw := make([]byte, 0, len(leaves)*(8+len(types.Hash{})))
 	for i := range leaves {
@@ -80,8 +83,8 @@ func (s *OutputsSum) check() error {
 	return nil
 }
 
-// Outputs is the sealed answer of one verifier to an OutputsQuery of its own. Check holds each leaf against the header; the seal keeps
-// others from answering in its place.
+// Outputs is the sealed answer of one verifier to an OutputsQuery of its own. Check holds each leaf against the
+// header; the seal keeps others from answering in its place.
 type Outputs struct {
 	_      struct{} `cbor:",toarray"`
 	Chain  string
@@ -152,8 +155,8 @@ func (q *OrderQuery) chainID() string { return q.Chain }
 func (q *OrderQuery) check() error    { return nil }
 
 // OrderAt is a verifier's sealed answer to an OrderQuery. A page that is shown proves itself against the header
-// (tally.RecordProof.Order), whoever shows it; that there is none counts once more than two thirds of power said so. A verifier
-// that has no such state does not answer.
+// (tally.RecordProof.Order), whoever shows it; that there is none counts once more than two thirds of power
+// said so. A verifier that has no such state does not answer.
 type OrderAt struct {
 	_       struct{} `cbor:",toarray"`
 	Chain   string

@@ -50,8 +50,9 @@ func Publishes(role Role, key types.Key) []string {
 	return nil
 }
 
-// Subscribes returns the patterns that key may listen to as role. What is kept is for everybody; what others hand in, and
-// what they ask, is for verifiers; what devices beat, for gateways: whoever hears all of it costs the bus much.
+// Subscribes returns the patterns that key may listen to as role. What is kept is for everybody; what others
+// hand in, and what they ask, is for verifiers; what devices beat, for gateways: whoever hears all of it costs
+// the bus much.
 func Subscribes(role Role, key types.Key) []string {
 	w := Word(key)
 	own := []string{inbox + "." + w + ".>", answerWord + ".*." + w + ".*", "ack.*." + w, "last.>"}
@@ -80,8 +81,8 @@ func maySubscribe(role Role, key types.Key, pattern string) bool {
 
 // covers reports whether every subject that fits inner also fits outer.
 func covers(outer, inner string) bool {
-	// With its wildcards read as words, inner fits outer exactly if outer has a wildcard wherever inner has one: `*` is no
-	// word of a subject, and a final `>` fits only `>`, never `*`.
+	// With its wildcards read as words, inner fits outer exactly if outer has a wildcard wherever inner has
+	// one: `*` is no word of a subject, and a final `>` fits only `>`, never `*`.
 	if len(inner) > 0 && inner[len(inner)-1] == '>' && (len(outer) == 0 || outer[len(outer)-1] != '>') {
 		return false
 	}

@@ -2,8 +2,8 @@ package bus
 
 import "github.com/cairn-network/cairn/core/types"
 
-// KindBlob is the kind of the requests for pieces of what a device holds by its hash; no category has one of its own of this name. The body
-// is a PieceQuery, and that of the answer a Piece.
+// KindBlob is the kind of the requests for pieces of what a device holds by its hash; no category has one of
+// its own of this name. The body is a PieceQuery, and that of the answer a Piece.
 const KindBlob = "blob"
 
 // PieceSize is how many bytes of a blob one answer carries.

@@ -33,8 +33,9 @@ func (q *PayersQuery) check() error {
 	return nil
 }
 
-// Payers is a verifier's sealed answer to a PayersQuery. Grants and purchases are as of the start of Epoch, what was spent as of
-// the tally of Tallied, so honest verifiers give the same line; a line counts once more than two thirds of power gave it.
+// Payers is a verifier's sealed answer to a PayersQuery. Grants and purchases are as of the start of Epoch,
+// what was spent as of the tally of Tallied, so honest verifiers give the same line; a line counts once more
+// than two thirds of power gave it.
 type Payers struct {
 	_       struct{} `cbor:",toarray"`
 	Chain   string
@@ -84,8 +85,9 @@ func (q *LineQuery) check() error    { return nil }
 // MaxInline bounds a category's line that a Line carries itself, in bytes. Longer ones travel by hash (ServeBlobs).
 const MaxInline = 16 << 10
 
-// Line is a verifier's sealed answer to a LineQuery. All of it follows from the state, so honest verifiers give the same; it
-// counts once more than two thirds of power gave it. A device without a line has Seq 0 and no Lines.
+// Line is a verifier's sealed answer to a LineQuery. All of it follows from the state, so honest verifiers give
+// the same; it counts once more than two thirds of power gave it. A device without a line has Seq 0 and no
+// Lines.
 type Line struct {
 	_       struct{} `cbor:",toarray"`
 	Chain   string
@@ -129,8 +131,8 @@ const (
 	MaxDrawn   = 256 // devices of one answer
 )
 
-// DrawnQuery asks which devices a witness was drawn for in the current epoch, for one of its category's draws (tally.Spec.Draws): those
-// from a place in their order on.
+// DrawnQuery asks which devices a witness was drawn for in the current epoch, for one of its category's draws
+// (tally.Spec.Draws): those from a place in their order on.
 type DrawnQuery struct {
 	_        struct{} `cbor:",toarray"`
 	Chain    string
@@ -151,8 +153,8 @@ func (q *DrawnQuery) check() error {
 	return nil
 }
 
-// Drawn is a verifier's sealed answer to a DrawnQuery. All of it follows from the registry's view and the seed of the epoch, so honest verifiers
-// give the same; it counts once more than two thirds of power gave it.
+// Drawn is a verifier's sealed answer to a DrawnQuery. All of it follows from the registry's view and the seed
+// of the epoch, so honest verifiers give the same; it counts once more than two thirds of power gave it.
 type Drawn struct {
 	_       struct{} `cbor:",toarray"`
 	Query   DrawnQuery
@@ -182,8 +184,8 @@ type ProofQuery struct {
 func (q *ProofQuery) chainID() string { return q.Chain }
 func (q *ProofQuery) check() error    { return nil }
 
-// Proof answers a ProofQuery with what a claim needs (ledger.Claim). It carries no signature: Check compares it with a
-// root that is believed. A verifier that has no such leaf does not answer.
+// Proof answers a ProofQuery with what a claim needs (ledger.Claim). It carries no signature: Check compares it
+// with a root that is believed. A verifier that has no such leaf does not answer.
 type Proof struct {
 	_      struct{} `cbor:",toarray"`
 	Chain  string
@@ -263,9 +265,9 @@ type StateQuery struct {
 func (q *StateQuery) chainID() string { return q.Chain }
 func (q *StateQuery) check() error    { return nil }
 
-// StateAt answers a StateQuery with the names of the state's pages, in order, as a Hashes list; the list and each page travel
-// by hash. It carries no signature: the Merkle root over the names is the header's State. A verifier that has no such
-// state does not answer.
+// StateAt answers a StateQuery with the names of the state's pages, in order, as a Hashes list; the list and
+// each page travel by hash. It carries no signature: the Merkle root over the names is the header's State. A
+// verifier that has no such state does not answer.
 type StateAt struct {
 	_      struct{} `cbor:",toarray"`
 	Chain  string

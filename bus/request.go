@@ -14,8 +14,9 @@ const (
 	MaxWait      = 60_000    // milliseconds that an asker waits
 )
 
-// Request asks one device for something, and is sealed by who asks: a payer's session key, a verifier, another device. Who asks is not
-// always who logged on: a gateway sends what its customers' keys signed. The device answers under AnswerSubject.
+// Request asks one device for something, and is sealed by who asks: a payer's session key, a verifier, another
+// device. Who asks is not always who logged on: a gateway sends what its customers' keys signed. The device
+// answers under AnswerSubject.
 type Request struct {
 	_        struct{} `cbor:",toarray"`
 	Chain    string
@@ -56,8 +57,8 @@ func validKind(s string) bool {
 	return s != "" && len(s) <= MaxAskedKind && !strings.ContainsFunc(s, odd)
 }
 
-// Answer is what a device says to a Request, sealed by the device. An answer has one or more parts, numbered from 0: those before the last
-// one come as the device has them.
+// Answer is what a device says to a Request, sealed by the device. An answer has one or more parts, numbered
+// from 0: those before the last one come as the device has them.
 type Answer struct {
 	_       struct{} `cbor:",toarray"`
 	Chain   string
@@ -87,7 +88,8 @@ type Asked struct {
 	seal Sealed
 }
 
-// ReadRequest reads a request of chain without looking at its signature: what most of the unwanted ones are refused for costs less.
+// ReadRequest reads a request of chain without looking at its signature: what most of the unwanted ones are
+// refused for costs less.
 func ReadRequest(raw []byte, chain string) (*Asked, error) {
 	a := &Asked{Request: new(Request), Hash: types.Sum(raw)}
 	if err := types.DecodeLimit(raw, &a.seal, MaxMessage); err != nil {

@@ -31,8 +31,8 @@ func Seal(key types.PrivateKey, v signed) []byte {
 //
 //	ack, verifier, err := bus.Open[bus.Ack](m.Data, chain)
 //
-// It refuses every other encoding, another chain, whatever is out of bounds, and a wrong signature. Whether the signer has
-// a say is the caller's question.
+// It refuses every other encoding, another chain, whatever is out of bounds, and a wrong signature. Whether the
+// signer has a say is the caller's question.
 func Open[T any, P interface {
 	*T
 	signed

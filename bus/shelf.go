@@ -6,9 +6,10 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Shelves are the books of what is kept below `last`: they say what may be kept, and what has to go for it. Each key has a shelf, and each
-// account one over all keys that it answers for (Pass.Account): a million keys of one account keep no more than one. The keys of each role
-// share a part of the whole, which no other role can fill. Who holds the messages themselves is the caller's affair, which also serializes calls.
+// Shelves are the books of what is kept below `last`: they say what may be kept, and what has to go for it.
+// Each key has a shelf, and each account one over all keys that it answers for (Pass.Account): a million keys
+// of one account keep no more than one. The keys of each role share a part of the whole, which no other role
+// can fill. Who holds the messages themselves is the caller's affair, which also serializes calls.
 type Shelves struct {
 	parts    map[Role]int64 // bytes; what is not there is without bound
 	used     map[Role]int64
@@ -38,9 +39,10 @@ func NewShelves(parts map[Role]int64) *Shelves {
 	return &Shelves{parts: parts, used: map[Role]int64{}, lines: map[string]*line{}, keys: map[string]*shelf{}, accounts: map[types.Account]*shelf{}}
 }
 
-// Put records a message of so many bytes of data under subject, in place of the one before, and returns the subjects whose messages have to
-// go for it: the oldest of the same key, then the oldest of the same account. A message counts with its subject. It is refused with
-// over_budget if the account has not funded so much, over_quota if the role never may, disk_full if others of the role fill its part.
+// Put records a message of so many bytes of data under subject, in place of the one before, and returns the
+// subjects whose messages have to go for it: the oldest of the same key, then the oldest of the same account. A
+// message counts with its subject. It is refused with over_budget if the account has not funded so much,
+// over_quota if the role never may, disk_full if others of the role fill its part.
 func (s *Shelves) Put(subject string, size int, p Pass) (gone []string, refused types.Reason) {
 	size += len(subject)
 	if size > p.Own || p.shared() && size > p.Keep {
@@ -82,7 +84,8 @@ func (s *Shelves) Put(subject string, size int, p Pass) (gone []string, refused 
 	return gone, ""
 }
 
-// Load records a message that was kept before, the newest last. Nothing goes for it: the next Put of its key sees to that.
+// Load records a message that was kept before, the newest last. Nothing goes for it: the next Put of its key
+// sees to that.
 func (s *Shelves) Load(subject string, size int, role Role, account types.Account) {
 	s.Drop(subject)
 	s.add(subject, size+len(subject), role, account)
@@ -173,15 +176,16 @@ type Kept struct {
 	Data    []byte
 }
 
-// KeepQuery asks a keeper for the kept messages whose subjects fit Pattern and come after After. It is sent to KeepSubject.
+// KeepQuery asks a keeper for the kept messages whose subjects fit Pattern and come after After. It is sent to
+// KeepSubject.
 type KeepQuery struct {
 	_       struct{} `cbor:",toarray"`
 	Pattern string
 	After   string
 }
 
-// KeepPage is the answer: in ascending order (KeepOrder.Less), as many as fit one message. More says that some were left out. A query that is
-// refused is answered by the reason alone, as text.
+// KeepPage is the answer: in ascending order (KeepOrder.Less), as many as fit one message. More says that some
+// were left out. A query that is refused is answered by the reason alone, as text.
 type KeepPage struct {
 	_    struct{} `cbor:",toarray"`
 	Kept []Kept

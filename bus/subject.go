@@ -9,8 +9,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Subjects. The first word says what a message is; the next is whose it is, which lets the bus keep everybody to their own: after
-// `last`, which marks subjects that keep their last message, both move one word to the right.
+// Subjects. The first word says what a message is; the next is whose it is, which lets the bus keep everybody
+// to their own: after `last`, which marks subjects that keep their last message, both move one word to the
+// right.
 //
 //	submit.<author>.<region>                    Submit: items for the batch
 //	ack.<verifier>.<author>                     Ack: what became of them
@@ -30,8 +31,8 @@ import (
 //	last.proposal.<verifier>.<region>           Proposal
 //	last.signature.<verifier>.<region>          HeaderSignature
 //
-// A key is written as the multibase part of its did:key (z6Mk…), a zone as the cell of resolution 3 that holds the ask's, or 0 for an ask of
-// no place. In a pattern, a zero key (or session, or class, or zone) is any.
+// A key is written as the multibase part of its did:key (z6Mk…), a zone as the cell of resolution 3 that holds
+// the ask's, or 0 for an ask of no place. In a pattern, a zero key (or session, or class, or zone) is any.
 
 // Last is the first word of subjects that keep their last message.
 const Last = "last"
@@ -100,8 +101,9 @@ const (
 	answerWord  = "answer"
 )
 
-// replySubject is where the answer to what is published under a subject is expected: in an inbox of the asker's, which verifiers may put
-// something into, or, if a device is asked, under the device's own subject. No two serials of a connection are the same, and nobody else knows them.
+// replySubject is where the answer to what is published under a subject is expected: in an inbox of the
+// asker's, which verifiers may put something into, or, if a device is asked, under the device's own subject. No
+// two serials of a connection are the same, and nobody else knows them.
 func replySubject(subject, serial string) string {
 	words := strings.Split(subject, ".")
 	if len(words) == 3 && words[0] == requestWord {
@@ -110,7 +112,8 @@ func replySubject(subject, serial string) string {
 	return inbox + "." + owner(subject) + "." + serial
 }
 
-// answersAhead is how many answers wait for whoever asked; further ones are dropped. A device is a stranger, and what it says may be long.
+// answersAhead is how many answers wait for whoever asked; further ones are dropped. A device is a stranger,
+// and what it says may be long.
 func answersAhead(subject string) int {
 	if strings.HasPrefix(subject, requestWord+".") {
 		return 64
@@ -118,8 +121,8 @@ func answersAhead(subject string) int {
 	return 1024
 }
 
-// Expects reports whether a request came to a device in such a way that its answer goes to who sent it: else somebody could have the device
-// answer to others.
+// Expects reports whether a request came to a device in such a way that its answer goes to who sent it: else
+// somebody could have the device answer to others.
 func Expects(m Message) bool {
 	words := strings.Split(m.Subject, ".")
 	return len(words) == 3 && words[0] == requestWord && validSubject(m.Reply) &&
@@ -161,8 +164,8 @@ func ParseAskSubject(subject string) (device types.Key, category types.Category,
 	return device, types.Category(c), types.Class(k), errors.Join(err, err2, err3)
 }
 
-// ReceiptSubject is where publisher keeps the newest receipt of a payer's session. Devices subscribe to it with the zero
-// publisher and session, for each payer of theirs.
+// ReceiptSubject is where publisher keeps the newest receipt of a payer's session. Devices subscribe to it with
+// the zero publisher and session, for each payer of theirs.
 func ReceiptSubject(publisher, payer types.Key, session types.SessionID) string {
 	id := "*"
 	if session != (types.SessionID{}) {

@@ -49,7 +49,8 @@ func newAskBook() *askBook {
 	return &askBook{anywhere: agent.NewAsks(maxAnywhere), found: map[string]search{}}
 }
 
-// hear takes in what devices ask anywhere in the region, as far as they say where they are. Others would take up room.
+// hear takes in what devices ask anywhere in the region, as far as they say where they are. Others would take
+// up room.
 func (m *market) hear(b *askBook, regions int) func(bus.Message) {
 	return func(msg bus.Message) {
 		if zone, err := bus.ZoneOf(msg.Subject); err == nil && types.RegionOf(zone, uint16(regions)) != m.Region() {

@@ -236,8 +236,8 @@ func (*endless) DevicesByKey(_ context.Context, keys []types.Key) (list []ledger
 	return list, nil
 }
 
-// TestOffersOfRegion: a gateway remembers no asks of other regions, which would take up the room of its own, and passes over a device that
-// says that it is in the gateway's region, as the registry has it elsewhere.
+// TestOffersOfRegion: a gateway remembers no asks of other regions, which would take up the room of its own,
+// and passes over a device that says that it is in the gateway's region, as the registry has it elsewhere.
 func TestOffersOfRegion(t *testing.T) {
 	f := newFixture(t)
 	f.logOn(t)

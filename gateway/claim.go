@@ -13,8 +13,9 @@ import (
 // claimPatience is how long verifiers have to show one leaf.
 const claimPatience = 3 * time.Second
 
-// Claim returns a device's leaf of the region's newest final header with its proof, as any verifier shows it and the header that notices name
-// proves it; or of the newest that was taken, with tallied. It is not_final where there is no such header yet.
+// Claim returns a device's leaf of the region's newest final header with its proof, as any verifier shows it
+// and the header that notices name proves it; or of the newest that was taken, with tallied. It is not_final
+// where there is no such header yet.
 func (g *Gateway) Claim(ctx context.Context, device types.Key, tallied bool) (*ledger.Claim, error) {
 	a := g.market.agent
 	n := a.Notice()

@@ -377,8 +377,9 @@ func TestPromises(t *testing.T) {
 	}
 }
 
-// TestForgotten: a session is forgotten some time after its end, and what it promised stays counted, across a restart too. What nobody claimed
-// can be spent again once the payer has no session left, and not before verifiers have said what was claimed.
+// TestForgotten: a session is forgotten some time after its end, and what it promised stays counted, across a
+// restart too. What nobody claimed can be spent again once the payer has no session left, and not before
+// verifiers have said what was claimed.
 func TestForgotten(t *testing.T) {
 	f := newFixture(t)
 	k := f.create(t, alice)

@@ -12,9 +12,9 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// Bounds of what a gateway hears of beats, for all categories whose customers hear them together: a bus takes 2,048 subscriptions of a client. It
-// listens device by device, to those whose offers it
-// knows: so it does not hear the rest of the network, and stops listening to one that beats too often.
+// Bounds of what a gateway hears of beats, for all categories whose customers hear them together: a bus takes
+// 2,048 subscriptions of a client. It listens device by device, to those whose offers it knows: so it does not
+// hear the rest of the network, and stops listening to one that beats too often.
 const (
 	maxBeating = maxAnywhere // devices whose offers anywhere are remembered
 	maxSought  = 256         // devices that were found near somewhere: beyond it those go that were looked for longest ago
@@ -89,8 +89,8 @@ func (l *live) know(a *receipt.Ask, sought bool) {
 	}
 }
 
-// room makes room for one more device, if it can: of those that were found the one goes that was looked for longest ago, of the others one whose
-// offers are not remembered any more. mu is held.
+// room makes room for one more device, if it can: of those that were found the one goes that was looked for
+// longest ago, of the others one whose offers are not remembered any more. mu is held.
 func (l *live) room(sought bool) bool {
 	if sought && l.sought < l.near || !sought && len(l.beating)-l.sought < l.most {
 		return true
@@ -189,8 +189,8 @@ func (l *live) end(device types.Key) {
 	}
 }
 
-// hear takes in a message of a device, if it is a beat of an ask that is known, later than what was heard, and of no more than the ask's
-// capacity.
+// hear takes in a message of a device, if it is a beat of an ask that is known, later than what was heard, and
+// of no more than the ask's capacity.
 func (l *live) hear(device types.Key, m bus.Message) (role.Beat, bool) {
 	if !l.allow(device) || len(m.Data) > bus.MaxBeat {
 		return role.Beat{}, false

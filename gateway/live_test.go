@@ -166,7 +166,8 @@ func TestBeats(t *testing.T) {
 	}
 }
 
-// TestBeatsForged: a beat counts that its device signed, of its ask as it is, of no more than the ask's capacity, of now, and once.
+// TestBeatsForged: a beat counts that its device signed, of its ask as it is, of no more than the ask's
+// capacity, of now, and once.
 func TestBeatsForged(t *testing.T) {
 	b := newBeaters(t)
 	ask := b.offer(1)
@@ -236,7 +237,8 @@ func TestBeatFlood(t *testing.T) {
 	b.until("it is listened to again", func() bool { return b.listening() == 2 })
 }
 
-// TestBeatCrowd: of more devices than a gateway remembers it hears those that it remembers, and of what is looked for near somewhere some.
+// TestBeatCrowd: of more devices than a gateway remembers it hears those that it remembers, and of what is
+// looked for near somewhere some.
 func TestBeatCrowd(t *testing.T) {
 	f := newFixture(t)
 	counter(f)
@@ -268,7 +270,8 @@ func TestBeatCrowd(t *testing.T) {
 	}
 }
 
-// TestBeatShare: where several categories share what the bus takes, none of those that are heard goes for another one that is remembered.
+// TestBeatShare: where several categories share what the bus takes, none of those that are heard goes for
+// another one that is remembered.
 func TestBeatShare(t *testing.T) {
 	l := newLive(newFixture(t).market, types.IoT, func(role.Beat) {})
 	l.remembers = func(types.Key) bool { return true }

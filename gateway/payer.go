@@ -20,14 +20,15 @@ var (
 	endedBucket   = []byte("ended")    // payer ‖ category → what sessions promised that are forgotten, u64; category 0: what of it nobody claimed
 )
 
-// keepEnded is for how many epochs a session is remembered after its last one: until then no tally that may count a receipt of it is open.
+// keepEnded is for how many epochs a session is remembered after its last one: until then no tally that may
+// count a receipt of it is open.
 const keepEnded = 24
 
 // maxEnded bounds how many sessions are looked at for whether they have ended, at once.
 const maxEnded = 10_000
 
-// Promise is the newest receipt that a wallet signed in one session. It is forgotten with the session; what it promised is then a part of what
-// the payer has promised in ended sessions.
+// Promise is the newest receipt that a wallet signed in one session. It is forgotten with the session; what it
+// promised is then a part of what the payer has promised in ended sessions.
 type Promise struct {
 	_        struct{} `cbor:",toarray"`
 	Category types.Category
@@ -86,9 +87,9 @@ func (s *store) addUp() error {
 	})
 }
 
-// forget forgets sessions that ended keepEnded epochs before now, as far as it gets with maxEnded of them. paid returns what receipts of a payer
-// have spent, as a tally of now has it: once a payer has no session any more, what it promised beyond that will never be claimed, and is
-// not promised any more.
+// forget forgets sessions that ended keepEnded epochs before now, as far as it gets with maxEnded of them. paid
+// returns what receipts of a payer have spent, as a tally of now has it: once a payer has no session any more,
+// what it promised beyond that will never be claimed, and is not promised any more.
 func (s *store) forget(now types.Epoch, paid func(types.Key) (types.Credit, bool)) error {
 	gone := map[types.Key]types.Credit{} // unclaimed
 	err := s.db.Update(func(tx *bbolt.Tx) error {
@@ -165,8 +166,8 @@ func (s *store) promised(payer types.Key) types.Credit {
 	return s.sums[payer]
 }
 
-// promises visits what a payer has promised, session by session, and last of each category, without a device, what it promised in sessions
-// that are forgotten.
+// promises visits what a payer has promised, session by session, and last of each category, without a device,
+// what it promised in sessions that are forgotten.
 func (s *store) promises(payer types.Key, visit func(Promise)) error {
 	return s.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(promiseBucket).Cursor()

@@ -14,8 +14,9 @@ import (
 // maxRegistered bounds of how many devices the cache remembers, of all owners and keys together.
 const maxRegistered = 16 * maxAnywhere
 
-// registryCache remembers for an epoch what the registry says of devices that somebody asked for, and of no others. Beyond
-// maxRegistered all are forgotten and read again as they are needed. All methods are safe for concurrent use.
+// registryCache remembers for an epoch what the registry says of devices that somebody asked for, and of no
+// others. Beyond maxRegistered all are forgotten and read again as they are needed. All methods are safe for
+// concurrent use.
 type registryCache struct {
 	reader ledger.Reader
 

@@ -27,9 +27,9 @@ type CreateKey struct {
 	Label   string        `json:"label,omitempty"`
 }
 
-// Key is a new API key, which is shown once. The account grants Payer on chain, in Region, with Consent as the key's own
-// signature, a spend limit and an expiry; until then the key can spend nothing, and after ten minutes without a
-// grant the gateway forgets it.
+// Key is a new API key, which is shown once. The account grants Payer on chain, in Region, with Consent as the
+// key's own signature, a spend limit and an expiry; until then the key can spend nothing, and after ten minutes
+// without a grant the gateway forgets it.
 type Key struct {
 	APIKey  string        `json:"api_key"`
 	Account types.Account `json:"account"`
@@ -54,8 +54,8 @@ type Credit struct {
 	Spending []Spending   `json:"spending"`
 }
 
-// Spending is what a key has promised to one device in one category, in sessions that go on or ended lately; without a device, what it promised
-// in all sessions of the category that ended before.
+// Spending is what a key has promised to one device in one category, in sessions that go on or ended lately;
+// without a device, what it promised in all sessions of the category that ended before.
 type Spending struct {
 	Category string       `json:"category"`
 	Device   types.Key    `json:"device,omitzero"`

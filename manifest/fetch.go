@@ -24,7 +24,8 @@ const fetchTimeout = 30 * time.Second
 // maxRedirects is how many redirections are followed.
 const maxRedirects = 5
 
-// Fetch reads a manifest from a file or a URL. A URL is https, or http on this machine; what it redirects to likewise.
+// Fetch reads a manifest from a file or a URL. A URL is https, or http on this machine; what it redirects to
+// likewise.
 func Fetch(ctx context.Context, where string) (*Signed, error) {
 	return fetch(ctx, where, http.DefaultTransport)
 }
@@ -71,8 +72,8 @@ func fetch(ctx context.Context, where string, transport http.RoundTripper) (*Sig
 	return Read(res.Body)
 }
 
-// mayFetch refuses to ask in the clear beyond this machine: whoever is in between could answer with a manifest of their own, and who joins has no
-// key to compare with.
+// mayFetch refuses to ask in the clear beyond this machine: whoever is in between could answer with a manifest
+// of their own, and who joins has no key to compare with.
 func mayFetch(u *url.URL) error {
 	ip := net.ParseIP(u.Hostname())
 	switch {
@@ -116,9 +117,10 @@ func (s *Signed) Demand(signer types.Key) error {
 	return nil
 }
 
-// Keep keeps a manifest in a home. In the place of another it has to be of the same chain, and newer; and of the same signer, unless the new
-// signer is demanded by name. Its genesis may be another: a chain that begins anew from its export has one. One that is there already is kept as
-// it is. The home is made where it is missing.
+// Keep keeps a manifest in a home. In the place of another it has to be of the same chain, and newer; and of
+// the same signer, unless the new signer is demanded by name. Its genesis may be another: a chain that begins
+// anew from its export has one. One that is there already is kept as it is. The home is made where it is
+// missing.
 func Keep(home string, s *Signed, signer types.Key) error {
 	if err := s.Demand(signer); err != nil {
 		return err

@@ -26,9 +26,10 @@ func Published(where string) string {
 	return ""
 }
 
-// Follow keeps the manifest of a home up to the one that is published at a URL, until ctx ends: it asks now, and then about every hour. changed is called
-// with each newer one, also with one that somebody else kept in the home meanwhile. One that another key signed is not taken, and the log says so.
-// Without a URL only the home is looked at.
+// Follow keeps the manifest of a home up to the one that is published at a URL, until ctx ends: it asks now,
+// and then about every hour. changed is called with each newer one, also with one that somebody else kept in
+// the home meanwhile. One that another key signed is not taken, and the log says so. Without a URL only the
+// home is looked at.
 func Follow(ctx context.Context, home, url string, log *slog.Logger, changed func(*Manifest)) {
 	follow(ctx, home, url, log, changed, followEvery, followSoon)
 }

@@ -33,8 +33,8 @@ func (s *said) count(text string) int {
 	return strings.Count(s.text.String(), text)
 }
 
-// TestFollow: a newer manifest of the same signer that is published takes the place of the home's, and is told; one of another signer, an older one, and
-// what is no manifest do not, and the log says once what is wrong.
+// TestFollow: a newer manifest of the same signer that is published takes the place of the home's, and is told;
+// one of another signer, an older one, and what is no manifest do not, and the log says once what is wrong.
 func TestFollow(t *testing.T) {
 	home, mine := t.TempDir(), example()
 	if err := Keep(home, sign(t, mine, key(1)), types.Key{}); err != nil {

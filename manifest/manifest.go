@@ -1,9 +1,11 @@
-// Package manifest is the file by which everybody joins a network: gateways, verifiers, devices and customers' commands. It names the
-// chain, a block and the verifiers to believe at first, and where things are: peers, RPC nodes, buses and gateways.
+// Package manifest is the file by which everybody joins a network: gateways, verifiers, devices and customers'
+// commands. It names the chain, a block and the verifiers to believe at first, and where things are: peers, RPC
+// nodes, buses and gateways.
 //
-// A manifest is signed by the key of whoever publishes it, and read by Parse, which is strict. The signature does not say that the key is
-// to be trusted: who meets a network for the first time has its word, or a --signer that somebody gave them, and from then on what the home
-// keeps (Keep): a later manifest has to be newer and of the same key. docs/decisions/0016-manifest.md says why.
+// A manifest is signed by the key of whoever publishes it, and read by Parse, which is strict. The signature
+// does not say that the key is to be trusted: who meets a network for the first time has its word, or a
+// --signer that somebody gave them, and from then on what the home keeps (Keep): a later manifest has to be
+// newer and of the same key. docs/decisions/0016-manifest.md says why.
 //
 //	Manifest, Signed   what it says, and how it is signed and written
 //	Fetch              from a file or a URL
@@ -182,8 +184,8 @@ func isURL(s string, schemes ...string) bool {
 	return err == nil && slices.Contains(schemes, u.Scheme) && u.Hostname() != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 }
 
-// IsGateway reports whether s can be a gateway's address: API keys go there, so that beyond this machine and private networks it has to be
-// https.
+// IsGateway reports whether s can be a gateway's address: API keys go there, so that beyond this machine and
+// private networks it has to be https.
 func IsGateway(s string) bool {
 	u, err := url.Parse(s)
 	if err != nil || !isURL(s, "http", "https") {
@@ -201,7 +203,8 @@ func isSeed(s string) bool {
 	return ok && err == nil && len(raw) == 20 && err2 == nil && host != "" && port != ""
 }
 
-// file is how a signed manifest is written: JSON that people can read. What is signed is not this text but the CBOR of what it says.
+// file is how a signed manifest is written: JSON that people can read. What is signed is not this text but the
+// CBOR of what it says.
 type file struct {
 	Manifest  Manifest  `json:"manifest"`
 	Signer    types.Key `json:"signer"`

@@ -78,7 +78,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestRefused: no manifest gets past Sign or Parse that says something impossible, and none that its signer did not sign.
+// TestRefused: no manifest gets past Sign or Parse that says something impossible, and none that its signer did
+// not sign.
 func TestRefused(t *testing.T) {
 	for name, spoil := range map[string]func(*Manifest){
 		"format": func(m *Manifest) { m.Format = 2 }, "no chain": func(m *Manifest) { m.Chain = "" },
@@ -144,7 +145,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestKeep: a home's manifest is replaced by a newer one of the same key and chain, or of a key that is named, and by nothing else.
+// TestKeep: a home's manifest is replaced by a newer one of the same key and chain, or of a key that is named,
+// and by nothing else.
 func TestKeep(t *testing.T) {
 	home := filepath.Join(t.TempDir(), "home")
 	if _, err := Load(home); !errors.Is(err, fs.ErrNotExist) {

@@ -21,9 +21,9 @@ import (
 	"github.com/cairn-network/cairn/service/storage/customer/pipeline"
 )
 
-// bare is the least that keeping shards on eight devices takes on this machine: the pipeline, and for each device a file behind one TLS
-// connection over loopback. A shard is sent, hashed and written, or read and sent; there is no HTTP, nothing is committed, synced,
-// proven or paid.
+// bare is the least that keeping shards on eight devices takes on this machine: the pipeline, and for each
+// device a file behind one TLS connection over loopback. A shard is sent, hashed and written, or read and sent;
+// there is no HTTP, nothing is committed, synced, proven or paid.
 type bare struct {
 	coder *pipeline.Coder
 	slots []*bareSlot
@@ -81,8 +81,8 @@ func newBare(b *testing.B, dir string, coder *pipeline.Coder) *bare {
 	return x
 }
 
-// serveBare answers until the connection ends. A request says what to do, with how many bytes (u32) of which segment (u64); then comes
-// the shard, one way or the other. What was written is answered with its hash.
+// serveBare answers until the connection ends. A request says what to do, with how many bytes (u32) of which
+// segment (u64); then comes the shard, one way or the other. What was written is answered with its hash.
 func serveBare(conn net.Conn, f *os.File) error {
 	var head [13]byte
 	var buf [pipeline.MaxShard]byte

@@ -27,10 +27,11 @@ const (
 	memoryDir = "/dev/shm"
 )
 
-// BenchmarkStore puts and gets an object through the gateway of a network of eight devices in this process, as `cairn up` has
-// them. Before and after each it runs the pipeline alone, in memory: seal, Reed–Solomon, mask and hash; and bare devices. Rates are
-// in MiB of the object; the lab profile stores two bytes for each. Once with everything on disk, once with everything in memory, where the
-// system has a folder for that. Medians of its iterations are reported.
+// BenchmarkStore puts and gets an object through the gateway of a network of eight devices in this process, as
+// `cairn up` has them. Before and after each it runs the pipeline alone, in memory: seal, Reed–Solomon, mask
+// and hash; and bare devices. Rates are in MiB of the object; the lab profile stores two bytes for each. Once
+// with everything on disk, once with everything in memory, where the system has a folder for that. Medians of
+// its iterations are reported.
 func BenchmarkStore(b *testing.B) {
 	b.Run("disk", func(b *testing.B) { benchStore(b, "") })
 	b.Run("memory", func(b *testing.B) { benchStore(b, memoryDir) })

@@ -153,8 +153,8 @@ func (s *ChainSettings) check() error {
 // Join takes over where the network is.
 func (s *ChainSettings) Join(m *manifest.Manifest) { s.ID, s.RPC = m.Chain, m.RPC }
 
-// open connects to the chain, once one of its nodes answers. A node that has another block in the place of the one that the home's manifest
-// names is not used.
+// open connects to the chain, once one of its nodes answers. A node that has another block in the place of the
+// one that the home's manifest names is not used.
 func (s *ChainSettings) open(ctx context.Context, p *process.Process, config client.Config) (l *client.Client, err error) {
 	config.URLs, config.Chain, config.Log = s.RPC, s.ID, p.Log
 	switch signed, err := manifest.Load(p.Home); {

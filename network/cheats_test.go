@@ -111,8 +111,8 @@ func (c *cheats) copy(h role.Host, ctx context.Context, kind evidence.Kind, body
 	return h.Submit(ctx, kind, theirs)
 }
 
-// invent claims bytes that no customer signed for, beside those that one did: ten times as much under the customer's signature, and
-// a session of its own under the device's.
+// invent claims bytes that no customer signed for, beside those that one did: ten times as much under the
+// customer's signature, and a session of its own under the device's.
 func (c *cheats) invent(h role.Host, ctx context.Context, kind evidence.Kind, body []byte) error {
 	if err := h.Submit(ctx, kind, body); err != nil || kind != storage.KindHolding {
 		return err
@@ -132,8 +132,9 @@ func (c *cheats) invent(h role.Host, ctx context.Context, kind evidence.Kind, bo
 	return h.Submit(ctx, kind, other.Encode())
 }
 
-// TestCheats runs four honest devices beside four that cheat; a customer stores a file on all of them. Each cheat is refused with its reason, where everybody can see it, and is paid nothing for it. The honest ones, and the
-// inventor for what it does hold, are paid what the arithmetic says, to the ustone.
+// TestCheats runs four honest devices beside four that cheat; a customer stores a file on all of them. Each
+// cheat is refused with its reason, where everybody can see it, and is paid nothing for it. The honest ones,
+// and the inventor for what it does hold, are paid what the arithmetic says, to the ustone.
 func TestCheats(t *testing.T) {
 	whole(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -174,8 +175,8 @@ func TestCheats(t *testing.T) {
 		if !slices.ContainsFunc(refused, func(r explorer.RefusalCount) bool { return r.Reason == reason && r.Count > 0 }) {
 			t.Errorf("node %d was refused for %+v, want %s", i, refused, reason)
 		}
-		// Whose answer did not count, the receipt for that epoch does not either. An old answer may be of the shard that is drawn again, and
-		// then of another chunk.
+		// Whose answer did not count, the receipt for that epoch does not either. An old answer may be of the
+		// shard that is drawn again, and then of another chunk.
 		for _, r := range refused {
 			if r.Reason != reason && (r.Reason != storage.UnitsBeyondProof || i == inventor) && (r.Reason != storage.AnswerChunk || i != replayer) {
 				t.Errorf("node %d was refused for %+v, want %s", i, refused, reason)
@@ -221,7 +222,8 @@ func deviceOf(t *testing.T, n *Network, i int) explorer.Device {
 	return page.Devices[0]
 }
 
-// book is a region's past, read from the inputs that its headers were made from: what each tally left behind, oldest first.
+// book is a region's past, read from the inputs that its headers were made from: what each tally left behind,
+// oldest first.
 type book struct{ tallies []*tallied }
 
 type tallied struct {
@@ -282,8 +284,8 @@ func readBook(ctx context.Context, t *testing.T, n *Network) *book {
 // drawable is what a device may draw that holds bytes and has passed p epochs: all but an eighth, in whole rungs.
 func drawable(bytes, p uint64) types.U128 { return types.Mul64(bytes, p-(p+7)/8) }
 
-// complete reports whether the newest tally has paid every honest device for more than two epochs, and all that it may draw; and
-// whether every cheat has had the time to be caught.
+// complete reports whether the newest tally has paid every honest device for more than two epochs, and all that
+// it may draw; and whether every cheat has had the time to be caught.
 func (b *book) complete(n *Network) bool {
 	if len(b.tallies) < 2 {
 		return false

@@ -26,8 +26,8 @@ var clockFrom = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // clockSlack is how far a home's beginning may lie ahead.
 const clockSlack = time.Minute
 
-// Check reports what would keep a network from starting, or from doing a first round, before anything is started or written. All that is
-// wrong comes at once.
+// Check reports what would keep a network from starting, or from doing a first round, before anything is
+// started or written. All that is wrong comes at once.
 func (cfg Config) Check() error {
 	cfg.defaults()
 	return errors.Join(cfg.checkRanges(), cfg.checkClock(time.Now()), cfg.checkNeeds())

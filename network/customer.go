@@ -85,7 +85,8 @@ const (
 	firstEpochs   types.Epoch  = 8000
 )
 
-// EnsureCustomer gives the home's own customer credits and an API key, where it has none, and waits until the key can spend.
+// EnsureCustomer gives the home's own customer credits and an API key, where it has none, and waits until the
+// key can spend.
 func (n *Network) EnsureCustomer(ctx context.Context) (*Customer, error) {
 	customer, bought, err := n.ensureWallet(ctx, CustomerName, n.cfg.Home, "home")
 	if err != nil {
@@ -97,7 +98,8 @@ func (n *Network) EnsureCustomer(ctx context.Context) (*Customer, error) {
 	return customer, n.spendable(ctx, "the customer", customer)
 }
 
-// ensureWallet gives an account of the keyring credits and an API key, where it has none; the key is kept in a folder.
+// ensureWallet gives an account of the keyring credits and an API key, where it has none; the key is kept in a
+// folder.
 func (n *Network) ensureWallet(ctx context.Context, name, dir, label string) (customer *Customer, bought types.Credit, err error) {
 	l := n.Ledger()
 	account, err := l.Lookup(name)
@@ -128,8 +130,8 @@ func (n *Network) ensureWallet(ctx context.Context, name, dir, label string) (cu
 	return customer, bought, err
 }
 
-// spendable waits until a customer's key can spend: the registry view that knows the grant and the purchase begins with the next epoch. It waits
-// no longer than a vigil for a block, and says that it does.
+// spendable waits until a customer's key can spend: the registry view that knows the grant and the purchase
+// begins with the next epoch. It waits no longer than a vigil for a block, and says that it does.
 func (n *Network) spendable(ctx context.Context, who string, customer *Customer) error {
 	begun := time.Now()
 	for said := begun; ; {

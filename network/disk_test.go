@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-network/cairn/internal/disk"
 )
 
-// TestSmallDisk fills the disk that holds a whole network, once with a limit and once without: it ends with the reason both times, is
-// refused while there is no room, and with room again goes on, every store of it.
+// TestSmallDisk fills the disk that holds a whole network, once with a limit and once without: it ends with the
+// reason both times, is refused while there is no room, and with room again goes on, every store of it.
 func TestSmallDisk(t *testing.T) {
 	whole(t)
 	dir := t.TempDir()

@@ -1,5 +1,6 @@
-// Package network is a whole network in one process: ledger nodes, the bus, verifiers, devices, a gateway and the page. `cairn up`
-// runs it, and so do the tests that need more than one engine; there is no second, simplified path.
+// Package network is a whole network in one process: ledger nodes, the bus, verifiers, devices, a gateway and
+// the page. `cairn up` runs it, and so do the tests that need more than one engine; there is no second,
+// simplified path.
 //
 // A home holds everything, so that a network goes on where it stopped, however it stopped:
 //
@@ -17,9 +18,10 @@
 //	gateway/         wallets, and what each category keeps for its customers
 //	explorer.db      the page's index
 //
-// Bus and Verifier are two of its parts as processes of their own, each with a home (package process): `cairn bus`, `cairn verifier`. They and a
-// network make them by the same functions, openBus and openVerifier.
+// Bus and Verifier are two of its parts as processes of their own, each with a home (package process): `cairn
+// bus`, `cairn verifier`. They and a network make them by the same functions, openBus and openVerifier.
 //
-// Every device has its own owner, its own key, its own home and its own listener; on one machine they share the machine's address and
-// disk, which is why placement here spreads over owners only. With one verifier all randomness is predictable to that one.
+// Every device has its own owner, its own key, its own home and its own listener; on one machine they share the
+// machine's address and disk, which is why placement here spreads over owners only. With one verifier all
+// randomness is predictable to that one.
 package network

@@ -28,8 +28,9 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// Doctor looks at a home and its machine, and returns everything that it looked at: files that are in order as one finding. With repair it
-// moves aside what is damaged and can be made anew or done without; then nothing may run there, which is refused with types.HomeBusy.
+// Doctor looks at a home and its machine, and returns everything that it looked at: files that are in order as
+// one finding. With repair it moves aside what is damaged and can be made anew or done without; then nothing
+// may run there, which is refused with types.HomeBusy.
 func Doctor(home string, limits disk.Limits, repair bool, devices []role.Device, customers []role.Customer) ([]health.Finding, error) {
 	if _, err := os.Stat(home); err != nil {
 		return nil, types.Refuse(types.NotFound, "doctor: home %s: %v", home, err)
@@ -103,7 +104,8 @@ func lastBlock(rpc string) time.Time {
 	return out.Result.Sync.Time
 }
 
-// examine looks at a home before it is used: what can be made anew is moved aside and told, what cannot keeps the network from starting.
+// examine looks at a home before it is used: what can be made anew is moved aside and told, what cannot keeps
+// the network from starting.
 func (n *Network) examine() error {
 	files := homeFiles(n.cfg.Home, n.cfg.Customers)
 	found, _ := health.Examine(n.cfg.Home, files, false)
@@ -206,7 +208,8 @@ func homeFiles(home string, customers []role.Customer) []health.File {
 	return files
 }
 
-// chainFiles lists what the home of a node of the chain holds, or has to, in a folder. alone is what can be done about its copy of the chain.
+// chainFiles lists what the home of a node of the chain holds, or has to, in a folder. alone is what can be
+// done about its copy of the chain.
 func chainFiles(dir string, alone health.Remedy) (files []health.File) {
 	file := func(path string, check health.Check, remedy health.Remedy, lost string, need bool) {
 		files = append(files, health.File{Path: filepath.Join(dir, path), Check: check, Remedy: remedy, Lost: lost, Need: need})

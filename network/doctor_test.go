@@ -48,8 +48,9 @@ func harm(t *testing.T, path, way string) (undo func()) {
 	}
 }
 
-// TestDamagedHome damages each file of a home that ran, in each way: doctor names it, what is lost and what to do. What follows from
-// other things a start makes anew by itself; what can be done without keeps it from starting until doctor moves it aside; keys stay.
+// TestDamagedHome damages each file of a home that ran, in each way: doctor names it, what is lost and what to
+// do. What follows from other things a start makes anew by itself; what can be done without keeps it from
+// starting until doctor moves it aside; keys stay.
 func TestDamagedHome(t *testing.T) {
 	whole(t)
 	cfg := Config{Home: filepath.Join(t.TempDir(), "home"), Listen: "127.0.0.1:0", Log: logTo(""), Nodes: 1, Homes: 1}

@@ -19,7 +19,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// holdsNetwork says whether a home is of a whole network (cairn up). One that joined a network has a folder chain/0 too, with its keyring.
+// holdsNetwork says whether a home is of a whole network (cairn up). One that joined a network has a folder
+// chain/0 too, with its keyring.
 func holdsNetwork(home string, chains []string) bool {
 	if Made(home) {
 		return true
@@ -51,8 +52,8 @@ func chainBusy(home string) bool {
 	return errors.Is(err, syscall.EAGAIN)
 }
 
-// processFiles lists what a home holds in which no whole network is, but one that joined a network, or what runs one role: `cairn start`,
-// `cairn bus`, `cairn verifier`, `cairn gateway`.
+// processFiles lists what a home holds in which no whole network is, but one that joined a network, or what
+// runs one role: `cairn start`, `cairn bus`, `cairn verifier`, `cairn gateway`.
 func processFiles(home string, customers []role.Customer) (files []health.File) {
 	files = append(files,
 		health.File{Path: manifest.File, Check: health.JSON("manifest", "signature"), Remedy: health.Aside,
@@ -130,7 +131,8 @@ func lacks(home string) (list []health.Finding) {
 	return list
 }
 
-// examineProcess looks at the home of a role before it is used: what can be made anew is moved aside and told, what cannot keeps it from starting.
+// examineProcess looks at the home of a role before it is used: what can be made anew is moved aside and told,
+// what cannot keeps it from starting.
 func examineProcess(p *process.Process, files []health.File) error {
 	found, _ := health.Examine(p.Home, files, false)
 	if err := health.Mend(p.Home, files, found, health.Remake); err != nil {

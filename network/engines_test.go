@@ -23,8 +23,9 @@ import (
 	"github.com/cairn-network/cairn/verifier"
 )
 
-// TestEngines runs four verifiers and two devices on a NATS bus and a ledger in memory: what the devices' providers hand in is
-// counted, and the devices learn what they earned, over a restart of the bus, of a device and of a verifier.
+// TestEngines runs four verifiers and two devices on a NATS bus and a ledger in memory: what the devices'
+// providers hand in is counted, and the devices learn what they earned, over a restart of the bus, of a device
+// and of a verifier.
 func TestEngines(t *testing.T) {
 	t.Parallel()
 	log := slog.New(slog.DiscardHandler)

@@ -24,8 +24,8 @@ func (v *chainView) get() (ledger.Block, *ledger.Epoch) {
 	return v.head, v.epoch
 }
 
-// followChain keeps p's health and figures up to what the chain says, until ctx ends. A chain whose newest block is older than stale is behind, or
-// its node is.
+// followChain keeps p's health and figures up to what the chain says, until ctx ends. A chain whose newest
+// block is older than stale is behind, or its node is.
 func followChain(ctx context.Context, p *process.Process, l ledger.Reader, stale time.Duration) *chainView {
 	v := new(chainView)
 	p.Health.Add("chain", func() error {

@@ -165,7 +165,8 @@ type heard struct {
 
 var _ explorer.Tallies = (*heard)(nil)
 
-// mostHeard is of how many devices amounts are asked for, one by one. In a network with more, its pages show no amounts.
+// mostHeard is of how many devices amounts are asked for, one by one. In a network with more, its pages show no
+// amounts.
 const mostHeard = 256
 
 // Digest implements explorer.Tallies, for the newest tally of its region; of older ones nobody can be asked.

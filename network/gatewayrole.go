@@ -82,7 +82,8 @@ func GatewayKey(home string) (types.PrivateKey, error) {
 	return ownKey("gateway", filepath.Join(home, gatewayKeyFile))
 }
 
-// runGateway serves customers until ctx ends. Where the chain or the bus is away it waits, and says so to whoever asks.
+// runGateway serves customers until ctx ends. Where the chain or the bus is away it waits, and says so to
+// whoever asks.
 func runGateway(ctx context.Context, p *process.Process, s *GatewaySettings) error {
 	var open atomic.Bool
 	p.Health.Add("gateway", func() error {

@@ -121,8 +121,9 @@ func call(t *testing.T, method, url, key string, body []byte) (int, []byte) {
 	return res.StatusCode, raw
 }
 
-// TestSecondGateway: a gateway of its own joins by the network's manifest. Begun while chain and bus are away, it waits and says so; what an account stored
-// through the first it reads through the second, also after that was stopped; and it is back when the network is.
+// TestSecondGateway: a gateway of its own joins by the network's manifest. Begun while chain and bus are away,
+// it waits and says so; what an account stored through the first it reads through the second, also after that
+// was stopped; and it is back when the network is.
 func TestSecondGateway(t *testing.T) {
 	whole(t)
 	b := &beside{t: t, home: t.TempDir()}

@@ -43,7 +43,8 @@ const KeyringDir = "chain/0"
 
 func ownerName(i int) string { return fmt.Sprintf("owner-%d", i) }
 
-// What accounts of a network on one machine start with, in ustone. The community account holds the rest of the genesis supply.
+// What accounts of a network on one machine start with, in ustone. The community account holds the rest of the
+// genesis supply.
 const (
 	stoneUnit       = 1_000_000
 	validatorStake  = 1_000_000 * stoneUnit
@@ -54,8 +55,8 @@ const (
 	localGasPrice   = 100 // ustone for 10⁶ gas; a node asks for 5,000 unless it is told otherwise
 )
 
-// format is that of homes that this program makes and goes on with. It counts up when the tallies' state is written, or follows from its inputs,
-// in another way.
+// format is that of homes that this program makes and goes on with. It counts up when the tallies' state is
+// written, or follows from its inputs, in another way.
 const format = 5
 
 // layout is what a home was made with.
@@ -79,7 +80,8 @@ func (n *Network) path(parts ...string) string { return n.cfg.path(parts...) }
 
 func (n *Network) chainHome(i int) string { return n.path("chain", fmt.Sprint(i)) }
 
-// prepare reads the home's layout, or makes the home. A home whose making was cut short is made anew: nothing has happened in it.
+// prepare reads the home's layout, or makes the home. A home whose making was cut short is made anew: nothing
+// has happened in it.
 func (n *Network) prepare() error {
 	err := readJSON(n.path(layoutFile), &n.layout)
 	if err == nil {
@@ -184,8 +186,8 @@ func (n *Network) genesis() error {
 	return err
 }
 
-// edit sets what differs from a chain across machines: short epochs, a fixed price, small sessions, and the verifiers' keys, which
-// count from the first epoch on.
+// edit sets what differs from a chain across machines: short epochs, a fixed price, small sessions, and the
+// verifiers' keys, which count from the first epoch on.
 func (n *Network) edit(cdc codec.Codec, state app.State, validators []local.Validator) error {
 	err := editState(cdc, state, "credit", new(credittypes.GenesisState), func(g *credittypes.GenesisState) {
 		g.Params.MinOpening = localMinOpening
@@ -228,8 +230,8 @@ func (n *Network) edit(cdc codec.Codec, state app.State, validators []local.Vali
 	})
 }
 
-// localRules returns the categories' own rules that this network begins with. Rules that their category does not take are an error now:
-// on a running chain it would fall back to its defaults.
+// localRules returns the categories' own rules that this network begins with. Rules that their category does
+// not take are an error now: on a running chain it would fall back to its defaults.
 func (n *Network) localRules() (map[types.Category][]byte, error) {
 	rules := map[types.Category][]byte{}
 	epoch := time.Duration(n.cfg.EpochBlocks) * n.cfg.BlockTime

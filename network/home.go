@@ -70,7 +70,8 @@ func (a *Addresses) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// Customer is what customer.json holds: the API key that `cairn store` and the other customers' commands use. It is secret.
+// Customer is what customer.json holds: the API key that `cairn store` and the other customers' commands use.
+// It is secret.
 type Customer struct {
 	Account types.Account `json:"account"`
 	Payer   types.Key     `json:"payer"`
@@ -104,8 +105,8 @@ func ReadCustomer(home string) (*Customer, error) {
 	return c, readJSON(filepath.Join(home, customerFile), c)
 }
 
-// ReadKey reads the API key that a home keeps for the account of a name, CustomerName for that of customer.json. Without one it is an error
-// that is fs.ErrNotExist.
+// ReadKey reads the API key that a home keeps for the account of a name, CustomerName for that of
+// customer.json. Without one it is an error that is fs.ErrNotExist.
 func ReadKey(home, name string) (*Customer, error) {
 	path, err := keyPath(home, name)
 	if err != nil {
@@ -127,7 +128,8 @@ func WriteKey(home, name string, c *Customer) error {
 	return writeJSON(path, c, 0o600)
 }
 
-// Begun reports whether an account of a name was begun in a home and not finished: it has a key in the keyring, and perhaps funds, but no API key.
+// Begun reports whether an account of a name was begun in a home and not finished: it has a key in the keyring,
+// and perhaps funds, but no API key.
 func Begun(home, name string) (bool, error) {
 	path, err := keyPath(home, name)
 	if err != nil {

@@ -110,8 +110,9 @@ func startPython(rules []byte) (address string, kill func(), err error) {
 	}
 }
 
-// testHome follows energy from an inverter and a meter to its owner's account: pymodbus shows registers, the device reads them over Modbus
-// and hands them in, the tally counts them and clears the quarter hours, neighbours pay, and the owner claims.
+// testHome follows energy from an inverter and a meter to its owner's account: pymodbus shows registers, the
+// device reads them over Modbus and hands them in, the tally counts them and clears the quarter hours,
+// neighbours pay, and the owner claims.
 func testHome(t *testing.T, n *Network, f *foreign) {
 	if !f.used {
 		testutil.Lacks(t, "Python's pymodbus (the home's hardware is the project's own simulator)")

@@ -23,8 +23,8 @@ import (
 	"cosmossdk.io/log/v2"
 )
 
-// joins gives verifier i, which is stopped, a chain node that has joined by a snapshot just now, and takes away all that it kept but its
-// keys.
+// joins gives verifier i, which is stopped, a chain node that has joined by a snapshot just now, and takes away
+// all that it kept but its keys.
 func (p *panel) joins(i int) (stop func()) {
 	p.Helper()
 	pin, err := client.ParsePin(p.n.Addresses().Trust)
@@ -81,8 +81,8 @@ func (p *panel) joins(i int) (stop func()) {
 	}
 }
 
-// renewed exports the chain of a home in which nothing runs, as the validator has it whose last block is the highest, and has all begin
-// anew from that.
+// renewed exports the chain of a home in which nothing runs, as the validator has it whose last block is the
+// highest, and has all begin anew from that.
 func renewed(t *testing.T, n *Network) *genutiltypes.AppGenesis {
 	t.Helper()
 	var last *genutiltypes.AppGenesis
@@ -121,8 +121,9 @@ func renewed(t *testing.T, n *Network) *genutiltypes.AppGenesis {
 	return last
 }
 
-// TestTwoVerifiers: two make a header together, and neither alone. One that lost everything and whose own chain node has just joined by a
-// snapshot starts from the last final state, and signs within two epochs. A network that begins anew from its export goes on.
+// TestTwoVerifiers: two make a header together, and neither alone. One that lost everything and whose own chain
+// node has just joined by a snapshot starts from the last final state, and signs within two epochs. A network
+// that begins anew from its export goes on.
 func TestTwoVerifiers(t *testing.T) {
 	whole(t)
 	cfg := Config{Home: t.TempDir(), Listen: "127.0.0.1:0", Log: logTo(""), Validators: 2, Nodes: 1, Homes: -1, BlockTime: quick,

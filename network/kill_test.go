@@ -14,9 +14,10 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// testKillHome kills the node of a home with meters without warning, again and again, and starts it again, at once or after more than an
-// epoch; and takes the bus away from it for some epochs, at the end of which it is killed too. Whatever it said is in its journal counts,
-// once, and each watt-hour that the register moved by is in one of the tally's sums. `make soak` kills ten times.
+// testKillHome kills the node of a home with meters without warning, again and again, and starts it again, at
+// once or after more than an epoch; and takes the bus away from it for some epochs, at the end of which it is
+// killed too. Whatever it said is in its journal counts, once, and each watt-hour that the register moved by is
+// in one of the tally's sums. `make soak` kills ten times.
 func testKillHome(t *testing.T, n *Network, f *foreign) {
 	kills, epochs := 3, types.Epoch(3)
 	if soak {
@@ -53,7 +54,8 @@ func testKillHome(t *testing.T, n *Network, f *foreign) {
 	w.stop()
 }
 
-// homeWatch follows a home from one end of the network to the other: what its node said, and what the tally made of it.
+// homeWatch follows a home from one end of the network to the other: what its node said, and what the tally
+// made of it.
 type homeWatch struct {
 	*remote
 	t      *testing.T
@@ -120,8 +122,8 @@ func (w *homeWatch) look() *energy.State {
 	return s
 }
 
-// blackout takes the bus away for some epochs. The node goes on stamping, is killed while the bus is away, and stamps again before
-// anybody tells it what time it is.
+// blackout takes the bus away for some epochs. The node goes on stamping, is killed while the bus is away, and
+// stamps again before anybody tells it what time it is.
 func (w *homeWatch) blackout(epochs types.Epoch) {
 	w.t.Helper()
 	_, before := w.said()
@@ -156,8 +158,9 @@ func (w *homeWatch) check() {
 	s := w.look()
 	records, refused := w.counted(w.at)
 	w.t.Logf("%d records count, up to interval %d; refused: %v; sums: %+v", len(records), s.K, refused, s.Sums)
-	// What comes after its epoch, or without what should have come before, is handed in again, as is what may have been lost; and prices are
-	// asked anew after a start. All else, a number that was used twice or comes too late above all, would be the node's mistake.
+	// What comes after its epoch, or without what should have come before, is handed in again, as is what may
+	// have been lost; and prices are asked anew after a start. All else, a number that was used twice or comes
+	// too late above all, would be the node's mistake.
 	mended := []types.Reason{types.WrongEpoch, energy.SiteUnknown, energy.IntervalOrder, energy.AskStale}
 	for reason, count := range refused {
 		if !slices.Contains(mended, reason) {
@@ -171,8 +174,8 @@ func (w *homeWatch) check() {
 	w.books(records, s)
 }
 
-// counted returns the records in all of the home's envelopes that count, in the order of their tallies, and how many envelopes and asks do not, by
-// reason.
+// counted returns the records in all of the home's envelopes that count, in the order of their tallies, and how
+// many envelopes and asks do not, by reason.
 func (w *homeWatch) counted(to types.Epoch) (records []energy.Record, refused map[types.Reason]int) {
 	w.t.Helper()
 	refused = map[types.Reason]int{}
@@ -246,8 +249,8 @@ func (w *homeWatch) complete(records []energy.Record, s *energy.State) {
 	}
 }
 
-// books: the tally's line is what SPEC.md says of the records that count: each watt-hour is in one sum, and what flowed while nobody
-// looked for more than an hour is `gap`.
+// books: the tally's line is what SPEC.md says of the records that count: each watt-hour is in one sum, and
+// what flowed while nobody looked for more than an hour is `gap`.
 func (w *homeWatch) books(records []energy.Record, s *energy.State) {
 	w.t.Helper()
 	first, last := &records[0], &records[len(records)-1]

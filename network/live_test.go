@@ -26,9 +26,9 @@ import (
 	"github.com/cairn-network/cairn/verifier"
 )
 
-// TestLive takes what somebody waits for through a NATS bus, a verifier, a gateway and two devices: what the devices have free is in their
-// offers, a wallet that can pay takes of it within the deadline of an order, one that can't gets nothing, a device that is gone is known to be
-// gone, and a larger thing comes to who pays.
+// TestLive takes what somebody waits for through a NATS bus, a verifier, a gateway and two devices: what the
+// devices have free is in their offers, a wallet that can pay takes of it within the deadline of an order, one
+// that can't gets nothing, a device that is gone is known to be gone, and a larger thing comes to who pays.
 func TestLive(t *testing.T) {
 	t.Parallel()
 	const chainID = "live-1"

@@ -74,7 +74,8 @@ func random(seed uint64, n int) []byte {
 	return content
 }
 
-// stopNodes stops nodes at once, and has them started again when the test is over, or by the function that it returns.
+// stopNodes stops nodes at once, and has them started again when the test is over, or by the function that it
+// returns.
 func stopNodes(t *testing.T, n *Network, list []int) (restart func()) {
 	var all sync.WaitGroup
 	for _, i := range list {
@@ -92,8 +93,8 @@ func stopNodes(t *testing.T, n *Network, list []int) (restart func()) {
 	return restart
 }
 
-// testLosses stores a file on eight devices and stops some while it is read: with four gone it comes back whole, with five the
-// answer says which shards are missing. Nothing takes longer than it may.
+// testLosses stores a file on eight devices and stops some while it is read: with four gone it comes back
+// whole, with five the answer says which shards are missing. Nothing takes longer than it may.
 func testLosses(t *testing.T, n *Network) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()

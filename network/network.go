@@ -42,20 +42,22 @@ const (
 	defaultNodes = 8
 	localRetain  = 2500 // blocks: a quarter of an hour
 	localKeep    = 60   // epochs beyond finality for which verifiers keep what tallies are made from: eight minutes
-	// localUnbonding is how long stake is bound. Blocks may have to prove double signing for as long, and stay on disk.
+	// localUnbonding is how long stake is bound. Blocks may have to prove double signing for as long, and stay
+	// on disk.
 	localUnbonding = 30 * time.Minute
 	// startTimeout bounds how long the chain may take to produce its first block, and each part to come up.
 	startTimeout = 60 * time.Second
 )
 
-// near are the private addresses where devices of a network like this one are: this machine and the networks that it is in.
+// near are the private addresses where devices of a network like this one are: this machine and the networks
+// that it is in.
 var near = []netip.Prefix{
 	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"),
 	netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("fc00::/7"),
 }
 
-// Config says what kind of network to run. Zero values take the defaults that are named; of a home that exists, what it was
-// made with.
+// Config says what kind of network to run. Zero values take the defaults that are named; of a home that exists,
+// what it was made with.
 type Config struct {
 	Home        string
 	ChainID     string        // of a new home; default cairn-local-<random>
@@ -160,8 +162,8 @@ func (cfg *Config) path(parts ...string) string {
 	return filepath.Join(append([]string{cfg.Home}, parts...)...)
 }
 
-// Start brings a network up, making its home where there is none, and returns once everything runs. What of an earlier start was cut short
-// goes on where it stopped.
+// Start brings a network up, making its home where there is none, and returns once everything runs. What of an
+// earlier start was cut short goes on where it stopped.
 func Start(ctx context.Context, cfg Config) (*Network, error) {
 	cfg.defaults()
 	var telling sync.Mutex

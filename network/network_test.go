@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestNetwork is what is shown on one network, one after the other, by tests that leave it whole. Tests that have a network of their own run
-// beside them.
+// TestNetwork is what is shown on one network, one after the other, by tests that leave it whole. Tests that
+// have a network of their own run beside them.
 func TestNetwork(t *testing.T) {
 	whole(t)
 	home, f := t.TempDir(), new(foreign)
@@ -50,10 +50,12 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
-// quick is the time between blocks of networks without homes: those have meters to read at each boundary of a clock that goes as fast.
+// quick is the time between blocks of networks without homes: those have meters to read at each boundary of a
+// clock that goes as fast.
 const quick = 250 * time.Millisecond
 
-// whole is for tests that start a whole network: it waits for epochs most of the time, so they run beside one another.
+// whole is for tests that start a whole network: it waits for epochs most of the time, so they run beside one
+// another.
 func whole(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
@@ -124,7 +126,8 @@ func testFirstRound(t *testing.T, n *Network, s *Summary) {
 	}
 }
 
-// testFirstRoundAgain: a first round finds what an earlier one stored, so that a home does not grow by starting; what was deleted it stores anew.
+// testFirstRoundAgain: a first round finds what an earlier one stored, so that a home does not grow by
+// starting; what was deleted it stores anew.
 func testFirstRoundAgain(t *testing.T, n *Network) {
 	customer, err := n.EnsureCustomer(t.Context())
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// cell is where the devices of a network on one machine say they are: in the valley of the Rhine at 47.22° N, 9.50° E, as good a place as any.
+// cell is where the devices of a network on one machine say they are: in the valley of the Rhine at 47.22° N,
+// 9.50° E, as good a place as any.
 const cell types.Cell = 0x891f8e0c2d7ffff
 
 // claimEpochs is for how many epochs a new device's claim code can be used.
@@ -70,8 +71,8 @@ func (n *Network) providers(d *device) (list []role.Provider, err error) {
 	return list, nil
 }
 
-// startNodes makes the homes of devices that have none, registers those that the chain does not know, each by its own owner, and starts them
-// all.
+// startNodes makes the homes of devices that have none, registers those that the chain does not know, each by
+// its own owner, and starts them all.
 func (n *Network) startNodes(ctx context.Context) error {
 	for i := range n.layout.Nodes {
 		n.nodes = append(n.nodes, n.ordinary(i))
@@ -156,8 +157,8 @@ func (n *Network) join(ctx context.Context, d *device, joins *manifest.Signed) (
 	return fmt.Sprintf("%s registered by %s in block %d: %v", d.name, d.owner, done.Height, key), nil
 }
 
-// settle makes the device's home, or reads it. Where what it can offer is not what it offers, since hardware has another address now,
-// the settings are written anew.
+// settle makes the device's home, or reads it. Where what it can offer is not what it offers, since hardware
+// has another address now, the settings are written anew.
 func (n *Network) settle(d *device, owner types.Account, joins *manifest.Signed) (*node.Settings, error) {
 	if err := manifest.Keep(d.home, joins, joins.Signer); err != nil && types.ReasonOf(err) != types.StaleManifest {
 		return nil, err

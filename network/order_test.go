@@ -55,8 +55,9 @@ func (d doorman) Authorize(ctx context.Context, key types.Key) (bus.Pass, error)
 	return d.Authorizer.Authorize(ctx, key)
 }
 
-// TestOrderEngines takes an order through all engines: a device says by an ask what it sells for, a wallet orders at the gateway, the
-// tally sells at the price of the rules in force, and the gateway reads what was bought out of the state and out of the outputs.
+// TestOrderEngines takes an order through all engines: a device says by an ask what it sells for, a wallet
+// orders at the gateway, the tally sells at the price of the rules in force, and the gateway reads what was
+// bought out of the state and out of the outputs.
 func TestOrderEngines(t *testing.T) {
 	t.Parallel()
 	const chainID, price = "orders-1", 3000

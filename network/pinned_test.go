@@ -18,8 +18,8 @@ import (
 	"github.com/cairn-network/cairn/process"
 )
 
-// TestPinned: a role whose home has a manifest does not use a node that shows another block than the manifest names, and does not wait for it to
-// change its mind; a damaged manifest is an error, not none.
+// TestPinned: a role whose home has a manifest does not use a node that shows another block than the manifest
+// names, and does not wait for it to change its mind; a damaged manifest is an error, not none.
 func TestPinned(t *testing.T) {
 	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if body, _ := io.ReadAll(r.Body); strings.Contains(string(body), `"commit"`) {

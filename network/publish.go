@@ -43,8 +43,8 @@ func Describe(ctx context.Context, l *client.Client) (manifest.Manifest, error) 
 	return m, err
 }
 
-// publish writes manifest.json: what whoever joins this network needs. One that says the same, but for a later time and block, replaces the
-// home's in any case: it is the home's own.
+// publish writes manifest.json: what whoever joins this network needs. One that says the same, but for a later
+// time and block, replaces the home's in any case: it is the home's own.
 func (n *Network) publish(ctx context.Context) (*manifest.Signed, error) {
 	m, err := Describe(ctx, n.Ledger())
 	if err != nil {

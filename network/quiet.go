@@ -7,8 +7,8 @@ import (
 	"github.com/cometbft/cometbft/libs/service"
 )
 
-// quiet passes on what is one level graver than its handler asks for. A chain says eight lines at level info for each block: 10 MB an
-// hour in a network with short blocks.
+// quiet passes on what is one level graver than its handler asks for. A chain says eight lines at level info
+// for each block: 10 MB an hour in a network with short blocks.
 type quiet struct{ slog.Handler }
 
 // quieter returns a log that wants one level more.
@@ -18,7 +18,8 @@ func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
 	return q.Handler.Enabled(ctx, level-(slog.LevelWarn-slog.LevelInfo))
 }
 
-// noise is what CometBFT's RPC says as an error whenever a client of its websocket leaves: the connection ends itself, and is then told to.
+// noise is what CometBFT's RPC says as an error whenever a client of its websocket leaves: the connection ends
+// itself, and is then told to.
 const noise = "error while stopping connection"
 
 // Handle leaves out the noise. Another error with the same words is passed on.

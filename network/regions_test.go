@@ -128,14 +128,16 @@ func (w *regionWorld) submit(from types.Account, msgs ...ledger.Msg) {
 	}
 }
 
-// TestRegionEngines: one customer buys from a device in each of two regions, at a gateway of each. The credits that it bought for one are
-// worth nothing in the other; one region skips an epoch and the other goes on; both owners claim; anybody recomputes what either signed.
+// TestRegionEngines: one customer buys from a device in each of two regions, at a gateway of each. The credits
+// that it bought for one are worth nothing in the other; one region skips an epoch and the other goes on; both
+// owners claim; anybody recomputes what either signed.
 func TestRegionEngines(t *testing.T) {
 	t.Parallel()
 	w := newRegionWorld(t)
 	owner, buyer := types.Account{0xa}, types.Account{0xc}
 
-	// Credits are there in region 0 only. Ordering for all of them in both regions at once is the attack: in region 1 they buy nothing.
+	// Credits are there in region 0 only. Ordering for all of them in both regions at once is the attack: in
+	// region 1 they buy nothing.
 	account, err := w.chain.Account(w.ctx, buyer)
 	if err != nil || account.In(0) == 0 || account.In(1) != 0 {
 		t.Fatalf("account %+v, %v", account, err)
@@ -172,8 +174,8 @@ func TestRegionEngines(t *testing.T) {
 		return now.Amount == 7*regionPrice
 	})
 
-	// Region 1 skips an epoch that region 0 does not skip, and goes on afterwards from where it was. (On a slow machine a region may skip
-	// one by itself, so it is not any epoch.)
+	// Region 1 skips an epoch that region 0 does not skip, and goes on afterwards from where it was. (On a slow
+	// machine a region may skip one by itself, so it is not any epoch.)
 	for _, v := range w.engines[1] {
 		v.Rounds.Pause()
 	}
@@ -341,8 +343,8 @@ func newRegionWorld(t *testing.T) *regionWorld {
 	return w
 }
 
-// TestNetworkOfRegions: a whole network of two regions. All its devices are in one; what is stored there is paid for there, while the tallies of
-// the other have nothing to count, and all agree about both.
+// TestNetworkOfRegions: a whole network of two regions. All its devices are in one; what is stored there is
+// paid for there, while the tallies of the other have nothing to count, and all agree about both.
 func TestNetworkOfRegions(t *testing.T) {
 	if !soak {
 		t.Skip("TestRegionEngines shows regions in less time")

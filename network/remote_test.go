@@ -108,7 +108,8 @@ func (c *cable) set(cut bool) {
 	}
 }
 
-// remote is a home whose node is a process of its own: the program that owners run, with meters that it reads over Modbus.
+// remote is a home whose node is a process of its own: the program that owners run, with meters that it reads
+// over Modbus.
 type remote struct {
 	t      *testing.T
 	home   string
@@ -147,7 +148,8 @@ func newRemote(t *testing.T, n *Network) *remote {
 	return r
 }
 
-// morning is a place in Europe's latitude where the sun has just risen, on the day in June that a network on one machine begins with.
+// morning is a place in Europe's latitude where the sun has just risen, on the day in June that a network on
+// one machine begins with.
 func morning(unix uint64) types.Cell {
 	hour := float64(unix%86400) / 3600
 	lat, lon := 47*math.Pi/180, math.Remainder(6-hour, 24)*math.Pi/12

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// TestRest: at rest a network's home grows by at most 20 MB an hour once what is kept for a while is all there, which takes localRetain
-// blocks. Consensus' write-ahead log is held against its bound instead: it fills that within two hours, and starts over. What is
-// printed says where each byte goes (docs/disk.md).
+// TestRest: at rest a network's home grows by at most 20 MB an hour once what is kept for a while is all there,
+// which takes localRetain blocks. Consensus' write-ahead log is held against its bound instead: it fills that
+// within two hours, and starts over. What is printed says where each byte goes (docs/disk.md).
 func TestRest(t *testing.T) {
 	if !soak {
 		t.Skip("takes more than an hour: make soak")

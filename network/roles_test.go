@@ -14,7 +14,8 @@ import (
 	"github.com/cairn-network/cairn/process"
 )
 
-// TestRoleSettings: the settings of each role are documented, are read back as they were written, and what can't work is refused with its name.
+// TestRoleSettings: the settings of each role are documented, are read back as they were written, and what
+// can't work is refused with its name.
 func TestRoleSettings(t *testing.T) {
 	for _, s := range []any{BusSettings{}, VerifierSettings{}, GatewaySettings{}} {
 		if list := settings.Undocumented(reflect.TypeOf(s)); len(list) > 0 {

@@ -32,8 +32,8 @@ type Summary struct {
 	REST    string       `json:"rest"`
 }
 
-// FirstRound does the first round of real work: the home's customer buys credits and uses every category that has something to
-// show; then, once a tally that pays for it is final, all owners claim.
+// FirstRound does the first round of real work: the home's customer buys credits and uses every category that
+// has something to show; then, once a tally that pays for it is final, all owners claim.
 func (n *Network) FirstRound(ctx context.Context) (*Summary, error) {
 	var group errgroup.Group
 	group.Go(func() error { return n.ensureOwners(ctx) })
@@ -70,12 +70,14 @@ func (n *Network) provided(c types.Category) bool {
 	return slices.ContainsFunc(n.devices(), func(d *device) bool { _, ok := d.settings[c]; return ok })
 }
 
-// patience is how many epochs a first round waits for the last device that served to have something, after the first has: what is read is
-// paid for at once, what is held only after an epoch, and a tally turns into STONE what the one before it counted.
+// patience is how many epochs a first round waits for the last device that served to have something, after the
+// first has: what is read is paid for at once, what is held only after an epoch, and a tally turns into STONE
+// what the one before it counted.
 const patience = 3
 
-// claimWhenFinal waits for a final header for an epoch after since by which every device that the customer buys from is paid something, or
-// until patience ends, and has all owners claim by it. It waits no longer than a vigil does.
+// claimWhenFinal waits for a final header for an epoch after since by which every device that the customer buys
+// from is paid something, or until patience ends, and has all owners claim by it. It waits no longer than a
+// vigil does.
 func (n *Network) claimWhenFinal(ctx context.Context, since types.Epoch, wallet role.Wallet) (*Summary, error) {
 	var told, first types.Epoch // first: of the first header that pays anybody
 	wait := newVigil(since, time.Now())
@@ -143,8 +145,8 @@ func (n *Network) claimWhenFinal(ctx context.Context, since types.Epoch, wallet 
 	}
 }
 
-// What a first round waits for at most: for a final tally that pays, and for a block. Long before, it says what it waits for, and again each time
-// that as much has passed.
+// What a first round waits for at most: for a final tally that pays, and for a block. Long before, it says what
+// it waits for, and again each time that as much has passed.
 const (
 	mostEpochs = 24
 	wordEpochs = 6
@@ -267,7 +269,8 @@ func (n *Network) unpaid(wallet role.Wallet, known []due) (int, error) {
 	return len(waits), nil
 }
 
-// claim has all owners paid in one transaction, which anybody may send. later is how many devices have yet to be paid for the first time.
+// claim has all owners paid in one transaction, which anybody may send. later is how many devices have yet to
+// be paid for the first time.
 func (n *Network) claim(ctx context.Context, head ledger.Block, h *ledger.Header, list []due, later int) (*Summary, error) {
 	l := n.Ledger()
 	from, err := l.Lookup(CustomerName)

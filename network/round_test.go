@@ -7,7 +7,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestVigil: who waits for a tally hears of it, and waits neither for one that never comes nor for a chain that stands still.
+// TestVigil: who waits for a tally hears of it, and waits neither for one that never comes nor for a chain that
+// stands still.
 func TestVigil(t *testing.T) {
 	start := time.Unix(1e9, 0)
 	for _, c := range []struct {

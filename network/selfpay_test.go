@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// testSelfPayment adds up what the customer paid for what it used and what all devices together got for it. Whoever is both gets that
-// much back and no more, however many accounts and devices it has: the burn is gone.
+// testSelfPayment adds up what the customer paid for what it used and what all devices together got for it.
+// Whoever is both gets that much back and no more, however many accounts and devices it has: the burn is gone.
 func testSelfPayment(t *testing.T, n *Network) {
 	l := n.Ledger()
 	headers, err := l.Headers(t.Context(), 0, 1000)

@@ -106,8 +106,8 @@ func (n *Network) params(ctx context.Context) ([]tally.Params, error) {
 	return epoch.Params, nil
 }
 
-// ensureOwners gives the owners of the devices behind simulated hardware credits and wallets at the gateway, so that they are customers of
-// their category too: neighbours who buy from each other.
+// ensureOwners gives the owners of the devices behind simulated hardware credits and wallets at the gateway, so
+// that they are customers of their category too: neighbours who buy from each other.
 func (n *Network) ensureOwners(ctx context.Context) error {
 	bought := make([]types.Credit, len(n.simulated))
 	var group errgroup.Group

@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// trustBlocks is after how many blocks network.json and manifest.json name a newer one to go on from. The chain forgets old ones (localRetain), and nobody can go
-// on from a block that no node has.
+// trustBlocks is after how many blocks network.json and manifest.json name a newer one to go on from. The chain
+// forgets old ones (localRetain), and nobody can go on from a block that no node has.
 const trustBlocks = localRetain / 5
 
 // keepTrust has network.json and manifest.json name a recent block, now and while the network runs.

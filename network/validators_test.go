@@ -142,8 +142,9 @@ func (p *panel) caughtUp(list ...int) {
 	}
 }
 
-// TestFourVerifiers takes a network with four through what may befall them: headers need three, whoever they are. With two there is none and
-// the epoch is skipped. One that computes by other rules, or a header that only one signed, changes nothing. Who was away catches up.
+// TestFourVerifiers takes a network with four through what may befall them: headers need three, whoever they
+// are. With two there is none and the epoch is skipped. One that computes by other rules, or a header that only
+// one signed, changes nothing. Who was away catches up.
 func TestFourVerifiers(t *testing.T) {
 	whole(t)
 	n, summary, err := begin(t.Context(), Config{Home: t.TempDir(), Log: logTo(""), Validators: 4, Homes: -1, BlockTime: quick})
@@ -195,8 +196,8 @@ func TestFourVerifiers(t *testing.T) {
 	}
 }
 
-// forged has the leader of a round hand in a header of its own making, which it alone has signed. All else about it is in order; two
-// verifiers are stopped, so that no better header is in its way.
+// forged has the leader of a round hand in a header of its own making, which it alone has signed. All else
+// about it is in order; two verifiers are stopped, so that no better header is in its way.
 func (p *panel) forged() {
 	p.Helper()
 	l := p.n.Ledger()

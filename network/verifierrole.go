@@ -78,7 +78,8 @@ type BusPlaces struct {
 	Network string   `json:"network" doc:"Where the network publishes its manifest, an https URL: it is asked each hour, and the servers that a newer one of the same signer names are tried too. \"\" leaves it at those above."`
 }
 
-// follow returns where the bus is: at the servers of the settings, and at those that the newest manifest of the home names, until ctx ends.
+// follow returns where the bus is: at the servers of the settings, and at those that the newest manifest of the
+// home names, until ctx ends.
 func (b *BusPlaces) follow(ctx context.Context, p *process.Process) *manifest.Buses {
 	buses := manifest.NewBuses(&manifest.Manifest{BusCA: b.CA}, p.Log, b.Servers...)
 	if b.Network == "" {

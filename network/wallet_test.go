@@ -16,8 +16,9 @@ import (
 	"github.com/cairn-network/cairn/service/energy/customer/certificate"
 )
 
-// testCertificateWallet issues what a home did not sell of a solar day, by proof from a final tally, and hands a certificate to CosmJS, which
-// splits it, gives half away and retires both; nothing of it is issued, moved or retired a second time.
+// testCertificateWallet issues what a home did not sell of a solar day, by proof from a final tally, and hands
+// a certificate to CosmJS, which splits it, gives half away and retires both; nothing of it is issued, moved or
+// retired a second time.
 func testCertificateWallet(t *testing.T, n *Network) {
 	needCosmJS(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
@@ -72,7 +73,8 @@ func testCertificateWallet(t *testing.T, n *Network) {
 	}
 }
 
-// unsold waits until a final tally proves what a home did not sell of a day, and returns the home's owner and what issues it.
+// unsold waits until a final tally proves what a home did not sell of a day, and returns the home's owner and
+// what issues it.
 func unsold(ctx context.Context, t *testing.T, n *Network) (types.Account, *certificate.Issue) {
 	t.Helper()
 	d := doorOf(t, n)
@@ -109,8 +111,8 @@ func unsold(ctx context.Context, t *testing.T, n *Network) (types.Account, *cert
 	return owner, issue
 }
 
-// divisible returns the largest certificate that a message makes, and where its second half begins; none where the largest is of a
-// watt-hour.
+// divisible returns the largest certificate that a message makes, and where its second half begins; none where
+// the largest is of a watt-hour.
 func divisible(m *certificate.Issue) (id lot.ID, at uint64) {
 	most := uint64(1)
 	for _, run := range m.Lots.Runs() {

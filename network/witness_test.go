@@ -24,12 +24,14 @@ import (
 	"github.com/cairn-network/cairn/witness"
 )
 
-// TestWitnesses: five verifiers with witnesses look at two devices. What the honest one reads out counts; what the other one reads out, and does
-// not show to the witnesses that were drawn for it, is refused and costs it of its bond. One witness reports on everybody that
-// nobody's register moves: where it was not drawn that is refused, and where it was it changes nothing.
+// TestWitnesses: five verifiers with witnesses look at two devices. What the honest one reads out counts; what
+// the other one reads out, and does not show to the witnesses that were drawn for it, is refused and costs it
+// of its bond. One witness reports on everybody that nobody's register moves: where it was not drawn that is
+// refused, and where it was it changes nothing.
 func TestWitnesses(t *testing.T) { testWitnesses(t, false) }
 
-// TestPeers is the same where devices are drawn as witnesses: they know no registry, and ask the verifiers whom they were drawn for.
+// TestPeers is the same where devices are drawn as witnesses: they know no registry, and ask the verifiers whom
+// they were drawn for.
 func TestPeers(t *testing.T) { testWitnesses(t, true) }
 
 func testWitnesses(t *testing.T, peers bool) {
@@ -183,7 +185,8 @@ func testWitnesses(t *testing.T, peers bool) {
 				case r.Reason == servicetest.MeterNotDrawn:
 					undrawn++
 				case r.Reason == types.WrongEpoch, r.Reason == types.OverQuota, r.Reason == types.UnknownCategory:
-					// It came with another epoch's, or before the device was in the view: the machine is slow, and the category was not asked.
+					// It came with another epoch's, or before the device was in the view: the machine is slow,
+					// and the category was not asked.
 				default:
 					drawn++
 					t.Logf("a report of the stranger is refused in epoch %d: %s", h.Epoch, r.Reason)

@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Figures are a role's own for /metrics, read when somebody asks for them. They may be added while they are served; one takes
-// the place of another of its name.
+// Figures are a role's own for /metrics, read when somebody asks for them. They may be added while they are
+// served; one takes the place of another of its name.
 type Figures struct {
 	prefix string
 

@@ -23,8 +23,8 @@ type check struct {
 	look func() error
 }
 
-// Add adds a check, or takes the place of the one with its name. look says in words what is missing, nil for nothing; it answers at once, from
-// what is known.
+// Add adds a check, or takes the place of the one with its name. look says in words what is missing, nil for
+// nothing; it answers at once, from what is known.
 func (h *Health) Add(name string, look func() error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -18,8 +18,8 @@ const lockFile = "lock"
 // ErrNotRunning says that nothing runs in a home.
 var ErrNotRunning = fmt.Errorf("nothing runs here: %w", types.NotRunning)
 
-// Lock takes a home for this process until release, and makes it where there is none. A second process is refused with home_busy; the lock goes
-// with the process, however it ends.
+// Lock takes a home for this process until release, and makes it where there is none. A second process is
+// refused with home_busy; the lock goes with the process, however it ends.
 func Lock(home string) (release func(), err error) {
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return nil, types.Refuse(types.HomeUnwritable, "home: %v", err)

@@ -162,7 +162,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestEnds: a role that does not end is left behind, one that ends by itself has failed, and what no waiting mends is not waited for.
+// TestEnds: a role that does not end is left behind, one that ends by itself has failed, and what no waiting
+// mends is not waited for.
 func TestEnds(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)

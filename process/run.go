@@ -76,7 +76,8 @@ type Role[S any] struct {
 	Common   func(*S) *Settings // the section `process`
 	// Check refuses settings that can't work, before anything starts; nil takes all.
 	Check func(home string, s *S) error
-	// Run does the role's work until ctx ends, and returns nil then. An error before is one that does not mend itself.
+	// Run does the role's work until ctx ends, and returns nil then. An error before is one that does not mend
+	// itself.
 	Run func(ctx context.Context, p *Process, s *S) error
 }
 
@@ -91,7 +92,8 @@ type Process struct {
 	slow time.Duration
 }
 
-// NewProcess returns one for a role that runs inside another process, as those of `cairn up` do: with nobody who asks for its health.
+// NewProcess returns one for a role that runs inside another process, as those of `cairn up` do: with nobody
+// who asks for its health.
 func NewProcess(name, home string, log *slog.Logger) *Process {
 	return &Process{Home: home, Log: log, Health: new(Health), Figures: NewFigures(name), slow: 15 * time.Second}
 }
@@ -111,8 +113,9 @@ func Lasting(err error) bool {
 	return false
 }
 
-// Try does something until it succeeds, ctx ends or the error is Lasting. Between two tries it waits up to 15 s, less a part at random, so that
-// all that wait for one thing do not come back in one moment. Meanwhile the health says under name what is missing.
+// Try does something until it succeeds, ctx ends or the error is Lasting. Between two tries it waits up to 15
+// s, less a part at random, so that all that wait for one thing do not come back in one moment. Meanwhile the
+// health says under name what is missing.
 func (p *Process) Try(ctx context.Context, name string, do func(context.Context) error) error {
 	var mu sync.Mutex
 	missing := fmt.Errorf("%s: not there yet", name)
@@ -182,8 +185,8 @@ type SettingsError struct{ Err error }
 func (e *SettingsError) Error() string   { return e.Err.Error() }
 func (e *SettingsError) Unwrap() []error { return []error{e.Err, types.BadArgument} }
 
-// Load reads the settings of a home: the defaults, where the file does not say otherwise. An error that is fs.ErrNotExist says that there is no
-// file; a SettingsError, which line of it is wrong.
+// Load reads the settings of a home: the defaults, where the file does not say otherwise. An error that is
+// fs.ErrNotExist says that there is no file; a SettingsError, which line of it is wrong.
 func (r *Role[S]) Load(home string) (*S, error) {
 	path := r.file(home)
 	f, err := os.Open(path)

@@ -44,8 +44,8 @@ func Metrics(list ...prometheus.Collector) http.Handler {
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 
-// Door serves h on l until ctx ends, against pages of other sites (role.Guard): where it is beyond this machine, whoever reads there may call
-// the machine as they like.
+// Door serves h on l until ctx ends, against pages of other sites (role.Guard): where it is beyond this
+// machine, whoever reads there may call the machine as they like.
 func Door(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) {
 	hosts := []string{role.AnyHost}
 	if tcp, ok := l.Addr().(*net.TCPAddr); ok && tcp.IP.IsLoopback() {

@@ -2,8 +2,9 @@ package process
 
 import "fmt"
 
-// unitText is a systemd service: started again after a failure, with nothing of the system but its home to write to, and no rights beyond it.
-// A command line or settings that were not understood (status 2) do not mend themselves.
+// unitText is a systemd service: started again after a failure, with nothing of the system but its home to
+// write to, and no rights beyond it. A command line or settings that were not understood (status 2) do not mend
+// themselves.
 const unitText = `[Unit]
 Description=Cairn %s
 Wants=network-online.target
@@ -39,8 +40,8 @@ CapabilityBoundingSet=
 WantedBy=multi-user.target
 `
 
-// Unit returns the systemd unit of a role: cairn-ROLE.service, with its home in /var/lib/cairn-ROLE. who is the account that it runs under;
-// "" has systemd make one.
+// Unit returns the systemd unit of a role: cairn-ROLE.service, with its home in /var/lib/cairn-ROLE. who is the
+// account that it runs under; "" has systemd make one.
 func Unit(name, program, who string) string {
 	account := "DynamicUser=yes\n"
 	if who != "" {

@@ -1,7 +1,7 @@
 //go:build tools
 
-// Package tools holds what only the people who change Cairn run: generators, apart from the program's own modules so that
-// their dependencies are not its. The imports below are plugins that protogen builds.
+// Package tools holds what only the people who change Cairn run: generators, apart from the program's own
+// modules so that their dependencies are not its. The imports below are plugins that protogen builds.
 package tools
 
 import (

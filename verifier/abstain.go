@@ -46,7 +46,8 @@ func (a *abstentions) of(e types.Epoch) string {
 	return a.why[e]
 }
 
-// expire forgets what does not matter any more: epochs before the newest final header, and those that have no header and take none.
+// expire forgets what does not matter any more: epochs before the newest final header, and those that have no
+// header and take none.
 func (a *abstentions) expire(p *path, head ledger.Block, known func(types.Hash) bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// halting is a chain node that says where the chain stands, and while it is ill nothing of what a tally takes in: it was pruned, it
-// is still syncing, or its store is damaged.
+// halting is a chain node that says where the chain stands, and while it is ill nothing of what a tally takes
+// in: it was pruned, it is still syncing, or its store is damaged.
 type halting struct {
 	*ledger.Memory
 	ill *atomic.Bool
@@ -89,8 +89,9 @@ func (n *network) others(e types.Epoch) (who []int) {
 	return who
 }
 
-// TestNoVoteUnseen: three of four verifiers that could not check a header for a reason of their own do not vote against it when somebody
-// appeals it: it stays, nobody is slashed, and they say why. Once they can check it, they vote for it.
+// TestNoVoteUnseen: three of four verifiers that could not check a header for a reason of their own do not vote
+// against it when somebody appeals it: it stays, nobody is slashed, and they say why. Once they can check it,
+// they vote for it.
 func TestNoVoteUnseen(t *testing.T) {
 	ill := new(atomic.Bool)
 	for name, spoil := range map[string]func(*network, []int){
@@ -141,7 +142,8 @@ func TestNoVoteUnseen(t *testing.T) {
 	}
 }
 
-// TestNoVoteHidden: a batch that its signers show to nobody is a reason to vote against its header, and so is one for a header built on it.
+// TestNoVoteHidden: a batch that its signers show to nobody is a reason to vote against its header, and so is
+// one for a header built on it.
 func TestNoVoteHidden(t *testing.T) {
 	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		three := n.others(2)
@@ -178,8 +180,8 @@ func TestNoVoteHidden(t *testing.T) {
 	})
 }
 
-// TestSignLaterInRound: a verifier whose node does not answer when a header is proposed checks it as soon as the node does, and signs it
-// in its round.
+// TestSignLaterInRound: a verifier whose node does not answer when a header is proposed checks it as soon as
+// the node does, and signs it in its round.
 func TestSignLaterInRound(t *testing.T) {
 	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		ill := new(atomic.Bool)
@@ -231,7 +233,8 @@ func (l unready) Head(ctx context.Context) (ledger.Block, error) {
 	return l.Memory.Head(ctx)
 }
 
-// TestStartUnready: a verifier that starts beside a chain node which is not ready yet waits for it, and signs once it is.
+// TestStartUnready: a verifier that starts beside a chain node which is not ready yet waits for it, and signs
+// once it is.
 func TestStartUnready(t *testing.T) {
 	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		ill := new(atomic.Bool)

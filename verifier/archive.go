@@ -17,8 +17,9 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// archive is what a verifier keeps of tallies, for itself and for who asks: states in pages, what it signed and what it computed, and blobs.
-// Everything that it says is kept is on disk when it returns. In memory are the states that further tallies build on.
+// archive is what a verifier keeps of tallies, for itself and for who asks: states in pages, what it signed and
+// what it computed, and blobs. Everything that it says is kept is on disk when it returns. In memory are the
+// states that further tallies build on.
 type archive struct {
 	db    *bolt.DB
 	blobs *blobs
@@ -79,14 +80,16 @@ func openArchive(dir, chain string, region types.Region) (*archive, error) {
 
 func (a *archive) close() error { return a.db.Close() }
 
-// held returns the state after a header if it is in memory, nil otherwise; the zero hash asks for the state before the first.
+// held returns the state after a header if it is in memory, nil otherwise; the zero hash asks for the state
+// before the first.
 func (a *archive) held(header types.Hash) *tally.State {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.states[header]
 }
 
-// state returns the state after a header, and keeps it in memory; nil if it is not there. A nil header asks for the state before the first.
+// state returns the state after a header, and keeps it in memory; nil if it is not there. A nil header asks for
+// the state before the first.
 func (a *archive) state(h *ledger.Header) *tally.State {
 	if h == nil {
 		return a.held(types.Hash{})
@@ -121,7 +124,8 @@ func (a *archive) newest(p *path) *tally.State {
 	return nil
 }
 
-// save keeps what a header was made from, and the names of its report and its outputs, which are zero until the chain took it.
+// save keeps what a header was made from, and the names of its report and its outputs, which are zero until the
+// chain took it.
 func (a *archive) save(c *computed, result, outputs types.Hash) error {
 	t := &tallied{Header: c.header.Encode(), Result: result, Outputs: outputs}
 	for _, part := range []struct {
@@ -233,8 +237,8 @@ func signedKey(e types.Epoch, r types.Region, round uint8) []byte {
 	return append(binary.BigEndian.AppendUint16(k, uint16(r)), round)
 }
 
-// sign notes that a header is about to be signed. It returns the header that was signed before in that round, if it is another
-// one: a second signature would cost the stake.
+// sign notes that a header is about to be signed. It returns the header that was signed before in that round,
+// if it is another one: a second signature would cost the stake.
 func (a *archive) sign(h *tally.Header) (before *tally.Header, err error) {
 	raw := h.Encode()
 	err = a.db.Update(func(tx *bolt.Tx) error {

@@ -117,8 +117,8 @@ func (d deaf) SubscribeLast(ctx context.Context, pattern string, handle func(bus
 	})
 }
 
-// TestMissingItems: what only one verifier acknowledged comes into the batch, and a leader that will not hear of it gets no
-// signatures.
+// TestMissingItems: what only one verifier acknowledged comes into the batch, and a leader that will not hear
+// of it gets no signatures.
 func TestMissingItems(t *testing.T) {
 	for _, hears := range []bool{true, false} {
 		testNetwork(t, 4, 2, func(t *testing.T, n *network) {
@@ -170,8 +170,8 @@ func (n *network) lie(liar, p *peer, raw []byte) {
 	}
 }
 
-// TestMistypedItem: a leader puts a receipt that was acknowledged into the batch as an ask, so that its bytes are in and it counts for
-// nothing. Nobody signs that.
+// TestMistypedItem: a leader puts a receipt that was acknowledged into the batch as an ask, so that its bytes
+// are in and it counts for nothing. Nobody signs that.
 func TestMistypedItem(t *testing.T) {
 	testNetwork(t, 4, 1, func(t *testing.T, n *network) {
 		sent := n.sendAll()
@@ -221,8 +221,8 @@ func TestEquivocator(t *testing.T) {
 	})
 }
 
-// TestReplayedSignatures: one verifier says again, of the rounds to come, what the others signed before. What they sign then is
-// heard all the same.
+// TestReplayedSignatures: one verifier says again, of the rounds to come, what the others signed before. What
+// they sign then is heard all the same.
 func TestReplayedSignatures(t *testing.T) {
 	testNetwork(t, 4, 1, func(t *testing.T, n *network) {
 		n.sendAll()
@@ -248,7 +248,8 @@ func TestReplayedSignatures(t *testing.T) {
 	})
 }
 
-// TestNoSecondSignature: a verifier that restarts in its own round proposes the same header again, whatever came meanwhile.
+// TestNoSecondSignature: a verifier that restarts in its own round proposes the same header again, whatever
+// came meanwhile.
 func TestNoSecondSignature(t *testing.T) {
 	testNetwork(t, 4, 1, func(t *testing.T, n *network) {
 		leader := n.leader(2, 0)
@@ -357,8 +358,8 @@ func (s suspending) Changes(ctx context.Context, e types.Epoch, region types.Reg
 	return out, err
 }
 
-// TestSuspended: intake takes what a suspended device says, and the tally counts what of it goes on: the sessions that customers
-// pay. Its network-ordered work counts nothing.
+// TestSuspended: intake takes what a suspended device says, and the tally counts what of it goes on: the
+// sessions that customers pay. Its network-ordered work counts nothing.
 func TestSuspended(t *testing.T) {
 	testNetwork(t, 2, 2, func(t *testing.T, n *network) {
 		for i, p := range n.peers {
@@ -413,8 +414,8 @@ func TestOneBadApple(t *testing.T) {
 	})
 }
 
-// TestQuota: beyond the quota nothing is acknowledged, lowest numbers first; what was acknowledged stays so when it is sent
-// again, and counts once.
+// TestQuota: beyond the quota nothing is acknowledged, lowest numbers first; what was acknowledged stays so
+// when it is sent again, and counts once.
 func TestQuota(t *testing.T) {
 	testNetwork(t, 2, 1, func(t *testing.T, n *network) {
 		d := n.device[0]
@@ -447,7 +448,8 @@ func TestQuota(t *testing.T) {
 	})
 }
 
-// TestSplitDevice: a device that shows one number twice, to different verifiers, loses what it handed in and its bond.
+// TestSplitDevice: a device that shows one number twice, to different verifiers, loses what it handed in and
+// its bond.
 func TestSplitDevice(t *testing.T) {
 	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		d := n.device[0]
@@ -465,8 +467,8 @@ func TestSplitDevice(t *testing.T) {
 	})
 }
 
-// TestVoid: three of four sign a wrong header; the fourth appeals, all others recompute and vote it down, and the region
-// goes on from before it without losing what customers signed.
+// TestVoid: three of four sign a wrong header; the fourth appeals, all others recompute and vote it down, and
+// the region goes on from before it without losing what customers signed.
 func TestVoid(t *testing.T) {
 	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		honest := n.leader(2, 3)
@@ -557,8 +559,8 @@ func (s silent) Subscribe(ctx context.Context, pattern string, handle func(bus.M
 	return s.Bus.Subscribe(ctx, pattern, handle)
 }
 
-// TestHiddenBatch: a header whose batch its signers show to nobody else is appealed by whoever lacks it, while the window is
-// open; once the batch is shown, everybody follows again.
+// TestHiddenBatch: a header whose batch its signers show to nobody else is appealed by whoever lacks it, while
+// the window is open; once the batch is shown, everybody follows again.
 func TestHiddenBatch(t *testing.T) {
 	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		left := n.leader(2, 3)
@@ -613,8 +615,8 @@ func (f far) Subscribe(ctx context.Context, pattern string, handle func(bus.Mess
 	return f.Bus.Subscribe(ctx, pattern, handle)
 }
 
-// staller is a link of a liar that says of every blob, many times and before all others, that it has it, and sends none but what it hands
-// over.
+// staller is a link of a liar that says of every blob, many times and before all others, that it has it, and
+// sends none but what it hands over.
 type staller struct {
 	bus.Bus
 	mu     sync.Mutex
@@ -659,8 +661,8 @@ func (s *staller) Subscribe(ctx context.Context, pattern string, handle func(bus
 	return s.Bus.Subscribe(ctx, pattern, handle)
 }
 
-// TestStaller: one verifier that makes all others fetch the batch, as it alone acknowledged an item, and says first that it has every blob,
-// keeps nobody from signing, nor from following the chain.
+// TestStaller: one verifier that makes all others fetch the batch, as it alone acknowledged an item, and says
+// first that it has every blob, keeps nobody from signing, nor from following the chain.
 func TestStaller(t *testing.T) {
 	testNetwork(t, 4, 1, func(t *testing.T, n *network) {
 		liar := n.leader(2, 3)
@@ -717,8 +719,8 @@ func (s *stuffer) PublishLast(ctx context.Context, subject string, data []byte) 
 	return s.Bus.PublishLast(ctx, subject, bus.Seal(s.peer.cfg.Key, m))
 }
 
-// TestStuffedMissing: a verifier that sends the leader what no verifier can have kept, beyond an author's quota or signed by nobody, does not get
-// it into the batch.
+// TestStuffedMissing: a verifier that sends the leader what no verifier can have kept, beyond an author's quota
+// or signed by nobody, does not get it into the batch.
 func TestStuffedMissing(t *testing.T) {
 	for what, wrong := range map[string]bool{"beyond the quota": false, "signed by nobody": true} {
 		testNetwork(t, 4, 2, func(t *testing.T, n *network) {
@@ -744,8 +746,8 @@ func TestStuffedMissing(t *testing.T) {
 	}
 }
 
-// TestWrongSignatures: nobody signs a batch in which an item is not signed by its author. No honest leader takes such items, and looking for
-// them one by one takes longer than a round.
+// TestWrongSignatures: nobody signs a batch in which an item is not signed by its author. No honest leader
+// takes such items, and looking for them one by one takes longer than a round.
 func TestWrongSignatures(t *testing.T) {
 	testNetwork(t, 4, 1, func(t *testing.T, n *network) {
 		sent := n.sendAll()

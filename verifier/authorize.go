@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// Authorizer lets on the bus whom the chain knows: verifiers of the current epoch, bonded validators' keys that will count, registered devices,
-// granted session keys, and the gateways that its operator lists.
+// Authorizer lets on the bus whom the chain knows: verifiers of the current epoch, bonded validators' keys that
+// will count, registered devices, granted session keys, and the gateways that its operator lists.
 type Authorizer struct {
 	ledger   ledger.Reader
 	gateways []types.Key
@@ -57,8 +57,9 @@ func NewAuthorizer(l ledger.Reader, gateways ...types.Key) *Authorizer {
 	return &Authorizer{ledger: l, gateways: gateways}
 }
 
-// Authorize implements bus.Authorizer. What a key may keep on the bus costs something: a place among the verifiers, a bond, or credits. Keys
-// that cost nothing, which one account can have as many of as it likes, share what is their account's.
+// Authorize implements bus.Authorizer. What a key may keep on the bus costs something: a place among the
+// verifiers, a bond, or credits. Keys that cost nothing, which one account can have as many of as it likes,
+// share what is their account's.
 func (a *Authorizer) Authorize(ctx context.Context, key types.Key) (bus.Pass, error) {
 	if slices.Contains(a.gateways, key) {
 		return bus.Full(bus.RoleGateway), nil
@@ -87,8 +88,9 @@ func (a *Authorizer) Authorize(ctx context.Context, key types.Key) (bus.Pass, er
 	return a.pending(ctx, key)
 }
 
-// pending returns what a key may be that its validator has named and that does not count yet. It costs what a seat costs: bonded stake, and one of
-// the places that the chain has for validators, each of which has one key; so nobody has a place for having registered.
+// pending returns what a key may be that its validator has named and that does not count yet. It costs what a
+// seat costs: bonded stake, and one of the places that the chain has for validators, each of which has one key;
+// so nobody has a place for having registered.
 func (a *Authorizer) pending(ctx context.Context, key types.Key) (bus.Pass, error) {
 	switch v, err := a.ledger.Verifier(ctx, key); {
 	case err == nil && v.Power > 0:
@@ -99,7 +101,8 @@ func (a *Authorizer) pending(ctx context.Context, key types.Key) (bus.Pass, erro
 	return bus.Pass{}, nil
 }
 
-// payer returns what a payer may keep: room for one receipt for each session that its account, and the key itself, could have opened.
+// payer returns what a payer may keep: room for one receipt for each session that its account, and the key
+// itself, could have opened.
 func (a *Authorizer) payer(ctx context.Context, g *ledger.Grant, opening types.Credit) (bus.Pass, error) {
 	var bought, here types.Credit // here: where the key spends
 	switch account, err := a.ledger.Account(ctx, g.Account); {

@@ -56,8 +56,8 @@ func (l told) Account(context.Context, types.Account) (*ledger.Account, error) {
 	return answer(l, "account", a)
 }
 
-// TestAuthorizerBounds: what a key may keep follows from the bond, the credits and the limit behind it, to the unit, and a question that the
-// chain can't answer is no answer.
+// TestAuthorizerBounds: what a key may keep follows from the bond, the credits and the limit behind it, to the
+// unit, and a question that the chain can't answer is no answer.
 func TestAuthorizerBounds(t *testing.T) {
 	owner := types.Account{1}
 	grant := func(limit types.Credit, expiry types.Epoch) *ledger.Grant {

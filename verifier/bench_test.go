@@ -100,8 +100,8 @@ func rawRate(envelopes []*evidence.Envelope) float64 {
 	return float64(n) / (processor() - start).Seconds()
 }
 
-// processor is the processor time that the process has used on all cores: rates per core do not depend on what else the machine
-// does.
+// processor is the processor time that the process has used on all cores: rates per core do not depend on what
+// else the machine does.
 func processor() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -121,7 +121,8 @@ func rawBatch(envelopes []*evidence.Envelope) {
 	}
 }
 
-// BenchmarkVerify compares the verifying part of intake with the library alone, batch by batch in turn. Target: ≥ 0.85.
+// BenchmarkVerify compares the verifying part of intake with the library alone, batch by batch in turn. Target:
+// ≥ 0.85.
 func BenchmarkVerify(b *testing.B) {
 	devices := benchDevices(1024)
 	envelopes := benchEnvelopes(devices, 8<<10)

@@ -18,9 +18,10 @@ import (
 	"github.com/cairn-network/cairn/internal/files"
 )
 
-// blobs keeps bytes by their SHA-256 on disk, in one folder per epoch, so that what is out of its time goes with its folder. A file
-// holds one zstd frame for each bus.ChunkSize bytes, then the u32 length (big endian) of each frame, the u64 length of the
-// whole and the u32 number of frames: a piece can be served without the rest.
+// blobs keeps bytes by their SHA-256 on disk, in one folder per epoch, so that what is out of its time goes
+// with its folder. A file holds one zstd frame for each bus.ChunkSize bytes, then the u32 length (big endian)
+// of each frame, the u64 length of the whole and the u32 number of frames: a piece can be served without the
+// rest.
 type blobs struct {
 	dir string
 	enc *zstd.Encoder
@@ -63,7 +64,8 @@ func openBlobs(dir string) (*blobs, error) {
 
 func (b *blobs) folder(e types.Epoch) string { return filepath.Join(b.dir, fmt.Sprintf("%012d", e)) }
 
-// put keeps data with those of an epoch, or of a later one that has it already, and returns its name. The file is durable when put returns.
+// put keeps data with those of an epoch, or of a later one that has it already, and returns its name. The file
+// is durable when put returns.
 func (b *blobs) put(e types.Epoch, data []byte) (bus.Blob, error) {
 	name := bus.BlobOf(data)
 	if at, ok := b.where(name.Hash); ok && at >= e {

@@ -25,8 +25,8 @@ type Bundle struct {
 	Pages    [][]byte // of the state after Previous, in order; none for the region's first
 }
 
-// bundleMagic starts a bundle's file. Then come Previous, Header, Frame, Changes, Batch and the number of Pages and each of them, every
-// part after its u64 length and every number as u64, big endian.
+// bundleMagic starts a bundle's file. Then come Previous, Header, Frame, Changes, Batch and the number of Pages
+// and each of them, every part after its u64 length and every number as u64, big endian.
 const bundleMagic = "cairn bundle 1\n"
 
 // BundleName is the name of a bundle's file.
@@ -128,8 +128,9 @@ type Check struct {
 	Differs  []Finding // inputs that are not
 }
 
-// Recompute computes a header from a bundle and compares it with the one of hash expected, or with the bundle's own if that is zero. Every
-// byte of the bundle counts: whatever is wrong in it shows as not equal, with a reason; an error is for what could not be tried.
+// Recompute computes a header from a bundle and compares it with the one of hash expected, or with the bundle's
+// own if that is zero. Every byte of the bundle counts: whatever is wrong in it shows as not equal, with a
+// reason; an error is for what could not be tried.
 func Recompute(b *Bundle, expected types.Hash, version uint32, categories []tally.Verifier, workers int) (*Check, error) {
 	c := &Check{Expected: expected}
 	if c.Expected.IsZero() {

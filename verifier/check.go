@@ -26,9 +26,10 @@ func (v *headView) check(it *item, rules *ruleBook) types.Reason {
 	return ""
 }
 
-// checkOrder judges an order, which anybody may hand in, by what the state at the epoch's start knows of its session: old ones, which
-// anybody can find in batches, would use up the payer's quota. One that begins a session needs as much credit as it will in the tally: else
-// accounts that never bought any could fill mempools and batches. What passes here may still be refused by the tally.
+// checkOrder judges an order, which anybody may hand in, by what the state at the epoch's start knows of its
+// session: old ones, which anybody can find in batches, would use up the payer's quota. One that begins a
+// session needs as much credit as it will in the tally: else accounts that never bought any could fill mempools
+// and batches. What passes here may still be refused by the tally.
 func (v *headView) checkOrder(it *item) types.Reason {
 	e, expiry := v.epoch.Epoch, it.session.Expiry()
 	key := tally.SessionKey{Payer: it.Author, ID: it.session}
@@ -100,9 +101,9 @@ func (v *headView) checkAnchor(a evidence.Anchor) types.Reason {
 	return ""
 }
 
-// checkAuthor judges whether an item's author may hand in such items in an epoch. It goes by the registry alone, of which all verifiers
-// have the same view, so that none insists on what another must leave out. A suspended device is an author like any other: the tally
-// says what of its items counts.
+// checkAuthor judges whether an item's author may hand in such items in an epoch. It goes by the registry
+// alone, of which all verifiers have the same view, so that none insists on what another must leave out. A
+// suspended device is an author like any other: the tally says what of its items counts.
 func checkAuthor(it *item, reg *registry, rules *ruleBook, e types.Epoch) types.Reason {
 	if rules.specs[it.category] == nil {
 		return types.UnknownCategory

@@ -50,9 +50,9 @@ type Comparison struct {
 	Missing []Finding      // parts of which the chain, or the node, has nothing any more
 }
 
-// Compare holds each input in a bundle against what the chain says. A bundle can be consistent with itself and with the header
-// in it, and yet have inputs that the chain never had: whoever made the bundle chose both; and more than two thirds of verifiers can
-// sign such a header. An error is for what could not be asked.
+// Compare holds each input in a bundle against what the chain says. A bundle can be consistent with itself and
+// with the header in it, and yet have inputs that the chain never had: whoever made the bundle chose both; and
+// more than two thirds of verifiers can sign such a header. An error is for what could not be asked.
 func Compare(ctx context.Context, src Source, b *Bundle, e types.Epoch, region types.Region) (*Comparison, error) {
 	h, err := src.Header(ctx, e, region)
 	if err != nil {
@@ -231,7 +231,8 @@ func short(v any) string {
 	return text
 }
 
-// Add puts what Compare found into what Recompute did: what the chain never had is not equal, however well it computes.
+// Add puts what Compare found into what Recompute did: what the chain never had is not equal, however well it
+// computes.
 func (c *Check) Add(other *Comparison) {
 	c.Checked, c.Differs = other.Checked, other.Differs
 	if len(c.Differs) > 0 {

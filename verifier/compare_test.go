@@ -51,8 +51,9 @@ func (l bribed) Header(ctx context.Context, e types.Epoch, r types.Region) (*led
 	return h, err
 }
 
-// TestCompare forges each input in a bundle that is otherwise consistent. Recomputing finds every one of them equal, with the forger's header
-// and with that which bribed verifiers had the chain take. Held against the chain each is caught, by its name and alone.
+// TestCompare forges each input in a bundle that is otherwise consistent. Recomputing finds every one of them
+// equal, with the forger's header and with that which bribed verifiers had the chain take. Held against the
+// chain each is caught, by its name and alone.
 func TestCompare(t *testing.T) {
 	testNetwork(t, 1, 2, func(t *testing.T, n *network) {
 		n.sendAll()

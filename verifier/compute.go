@@ -54,7 +54,8 @@ type computed struct {
 	names   []tally.Name
 }
 
-// buildFrame reads from the chain what the tally of a header takes in. Of the header it needs epoch, region, round, leader and VRF. prev is the region's header before, nil for none.
+// buildFrame reads from the chain what the tally of a header takes in. Of the header it needs epoch, region,
+// round, leader and VRF. prev is the region's header before, nil for none.
 func buildFrame(ctx context.Context, l Source, h *tally.Header, prev *ledger.Header) (*tally.Frame, error) {
 	f, from, to, err := frameBase(ctx, l, h, prev)
 	if err == nil {
@@ -105,10 +106,12 @@ type inputs struct {
 	changes []tally.Change
 }
 
-// errUnable marks what this verifier cannot check for a reason of its own: its chain node, its link or its disk. It says nothing of a header.
+// errUnable marks what this verifier cannot check for a reason of its own: its chain node, its link or its
+// disk. It says nothing of a header.
 var errUnable = errors.New("it cannot be checked here")
 
-// inputs reads what the tally of a header takes in, on top of the state after prev, from the verifier's own chain node.
+// inputs reads what the tally of a header takes in, on top of the state after prev, from the verifier's own
+// chain node.
 func (a *agreement) inputs(ctx context.Context, base *tally.State, h *tally.Header, prev *ledger.Header) (*inputs, error) {
 	in := &inputs{base: base}
 	var err error
@@ -139,8 +142,9 @@ func (a *agreement) tally(in *inputs, raw []byte, must bool) (*computed, error) 
 	return c, nil
 }
 
-// check checks the signatures of a batch on n goroutines, except those of items that known knows, and returns the names too, and whether all
-// hold. If they must it stops soon after one that does not: looking for all that are wrong takes far longer than seeing that none is.
+// check checks the signatures of a batch on n goroutines, except those of items that known knows, and returns
+// the names too, and whether all hold. If they must it stops soon after one that does not: looking for all that
+// are wrong takes far longer than seeing that none is.
 func check(b *tally.Batch, chain string, n int, known func(types.Hash) bool, must bool) (signed []bool, names []tally.Name, all bool) {
 	signed = make([]bool, len(b.Items))
 	names = make([]tally.Name, len(b.Items))

@@ -45,8 +45,8 @@ func (l bent) Header(ctx context.Context, e types.Epoch, r types.Region) (*ledge
 	return h, err
 }
 
-// TestEachPartDiffers bends each value in a bundle, and shows that its part, and no other, is found not to be the chain's; then what the chain has
-// nothing of any more is missing, not equal.
+// TestEachPartDiffers bends each value in a bundle, and shows that its part, and no other, is found not to be
+// the chain's; then what the chain has nothing of any more is missing, not equal.
 func TestEachPartDiffers(t *testing.T) {
 	testNetwork(t, 1, 2, func(t *testing.T, n *network) {
 		n.sendAll()

@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// draws tells witnesses whom they were drawn for in the present epoch. A draw is made over all devices of its category, once an epoch, when the
-// first witness asks.
+// draws tells witnesses whom they were drawn for in the present epoch. A draw is made over all devices of its
+// category, once an epoch, when the first witness asks.
 type draws struct {
 	*self
 	clock *clock

@@ -11,7 +11,8 @@ import (
 	"github.com/cairn-network/cairn/service/servicetest"
 )
 
-// TestDraws: witnesses are told page by page whom they were drawn for, once each, and of another epoch, draw or category nothing.
+// TestDraws: witnesses are told page by page whom they were drawn for, once each, and of another epoch, draw or
+// category nothing.
 func TestDraws(t *testing.T) {
 	const devices = 1500
 	key := types.NewPrivateKey([32]byte{1})

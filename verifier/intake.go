@@ -13,8 +13,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Bounds of what is on its way, over all steps. Beyond them submissions are dropped: authors send again what nobody acknowledged. Each author
-// may have a quarter of what is left, so that whoever sends too much keeps nobody else out, and many who do leave room, too.
+// Bounds of what is on its way, over all steps. Beyond them submissions are dropped: authors send again what
+// nobody acknowledged. Each author may have a quarter of what is left, so that whoever sends too much keeps
+// nobody else out, and many who do leave room, too.
 const (
 	queued      = bus.Pending // submissions
 	queuedBytes = 64 << 20    // of them
@@ -22,16 +23,17 @@ const (
 	written     = 1024        // submissions that are written together
 )
 
-// Bounds of the orders that are kept in one epoch beside the payer's quota. Of an account, over all its keys, they are as many as a state
-// remembers, and those that begin a session as many as it has credits for. Of a payer as many may begin a session as an account can have: anybody can hand in again what a tally refused, and the rest of
-// the quota is for changing and cancelling what acts, of which no copy is taken twice.
+// Bounds of the orders that are kept in one epoch beside the payer's quota. Of an account, over all its keys,
+// they are as many as a state remembers, and those that begin a session as many as it has credits for. Of a
+// payer as many may begin a session as an account can have: anybody can hand in again what a tally refused, and
+// the rest of the quota is for changing and cancelling what acts, of which no copy is taken twice.
 const (
 	maxAccountOrders = 16 * receipt.MaxOrders
 	maxBegun         = receipt.MaxOrders
 )
 
-// intake takes submissions through four steps: decode and check (workers), keep (one keeper, which alone writes the mempool),
-// acknowledge (workers).
+// intake takes submissions through four steps: decode and check (workers), keep (one keeper, which alone writes
+// the mempool), acknowledge (workers).
 type intake struct {
 	*self
 	rules    *ruleBook
@@ -275,8 +277,9 @@ func (in *intake) judge(now *headView, subs []*submission) {
 	}
 }
 
-// mistyped reports whether an item that does not decode does under another type. A refusal names nothing but the bytes, and what is wrong with
-// their form is wrong for good: whoever hears an item on its way could have it refused, and pass that on to its author.
+// mistyped reports whether an item that does not decode does under another type. A refusal names nothing but
+// the bytes, and what is wrong with their form is wrong for good: whoever hears an item on its way could have
+// it refused, and pass that on to its author.
 func mistyped(it *bus.Item, chain string) bool {
 	for t := tally.Evidence; t <= tally.Ask; t++ {
 		if t != it.Type {
@@ -302,8 +305,9 @@ func (in *intake) pools() (current, before *mempool) {
 	return in.open, in.prev
 }
 
-// turn makes now what intake goes by; at an epoch's first view it opens the mempool that is written from then on, and goes on acknowledging
-// again what is in the one before. When the view is seen, nothing more enters any other mempool: a round reads the one before at once.
+// turn makes now what intake goes by; at an epoch's first view it opens the mempool that is written from then
+// on, and goes on acknowledging again what is in the one before. When the view is seen, nothing more enters any
+// other mempool: a round reads the one before at once.
 func (in *intake) turn(now *headView) error {
 	e := now.epoch.Epoch
 	next, err := in.mempools.make(e)
@@ -439,8 +443,8 @@ type ackKey struct {
 	epoch  types.Epoch
 }
 
-// answer sends the acks of submissions that were kept together: one for each author and epoch, as signing them costs more than
-// anything else once signatures are checked many at a time.
+// answer sends the acks of submissions that were kept together: one for each author and epoch, as signing them
+// costs more than anything else once signatures are checked many at a time.
 func (in *intake) answer(ctx context.Context, subs []*submission) {
 	acks := map[ackKey]*bus.Ack{}
 	var current types.Epoch

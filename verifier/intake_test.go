@@ -21,8 +21,8 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// TestTurnDuringWrite: an epoch does not turn while the keeper writes into its mempool. Else a round could read the mempool before what is
-// being written, and acknowledged, is in it: nobody would insist on that.
+// TestTurnDuringWrite: an epoch does not turn while the keeper writes into its mempool. Else a round could read
+// the mempool before what is being written, and acknowledged, is in it: nobody would insist on that.
 func TestTurnDuringWrite(t *testing.T) {
 	key := types.NewPrivateKey([32]byte{1})
 	vrf := types.NewPrivateKey([32]byte{2})
@@ -95,8 +95,8 @@ func TestUnsynced(t *testing.T) {
 	}
 }
 
-// TestFlood: one author who sends more than can be taken in keeps nobody else out, and takes no more memory than its share, however little
-// its messages weigh on the wire.
+// TestFlood: one author who sends more than can be taken in keeps nobody else out, and takes no more memory
+// than its share, however little its messages weigh on the wire.
 func TestFlood(t *testing.T) {
 	devices := benchDevices(2)
 	honest, flooder := devices[0], devices[1]
@@ -218,8 +218,8 @@ func TestOldReports(t *testing.T) {
 	})
 }
 
-// TestBlobAgain: a blob that is kept is not written again for an earlier epoch, so nobody who asks for one line after two tallies in turn keeps
-// the disk busy; and what a later epoch took over goes with its folder.
+// TestBlobAgain: a blob that is kept is not written again for an earlier epoch, so nobody who asks for one line
+// after two tallies in turn keeps the disk busy; and what a later epoch took over goes with its folder.
 func TestBlobAgain(t *testing.T) {
 	b, err := openBlobs(t.TempDir())
 	if err != nil {
@@ -253,8 +253,9 @@ func TestBlobAgain(t *testing.T) {
 	}
 }
 
-// TestMistyped: a liar hands in what somebody else is about to hand in under another type, to have it refused for good by those who would keep
-// it, and passes the refusals on. There are none; and what is nothing under any type is refused as before.
+// TestMistyped: a liar hands in what somebody else is about to hand in under another type, to have it refused
+// for good by those who would keep it, and passes the refusals on. There are none; and what is nothing under
+// any type is refused as before.
 func TestMistyped(t *testing.T) {
 	testNetwork(t, 2, 2, func(t *testing.T, n *network) {
 		d, liar := n.device[0], n.device[1]
@@ -302,7 +303,8 @@ func (s tardy) Respond(ctx context.Context, to bus.Message, data []byte) error {
 	return s.Bus.Respond(ctx, to, data)
 }
 
-// TestAskedTooMuch: one device that asks a verifier without end keeps it from answering nobody else, about lines and for blobs.
+// TestAskedTooMuch: one device that asks a verifier without end keeps it from answering nobody else, about
+// lines and for blobs.
 func TestAskedTooMuch(t *testing.T) {
 	testNetwork(t, 1, 2, func(t *testing.T, n *network) {
 		n.accepted(2)
@@ -346,8 +348,8 @@ func TestAskedTooMuch(t *testing.T) {
 	})
 }
 
-// TestPoorOrders: what an account without credits orders is not even kept, however many keys it grants; and of an account with credits there
-// is a bound over all its keys.
+// TestPoorOrders: what an account without credits orders is not even kept, however many keys it grants; and of
+// an account with credits there is a bound over all its keys.
 func TestPoorOrders(t *testing.T) {
 	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
 		d, v := n.device[0], n.peers[0].v
@@ -392,7 +394,8 @@ func TestPoorOrders(t *testing.T) {
 	})
 }
 
-// TestLeanOrders: of an account's orders that begin a session no more are kept in an epoch than it has credits to stand behind.
+// TestLeanOrders: of an account's orders that begin a session no more are kept in an epoch than it has credits
+// to stand behind.
 func TestLeanOrders(t *testing.T) {
 	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
 		d, from := n.device[0], n.peers[0].cfg.Account
@@ -423,8 +426,9 @@ func TestLeanOrders(t *testing.T) {
 	})
 }
 
-// TestReplayedOrders: orders that a tally refused can be found in its batch and handed in again by anybody. They use up as much of the payer's
-// quota as new sessions may, and the payer can still change and cancel what acts.
+// TestReplayedOrders: orders that a tally refused can be found in its batch and handed in again by anybody.
+// They use up as much of the payer's quota as new sessions may, and the payer can still change and cancel what
+// acts.
 func TestReplayedOrders(t *testing.T) {
 	testNetwork(t, 1, 2, func(t *testing.T, n *network) {
 		stranger, door := n.device[0], n.device[1]
@@ -463,7 +467,8 @@ func bulky() tally.Verifier {
 	}}
 }
 
-// TestLongLines: a line that is too long for an answer can be fetched, and whoever asks for lines writes nothing to the verifier's disk.
+// TestLongLines: a line that is too long for an answer can be fetched, and whoever asks for lines writes
+// nothing to the verifier's disk.
 func TestLongLines(t *testing.T) {
 	testNetwork(t, 1, 1, func(t *testing.T, n *network) {
 		n.stop(0)
@@ -516,7 +521,8 @@ func (c *counting) Epoch(ctx context.Context, e types.Epoch) (*ledger.Epoch, err
 	return c.Ledger.Epoch(ctx, e)
 }
 
-// TestFarEpochs: what somebody says of epochs that are far away costs no question to the chain, behind which what the others say would wait.
+// TestFarEpochs: what somebody says of epochs that are far away costs no question to the chain, behind which
+// what the others say would wait.
 func TestFarEpochs(t *testing.T) {
 	testNetwork(t, 2, 1, func(t *testing.T, n *network) {
 		n.stop(0)
@@ -562,8 +568,9 @@ func TestLongSkip(t *testing.T) {
 	})
 }
 
-// TestFullMempool: a mempool does not grow beyond what a batch can be, with all that skipped epochs before it left. Else registered devices could
-// hand in so much that nobody can fetch the batch, and as receipts last, none of the region's batches would ever be shorter.
+// TestFullMempool: a mempool does not grow beyond what a batch can be, with all that skipped epochs before it
+// left. Else registered devices could hand in so much that nobody can fetch the batch, and as receipts last,
+// none of the region's batches would ever be shorter.
 func TestFullMempool(t *testing.T) {
 	defer func(n int64) { maxMempool = n }(maxMempool)
 	maxMempool = 2300

@@ -14,7 +14,8 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// KeysFile holds a verifier's secrets in its folder, mode 0600: the seeds of both keys in hexadecimal. Whoever has it can sign in its place.
+// KeysFile holds a verifier's secrets in its folder, mode 0600: the seeds of both keys in hexadecimal. Whoever
+// has it can sign in its place.
 const KeysFile = "keys"
 
 // Keys are a verifier's secrets.
@@ -70,7 +71,8 @@ func EnsureKeys(dir string) (Keys, error) {
 	return k, err
 }
 
-// Register is the message by which a validator names the keys, with the proofs that whoever holds them agrees to serve it on that chain.
+// Register is the message by which a validator names the keys, with the proofs that whoever holds them agrees
+// to serve it on that chain.
 func (k Keys) Register(chain string, validator types.Account) ledger.SetVerifier {
 	key, vrf := k.Attestation.Public(), k.VRF.Public()
 	proof := evidence.VerifierBytes(validator, key, vrf)

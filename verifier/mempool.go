@@ -19,11 +19,12 @@ import (
 	"github.com/cairn-network/cairn/internal/files"
 )
 
-// mempool is what a verifier acknowledged in one epoch: a log on disk, and its index in memory, about 250 bytes for each item.
+// mempool is what a verifier acknowledged in one epoch: a log on disk, and its index in memory, about 250 bytes
+// for each item.
 //
-// The log is a sequence of records: u32 length and u32 CRC-32C (both big endian) of what follows, the item's type, and its
-// encoding. A record that is cut short or spoilt ends the log: it was being written when the process died, and nobody had an
-// acknowledgement of it.
+// The log is a sequence of records: u32 length and u32 CRC-32C (both big endian) of what follows, the item's
+// type, and its encoding. A record that is cut short or spoilt ends the log: it was being written when the
+// process died, and nobody had an acknowledgement of it.
 type mempool struct {
 	epoch types.Epoch
 	path  string
@@ -47,7 +48,8 @@ type entry struct {
 	lasting bool // it counts in a later batch if the epoch has no header
 }
 
-// quotaKey is an account of quota: evidence, reports as a witness, receipts, orders and asks of one author are counted apart.
+// quotaKey is an account of quota: evidence, reports as a witness, receipts, orders and asks of one author are
+// counted apart.
 type quotaKey struct {
 	author   types.Key
 	category types.Category
@@ -57,8 +59,8 @@ type quotaKey struct {
 
 const recordHead = 8
 
-// maxMempool bounds the log of an epoch, in bytes, with what lasts of the epochs before that no batch has counted: all of it together has to be
-// fetched as one batch. A variable for the tests.
+// maxMempool bounds the log of an epoch, in bytes, with what lasts of the epochs before that no batch has
+// counted: all of it together has to be fetched as one batch. A variable for the tests.
 var maxMempool int64 = maxBlob / 4 * 3
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -181,8 +183,8 @@ func (r *ruleBook) quota(it *item) (quotaKey, tally.Quota) {
 	return key, spec.Quota
 }
 
-// keep writes items that passed all checks, in their order, and says of each why it is not kept ("" if it is, or was before).
-// What it kept is not yet on disk: see sync.
+// keep writes items that passed all checks, in their order, and says of each why it is not kept ("" if it is,
+// or was before). What it kept is not yet on disk: see sync.
 func (b *mempool) keep(items []*item, rules *ruleBook) []types.Reason {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -229,7 +231,8 @@ func (b *mempool) keep(items []*item, rules *ruleBook) []types.Reason {
 	return out
 }
 
-// forget takes entries from mark on out of the index: they are not on disk. Their quota stays used, which only a full disk costs.
+// forget takes entries from mark on out of the index: they are not on disk. Their quota stays used, which only
+// a full disk costs.
 func (b *mempool) forget(mark int) {
 	for _, e := range b.entries[mark:] {
 		delete(b.index, e.Hash)
@@ -248,8 +251,8 @@ func reasonOfIO(err error) types.Reason {
 	return types.HomeUnwritable
 }
 
-// sync makes durable what was kept. After an error nothing more is taken: it is not known what is on disk. What was kept since the last sync
-// is forgotten then, or it would be acknowledged when it is sent again.
+// sync makes durable what was kept. After an error nothing more is taken: it is not known what is on disk. What
+// was kept since the last sync is forgotten then, or it would be acknowledged when it is sent again.
 func (b *mempool) sync() error {
 	b.mu.RLock()
 	file, failed, n := b.file, b.failed, len(b.entries)
@@ -328,7 +331,8 @@ func (b *mempool) remove() error {
 	return err
 }
 
-// mempools are those of all epochs that no batch has counted for good. Intake opens and fills them, agreement reads them.
+// mempools are those of all epochs that no batch has counted for good. Intake opens and fills them, agreement
+// reads them.
 type mempools struct {
 	dir   string
 	chain string
@@ -391,7 +395,8 @@ func (m *mempools) all(first, last types.Epoch) (list []*mempool) {
 	return list
 }
 
-// bound lets the mempool of epoch e grow as far as what lasts of the epochs after the region's last header leaves room in one batch.
+// bound lets the mempool of epoch e grow as far as what lasts of the epochs after the region's last header
+// leaves room in one batch.
 func (m *mempools) bound(last, e types.Epoch) {
 	room := maxMempool
 	for _, b := range m.all(last+1, e) {
@@ -410,9 +415,10 @@ func (m *mempools) acknowledged() func(types.Hash) bool {
 	}
 }
 
-// own returns what this verifier acknowledged for the batch of epoch e: all of that epoch, and what lasts of the epochs since
-// the region's last header, which had none that stands. What lasts is judged again by the registry of e, as a leader judges what it
-// is sent (see admissible): an author may have left since, and whoever still insisted on its items would sign no batch at all.
+// own returns what this verifier acknowledged for the batch of epoch e: all of that epoch, and what lasts of
+// the epochs since the region's last header, which had none that stands. What lasts is judged again by the
+// registry of e, as a leader judges what it is sent (see admissible): an author may have left since, and
+// whoever still insisted on its items would sign no batch at all.
 func (m *mempools) own(reg *registry, last, e types.Epoch) (items []tally.Item, names []tally.Name, err error) {
 	for k := last + 1; k <= e; k++ {
 		b := m.of(k)
@@ -436,8 +442,8 @@ func (m *mempools) own(reg *registry, last, e types.Epoch) (items []tally.Item, 
 	return items, names, nil
 }
 
-// prune deletes the logs that no later batch needs: of epochs before the newest final header, but for one more, for authors who did not hear
-// their acks.
+// prune deletes the logs that no later batch needs: of epochs before the newest final header, but for one more,
+// for authors who did not hear their acks.
 func (m *mempools) prune(final types.Epoch) error {
 	var errs []error
 	for _, b := range m.all(0, max(final, 1)-1) {

@@ -16,8 +16,8 @@ const (
 	maxProposals  = 2 // of one leader in one round: two are proof enough
 )
 
-// messages are what the verifiers of a region say to each other about their tallies. They believe signatures, not subjects, and
-// remember a bounded amount for each verifier of an epoch's set.
+// messages are what the verifiers of a region say to each other about their tallies. They believe signatures,
+// not subjects, and remember a bounded amount for each verifier of an epoch's set.
 type messages struct {
 	chain  string
 	region types.Region

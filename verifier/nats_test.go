@@ -17,8 +17,8 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// TestOverNATS runs four verifiers over a real NATS server and a chain that has its own clock: nothing waits for anything to come
-// to rest. A device resends until more than two thirds acknowledged, as devices do.
+// TestOverNATS runs four verifiers over a real NATS server and a chain that has its own clock: nothing waits
+// for anything to come to rest. A device resends until more than two thirds acknowledged, as devices do.
 func TestOverNATS(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -60,8 +60,8 @@ type peer struct {
 	wrap   func(bus.Bus) bus.Bus // nil: none
 }
 
-// network is a chain in memory, a bus in memory, some verifiers, devices and one customer. It lives in a synctest bubble: after
-// each block all goroutines have come to rest.
+// network is a chain in memory, a bus in memory, some verifiers, devices and one customer. It lives in a
+// synctest bubble: after each block all goroutines have come to rest.
 type network struct {
 	t      *testing.T
 	ctx    context.Context

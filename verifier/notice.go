@@ -9,7 +9,8 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// repeats is in how many blocks a notice's occasion is told: a verifier that was late for the first one signs the next.
+// repeats is in how many blocks a notice's occasion is told: a verifier that was late for the first one signs
+// the next.
 const repeats = 3
 
 // notices tells devices and gateways what the chain says.
@@ -20,8 +21,9 @@ type notices struct {
 	archive *archive
 }
 
-// tell publishes the notice of a block, if it is due and all that it says is known. Nobody listens to a verifier without power, whom the bus does
-// not let speak: it waits for its seat. One that has lost it is still heard by those who believe the epoch before.
+// tell publishes the notice of a block, if it is due and all that it says is known. Nobody listens to a
+// verifier without power, whom the bus does not let speak: it waits for its seat. One that has lost it is still
+// heard by those who believe the epoch before.
 func (t *notices) tell(ctx context.Context, head ledger.Block) {
 	if !t.clock.member(head.Epoch, t.key) && (head.Epoch == 0 || !t.clock.member(head.Epoch-1, t.key)) {
 		return
@@ -41,8 +43,8 @@ func (t *notices) tell(ctx context.Context, head ledger.Block) {
 	}
 }
 
-// due reports whether the verifiers tell devices of a block: the first ones of an epoch, the first ones that know its seed, and
-// every so many.
+// due reports whether the verifiers tell devices of a block: the first ones of an epoch, the first ones that
+// know its seed, and every so many.
 func due(ep *ledger.Epoch, head ledger.Block, seedAt uint64) bool {
 	since := head.Height - ep.First
 	if since < repeats || since%bus.NoticeEvery(ep.Cut-ep.First+1) == 0 {
@@ -51,8 +53,9 @@ func due(ep *ledger.Epoch, head ledger.Block, seedAt uint64) bool {
 	return seedAt > 0 && head.Height >= seedAt && head.Height < seedAt+repeats
 }
 
-// notice returns what the chain says at head, the newest block; nil if no notice is due. It returns an error while this verifier
-// does not know the state after the region's newest header, or if the chain has moved on meanwhile.
+// notice returns what the chain says at head, the newest block; nil if no notice is due. It returns an error
+// while this verifier does not know the state after the region's newest header, or if the chain has moved on
+// meanwhile.
 func (t *notices) notice(ctx context.Context, head ledger.Block) (*bus.Notice, error) {
 	ep, err := t.ledger.Epoch(ctx, head.Epoch) // not clock.epoch: the seed may have come since
 	if err != nil {

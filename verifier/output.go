@@ -19,8 +19,9 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// The outputs of a header are kept in one blob: of each leaf, in order, u16 category, u32 length of its data, u32 length of its detail
-// (big endian), data, detail. In memory are those that were asked for last, without their details, which stay on disk.
+// The outputs of a header are kept in one blob: of each leaf, in order, u16 category, u32 length of its data,
+// u32 length of its detail (big endian), data, detail. In memory are those that were asked for last, without
+// their details, which stay on disk.
 
 const outputHead = 2 + 4 + 4
 

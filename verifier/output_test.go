@@ -286,8 +286,8 @@ func (n *network) order(id byte, cap types.Credit, seq uint64) *receipt.SignedOr
 		Limit: 1, Most: types.U64(1 << 30), Cap: cap, Seq: seq, First: 1}.Sign(n.payer)
 }
 
-// TestOrders: an order gets into the batch whoever hands it in, acts from the next epoch on, and is proven out of the state; what was
-// handed in before, or by somebody else, uses up nobody's quota.
+// TestOrders: an order gets into the batch whoever hands it in, acts from the next epoch on, and is proven out
+// of the state; what was handed in before, or by somebody else, uses up nobody's quota.
 func TestOrders(t *testing.T) {
 	testNetwork(t, 4, 2, func(t *testing.T, n *network) {
 		n.sell()

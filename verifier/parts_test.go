@@ -42,7 +42,8 @@ func TestLateAck(t *testing.T) {
 	})
 }
 
-// TestEndedKey: what a payer orders with a key that ended is refused at the door, whether a state still remembers the key or not.
+// TestEndedKey: what a payer orders with a key that ended is refused at the door, whether a state still
+// remembers the key or not.
 func TestEndedKey(t *testing.T) {
 	payer := types.NewPrivateKey([32]byte{4})
 	o := receipt.Order{Chain: testChain, Category: types.Storage, Session: types.NewSessionID(50, [12]byte{1}), Payer: payer.Public(), Cap: 1, Seq: 1}

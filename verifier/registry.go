@@ -11,7 +11,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// registry is the registry view of an epoch: that of an earlier state, and what changed since. It never changes once made.
+// registry is the registry view of an epoch: that of an earlier state, and what changed since. It never changes
+// once made.
 type registry struct {
 	base     *tally.State
 	devices  map[types.Key]*tally.Device // nil: removed

@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Report is what became of the items and devices of one tally, as a verifier keeps it for those who ask. It follows from the
-// same inputs as the header, but is not part of it.
+// Report is what became of the items and devices of one tally, as a verifier keeps it for those who ask. It
+// follows from the same inputs as the header, but is not part of it.
 type Report struct {
 	_       struct{} `cbor:",toarray"`
 	Epoch   types.Epoch

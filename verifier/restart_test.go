@@ -45,8 +45,8 @@ func TestSkip(t *testing.T) {
 	})
 }
 
-// TestSkipAndLeave: a device leaves after an epoch that is skipped. What lasted of it, and only some verifiers acknowledged, is in
-// nobody's way, whoever leads; what lasted of a device that is still there counts.
+// TestSkipAndLeave: a device leaves after an epoch that is skipped. What lasted of it, and only some verifiers
+// acknowledged, is in nobody's way, whoever leads; what lasted of a device that is still there counts.
 func TestSkipAndLeave(t *testing.T) {
 	for _, who := range [][]int{{0, 1}, {2, 3}} {
 		testNetwork(t, 4, 2, func(t *testing.T, n *network) {
@@ -74,8 +74,8 @@ func TestSkipAndLeave(t *testing.T) {
 	}
 }
 
-// TestKill kills one verifier, the leader of round 0, at each block around the cut, and starts it again a block later. Nothing that
-// was acknowledged is lost or counted twice, and nobody signs twice.
+// TestKill kills one verifier, the leader of round 0, at each block around the cut, and starts it again a block
+// later. Nothing that was acknowledged is lost or counted twice, and nobody signs twice.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	for _, verifiers := range []int{1, 4} {
@@ -127,7 +127,8 @@ func TestTornLog(t *testing.T) {
 	})
 }
 
-// TestCatchUp: a verifier that was away for epochs recomputes them; one that lost its disk starts from the last final state.
+// TestCatchUp: a verifier that was away for epochs recomputes them; one that lost its disk starts from the last
+// final state.
 func TestCatchUp(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		testNetwork(t, 4, 2, func(t *testing.T, n *network) {
@@ -271,8 +272,8 @@ func (b trap) PublishLast(ctx context.Context, subject string, data []byte) erro
 	return b.Bus.PublishLast(ctx, subject, data)
 }
 
-// TestKillAtMessage kills a verifier right before and right after each message of the agreement, the leader and a follower, and
-// starts it again: what was acknowledged counts once, and nobody signs twice.
+// TestKillAtMessage kills a verifier right before and right after each message of the agreement, the leader and
+// a follower, and starts it again: what was acknowledged counts once, and nobody signs twice.
 func TestKillAtMessage(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"last.held.", "last.handover.", "last.proposal.", "last.signature."} {
@@ -380,8 +381,8 @@ func TestJoin(t *testing.T) {
 	})
 }
 
-// pruned is the chain as a node shows it that came by its state from a snapshot, or whose chain began from an export: of blocks it has the
-// hashes that the state keeps.
+// pruned is the chain as a node shows it that came by its state from a snapshot, or whose chain began from an
+// export: of blocks it has the hashes that the state keeps.
 type pruned struct {
 	*ledger.Memory
 }
@@ -402,9 +403,9 @@ func (l pruned) Hashes(ctx context.Context, from, to uint64) ([]tally.BlockHash,
 	return l.Memory.Hashes(ctx, from, to)
 }
 
-// TestPrunedNode: a verifier whose own chain node has no old blocks starts from the last final state, also while the region's first
-// header is still on its path, and signs within two epochs. One that was away too long for a replay does the same. Nobody appeals
-// because of what its own node cannot say.
+// TestPrunedNode: a verifier whose own chain node has no old blocks starts from the last final state, also
+// while the region's first header is still on its path, and signs within two epochs. One that was away too long
+// for a replay does the same. Nobody appeals because of what its own node cannot say.
 func TestPrunedNode(t *testing.T) {
 	t.Parallel()
 	for _, kept := range []bool{false, true} {

@@ -23,8 +23,8 @@ const (
 // maxTries is how often a proposal is judged whose batch cannot be had.
 const maxTries = 3
 
-// Bounds of the time in which something must be fetched inside a round, of which it is a quarter: a peer that is slower counts as
-// silent, or the round would be over before this verifier has done its part.
+// Bounds of the time in which something must be fetched inside a round, of which it is a quarter: a peer that
+// is slower counts as silent, or the round would be over before this verifier has done its part.
 const (
 	shortFetch = 100 * time.Millisecond
 	longFetch  = 5 * time.Minute
@@ -211,9 +211,10 @@ func (x *rounds) lead(ctx context.Context, r *round, head ledger.Block) error {
 	return x.propose(ctx, r)
 }
 
-// addMissing adds what another verifier acknowledged to the union: what is well formed, signed, from a registered author and within its quota. What
-// no verifier can have acknowledged would make a batch longer than a round takes: of an author's items beyond the quota the rest is left out,
-// and of missing items one of which is not signed, all are a lie.
+// addMissing adds what another verifier acknowledged to the union: what is well formed, signed, from a
+// registered author and within its quota. What no verifier can have acknowledged would make a batch longer than
+// a round takes: of an author's items beyond the quota the rest is left out, and of missing items one of which
+// is not signed, all are a lie.
 func (x *rounds) addMissing(ctx context.Context, r *round, who types.Key, m *bus.MissingItems) error {
 	if m.Count == 0 {
 		return nil
@@ -251,8 +252,8 @@ func (x *rounds) addMissing(ctx context.Context, r *round, who types.Key, m *bus
 // handed is how much of an author's quota the missing items of one verifier use.
 type handed struct{ count, bytes uint64 }
 
-// admissible reports whether an item that another verifier acknowledged may be in the batch at all. used is what that verifier's had before it;
-// its mempool of each epoch since the header before is within the quota.
+// admissible reports whether an item that another verifier acknowledged may be in the batch at all. used is
+// what that verifier's had before it; its mempool of each epoch since the header before is within the quota.
 func (x *rounds) admissible(r *round, raw bus.Item, used map[quotaKey]handed) bool {
 	it, err := open(tally.ItemType(raw.Type), raw.Raw, x.chain)
 	if err != nil || checkAuthor(it, r.registry, x.book, r.epoch) != "" {
@@ -296,8 +297,8 @@ func (x *rounds) propose(ctx context.Context, r *round) error {
 	return x.publish(ctx, r, c.header)
 }
 
-// publish publishes a header that this verifier leads with, and signed. After a restart it is the one from before: another header would cost
-// the stake.
+// publish publishes a header that this verifier leads with, and signed. After a restart it is the one from
+// before: another header would cost the stake.
 func (x *rounds) publish(ctx context.Context, r *round, h *tally.Header) error {
 	t := x.archive.tally(h.Hash())
 	if t == nil {
@@ -469,8 +470,8 @@ func (x *rounds) judge(ctx context.Context, r *round, h *tally.Header, size uint
 	return x.publishSignature(ctx, h)
 }
 
-// collect commits a header that more than two thirds of power signed: the leader as soon as all signed or a block has passed,
-// everybody else one block later.
+// collect commits a header that more than two thirds of power signed: the leader as soon as all signed or a
+// block has passed, everybody else one block later.
 func (x *rounds) collect(ctx context.Context, r *round, head ledger.Block) {
 	h := x.archive.signed(r.epoch, x.cfg.Region, r.number)
 	if h == nil {

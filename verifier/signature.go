@@ -10,11 +10,12 @@ import (
 // BatchSize is how many signatures are checked at once: beyond it a batch gains little.
 const BatchSize = 1024
 
-// splitBelow is the size from which a failed batch is checked one by one: halving it further costs more than it saves.
+// splitBelow is the size from which a failed batch is checked one by one: halving it further costs more than it
+// saves.
 const splitBelow = 16
 
-// CheckSignatures reports which of the signatures hold (ZIP-215), checking up to BatchSize at once. A batch that fails is halved
-// until the wrong ones are found, so a few wrong signatures cost little more than none.
+// CheckSignatures reports which of the signatures hold (ZIP-215), checking up to BatchSize at once. A batch
+// that fails is halved until the wrong ones are found, so a few wrong signatures cost little more than none.
 func CheckSignatures(sigs []tally.Signed) []bool {
 	ok := make([]bool, len(sigs))
 	for from := 0; from < len(sigs); from += BatchSize {

@@ -18,7 +18,8 @@ const (
 	stateAttempts = 8       // answers to one question for a state
 )
 
-// fetchPages fetches the pages of the state after a header from whoever has it, in order. have returns those that need not be fetched.
+// fetchPages fetches the pages of the state after a header from whoever has it, in order. have returns those
+// that need not be fetched.
 func fetchPages(ctx context.Context, b bus.Bus, header types.Hash, h *tally.Header, have func(types.Hash) []byte) ([][]byte, error) {
 	list, err := fetchPageList(ctx, b, header, h)
 	if err != nil {

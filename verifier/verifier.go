@@ -30,16 +30,17 @@ type Config struct {
 	Keep types.Epoch
 	// Workers is how many goroutines check signatures and compute tallies: one per core.
 	Workers int
-	// Version is the version of the rules that this program computes: 1. Under another one it takes in and watches, but signs
-	// nothing.
+	// Version is the version of the rules that this program computes: 1. Under another one it takes in and
+	// watches, but signs nothing.
 	Version uint32
 	Log     *slog.Logger
 }
 
-// Verifier is the engine: its parts, put together. It has neither state nor lock of its own. Its loops can be paused and stepped by tests.
+// Verifier is the engine: its parts, put together. It has neither state nor lock of its own. Its loops can be
+// paused and stepped by tests.
 type Verifier struct {
-	// Clock moves intake on with each block, Rounds leads and signs, Follow recomputes what the chain took, Guard votes and appeals,
-	// Notices tells devices.
+	// Clock moves intake on with each block, Rounds leads and signs, Follow recomputes what the chain took,
+	// Guard votes and appeals, Notices tells devices.
 	Clock, Rounds, Follow, Guard, Notices Cycle
 
 	*self
@@ -64,8 +65,8 @@ type self struct {
 	log   *slog.Logger
 }
 
-// New opens a verifier's folder and reads its logs. categories are the rules of all categories of the network. The verifier
-// owns neither ledger nor link, which outlive it.
+// New opens a verifier's folder and reads its logs. categories are the rules of all categories of the network.
+// The verifier owns neither ledger nor link, which outlive it.
 func New(cfg Config, l ledger.Ledger, link bus.Bus, categories []tally.Verifier) (*Verifier, error) {
 	if cfg.Keep == 0 {
 		cfg.Keep = 168
@@ -154,11 +155,12 @@ func (v *Verifier) Stats() Stats {
 	return s
 }
 
-// Abstained returns the epochs whose headers this verifier cannot check at present, oldest first, and why: for pages and doctors.
+// Abstained returns the epochs whose headers this verifier cannot check at present, oldest first, and why: for
+// pages and doctors.
 func (v *Verifier) Abstained() []Abstention { return v.rounds.abstains.list() }
 
-// View returns the registry as of the present epoch's start: what its tally will see. Of another epoch it is wrong_epoch: this verifier has not
-// seen the epoch begin yet, or the one after it has begun.
+// View returns the registry as of the present epoch's start: what its tally will see. Of another epoch it is
+// wrong_epoch: this verifier has not seen the epoch begin yet, or the one after it has begun.
 func (v *Verifier) View(_ context.Context, e types.Epoch) (tally.Registry, error) {
 	now := v.clock.now()
 	if now == nil || now.epoch.Epoch != e {
@@ -167,11 +169,13 @@ func (v *Verifier) View(_ context.Context, e types.Epoch) (tally.Registry, error
 	return now.registry, nil
 }
 
-// Report returns the report of a header that this verifier computed and still keeps; unknown_blob otherwise. It is read-only.
+// Report returns the report of a header that this verifier computed and still keeps; unknown_blob otherwise. It
+// is read-only.
 func (v *Verifier) Report(header types.Hash) (*Report, error) { return v.query.report(header) }
 
-// Proof returns what claims a device's amount: its leaf of the newest final header, or of the newest accepted one, which cannot
-// be claimed yet. not_final if there is no such header; unknown_author if the device has no line in it.
+// Proof returns what claims a device's amount: its leaf of the newest final header, or of the newest accepted
+// one, which cannot be claimed yet. not_final if there is no such header; unknown_author if the device has no
+// line in it.
 func (v *Verifier) Proof(ctx context.Context, device types.Key, accepted bool) (ledger.Claim, error) {
 	return v.query.proof(ctx, device, accepted)
 }
@@ -181,8 +185,9 @@ func (v *Verifier) ProofOf(device types.Key, h *ledger.Header) (ledger.Claim, er
 	return v.query.proofOf(device, h)
 }
 
-// WriteBundle writes the file of what the header of an epoch was made from, out of what this verifier keeps, and holds no more than a piece of
-// it in memory. The reason is unknown_blob, before anything is written, if it is not kept. What is written is checked by whoever reads it.
+// WriteBundle writes the file of what the header of an epoch was made from, out of what this verifier keeps,
+// and holds no more than a piece of it in memory. The reason is unknown_blob, before anything is written, if it
+// is not kept. What is written is checked by whoever reads it.
 func (v *Verifier) WriteBundle(ctx context.Context, e types.Epoch, w io.Writer) error {
 	return v.query.writeBundle(ctx, e, w)
 }

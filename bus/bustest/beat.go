@@ -6,7 +6,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// beats: gateways hear what devices beat, device by device and category by category; nobody keeps it, and nobody beats for another.
+// beats: gateways hear what devices beat, device by device and category by category; nobody keeps it, and
+// nobody beats for another.
 func beats(f *fixture) {
 	device, other, gateway := f.join(bus.RoleDevice), f.join(bus.RoleDevice), f.join(bus.RoleGateway)
 	of := func(b bus.Bus, c types.Category) string {

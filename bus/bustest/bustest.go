@@ -1,5 +1,5 @@
-// Package bustest is the suite that every implementation of bus.Bus passes: what is delivered and in which order, what is
-// kept, who may do what, and what happens when the bus goes away and comes back.
+// Package bustest is the suite that every implementation of bus.Bus passes: what is delivered and in which
+// order, what is kept, who may do what, and what happens when the bus goes away and comes back.
 package bustest
 
 import (
@@ -558,7 +558,8 @@ func blob(f *fixture) {
 	f.refused(err, types.Oversize)
 }
 
-// blobOfOneKey: a key is logged on twice, as a verifier's is that runs in two regions, and only one of both has the blob.
+// blobOfOneKey: a key is logged on twice, as a verifier's is that runs in two regions, and only one of both has
+// the blob.
 func blobOfOneKey(f *fixture) {
 	device, one := f.join(bus.RoleDevice), f.join(bus.RoleVerifier)
 	two, err := f.net.Dial(f.ctx, Key(f.n))

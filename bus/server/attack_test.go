@@ -166,7 +166,8 @@ func TestSignNonce(t *testing.T) {
 	}
 }
 
-// TestRevocation shows that whoever loses its registration is logged off, stays off, and comes back by itself with it.
+// TestRevocation shows that whoever loses its registration is logged off, stays off, and comes back by itself
+// with it.
 func TestRevocation(t *testing.T) {
 	roles := new(bustest.Roles)
 	n := &network{t: t, auth: roles, config: server.Config{Listen: "127.0.0.1:0", Dir: t.TempDir(), Recheck: 20 * time.Millisecond}}
@@ -218,7 +219,8 @@ func TestPortInUse(t *testing.T) {
 	}
 }
 
-// TestBrokenFile shows that a torn file of kept messages does not keep the bus down, and that a second bus does not take it.
+// TestBrokenFile shows that a torn file of kept messages does not keep the bus down, and that a second bus does
+// not take it.
 func TestBrokenFile(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "kept.db"), []byte(strings.Repeat("torn ", 5000)), 0o600); err != nil {

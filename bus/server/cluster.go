@@ -28,7 +28,8 @@ type Cluster struct {
 	Listen string           // host:port for the other servers
 	Key    types.PrivateKey // of this server, and for nothing else
 	Peers  []Peer           // the other servers; nobody else joins
-	// Alone is how long a server that starts waits for a first peer before it answers queries with what it has. Default 5 s.
+	// Alone is how long a server that starts waits for a first peer before it answers queries with what it has.
+	// Default 5 s.
 	Alone time.Duration
 }
 
@@ -51,7 +52,8 @@ func (c *Cluster) options(o *server.Options) error {
 	if err != nil {
 		return err
 	}
-	// Clients have a list of servers from their operator; what servers tell them of each other may be addresses that they can't reach.
+	// Clients have a list of servers from their operator; what servers tell them of each other may be addresses
+	// that they can't reach.
 	o.Cluster = server.ClusterOpts{Name: c.Name, Host: host, Port: port, TLSConfig: config, TLSTimeout: routeTimeout.Seconds(), AuthTimeout: routeTimeout.Seconds(), NoAdvertise: true}
 	for _, p := range c.Peers {
 		if p.Address == "" {
@@ -111,7 +113,8 @@ func (s *Server) Peers() int { return len(s.peers()) }
 // Whole reports whether the keeper has what the others had when it started, and answers queries.
 func (s *Server) Whole() bool { return s.keeper.whole.Load() }
 
-// What keepers say to each other is below keeperInbox, where no client may publish or listen: its permissions list what it may.
+// What keepers say to each other is below keeperInbox, where no client may publish or listen: its permissions
+// list what it may.
 const keeperInbox = "_KEEPER.answer"
 
 func keeperSubject(server string) string { return "_KEEPER.ask." + server }
@@ -188,8 +191,9 @@ type admitted struct {
 	pass bus.Pass
 }
 
-// mendEvery is how often it is looked whether a server has joined; mendTimeout bounds one page, mendRest is the rest after a failure, and mendAgain
-// that after the chain could not be asked about somebody, whose messages are missing here.
+// mendEvery is how often it is looked whether a server has joined; mendTimeout bounds one page, mendRest is the
+// rest after a failure, and mendAgain that after the chain could not be asked about somebody, whose messages
+// are missing here.
 const (
 	mendEvery   = 100 * time.Millisecond
 	mendTimeout = 5 * time.Second
@@ -197,8 +201,9 @@ const (
 	mendAgain   = 2 * passStale
 )
 
-// mend fetches what each server has that joins, or joins again, until ctx ends. Queries are answered out of what is here once that is what the first
-// one had, or nobody has joined for Cluster.Alone. What this keeper did not keep because the chain could not be asked it fetches later.
+// mend fetches what each server has that joins, or joins again, until ctx ends. Queries are answered out of
+// what is here once that is what the first one had, or nobody has joined for Cluster.Alone. What this keeper
+// did not keep because the chain could not be asked it fetches later.
 func (k *keeper) mend(ctx context.Context, peers func() []string) {
 	alone := k.config.Cluster.Alone
 	if alone == 0 {
@@ -255,7 +260,8 @@ func (k *keeper) mend(ctx context.Context, peers func() []string) {
 	}
 }
 
-// fetch takes over all that a server's keeper has and this one does not, or has an older one of, and returns how many messages.
+// fetch takes over all that a server's keeper has and this one does not, or has an older one of, and returns
+// how many messages.
 func (k *keeper) fetch(ctx context.Context, server string) (n int, err error) {
 	var query missedQuery
 	unknown, began := 0, uint64(time.Now().UnixMilli())
@@ -300,8 +306,9 @@ func (k *keeper) fetch(ctx context.Context, server string) (n int, err error) {
 	return n, nil
 }
 
-// wanted returns what of a page is newer than what is here and may be kept, and of how many messages the chain could not be asked. Whatever the
-// other's clock says, nothing of it is newer than began, so that it takes the place of nothing that came since.
+// wanted returns what of a page is newer than what is here and may be kept, and of how many messages the chain
+// could not be asked. Whatever the other's clock says, nothing of it is newer than began, so that it takes the
+// place of nothing that came since.
 func (k *keeper) wanted(page []missed, began uint64) (list []admitted, unknown int, err error) {
 	var newer []missed
 	err = k.db.View(func(tx *bbolt.Tx) error {

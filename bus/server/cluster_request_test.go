@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestClusterRequests: a device is asked, and answers, through another server than its own; that nobody listens is known there too. Where an answer
-// is expected is told to the servers with each request, and ahead of it.
+// TestClusterRequests: a device is asked, and answers, through another server than its own; that nobody listens
+// is known there too. Where an answer is expected is told to the servers with each request, and ahead of it.
 func TestClusterRequests(t *testing.T) {
 	b := newBuses(t, 2)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

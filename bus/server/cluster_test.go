@@ -142,7 +142,8 @@ func (b *buses) kept(i int) map[string]string {
 	return list
 }
 
-// TestCluster: clients of two servers hear each other, what is published at one is kept by all, and who published is answered by one.
+// TestCluster: clients of two servers hear each other, what is published at one is kept by all, and who
+// published is answered by one.
 func TestCluster(t *testing.T) {
 	b := newBuses(t, 3)
 	device, gateway := b.dial(1, bus.RoleDevice, 0), b.dial(2, bus.RoleGateway, 1)
@@ -202,8 +203,9 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// TestServerGone: clients with a list of servers go to another when theirs ends; nothing that was kept is lost; and the server that comes back,
-// even with nothing, has what was published while it was away before it answers.
+// TestServerGone: clients with a list of servers go to another when theirs ends; nothing that was kept is lost;
+// and the server that comes back, even with nothing, has what was published while it was away before it
+// answers.
 func TestServerGone(t *testing.T) {
 	b := newBuses(t, 3)
 	device := b.dial(1, bus.RoleDevice, 0, 1, 2)
@@ -251,8 +253,8 @@ func TestServerGone(t *testing.T) {
 	b.until("the gateway heard all", func() bool { mu.Lock(); defer mu.Unlock(); return equal(heard, b.kept(2)) })
 }
 
-// TestMove: a client that is told other addresses leaves a server that is none of them, and what it subscribed to comes along; one that is with one of
-// them stays.
+// TestMove: a client that is told other addresses leaves a server that is none of them, and what it subscribed
+// to comes along; one that is with one of them stays.
 func TestMove(t *testing.T) {
 	b := newBuses(t, 2)
 	device := b.dial(1, bus.RoleDevice, 0)
@@ -288,8 +290,8 @@ func TestMove(t *testing.T) {
 	}
 }
 
-// TestChainAway: a server whose chain can't be asked does not keep what strangers to it publish at others, and has it once the chain is back;
-// meanwhile it goes on with those it knows.
+// TestChainAway: a server whose chain can't be asked does not keep what strangers to it publish at others, and
+// has it once the chain is back; meanwhile it goes on with those it knows.
 func TestChainAway(t *testing.T) {
 	t.Parallel()
 	b := newBuses(t, 2)
@@ -321,8 +323,8 @@ func equal(a, b map[string]string) bool {
 	return true
 }
 
-// TestStrangersRoute: a server whose key is not named joins no cluster, with or without TLS, whatever it calls itself; what it publishes is not
-// heard.
+// TestStrangersRoute: a server whose key is not named joins no cluster, with or without TLS, whatever it calls
+// itself; what it publishes is not heard.
 func TestStrangersRoute(t *testing.T) {
 	b := newBuses(t, 2)
 	gateway := b.dial(2, bus.RoleGateway, 0)

@@ -40,7 +40,8 @@ const (
 	keptHead   = 8 + 1 + len(types.Account{})
 )
 
-// keeper stores the last message of each subject. One goroutine writes (write); queries are answered beside it (read), in turn of those who ask.
+// keeper stores the last message of each subject. One goroutine writes (write); queries are answered beside it
+// (read), in turn of those who ask.
 type keeper struct {
 	config Config
 	log    *slog.Logger
@@ -125,8 +126,8 @@ func (k *keeper) connect(s *Server) error {
 	return k.conn.FlushTimeout(startup)
 }
 
-// answers reports whether this keeper answers whoever sent a message: that of its own server does, so that who was told that a message is kept
-// finds it.
+// answers reports whether this keeper answers whoever sent a message: that of its own server does, so that who
+// was told that a message is kept finds it.
 func (k *keeper) answers(m *nats.Msg) bool {
 	if m.Reply == "" {
 		return false
@@ -404,7 +405,8 @@ func (k *keeper) answer(ctx context.Context, query []byte) []byte {
 	return types.Encode(page)
 }
 
-// page answers a query. It looks at no record that does not fit, and, as each takes room in the answer, at no more than fit in pageBytes.
+// page answers a query. It looks at no record that does not fit, and, as each takes room in the answer, at no
+// more than fit in pageBytes.
 func (k *keeper) page(raw []byte) (*bus.KeepPage, types.Reason) {
 	var query bus.KeepQuery
 	if types.Decode(raw, &query) != nil {
@@ -455,7 +457,8 @@ func (k *keeper) page(raw []byte) (*bus.KeepPage, types.Reason) {
 	return page, ""
 }
 
-// sweep forgets what nobody has refreshed for long, among the next sweepSteps records, and reports whether there are more.
+// sweep forgets what nobody has refreshed for long, among the next sweepSteps records, and reports whether
+// there are more.
 func (k *keeper) sweep() (more bool) {
 	before := uint64(time.Now().Add(-k.config.KeepFor).UnixMilli())
 	err := k.db.Update(func(tx *bbolt.Tx) error {

@@ -65,8 +65,8 @@ func (k *keeper) ask(t *testing.T, pattern string) (subjects []string, steps uin
 	}
 }
 
-// TestQueriesCostWhatTheyFind: of each pattern that the protocol uses, an answer looks at what is in it, and at one record more for each page.
-// Patterns that would need a search are refused.
+// TestQueriesCostWhatTheyFind: of each pattern that the protocol uses, an answer looks at what is in it, and at
+// one record more for each page. Patterns that would need a search are refused.
 func TestQueriesCostWhatTheyFind(t *testing.T) {
 	const each = 12_000
 	k := keeperOf(t, each)
@@ -113,7 +113,8 @@ func TestQueriesCostWhatTheyFind(t *testing.T) {
 	}
 }
 
-// TestRestartingNodeWaits: while somebody asks for everything a thousand times, a node that restarts is answered after one page of the other.
+// TestRestartingNodeWaits: while somebody asks for everything a thousand times, a node that restarts is
+// answered after one page of the other.
 func TestRestartingNodeWaits(t *testing.T) {
 	k := keeperOf(t, 5000)
 	q := bus.NewFair[*nats.Msg](askEach)

@@ -19,9 +19,10 @@ type seat struct {
 	role    bus.Role
 }
 
-// places counts who is logged on, and says at a log-on whether there is room. Each key, and each account over all keys that it answers for,
-// has a bounded number; payers may have half of all; what verifiers and gateways have is beside the others' places, which can't use it up.
-// The server does not say when a connection ends: those that have are found when their place is wanted.
+// places counts who is logged on, and says at a log-on whether there is room. Each key, and each account over
+// all keys that it answers for, has a bounded number; payers may have half of all; what verifiers and gateways
+// have is beside the others' places, which can't use it up. The server does not say when a connection ends:
+// those that have are found when their place is wanted.
 type places struct {
 	alive      func(id uint64) bool
 	now        func() time.Time

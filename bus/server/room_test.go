@@ -37,8 +37,9 @@ func logOn(t *testing.T, url string, key types.PrivateKey) error {
 	return err
 }
 
-// TestOneKeyTakesNoPlaces: one key tries to take all places, then one account with a key for each, then payers and devices without end.
-// Whoever else there is room for logs on at once, and verifiers and gateways always do.
+// TestOneKeyTakesNoPlaces: one key tries to take all places, then one account with a key for each, then payers
+// and devices without end. Whoever else there is room for logs on at once, and verifiers and gateways always
+// do.
 func TestOneKeyTakesNoPlaces(t *testing.T) {
 	const clients, perKey, perAccount = 40, 4, 8
 	roles := new(bustest.Roles)
@@ -116,7 +117,8 @@ func TestPlacesComeBack(t *testing.T) {
 	}
 }
 
-// TestLogOnAsksAnew: a key that may no longer be here does not log on once more, though it is still logged on until the next recheck.
+// TestLogOnAsksAnew: a key that may no longer be here does not log on once more, though it is still logged on
+// until the next recheck.
 func TestLogOnAsksAnew(t *testing.T) {
 	roles := new(bustest.Roles)
 	n := crowd(t, roles, server.Config{})
@@ -137,8 +139,9 @@ func dialRaw(t *testing.T, url string, key types.PrivateKey) *nats.Conn {
 	return nc
 }
 
-// TestNobodyFillsTheKeeper: payers without credits keep nothing, those with credits as much as their account has bought, however many keys it
-// has, and all of them together no more than the payers' part. Verifiers, gateways and devices keep what they always could.
+// TestNobodyFillsTheKeeper: payers without credits keep nothing, those with credits as much as their account
+// has bought, however many keys it has, and all of them together no more than the payers' part. Verifiers,
+// gateways and devices keep what they always could.
 func TestNobodyFillsTheKeeper(t *testing.T) {
 	const total = 16 << 20 // so payers have 2 MiB
 	roles := new(bustest.Roles)

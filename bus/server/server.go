@@ -1,18 +1,21 @@
-// Package server embeds the message bus: a NATS server (core NATS: no JetStream, no MQTT, no WebSocket) with Cairn's rules of
-// who may log on and who may say what, and a keeper of last messages.
+// Package server embeds the message bus: a NATS server (core NATS: no JetStream, no MQTT, no WebSocket) with
+// Cairn's rules of who may log on and who may say what, and a keeper of last messages.
 //
-// A client logs on by signing the server's nonce with its Ed25519 key (an nkey of type user). The server asks the Authorizer what
-// the key may do and gives it the permissions of package bus: to publish under its own subjects, and to listen to what
-// concerns it. From time to time it asks again, and disconnects whoever may no longer be there.
+// A client logs on by signing the server's nonce with its Ed25519 key (an nkey of type user). The server asks
+// the Authorizer what the key may do and gives it the permissions of package bus: to publish under its own
+// subjects, and to listen to what concerns it. From time to time it asks again, and disconnects whoever may no
+// longer be there.
 //
-// The keeper is a client inside the process. It stores each message below `last` in a file (kept.db, bbolt) and hands out what it
-// has. It replaces JetStream, whose interface would let any client create streams, and whose bounds are per stream: there, one
-// publisher's flood drives out everybody else's messages. Here each publisher fills a shelf of its own. The file is not
-// synced at each write: what it holds is refreshed by its publishers; after a power cut a broken file is thrown away.
+// The keeper is a client inside the process. It stores each message below `last` in a file (kept.db, bbolt) and
+// hands out what it has. It replaces JetStream, whose interface would let any client create streams, and whose
+// bounds are per stream: there, one publisher's flood drives out everybody else's messages. Here each publisher
+// fills a shelf of its own. The file is not synced at each write: what it holds is refreshed by its publishers;
+// after a power cut a broken file is thrown away.
 //
-// Servers form a cluster (Config.Cluster): what is published at one is heard at all. They join by TLS in both directions, each with its key, and
-// only those whose keys are named; whoever else calls is hung up on in the handshake. Each has a keeper, which keeps everything, whichever server
-// it was published at; who publishes or asks is answered by that of its own server. A server that comes back asks the keepers of the others for what
+// Servers form a cluster (Config.Cluster): what is published at one is heard at all. They join by TLS in both
+// directions, each with its key, and only those whose keys are named; whoever else calls is hung up on in the
+// handshake. Each has a keeper, which keeps everything, whichever server it was published at; who publishes or
+// asks is answered by that of its own server. A server that comes back asks the keepers of the others for what
 // it missed (cluster.go), and has them answer until it has it. Bounds of connections are each server's own.
 package server
 
@@ -46,21 +49,24 @@ type Config struct {
 	Listen string      // host:port; port 0 takes a free one
 	Dir    string      // of the keeper's file; it is made if it does not exist
 	TLS    *tls.Config // nil serves without TLS
-	// MaxClients bounds how many devices and payers are logged on at a time, of whom payers may be half. Default 65,536. Verifiers and
-	// gateways have places beside those.
+	// MaxClients bounds how many devices and payers are logged on at a time, of whom payers may be half.
+	// Default 65,536. Verifiers and gateways have places beside those.
 	MaxClients int
-	// PerKey bounds the connections with one key, and PerAccount those of all keys that one account answers for: payers, and 16 times as many
-	// devices without a bond. Default 8 and 64. Whoever is beyond a bound is not let in.
+	// PerKey bounds the connections with one key, and PerAccount those of all keys that one account answers
+	// for: payers, and 16 times as many devices without a bond. Default 8 and 64. Whoever is beyond a bound is
+	// not let in.
 	PerKey     int
 	PerAccount int
-	// Strangers bounds the connections that have not logged on, which have two seconds for it; PerAddress those from one address: an IPv4
-	// address or an IPv6 /64, and four times as many from an IPv6 /48. Those beyond are closed. Near are addresses that may have half of
-	// Strangers each; nil: this machine's. Default 8,192 and 64.
+	// Strangers bounds the connections that have not logged on, which have two seconds for it; PerAddress those
+	// from one address: an IPv4 address or an IPv6 /64, and four times as many from an IPv6 /48. Those beyond
+	// are closed. Near are addresses that may have half of Strangers each; nil: this machine's. Default 8,192
+	// and 64.
 	Strangers  int
 	PerAddress int
 	Near       []netip.Prefix
-	// KeepBytes bounds what the keeper holds in total. Verifiers have half of it, devices a quarter, gateways and payers an eighth each; who
-	// finds the part full, and keeps nothing that could go, is refused with disk_full. Default 1 GiB.
+	// KeepBytes bounds what the keeper holds in total. Verifiers have half of it, devices a quarter, gateways
+	// and payers an eighth each; who finds the part full, and keeps nothing that could go, is refused with
+	// disk_full. Default 1 GiB.
 	KeepBytes int64
 	// KeepFor is how long a message is kept that nobody refreshes. Default 14 days.
 	KeepFor time.Duration
@@ -102,7 +108,8 @@ type known struct {
 	at   time.Time
 }
 
-// passKept is for how many rechecks what is known of a key is remembered that is not logged on here: at another server of the cluster, perhaps.
+// passKept is for how many rechecks what is known of a key is remembered that is not logged on here: at another
+// server of the cluster, perhaps.
 const passKept = 15
 
 // Serve starts a bus and returns when it takes connections. A port that is taken is port_in_use.
@@ -334,8 +341,8 @@ func connection(c server.ClientAuthentication) (uint64, bool) {
 	return id, err == nil
 }
 
-// pass returns what a key may be and keep. stale says how old the Authorizer's answer may be; 0 takes any. Where it can't be asked, the last
-// answer holds.
+// pass returns what a key may be and keep. stale says how old the Authorizer's answer may be; 0 takes any.
+// Where it can't be asked, the last answer holds.
 func (s *Server) pass(key types.Key, stale time.Duration) (bus.Pass, error) {
 	s.mu.Lock()
 	k, ok := s.passes[key]
@@ -365,7 +372,8 @@ func (s *Server) pass(key types.Key, stale time.Duration) (bus.Pass, error) {
 	return pass, nil
 }
 
-// passOf is pass for the keeper, which nobody's key may hold up: while the Authorizer can't be asked, keys that log on elsewhere are not asked about.
+// passOf is pass for the keeper, which nobody's key may hold up: while the Authorizer can't be asked, keys that
+// log on elsewhere are not asked about.
 func (s *Server) passOf(key types.Key, stale time.Duration) (bus.Pass, error) {
 	s.mu.Lock()
 	_, ok := s.passes[key]
@@ -399,8 +407,8 @@ func parseNkey(text string) (types.Key, bool) {
 	return types.Key(raw), true
 }
 
-// recheck asks again about everybody who is logged on, and disconnects whoever may no longer be what it logged on as. Of those whose key will
-// count it asks more often: once it does, the others wait for what they say.
+// recheck asks again about everybody who is logged on, and disconnects whoever may no longer be what it logged
+// on as. Of those whose key will count it asks more often: once it does, the others wait for what they say.
 func (s *Server) recheck(ctx context.Context) {
 	tick := time.NewTicker(s.config.Recheck)
 	defer tick.Stop()

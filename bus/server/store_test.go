@@ -105,7 +105,8 @@ func TestStore(t *testing.T) {
 			t.Errorf("%.80s, %d bytes: %q, want %q", c.subject, c.size, why, c.want)
 		}
 	}
-	// The payer has bought credits since it was asked about: whoever wants to keep more than it may is asked about again.
+	// The payer has bought credits since it was asked about: whoever wants to keep more than it may is asked
+	// about again.
 	k.pass = func(key types.Key, stale time.Duration) (bus.Pass, error) {
 		if stale > 0 {
 			return bus.Full(bus.RolePayer), nil
@@ -160,7 +161,8 @@ func TestRetire(t *testing.T) {
 	}
 }
 
-// TestLoad: a file that is opened again has its messages on their shelves, the oldest first, and loses what is no message.
+// TestLoad: a file that is opened again has its messages on their shelves, the oldest first, and loses what is
+// no message.
 func TestLoad(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kept.db")
 	passes := map[string]bus.Pass{word(1): {Role: bus.RolePayer, Account: types.Account{1}, Own: 1000, Keep: 1000}}
@@ -219,8 +221,8 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// TestQueues: while the file takes its time, a verifier's messages have a queue of their own, of others so many wait for each account and no
-// more, and what was published before a query is in its answer.
+// TestQueues: while the file takes its time, a verifier's messages have a queue of their own, of others so many
+// wait for each account and no more, and what was published before a query is in its answer.
 func TestQueues(t *testing.T) {
 	roles := new(bustest.Roles)
 	s, err := Serve(Config{Listen: "127.0.0.1:0", Dir: t.TempDir()}, roles, slog.New(slog.DiscardHandler))
@@ -338,7 +340,8 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestPass: the Authorizer is asked again when what it said is too old, and what it said holds while it can't be asked.
+// TestPass: the Authorizer is asked again when what it said is too old, and what it said holds while it can't
+// be asked.
 func TestPass(t *testing.T) {
 	auth := &moody{pass: bus.Full(bus.RoleDevice)}
 	s := &Server{auth: auth, passes: map[types.Key]known{}}
@@ -367,7 +370,8 @@ func TestPass(t *testing.T) {
 	}
 }
 
-// TestRecheck: whoever can't be asked about stays logged on, and what is known of those who are gone is forgotten after some time.
+// TestRecheck: whoever can't be asked about stays logged on, and what is known of those who are gone is
+// forgotten after some time.
 func TestRecheck(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	auth := &moody{err: errors.New("away")}

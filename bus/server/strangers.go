@@ -14,16 +14,17 @@ import (
 	"github.com/cairn-network/cairn/internal/conns"
 )
 
-// How often the server is looked through for connections that have not logged on, and for how many looks a number is looked up again that
-// was not found: its connection may be on its way into the server's list.
+// How often the server is looked through for connections that have not logged on, and for how many looks a
+// number is looked up again that was not found: its connection may be on its way into the server's list.
 const (
 	lookEvery = 50 * time.Millisecond
 	lookAgain = 20
 )
 
-// watch bounds the connections that have not logged on, in all and from one address. The server knows one bound only, for all of its
-// connections, and says nothing when one comes; so what came is found by its number, which counts up, and what is too many is closed.
-// Between two looks somebody can be above the bound; he can't stay there.
+// watch bounds the connections that have not logged on, in all and from one address. The server knows one bound
+// only, for all of its connections, and says nothing when one comes; so what came is found by its number, which
+// counts up, and what is too many is closed. Between two looks somebody can be above the bound; he can't stay
+// there.
 type watch struct {
 	s      *Server
 	count  *conns.Count

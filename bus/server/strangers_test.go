@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-network/cairn/bus/server"
 )
 
-// A stranger opens connections as fast as it can and says nothing on them. Without a bound for each address it soon holds all places, those of devices
-// and verifiers too, and nobody logs on any more.
+// A stranger opens connections as fast as it can and says nothing on them. Without a bound for each address it
+// soon holds all places, those of devices and verifiers too, and nobody logs on any more.
 func TestStrangerTakesNoPlaces(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("needs a second loopback address")
@@ -75,7 +75,8 @@ func TestStrangerTakesNoPlaces(t *testing.T) {
 		}
 	}
 	t.Logf("%d log-ons, %d refused; at most %d connections of %d", on, refused, most, 16+2048+256)
-	// Between two looks the server can be full, and who logs on then tries again. Without looks it is about half of all.
+	// Between two looks the server can be full, and who logs on then tries again. Without looks it is about
+	// half of all.
 	if refused > (on+refused)/4 || on == 0 {
 		t.Errorf("%d of %d log-ons were refused", refused, on+refused)
 	}

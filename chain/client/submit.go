@@ -135,9 +135,9 @@ func (c *Client) send(ctx context.Context, from types.Account, what string, msgs
 	if err := b.SetMsgs(msgs...); err != nil {
 		return nil, fmt.Errorf("client: %s: %w", what, err)
 	}
-	// No two transactions are the same bytes. Two clients of one account that say the same with the same sequence would else have one
-	// hash: where the first of them fails in its block and the second does not, both would take that one for their own, and one payment would
-	// be made of two.
+	// No two transactions are the same bytes. Two clients of one account that say the same with the same
+	// sequence would else have one hash: where the first of them fails in its block and the second does not,
+	// both would take that one for their own, and one payment would be made of two.
 	b.SetMemo(rand.Text()[:memoSize])
 	gas, err := c.simulate(ctx, what, b, public, s.sequence)
 	if err != nil {

@@ -93,7 +93,8 @@ func accountSend(c *cobra.Command, args []string) error {
 	})
 }
 
-// Created is what `cairn account create` and `cairn account key` print as JSON. Words is empty where the account was there before.
+// Created is what `cairn account create` and `cairn account key` print as JSON. Words is empty where the
+// account was there before.
 type Created struct {
 	Name    string        `json:"name"`
 	Account types.Account `json:"account"`
@@ -112,7 +113,8 @@ func amountFlag(c *cobra.Command, name string) (uint64, error) {
 	return uint64(u), nil
 }
 
-// firstGas is what an account has fees for beside what it is funded with: to grant a key, buy credits, register a device, and some more.
+// firstGas is what an account has fees for beside what it is funded with: to grant a key, buy credits, register
+// a device, and some more.
 const firstGas = 10_000_000
 
 func accountCreate(c *cobra.Command, args []string) error {
@@ -264,8 +266,8 @@ type filling struct {
 	limit           types.Credit
 }
 
-// fillAccount gives an account what it lacks of that, step by step. Each step looks whether an earlier try has done it, so that nothing is sent or bought
-// twice.
+// fillAccount gives an account what it lacks of that, step by step. Each step looks whether an earlier try has
+// done it, so that nothing is sent or bought twice.
 func fillAccount(c *cobra.Command, l *client.Client, p *place, out *Created, in filling) error {
 	info, err := l.Account(c.Context(), out.Account)
 	if err != nil {

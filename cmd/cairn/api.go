@@ -54,8 +54,8 @@ type api struct {
 	http *http.Client
 }
 
-// openAPI finds the gateway of the network that a command works on, and the API key of the account that --account names. Without a network it says
-// how to get to one.
+// openAPI finds the gateway of the network that a command works on, and the API key of the account that
+// --account names. Without a network it says how to get to one.
 func openAPI(c *cobra.Command) (*api, error) {
 	p, err := placeOf(c)
 	if err != nil {
@@ -87,7 +87,8 @@ func openAPI(c *cobra.Command) (*api, error) {
 	return a, nil
 }
 
-// do sends a request and returns its answer, whose body the caller closes. What the gateway refuses carries its reason.
+// do sends a request and returns its answer, whose body the caller closes. What the gateway refuses carries its
+// reason.
 func (a *api) do(ctx context.Context, r command.Request) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, r.Method, a.api+r.Path, r.Body)
 	if err != nil {

@@ -76,7 +76,8 @@ func creditBuy(c *cobra.Command, args []string) error {
 	})
 }
 
-// regionOf is the region that --region names. It has to where there are several: credits bought for one are of no use in another.
+// regionOf is the region that --region names. It has to where there are several: credits bought for one are of
+// no use in another.
 func regionOf(c *cobra.Command, l ledger.Reader) (types.Region, error) {
 	head, err := l.Head(c.Context())
 	if err != nil {

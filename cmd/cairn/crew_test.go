@@ -147,8 +147,8 @@ func (c *crew) logs() string {
 	return b.String()
 }
 
-// freePort is an address of this machine that nobody listens on, below the ports that systems give to whoever names none: those may be somebody's by
-// the time it is used.
+// freePort is an address of this machine that nobody listens on, below the ports that systems give to whoever
+// names none: those may be somebody's by the time it is used.
 func freePort() (at string, err error) {
 	for range 100 {
 		at = fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))

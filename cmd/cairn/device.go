@@ -97,8 +97,8 @@ func deviceShow(c *cobra.Command, args []string) error {
 	})
 }
 
-// ownerOf returns the account that registers a device: the owner that its code names, whose key has to be in the keyring. from, "" for none,
-// is an account that has to be that.
+// ownerOf returns the account that registers a device: the owner that its code names, whose key has to be in
+// the keyring. from, "" for none, is an account that has to be that.
 func ownerOf(l *client.Client, named types.Account, from string) (types.Account, error) {
 	if from != "" {
 		owner, err := l.Lookup(from)

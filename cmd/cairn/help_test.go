@@ -14,7 +14,8 @@ import (
 	"github.com/cairn-network/cairn/chain/app/command"
 )
 
-// TestHelpMakesNoChain: what only explains commands makes nothing of the chain, which would take longer than the rest.
+// TestHelpMakesNoChain: what only explains commands makes nothing of the chain, which would take longer than
+// the rest.
 func TestHelpMakesNoChain(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("CAIRN_HOME", home)

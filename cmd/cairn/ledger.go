@@ -11,7 +11,8 @@ import (
 	"github.com/cairn-network/cairn/network"
 )
 
-// openLedger connects to the chain of the network that a command works on, with the keys of its home. The caller closes it.
+// openLedger connects to the chain of the network that a command works on, with the keys of its home. The
+// caller closes it.
 func openLedger(c *cobra.Command) (*client.Client, error) {
 	p, err := placeOf(c)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Command cairn is the whole of Cairn in one program: a network on one machine, a validator, a device, a gateway, and the
-// commands of customers and operators.
+// Command cairn is the whole of Cairn in one program: a network on one machine, a validator, a device, a
+// gateway, and the commands of customers and operators.
 package main
 
 import (
@@ -30,8 +30,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stderr))
 }
 
-// run executes one command line and returns its exit status: 0, 1 for what failed, 2 for what was not understood, 3 for what shows less
-// than was asked for; or the status of a program that it ran (command.Exit).
+// run executes one command line and returns its exit status: 0, 1 for what failed, 2 for what was not
+// understood, 3 for what shows less than was asked for; or the status of a program that it ran (command.Exit).
 func run(ctx context.Context, args []string, stderr io.Writer) int {
 	chain := command.New(app.NewEncoding, service.Genesis(spec.Categories()))
 	return complete(ctx, chain, newRoot(chain.Commands()), args, stderr)

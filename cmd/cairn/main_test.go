@@ -91,7 +91,8 @@ func parse[T any](t *testing.T, out []byte) T {
 	return v
 }
 
-// start runs `cairn up` until the test ends or stop is called, and returns once network.json is there and the first round is done.
+// start runs `cairn up` until the test ends or stop is called, and returns once network.json is there and the
+// first round is done.
 func start(t *testing.T, home string, args ...string) (cmd *exec.Cmd, wait func() error) {
 	t.Helper()
 	cmd, wait, ready := launch(t, home, args...)
@@ -215,9 +216,10 @@ func (l *load) back(t *testing.T) {
 	}
 }
 
-// TestKill kills `cairn up` without warning at random moments under load and starts it again: what was stored is intact, nothing
-// that was acknowledged is lost, nothing is counted twice, and the books balance. Then it is stopped, and goes on once more.
-// `make soak` kills ten times. Every second kill does not wait for the start to be over.
+// TestKill kills `cairn up` without warning at random moments under load and starts it again: what was stored
+// is intact, nothing that was acknowledged is lost, nothing is counted twice, and the books balance. Then it is
+// stopped, and goes on once more. `make soak` kills ten times. Every second kill does not wait for the start to
+// be over.
 func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes minutes")
@@ -265,8 +267,8 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// settled checks the books: they balance, every device's claimed money is at most what it earned, totals never fell, and the
-// newest tallies are what their batches give.
+// settled checks the books: they balance, every device's claimed money is at most what it earned, totals never
+// fell, and the newest tallies are what their batches give.
 func settled(t *testing.T, home string) {
 	t.Helper()
 	cairn(t, home, "claim", "--all", "--json")

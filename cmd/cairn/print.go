@@ -96,8 +96,8 @@ var remote = regexp.MustCompile(`rpc error: code = (\w+) desc = `)
 // plain is an error's text without the words of the protocol that brought it.
 func plain(err error) string { return remote.ReplaceAllString(err.Error(), "") }
 
-// reasonOf is the reason of an error that carries none: it comes from a file, or from the Cosmos SDK's commands and what answered them,
-// which say in words or in gRPC's terms what it is.
+// reasonOf is the reason of an error that carries none: it comes from a file, or from the Cosmos SDK's commands
+// and what answered them, which say in words or in gRPC's terms what it is.
 func reasonOf(err error) types.Reason {
 	text := err.Error()
 	code := ""

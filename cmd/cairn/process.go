@@ -16,8 +16,8 @@ import (
 	"github.com/cairn-network/cairn/process"
 )
 
-// roleCommand is `cairn ROLE`, of a role that runs as a process of its own, with init, run, check, status and unit. flags adds what init takes, and
-// fill sets the settings by it. more are further commands.
+// roleCommand is `cairn ROLE`, of a role that runs as a process of its own, with init, run, check, status and
+// unit. flags adds what init takes, and fill sets the settings by it. more are further commands.
 func roleCommand[S any](r process.Role[S], short string, flags func(*cobra.Command), fill func(c *cobra.Command, home string, s *S) error, more ...*cobra.Command) *cobra.Command {
 	root := &cobra.Command{Use: r.Name, Short: short, Example: fmt.Sprintf("  cairn %s init\n  cairn %s run", r.Name, r.Name)}
 	root.AddCommand(roleInit(r, flags, fill), roleRun(r), roleCheck(r), roleStatus(r), roleUnit(r))

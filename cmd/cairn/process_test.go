@@ -27,7 +27,8 @@ import (
 	"github.com/cairn-network/cairn/service/storage"
 )
 
-// TestProcesses runs a small network in which each role is a process of its own, by the commands that docs/operate.md shows.
+// TestProcesses runs a small network in which each role is a process of its own, by the commands that
+// docs/operate.md shows.
 func TestProcesses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a minute")
@@ -53,7 +54,8 @@ func TestProcesses(t *testing.T) {
 
 func crewOf(ts *testscript.TestScript) *crew { return ts.Value("crew").(*crew) }
 
-// startDevices COUNT GATEWAY makes a home of a customer, alice, and of as many owners, whom the first validator sends STONE, and starts a device of each.
+// startDevices COUNT GATEWAY makes a home of a customer, alice, and of as many owners, whom the first validator
+// sends STONE, and starts a device of each.
 func startDevices(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[0])
 	ts.Check(err)
@@ -133,7 +135,8 @@ func metricsOf(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// newHeader PROGRAM ARG… repeats a command that lists headers until a later epoch than the newest has one that is accepted.
+// newHeader PROGRAM ARG… repeats a command that lists headers until a later epoch than the newest has one that
+// is accepted.
 func newHeader(ts *testscript.TestScript, _ bool, args []string) {
 	newest := func() (epoch string) {
 		ts.Check(ts.Exec(args[0], args[1:]...))
@@ -162,8 +165,9 @@ func newHeader(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// handIn EPOCH RPC BUS KEYRING registers a device for the validator's account, and hands a piece of evidence in as that device until the verifier
-// acknowledges it. It sets a variable to the epoch that it was acknowledged for.
+// handIn EPOCH RPC BUS KEYRING registers a device for the validator's account, and hands a piece of evidence in
+// as that device until the verifier acknowledges it. It sets a variable to the epoch that it was acknowledged
+// for.
 func handIn(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()

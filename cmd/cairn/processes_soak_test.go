@@ -72,8 +72,8 @@ func (c *soakCrew) query(v any, line ...string) bool {
 	return false
 }
 
-// next waits for a header of a later epoch than after that the chain took, as whoever runs tells it, and returns it; signed by all, if
-// that is demanded.
+// next waits for a header of a later epoch than after that the chain took, as whoever runs tells it, and
+// returns it; signed by all, if that is demanded.
 func (c *soakCrew) next(after uint64, all bool) header {
 	c.t.Helper()
 	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
@@ -212,7 +212,8 @@ func (c *soakCrew) begin() header {
 	return last
 }
 
-// serve starts the gateways and devices, with a customer and owners, and stores a file through one gateway that is read through the other.
+// serve starts the gateways and devices, with a customer and owners, and stores a file through one gateway that
+// is read through the other.
 func (c *soakCrew) serve() {
 	for i, api := range c.api {
 		name := fmt.Sprintf("gateway-%d", i)
@@ -247,7 +248,8 @@ func (c *soakCrew) serve() {
 	c.whole()
 }
 
-// upload begins to store something of which one half has come, kills the gateway, and checks that nothing was acknowledged.
+// upload begins to store something of which one half has come, kills the gateway, and checks that nothing was
+// acknowledged.
 func (c *soakCrew) upload(gateway string) {
 	c.t.Helper()
 	half := make([]byte, 3<<20)
@@ -294,7 +296,8 @@ func (c *soakCrew) killed(kind string, last header) header {
 	return last
 }
 
-// fifth has a node join by a snapshot, makes it a validator with a verifier, and checks that it signs within two epochs of its activation.
+// fifth has a node join by a snapshot, makes it a validator with a verifier, and checks that it signs within
+// two epochs of its activation.
 func (c *soakCrew) fifth() {
 	t := c.t
 	node := decodedOrEnd[struct{ RPC string }](c, "cairn", "join", "manifest.json", "--home", "validator-4", "--listen-p2p", "", "--listen-rpc", "", "--listen-grpc", "",
@@ -383,9 +386,10 @@ func decodedOrEnd[T any](c *soakCrew, line ...string) T {
 	return v
 }
 
-// TestProcessesKilled: four validators, each with a verifier, three servers of one bus, two gateways and eight devices, all of them processes.
-// Epochs are accepted with all four signatures; what was stored through one gateway is read through the other; any one process can be killed at
-// any moment, the next epochs are accepted all the same, nothing that was acknowledged is lost, and once it is back all four sign again. A fifth
+// TestProcessesKilled: four validators, each with a verifier, three servers of one bus, two gateways and eight
+// devices, all of them processes. Epochs are accepted with all four signatures; what was stored through one
+// gateway is read through the other; any one process can be killed at any moment, the next epochs are accepted
+// all the same, nothing that was acknowledged is lost, and once it is back all four sign again. A fifth
 // validator joins by a snapshot, and its verifier signs.
 func TestProcessesKilled(t *testing.T) {
 	if !soak {

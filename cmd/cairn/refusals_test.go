@@ -79,8 +79,8 @@ var online = []refused{
 	no("", "query", "device", "device", stranger), no("", "query", "tally", "header", "99999", "0"), no("", "query", "block", "99999999"),
 }
 
-// check runs refused command lines, and says which are refused in another way: each ends in a coded reason and says what to do about it, in
-// words of its own and not in those of the protocol or library that brought it.
+// check runs refused command lines, and says which are refused in another way: each ends in a coded reason and
+// says what to do about it, in words of its own and not in those of the protocol or library that brought it.
 func check(t *testing.T, list []refused, more ...string) {
 	for _, c := range list {
 		args := c.args

@@ -104,7 +104,8 @@ func lastList(ts *testscript.TestScript) (list []map[string]any) {
 	return list
 }
 
-// largest VAR NAME BY sets a variable to a field of that element of the list printed last whose field BY is the greatest number.
+// largest VAR NAME BY sets a variable to a field of that element of the list printed last whose field BY is the
+// greatest number.
 func largest(ts *testscript.TestScript, _ bool, args []string) {
 	by := func(a, b map[string]any) int { return cmp.Compare(a[args[2]].(float64), b[args[2]].(float64)) }
 	ts.Setenv(args[0], fmt.Sprint(slices.MaxFunc(lastList(ts), by)[args[1]]))
@@ -188,8 +189,8 @@ func rest(ts *testscript.TestScript, home string, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), body, 0o600))
 }
 
-// recompute takes a tally's bundle to a home that has nothing else: what it gives is the header that the chain took, and with one
-// byte flipped, anywhere, it is not.
+// recompute takes a tally's bundle to a home that has nothing else: what it gives is the header that the chain
+// took, and with one byte flipped, anywhere, it is not.
 func recompute(t *testing.T, home string) {
 	tallies := parse[[]explorer.Tally](t, cairn(t, home, "tally", "list", "--json"))
 	i := slices.IndexFunc(tallies, func(x explorer.Tally) bool { return x.Status == ledger.Final && x.Counted > 0 })
@@ -236,7 +237,8 @@ func recompute(t *testing.T, home string) {
 	if got, err := here(); got != want || err != nil {
 		t.Errorf("here: %+v, want %+v: %v", got, want, err)
 	}
-	// Without a chain and without a header it is consistent with itself, whoever made it up, and that is not status 0.
+	// Without a chain and without a header it is consistent with itself, whoever made it up, and that is not
+	// status 0.
 	alone := outcome{tallies[i].Header, types.Hash{}.String(), "consistent", false, true}
 	if got, err := status(t, elsewhere, 3, "tally", "verify", "--epoch", epoch, "--json"); err != nil || parse[outcome](t, got) != alone {
 		t.Errorf("elsewhere: %s, want %+v: %v", got, alone, err)
@@ -261,8 +263,8 @@ func recompute(t *testing.T, home string) {
 	}
 }
 
-// provenElsewhere holds a bundle against a node that is named: at first on that node's word, then on the block that was kept, then on one
-// that is named, then on one that is none of the chain's.
+// provenElsewhere holds a bundle against a node that is named: at first on that node's word, then on the block
+// that was kept, then on one that is named, then on one that is none of the chain's.
 func provenElsewhere(t *testing.T, home, elsewhere, epoch string) {
 	t.Helper()
 	at, err := network.ReadAddresses(home)

@@ -16,7 +16,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// TestSend: what a category's command sends and gets has no limit, is passed on as it comes, and ends with the command.
+// TestSend: what a category's command sends and gets has no limit, is passed on as it comes, and ends with the
+// command.
 func TestSend(t *testing.T) {
 	const size = 256<<20 + 1 // of an answer: one byte more than an earlier limit
 	first := make(chan bool, 1)

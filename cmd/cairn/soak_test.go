@@ -20,9 +20,9 @@ import (
 // soak is whether tests may take as long as they like (`make soak`).
 const soak = true
 
-// TestGiB stores 1 GiB and fetches it back. The gateway streams: all that the process with the gateway in it grows by meanwhile stays
-// under 300 MiB. That process also runs the chain, a verifier and the eight devices that take two GiB of shards, so the figure is more
-// than the gateway's own.
+// TestGiB stores 1 GiB and fetches it back. The gateway streams: all that the process with the gateway in it
+// grows by meanwhile stays under 300 MiB. That process also runs the chain, a verifier and the eight devices
+// that take two GiB of shards, so the figure is more than the gateway's own.
 func TestGiB(t *testing.T) {
 	const size, limit = 1 << 30, 300 << 20
 	home := newHome(t)

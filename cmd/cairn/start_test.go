@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// BenchmarkStart is what the program costs before it does anything, beside a Go program that does nothing. Both are started in turn, and
-// what counts is processor time.
+// BenchmarkStart is what the program costs before it does anything, beside a Go program that does nothing. Both
+// are started in turn, and what counts is processor time.
 func BenchmarkStart(b *testing.B) {
 	dir := b.TempDir()
 	source := filepath.Join(dir, "main.go")

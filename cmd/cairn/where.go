@@ -19,7 +19,8 @@ import (
 	"github.com/cairn-network/cairn/network"
 )
 
-// placeFlags gives a command --network and --api, beside homeFlags: it works on the network of the home, or on one elsewhere.
+// placeFlags gives a command --network and --api, beside homeFlags: it works on the network of the home, or on
+// one elsewhere.
 func placeFlags(c *cobra.Command) *cobra.Command {
 	c.Flags().String("network", "", "the network: its manifest, a file or URL (default the one that runs in the home, or that the home joined)")
 	c.Flags().String("signer", "", "the key that has to have signed that manifest: did:key:…")
@@ -114,7 +115,8 @@ func (p *place) gateway() (string, error) {
 	return p.api, nil
 }
 
-// keyName is the name under which a home keeps the API key of an account at the gateway. That of the network in the home has the account's own.
+// keyName is the name under which a home keeps the API key of an account at the gateway. That of the network in
+// the home has the account's own.
 func (p *place) keyName(account string) string {
 	if p.runs != nil && p.api == p.runs.API {
 		return account

@@ -1,6 +1,6 @@
-// Command protogen turns the protobuf files below chain/proto into Go and into the description of the REST interface. It
-// needs neither protoc nor a registry: it compiles the files itself, finds imports in the module cache, and speaks to the
-// usual plugins over their standard input.
+// Command protogen turns the protobuf files below chain/proto into Go and into the description of the REST
+// interface. It needs neither protoc nor a registry: it compiles the files itself, finds imports in the module
+// cache, and speaks to the usual plugins over their standard input.
 //
 //	go run -C tools ./protogen -root ..
 package main
@@ -172,8 +172,8 @@ func undocument(text string) (string, error) {
 	return head + rest, nil
 }
 
-// describe gives the description of the REST interface a title, and each operation a name of its own: the plugin names
-// them after their method alone, which several modules have.
+// describe gives the description of the REST interface a title, and each operation a name of its own: the
+// plugin names them after their method alone, which several modules have.
 func describe(text string) (string, error) {
 	var doc map[string]any
 	if err := json.Unmarshal([]byte(text), &doc); err != nil {
