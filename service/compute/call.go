@@ -20,7 +20,9 @@ type Call struct {
 	Order  SignedOrder
 	Job    Job
 	Files  Files   // whose root is Job.Input
-	Inputs []Input // one for each hash that Job and Files name, but for that of nothing; ascending by hash
+	// Inputs are one for each hash that Job and Files name, but for that of nothing, and of an image also one for each that its manifest
+	// names; ascending by hash.
+	Inputs []Input
 }
 
 // Input is something that a job reads, by SHA-256.
@@ -34,7 +36,9 @@ type Input struct {
 // Bounds of what jobs read.
 const (
 	MaxModule = 32 << 20  // bytes of a module
-	MaxInputs = 256 << 20 // bytes of standard input and files together
+	MaxInputs = 256 << 20 // bytes of standard input and files together, and of each layer of an image
+	MaxImage  = 1 << 30   // bytes of an image: manifest, configuration and layers as they are stored
+	MaxLayers = 128       // of an image
 	maxCall   = 288 << 10 // bytes of an encoded Call
 )
 
@@ -94,7 +98,7 @@ func (c *Call) Check() error {
 		}
 	}
 	need := map[types.Hash]bool{}
-	if j.Profile == WasmProfile {
+	if j.Profile == WasmProfile || j.Profile == OCIProfile {
 		need[j.Code] = true
 	}
 	need[j.Stdin] = true
@@ -113,13 +117,22 @@ func (c *Call) Check() error {
 		return types.Refuse(TooLarge, "compute: call: files and standard input of %d bytes, at most %d", total, MaxInputs)
 	}
 	delete(need, Nothing)
-	if len(need) != len(c.Inputs) {
+	if more := len(c.Inputs) - len(need); more < 0 || more > 0 && j.Profile != OCIProfile || more > MaxLayers+1 {
 		return types.Refuse(InputMissing, "compute: call: %d inputs for a job that reads %d", len(c.Inputs), len(need))
 	}
 	for h := range need {
 		if c.Input(h) == nil {
 			return types.Refuse(InputMissing, "compute: call: nothing is said of input %s", h)
 		}
+	}
+	image := uint64(0) // what more there is belongs to the image: whoever runs it looks whether its manifest says so
+	for i := range c.Inputs {
+		if in := &c.Inputs[i]; in.Hash == j.Code || !need[in.Hash] {
+			image += in.Size
+		}
+	}
+	if image > MaxImage {
+		return types.Refuse(TooLarge, "compute: call: an image of %d bytes, at most %d", image, MaxImage)
 	}
 	return nil
 }

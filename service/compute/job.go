@@ -13,6 +13,7 @@ const DomainLeaf = "compute/leaf"
 // Bounds of a job.
 const (
 	MaxFuel  = 100_000_000_000 // of one job
+	MaxSlots = 86_400_000      // slot·ms of one job of class OCI: a day of one slot
 	MaxPages = 1 << 16         // of 64 KiB: all that 32 bits address
 	MaxArgs  = 1024            // arguments, and as many entries of the environment
 	MaxJob   = 64 << 10        // bytes of an encoded Job
@@ -49,6 +50,8 @@ func (j *Job) Check() error {
 		return types.Refuse(TooLarge, "compute: job: %d arguments and %d entries of the environment, at most %d each", len(j.Args), len(j.Env), MaxArgs)
 	case class == Wasm && j.Limit > MaxFuel:
 		return types.Refuse(TooLarge, "compute: job: a limit of %d fuel, at most %d", j.Limit, uint64(MaxFuel))
+	case class == OCI && (j.Limit == 0 || j.Limit > MaxSlots):
+		return types.Refuse(TooLarge, "compute: job: a limit of %d slot·ms, want 1 to %d", j.Limit, MaxSlots)
 	case j.Pages > MaxPages:
 		return types.Refuse(TooLarge, "compute: job: %d pages of memory, at most %d", j.Pages, MaxPages)
 	}
@@ -112,7 +115,7 @@ func DecodeResult(raw []byte) (*Result, error) {
 		return nil, fmt.Errorf("compute: result: %w", err)
 	}
 	switch r.Trap {
-	case "", TrapFuel, TrapGuest, TrapMemory, TrapOutput, TrapCut:
+	case "", TrapFuel, TrapGuest, TrapMemory, TrapOutput, TrapCut, TrapTime, TrapProcesses, TrapDisk:
 		return r, nil
 	}
 	return nil, types.Refuse(types.BadEncoding, "compute: result: trap %.50q", r.Trap)

@@ -36,7 +36,7 @@ const (
 	Draining      types.Reason = "compute.draining"
 )
 
-// The reasons with which jobs are refused or end. Of these TrapFuel to TrapCut can be what a Result says (Result.Trap).
+// The reasons with which jobs are refused or end. Of these Trap… can be what a Result says (Result.Trap).
 const (
 	BadModule      types.Reason = "compute.bad_module"
 	ImportDenied   types.Reason = "compute.import_denied"
@@ -54,6 +54,13 @@ const (
 	TrapMemory types.Reason = "compute.memory_limit"
 	TrapOutput types.Reason = "compute.output_limit"
 	TrapCut    types.Reason = "compute.cancelled"
+
+	// Of containers.
+	BadImage      types.Reason = "compute.bad_image"
+	NoImage       types.Reason = "compute.no_image"
+	TrapTime      types.Reason = "compute.time_limit"
+	TrapProcesses types.Reason = "compute.process_limit"
+	TrapDisk      types.Reason = "compute.disk_limit"
 )
 
 // reasons is the category's table. What a tally says of a device, a customer meets where that device made the mistake: 502.
@@ -118,4 +125,12 @@ var reasons = []types.ReasonInfo{
 	{Reason: TrapMemory, Status: 409, Sentence: "The program asked for more memory than the job allows.", Try: "Raise --memory, or use less."},
 	{Reason: TrapOutput, Status: 409, Sentence: "The program wrote more than a job may keep.", Try: "Write less, or split the job."},
 	{Reason: TrapCut, Status: 409, Sentence: "The customer cancelled the job.", Try: "Nothing: what was not paid by then is not charged."},
+
+	{Reason: BadImage, Status: 400, Sentence: "The image can't be run: its manifest, its configuration or a layer is not what it must be, or it has no such program.",
+		Try: "Push an image for this platform; name a program that is in it: cairn job run --oci IMAGE PROGRAM."},
+	{Reason: NoImage, Status: 404, Sentence: "The account has no image of this name here.", Try: "Push it into the gateway's registry: skopeo copy; network.json names its address."},
+	{Reason: TrapTime, Status: 409, Sentence: "The container ran for as long as the job allows; what it wrote is kept, and the limit is charged.",
+		Try: "Raise --limit, or look for an endless loop."},
+	{Reason: TrapProcesses, Status: 409, Sentence: "The container began more processes and threads than it may have.", Try: "Begin fewer at a time."},
+	{Reason: TrapDisk, Status: 409, Sentence: "The container wrote more into files than it may.", Try: "Raise --memory, half of which files may take, or write less."},
 }

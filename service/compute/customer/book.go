@@ -14,7 +14,7 @@ import (
 const lookEvery = time.Second
 
 // sold are the classes that jobs can be submitted for.
-var sold = []types.Class{compute.Wasm}
+var sold = []types.Class{compute.Wasm, compute.OCI}
 
 // market keeps the book until ctx ends.
 func (c *Customer) keepBook(ctx context.Context) {

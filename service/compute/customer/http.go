@@ -24,14 +24,9 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// What a job gets that does not say otherwise.
 const (
-	defaultLimit = 10_000_000_000 // units of fuel: some twenty seconds
-	defaultPages = 4096           // 256 MiB
-	// defaultPrice is the most per scale that a job pays: four times what the network holds a unit to be worth.
-	defaultPrice = 4 * compute.Reference * (compute.WasmScale / 1_000_000) / (compute.Quota * 200)
-	maxName      = 256
-	maxListed    = 1000
+	maxName   = 256
+	maxListed = 1000
 )
 
 // Input is something that jobs read.
@@ -55,13 +50,14 @@ type Submit struct {
 	Env     []string  `json:"env,omitempty"`  // NAME=value
 	Stdin   string    `json:"stdin,omitempty"`
 	Files   []JobFile `json:"files,omitempty"`
-	Limit   uint64    `json:"limit,omitempty"`   // of fuel; default 10^10
+	Limit   uint64    `json:"limit,omitempty"`   // units of the class; default 10^10 fuel, 60,000 slot·ms
 	Pages   uint32    `json:"pages,omitempty"`   // of 64 KiB; default 4,096
-	Price   uint64    `json:"price,omitempty"`   // the most, in micro-credits for 10^9 fuel; default 20
+	Price   uint64    `json:"price,omitempty"`   // the most, in micro-credits; default 20 for 10^9 fuel, 40,000 for a slot's hour
 	Quality types.Bp  `json:"quality,omitempty"` // the least
 	Private bool      `json:"private,omitempty"` // nobody but the device sees it, and nobody runs it again
 	Near    []string  `json:"near,omitempty"`    // H3 cells
-	Profile string    `json:"profile,omitempty"` // wasm/1
+	Profile string    `json:"profile,omitempty"` // wasm/1 (the default), oci/1
+	Slots   uint32    `json:"slots,omitempty"`   // of class oci; default 1
 }
 
 // Placement is the answer to a job that is submitted.
@@ -345,16 +341,18 @@ func (c *Customer) check(a *Submit, p *pins) (*submitted, error) {
 	if err := role.CheckText("name", a.Name, maxName); err != nil {
 		return nil, err
 	}
-	if a.Profile != "" && a.Profile != compute.WasmProfile {
-		return nil, types.Refuse(compute.FeatureDenied, "compute: profile %.100q", a.Profile)
+	profile, class, err := profileOf(a)
+	if err != nil {
+		return nil, err
 	}
+	def := defaultsOf(class)
 	or := func(n, otherwise uint64) uint64 {
 		if n == 0 {
 			return otherwise
 		}
 		return n
 	}
-	s := &submitted{name: a.Name, want: want{Slots: 1, Price: or(a.Price, defaultPrice), Quality: a.Quality, Mode: compute.Public}}
+	s := &submitted{name: a.Name, want: want{Slots: uint32(or(uint64(a.Slots), 1)), Price: or(a.Price, def.price), Quality: a.Quality, Mode: compute.Public}}
 	if a.Private {
 		s.want.Mode = compute.Private
 	}
@@ -372,7 +370,10 @@ func (c *Customer) check(a *Submit, p *pins) (*submitted, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.validate(code); err != nil {
+	if class == compute.Wasm {
+		err = c.validate(code)
+	}
+	if err != nil {
 		return nil, err
 	}
 	program := a.Name
@@ -380,8 +381,8 @@ func (c *Customer) check(a *Submit, p *pins) (*submitted, error) {
 		program = "job"
 	}
 	s.job = compute.Job{
-		Profile: compute.WasmProfile, Code: code, Args: append([]string{program}, a.Args...), Env: append([]string{}, a.Env...), Stdin: compute.Nothing,
-		Limit: or(a.Limit, defaultLimit), Pages: uint32(or(uint64(a.Pages), defaultPages)),
+		Profile: profile, Code: code, Args: append([]string{program}, a.Args...), Env: append([]string{}, a.Env...), Stdin: compute.Nothing,
+		Limit: or(a.Limit, def.limit), Pages: uint32(or(uint64(a.Pages), uint64(def.pages))),
 	}
 	for _, list := range [][]string{s.job.Args, s.job.Env} {
 		for _, text := range list {
@@ -463,14 +464,14 @@ func placement(r *record) Placement {
 	}
 	if n := len(r.Tries); n > 0 {
 		t := r.Tries[n-1]
-		p.Device, p.Price, p.MaxCost = t.Device.String(), t.Price, cost(r.Job.Limit, t.Price)
+		p.Device, p.Price, p.MaxCost = t.Device.String(), t.Price, cost(r.Job.Limit, t.Price, compute.ClassOf(r.Job.Profile))
 	}
 	return p
 }
 
-// cost is what so many units of fuel cost at a price.
-func cost(units, price uint64) types.Credit {
-	full, err := types.U64(units).MulDiv(price, compute.WasmScale)
+// cost is what so many units of a class cost at a price.
+func cost(units, price uint64, class types.Class) types.Credit {
+	full, err := types.U64(units).MulDiv(price, compute.Scale(class))
 	if n, ok := full.Uint64(); err == nil && ok {
 		return types.Credit(n)
 	}
@@ -678,13 +679,18 @@ func (c *Customer) serveQuote(w http.ResponseWriter, r *http.Request, wallet rol
 	if err := d.Decode(a); err != nil && !errors.Is(err, io.EOF) {
 		return types.Refuse(role.BadRequest, "compute: %v", err)
 	}
-	need := match.Need{Account: wallet.Account(), Class: compute.Wasm, Slots: 1, Price: types.Credit(a.Price), Quality: a.Quality, Epoch: c.market.Notice().Epoch, Now: c.now()}
+	_, class, err := profileOf(a)
+	if err != nil {
+		return err
+	}
+	def := defaultsOf(class)
+	need := match.Need{Account: wallet.Account(), Class: class, Slots: max(a.Slots, 1), Price: types.Credit(a.Price), Quality: a.Quality, Epoch: c.market.Notice().Epoch, Now: c.now()}
 	limit := a.Limit
 	if limit == 0 {
-		limit = defaultLimit
+		limit = def.limit
 	}
 	if need.Price == 0 {
-		need.Price = defaultPrice
+		need.Price = types.Credit(def.price)
 	}
 	if a.Code != "" {
 		s, err := c.check(a, p)
@@ -697,7 +703,7 @@ func (c *Customer) serveQuote(w http.ResponseWriter, r *http.Request, wallet rol
 	if !ok {
 		return passedOver(w, types.Refuse(compute.NoMatch, "compute: %d devices were passed over", found.Passed.Total()), found.Passed.Map())
 	}
-	q := Quote{Device: found.Ask.Device.String(), Price: uint64(found.Price), Ask: uint64(found.Ask.Price), MaxCost: cost(limit, uint64(found.Price)), Mode: "public", PassedBy: found.Passed.Map()}
+	q := Quote{Device: found.Ask.Device.String(), Price: uint64(found.Price), Ask: uint64(found.Ask.Price), MaxCost: cost(limit, uint64(found.Price), class), Mode: "public", PassedBy: found.Passed.Map()}
 	if a.Private {
 		q.Mode = "private"
 	}

@@ -1,0 +1,46 @@
+package customer
+
+import (
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/compute"
+)
+
+// defaults are what a job gets that does not say otherwise.
+type defaults struct {
+	limit uint64 // units
+	pages uint32 // of 64 KiB
+	price uint64 // the most per scale: four times what the network holds a unit to be worth
+	unit  string // what a price is for, to people
+}
+
+const (
+	defaultLimit = 10_000_000_000 // of fuel: some twenty seconds
+	defaultPages = 4096           // 256 MiB
+	defaultPrice = 4 * compute.Reference * (compute.WasmScale / 1_000_000) / (compute.Quota * 200)
+
+	defaultTime = 60_000                // slot·ms: a minute of one slot
+	defaultHour = 4 * compute.Reference // for an hour of one slot
+)
+
+func defaultsOf(class types.Class) defaults {
+	if class == compute.OCI {
+		return defaults{limit: defaultTime, pages: defaultPages, price: defaultHour, unit: "an hour of a slot"}
+	}
+	return defaults{limit: defaultLimit, pages: defaultPages, price: defaultPrice, unit: "10^9 fuel"}
+}
+
+// profileOf returns the profile that a job is to run by, and its class. Where nothing is said it is wasm/1.
+func profileOf(a *Submit) (string, types.Class, error) {
+	profile := a.Profile
+	if profile == "" {
+		profile = compute.WasmProfile
+	}
+	class := compute.ClassOf(profile)
+	switch {
+	case class != compute.Wasm && class != compute.OCI:
+		return "", 0, types.Refuse(compute.FeatureDenied, "compute: profile %.100q", profile)
+	case class == compute.Wasm && a.Slots > 1 || a.Slots > 256:
+		return "", 0, types.Refuse(compute.TooLarge, "compute: %d slots for a job of profile %s", a.Slots, profile)
+	}
+	return profile, class, nil
+}
