@@ -10,6 +10,8 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -39,7 +41,7 @@ type gateConfig struct {
 	Tallies   explorer.Tallies // nil: what the gateway hears of them on the bus
 	Reader    ledger.Reader
 	Customers []role.Customer
-	IP        string // where categories listen
+	Place     role.Place // where categories listen
 }
 
 // openGate opens a gateway and its page, and says in p how they do. Serving its handler is the caller's.
@@ -57,11 +59,16 @@ func openGate(p *process.Process, cfg gateConfig) (d *gate, err error) {
 		if c.Listen == nil {
 			continue
 		}
-		at, err := c.Listen(cfg.IP)
+		at, err := c.Listen(cfg.Place)
 		if err != nil {
 			return d, fmt.Errorf("%v: %w", c.Category, err)
 		}
 		maps.Copy(d.listening, at)
+	}
+	for name := range cfg.Place.Ports {
+		if _, ok := d.listening[name]; !ok {
+			return d, types.Refuse(types.BadArgument, "ports: %.80q: there are %s", name, strings.Join(slices.Sorted(maps.Keys(d.listening)), ", "))
+		}
 	}
 	if cfg.Tallies == nil {
 		cfg.Tallies = &heard{d.gateway, cfg.Reader, cfg.Gateway.Pin.Region}

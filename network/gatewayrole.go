@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"sync/atomic"
 	"time"
 
@@ -21,19 +22,22 @@ import (
 	"github.com/cairn-network/cairn/manifest"
 	"github.com/cairn-network/cairn/process"
 	"github.com/cairn-network/cairn/service/all/customer"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // GatewaySettings are those of a gateway that is a process of its own: gateway.yaml.
 type GatewaySettings struct {
-	Process process.Settings `json:"process" doc:"The process: its health, its log, its disk."`
-	Chain   ChainSettings    `json:"chain" doc:"The chain: who has which grants, credits and devices. A gateway believes what its nodes say."`
-	Bus     BusPlaces        `json:"bus" doc:"The message bus. Its operators have to let this gateway's key on (cairn gateway key)."`
-	Region  types.Region     `json:"region" doc:"The region in which it buys; 0 while the network has one."`
-	Listen  string           `json:"listen" doc:"Where customers reach the REST API and the page, as host:port. API keys come there: beyond this machine serve it with TLS, or behind a proxy that does."`
-	TLS     TLSFiles         `json:"tls" doc:"TLS for customers."`
-	Hosts   []string         `json:"hosts" doc:"Names that it is reached under, besides its addresses and localhost; \"*\" for any."`
-	Proxies []netip.Prefix   `json:"proxies" doc:"Where its reverse proxies are, 192.0.2.7/32: of their requests the last address in X-Forwarded-For is who asks."`
-	Private []netip.Prefix   `json:"private" doc:"Private addresses where devices may be, 10.0.0.0/8. Whatever else a device names that is not of the public internet is not dialled."`
+	Process process.Settings  `json:"process" doc:"The process: its health, its log, its disk."`
+	Chain   ChainSettings     `json:"chain" doc:"The chain: who has which grants, credits and devices. A gateway believes what its nodes say."`
+	Bus     BusPlaces         `json:"bus" doc:"The message bus. Its operators have to let this gateway's key on (cairn gateway key)."`
+	Region  types.Region      `json:"region" doc:"The region in which it buys; 0 while the network has one."`
+	Listen  string            `json:"listen" doc:"Where customers reach the REST API and the page, as host:port. API keys come there: beyond this machine serve it with TLS, or behind a proxy that does."`
+	Public  string            `json:"public" doc:"The name or address, without a port, under which devices and customers beyond this machine reach it; empty for that of listen, which has to be one address then."`
+	Ports   map[string]uint16 `json:"ports" doc:"Ports of what categories serve beside HTTP, by the names that the gateway writes into its log (docs/operate.md). A firewall has to let them in. Others keep one that was free at first."`
+	TLS     TLSFiles          `json:"tls" doc:"TLS for customers."`
+	Hosts   []string          `json:"hosts" doc:"Names that it is reached under, besides its addresses and localhost; \"*\" for any."`
+	Proxies []netip.Prefix    `json:"proxies" doc:"Where its reverse proxies are, 192.0.2.7/32: of their requests the last address in X-Forwarded-For is who asks."`
+	Private []netip.Prefix    `json:"private" doc:"Private addresses where devices may be, 10.0.0.0/8. Whatever else a device names that is not of the public internet is not dialled."`
 }
 
 // Gateway is a gateway as a process.
@@ -45,7 +49,7 @@ error. The gateway's own key is in gateway.key, and its customers' session keys 
 		Defaults: func() GatewaySettings {
 			return GatewaySettings{
 				Process: process.Default("127.0.0.1:9423"), Chain: chainDefaults(), Bus: BusPlaces{Servers: []string{"nats://127.0.0.1:4222"}}, Listen: "127.0.0.1:8420",
-				Hosts: []string{}, Proxies: []netip.Prefix{}, Private: []netip.Prefix{},
+				Ports: map[string]uint16{}, Hosts: []string{}, Proxies: []netip.Prefix{}, Private: []netip.Prefix{},
 			}
 		},
 		Common: func(s *GatewaySettings) *process.Settings { return &s.Process },
@@ -65,6 +69,9 @@ func (s *GatewaySettings) check(home string) (*tls.Config, error) {
 	if err := errors.Join(s.Chain.check(), s.Bus.check(), process.CheckAddress("listen", s.Listen, false), process.CheckAddress("process.listen", s.Process.Listen, true)); err != nil {
 		return nil, err
 	}
+	if s.Public != "" && net.ParseIP(s.Public) == nil && !publicName.MatchString(s.Public) {
+		return nil, types.Refuse(types.BadArgument, "public: %.80q: want a name or an address, without a port", s.Public)
+	}
 	if s.TLS == (TLSFiles{}) {
 		return nil, nil
 	}
@@ -74,6 +81,9 @@ func (s *GatewaySettings) check(home string) (*tls.Config, error) {
 	}
 	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}, nil
 }
+
+// publicName is a name of DNS that an order has room for.
+var publicName = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 
 const gatewayKeyFile = "gateway.key"
 
@@ -141,7 +151,7 @@ func runGateway(ctx context.Context, p *process.Process, s *GatewaySettings) err
 			Dir: p.Path("data"), Key: key, Pin: pin, Hosts: s.Hosts, Proxies: s.Proxies, Private: s.Private, Dial: buses.Dial,
 		},
 		Explorer: explorer.Config{Path: p.Path("explorer.db"), Hosts: s.Hosts, Regions: int(regions)},
-		Reader:   l, Customers: customer.Customers(), IP: host,
+		Reader:   l, Customers: customer.Customers(), Place: role.Place{IP: host, Public: s.Public, Ports: s.Ports},
 	})
 	if err != nil {
 		return err

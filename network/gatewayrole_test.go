@@ -30,6 +30,7 @@ import (
 func TestGatewaySettings(t *testing.T) {
 	home, role := t.TempDir(), Gateway()
 	s := role.Defaults()
+	s.Public, s.Ports = "gateway.example.org", map[string]uint16{"compute_link": 8421}
 	s.Chain.ID, s.Hosts, s.Private = "c-1", []string{"gateway.example.org"}, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	if _, err := role.Init(home, s, false); err != nil {
 		t.Fatal(err)
@@ -41,6 +42,7 @@ func TestGatewaySettings(t *testing.T) {
 		"bus.servers": func(s *GatewaySettings) { s.Bus.Servers = nil },
 		"chain.rpc":   func(s *GatewaySettings) { s.Chain.RPC = nil },
 		"listen":      func(s *GatewaySettings) { s.Listen = "8420" },
+		"public":      func(s *GatewaySettings) { s.Public = "gateway.example.org:8421" },
 		"tls":         func(s *GatewaySettings) { s.TLS.Certificate = "nothing.pem" },
 	} {
 		bad := s

@@ -509,7 +509,7 @@ func (n *Network) startGateway(ctx context.Context) error {
 	n.gate, err = openGate(process.NewProcess("gateway", n.path("gateway"), n.log), gateConfig{
 		Gateway:  gateway.Config{Dir: n.path("gateway"), Key: key, Pin: pin, Dial: n.dial, Hosts: n.cfg.Hosts, Private: near},
 		Explorer: explorer.Config{Path: n.path("explorer.db"), Regions: int(n.layout.Regions), Hosts: n.cfg.Hosts, Verifiers: n.abstaining},
-		Tallies:  &tallies{n}, Reader: n.Ledger(), Customers: n.cfg.Customers, IP: ip,
+		Tallies:  &tallies{n}, Reader: n.Ledger(), Customers: n.cfg.Customers, Place: role.Place{IP: ip},
 	})
 	if err != nil {
 		n.gate = nil

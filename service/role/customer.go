@@ -21,11 +21,10 @@ type Customer struct {
 	// Run does background work (repair, ladders) until ctx ends, and closes what Mount opened.
 	Run func(ctx context.Context) error
 
-	// Listen is optional: it opens listeners for a protocol of the category's own beside HTTP, at an address of this
-	// machine (an IP), before Run, which closes them. It returns their addresses by the name under which network.json
-	// shows each ("modbus": "127.0.0.1:41502"). Ports stay the same from one start to the next, as far as nobody else
-	// has taken them.
-	Listen func(ip string) (map[string]string, error)
+	// Listen is optional: it opens listeners for protocols of the category's own beside HTTP, with the place's Listen,
+	// before Run, which closes them. It returns the addresses under which others reach them, by the listeners' names,
+	// under which network.json shows each ("modbus": "127.0.0.1:41502").
+	Listen func(Place) (map[string]string, error)
 	// Files is optional: it lists what Mount opens below a directory, by paths below it, for whoever looks whether it
 	// is in order.
 	Files func(dir string) []health.File

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -142,18 +143,20 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	return role.Handler(market, c.routes(), compute.New().Spec.Reasons), nil
 }
 
+// listener is the name of the port to which devices dial.
+const listener = "compute_link"
+
 // Listen opens the port to which devices dial, the one of before if it is free.
-func (c *Customer) Listen(ip string) (map[string]string, error) {
-	l, err := role.ListenAgain(c.market, ip, "link", conns.Limits{Total: c.cfg.Devices, PerAddress: max(c.cfg.Devices/8, 1)})
-	if err != nil {
+func (c *Customer) Listen(p role.Place) (map[string]string, error) {
+	var err error
+	if c.listen, c.address, err = p.Listen(c.market, listener, conns.Limits{Total: c.cfg.Devices, PerAddress: max(c.cfg.Devices/8, 1)}); err != nil {
 		return nil, fmt.Errorf("compute: %w", err)
 	}
-	c.listen, c.address = l, l.Addr().String()
-	if at, ok := l.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
+	if at, err := netip.ParseAddrPort(c.address); err == nil && at.Addr().IsUnspecified() {
 		c.address = "" // all addresses of this machine are none that an order could name
-		c.log.Warn("compute: no jobs are taken, since devices can't be told where to dial: have the gateway listen on one address")
+		c.log.Warn("compute: no jobs are taken, since devices can't be told where to dial: give the gateway's settings a public address, or have it listen on one")
 	}
-	return map[string]string{"compute_link": c.address}, nil
+	return map[string]string{listener: c.address}, nil
 }
 
 // Run serves devices, and sees jobs to their end, until ctx ends. Then it closes the books.

@@ -253,7 +253,7 @@ func newGateway(t *testing.T, m *roletest.Market, cfg ...Config) *gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Listen("127.0.0.1"); err != nil {
+	if _, err := c.Listen(role.Place{IP: "127.0.0.1"}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

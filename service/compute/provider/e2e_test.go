@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute/customer"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // TestGateway: the gateway that customers use and a device that runs real guests: a job's output, result and pay, with the device killed in the
@@ -25,7 +26,7 @@ func TestGateway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Listen("127.0.0.1"); err != nil {
+	if _, err := c.Listen(role.Place{IP: "127.0.0.1"}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

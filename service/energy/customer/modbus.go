@@ -101,10 +101,10 @@ type line struct {
 }
 
 // Listen opens what energy managers read: in the clear on an address of this machine's own, and with TLS.
-func (c *Customer) Listen(ip string) (map[string]string, error) {
-	addr := net.ParseIP(ip)
+func (c *Customer) Listen(p role.Place) (map[string]string, error) {
+	addr := net.ParseIP(p.IP)
 	if addr == nil {
-		return nil, fmt.Errorf("energy: modbus: %q is no IP address", ip)
+		return nil, fmt.Errorf("energy: modbus: %q is no IP address", p.IP)
 	}
 	config, fingerprint, err := c.serverTLS()
 	if err != nil {
@@ -113,12 +113,11 @@ func (c *Customer) Listen(ip string) (map[string]string, error) {
 	out := map[string]string{}
 	c.listener.server = fingerprint
 	if addr.IsLoopback() {
-		if c.listener.plain, err = c.listen(ip, "modbus"); err != nil {
+		if c.listener.plain, out["modbus"], err = c.listen(p, "modbus"); err != nil {
 			return nil, err
 		}
-		out["modbus"] = c.listener.plain.Addr().String()
 	}
-	l, err := c.listen(ip, "modbus_tls")
+	l, at, err := c.listen(p, "modbus_tls")
 	if err != nil {
 		if c.listener.plain != nil {
 			c.listener.plain.Close()
@@ -126,17 +125,16 @@ func (c *Customer) Listen(ip string) (map[string]string, error) {
 		return nil, err
 	}
 	c.listener.tls = tls.NewListener(l, config)
-	out["modbus_tls"] = l.Addr().String()
+	out["modbus_tls"] = at
 	return out, nil
 }
 
-// listen listens on the port that it had before, or on a free one.
-func (c *Customer) listen(ip, name string) (net.Listener, error) {
-	l, err := role.ListenAgain(c.market, ip, name, conns.Limits{Total: maxConns, PerAddress: maxPeer})
+func (c *Customer) listen(p role.Place, name string) (net.Listener, string, error) {
+	l, at, err := p.Listen(c.market, name, conns.Limits{Total: maxConns, PerAddress: maxPeer})
 	if err != nil {
-		return nil, fmt.Errorf("energy: %w", err)
+		return nil, "", fmt.Errorf("energy: %w", err)
 	}
-	return l, nil
+	return l, at, nil
 }
 
 // serve answers energy managers until ctx ends.

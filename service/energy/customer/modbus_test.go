@@ -67,7 +67,7 @@ func (u unit) Read(address, count uint16) ([]uint16, error) {
 // listen has the town's customer answer energy managers.
 func (c *town) listen() map[string]string {
 	c.t.Helper()
-	at, err := c.Listen("127.0.0.1")
+	at, err := c.Listen(role.Place{IP: "127.0.0.1"})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -176,20 +176,20 @@ func TestModbus(t *testing.T) {
 // TestModbusPort: the ports are those of before, where nobody has taken them.
 func TestModbusPort(t *testing.T) {
 	c := sunny(t)
-	first, err := c.Listen("127.0.0.1")
+	first, err := c.Listen(role.Place{IP: "127.0.0.1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.listener.plain.Close()
 	c.listener.tls.Close()
 	c.crash()
-	again, err := c.Listen("127.0.0.1")
+	again, err := c.Listen(role.Place{IP: "127.0.0.1"})
 	if diff := cmp.Diff(first, again); diff != "" || err != nil {
 		t.Errorf("%s %v", diff, err)
 	}
 	c.listener.tls.Close()
 	c.crash() // and the plain port is taken
-	third, err := c.Listen("127.0.0.1")
+	third, err := c.Listen(role.Place{IP: "127.0.0.1"})
 	if err != nil || third["modbus"] == first["modbus"] || third["modbus_tls"] != first["modbus_tls"] {
 		t.Errorf("%v after %v: %v", third, first, err)
 	}
