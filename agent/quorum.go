@@ -147,6 +147,17 @@ func (q Quorum) Drawn(ctx context.Context, e types.Epoch, c types.Category, purp
 	return all, nil
 }
 
+// Panel returns who was drawn for a device in the current epoch, for one of its category's draws, in the order drawn.
+func (q Quorum) Panel(ctx context.Context, e types.Epoch, c types.Category, purpose string, device types.Key) ([]types.Key, error) {
+	query := &bus.PanelQuery{Chain: q.Chain, Region: q.Region, Epoch: e, Category: c, Purpose: purpose, Device: device}
+	what := fmt.Sprintf("who was drawn for %v in epoch %d", device, e)
+	p, err := agree(ctx, q, bus.QueryPanel, what, bus.Encode(query), bus.Open[bus.Panel], func(p *bus.Panel) bool { return p.Query == *query })
+	if err != nil {
+		return nil, err
+	}
+	return p.Drawn, nil
+}
+
 // Leaf returns a device's leaf of a header, as a proof to the header's root shows it: of the newest tally, or
 // of the newest final one.
 func (q Quorum) Leaf(ctx context.Context, device types.Key, root bus.Root, tallied bool) (leaf tally.Leaf, err error) {

@@ -138,6 +138,10 @@ func messages() map[string][]byte {
 		"drawn query": bus.Encode(&bus.DrawnQuery{Chain: chain, Epoch: 3, Category: 3, Purpose: "probe/2", Witness: key.Public(), From: 256}),
 		"drawn": bus.Seal(key, &bus.Drawn{Query: bus.DrawnQuery{Chain: chain, Epoch: 3, Category: 3, Purpose: "probe/2", Witness: key.Public()},
 			Devices: []tally.Device{{Key: key.Public(), Owner: types.Account{1}, Categories: []types.Category{3}, Cell: 0x8a1fb46622dffff, Bond: 5}}, More: true}),
+		"panel query": bus.Encode(&bus.PanelQuery{Chain: chain, Epoch: 3, Category: 3, Purpose: "probe/2", Device: key.Public()}),
+		"panel": bus.Seal(key, &bus.Panel{Query: bus.PanelQuery{Chain: chain, Epoch: 3, Category: 3, Purpose: "probe/2", Device: key.Public()},
+			Drawn: []types.Key{bustest.Key(2).Public(), bustest.Key(1).Public()}}),
+		"call": bus.Seal(key, &bus.Call{Chain: chain, Category: 3, Time: 1_800_000_000_000, Body: []byte("now")}),
 		"request": bus.Seal(key, &bus.Request{Chain: chain, Device: bustest.Key(1).Public(), Category: 3, Kind: "order", ID: [16]byte{1}, Time: 1_800_000_000_000,
 			Wait: 300, Body: []byte("job")}),
 		"part":    bus.Seal(key, &bus.Answer{Chain: chain, Request: sum("request"), Body: []byte("step")}),
@@ -220,6 +224,14 @@ func open(name string, raw []byte, chain string) (any, error) {
 	case "drawn":
 		v, _, err := bus.Open[bus.Drawn](raw, chain)
 		return v, err
+	case "panel query":
+		return bus.Decode[bus.PanelQuery](raw, chain)
+	case "panel":
+		v, _, err := bus.Open[bus.Panel](raw, chain)
+		return v, err
+	case "call":
+		v, _, err := bus.Open[bus.Call](raw, chain)
+		return v, err
 	case "request":
 		v, err := bus.ReadRequest(raw, chain)
 		if err != nil {
@@ -240,7 +252,7 @@ func open(name string, raw []byte, chain string) (any, error) {
 }
 
 var names = []string{"submit", "ack", "notice", "payers query", "payers", "line query", "line", "proof query", "proof", "refusals query", "refusals", "held", "handover", "proposal", "signature", "state query", "state at",
-	"order query", "order at", "no order", "outputs query", "outputs sum", "outputs", "drawn query", "drawn", "request", "part", "answer", "refused", "beat"}
+	"order query", "order at", "no order", "outputs query", "outputs sum", "outputs", "drawn query", "drawn", "panel query", "panel", "call", "request", "part", "answer", "refused", "beat"}
 
 // bare are the messages that name no chain: what they carry is held against a hash, or proves itself.
 var bare = []string{"find", "found", "chunk", "keep query", "keep page", "piece query", "piece"}
@@ -348,6 +360,9 @@ func TestBounds(t *testing.T) {
 		{"rules of too many", "notice", ruled(func(n *bus.Notice) { n.Rules = make([]bus.Rules, bus.MaxCategories+1) }), types.Oversize},
 		{"a long prefix", "outputs query", bus.Encode(&bus.OutputsQuery{Chain: chain, Prefix: make([]byte, bus.MaxPrefix+1)}), types.Oversize},
 		{"the purpose of a draw", "drawn query", bus.Encode(&bus.DrawnQuery{Chain: chain, Purpose: strings.Repeat("p", bus.MaxPurpose+1)}), types.Oversize},
+		{"the purpose of a panel", "panel query", bus.Encode(&bus.PanelQuery{Chain: chain, Purpose: strings.Repeat("p", bus.MaxPurpose+1)}), types.Oversize},
+		{"the witnesses of a panel", "panel", bus.Seal(key, &bus.Panel{Query: bus.PanelQuery{Chain: chain}, Drawn: make([]types.Key, tally.MaxSeats+1)}), types.Oversize},
+		{"a call", "call", bus.Seal(key, &bus.Call{Chain: chain, Body: make([]byte, bus.MaxCall+1)}), types.Oversize},
 		{"the devices of a draw", "drawn", bus.Seal(key, &bus.Drawn{Query: bus.DrawnQuery{Chain: chain}, Devices: make([]tally.Device, bus.MaxDrawn+1)}), types.Oversize},
 		{"the prefix of a sum", "outputs sum", bus.Seal(key, &bus.OutputsSum{Chain: chain, Prefix: make([]byte, bus.MaxPrefix+1)}), types.Oversize},
 		{"too many outputs", "outputs", bus.Seal(key, &bus.Outputs{Chain: chain, Leaves: make([]bus.Output, bus.MaxLeaves+1)}), types.Oversize},

@@ -43,7 +43,7 @@ func Publishes(role Role, key types.Key) []string {
 		return append(asks, "last.receipt."+w+".*.*")
 	case RoleVerifier:
 		return append(asks, "ack."+w+".*", "last.notice."+w+".*", "last.held."+w+".*", "last.handover."+w+".*",
-			"last.proposal."+w+".*", "last.signature."+w+".*", inbox+".>")
+			"last.proposal."+w+".*", "last.signature."+w+".*", callWord+"."+w+".*", inbox+".>")
 	case RolePending:
 		return append(asks, "ack."+w+".*")
 	}
@@ -64,7 +64,7 @@ func Subscribes(role Role, key types.Key) []string {
 	case RoleGateway:
 		return append(own, beatWord+".*.*.*.*")
 	case RoleVerifier, RolePending:
-		return append(own, "submit.>", "ack.>", "query.>", "find.*", "blob.*."+w)
+		return append(own, "submit.>", "ack.>", "query.>", "find.*", "blob.*."+w, callWord+".*.*")
 	}
 	return nil
 }

@@ -172,6 +172,43 @@ func (d *Drawn) check() error {
 	return d.Query.check()
 }
 
+// PanelQuery asks who was drawn for a device in the current epoch, for one of its category's draws (tally.Spec.Draws).
+type PanelQuery struct {
+	_        struct{} `cbor:",toarray"`
+	Chain    string
+	Region   types.Region
+	Epoch    types.Epoch
+	Category types.Category
+	Purpose  string // at most MaxPurpose
+	Device   types.Key
+}
+
+func (q *PanelQuery) chainID() string { return q.Chain }
+
+func (q *PanelQuery) check() error {
+	if n := len(q.Purpose); n > MaxPurpose {
+		return types.Refuse(types.Oversize, "a purpose of %d bytes, at most %d are taken", n, MaxPurpose)
+	}
+	return nil
+}
+
+// Panel is a verifier's sealed answer to a PanelQuery. It counts as a Drawn does.
+type Panel struct {
+	_     struct{} `cbor:",toarray"`
+	Query PanelQuery
+	Drawn []types.Key // in the order in which they were drawn, at most tally.MaxSeats; none of a device that is not in the view
+}
+
+func (p *Panel) domain() string  { return "panel" }
+func (p *Panel) chainID() string { return p.Query.Chain }
+
+func (p *Panel) check() error {
+	if n := len(p.Drawn); n > tally.MaxSeats {
+		return tooMany("witnesses", n, tally.MaxSeats)
+	}
+	return p.Query.check()
+}
+
 // ProofQuery asks for a device's leaf of the newest final header, or of the newest accepted one.
 type ProofQuery struct {
 	_       struct{} `cbor:",toarray"`

@@ -16,13 +16,14 @@ import (
 //	submit.<author>.<region>                    Submit: items for the batch
 //	ack.<verifier>.<author>                     Ack: what became of them
 //	query.<asker>.<region>.<what>               PayersQuery, LineQuery, ProofQuery, RefusalsQuery, StateQuery, OrderQuery,
-//	                                            OutputsQuery, DrawnQuery; verifiers answer
+//	                                            OutputsQuery, DrawnQuery, PanelQuery; verifiers answer
 //	keep.<asker>                                KeepQuery: what subjects below last hold; the keeper answers
 //	find.<asker>                                Find: who has a blob; whoever has it answers
 //	blob.<asker>.<holder>                       Chunk: a piece of it
 //	request.<asker>.<device>                    Request: of one device, which answers
 //	answer.<device>.<asker>.<any word>          Answer: to the request that expects it there
 //	beat.<device>.<category>.<class>.<zone>     Beat: what is free of an ask
+//	call.<verifier>.<category>                  Call: to the category's witnesses
 //	last.notice.<verifier>.<region>             Notice
 //	last.ask.<device>.<category>.<class>.<zone> receipt.SignedAsk
 //	last.receipt.<publisher>.<payer>.<session>  receipt.Signed
@@ -78,6 +79,7 @@ const (
 	QueryOrder    = "order"
 	QueryOutputs  = "outputs"
 	QueryDrawn    = "drawn"
+	QueryPanel    = "panel"
 )
 
 // QuerySubject is where asker asks the verifiers of a region.

@@ -98,6 +98,7 @@ func verifierFiles(string, []role.Customer) []health.File {
 	return []health.File{
 		{Path: "keys", Check: health.Text(verifierKeys), Lost: "the verifier's keys: nobody can make them anew; cairn verifier keys makes others, which the validator has to name"},
 		{Path: "data/verifier.db", Check: health.Bolt, Remedy: health.Aside, Lost: "what the verifier has taken in and counted, which only other verifiers can tell it"},
+		{Path: "data/witness/witness.db", Check: health.Bolt, Lost: "the numbers of what the verifier reported as a witness: with others of before, tallies refuse its reports"},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,8 +35,10 @@ import (
 	"github.com/cairn-network/cairn/service/all/provider"
 	"github.com/cairn-network/cairn/service/all/simulator"
 	"github.com/cairn-network/cairn/service/all/spec"
+	witnesses "github.com/cairn-network/cairn/service/all/witness"
 	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/verifier"
+	"github.com/cairn-network/cairn/witness"
 )
 
 const (
@@ -72,11 +75,12 @@ type Config struct {
 	Hosts       []string      // names that page and API are reached under, besides addresses and localhost; role.AnyHost for all
 	Gateways    []types.Key   // of other processes, which may log on to the bus too
 	Disk        disk.Limits   // when the network warns that a disk gets full, and when it stops; zero: never
-	// Rules, Customers, Devices and Simulators replace the lists of service/all.
+	// Rules, Customers, Devices, Simulators and Witnesses replace the lists of service/all.
 	Rules      []service.Verifier
 	Customers  []role.Customer
 	Devices    []role.Device
 	Simulators []role.Simulator
+	Witnesses  []role.Witness
 	// Bend is what an ordinary device runs in the place of a provider: for tests of devices that cheat.
 	Bend func(node int, honest role.Provider) role.Provider
 	// ChainOptions override app.toml of the validators, for tests.
@@ -155,6 +159,9 @@ func (cfg *Config) defaults() {
 	}
 	if cfg.Simulators == nil {
 		cfg.Simulators = simulator.Simulators()
+	}
+	if cfg.Witnesses == nil {
+		cfg.Witnesses = witnesses.Witnesses()
 	}
 }
 
@@ -407,7 +414,7 @@ func (n *Network) StartVerifier(ctx context.Context, i int) error {
 	var engines []*verifier.Verifier
 	var stops []func()
 	p.stop = func() {
-		for _, stop := range stops {
+		for _, stop := range slices.Backward(stops) { // a witness before its verifier
 			stop()
 		}
 	}
@@ -430,6 +437,15 @@ func (n *Network) StartVerifier(ctx context.Context, i int) error {
 			v.Close()
 			link.Close()
 		}))
+		pin, err := pinOfChain(ctx, n.ledgers[i], region)
+		if err != nil {
+			return fmt.Errorf("network: verifier %d of region %d: %w", i, region, err)
+		}
+		w, err := openWitness(dir, witness.Config{Key: keys.Attestation, VRF: keys.VRF, Pin: pin, Dial: n.dial, Private: near}, v, n.cfg.Rules, n.cfg.Witnesses, log)
+		if err != nil {
+			return fmt.Errorf("network: witness %d of region %d: %w", i, region, err)
+		}
+		stops = append(stops, n.run(fmt.Sprintf("witness %d of region %d", i, region), w.Run, nil))
 	}
 	p.engine = engines // in the place of those that were stopped, which may still be asked what they keep in memory
 	return nil

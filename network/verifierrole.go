@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"time"
@@ -21,7 +22,10 @@ import (
 	"github.com/cairn-network/cairn/process"
 	"github.com/cairn-network/cairn/service"
 	"github.com/cairn-network/cairn/service/all/spec"
+	witnesses "github.com/cairn-network/cairn/service/all/witness"
+	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/verifier"
+	"github.com/cairn-network/cairn/witness"
 )
 
 // openVerifier makes the engine of a verifier, and says in p how it does. What it is given outlives it.
@@ -57,6 +61,12 @@ func openVerifier(p *process.Process, config verifier.Config, l ledger.Ledger, l
 	p.Figures.Counter("signed_total", "Headers signed since the start.", stat(func(s verifier.Stats) uint64 { return s.Signed }))
 	p.Figures.Gauge("abstained", "Epochs whose headers can't be checked at present.", func() float64 { return float64(len(v.Abstained())) })
 	return v, nil
+}
+
+// openWitness makes the engine of what a verifier witnesses. Its files are in a folder of the verifier's data.
+func openWitness(dir string, c witness.Config, v *verifier.Verifier, rules []service.Verifier, list []role.Witness, log *slog.Logger) (*witness.Engine, error) {
+	c.Dir, c.View = filepath.Join(dir, "witness"), v.View
+	return witness.New(c, rules, list, log)
 }
 
 // VerifierSettings are those of a verifier that is a process of its own: verifier.yaml.
@@ -208,7 +218,7 @@ func runVerifier(ctx context.Context, p *process.Process, s *VerifierSettings) e
 		if err != nil {
 			return err
 		}
-		err = runOnce(ctx, p, config, l, link)
+		err = runOnce(ctx, p, config, l, link, buses.Dial)
 		link.Close()
 		if ctx.Err() != nil {
 			return nil
@@ -225,14 +235,28 @@ func runVerifier(ctx context.Context, p *process.Process, s *VerifierSettings) e
 	}
 }
 
-// runOnce runs the engine until ctx ends or it can't begin.
-func runOnce(ctx context.Context, p *process.Process, config verifier.Config, l ledger.Ledger, link bus.Bus) error {
+// runOnce runs the engines until ctx ends or they can't begin.
+func runOnce(ctx context.Context, p *process.Process, config verifier.Config, l ledger.Ledger, link bus.Bus,
+	dial func(context.Context, types.PrivateKey) (bus.Bus, error)) error {
 	v, err := openVerifier(p, config, l, link, spec.Categories())
 	if err != nil {
 		return err
 	}
+	pin, err := pinOfChain(ctx, l, config.Region)
+	if err != nil {
+		return errors.Join(err, v.Close())
+	}
+	w, err := openWitness(config.Dir, witness.Config{Key: config.Key, VRF: config.VRF, Pin: pin, Dial: dial}, v, spec.Categories(), witnesses.Witnesses(), p.Log)
+	if err != nil {
+		return errors.Join(err, v.Close())
+	}
 	p.Log.Info("the verifier runs", "key", config.Key.Public(), "account", config.Account)
-	return errors.Join(v.Run(ctx), v.Close())
+	beside, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- w.Run(beside) }()
+	err = v.Run(ctx)
+	stop()
+	return errors.Join(err, <-done, v.Close())
 }
 
 // seat says in p's health and figures whether the chain counts on a key.

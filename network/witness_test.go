@@ -108,10 +108,11 @@ func testWitnesses(t *testing.T, peers bool) {
 		}
 		who := servicetest.MeterWitness{Ask: i%2 == 1}.Role()
 		if i == 0 {
-			who.Run = servicetest.Strangers(all)
+			strangers := servicetest.Strangers(all)
+			who.Run = func(ctx context.Context, host role.VerifierHost) error { return strangers(ctx, host) }
 		}
 		w, err := witness.New(witness.Config{
-			Dir: t.TempDir(), Key: seat.Key, Pin: pin, Dial: memory.Dial, View: v.View, Resend: 100 * time.Millisecond,
+			Dir: t.TempDir(), Key: seat.Key, VRF: seat.VRF, Pin: pin, Dial: memory.Dial, View: v.View, Resend: 100 * time.Millisecond,
 			Private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		}, []tally.Verifier{meter}, []role.Witness{who}, log.With("witness", i))
 		if err != nil {

@@ -40,6 +40,19 @@ func (r *runner) Drawn(ctx context.Context, purpose string) ([]role.Subject, err
 	return subjects, nil
 }
 
+// Panel implements role.Host.
+func (r *runner) Panel(ctx context.Context, purpose string) ([]types.Key, error) {
+	n, q := r.node.agent.Notice(), r.node.agent.Quorum()
+	if n == nil || n.Seed.IsZero() || q.Bus == nil {
+		return nil, types.Refuse(types.BusUnavailable, "node: who was drawn for this device is not known yet")
+	}
+	drawn, err := q.Panel(ctx, n.Epoch, r.provider.Category, purpose, r.Key())
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	return drawn, nil
+}
+
 // asksOf returns what the bus keeps of a device's asks in the category, one of each class.
 func (r *runner) asksOf(ctx context.Context, b bus.Bus, d *tally.Device) ([]*receipt.SignedAsk, error) {
 	asks, err := agent.FindAsks(ctx, b, r.Chain(), bus.AskSubject(d.Key, r.provider.Category, 0, 0), 1, bus.MaxKept) // a page has one message at least

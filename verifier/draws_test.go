@@ -98,6 +98,43 @@ func TestDraws(t *testing.T) {
 			t.Errorf("%s is answered", what)
 		}
 	}
+	// A device is told who was drawn for it, as those are told.
+	panel := func(change func(*bus.PanelQuery)) *bus.Panel {
+		t.Helper()
+		q := &bus.PanelQuery{Chain: testChain, Epoch: 7, Category: servicetest.MeterCategory, Purpose: servicetest.MeterSight, Device: types.Key{9}}
+		change(q)
+		raw := d.answerPanel(t.Context(), bus.Encode(q))
+		if raw == nil {
+			return nil
+		}
+		out, by, err := bus.Open[bus.Panel](raw, testChain)
+		if err != nil || by != key.Public() || out.Query != *q {
+			t.Fatalf("%+v by %v: %v", out, by, err)
+		}
+		return out
+	}
+	drawn := panel(func(*bus.PanelQuery) {}).Drawn
+	if len(drawn) != servicetest.MeterSeats {
+		t.Errorf("%d witnesses of the first device", len(drawn))
+	}
+	for _, w := range drawn {
+		if first := ask(func(q *bus.DrawnQuery) { q.Witness = w }).Devices[0]; first.Key != (types.Key{9}) {
+			t.Errorf("%v does not look at the device for which it was drawn", w)
+		}
+	}
+	if strange := panel(func(q *bus.PanelQuery) { q.Device = types.Key{8} }); len(strange.Drawn) != 0 {
+		t.Errorf("of a device that is not registered: %+v", strange)
+	}
+	for what, change := range map[string]func(*bus.PanelQuery){
+		"another epoch":            func(q *bus.PanelQuery) { q.Epoch = 6 },
+		"another region":           func(q *bus.PanelQuery) { q.Region = 1 },
+		"a draw that nobody makes": func(q *bus.PanelQuery) { q.Purpose = "other" },
+		"a category without":       func(q *bus.PanelQuery) { q.Category = work.Spec.Category },
+	} {
+		if panel(change) != nil {
+			t.Errorf("a panel of %s is answered", what)
+		}
+	}
 	before := ask(func(*bus.DrawnQuery) {}).Devices
 	at(7, types.Hash{4})
 	if after := ask(func(*bus.DrawnQuery) {}).Devices; len(after) == len(before) && after[0].Key == before[0].Key && after[1].Key == before[1].Key && after[2].Key == before[2].Key {

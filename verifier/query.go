@@ -56,7 +56,7 @@ func (s *query) listen(ctx context.Context) error {
 	for what, answer := range map[string]func(context.Context, []byte) []byte{
 		bus.QueryPayers: s.answerPayers, bus.QueryProof: s.answerProof, bus.QueryRefusals: s.answerRefusals, bus.QueryState: s.answerState,
 		bus.QueryLine: s.answerLine, bus.QueryOrder: s.answerOrder, bus.QueryOutputs: s.answerOutputs,
-		bus.QueryDrawn: s.draws.answer,
+		bus.QueryDrawn: s.draws.answer, bus.QueryPanel: s.draws.answerPanel,
 	} {
 		err := bus.SubscribeFair(ctx, s.bus, bus.QuerySubject(types.Key{}, s.cfg.Region, what), func(m bus.Message) {
 			ctx, cancel := context.WithTimeout(ctx, queryTimeout)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/cairn-network/cairn/core/beacon"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
@@ -27,10 +28,13 @@ type runner struct {
 	mu    sync.Mutex
 	epoch types.Epoch // of what follows
 	seed  types.Hash
+	view  tally.Registry
 	panel *tally.Panel
+
+	calls calls
 }
 
-var _ role.WitnessHost = (*runner)(nil)
+var _ role.VerifierHost = (*runner)(nil)
 
 func (r *runner) run(ctx context.Context) error { return r.witness.Run(ctx, r) }
 
@@ -42,9 +46,7 @@ func (r *runner) Dir() string           { return r.dir }
 
 // Sign implements role.WitnessHost. It panics on a domain that is not the category's: a mistake of the witness.
 func (r *runner) Sign(kind string, payload []byte) types.Signature {
-	if !strings.HasPrefix(kind, r.spec.Category.String()+"/") {
-		panic(fmt.Sprintf("witness: one of %s signs no %q", r.spec.Category, kind))
-	}
+	r.own(kind)
 	return r.engine.cfg.Key.Sign(kind, r.Chain(), payload)
 }
 
@@ -84,7 +86,7 @@ func (r *runner) Fetch(ctx context.Context, f role.Fetch) (int64, error) {
 
 // Drawn implements role.WitnessHost. The registry is walked once an epoch for each draw.
 func (r *runner) Drawn(ctx context.Context, purpose string) ([]role.Subject, error) {
-	panel, err := r.panelOf(ctx)
+	_, panel, err := r.Registry(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -96,25 +98,38 @@ func (r *runner) Drawn(ctx context.Context, purpose string) ([]role.Subject, err
 	return subjects, nil
 }
 
-// panelOf returns the panel of the present epoch.
-func (r *runner) panelOf(ctx context.Context) (*tally.Panel, error) {
+// Registry implements role.VerifierHost. The panel is made once an epoch.
+func (r *runner) Registry(ctx context.Context) (tally.Registry, *tally.Panel, error) {
 	n := r.engine.agent.Notice()
 	if n == nil || n.Seed.IsZero() {
-		return nil, types.Refuse(types.BusUnavailable, "witness: the epoch's seed is not known yet")
+		return nil, nil, types.Refuse(types.BusUnavailable, "witness: the epoch's seed is not known yet")
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.panel != nil && r.epoch == n.Epoch && r.seed == n.Seed {
-		return r.panel, nil
+		return r.view, r.panel, nil
 	}
 	view, err := r.engine.cfg.View(ctx, n.Epoch)
 	if err != nil {
-		return nil, fmt.Errorf("witness: registry of epoch %d: %w", n.Epoch, err)
+		return nil, nil, fmt.Errorf("witness: registry of epoch %d: %w", n.Epoch, err)
 	}
 	panel, err := tally.NewPanel(r.spec, view, n.Seed)
 	if err != nil {
-		return nil, fmt.Errorf("witness: %w", err)
+		return nil, nil, fmt.Errorf("witness: %w", err)
 	}
-	r.epoch, r.seed, r.panel = n.Epoch, n.Seed, panel
-	return panel, nil
+	r.epoch, r.seed, r.view, r.panel = n.Epoch, n.Seed, view, panel
+	return view, panel, nil
+}
+
+// own panics on what is not the category's: a mistake of the witness.
+func (r *runner) own(what string) {
+	if !strings.HasPrefix(what, r.spec.Category.String()+"/") {
+		panic(fmt.Sprintf("witness: one of %s signs no %q", r.spec.Category, what))
+	}
+}
+
+// Prove implements role.VerifierHost. It panics on a purpose that is not the category's.
+func (r *runner) Prove(purpose string, seed types.Hash, n uint64) []byte {
+	r.own(purpose)
+	return beacon.ProveAt(r.engine.cfg.VRF, r.Chain(), purpose, seed, n)
 }

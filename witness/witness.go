@@ -33,6 +33,7 @@ import (
 type Config struct {
 	Dir string           // what it has signed and nobody keeps yet, and a directory of each category's own
 	Key types.PrivateKey // under which it is drawn, and logs on
+	VRF types.PrivateKey // the verifier's other key, with which it proves what nobody could foresee
 	// Pin is whom to believe at first, and in which region; Dial logs on to the bus, and is tried until it succeeds.
 	Pin  bus.Pin
 	Dial func(ctx context.Context, key types.PrivateKey) (bus.Bus, error)
@@ -64,6 +65,9 @@ func New(cfg Config, rules []tally.Verifier, witnesses []role.Witness, log *slog
 	}
 	if cfg.Backoff == 0 {
 		cfg.Backoff = time.Second
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("witness: %w: %w", err, types.HomeUnwritable)
 	}
 	e := &Engine{cfg: cfg, log: log, asks: agent.NewAsks(agent.MaxAsking)}
 	for _, w := range witnesses {
@@ -121,6 +125,9 @@ func (e *Engine) begin(ctx context.Context, b bus.Bus) error {
 			}
 		}); err != nil {
 			return fmt.Errorf("witness: subscribe to asks: %w", err)
+		}
+		if err := b.Subscribe(ctx, bus.CallSubject(types.Key{}, r.spec.Category), r.hear); err != nil {
+			return fmt.Errorf("witness: subscribe to calls: %w", err)
 		}
 	}
 	return e.agent.Acks(ctx, b, func(ack *bus.Ack, verifier types.Key) error {

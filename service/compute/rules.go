@@ -29,6 +29,12 @@ type Hardware struct {
 	Slots uint16 // that it has, at least 1
 }
 
+// valid reports whether hardware has a round of an order that there is, and slots.
+func (h *Hardware) valid() bool {
+	order := h.Round == CPU && h.N == 0 || h.Round == MAC && h.N >= 512 && h.N <= 8192 && h.N&(h.N-1) == 0
+	return order && h.Slots > 0
+}
+
 // DefaultRules are those of a network that set none: processors of at most 256 slots, checked every six hours.
 func DefaultRules() *Rules {
 	return &Rules{Rarity: 2160, Models: []Hardware{{Round: CPU, Slots: 256}}}
@@ -54,8 +60,7 @@ func DecodeRules(raw []byte) (*Rules, error) {
 		return nil, types.Refuse(types.ParamBound, "compute: rules: rarity %d, %d models of which the first must be 0", r.Rarity, len(r.Models))
 	}
 	for i, h := range r.Models {
-		order := h.Round == CPU && h.N == 0 || h.Round == MAC && h.N >= 512 && h.N <= 8192 && h.N&(h.N-1) == 0
-		if i > 0 && h.Model <= r.Models[i-1].Model || !order || h.Slots == 0 {
+		if i > 0 && h.Model <= r.Models[i-1].Model || !h.valid() {
 			return nil, types.Refuse(types.ParamBound, "compute: rules: model %d: round %d of order %d, %d slots", h.Model, h.Round, h.N, h.Slots)
 		}
 	}
@@ -71,8 +76,8 @@ func (r *Rules) Hardware(model uint64) Hardware {
 	return r.Models[i]
 }
 
-// rulesIn returns the rules in force, and the defaults for what cannot be read.
-func rulesIn(raw []byte) *Rules {
+// RulesIn returns the rules in force, and the defaults for what cannot be read.
+func RulesIn(raw []byte) *Rules {
 	if r, err := DecodeRules(raw); err == nil {
 		return r
 	}

@@ -55,7 +55,7 @@ func verify(in *tally.Input) *tally.Output {
 	out.Evidence = make([]tally.Verdict, len(in.Evidence))
 	out.Reports = make([]tally.Verdict, len(in.Reports))
 	out.Receipts = make([]types.Reason, len(in.Receipts))
-	j := &judge{in: in, out: out, state: state, hardware: rulesIn(in.Params.Rules).Hardware(in.Device.Model)}
+	j := &judge{in: in, out: out, state: state, hardware: RulesIn(in.Params.Rules).Hardware(in.Device.Model)}
 	j.advance()
 	j.faults()
 	j.audits()

@@ -96,7 +96,7 @@ func (j *judge) due(slot uint64) bool {
 
 // claim says what is wrong with a check by itself.
 func (j *judge) claim(c *Check, members []types.Key, f int) types.Reason {
-	rules, caller := rulesIn(j.in.Params.Rules), Caller(j.in.Registry, j.in.Seed)
+	rules, caller := RulesIn(j.in.Params.Rules), Caller(j.in.Registry, j.in.Seed)
 	switch {
 	case !j.due(c.Slot) || caller == nil || !SlotFires(caller.VRF, j.in.Chain, j.in.Seed, c.Slot, rules.Rarity, c.Proof):
 		return SlotUnproven

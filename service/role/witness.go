@@ -12,9 +12,35 @@ import (
 // Witness is a category's live checks, beside a verifier. Where devices are drawn, they are a part of Provider.
 type Witness struct {
 	Category types.Category
-	// Run looks at devices until ctx ends. It returns nil then, and an error only if it cannot go on; then it is run
-	// again.
-	Run func(ctx context.Context, host WitnessHost) error
+	// Run looks at devices until ctx ends. It returns nil then, and an error only if it cannot go on; then it is
+	// run again.
+	Run func(ctx context.Context, host VerifierHost) error
+}
+
+// VerifierHost is what a witness beside a verifier is given: what the verifier knows, and how to call the others.
+type VerifierHost interface {
+	WitnessHost
+	// Registry returns the registry as of the present epoch's start, and the panel that its tally draws witnesses
+	// with. They are bus_unavailable until the epoch's seed is known.
+	Registry(ctx context.Context) (tally.Registry, *tally.Panel, error)
+	// Prove returns the verifier's proof over a number of a purpose of the category's ("compute/slot") in the epoch
+	// of seed (beacon.ProveAt).
+	Prove(purpose string, seed types.Hash, n uint64) []byte
+	// Call says something to the category's witnesses beside all verifiers, to this one too. It has at most MaxCall
+	// bytes, and nobody keeps it.
+	Call(ctx context.Context, body []byte) error
+	// Calls delivers what verifiers call from now on until ctx ends, in time and of each a few in a second. Who is
+	// slow misses some.
+	Calls(ctx context.Context) <-chan Called
+}
+
+// MaxCall bounds what a witness calls, in bytes.
+const MaxCall = 1 << 10
+
+// Called is what a verifier called.
+type Called struct {
+	By   types.Key
+	Body []byte
 }
 
 // WitnessHost is what a witness is given.

@@ -129,7 +129,9 @@ type MeterWitness struct {
 }
 
 // Role returns w as a witness engine runs it.
-func (w MeterWitness) Role() role.Witness { return role.Witness{Category: MeterCategory, Run: w.Run} }
+func (w MeterWitness) Role() role.Witness {
+	return role.Witness{Category: MeterCategory, Run: func(ctx context.Context, host role.VerifierHost) error { return w.Run(ctx, host) }}
+}
 
 // Run witnesses until ctx ends.
 func (w MeterWitness) Run(ctx context.Context, host role.WitnessHost) error {

@@ -298,5 +298,16 @@ func (d *Device) KeepAsk(_ context.Context, signed *receipt.SignedAsk) error {
 	return nil
 }
 
+// Panel returns who was drawn for the device, as the tally will draw.
+func (d *Device) Panel(_ context.Context, purpose string) ([]types.Key, error) {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	panel, err := d.w.panel()
+	if err != nil {
+		return nil, err
+	}
+	return panel.Draw(d.row(), purpose), nil
+}
+
 // Payer says what the last tally has of a payer.
 func (d *Device) Payer(_ context.Context, key types.Key) (role.Payer, error) { return d.w.payer(key) }

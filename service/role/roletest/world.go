@@ -144,6 +144,9 @@ func (w *World) seed() types.Hash {
 // epochTime is when an epoch's first block is made, in Unix seconds.
 func epochTime(e types.Epoch) uint64 { return Genesis + uint64(e-1)*Blocks*BlockTime }
 
+// panel draws the witnesses of the first verifier's category in the current epoch. mu is held.
+func (w *World) panel() (*tally.Panel, error) { return tally.NewPanel(w.specs[0], w.state, w.seed()) }
+
 // notice is what everybody hears. mu is held.
 func (w *World) notice() role.Notice {
 	n := role.Notice{
