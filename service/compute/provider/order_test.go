@@ -37,8 +37,7 @@ func TestRefusals(t *testing.T) {
 		"dearer than the session":    {order(func(o *compute.Order) { o.Price, o.Ceiling = 3*price, 3*price }), types.SessionMismatch},
 		"too much memory":            {func(c *compute.Call) { c.Job.Pages = 1 << 16 }, compute.Policy},
 		"a profile of others": {func(c *compute.Call) {
-			c.Job.Profile, c.Order.Order.Class = compute.OCIProfile, compute.OCI
-			c.Inputs = nil
+			c.Job.Profile, c.Job.Limit, c.Order.Order.Class = compute.OCIProfile, 1000, compute.OCI
 		}, compute.Policy},
 		"inputs beyond the disk": {func(c *compute.Call) {
 			for i := range 9 {
