@@ -118,7 +118,7 @@ var reasons = []types.ReasonInfo{
 	{Reason: NoMatch, Status: 503, Sentence: "No device fits the job; the answer counts how many were passed over for which reason.",
 		Try: "Raise the price, lower the least quality, or try again when devices are free."},
 	{Reason: NoJob, Status: 404, Sentence: "The account has no job of this id.", Try: "List what there is: `cairn job list`."},
-	{Reason: DeviceLost, Status: 502, Sentence: "The device went away while the job ran, and no other one could take it.", Try: "Submit the job again; what was not finished is not charged."},
+	{Reason: DeviceLost, Status: 502, Sentence: "The device went away while the job ran, and no other one could take it.", Try: "Submit the job again; it cost what the lost devices were paid while they ran it."},
 
 	{Reason: TrapFuel, Status: 409, Sentence: "The job used up its fuel before it ended; what it wrote is kept, and the limit is charged.", Try: "Raise --limit, or look for an endless loop."},
 	{Reason: TrapGuest, Status: 409, Sentence: "The program did something that WebAssembly forbids, and was stopped.", Try: "Read its standard error; run it under a debugger with the same input."},

@@ -8,11 +8,13 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
+	"github.com/cairn-network/cairn/service/compute/customer/match"
 	"github.com/cairn-network/cairn/service/compute/link"
 	"github.com/cairn-network/cairn/service/compute/spool"
 	"github.com/cairn-network/cairn/service/role"
@@ -40,6 +42,7 @@ type job struct {
 	stream *link.Stream  // on which its device is; nil for none
 	heard  time.Time     // when it was there last
 	paid   uint64        // units of the try that receipts say
+	said   uint64        // of these, what a receipt on the present stream said
 	more   chan struct{} // closed, and made anew, when something changed
 	over   error         // why the try is over although its device has not ended it
 	ended  bool          // rec is what it stays
@@ -129,7 +132,7 @@ func (c *Customer) Join(ctx context.Context, device types.Key, order types.Hash,
 	if j.stream != nil {
 		j.stream.Close()
 	}
-	j.stream, j.heard = s, time.Now()
+	j.stream, j.heard, j.said = s, time.Now(), 0
 	j.changed()
 	j.mu.Unlock()
 	defer func() {
@@ -217,6 +220,11 @@ func (c *Customer) progress(ctx context.Context, j *job, s *link.Stream, order t
 func (c *Customer) pay(ctx context.Context, j *job, s *link.Stream, order types.Hash, used uint64, last bool) error {
 	j.mu.Lock()
 	t, ok := j.current(order)
+	if ok && last && used <= j.paid && j.said < j.paid { // one that was signed may not have come to the device
+		l := j.line
+		j.mu.Unlock()
+		return s.Write(link.Frame{Kind: link.Receipt, Data: c.newest(l, j.wallet).Encode()})
+	}
 	if !ok || used <= j.paid {
 		j.mu.Unlock()
 		return nil
@@ -228,7 +236,7 @@ func (c *Customer) pay(ctx context.Context, j *job, s *link.Stream, order types.
 		return err
 	}
 	j.mu.Lock()
-	j.paid = used
+	j.paid, j.said = used, used
 	j.rec.Paid += more
 	if t, ok := j.current(order); ok {
 		t.Paid += more
@@ -417,7 +425,7 @@ func (c *Customer) follow(ctx context.Context, j *job, patience time.Duration) {
 		j.mu.Lock()
 		cancelled := errors.Is(context.Cause(j.ctx), errCancelled)
 		last, tries := j.over, len(j.rec.Tries)
-		j.over, j.paid, j.rec.Fuel = nil, 0, 0
+		j.over, j.paid, j.said, j.rec.Fuel = nil, 0, 0, 0
 		j.mu.Unlock()
 		if cancelled {
 			c.fail(j, errCancelled)
@@ -434,14 +442,55 @@ func (c *Customer) follow(ctx context.Context, j *job, patience time.Duration) {
 		j.mu.Lock()
 		j.rec.State = Placing
 		j.mu.Unlock()
-		if err := c.place(j.ctx, j); err != nil {
-			if types.ReasonOf(err) == compute.NoMatch {
-				err = types.Refuse(compute.DeviceLost, "%v; %v", last, err)
-			}
-			c.fail(j, err)
-			return
+		err := c.placeAgain(j)
+		switch {
+		case err == nil:
+			continue
+		case ctx.Err() != nil:
+			return // the books have it
+		case errors.Is(context.Cause(j.ctx), errCancelled):
+			err = errCancelled
+		case types.ReasonOf(err) == compute.NoMatch:
+			err = types.Refuse(compute.DeviceLost, "%v; %v: %s", last, err, counts(j.passed()))
+		}
+		c.fail(j, err)
+		return
+	}
+}
+
+// placeAgain has another device accept a job that has lost one. Whose job it is waits already: devices that are busy, or away for a moment, are
+// waited for.
+func (c *Customer) placeAgain(j *job) error {
+	for end := time.Now().Add(c.cfg.Patience); ; {
+		err := c.place(j.ctx, j)
+		switch reason := types.ReasonOf(err); {
+		case reason != compute.NoMatch && reason != types.BusUnavailable, j.ctx.Err() != nil, time.Now().After(end):
+			return err
+		case reason == compute.NoMatch && !passing(j.passed()):
+			return err
+		}
+		select {
+		case <-time.After(answerTime):
+		case <-j.ctx.Done():
+			return j.ctx.Err()
 		}
 	}
+}
+
+// passing reports whether a device was passed over for what may be otherwise in a moment.
+func passing(passed map[string]int) bool {
+	for why := range passed {
+		if why == match.Capacity.String() || why == match.Silent.String() || strings.HasPrefix(why, deviceSaid) {
+			return true
+		}
+	}
+	return false
+}
+
+func (j *job) passed() map[string]int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.rec.Passed
 }
 
 // await waits until the job has ended, which it reports, or its try is over.

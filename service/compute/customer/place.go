@@ -38,6 +38,8 @@ func (c *Customer) place(ctx context.Context, j *job) error {
 		need.Exclude = append(need.Exclude, t.Device)
 	}
 	said := map[string]int{}
+	anew := map[types.Key]bool{}
+	var unpaid error
 	j.mu.Unlock()
 	for asked := 0; ; asked++ {
 		need.Now = c.now()
@@ -59,9 +61,17 @@ func (c *Customer) place(ctx context.Context, j *job) error {
 			for _, n := range passed {
 				total += n
 			}
+			if unpaid != nil && said[deviceSaid+string(compute.Unpaid)] == total {
+				return unpaid
+			}
 			return types.Refuse(compute.NoMatch, "compute: %d devices were passed over", total)
 		}
 		err := c.order(ctx, j, &found, class)
+		if err != nil && outOfStep(err) && !anew[found.Ask.Device] {
+			// Either side was stopped between the two writes that have it count a job: what it says is of a session that it is over with.
+			anew[found.Ask.Device] = true
+			err = c.order(ctx, j, &found, class)
+		}
 		if err == nil {
 			c.book.Take(found.Ask.Device, class, need.Slots)
 			return nil
@@ -74,8 +84,10 @@ func (c *Customer) place(ctx context.Context, j *job) error {
 		case compute.Busy:
 			c.book.Take(found.Ask.Device, class, ^uint32(0))
 		case compute.Draining, compute.Policy, compute.PriceBelowAsk, compute.NoSpace:
-		case compute.Unpaid, types.OverBudget, types.UnknownKey, types.HomeUnwritable:
-			return err // no other device would say anything else
+		case compute.Unpaid: // others may say something else: it counts what ran there
+			unpaid = err
+		case types.OverBudget, types.UnknownKey, types.HomeUnwritable, types.BusUnavailable:
+			return err // it is no device that says so
 		default:
 			c.book.Failed(found.Ask.Device)
 		}
@@ -86,6 +98,15 @@ func (c *Customer) place(ctx context.Context, j *job) error {
 		said[deviceSaid+string(why)]++
 		need.Exclude = append(need.Exclude, found.Ask.Device)
 	}
+}
+
+// outOfStep reports whether a device refuses an order for where its session stands.
+func outOfStep(err error) bool {
+	switch types.ReasonOf(err) {
+	case types.StaleSeq, types.SessionMismatch, types.SessionExpired:
+		return true
+	}
+	return false
 }
 
 // order asks one device. When it returns nil, the device has accepted, and the books say so.
@@ -141,6 +162,7 @@ func (c *Customer) order(ctx context.Context, j *job, found *match.Found, class 
 	asked = answer.Order != t.Order || answer.Reason == "" // what it refuses it does not begin
 	ask, err := answer.Accepts(c.market.Chain(), &o, now)
 	if err != nil {
+		asked = asked || outOfStep(err)
 		return err
 	}
 	l.mu.Lock()

@@ -180,17 +180,29 @@ func (c *Customer) owe(l *line, wallet role.Wallet, units, price uint64) (*recei
 		return nil, 0, nil
 	}
 	s.Seq++
-	r := receipt.Receipt{
-		Chain: c.market.Chain(), Category: types.Compute, Session: s.ID, Payer: l.of.payer, Device: l.of.device, Terms: l.ask.Ask.Hash(),
-		Units: s.Units, Amount: s.Amount, Seq: s.Seq, First: s.First,
-	}
 	// What is signed is on disk before it is sent: the totals of a session never fall.
 	if err := c.books.putSession(l.of.payer, l.of.device, l.of.class, &s); err != nil {
 		return nil, 0, err
 	}
 	l.session = s
-	signed := &receipt.Signed{Receipt: r, PayerSig: wallet.Sign("receipt", r.Bytes())}
-	return signed, more, nil
+	return c.sign(l, wallet), more, nil
+}
+
+// newest returns the receipt that was signed last, once more: it is the same.
+func (c *Customer) newest(l *line, wallet role.Wallet) *receipt.Signed {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return c.sign(l, wallet)
+}
+
+// sign signs for what the session's totals are. l.mu is held.
+func (c *Customer) sign(l *line, wallet role.Wallet) *receipt.Signed {
+	s := &l.session
+	r := receipt.Receipt{
+		Chain: c.market.Chain(), Category: types.Compute, Session: s.ID, Payer: l.of.payer, Device: l.of.device, Terms: l.ask.Ask.Hash(),
+		Units: s.Units, Amount: s.Amount, Seq: s.Seq, First: s.First,
+	}
+	return &receipt.Signed{Receipt: r, PayerSig: wallet.Sign("receipt", r.Bytes())}
 }
 
 // show has the payer's other devices see a receipt, now and then while a job runs and at its end.
