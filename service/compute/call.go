@@ -16,10 +16,10 @@ const (
 
 // Call is what a gateway asks a device with an order: the order, what it orders, and the small part of what that needs.
 type Call struct {
-	_      struct{} `cbor:",toarray"`
-	Order  SignedOrder
-	Job    Job
-	Files  Files   // whose root is Job.Input
+	_     struct{} `cbor:",toarray"`
+	Order SignedOrder
+	Job   Job
+	Files Files // whose root is Job.Input
 	// Inputs are one for each hash that Job and Files name, but for that of nothing, and of an image also one for each that its manifest
 	// names; ascending by hash.
 	Inputs []Input

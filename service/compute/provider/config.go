@@ -35,6 +35,9 @@ type Config struct {
 // of few loads and branches use that up in minutes.
 const Price = 5
 
+// OCIPrice is what a device asks by default for an hour of a slot of class OCI.
+const OCIPrice = compute.Reference
+
 // Protocol figures that gateways rely on too.
 const (
 	reserve  = 5 * time.Second        // how long an accepted order waits for its gateway to be reached

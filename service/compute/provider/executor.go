@@ -30,6 +30,7 @@ type Lack struct {
 // Task is a job as an executor gets it.
 type Task struct {
 	Order types.Hash
+	Slots uint32
 	Job   *compute.Job
 	Files compute.Files // that it finds
 	// Open opens something that the job names by its hash, and says how long it is. It can be called again.

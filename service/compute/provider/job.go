@@ -192,7 +192,7 @@ func (d *device) run(ctx context.Context, j *job) (*compute.Result, compute.File
 		defer lapse.Stop()
 	}
 	task := &Task{
-		Order: j.hash, Job: &j.call.Job, Files: j.call.Files, Open: func(h types.Hash) (io.ReadCloser, uint64, error) { return d.input(j, h) },
+		Order: j.hash, Slots: j.order.Slots, Job: &j.call.Job, Files: j.call.Files, Open: func(h types.Hash) (io.ReadCloser, uint64, error) { return d.input(j, h) },
 		Stdout: &writer{out: j.out, stream: spool.Stdout}, Stderr: &writer{out: j.out, stream: spool.Stderr}, Meter: meter{d, j},
 	}
 	e := d.executors[j.order.Class]
@@ -479,6 +479,7 @@ func (d *device) end(j *job, result *compute.Result, files compute.Files, why er
 	}
 	d.log.Debug("compute: a job has ended", "order", j.hash, "job", leaf.Job, "units", leaf.Fuel, "reason", string(ended.Reason), "mode", leaf.Mode)
 	close(j.done)
+	d.letGo(j)
 }
 
 // message is what a person reads of an error.

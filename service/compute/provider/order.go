@@ -149,6 +149,8 @@ func (d *device) suits(call *compute.Call) error {
 		return types.Refuse(compute.Policy, "compute: a price of %d, at most %d", o.Price, o.Ceiling)
 	case o.Slots > d.cfg.Slots || o.Class == compute.Wasm && o.Slots != 1:
 		return types.Refuse(compute.Policy, "compute: %d slots for a job", o.Slots)
+	case o.Class == compute.OCI && memory(&call.Job) > uint64(o.Slots)*SlotMemory:
+		return types.Refuse(compute.Policy, "compute: %d bytes of memory for a job of %d slots", memory(&call.Job), o.Slots)
 	case memory(&call.Job) > d.cfg.Memory:
 		return types.Refuse(compute.Policy, "compute: %d bytes of memory for a job, all have %d", memory(&call.Job), d.cfg.Memory)
 	case o.Session.Expiry() <= epoch:

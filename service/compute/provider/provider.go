@@ -195,7 +195,7 @@ func open(ctx context.Context, p *Provider, host role.Host) (*device, error) {
 			d.executors[e.Class()] = e
 		}
 	}
-	if err := errors.Join(d.load(), d.sweep()); err != nil {
+	if err := errors.Join(d.load(), d.sweep(), d.sweepJobs()); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
 	return d, nil

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -25,6 +26,8 @@ type Settings struct {
 	Price    uint64       `json:"price" doc:"What a program costs, in micro-credits ($0.000001) for 10⁹ instructions. 5 makes a cent for 2·10¹²; how long a core takes for these depends on the program."`
 	Memory   uint64       `json:"memory_bytes" doc:"How much memory the jobs that run have together, in bytes."`
 	Disk     uint64       `json:"disk_bytes" doc:"How much of the disk is for what jobs read and write, in bytes, half of it each. Public jobs are kept for three epochs, for whoever checks them."`
+	OCIPrice uint64       `json:"oci_price" doc:"What a container costs for an hour of one slot (a core, 2 GiB of memory), in micro-credits. 0: containers are not offered. They need Linux, runc and root."`
+	Images   uint64       `json:"images_bytes" doc:"How much of the disk is for the images of containers, unpacked, beside disk_bytes."`
 	Unopened types.Credit `json:"unopened_credits" doc:"How much work is done in a day, in micro-credits, for customers who have not reached the least amount that can be paid out. It is what strangers can cost you."`
 	Private  []string     `json:"private_gateways" doc:"Networks beyond the public internet, like 10.0.0.0/8, where gateways may be. Jobs of gateways elsewhere in private networks are not taken."`
 }
@@ -35,6 +38,9 @@ func Device() role.Device {
 		Category: types.Compute, Settings: Settings{}, Find: find, New: provide, Example: "--offer compute --set compute.price=5",
 	}
 }
+
+// leastImages is what a device that offers containers has for their images.
+const leastImages = 1 << 30
 
 // leastMemory is what the machine must have for jobs.
 const leastMemory = 512 << 20
@@ -60,8 +66,16 @@ func find(ctx context.Context, dir string) (json.RawMessage, string, error) {
 	if len(lacks) > 0 {
 		return nil, line + "; strangers' programs cannot be held safely: " + lackText(lacks), nil
 	}
+	price, images := uint64(OCIPrice), min(free/4, 64<<30)>>20<<20
+	if lacks, err = probeOCI(ctx); err != nil {
+		return nil, "", err
+	}
+	if len(lacks) > 0 {
+		price = 0
+		line += "; containers are not offered: " + lackText(lacks)
+	}
 	s, err := json.Marshal(&Settings{
-		Slots: uint32(min(cores, 256)), Price: Price, Memory: memory / 2 >> 20 << 20, Disk: min(free/4, 64<<30) >> 20 << 20, Unopened: Config{}.withDefaults().Unopened,
+		OCIPrice: price, Images: images, Slots: uint32(min(cores, 256)), Price: Price, Memory: memory / 2 >> 20 << 20, Disk: min(free/4, 64<<30) >> 20 << 20, Unopened: Config{}.withDefaults().Unopened,
 		Private: []string{},
 	})
 	return s, line, err
@@ -116,13 +130,10 @@ func provide(settings json.RawMessage) (out role.Provider, err error) {
 func (s *Settings) config() (Config, error) {
 	cfg := Config{
 		Slots: s.Slots, Prices: map[types.Class]uint64{compute.Wasm: s.Price}, Memory: s.Memory, Disk: s.Disk, Unopened: s.Unopened,
-		Open: func(dir string) ([]Executor, []Lack, error) {
-			e, lacks, err := OpenWasm(filepath.Join(dir, "wasm"), int(s.Slots))
-			if err != nil || e == nil {
-				return nil, lacks, err
-			}
-			return []Executor{e}, lacks, nil
-		},
+		Open: s.open,
+	}
+	if s.OCIPrice > 0 {
+		cfg.Prices[compute.OCI] = s.OCIPrice
 	}
 	switch {
 	case s.Slots == 0 || s.Slots > 256:
@@ -131,6 +142,8 @@ func (s *Settings) config() (Config, error) {
 		return cfg, fmt.Errorf("compute: settings: memory_bytes: %d, want at least %d", s.Memory, uint64(leastMemory/8))
 	case s.Disk < 4*(compute.MaxModule+2*maxStream):
 		return cfg, fmt.Errorf("compute: settings: disk_bytes: %d, want at least %d", s.Disk, uint64(4*(compute.MaxModule+2*maxStream)))
+	case s.OCIPrice > 0 && s.Images < leastImages:
+		return cfg, fmt.Errorf("compute: settings: images_bytes: %d, want at least %d", s.Images, uint64(leastImages))
 	case s.Unopened == 0:
 		return cfg, fmt.Errorf("compute: settings: unopened_credits: with none, no customer could ever begin")
 	}
@@ -142,4 +155,19 @@ func (s *Settings) config() (Config, error) {
 		cfg.Private = append(cfg.Private, p)
 	}
 	return cfg, nil
+}
+
+// open starts what runs jobs of the classes that are offered.
+func (s *Settings) open(dir string) (list []Executor, lacks []Lack, err error) {
+	add := func(e Executor, l []Lack, failed error) {
+		lacks, err = append(lacks, l...), errors.Join(err, failed)
+		if e != nil {
+			list = append(list, e)
+		}
+	}
+	add(OpenWasm(filepath.Join(dir, "wasm"), int(s.Slots)))
+	if s.OCIPrice > 0 {
+		add(OpenOCI(filepath.Join(dir, "oci"), s.Images))
+	}
+	return list, lacks, err
 }

@@ -506,7 +506,7 @@ func (g *gateway) owe(j *ordered, used uint64) *receipt.Signed {
 	if err != nil {
 		g.w.t.Fatal(err)
 	}
-	full, _ := cost.MulDiv(1, compute.WasmScale)
+	full, _ := cost.MulDiv(1, compute.Scale(j.order.Class))
 	amount, _ := full.Uint64()
 	r := receipt.Receipt{
 		Chain: roletest.Chain, Category: types.Compute, Session: p.id, Payer: g.market.Payer(), Device: j.order.Device, Terms: p.ask.Ask.Hash(),
