@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/cairn-network/cairn/core/fleet"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -134,6 +135,7 @@ type Line struct {
 	Seq        uint64       // of its newest evidence
 	Last       types.Hash   // hash of that; zero if it equivocated with that number
 	Shares     []LineShare  // ascending by category; only those with something to say
+	Fleet      fleet.Fleet  `cbor:"-"` // last, and only if there is one
 }
 
 // LineShare is a category's part of a device's line.
@@ -171,15 +173,19 @@ func (l *Line) serves(c types.Category) bool { return slices.Contains(l.Categori
 // registered returns the registry's part.
 func (l *Line) registered(key types.Key) Device {
 	return Device{Key: key, Owner: l.Owner, Categories: l.Categories, Cell: l.Cell, Model: l.Model,
-		Bond: l.Bond, Slashed: l.Slashed, Suspended: l.Suspended}
+		Bond: l.Bond, Slashed: l.Slashed, Suspended: l.Suspended, Fleet: l.Fleet}
 }
 
-// lineFields are the elements of a Line's array; the first two are in a leaf as they are, the others by hash.
+// lineFields are the elements of a Line's array without its fleet; the first two are in a leaf as they are, the others by hash.
 const lineFields = 14
 
+// head begins an array of the line's elements but the first skipped ones.
+func (l *Line) head(b []byte, skipped uint64) []byte {
+	return types.AppendHead(b, types.MajorArray, lineFields+fleetFields(&l.Fleet)-skipped)
+}
+
 func (l *Line) append(b []byte) []byte {
-	b = types.AppendUint(types.AppendUint(append(b, types.MajorArray|lineFields), l.Amount), l.Penalty)
-	return l.appendRest(b)
+	return l.appendRest(types.AppendUint(types.AppendUint(l.head(b, 0), l.Amount), l.Penalty))
 }
 
 // appendRest appends all elements but the first two.
@@ -206,7 +212,7 @@ func (l *Line) appendRest(b []byte) []byte {
 			b = types.AppendU128(b, s.Weight)
 		}
 	}
-	return b
+	return appendFleet(b, &l.Fleet)
 }
 
 func (s *LineShare) some() bool { return s.Paid != 0 || !s.Weight.IsZero() }
@@ -214,7 +220,8 @@ func (s *LineShare) some() bool { return s.Paid != 0 || !s.Weight.IsZero() }
 // parse reads a line; it uses the slices that l has.
 func (l *Line) parse(b []byte) error {
 	c := types.NewCursor(b)
-	if c.Array(lineFields) != lineFields {
+	fields := c.Array(lineFields + 1)
+	if fields < lineFields {
 		c.Fail()
 	}
 	l.Amount, l.Penalty = types.Ustone(c.U64()), types.Ustone(c.U64())
@@ -238,6 +245,7 @@ func (l *Line) parse(b []byte) error {
 		}
 		l.Shares = append(l.Shares, s)
 	}
+	parseFleet(&c, &l.Fleet, fields > lineFields)
 	for i := range l.Categories {
 		if i > 0 && l.Categories[i] <= l.Categories[i-1] {
 			c.Fail()

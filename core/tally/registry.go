@@ -3,12 +3,12 @@ package tally
 import (
 	"iter"
 
+	"github.com/cairn-network/cairn/core/fleet"
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Device is a line of the registry view: what the chain says of a device as of an epoch's start.
+// Device is a line of the registry view: what the chain says of a device as of an epoch's start. Its encoding is an array of its fields.
 type Device struct {
-	_          struct{} `cbor:",toarray"`
 	Key        types.Key
 	Owner      types.Account
 	Categories []types.Category // ascending
@@ -17,6 +17,74 @@ type Device struct {
 	Bond       types.Ustone
 	Slashed    types.Ustone // what claims have burned of the bond for proven misconduct
 	Suspended  types.Epoch  // suspended up to and including this epoch
+	Fleet      fleet.Fleet  // the things behind it
+}
+
+// deviceFields are the elements of a Device's array without its fleet, which is the last and is there only if there is one.
+const deviceFields = 8
+
+// MarshalCBOR implements cbor.Marshaler.
+func (d Device) MarshalCBOR() ([]byte, error) {
+	b := types.AppendHead(make([]byte, 0, 128), types.MajorArray, deviceFields+fleetFields(&d.Fleet))
+	b = types.AppendBytes(types.AppendBytes(b, d.Key[:]), d.Owner[:])
+	b = types.AppendHead(b, types.MajorArray, uint64(len(d.Categories)))
+	for _, c := range d.Categories {
+		b = types.AppendUint(b, c)
+	}
+	b = types.AppendUint(types.AppendUint(b, d.Cell), d.Model)
+	b = types.AppendUint(types.AppendUint(types.AppendUint(b, d.Bond), d.Slashed), d.Suspended)
+	return appendFleet(b, &d.Fleet), nil
+}
+
+// UnmarshalCBOR implements cbor.Unmarshaler.
+func (d *Device) UnmarshalCBOR(b []byte) error {
+	c := types.NewCursor(b)
+	n := c.Array(deviceFields + 1)
+	if n < deviceFields {
+		c.Fail()
+	}
+	*d = Device{}
+	c.Fixed(d.Key[:])
+	c.Fixed(d.Owner[:])
+	d.Categories = make([]types.Category, c.Array(maxCategories))
+	for i := range d.Categories {
+		d.Categories[i] = types.Category(c.Uint(1<<16 - 1))
+	}
+	d.Cell, d.Model = types.Cell(c.U64()), c.U64()
+	d.Bond, d.Slashed, d.Suspended = types.Ustone(c.U64()), types.Ustone(c.U64()), types.Epoch(c.U64())
+	parseFleet(&c, &d.Fleet, n > deviceFields)
+	return c.End()
+}
+
+// fleetFields is how many elements a fleet adds to an array: none where there is none.
+func fleetFields(f *fleet.Fleet) uint64 {
+	if f.None() {
+		return 0
+	}
+	return 1
+}
+
+// appendFleet appends a fleet as the last element of an array, if there is one.
+func appendFleet(b []byte, f *fleet.Fleet) []byte {
+	if f.None() {
+		return b
+	}
+	return types.AppendUint(types.AppendBytes(append(b, types.MajorArray|2), f.Root[:]), f.Count)
+}
+
+// parseFleet reads what appendFleet wrote; there says whether the array has the element.
+func parseFleet(c *types.Cursor, f *fleet.Fleet, there bool) {
+	*f = fleet.Fleet{}
+	if !there {
+		return
+	}
+	if c.Array(2) != 2 {
+		c.Fail()
+	}
+	c.Fixed(f.Root[:])
+	if f.Count = c.Uint(fleet.MaxCount); f.None() {
+		c.Fail() // of none nothing is written
+	}
 }
 
 // Holder is a customer's account: what it has bought in this region, in total, ever.

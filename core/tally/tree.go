@@ -50,7 +50,7 @@ func (t *Tree) Proof(device types.Key) (Leaf, merkle.SumProof, bool) {
 
 // Rest returns the part of a device's line that its leaf holds by hash: the line's array without the first two elements, as
 // an array.
-func (l *Line) Rest() []byte { return l.appendRest([]byte{types.MajorArray | lineFields - 2}) }
+func (l *Line) Rest() []byte { return l.appendRest(l.head(nil, 2)) }
 
 // Leaf returns the leaf of a device's line.
 func (l *Line) Leaf(device types.Key) Leaf {
@@ -59,7 +59,7 @@ func (l *Line) Leaf(device types.Key) Leaf {
 
 // leafNode returns Leaf(device).Node(), without reflection; buf is scratch space.
 func leafNode(device *types.Key, l *Line, buf []byte) merkle.Node {
-	buf = l.appendRest(append(buf[:0], types.MajorArray|lineFields-2))
+	buf = l.appendRest(l.head(buf[:0], 2))
 	rest := types.Sum(buf)
 	buf = types.AppendBytes(append(buf[:0], types.MajorArray|4), device[:])
 	buf = types.AppendUint(types.AppendUint(buf, l.Amount), l.Penalty)

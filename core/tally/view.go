@@ -193,7 +193,10 @@ func (l *Line) register(d *Device) error {
 	if len(d.Categories) > maxCategories {
 		return fmt.Errorf("%d categories", len(d.Categories))
 	}
+	if err := d.Fleet.Check(); err != nil {
+		return err
+	}
 	l.Owner, l.Categories, l.Cell, l.Model = d.Owner, slices.Clone(d.Categories), d.Cell, d.Model
-	l.Bond, l.Slashed, l.Suspended = d.Bond, d.Slashed, d.Suspended
+	l.Bond, l.Slashed, l.Suspended, l.Fleet = d.Bond, d.Slashed, d.Suspended, d.Fleet
 	return nil
 }

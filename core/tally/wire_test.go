@@ -5,8 +5,11 @@ import (
 	"encoding/hex"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"github.com/cairn-network/cairn/core/fleet"
 	"github.com/cairn-network/cairn/core/merkle"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
@@ -67,6 +70,83 @@ func TestRecords(t *testing.T) {
 		}
 		if want := types.Encode(line); !bytes.Equal(line.Rest()[1:], want[len(want)-len(line.Rest())+1:]) {
 			t.Fatal("the rest is not the line's")
+		}
+		fleeted := *line
+		fleeted.Fleet = fleet.Fleet{Root: h, Count: 1 + n()%fleet.MaxCount}
+		want := append(types.Encode(line), types.Encode(&fleeted.Fleet)...)
+		want[0]++
+		if got := fleeted.append(nil); !bytes.Equal(got, want) {
+			t.Fatalf("a line with a fleet: %x, want %x", got, want)
+		}
+		if want := types.AppendHead(nil, types.MajorArray, lineFields-1); !bytes.HasPrefix(fleeted.Rest(), want) || !bytes.HasSuffix(want, fleeted.Rest()[:1]) {
+			t.Fatalf("the rest of a line with a fleet begins with %x", fleeted.Rest()[:1])
+		}
+		back := Line{Fleet: fleet.Fleet{Root: types.Hash{1}, Count: 9}} // of the line that was read before
+		for _, l := range []*Line{&fleeted, line} {
+			if err := back.parse(l.append(nil)); err != nil || back.Fleet != l.Fleet || !bytes.Equal(back.append(nil), l.append(nil)) {
+				t.Fatalf("%+v reads as %+v, %v", l, back, err)
+			}
+			if got, want := leafNode(&d, l, nil), leafOf(l, d); got != want {
+				t.Fatalf("leaf %v, want %v", got, want)
+			}
+		}
+		if leafOf(line, d) == leafOf(&fleeted, d) {
+			t.Fatal("a leaf does not hold the fleet")
+		}
+	})
+}
+
+// TestDevices: a registry line without a fleet is the array that it was before there were any; a fleet is one more element.
+func TestDevices(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		type bare struct {
+			_          struct{} `cbor:",toarray"`
+			Key        types.Key
+			Owner      types.Account
+			Categories []types.Category
+			Cell       types.Cell
+			Model      uint64
+			Bond       types.Ustone
+			Slashed    types.Ustone
+			Suspended  types.Epoch
+		}
+		h := drawHash(t)
+		d := Device{Key: types.Key(h), Owner: types.Account(h[:20]), Categories: []types.Category{}, Cell: types.Cell(drawWord(t)), Model: drawWord(t),
+			Bond: types.Ustone(drawWord(t)), Slashed: types.Ustone(drawWord(t)), Suspended: types.Epoch(drawWord(t))}
+		for i := range rapid.IntRange(0, 30).Draw(t, "categories") {
+			d.Categories = append(d.Categories, types.Category(i*300+1))
+		}
+		want := types.Encode(&bare{Key: d.Key, Owner: d.Owner, Categories: d.Categories, Cell: d.Cell, Model: d.Model, Bond: d.Bond,
+			Slashed: d.Slashed, Suspended: d.Suspended})
+		if got := types.Encode(&d); !bytes.Equal(got, want) {
+			t.Fatalf("%x, want %x", got, want)
+		}
+		fleeted := d
+		fleeted.Fleet = fleet.Fleet{Root: h, Count: 1 + drawWord(t)%fleet.MaxCount}
+		want = append(want, types.Encode(&fleeted.Fleet)...)
+		want[0]++
+		if got := types.Encode(&fleeted); !bytes.Equal(got, want) {
+			t.Fatalf("with a fleet %x, want %x", got, want)
+		}
+		if more := len(types.Encode(&fleeted)) - len(types.Encode(&d)); more > 40 {
+			t.Fatalf("a fleet takes %d bytes", more)
+		}
+		for _, in := range []Device{d, fleeted} {
+			var out Device
+			raw := types.Encode(&in)
+			if err := types.Decode(raw, &out); err != nil || !cmp.Equal(in, out, cmpopts.IgnoreUnexported(fleet.Fleet{})) {
+				t.Fatalf("%+v reads as %+v, %v", in, out, err)
+			}
+			if types.Decode(raw[:len(raw)-1], &out) == nil || types.Decode(append(raw, 0), &out) == nil {
+				t.Fatal("reads what it did not write")
+			}
+		}
+		// No other form of none, and nothing beyond the bound.
+		for _, count := range []uint64{0, fleet.MaxCount + 1, 1 << 63} {
+			raw := types.AppendUint(want[:len(want)-len(types.AppendUint(nil, fleeted.Fleet.Count))], count)
+			if err := types.Decode(raw, new(Device)); types.ReasonOf(err) != types.BadEncoding {
+				t.Fatalf("a fleet of %d things: %v", count, err)
+			}
 		}
 	})
 }

@@ -134,6 +134,11 @@ const (
 	Mismatch         Reason = "mismatch"
 	NotProven        Reason = "not_proven"
 	UnknownModel     Reason = "unknown_model"
+	NoFleet          Reason = "no_fleet"
+	NotInFleet       Reason = "not_in_fleet"
+	NoConsent        Reason = "no_consent"
+	ConsentEnded     Reason = "consent_ended"
+	ThingTwice       Reason = "thing_twice"
 
 	UnknownCertificate   Reason = "certificate_unknown"
 	CertificateNotFinal  Reason = "certificate_not_final"
@@ -242,6 +247,11 @@ func Reasons() []ReasonInfo {
 		{AppealKnown, 409, "The header was appealed before.", "A header is voted on once."},
 		{NoMisconduct, 400, "What was shown proves no misconduct.", "Two different headers for one epoch, region and round, both signed, do."},
 		{UnknownModel, 404, "No maker registered the model, or the maker itself.", "Register the model first, or give none."},
+		{NoFleet, 404, "The device has no fleet as of the epoch's start.", "Set one (`cairn device fleet set`); it counts from the next epoch."},
+		{NotInFleet, 409, "The thing's path does not lead to the root of the device's fleet.", "Show the place and path of the fleet that is set now (`cairn device fleet show`); a replaced one has other paths."},
+		{NoConsent, 403, "The thing did not agree to be behind this device with these attributes.", "Let the thing sign its consent: chain, device, attributes and last epoch."},
+		{ConsentEnded, 409, "The thing's consent is over, or lasts more than 8,760 epochs.", "Let the thing sign a new one, for a year at most."},
+		{ThingTwice, 409, "One thing stands at two places of a fleet: it counts at the first that is shown.", "List each thing once, and set the fleet anew."},
 		{NotProven, 502, "What is shown does not follow from anything that is believed.", "Name a block that you trust with --trust, or ask another node with --node."},
 		{Mismatch, 502, "The header is not what its inputs give.", "Appeal it, with a bond, while its window is open."},
 		{UnknownCertificate, 404, "No certificate has this id.", "An id is the device and the watt-hour at which the range begins; a part that was split off has its own."},

@@ -30,7 +30,7 @@ const (
 var rows = []*regexp.Regexp{
 	regexp.MustCompile(`^internal/(?:buildinfo|testutil)$`),
 	regexp.MustCompile(`^core/types$`),
-	regexp.MustCompile(`^core/(?:merkle|evidence|receipt|beacon|fixed|lot)$`),
+	regexp.MustCompile(`^core/(?:merkle|evidence|receipt|beacon|fixed|lot|fleet)$`),
 	regexp.MustCompile(`^core/econ$`),
 	regexp.MustCompile(`^core/tally$`),
 	regexp.MustCompile(`^service$`),
@@ -54,6 +54,7 @@ var rows = []*regexp.Regexp{
 // exceptions are imports inside one row, each with its reason.
 var exceptions = map[string]string{
 	"core/evidence core/merkle": "one signature covers many readings through a Merkle root",
+	"core/fleet core/merkle":    "a fleet is a Merkle root over its things",
 	"chain/client chain/app":    "the client needs the application's codec",
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/fleet"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
@@ -91,7 +92,7 @@ func Run(t *testing.T, v service.Verifier, draw func(*rapid.T) *service.Input) {
 
 // compare ignores what an envelope keeps for itself, and who is asked about the registry, and who draws.
 var compare = cmp.Options{
-	cmpopts.IgnoreUnexported(evidence.Envelope{}, evidence.Payload{}, evidence.Anchor{}, tally.Params{}, tally.Device{}, tally.SessionKey{},
+	cmpopts.IgnoreUnexported(evidence.Envelope{}, evidence.Payload{}, evidence.Anchor{}, tally.Params{}, fleet.Fleet{}, tally.SessionKey{},
 		receipt.Receipt{}, receipt.Ask{}, receipt.Order{}, tally.CellState{}),
 	cmp.FilterPath(func(p cmp.Path) bool {
 		name := p.Last().String()
