@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/fleet"
 	"github.com/cairn-network/cairn/core/merkle"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
@@ -307,6 +308,12 @@ type Equivocation struct {
 	SigB     types.Signature
 }
 
+// SetFleet says which things are behind a device of the sender's, in place of what was said before.
+type SetFleet struct {
+	Device types.Key
+	Fleet  fleet.Fleet
+}
+
 // Unbond starts to unbond a device.
 type Unbond struct{ Device types.Key }
 
@@ -326,6 +333,7 @@ func (Claims) IsMsg()        {}
 func (Appeal) IsMsg()        {}
 func (Vote) IsMsg()          {}
 func (Equivocation) IsMsg()  {}
+func (SetFleet) IsMsg()      {}
 func (Unbond) IsMsg()        {}
 func (Send) IsMsg()          {}
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/econ"
 	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/fleet"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -47,6 +48,8 @@ func (m *Memory) apply(s *state, from types.Account, msg Msg) error {
 		}
 		s.balances[msg.To] += msg.Amount
 		return nil
+	case SetFleet:
+		return m.setFleet(s, from, msg)
 	case Unbond:
 		return m.unbond(s, from, msg)
 	case Commit:
@@ -191,6 +194,25 @@ func (m *Memory) setVerifier(s *state, from types.Account, msg SetVerifier) erro
 	v.Key, v.VRF = msg.Key, msg.VRF
 	s.dirty.verifiers[v.Key] = from
 	s.verifiers[from] = v
+	return nil
+}
+
+func (m *Memory) setFleet(s *state, from types.Account, msg SetFleet) error {
+	d, ok := s.devices[msg.Device]
+	switch {
+	case !ok:
+		return types.Refuse(types.UnknownAuthor, "%v", msg.Device)
+	case d.Owner != from:
+		return types.Refuse(types.NotOwner, "%v is %v's", msg.Device, d.Owner)
+	case d.unbonding != 0:
+		return types.Refuse(types.UnknownAuthor, "%v has left the registry", msg.Device)
+	}
+	if err := fleet.Bound(&msg.Fleet); err != nil {
+		return err
+	}
+	d.Fleet = msg.Fleet
+	s.devices[msg.Device] = d
+	s.dirty.devices[msg.Device] = false
 	return nil
 }
 

@@ -63,6 +63,12 @@ func (c *Client) message(ctx context.Context, from types.Account, msg ledger.Msg
 		return one(&tallytypes.MsgReportEquivocation{
 			Sender: self, Key: m.Verifier.String(), HeaderA: m.A, SignatureA: m.SigA[:], HeaderB: m.B, SignatureB: m.SigB[:],
 		})
+	case ledger.SetFleet:
+		set := &devicetypes.MsgSetFleet{Owner: self, Device: m.Device.String(), Count: m.Fleet.Count}
+		if !m.Fleet.None() {
+			set.Root = m.Fleet.Root.String()
+		}
+		return one(set)
 	case ledger.Unbond:
 		return one(&devicetypes.MsgUnbondDevice{Owner: self, Device: m.Device.String()})
 	case ledger.Send:

@@ -22,8 +22,8 @@ type Fleet struct {
 // None reports whether there is no fleet.
 func (f *Fleet) None() bool { return f.Count == 0 }
 
-// Check says what is wrong with a fleet: more things than MaxCount, or a root of none.
-func (f *Fleet) Check() error {
+// Bound says what is wrong with a fleet: more things than MaxCount, or a root of none.
+func Bound(f *Fleet) error {
 	switch {
 	case f.Count > MaxCount:
 		return types.Refuse(types.Oversize, "fleet of %d things, at most %d are taken", f.Count, MaxCount)
@@ -133,10 +133,10 @@ func NewRoll(chain string, device types.Key, f Fleet, e types.Epoch) *Roll {
 	return &Roll{chain: chain, device: device, fleet: f, epoch: e, seen: map[types.Key]shown{}}
 }
 
-// Check returns nil if m is a thing of the device's fleet that agreed to be. All else is refused with a reason:
+// Admit returns nil if m is a thing of the device's fleet that agreed to be. All else is refused with a reason:
 // types.NoFleet, types.NotInFleet, types.ConsentEnded, types.NoConsent, and types.ThingTwice for one that was shown
 // before at another place. Shown the same again, it costs no second signature check.
-func (r *Roll) Check(m *Member) error {
+func (r *Roll) Admit(m *Member) error {
 	key := &m.Thing.Key
 	if r.fleet.None() {
 		return types.Refuse(types.NoFleet, "thing %v", key)

@@ -55,13 +55,13 @@ func TestMembers(t *testing.T) {
 		_, roster := things(t, n)
 		roll := NewRoll(chain, hub, roster.Fleet(), 10)
 		for i := range n {
-			if err := roll.Check(member(roster, i)); err != nil {
+			if err := roll.Admit(member(roster, i)); err != nil {
 				t.Fatalf("thing %d of %d: %v", i, n, err)
 			}
 		}
 		m := member(roster, rapid.IntRange(0, n-1).Draw(r, "which"))
 		m.Index += rapid.Uint64Range(1, 1<<21).Draw(r, "further")
-		if err := roll.Check(m); !errors.Is(err, types.NotInFleet) {
+		if err := roll.Admit(m); !errors.Is(err, types.NotInFleet) {
 			t.Fatalf("a thing at another place: %v", err)
 		}
 	})
@@ -106,7 +106,7 @@ func TestAttacks(t *testing.T) {
 	} {
 		m := member(roster, 2)
 		c.spoil(m)
-		if got := types.ReasonOf(NewRoll(chain, c.device, c.fleet, c.epoch).Check(m)); got != c.want {
+		if got := types.ReasonOf(NewRoll(chain, c.device, c.fleet, c.epoch).Admit(m)); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
@@ -146,21 +146,21 @@ func TestTwice(t *testing.T) {
 	roll := NewRoll(chain, hub, twice.Fleet(), 10)
 	first, second := member(twice, 1), twice.Member(3)
 	second.Agree(private(1), chain, hub, 20)
-	if err := roll.Check(first); err != nil {
+	if err := roll.Admit(first); err != nil {
 		t.Fatal(err)
 	}
-	if err := roll.Check(second); !errors.Is(err, types.ThingTwice) {
+	if err := roll.Admit(second); !errors.Is(err, types.ThingTwice) {
 		t.Fatalf("the second place: %v", err)
 	}
-	if err := roll.Check(first); err != nil {
+	if err := roll.Admit(first); err != nil {
 		t.Fatalf("the first place again: %v", err)
 	}
 	first.Agree(private(1), chain, hub, 19) // a consent renewed within the epoch
-	if err := roll.Check(first); err != nil {
+	if err := roll.Admit(first); err != nil {
 		t.Fatalf("with another consent: %v", err)
 	}
 	first.Consent[0] ^= 1
-	if err := roll.Check(first); !errors.Is(err, types.NoConsent) {
+	if err := roll.Admit(first); !errors.Is(err, types.NoConsent) {
 		t.Fatalf("with a broken consent: %v", err)
 	}
 }
@@ -180,12 +180,12 @@ func TestBounds(t *testing.T) {
 		{Fleet{}, ""}, {Fleet{Root: types.Hash{1}, Count: 1}, ""}, {Fleet{Root: types.Hash{1}, Count: MaxCount}, ""},
 		{Fleet{Root: types.Hash{1}, Count: MaxCount + 1}, types.Oversize}, {Fleet{Root: types.Hash{1}, Count: 0}, types.BadEncoding},
 	} {
-		if got := types.ReasonOf(c.fleet.Check()); got != c.want {
+		if got := types.ReasonOf(Bound(&c.fleet)); got != c.want {
 			t.Errorf("%v: %q, want %q", c.fleet, got, c.want)
 		}
 	}
 	_, empty := things(t, 0)
-	if f := empty.Fleet(); !f.None() || f.Check() != nil {
+	if f := empty.Fleet(); !f.None() || Bound(&f) != nil {
 		t.Errorf("no things: %+v", f)
 	}
 }

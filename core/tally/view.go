@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cairn-network/cairn/core/fleet"
 	"github.com/cairn-network/cairn/core/types"
 )
 
@@ -193,7 +194,7 @@ func (l *Line) register(d *Device) error {
 	if len(d.Categories) > maxCategories {
 		return fmt.Errorf("%d categories", len(d.Categories))
 	}
-	if err := d.Fleet.Check(); err != nil {
+	if err := fleet.Bound(&d.Fleet); err != nil {
 		return err
 	}
 	l.Owner, l.Categories, l.Cell, l.Model = d.Owner, slices.Clone(d.Categories), d.Cell, d.Model

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cairn-network/cairn/core/evidence"
+	"github.com/cairn-network/cairn/core/fleet"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/ledger"
@@ -226,6 +227,19 @@ func testMembership(t *testing.T, n *Network) {
 	r.Do(types.Slippage, owner, ledger.Send{To: other, Amount: 7}, ledger.Buy{Amount: 1_000_000, Min: quote * 2})
 	if got := must(r.Ledger.Account(r.ctx, other))(t).Balance; got != before {
 		t.Fatalf("a refused transaction moved %d", got-before)
+	}
+
+	things := ledger.SetFleet{Device: DeviceKey(1).Public(), Fleet: fleet.Fleet{Root: types.Hash{1, 2}, Count: 7}}
+	large, stranger := things, things
+	large.Fleet.Count, stranger.Device = fleet.MaxCount+1, types.Key{7}
+	r.Do(types.NotOwner, other, things)
+	r.Do(types.UnknownAuthor, owner, stranger)
+	r.Do(types.Oversize, owner, large)
+	for _, set := range []ledger.SetFleet{things, {Device: things.Device}, things} {
+		r.Do("", owner, set)
+		if got := must(r.Ledger.Device(r.ctx, things.Device))(t); got.Fleet != set.Fleet {
+			t.Fatalf("fleet: %+v, want %+v", got.Fleet, set.Fleet)
+		}
 	}
 
 	r.Do(types.NotOwner, other, ledger.Unbond{Device: DeviceKey(1).Public()})

@@ -24,7 +24,7 @@ type walk struct {
 var followed = []string{
 	"chain/x/certificate/keeper", "chain/x/certificate/types", "chain/x/credit/keeper", "chain/x/credit/types", "chain/x/device/keeper", "chain/x/device/types", "chain/x/reward/keeper",
 	"chain/x/reward/types", "chain/x/tally/keeper", "chain/x/tally/types",
-	"core/econ", "core/evidence", "core/beacon", "core/lot", "core/merkle", "core/tally", "core/types",
+	"core/econ", "core/evidence", "core/fleet", "core/beacon", "core/lot", "core/merkle", "core/tally", "core/types",
 }
 
 // stores are methods of collections, which share their names with methods of keepers.

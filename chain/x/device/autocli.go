@@ -32,6 +32,8 @@ func (AppModule) AutoCLIOptions() *autocliv1.ModuleOptions {
 				{RpcMethod: "AddBond", Use: "add-bond [did:key] [amount]", Short: "Lock more for a device", PositionalArgs: args("device", "amount")},
 				{RpcMethod: "UnbondDevice", Use: "unbond [did:key]", Short: "Take a device out of the registry for good", PositionalArgs: args("device")},
 				{RpcMethod: "CompleteUnbond", Skip: true}, // takes a proof, which a verifier serves
+				{RpcMethod: "SetFleet", Use: "set-fleet [did:key] [root] [count]", Short: "Say which things are behind a device (cairn device fleet makes the root)",
+					PositionalArgs: args("device", "root", "count")},
 				{RpcMethod: "SuspendDevice", Use: "suspend-proposal [did:key] [epochs] [reason]", Short: "Propose to suspend a device", PositionalArgs: args("device", "epochs", "reason"), GovProposal: true},
 				{RpcMethod: "RegisterMaker", Use: "register-maker [name] [url]", Short: "Register as a maker of devices", PositionalArgs: args("name", "url")},
 				{RpcMethod: "RegisterModel", Use: "register-model [maker] [name]", Short: "Register a model of yours", PositionalArgs: args("maker", "name")},

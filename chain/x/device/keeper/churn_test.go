@@ -14,7 +14,7 @@ import (
 )
 
 // TestChurn: whoever changes what the next view says of a device pays for it, once for each device and epoch,
-// and is counted: the owner that registers, transfers and takes out, and the stranger that adds to a bond.
+// and is counted: the owner that registers, transfers, sets a fleet and takes out, and the stranger that adds to a bond.
 // Penalties are nobody's.
 func TestChurn(t *testing.T) {
 	f := setup(t)
@@ -43,6 +43,10 @@ func TestChurn(t *testing.T) {
 		_, err := f.msg.UnbondDevice(ctx, &types.MsgUnbondDevice{Owner: next.String(), Device: key.String()})
 		return err
 	}
+	fleet := func(ctx sdk.Context) error {
+		_, err := f.msg.SetFleet(ctx, &types.MsgSetFleet{Owner: next.String(), Device: key.String(), Root: core.Hash{1}.String(), Count: 9})
+		return err
+	}
 	penalize := func(ctx sdk.Context) error { _, err := f.keeper.Penalize(ctx, key, 1_000); return err }
 	for i, step := range []struct {
 		do    func(sdk.Context) error
@@ -51,7 +55,8 @@ func TestChurn(t *testing.T) {
 	}{
 		{register, 1, 0}, {bond, 0, 0}, {transfer(owner, next), 0, 0},
 		{bond, 1, 1}, {transfer(next, owner), 0, 0},
-		{transfer(owner, next), 1, 1}, {bond, 0, 0},
+		{transfer(owner, next), 1, 1}, {bond, 0, 0}, {fleet, 0, 0},
+		{fleet, 1, 1}, {fleet, 0, 0},
 		{penalize, 0, 1},
 		{unbond, 1, 1},
 	} {

@@ -166,6 +166,39 @@ func (s server) TransferDevice(ctx context.Context, msg *types.MsgTransferDevice
 	return &types.MsgTransferDeviceResponse{}, nil
 }
 
+// SetFleet says which things are behind a device. The registry does not see them: that each of them agreed is for those to check
+// who are shown it (core/fleet).
+func (s server) SetFleet(ctx context.Context, msg *types.MsgSetFleet) (*types.MsgSetFleetResponse, error) {
+	d, key, err := s.owned(ctx, msg.Device, msg.Owner)
+	if err != nil {
+		return nil, err
+	}
+	if d.Status != types.Status_STATUS_ACTIVE {
+		return nil, core.Refuse(core.UnknownAuthor, "device %s has left the registry", key)
+	}
+	f, err := types.ParseFleet(msg.Root, msg.Count)
+	if err != nil {
+		return nil, fmt.Errorf("device %s: %w", key, err)
+	}
+	owner, err := s.addresses.StringToBytes(msg.Owner)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.tally.clock.Epoch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.FleetRoot, d.FleetCount = "", f.Count
+	if !f.None() {
+		d.FleetRoot = f.Root.String()
+	}
+	if err := s.put(ctx, d, owner); err != nil {
+		return nil, err
+	}
+	emit(ctx, "device_fleet", d, "things", fmt.Sprint(d.FleetCount))
+	return &types.MsgSetFleetResponse{From: uint64(e) + 1}, nil
+}
+
 // SuspendDevice keeps a device from being counted for a while.
 func (s server) SuspendDevice(ctx context.Context, msg *types.MsgSuspendDevice) (*types.MsgSuspendDeviceResponse, error) {
 	if err := s.authorized(msg.Authority); err != nil {

@@ -15,6 +15,7 @@ func RegisterLegacyAminoCodec(cdc *codec.LegacyAmino) {
 	legacy.RegisterAminoMsg(cdc, &MsgAddBond{}, "cairn/MsgAddBond")
 	legacy.RegisterAminoMsg(cdc, &MsgUnbondDevice{}, "cairn/MsgUnbondDevice")
 	legacy.RegisterAminoMsg(cdc, &MsgCompleteUnbond{}, "cairn/MsgCompleteUnbond")
+	legacy.RegisterAminoMsg(cdc, &MsgSetFleet{}, "cairn/MsgSetFleet")
 	legacy.RegisterAminoMsg(cdc, &MsgSuspendDevice{}, "cairn/MsgSuspendDevice")
 	legacy.RegisterAminoMsg(cdc, &MsgRegisterMaker{}, "cairn/MsgRegisterMaker")
 	legacy.RegisterAminoMsg(cdc, &MsgRegisterModel{}, "cairn/MsgRegisterModel")
@@ -29,6 +30,7 @@ func RegisterInterfaces(registry codectypes.InterfaceRegistry) {
 		&MsgAddBond{},
 		&MsgUnbondDevice{},
 		&MsgCompleteUnbond{},
+		&MsgSetFleet{},
 		&MsgSuspendDevice{},
 		&MsgRegisterMaker{},
 		&MsgRegisterModel{},

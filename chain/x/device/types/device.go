@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cairn-network/cairn/core/fleet"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -18,14 +19,35 @@ func (d *Device) Tally(owner types.Account) (*tally.Device, error) {
 	if err != nil {
 		return nil, err
 	}
+	things := fleet.Fleet{Count: d.FleetCount}
+	if !things.None() {
+		if things.Root, err = types.ParseHash(d.FleetRoot); err != nil {
+			return nil, err
+		}
+	}
 	out := &tally.Device{
 		Key: key, Owner: owner, Cell: cell, Model: d.Model,
 		Bond: types.Ustone(d.Bond), Slashed: types.Ustone(d.Slashed), Suspended: types.Epoch(d.SuspendedUntil),
+		Fleet: things,
 	}
 	for _, c := range d.Categories {
 		out.Categories = append(out.Categories, types.Category(c))
 	}
 	return out, nil
+}
+
+// ParseFleet reads a fleet as messages and queries have it: no root and no things are no fleet.
+func ParseFleet(root string, count uint64) (f fleet.Fleet, err error) {
+	if root != "" {
+		if f.Root, err = types.ParseHash(root); err != nil {
+			return f, types.Refuse(types.BadEncoding, "fleet: root: %v", err)
+		}
+	}
+	if root == "" != (count == 0) {
+		return f, types.Refuse(types.BadEncoding, "fleet: %d things and root %q: both, or neither", count, root)
+	}
+	f.Count = count
+	return f, fleet.Bound(&f)
 }
 
 // Validate checks a device of a genesis state.
@@ -40,7 +62,12 @@ func (d *Device) Validate() error {
 	if err != nil {
 		return fmt.Errorf("device %s: %w", d.Device, err)
 	}
+	if _, err := types.ParseHash(d.FleetRoot); err != nil && d.FleetRoot != "" {
+		return fmt.Errorf("device %s: fleet: %w", d.Device, err)
+	}
 	switch {
+	case (d.FleetRoot == "") != (d.FleetCount == 0) || d.FleetCount > fleet.MaxCount:
+		return fmt.Errorf("device %s: a fleet of %d things under root %q", d.Device, d.FleetCount, d.FleetRoot)
 	case cell.Resolution() < types.RegionResolution:
 		return fmt.Errorf("device %s: its cell is coarser than resolution %d", d.Device, types.RegionResolution)
 	case !Ascending(d.Categories):
