@@ -49,6 +49,13 @@ const (
 	NoJob          types.Reason = "compute.no_job"
 	DeviceLost     types.Reason = "compute.device_lost"
 
+	NoModel       types.Reason = "compute.no_model"
+	ModelDown     types.Reason = "compute.model_down"
+	ModelFailed   types.Reason = "compute.model_failed"
+	TokensUnshown types.Reason = "compute.tokens_unshown"
+	TooBusy       types.Reason = "compute.too_busy"
+	Stalled       types.Reason = "compute.stalled"
+
 	TrapFuel   types.Reason = "compute.fuel_exhausted"
 	TrapGuest  types.Reason = "compute.trap"
 	TrapMemory types.Reason = "compute.memory_limit"
@@ -119,6 +126,16 @@ var reasons = []types.ReasonInfo{
 		Try: "Raise the price, lower the least quality, or try again when devices are free."},
 	{Reason: NoJob, Status: 404, Sentence: "The account has no job of this id.", Try: "List what there is: `cairn job list`."},
 	{Reason: DeviceLost, Status: 502, Sentence: "The device went away while the job ran, and no other one could take it.", Try: "Submit the job again; it cost what the lost devices were paid while they ran it."},
+
+	{Reason: NoModel, Status: 404, Sentence: "No device offers a model of this id.", Try: "List what there is: GET /compute/v1/models."},
+	{Reason: ModelDown, Status: 503, Sentence: "The device's server of models is not there, or lacks a model that is offered.",
+		Try: "Start it, and look whether compute.model_url, compute.models and the key are right: `curl $URL/models`. The offer stands again within ten seconds."},
+	{Reason: ModelFailed, Status: 502, Sentence: "The device's server of models failed to answer.", Try: "Send the request again; the device's log says what failed."},
+	{Reason: TokensUnshown, Status: 502, Sentence: "The device charges for more tokens than the request and its answer can have.",
+		Try: "Send the request again: the gateway has left the device, and pays it no more than what came can cost."},
+	{Reason: TooBusy, Status: 429, Sentence: "All devices that have the model are busy, or ask more than the request pays; the answer counts how many were passed over for which reason.",
+		Try: "Wait for as many seconds as the Retry-After header says; raise X-Cairn-Price where the price is in the way."},
+	{Reason: Stalled, Status: 408, Sentence: "The customer did not take the answer as fast as it came.", Try: "Read the stream as it comes, or ask for an answer as a whole."},
 
 	{Reason: TrapFuel, Status: 409, Sentence: "The job used up its fuel before it ended; what it wrote is kept, and the limit is charged.", Try: "Raise --limit, or look for an endless loop."},
 	{Reason: TrapGuest, Status: 409, Sentence: "The program did something that WebAssembly forbids, and was stopped.", Try: "Read its standard error; run it under a debugger with the same input."},

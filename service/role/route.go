@@ -1,6 +1,7 @@
 package role
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -20,6 +21,10 @@ type Route struct {
 	// Serve answers a request at a gateway (Handler), or returns why it does not: never both. Of an open route
 	// there is no wallet.
 	Serve func(w http.ResponseWriter, r *http.Request, wallet Wallet) error
+	// Most bounds a JSON body, in bytes; 0 stands for MaxBody.
+	Most int64
+	// Refuse is optional: it answers with a refusal where the route's protocol has a shape of its own for them. Else it is a Problem.
+	Refuse func(w http.ResponseWriter, err error)
 }
 
 // MaxBody bounds a request's JSON body, in bytes. What takes bytes as they are bounds them itself.
@@ -32,7 +37,7 @@ func Handler(market Market, routes []Route, reasons []types.ReasonInfo) http.Han
 		_, raw := rt.In.([]byte)
 		mux.HandleFunc(rt.Method+" "+rt.Path, func(w http.ResponseWriter, r *http.Request) {
 			if !raw {
-				r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+				r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(rt.Most, MaxBody))
 			}
 			var wallet Wallet
 			var err error
@@ -42,7 +47,10 @@ func Handler(market Market, routes []Route, reasons []types.ReasonInfo) http.Han
 			if err == nil {
 				err = rt.Serve(w, r, wallet)
 			}
-			if err != nil {
+			switch {
+			case err != nil && rt.Refuse != nil:
+				rt.Refuse(w, err)
+			case err != nil:
 				Fail(w, err, reasons...)
 			}
 		})

@@ -26,6 +26,9 @@ func (c *Customer) keepBook(ctx context.Context) {
 				c.log.Debug("compute: look for devices", "err", err)
 			}
 		}
+		if err := c.lookModels(ctx); err != nil && ctx.Err() == nil {
+			c.log.Debug("compute: look for models", "err", err)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -77,6 +80,10 @@ func (c *Customer) heard(b role.Beat) {
 	free := uint64(0)
 	if whole, err := b.Free.MulDiv(1, compute.Slot(b.Class)); err == nil && !b.Draining {
 		free = min(whole.Lo, 1<<16)
+	}
+	if b.Class == compute.Model {
+		c.shelves.hear(b.Device, uint32(free), b.At.Sub(c.began).Milliseconds())
+		return
 	}
 	c.book.Hear(b.Device, b.Class, uint32(free), b.At.Sub(c.began).Milliseconds())
 }

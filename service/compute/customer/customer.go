@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -46,15 +47,16 @@ const (
 
 // Customer is compute at a gateway, for all of its wallets.
 type Customer struct {
-	cfg    Config
-	began  time.Time
-	market role.Market
-	log    *slog.Logger
-	books  *books
-	book   *match.Book
-	inputs *spool.Inputs
-	link   *link.Server
-	listen net.Listener
+	cfg     Config
+	began   time.Time
+	market  role.Market
+	log     *slog.Logger
+	books   *books
+	book    *match.Book
+	shelves *shelves // of class model
+	inputs  *spool.Inputs
+	link    *link.Server
+	listen  net.Listener
 	// address is where devices reach link, as orders say.
 	address    string
 	background sync.WaitGroup
@@ -69,6 +71,11 @@ type Customer struct {
 	perAccount map[types.Account]int // jobs that have not ended
 	keys       map[string]bool       // idempotency keys of jobs that are being submitted
 	valid      map[types.Hash]error  // modules, at most cfg.Modules
+	idle       map[leaseOf][]*job    // of class model, those that nobody asks anything now, the newest last
+	leases     map[types.Account]int // of class model
+
+	queued  atomic.Int64 // bytes of models' answers that wait for customers
+	reading atomic.Int64 // and of requests that are being read or sent
 }
 
 // New returns the customer's side of compute.
@@ -97,6 +104,7 @@ func New(cfg Config) *Customer {
 	c := &Customer{
 		cfg: cfg, began: time.Now(), running: map[ID]*job{}, orders: map[types.Hash]expected{}, paying: map[sessionOf]*sessions{},
 		perAccount: map[types.Account]int{}, valid: map[types.Hash]error{}, keys: map[string]bool{}, rewriting: make(chan struct{}, 1),
+		idle: map[leaseOf][]*job{}, leases: map[types.Account]int{}, shelves: &shelves{of: map[string]*shelf{}, by: map[types.Key][]string{}},
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c
@@ -105,7 +113,7 @@ func New(cfg Config) *Customer {
 // Role returns c as a gateway runs it.
 func (c *Customer) Role() role.Customer {
 	return role.Customer{
-		Category: types.Compute, Mount: c.Mount, Routes: c.routes(), Run: c.Run, Listen: c.Listen, Files: booksIn, Heard: c.heard,
+		Category: types.Compute, Mount: c.Mount, Routes: c.allRoutes(), Run: c.Run, Listen: c.Listen, Files: booksIn, Heard: c.heard,
 		BuysFrom:   func(w role.Wallet) ([]types.Key, error) { return c.books.buysFrom(w.Payer()) },
 		FirstRound: c.FirstRound, Needs: role.Needs{Devices: 1},
 		Command: commands, Tries: []string{"job run FILE.wasm", "job market"},
@@ -122,7 +130,7 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	c.market, c.log = market, market.Log()
 	var secret [16]byte
 	_, _ = rand.Read(secret[:]) // never fails
-	c.book = match.NewBook(secret)
+	c.book, c.shelves.secret = match.NewBook(secret), secret
 	dir := market.Dir()
 	if err := os.MkdirAll(filepath.Join(dir, "jobs"), 0o700); err != nil {
 		return nil, types.Refuse(types.HomeUnwritable, "compute: %v", err)
@@ -140,7 +148,7 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	if c.books, err = openBooks(filepath.Join(dir, "jobs.db")); err != nil {
 		return nil, err
 	}
-	return role.Handler(market, c.routes(), compute.New().Spec.Reasons), nil
+	return role.Handler(market, c.allRoutes(), compute.New().Spec.Reasons), nil
 }
 
 // listener is the name of the port to which devices dial.
@@ -198,18 +206,10 @@ type submitted struct {
 
 // submit takes a job on and has a device accept it. What it returns an error for has left nothing behind.
 func (c *Customer) submit(ctx context.Context, wallet role.Wallet, s *submitted) (*job, error) {
-	if c.address == "" {
-		return nil, types.Refuse(role.Busy, "compute: this gateway has no address that devices could dial")
-	}
 	account := wallet.Account()
-	c.mu.Lock()
-	if n := len(c.running); n >= c.cfg.Jobs || c.perAccount[account] >= max(1, c.cfg.Jobs/4) {
-		own := c.perAccount[account]
-		c.mu.Unlock()
-		return nil, types.Refuse(role.Busy, "compute: %d jobs have not ended, %d of this account", n, own)
+	if err := c.admit(account); err != nil {
+		return nil, err
 	}
-	c.perAccount[account]++
-	c.mu.Unlock()
 	j, err := c.newJob(wallet, s)
 	if err == nil {
 		// Who asked may go away: the order is out by then, and the job goes on.
@@ -219,12 +219,30 @@ func (c *Customer) submit(ctx context.Context, wallet role.Wallet, s *submitted)
 		}
 		c.drop(j)
 	}
+	c.dismiss(account)
+	return nil, &notPlaced{err, j}
+}
+
+// admit counts one more job of an account, if that may have one. dismiss takes it back.
+func (c *Customer) admit(account types.Account) error {
+	if c.address == "" {
+		return types.Refuse(role.Busy, "compute: this gateway has no address that devices could dial")
+	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.running); n >= c.cfg.Jobs || c.perAccount[account] >= max(1, c.cfg.Jobs/4) {
+		return types.Refuse(role.Busy, "compute: %d jobs have not ended, %d of this account", n, c.perAccount[account])
+	}
+	c.perAccount[account]++
+	return nil
+}
+
+func (c *Customer) dismiss(account types.Account) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.perAccount[account]--; c.perAccount[account] == 0 {
 		delete(c.perAccount, account)
 	}
-	c.mu.Unlock()
-	return nil, &notPlaced{err, j}
 }
 
 // notPlaced is why a job found no device, with what was counted.
@@ -306,6 +324,15 @@ func (c *Customer) goOn() error {
 		c.mu.Unlock()
 		if j.wallet == nil {
 			c.fail(j, types.Refuse(types.UnknownKey, "compute: the gateway has no key %v of the account any more", r.Payer))
+			continue
+		}
+		if compute.ClassOf(r.Job.Profile) == compute.Model { // whoever asked is gone with the gateway that was
+			j.talk = c.newTalk(j)
+			j.cancel(errCancelled)
+			c.mu.Lock()
+			c.leases[r.Account]++
+			c.mu.Unlock()
+			c.background.Go(func() { c.attend(j, c.cfg.Patience) })
 			continue
 		}
 		c.background.Go(func() { c.follow(c.ctx, j, c.cfg.Patience) })

@@ -46,6 +46,9 @@ type job struct {
 	more   chan struct{} // closed, and made anew, when something changed
 	over   error         // why the try is over although its device has not ended it
 	ended  bool          // rec is what it stays
+
+	talk    *talk       // of class model; else nil
+	exclude []types.Key // devices that are not to run it
 }
 
 // errCancelled says that the customer cancelled.
@@ -137,11 +140,15 @@ func (c *Customer) Join(ctx context.Context, device types.Key, order types.Hash,
 	j.mu.Unlock()
 	defer func() {
 		j.mu.Lock()
-		if j.stream == s {
+		last := j.stream == s
+		if last {
 			j.stream, j.heard = nil, time.Now()
 			j.changed()
 		}
 		j.mu.Unlock()
+		if last && j.talk != nil && j.ctx.Err() == nil {
+			c.giveUp(j, types.Refuse(compute.DeviceLost, "compute: the connection of device %v broke", device), true)
+		}
 	}()
 	defer context.AfterFunc(j.ctx, func() { _ = s.Write(link.Frame{Kind: link.Cancel}) })() // a stream that is broken is left by Read
 	stdout, _ := j.out.Size(spool.Stdout)
@@ -149,12 +156,19 @@ func (c *Customer) Join(ctx context.Context, device types.Key, order types.Hash,
 	if err := s.Write(link.Frame{Kind: link.From, Data: link.Offsets(stdout, stderr)}); err != nil {
 		return err
 	}
+	if j.talk != nil {
+		j.talk.attach(s)
+	}
 	for {
 		f, err := s.Read()
 		if err != nil {
 			return err
 		}
 		switch f.Kind {
+		case link.Answer:
+			if err = types.Refuse(types.BadEncoding, "compute: an answer of a job that asks nothing"); j.talk != nil {
+				err = j.talk.take(f)
+			}
 		case link.Output:
 			if stream := spool.Stream(f.Stream); stream != spool.Stdout && stream != spool.Stderr {
 				err = types.Refuse(types.BadEncoding, "compute: output of stream %d", f.Stream)
@@ -230,7 +244,15 @@ func (c *Customer) pay(ctx context.Context, j *job, s *link.Stream, order types.
 		return nil
 	}
 	units, price, l := used-j.paid, t.Price, j.line
-	j.mu.Unlock() // only this goroutine pays for this order
+	device := t.Device
+	j.mu.Unlock()
+	if j.talk != nil && used > j.talk.payable() {
+		err := types.Refuse(compute.TokensUnshown, "compute: device %v charges for %d, at most %d came", device, used, j.talk.payable())
+		c.log.Warn("compute: a device charges for tokens that did not come", "device", device, "job", j.rec.ID, "err", err)
+		c.giveUp(j, err, true)
+		return err
+	}
+	// only this goroutine pays for this order
 	signed, more, err := c.owe(l, j.wallet, units, price)
 	if err != nil || signed == nil {
 		return err
@@ -290,12 +312,12 @@ func (c *Customer) end(ctx context.Context, j *job, s *link.Stream, order types.
 	j.rec.Ended = time.Now().UnixMilli()
 	class, slots := compute.ClassOf(j.rec.Job.Profile), j.rec.Want.Slots
 	j.mu.Unlock()
-	c.book.Give(t2.Device, class, slots) // before anybody hears of the end: the next job may come at once
+	c.ranking(j.rec.Job.Profile).Give(t2.Device, class, slots) // before anybody hears of the end: the next job may come at once
 	if err := c.finish(j, true); err != nil {
 		return err
 	}
 	if e.Leaf.Leaf.Mode != compute.Cut {
-		c.book.Done(t2.Device)
+		c.ranking(j.rec.Job.Profile).Done(t2.Device)
 	}
 	return s.Write(link.Frame{Kind: link.Kept})
 }
@@ -365,7 +387,9 @@ func (c *Customer) giveUp(j *job, err error, sessionOver bool) {
 	}
 	j.over = err
 	c.unexpect(t.Order)
-	c.book.Failed(t.Device)
+	if j.talk == nil || !j.talk.quiet(err) {
+		c.ranking(j.rec.Job.Profile).Failed(t.Device)
+	}
 	if j.line != nil {
 		j.line.give(sessionOver)
 		j.line = nil

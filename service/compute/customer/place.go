@@ -37,13 +37,16 @@ func (c *Customer) place(ctx context.Context, j *job) error {
 	for _, t := range j.rec.Tries {
 		need.Exclude = append(need.Exclude, t.Device)
 	}
+	need.Exclude = append(need.Exclude, j.exclude...)
+	profile := j.rec.Job.Profile
 	said := map[string]int{}
 	anew := map[types.Key]bool{}
 	var unpaid error
 	j.mu.Unlock()
+	book := c.ranking(profile)
 	for asked := 0; ; asked++ {
 		need.Now = c.now()
-		found, ok := c.book.Find(&need)
+		found, ok := book.Find(&need)
 		passed := found.Passed.Map()
 		for why, n := range said {
 			passed[why] += n
@@ -73,7 +76,7 @@ func (c *Customer) place(ctx context.Context, j *job) error {
 			err = c.order(ctx, j, &found, class)
 		}
 		if err == nil {
-			c.book.Take(found.Ask.Device, class, need.Slots)
+			book.Take(found.Ask.Device, class, need.Slots)
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -82,14 +85,14 @@ func (c *Customer) place(ctx context.Context, j *job) error {
 		why := types.ReasonOf(err)
 		switch why {
 		case compute.Busy:
-			c.book.Take(found.Ask.Device, class, ^uint32(0))
+			book.Take(found.Ask.Device, class, ^uint32(0))
 		case compute.Draining, compute.Policy, compute.PriceBelowAsk, compute.NoSpace:
 		case compute.Unpaid: // others may say something else: it counts what ran there
 			unpaid = err
 		case types.OverBudget, types.UnknownKey, types.HomeUnwritable, types.BusUnavailable:
 			return err // it is no device that says so
 		default:
-			c.book.Failed(found.Ask.Device)
+			book.Failed(found.Ask.Device)
 		}
 		if why == "" {
 			why = compute.DeviceLost
@@ -112,7 +115,10 @@ func outOfStep(err error) bool {
 // order asks one device. When it returns nil, the device has accepted, and the books say so.
 func (c *Customer) order(ctx context.Context, j *job, found *match.Found, class types.Class) error {
 	now := c.market.Notice().Epoch
-	price := uint64(found.Price)
+	price, err := c.priceOf(j.rec.Job.Profile, found)
+	if err != nil {
+		return err
+	}
 	l, err := c.take(sessionOf{j.wallet.Payer(), found.Ask.Device, class}, price, now)
 	if err != nil {
 		return err
@@ -164,6 +170,11 @@ func (c *Customer) order(ctx context.Context, j *job, found *match.Found, class 
 	if err != nil {
 		asked = asked || outOfStep(err)
 		return err
+	}
+	if j.talk != nil {
+		if err := j.talk.agree(c, j.rec.Job.Profile, ask, found); err != nil {
+			return err
+		}
 	}
 	l.mu.Lock()
 	if l.ask != nil && l.ask.Ask.Hash() != ask.Ask.Hash() {

@@ -34,12 +34,25 @@ const (
 	Output Kind = 1 // Stream, Offset, Data: what the job wrote
 	State  Kind = 2 // Offset: units used so far; Data: why the job does not run at present, "" if it does
 	End    Kind = 3 // Data: how the job ended
+	Answer Kind = 4 // Offset: which request of a job of class model; Stream: Head, Body or Done; Data: a part of the answer
 
 	// from the gateway
 	From    Kind = 16 // the first one. Data: for each output, up to where the gateway has it, 8 bytes each, big endian
 	Receipt Kind = 17 // Data: a signed receipt
 	Cancel  Kind = 18 // the job is to end now
 	Kept    Kind = 19 // how the job ended is on the gateway's disk: the device may forget it
+	Request Kind = 20 // Offset: which request of a job of class model, from 1 on; Stream: Part or Whole; Data: a part of it
+	Stop    Kind = 21 // Offset: the request whose answer nobody waits for any more; 0: no request follows, the job is to end
+)
+
+// What a frame of kind Answer or Request has (Frame.Stream).
+const (
+	Head uint8 = 1 // 2 bytes of HTTP status, big endian, and the content type
+	Body uint8 = 2
+	Done uint8 = 3 // the answer is over. Data: "", or a reason, a line feed and a sentence for people
+
+	Part  uint8 = 1
+	Whole uint8 = 2 // with this part the request is whole: a path, a line feed and the body
 )
 
 // Bounds of a stream.
@@ -53,7 +66,7 @@ const (
 // Frame is what travels on a Stream.
 type Frame struct {
 	Kind   Kind
-	Stream uint8 // of Output
+	Stream uint8 // of Output; what there is in an Answer or Request
 	Offset uint64
 	Data   []byte
 }

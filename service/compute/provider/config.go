@@ -23,10 +23,13 @@ type Config struct {
 	Unopened types.Credit
 	// Private are the addresses beyond the public internet where gateways may be.
 	Private []netip.Prefix
+	// Models is a server of language models whose answers are sold, at Prices[Model]; nil for none.
+	Models *ModelServer
 	// Open starts what runs jobs, with a directory of its own, and says which lack keeps which class from being offered.
 	Open func(dir string) ([]Executor, []Lack, error)
 
 	reserve, patience, away, quiet time.Duration // see the constants
+	rest                           time.Duration // restAfter
 	open, sessions                 int           // maxOpen, maxSessions
 	step                           func(string)  // tests stop the device here
 }
@@ -88,6 +91,7 @@ func (c Config) withDefaults() Config {
 	def(&c.patience, patience)
 	def(&c.away, away)
 	def(&c.quiet, quiet)
+	def(&c.rest, restAfter)
 	if c.open == 0 {
 		c.open = maxOpen
 	}

@@ -30,6 +30,11 @@ func (d *device) follow(ctx context.Context, begin func()) error {
 	d.turn.until = map[types.Class]types.Epoch{}
 	for {
 		select {
+		case <-d.remodel:
+			if d.now() > 0 {
+				delete(d.turn.until, compute.Model)
+				d.live(ctx)
+			}
 		case <-ctx.Done():
 			return nil
 		case n, ok := <-notices:
@@ -82,6 +87,9 @@ func (d *device) offer(ctx context.Context) error {
 			continue
 		}
 		terms := compute.Terms{Profiles: e.Profiles()}
+		if len(terms.Profiles) == 0 {
+			continue // what is published already is withdrawn by what is free of it: nothing (tell)
+		}
 		until := t.epoch + askEpochs
 		_, err := d.host.Offer(ctx, receipt.Ask{
 			Chain: d.chain, Device: d.key, Category: types.Compute, Class: class, Price: d.cfg.Prices[class], Capacity: d.capacity(class), Terms: terms.Encode(), Until: until,
@@ -112,8 +120,13 @@ func (d *device) offer(ctx context.Context) error {
 
 // tell says how much is free. d.mu is held.
 func (d *device) tell() {
-	free := d.cfg.Slots - min(d.slots, d.cfg.Slots)
-	for class := range d.executors {
+	free := d.cfg.Slots - min(d.slots-d.resting, d.cfg.Slots)
+	for class, e := range d.executors {
+		none := len(e.Profiles()) == 0
+		if none {
+			d.host.Beat(class, types.U128{}, true)
+			continue
+		}
 		d.host.Beat(class, types.Mul64(uint64(free), compute.Slot(class)), d.provider.draining.Load())
 	}
 }
@@ -159,7 +172,7 @@ func (d *device) collect(ctx context.Context) error {
 	var errs []error
 	claims := d.claims()
 	for _, c := range claims {
-		if len(c.results) == 0 {
+		if len(c.results) == 0 && c.s.class == compute.Wasm { // receipts of other classes need no results
 			if err := d.commit(c); err != nil {
 				errs = append(errs, err)
 				continue

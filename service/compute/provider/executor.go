@@ -38,6 +38,8 @@ type Task struct {
 	// Stdout and Stderr take what the job writes, from its beginning on, also when it runs again. Their errors are the device's.
 	Stdout, Stderr io.Writer
 	Meter          Meter
+
+	talk *talk // of a job of class model; else nil
 }
 
 // Meter says how far a job may go, and is told how far it is. The executor keeps the job from going beyond it: it waits there.

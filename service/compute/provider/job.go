@@ -42,6 +42,7 @@ type job struct {
 	cancel   context.CancelCauseFunc
 	silent   atomic.Int64 // when the gateway was there last, Unix nanoseconds; 0 while it is
 	again    bool         // it ran before a restart
+	talk     *talk        // of class model: how it is asked; else nil
 
 	// Guarded by device.mu.
 	record
@@ -74,6 +75,9 @@ func (d *device) newJob(call *compute.Call, hash types.Hash, s *session) *job {
 		joined: make(chan struct{}), done: make(chan struct{}), more: make(chan struct{}), fetched: map[types.Hash]bool{},
 	}
 	j.ctx, j.cancel = context.WithCancelCause(d.ctx)
+	if o.Class == compute.Model {
+		j.talk = d.newTalk(j)
+	}
 	for _, in := range call.Inputs {
 		if len(in.Data) == 0 {
 			j.external = append(j.external, in)
@@ -107,7 +111,7 @@ func (j *job) allow(units uint64) {
 // short reports whether the job can't go on for a millisecond. device.mu is held.
 func (j *job) short() bool {
 	used := j.used.Load()
-	return used < j.limit && less(j.allowed, used) < compute.Second(j.order.Class)/1000
+	return used < j.limit && less(j.allowed, used) < max(compute.Second(j.order.Class)/1000, 1)
 }
 
 // meter is a job's Meter.
@@ -194,6 +198,7 @@ func (d *device) run(ctx context.Context, j *job) (*compute.Result, compute.File
 	task := &Task{
 		Order: j.hash, Slots: j.order.Slots, Job: &j.call.Job, Files: j.call.Files, Open: func(h types.Hash) (io.ReadCloser, uint64, error) { return d.input(j, h) },
 		Stdout: &writer{out: j.out, stream: spool.Stdout}, Stderr: &writer{out: j.out, stream: spool.Stderr}, Meter: meter{d, j},
+		talk: j.talk,
 	}
 	e := d.executors[j.order.Class]
 	group, gctx := errgroup.WithContext(ctx)

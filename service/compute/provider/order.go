@@ -141,13 +141,15 @@ func (d *device) suits(call *compute.Call) error {
 		return types.Refuse(compute.Busy, "compute: the epoch is not known yet")
 	case now > o.Deadline || o.Deadline > now+uint64(deadline.Milliseconds()):
 		return types.Refuse(types.StatementExpired, "compute: an order until %d, it is %d", o.Deadline, now)
+	case o.Class == compute.Model && d.models != nil && d.models.away(call.Job.Profile):
+		return types.Refuse(compute.ModelDown, "compute: %v", d.models.missing())
 	case e == nil || !d.runs(o.Class, call.Job.Profile):
 		return types.Refuse(compute.Policy, "compute: profile %.50q is not offered", call.Job.Profile)
 	case o.Price < d.cfg.Prices[o.Class]:
 		return types.Refuse(compute.PriceBelowAsk, "compute: a price of %d, asked are %d", o.Price, d.cfg.Prices[o.Class])
 	case o.Price > maxPrice || o.Ceiling > 4*maxPrice:
 		return types.Refuse(compute.Policy, "compute: a price of %d, at most %d", o.Price, o.Ceiling)
-	case o.Slots > d.cfg.Slots || o.Class == compute.Wasm && o.Slots != 1:
+	case o.Slots > d.cfg.Slots || o.Class != compute.OCI && o.Slots != 1:
 		return types.Refuse(compute.Policy, "compute: %d slots for a job", o.Slots)
 	case o.Class == compute.OCI && memory(&call.Job) > uint64(o.Slots)*SlotMemory:
 		return types.Refuse(compute.Policy, "compute: %d bytes of memory for a job of %d slots", memory(&call.Job), o.Slots)
@@ -384,6 +386,8 @@ func (d *device) take(j *job) error {
 			need += in.Size
 		}
 	}
+	for d.slots+j.order.Slots > d.cfg.Slots && d.yield() {
+	}
 	switch {
 	case d.slots+j.order.Slots > d.cfg.Slots:
 		return types.Refuse(compute.Busy, "compute: %d of %d slots are taken", d.slots, d.cfg.Slots)
@@ -433,7 +437,9 @@ func (d *device) refer(j *job) {
 // free gives back a job's slots and memory. d.mu is held.
 func (d *device) free(j *job) {
 	if j.held {
-		j.held = false
+		if j.held = false; j.talk != nil && j.talk.rest != nil {
+			j.talk.busy()
+		}
 		d.slots -= j.order.Slots
 		d.memory -= j.memory
 		d.tell()

@@ -87,6 +87,11 @@ func (p *Provider) unsay(about string) {
 // Remarks returns what the owner should know now.
 func (p *Provider) Remarks() (list []role.Remark) {
 	if d := p.device.Load(); d != nil {
+		if d.models != nil {
+			if err := d.models.missing(); err != nil {
+				list = append(list, role.Remark{Reason: compute.ModelDown, Text: err.Error()})
+			}
+		}
 		if err := d.host.Room(); err != nil {
 			list = append(list, role.Remark{Reason: types.ReasonOf(err), Text: "no new jobs are taken: " + err.Error()})
 		}
@@ -120,6 +125,8 @@ type device struct {
 	books     *books
 	inputs    *spool.Inputs
 	links     *link.Client
+	models    *models       // nil where no server of models is offered
+	remodel   chan struct{} // holds one when that has other models
 	executors map[types.Class]Executor
 	work      sync.WaitGroup
 	view      atomic.Pointer[role.Notice] // the newest; never nil
@@ -134,6 +141,7 @@ type device struct {
 
 	open        int    // jobs whose end the gateway does not have
 	slots       uint32 // taken
+	resting     uint32 // of these, by jobs of class model that nobody asks anything
 	memory      uint64
 	pinned      map[types.Hash]int // inputs that jobs refer to
 	pinnedBytes uint64
@@ -152,6 +160,9 @@ func (p *Provider) Run(ctx context.Context, host role.Host) error {
 	}
 	resume := d.resume()
 	p.device.Store(d)
+	if d.models != nil {
+		d.work.Go(func() { d.models.watch(ctx) })
+	}
 	err = d.follow(ctx, resume)
 	p.device.Store(nil)
 	d.mu.Lock()
@@ -166,7 +177,7 @@ func open(ctx context.Context, p *Provider, host role.Host) (*device, error) {
 	d := &device{
 		provider: p, cfg: p.cfg, host: host, chain: host.Chain(), key: host.Key(), log: host.Log(), dir: host.Dir(), ctx: ctx,
 		changed: make(chan struct{}), sessions: map[sessionKey]*session{}, ids: map[types.SessionID]types.Key{}, accounts: map[types.Account]*account{}, jobs: map[types.Hash]*job{},
-		pinned: map[types.Hash]int{}, executors: map[types.Class]Executor{},
+		pinned: map[types.Hash]int{}, executors: map[types.Class]Executor{}, remodel: make(chan struct{}, 1),
 	}
 	d.view.Store(&role.Notice{})
 	if err := os.MkdirAll(filepath.Join(d.dir, "out"), 0o700); err != nil {
@@ -193,6 +204,11 @@ func open(ctx context.Context, p *Provider, host role.Host) (*device, error) {
 	for _, e := range list {
 		if d.cfg.Prices[e.Class()] > 0 {
 			d.executors[e.Class()] = e
+		}
+	}
+	if d.cfg.Models != nil {
+		if err := d.offerModels(*d.cfg.Models); err != nil {
+			return nil, errors.Join(err, d.close())
 		}
 	}
 	if err := errors.Join(d.load(), d.sweep(), d.sweepJobs()); err != nil {

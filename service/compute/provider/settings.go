@@ -3,6 +3,7 @@ package provider
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,14 +23,20 @@ import (
 
 // Settings is what an owner sets of a compute device: the section "compute" of node.yaml.
 type Settings struct {
-	Slots    uint32       `json:"slots" doc:"How many jobs run at once, one on each core. Proposed is one less than the machine has."`
-	Price    uint64       `json:"price" doc:"What a program costs, in micro-credits ($0.000001) for 10⁹ instructions. 5 makes a cent for 2·10¹²; how long a core takes for these depends on the program."`
-	Memory   uint64       `json:"memory_bytes" doc:"How much memory the jobs that run have together, in bytes."`
-	Disk     uint64       `json:"disk_bytes" doc:"How much of the disk is for what jobs read and write, in bytes, half of it each. Public jobs are kept for three epochs, for whoever checks them."`
-	OCIPrice uint64       `json:"oci_price" doc:"What a container costs for an hour of one slot (a core, 2 GiB of memory), in micro-credits. 0: containers are not offered. They need Linux, runc and root."`
-	Images   uint64       `json:"images_bytes" doc:"How much of the disk is for the images of containers, unpacked, beside disk_bytes."`
-	Unopened types.Credit `json:"unopened_credits" doc:"How much work is done in a day, in micro-credits, for customers who have not reached the least amount that can be paid out. It is what strangers can cost you."`
-	Private  []string     `json:"private_gateways" doc:"Networks beyond the public internet, like 10.0.0.0/8, where gateways may be. Jobs of gateways elsewhere in private networks are not taken."`
+	Slots      uint32       `json:"slots" doc:"How many jobs run at once, one on each core. Proposed is one less than the machine has."`
+	Price      uint64       `json:"price" doc:"What a program costs, in micro-credits ($0.000001) for 10⁹ instructions. 5 makes a cent for 2·10¹²; how long a core takes for these depends on the program."`
+	Memory     uint64       `json:"memory_bytes" doc:"How much memory the jobs that run have together, in bytes."`
+	Disk       uint64       `json:"disk_bytes" doc:"How much of the disk is for what jobs read and write, in bytes, half of it each. Public jobs are kept for three epochs, for whoever checks them."`
+	OCIPrice   uint64       `json:"oci_price" doc:"What a container costs for an hour of one slot (a core, 2 GiB of memory), in micro-credits. 0: containers are not offered. They need Linux, runc and root."`
+	Images     uint64       `json:"images_bytes" doc:"How much of the disk is for the images of containers, unpacked, beside disk_bytes."`
+	Unopened   types.Credit `json:"unopened_credits" doc:"How much work is done in a day, in micro-credits, for customers who have not reached the least amount that can be paid out. It is what strangers can cost you."`
+	ModelURL   string       `json:"model_url" doc:"A server of language models with OpenAI's API (llama.cpp, Ollama, vLLM) whose answers are sold, with its /v1, like http://127.0.0.1:11434/v1; \"\" for none. Each request that is answered takes a slot."`
+	Models     []string     `json:"models" doc:"Which of its models are offered, by the names under which customers ask for them: ID, or ID=NAME where the server has another name for it."`
+	ModelPrice uint64       `json:"model_price" doc:"What 10⁶ weighted tokens cost, in micro-credits ($0.000001)."`
+	Prompt     uint32       `json:"prompt_weight" doc:"As how many tokens one of a prompt counts."`
+	Completion uint32       `json:"completion_weight" doc:"As how many tokens one of an answer counts."`
+	ModelKey   string       `json:"model_key_file" doc:"A file that holds the API key of that server, readable by you alone; \"\" for none, or for one in the variable CAIRN_MODEL_KEY."`
+	Private    []string     `json:"private_gateways" doc:"Networks beyond the public internet, like 10.0.0.0/8, where gateways may be. Jobs of gateways elsewhere in private networks are not taken."`
 }
 
 // Device is compute on a device.
@@ -76,7 +83,7 @@ func find(ctx context.Context, dir string) (json.RawMessage, string, error) {
 	}
 	s, err := json.Marshal(&Settings{
 		OCIPrice: price, Images: images, Slots: uint32(min(cores, 256)), Price: Price, Memory: memory / 2 >> 20 << 20, Disk: min(free/4, 64<<30) >> 20 << 20, Unopened: Config{}.withDefaults().Unopened,
-		Private: []string{},
+		Private: []string{}, Models: []string{}, ModelPrice: ModelPrice, Prompt: 1, Completion: 4,
 	})
 	return s, line, err
 }
@@ -135,6 +142,16 @@ func (s *Settings) config() (Config, error) {
 	if s.OCIPrice > 0 {
 		cfg.Prices[compute.OCI] = s.OCIPrice
 	}
+	var err error
+	if cfg.Models, err = s.server(); err != nil {
+		return cfg, err
+	}
+	if cfg.Models != nil {
+		cfg.Prices[compute.Model] = cmp.Or(s.ModelPrice, ModelPrice)
+		if s.Price == 0 { // models alone
+			delete(cfg.Prices, compute.Wasm)
+		}
+	}
 	switch {
 	case s.Slots == 0 || s.Slots > 256:
 		return cfg, fmt.Errorf("compute: settings: slots: %d, want 1 to 256", s.Slots)
@@ -170,4 +187,28 @@ func (s *Settings) open(dir string) (list []Executor, lacks []Lack, err error) {
 		add(OpenOCI(filepath.Join(dir, "oci"), s.Images))
 	}
 	return list, lacks, err
+}
+
+// server returns the server of models that the settings name, nil for none.
+func (s *Settings) server() (*ModelServer, error) {
+	if s.ModelURL == "" {
+		if len(s.Models) > 0 {
+			return nil, fmt.Errorf("compute: settings: models: %q without a model_url", s.Models)
+		}
+		return nil, nil
+	}
+	prompt, completion := s.Prompt, s.Completion
+	if prompt == 0 && completion == 0 {
+		prompt, completion = 1, 4
+	}
+	m := &ModelServer{URL: s.ModelURL}
+	var err error
+	if m.Models, err = parseModels(s.Models, prompt, completion); err != nil {
+		return nil, err
+	}
+	if m.Key, err = readKey(s.ModelKey); err != nil {
+		return nil, err
+	}
+	_, err = newModels(*m)
+	return m, err
 }

@@ -29,7 +29,7 @@ func Simulator() role.Simulator {
 				return nil, func() {}, nil
 			}
 			settings, err := json.Marshal(&Settings{
-				Slots: 1, Price: Price, Memory: leastMemory, Disk: 1 << 30, Unopened: Config{}.withDefaults().Unopened,
+				Slots: 1, Price: Price, Memory: leastMemory, Disk: 1 << 30, Unopened: Config{}.withDefaults().Unopened, Models: []string{}, ModelPrice: ModelPrice, Prompt: 1, Completion: 4,
 				Private: []string{"127.0.0.0/8", "::1/128"},
 			})
 			if err != nil {

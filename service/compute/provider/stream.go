@@ -101,6 +101,12 @@ func (d *device) serve(j *job, stream *link.Stream) (met bool, err error) {
 	}
 	j.silent.Store(0)
 	defer func() { j.silent.Store(time.Now().UnixNano()) }()
+	if j.talk != nil {
+		if !j.talk.attach(stream) && !j.over() {
+			j.stop(errAway)
+		}
+		defer j.talk.broken()
+	}
 	j.once.Do(func() { close(j.joined) })
 	ctx, cancel := context.WithCancel(d.ctx)
 	defer cancel()
@@ -139,6 +145,13 @@ func (d *device) listen(j *job, stream *link.Stream) error {
 			}
 		case link.Cancel:
 			j.stop(errCancelled)
+		case link.Request, link.Stop:
+			if j.talk == nil {
+				return types.Refuse(types.BadEncoding, "compute: a request for a job of class %d", j.order.Class)
+			}
+			if err := j.talk.take(f); err != nil {
+				return err
+			}
 		case link.Kept:
 			select {
 			case <-j.done:
