@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -55,6 +56,11 @@ func fault(what string, err error) error {
 		return fmt.Errorf("client: %s: %s: %w", what, s.Message(), ledger.ErrNotFound)
 	case r != "":
 		return fmt.Errorf("client: %s: %s: %w", what, s.Message(), r)
+	case strings.Contains(s.Message(), unborn):
+		return types.Refuse(types.ChainUnavailable, "client: %s: the node has no block yet: it waits for other validators, or for the time of its genesis", what)
 	}
 	return fmt.Errorf("client: %s: %w", what, err)
 }
+
+// unborn is in what a node of the SDK answers before its first block (baseapp, CreateQueryContext).
+const unborn = "please wait for first block"

@@ -184,7 +184,11 @@ func accountCreate(c *cobra.Command, args []string) error {
 		if out.Words != "" { // they are shown once
 			fmt.Fprintf(c.ErrOrStderr(), "words    %s\n         they restore account %s\n", out.Words, out.Name)
 		}
-		return advice{fmt.Errorf("account create %s: %w", args[0], err), "the same again: it goes on where it stopped"}
+		try := "the same again: it goes on where it stopped"
+		if errors.Is(err, types.InsufficientFund) {
+			try = fmt.Sprintf("have STONE sent to %v, or name who has some: --from NAME; then %s", from, try)
+		}
+		return advice{fmt.Errorf("account create %s: %w", args[0], err), try}
 	}
 	return outputOf(c).print(out, func(w io.Writer) {
 		printKey(w, out)
