@@ -10,7 +10,7 @@ import (
 func NoticeFor(n *bus.Notice, c types.Category, rules []byte) role.Notice {
 	out := role.Notice{
 		Epoch: n.Epoch, Seed: n.Seed, Challenged: n.Challenged, EpochTime: n.EpochTime, Height: n.Height, Hash: n.Hash, Time: n.Time,
-		Cut: n.Cut, Final: n.Final.Epoch, Tallied: n.Tallied.Epoch, MinOpening: n.MinOpening, Rules: rules,
+		First: n.First, Cut: n.Cut, Final: n.Final.Epoch, Tallied: n.Tallied.Epoch, MinOpening: n.MinOpening, Rules: rules,
 	}
 	for _, t := range n.Totals {
 		if t.Category == c {

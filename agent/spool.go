@@ -74,7 +74,7 @@ type GivenUp = Refused[place]
 
 // OpenSpool opens the file of a key, or makes it. It is home_busy while another process has it.
 func OpenSpool(path string, key types.PrivateKey, chain string) (*Spool, error) {
-	db, err := bolt.Open(path, metaBucket, evidenceBucket, receiptBucket, askBucket, askedBucket)
+	db, err := bolt.Open(path, metaBucket, evidenceBucket, receiptBucket, askBucket, askedBucket, onceBucket)
 	if err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
@@ -163,11 +163,16 @@ func (o *Spool) room(n int) error {
 
 // Evidence numbers, signs and stores an envelope. p lacks its number and its predecessor.
 func (o *Spool) Evidence(p evidence.Payload) (types.Hash, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.store(p, func(*bbolt.Tx) error { return nil })
+}
+
+// store is Evidence with what else is to be on disk with the envelope. The caller holds mu.
+func (o *Spool) store(p evidence.Payload, also func(*bbolt.Tx) error) (types.Hash, error) {
 	if len(p.Body) > evidence.MaxBody {
 		return types.Hash{}, types.Refuse(types.Oversize, "agent: a body of %d bytes, at most %d are taken", len(p.Body), evidence.MaxBody)
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	if err := o.room(len(p.Body)); err != nil {
 		return types.Hash{}, err
 	}
@@ -176,7 +181,7 @@ func (o *Spool) Evidence(p evidence.Payload) (types.Hash, error) {
 	i := evidenceItem(e)
 	err := o.db.Update(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(metaBucket)
-		return errors.Join(meta.Put(seqKey, i.Own.key), meta.Put(prevKey, e.Hash[:]), tx.Bucket(evidenceBucket).Put(i.Own.key, e.Raw))
+		return errors.Join(meta.Put(seqKey, i.Own.key), meta.Put(prevKey, e.Hash[:]), tx.Bucket(evidenceBucket).Put(i.Own.key, e.Raw), also(tx))
 	})
 	if err != nil {
 		return types.Hash{}, fmt.Errorf("agent: store evidence %d: %w", p.Seq, diskError(err))
@@ -356,7 +361,7 @@ func (o *Spool) Expire(e types.Epoch) (given []GivenUp, err error) {
 		}
 		given = append(given, GivenUp{Item: i, Reason: reason})
 	}
-	return given, o.forget(done)
+	return given, errors.Join(o.forget(done), o.forgetNames(e-min(e, onceEpochs)))
 }
 
 // forget takes items that are done off the disk. One that is still there after a crash is sent once more, which does no harm. The caller holds

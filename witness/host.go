@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// runner runs one category's witness and is its host.
+// runner runs one category's live checks and audits, and is their host.
 type runner struct {
 	engine  *Engine
 	witness role.Witness
@@ -38,6 +38,8 @@ var _ role.VerifierHost = (*runner)(nil)
 
 func (r *runner) run(ctx context.Context) error { return r.witness.Run(ctx, r) }
 
+func (r *runner) audit(ctx context.Context) error { return r.witness.Audit(ctx, r) }
+
 func (r *runner) Chain() string         { return r.engine.agent.Chain() }
 func (r *runner) Key() types.Key        { return r.engine.agent.Key() }
 func (r *runner) TLS() types.PrivateKey { return r.engine.cfg.Key }
@@ -55,18 +57,26 @@ func (r *runner) Notices(ctx context.Context) <-chan role.Notice { return r.noti
 
 // Submit implements role.WitnessHost.
 func (r *runner) Submit(ctx context.Context, kind evidence.Kind, body []byte) error {
+	p, err := r.payload(ctx, kind, body)
+	if err == nil {
+		_, err = r.engine.spool.Evidence(p)
+	}
+	return err
+}
+
+// payload is evidence of the current epoch.
+func (r *runner) payload(ctx context.Context, kind evidence.Kind, body []byte) (p evidence.Payload, err error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return p, err
 	}
 	n := r.engine.agent.Notice()
 	if n == nil {
-		return types.Refuse(types.BusUnavailable, "witness: no notice yet: neither epoch nor block is known")
+		return p, types.Refuse(types.BusUnavailable, "witness: no notice yet: neither epoch nor block is known")
 	}
-	_, err := r.engine.spool.Evidence(evidence.Payload{
+	return evidence.Payload{
 		Category: r.spec.Category, Kind: kind, Epoch: n.Epoch, Body: body,
 		Anchor: evidence.Anchor{Height: n.Height, Hash: [16]byte(n.Hash[:16])},
-	})
-	return err
+	}, nil
 }
 
 // Dial implements role.WitnessHost.

@@ -1,10 +1,11 @@
-// Package witness runs the categories' live checks: it draws whom this process has to look at in an epoch,
+// Package witness runs the categories' live checks and audits: it draws whom this process has to look at in an epoch,
 // tells the category's Witness how to reach them, and hands in what it reports.
 //
 // Some truths need a clock: how fast a link or a machine is, whether somebody is there. No evidence of a device
 // proves those alone, so categories have them looked at by several others, drawn by the epoch's seed
 // (tally.Panel): the tally makes the same draw, and refuses reports of whoever was not drawn. So a witness
-// chooses neither whom it looks at nor when.
+// chooses neither whom it looks at nor when. Others can be found out later: audits look again at what a tally has
+// counted.
 //
 // An Engine is an agent (package agent) beside a verifier, with the verifier's key. It knows the registry from
 // that verifier, the time from notices, and where devices are from their asks. Reports are evidence: numbered,
@@ -39,6 +40,8 @@ type Config struct {
 	Dial func(ctx context.Context, key types.PrivateKey) (bus.Bus, error)
 	// View returns the registry as of an epoch's start: what the epoch's tally will draw from.
 	View func(ctx context.Context, e types.Epoch) (tally.Registry, error)
+	// Ledger is the verifier beside it; nil where nothing is audited.
+	Ledger Ledger
 	// Private are the addresses beyond the public internet where devices may be (role.DialDevice).
 	Private []netip.Prefix
 	// Resend is how long it waits for acknowledgement before it hands in again. Default 2 s.
@@ -75,6 +78,9 @@ func New(cfg Config, rules []tally.Verifier, witnesses []role.Witness, log *slog
 		if spec == nil || spec.Drawn != tally.Verifiers {
 			return nil, fmt.Errorf("witness: category %v draws no verifiers", w.Category)
 		}
+		if w.Audit != nil && cfg.Ledger == nil {
+			return nil, fmt.Errorf("witness: category %v audits, and there is no verifier to ask", w.Category)
+		}
 		dir := filepath.Join(cfg.Dir, w.Category.String())
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("witness: %w: %w", err, types.HomeUnwritable)
@@ -110,7 +116,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	tasks.Go(func() { e.spool.Run(ctx, e.agent, e.cfg.Resend) })
 	tasks.Go(func() { e.follow(ctx) })
 	for _, r := range e.runners {
-		tasks.Go(func() { agent.Keep(ctx, r.log, e.cfg.Backoff, r.run, nil) })
+		if r.witness.Run != nil {
+			tasks.Go(func() { agent.Keep(ctx, r.log, e.cfg.Backoff, r.run, nil) })
+		}
+		if r.witness.Audit != nil {
+			tasks.Go(func() { agent.Keep(ctx, r.log.With("part", "audit"), e.cfg.Backoff, r.audit, nil) })
+		}
 	}
 	tasks.Wait()
 	return nil

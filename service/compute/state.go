@@ -86,5 +86,13 @@ func DecodeState(b []byte) (*State, error) {
 	return s, nil
 }
 
+// Audited returns what epoch e audits, by the line as it was before the tally of e: what the device committed to AuditDelay epochs before.
+func (s *State) Audited(e types.Epoch) (c Commitment) {
+	if s.Epoch != 0 && s.Epoch < e && e-s.Epoch <= AuditDelay {
+		c = s.Results[AuditDelay-(e-s.Epoch)]
+	}
+	return c
+}
+
 // Ready returns the network-ordered units that the device's rates allow in an epoch, in wu: ⌊min(rates)·3600/10⁶⌋.
 func (s *State) Ready() uint64 { return min(s.Rates[0], s.Rates[1]) * 3600 / 1_000_000 }

@@ -107,11 +107,9 @@ func (j *judge) advance() {
 		elapsed = uint64(e - s.Epoch) // of a tally's own states above 0
 	}
 	var last Commitment
-	if s.Epoch != 0 && elapsed > 0 && elapsed <= AuditDelay {
-		j.audited = s.Results[AuditDelay-elapsed]
-		if elapsed == 1 {
-			j.before, last = s.Free, s.Results[0]
-		}
+	j.audited = s.Audited(e)
+	if s.Epoch != 0 && elapsed == 1 {
+		j.before, last = s.Free, s.Results[0]
 	}
 	s.Results = [2]Commitment{1: last}
 	s.Allowance = min(s.Allowance+min(elapsed, allowed)*fill, allowed*fill)

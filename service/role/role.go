@@ -38,7 +38,7 @@ type Notice struct {
 	Height     uint64     // the newest block
 	Hash       types.Hash
 	Time       uint64      // Unix seconds of that block
-	Cut        uint64      // the epoch's last block
+	First, Cut uint64      // the epoch's first and last block
 	Final      types.Epoch // the newest epoch whose header is final in the device's region; 0 for none
 	Totals     []uint64    // of the provider's category in its region, as of the last tally
 	// Tallied is the epoch of the region's last tally before Epoch, 0 for none. It falls when a header is

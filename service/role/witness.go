@@ -9,12 +9,15 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Witness is a category's live checks, beside a verifier. Where devices are drawn, they are a part of Provider.
+// Witness is a category's live checks and audits, beside a verifier. Where devices are drawn, live checks are a part of
+// Provider. Run and Audit run beside each other, and one that fails is run again without the other.
 type Witness struct {
 	Category types.Category
 	// Run looks at devices until ctx ends. It returns nil then, and an error only if it cannot go on; then it is
-	// run again.
+	// run again. Nil for no live checks.
 	Run func(ctx context.Context, host VerifierHost) error
+	// Audit looks again at what tallies have counted, in the same way; nil for no audits.
+	Audit func(ctx context.Context, host AuditHost) error
 }
 
 // VerifierHost is what a witness beside a verifier is given: what the verifier knows, and how to call the others.

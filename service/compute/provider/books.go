@@ -83,7 +83,7 @@ const journalName = "journal.db"
 type books struct{ db *bbolt.DB }
 
 func openBooks(path string) (*books, error) {
-	db, err := bolt.Open(path, callBucket, jobBucket, sessionBucket, leafBucket, trustBucket, metaBucket)
+	db, err := bolt.Open(path, callBucket, jobBucket, sessionBucket, leafBucket, trustBucket, metaBucket, auditBucket)
 	if err != nil {
 		return nil, fmt.Errorf("compute: journal: %w", err)
 	}

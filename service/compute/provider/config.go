@@ -60,7 +60,6 @@ const (
 
 	askEpochs  = 24 // that an ask is valid
 	askRefresh = 12 // epochs before its end at which it is renewed
-	audited    = 3  // epochs after its leaf was committed to that a public job is kept
 	giveUp     = 24 // epochs that the end of a job is kept for a gateway that is away
 )
 

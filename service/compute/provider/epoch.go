@@ -159,6 +159,7 @@ type claim struct {
 	units   uint64
 	base    uint64 // what tallies are taken to have
 	results []*compute.Results
+	trees   []committed  // of the results
 	orders  []types.Hash // of the leaves
 }
 
@@ -242,7 +243,7 @@ func (s *session) handedIn(epoch types.Epoch) bool {
 // commit makes the results that cover a claim: of the leaves from what tallies have on.
 func (d *device) commit(c *claim) error {
 	var leaves []compute.Leaf
-	before := uint64(0)
+	before, from := uint64(0), len(c.orders)
 	flush := func() error {
 		if len(leaves) == 0 {
 			return nil
@@ -252,7 +253,8 @@ func (d *device) commit(c *claim) error {
 			return err
 		}
 		c.results = append(c.results, tree.Results(before))
-		leaves = nil
+		c.trees = append(c.trees, committed{Leaves: leaves, Orders: c.orders[from:]})
+		leaves, from = nil, len(c.orders)
 		return nil
 	}
 	prefix := c.s.key.bytes()
@@ -302,6 +304,9 @@ func (d *device) handIn(ctx context.Context, c *claim) error {
 				if err := touch(tx, order, epoch); err != nil {
 					return err
 				}
+			}
+			if err := keepTrees(tx, c, epoch); err != nil {
+				return err
 			}
 			if err := put(tx, trustBucket, s.account.id[:], &line); err != nil {
 				return err
@@ -354,14 +359,10 @@ func touch(tx *bbolt.Tx, order types.Hash, epoch types.Epoch) error {
 // expire forgets jobs that nobody can audit or waits for any more, leaves that are paid for good, and sessions that have ended.
 func (d *device) expire() error {
 	d.mu.Lock()
-	epoch := d.now()
+	epoch, audited := d.now(), d.audited()
 	var jobs []*job
 	for _, j := range d.jobs {
-		keep := types.Epoch(giveUp)
-		if j.record.Kept {
-			keep = audited
-		}
-		if j.over() && j.record.At+keep < epoch {
+		if j.over() && (j.record.At+giveUp < epoch || j.record.Kept && j.record.At < audited) {
 			jobs = append(jobs, j)
 		}
 	}
@@ -370,9 +371,11 @@ func (d *device) expire() error {
 		sessions = append(sessions, s)
 	}
 	d.mu.Unlock()
-	var errs []error
+	errs := []error{d.books.forgetTrees(audited)}
 	for _, j := range jobs {
-		errs = append(errs, d.forget(j))
+		if !d.awaited(j) {
+			errs = append(errs, d.forget(j))
+		}
 	}
 	for _, s := range sessions {
 		errs = append(errs, d.prune(s, false))
@@ -390,13 +393,18 @@ func (j *job) over() bool {
 	}
 }
 
+// past reports whether nothing of a session can be handed in any more, or nothing will. d.mu is held.
+func (d *device) past(s *session) bool {
+	return s.key.id.Expiry()+2 < d.now() || !s.opened(d.least()) && d.idle(s)
+}
+
 // prune removes a session's leaves that are paid for good, and the session if it has ended, is to be dropped, or was left for a day without having
 // reached the least opening.
 func (d *device) prune(s *session, dropped bool) error {
 	s.io.Lock()
 	defer s.io.Unlock()
 	d.mu.Lock()
-	over := s.key.id.Expiry()+2 < d.now() || !s.opened(d.least()) && (dropped || d.idle(s))
+	over := d.past(s) || dropped && !s.opened(d.least())
 	gone := over && s.live == nil && s.jobs == 0 && s.written && d.sessions[s.key] == s
 	done, _ := s.base(min(d.view.Load().Final, d.tallied()))
 	next, a := s.tab, s.account

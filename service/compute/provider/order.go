@@ -28,6 +28,7 @@ func (p *Provider) requests() map[string]role.RequestHandler {
 	return map[string]role.RequestHandler{
 		compute.KindOrder:  {From: role.Payers, Serve: serve((*device).order)},
 		compute.KindCancel: {From: role.Payers, Serve: serve((*device).cancel)},
+		compute.KindShow:   {From: role.Verifiers, Serve: serve((*device).show)},
 	}
 }
 
@@ -225,7 +226,7 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 			a = &account{id: payer.Account, sessions: map[*session]bool{}, trust: trust{Window: firstTrust}}
 		}
 		if len(d.sessions) >= d.cfg.sessions || len(a.sessions) >= maxSessionsAccount {
-			d.makeRoom()
+			d.makeRoom(false)
 			return nil, types.Refuse(compute.Busy, "compute: as many sessions as may be, %d of this account", len(a.sessions))
 		}
 		ask := d.askOf(o)
@@ -240,7 +241,7 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 		return nil, types.Refuse(types.StaleSeq, "compute: order %d of session %s, the next one is %d", o.Index, o.Session, s.Next)
 	}
 	if d.open >= d.cfg.open {
-		d.makeRoom()
+		d.makeRoom(false)
 	}
 	if err := d.affords(s, o, payer); err != nil {
 		return nil, err
@@ -249,6 +250,9 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 	// A job that comes to the same each time may as well have run: that saves a write to the disk before it does.
 	j.record = record{Account: payer.Account, Ended: []byte{}, Started: o.Class == compute.Wasm}
 	if err := d.take(j); err != nil {
+		if types.ReasonOf(err) == compute.NoSpace {
+			d.makeRoom(true)
+		}
 		return nil, err
 	}
 	if fresh {
@@ -271,8 +275,9 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 
 // makeRoom lets go of something where many keep the device's places: of the account that has most sessions below the least opening, the one that is
 // worth least; of the account that has most ends waiting for their gateway, the oldest whose gateway is away. So nobody keeps others
-// out by being first. The order that finds no room is refused as busy; the next one finds some. d.mu is held.
-func (d *device) makeRoom() {
+// out by being first. The order that finds no room is refused as busy; the next one finds some. disk says that disk is short: what a session below the
+// least opening has read is kept for as long as that. d.mu is held.
+func (d *device) makeRoom(disk bool) {
 	idle := map[*account]int{}
 	drops := func(s *session) bool {
 		return s.live == nil && s.written && time.Since(s.last) > d.cfg.quiet && !s.opened(d.least())
@@ -297,7 +302,7 @@ func (d *device) makeRoom() {
 			ends = a
 		}
 	}
-	if least != nil && len(d.sessions) >= d.cfg.sessions {
+	if least != nil && (disk || len(d.sessions) >= d.cfg.sessions) {
 		var jobs []*job
 		for _, j := range d.jobs {
 			if j.session == least {

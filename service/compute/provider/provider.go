@@ -53,7 +53,7 @@ func New(cfg Config) (*Provider, error) {
 // Role returns p as a node runs it.
 func (p *Provider) Role() role.Provider {
 	return role.Provider{
-		Category: types.Compute, Run: p.Run, Remarks: p.Remarks, Reasons: compute.New().Spec.Reasons, Requests: p.requests(),
+		Category: types.Compute, Run: p.Run, Remarks: p.Remarks, Reasons: compute.New().Spec.Reasons, Requests: p.requests(), Blobs: p.blobs(),
 	}
 }
 
@@ -146,6 +146,8 @@ type device struct {
 	pinned      map[types.Hash]int // inputs that jobs refer to
 	pinnedBytes uint64
 	outBytes    uint64
+
+	audits auditors
 
 	turn turn // belongs to follow
 }

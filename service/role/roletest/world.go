@@ -66,6 +66,7 @@ type World struct {
 	changes []tally.Change
 	devices []*Device
 	markets []*Market
+	seats   []*Verifier
 	items   []tally.Item
 	refused []Refusal
 	tallies map[types.Epoch]*counted
@@ -150,7 +151,7 @@ func (w *World) panel() (*tally.Panel, error) { return tally.NewPanel(w.specs[0]
 // notice is what everybody hears. mu is held.
 func (w *World) notice() role.Notice {
 	n := role.Notice{
-		Epoch: w.epoch, Height: uint64(w.epoch)*Blocks + w.block, Cut: uint64(w.epoch)*Blocks + Blocks - 1, MinOpening: w.MinOpening,
+		Epoch: w.epoch, Height: uint64(w.epoch)*Blocks + w.block, First: uint64(w.epoch) * Blocks, Cut: uint64(w.epoch)*Blocks + Blocks - 1, MinOpening: w.MinOpening,
 		Tallied: w.state.Epoch(), EpochTime: epochTime(w.epoch), Time: epochTime(w.epoch) + w.block*BlockTime,
 	}
 	if n.Tallied > w.Window {
@@ -167,8 +168,12 @@ func (w *World) Tell() {
 	w.t.Helper()
 	w.mu.Lock()
 	devices := append([]*Device(nil), w.devices...)
+	seats := append([]*Verifier(nil), w.seats...)
 	w.mu.Unlock()
 	var group sync.WaitGroup
+	for _, v := range seats {
+		group.Go(v.tell)
+	}
 	for _, d := range devices {
 		// Whoever takes it a second time is done with the first.
 		group.Go(func() {
@@ -252,11 +257,16 @@ func (w *World) apply() {
 	if err != nil {
 		w.t.Fatalf("roletest: epoch %d: %v", w.epoch, err)
 	}
-	done := &counted{header, result.Outputs, map[types.Hash]types.Reason{}}
+	done := &counted{header, result.Outputs, map[types.Hash]types.Reason{}, nil}
 	w.tallies[w.epoch] = done
 	for _, r := range result.Rejections {
 		done.refused[r.Item] = r.Reason
 		w.refused = append(w.refused, Refusal{w.epoch, r.Author, r.Type, r.Reason})
+	}
+	for _, item := range batch.Items {
+		if e, err := evidence.Decode(item.Raw, Chain); item.Type == tally.Evidence && err == nil && done.refused[e.Hash] == "" {
+			done.evidence = append(done.evidence, e)
+		}
 	}
 	w.state, w.header, w.changes, w.items = next, header, nil, nil
 }
@@ -273,11 +283,12 @@ func (w *World) params() (list []tally.Params) {
 // rulesOf returns a category's own rules in force; nil for those of its Spec.
 func (w *World) rulesOf(c types.Category) []byte { return w.Rules[c] }
 
-// counted is what a tally put out, and what it refused.
+// counted is what a tally put out, what it refused, and the evidence that counted.
 type counted struct {
-	header  *tally.Header
-	outputs []tally.OutputLeaf
-	refused map[types.Hash]types.Reason
+	header   *tally.Header
+	outputs  []tally.OutputLeaf
+	refused  map[types.Hash]types.Reason
+	evidence []*evidence.Envelope
 }
 
 // handIn takes an item on, unless it gets lost.
