@@ -39,6 +39,12 @@ var decoders = []decoder{
 	{"Results", func(b []byte) ([]byte, error) { return again(DecodeResults(b)) }},
 	{"Check", func(b []byte) ([]byte, error) { return again(DecodeCheck(b)) }},
 	{"Sighting", func(b []byte) ([]byte, error) { return again(DecodeSighting(b)) }},
+	{"Show", func(b []byte) ([]byte, error) { return again(DecodeShow(b)) }},
+	{"Shown", func(b []byte) ([]byte, error) { return again(DecodeShown(b)) }},
+	{"List", func(b []byte) ([]byte, error) {
+		f, err := DecodeFiles(b)
+		return f.Encode(), err
+	}},
 	{"Audit", func(b []byte) ([]byte, error) { return again(DecodeAudit(b)) }},
 	{"RowFault", func(b []byte) ([]byte, error) { return again(DecodeFault(b)) }},
 	{"Rules", func(b []byte) ([]byte, error) { return again(DecodeRules(b)) }},

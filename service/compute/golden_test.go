@@ -34,6 +34,7 @@ type golden struct {
 	Path                                   string // of the results' second leaf
 	Seed, ChainSeed, NextSeed, Openings    types.Hash
 	Step                                   string
+	Show, Shown, List                      string
 	Audit, Withheld                        string
 	RowFault, StepFault, StartFault, Clash string
 	Rules, State                           string
@@ -102,11 +103,12 @@ func makeGolden(t *testing.T) *golden {
 	place := merkle.Prove([]types.Hash{types.Sum(envelope)}, 0)
 	audit := &Audit{Device: nonce.Device, Results: envelope, Place: place, Index: 1, Leaf: &leaves[1], Path: &path, Result: r.Hash(), Fuel: r.Fuel}
 	signedStep := step.Sign(testChain, device)
+	list := Files{{Path: "a", Size: 1, Hash: types.Sum([]byte("x"))}, {Path: "b/c", Size: 0, Hash: types.Sum(nil)}}
 	g := &golden{
 		About: "chain cairn-test-1; keys are the Ed25519 keys of SHA-256(\"golden device\") and so on; envelopes in audits and faults stand for real ones",
 		Job:   hexa(j.Encode()), Result: hexa(r.Encode()), Leaf: hexa(types.Encode(&leaves[0])), SignedLeaf: hexa(signed.Encode()),
 		JobHash: j.Hash(), ResultHash: r.Hash(), NoFiles: Files{}.Root(),
-		Files: Files{{Path: "a", Size: 1, Hash: types.Sum([]byte("x"))}, {Path: "b/c", Size: 0, Hash: types.Sum(nil)}}.Root(),
+		Files: list.Root(),
 		Terms: hexa(terms.Encode()), Order: hexa(order.Encode()), Call: hexa(call.Encode()),
 		Ended: hexa((&Ended{Result: r, Leaf: signed, Files: Files{}}).Encode()), NotRun: hexa((&Ended{Reason: BadModule, Message: "at byte 7", Files: Files{}}).Encode()),
 		Accepted: hexa((&Answer{Order: order.Order.Hash(), Ask: ask.Sign(device).Encode()}).Encode()),
@@ -115,6 +117,9 @@ func makeGolden(t *testing.T) *golden {
 		Sighting: hexa((&Sighting{Device: nonce.Device, Slot: nonce.Slot, Count: 17, OK: true, Opening: openings.Hash()}).Encode()),
 		Path:     hexa(types.Encode(&path)),
 		Seed:     Seed(nonce.Device, nonce.Slot, nonces), ChainSeed: step.Seed, NextSeed: step.Next(), Openings: openings.Hash(), Step: hexa(types.Encode(&signedStep)),
+		Show:       hexa((&Show{Epoch: 12, Results: envelope, Index: 1}).Encode()),
+		Shown:      hexa((&Shown{Leaf: leaves[1], Path: path, Files: types.Sum(list.Encode())}).Encode()),
+		List:       hexa(list.Encode()),
 		Audit:      hexa(audit.Encode()),
 		Withheld:   hexa((&Audit{Device: nonce.Device, Results: envelope, Place: place, Index: 1, Withheld: true}).Encode()),
 		RowFault:   hexa((&Fault{Device: nonce.Device, Row: &RowFault{Step: signedStep, N: 512, Row: make([]byte, 8), Path: place}}).Encode()),
