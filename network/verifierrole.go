@@ -65,7 +65,7 @@ func openVerifier(p *process.Process, config verifier.Config, l ledger.Ledger, l
 
 // openWitness makes the engine of what a verifier witnesses. Its files are in a folder of the verifier's data.
 func openWitness(dir string, c witness.Config, v *verifier.Verifier, rules []service.Verifier, list []role.Witness, log *slog.Logger) (*witness.Engine, error) {
-	c.Dir, c.View = filepath.Join(dir, "witness"), v.View
+	c.Dir, c.View, c.Ledger = filepath.Join(dir, "witness"), v.View, v
 	return witness.New(c, rules, list, log)
 }
 

@@ -4,8 +4,8 @@
 // # What is audited
 //
 // In an epoch whose challenges bind, the auditor asks the verifier beside it what the devices that it was drawn for committed to two epochs
-// before, and which of these leaves the seed draws. Of devices for which it was drawn first it audits those (plan.go). Of the others it reads
-// what the first one reports, and audits what that one disagrees with or did not get.
+// before, and which of these leaves the seed draws. Of devices for which it was drawn first it audits those (plan.go). Of all it reads what
+// the others report that were drawn, and audits what one of them disagrees with or did not get.
 //
 // # One leaf
 //

@@ -18,7 +18,7 @@ import (
 // target is a device that this auditor was drawn for.
 type target struct {
 	device  tally.Device
-	first   types.Key // who was drawn first
+	members []types.Key // who was drawn and decides
 	chance  types.Bp
 	results []*results // that count
 	hashes  []types.Hash
@@ -91,7 +91,7 @@ func newPlan(ctx context.Context, host role.AuditHost, n *role.Notice, most int)
 			continue
 		}
 		keys, states[d.Key] = append(keys, d.Key), state
-		p.targets[d.Key] = &target{device: *d, first: members[0], chance: compute.Chance(state.Passed)}
+		p.targets[d.Key] = &target{device: *d, members: members, chance: compute.Chance(state.Passed)}
 	}
 	if len(keys) == 0 {
 		return p, nil
@@ -109,7 +109,7 @@ func newPlan(ctx context.Context, host role.AuditHost, n *role.Notice, most int)
 			delete(p.targets, key)
 			continue
 		}
-		if t.first == host.Key() {
+		if t.members[0] == host.Key() {
 			list, left := t.drawn(n.Seed, secret, max(1, most/8))
 			p.left += left
 			drawn = append(drawn, list)

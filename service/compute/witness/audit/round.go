@@ -86,7 +86,7 @@ func (r *round) wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// run audits until all is done that there is, and then what the first ones disagree with, until ctx ends.
+// run audits until all is done that there is, and what others disagree with, until ctx ends.
 func (r *round) run(ctx context.Context) {
 	var p *plan
 	for p == nil {
@@ -106,7 +106,7 @@ func (r *round) run(ctx context.Context) {
 		r.log.Warn("what was seen of old results cannot be forgotten", "error", err)
 	}
 	queue := p.leaves
-	watched := slices.ContainsFunc(values(p.targets), func(t *target) bool { return t.first != r.host.Key() })
+	watched := len(p.targets) > 0
 	from, called := 0, map[types.Hash]bool{}
 	for ctx.Err() == nil && r.at() < tooLate {
 		if watched {
@@ -152,14 +152,7 @@ func next(queue []*leaf, now time.Time) int {
 	return best
 }
 
-func values(m map[types.Key]*target) (list []*target) {
-	for _, t := range m {
-		list = append(list, t)
-	}
-	return list
-}
-
-// calls returns leaves with which the first of their auditors disagrees, of those that were reported since the call before.
+// calls returns leaves with which another one of their auditors disagrees, of those that were reported since the call before.
 func (r *round) calls(ctx context.Context, p *plan, from int, called map[types.Hash]bool) (list []*leaf, next int) {
 	for more := true; more && ctx.Err() == nil; {
 		reports, upto, some, err := r.host.Reported(ctx, compute.KindAudit, from)
@@ -174,7 +167,7 @@ func (r *round) calls(ctx context.Context, p *plan, from int, called map[types.H
 				continue
 			}
 			l := p.find(r.begun.Seed, a)
-			if l == nil || l.target.first != e.Author || called[l.name()] || len(called) >= r.cfg.Leaves {
+			if l == nil || !slices.Contains(l.target.members, e.Author) || called[l.name()] || len(called) >= r.cfg.Leaves {
 				continue
 			}
 			called[l.name()] = true

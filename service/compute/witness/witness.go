@@ -1,0 +1,24 @@
+// Package witness is what compute does beside a verifier: it audits results (package audit).
+package witness
+
+import (
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/compute/witness/audit"
+	"github.com/cairn-network/cairn/service/role"
+)
+
+// Config of a Witness. Its zero value means the defaults.
+type Config struct {
+	Audit audit.Config
+}
+
+// Witness is a verifier's side of compute.
+type Witness struct{ cfg Config }
+
+// New returns the verifier's side of compute.
+func New(cfg Config) *Witness { return &Witness{cfg} }
+
+// Role returns w as a witness engine runs it.
+func (w *Witness) Role() role.Witness {
+	return role.Witness{Category: types.Compute, Audit: audit.New(w.cfg.Audit).Run}
+}
