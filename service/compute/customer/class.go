@@ -32,13 +32,18 @@ func defaultsOf(class types.Class) defaults {
 // profileOf returns the profile that a job is to run by, and its class. Where nothing is said it is wasm/1.
 func profileOf(a *Submit) (string, types.Class, error) {
 	profile := a.Profile
-	if profile == "" {
+	switch {
+	case profile == "" && a.Image != "":
+		profile = compute.OCIProfile
+	case profile == "":
 		profile = compute.WasmProfile
 	}
 	class := compute.ClassOf(profile)
 	switch {
 	case class != compute.Wasm && class != compute.OCI:
 		return "", 0, types.Refuse(compute.FeatureDenied, "compute: profile %.100q", profile)
+	case class == compute.Wasm && a.Image != "":
+		return "", 0, types.Refuse(compute.FeatureDenied, "compute: an image for a job of profile %s", profile)
 	case class == compute.Wasm && a.Slots > 1 || a.Slots > 256:
 		return "", 0, types.Refuse(compute.TooLarge, "compute: %d slots for a job of profile %s", a.Slots, profile)
 	}

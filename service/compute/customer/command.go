@@ -36,8 +36,10 @@ func commands(shell command.Shell) *cobra.Command {
 	}
 	run := &cobra.Command{Use: "run FILE.wasm [ARG]…", Short: "Run a WebAssembly program: its output comes as if it ran here, and so does its exit code", RunE: v.run,
 		Long: "FILE.wasm is a program for wasm32-wasi (preview 1), as clang, Rust and Go make them. Standard input is read to its end first, unless it is a terminal.\n" +
-			"What comes behind FILE is the program's own. Interrupting the command cancels the job.",
-		Example: "  cairn job run sort.wasm -r < names.txt\n  cairn job run --file data.csv --limit 50000000000 stats.wasm data.csv"}
+			"What comes behind FILE is the program's own. Interrupting the command cancels the job.\n" +
+			"With --oci IMAGE a container runs instead, of an image in the gateway's registry; all arguments are its program's.",
+		Example: "  cairn job run sort.wasm -r < names.txt\n  cairn job run --file data.csv --limit 50000000000 stats.wasm data.csv\n" +
+			"  cairn job run --oci busybox:latest echo hello"}
 	submit := &cobra.Command{Use: "submit FILE.wasm [ARG]…", Short: "Begin a job, and do not wait for it", RunE: v.submit,
 		Example: "  cairn job submit --name nightly stats.wasm"}
 	for _, c := range []*cobra.Command{run, submit} {
@@ -47,10 +49,12 @@ func commands(shell command.Shell) *cobra.Command {
 		f.StringArray("env", nil, "NAME=value in the program's environment; may be given more than once")
 		f.StringArray("file", nil, "file that the program finds under its name, or LOCAL:PATH under another; may be given more than once")
 		f.String("name", "", "name under which the job is listed (default the module's)")
+		f.String("oci", "", "run a container of this image in the gateway's registry: NAME[:TAG] or NAME@sha256:DIGEST")
 		f.StringArray("near", nil, "only devices in this H3 cell; may be given more than once")
 	}
 	quote := &cobra.Command{Use: "quote", Short: "Show which device would take a job now, and at what price", Args: command.Exactly(v), RunE: v.quote}
 	v.limits(quote)
+	quote.Flags().String("oci", "", "a container of this image")
 	logs := &cobra.Command{Use: "logs ID", Short: "Show what a job wrote", Args: command.Exactly(v, "ID"), RunE: v.logs, Example: "  cairn job logs -f 3f9c…"}
 	logs.Flags().BoolP("follow", "f", false, "go on until the job has ended")
 	logs.Flags().Bool("stderr", false, "standard error instead of standard output")
@@ -70,9 +74,10 @@ func commands(shell command.Shell) *cobra.Command {
 // limits gives a command the flags by which a job is bounded.
 func (v verbs) limits(c *cobra.Command) {
 	f := c.Flags()
-	f.Uint64("limit", defaultLimit, "most fuel (instructions) that the job may use, and cost")
+	f.Uint64("limit", defaultLimit, "most fuel (instructions) that the job may use, and cost; of a container slot-milliseconds, and 60000")
 	f.Uint64("memory", defaultPages/16, "most memory, in MiB")
-	f.Uint64("price", defaultPrice, "most that 10^9 fuel may cost, in micro-credits")
+	f.Uint64("price", defaultPrice, "most that 10^9 fuel may cost, in micro-credits; of a container an hour of a slot, and 40000")
+	f.Uint32("slots", 1, "of a container: how many slots, each a core and 2 GiB of memory")
 	f.Uint64("quality", 0, "least quality of the device, of 10000")
 	f.Bool("private", false, "nobody but the device sees the job, and nobody runs it again to check")
 }
@@ -81,20 +86,33 @@ func (v verbs) limits(c *cobra.Command) {
 func (v verbs) asks(c *cobra.Command) (*Submit, error) {
 	f := c.Flags()
 	s := &Submit{}
-	s.Limit, _ = f.GetUint64("limit")
+	s.Image, _ = f.GetString("oci")
+	s.Slots, _ = f.GetUint32("slots")
+	def, most := defaultsOf(compute.Wasm), uint64(compute.MaxFuel)
+	if s.Image != "" {
+		def, most = defaultsOf(compute.OCI), compute.MaxSlots
+	}
+	number := func(name string, otherwise uint64) uint64 {
+		if n, _ := f.GetUint64(name); f.Changed(name) {
+			return n
+		}
+		return otherwise
+	}
+	s.Limit, s.Price = number("limit", def.limit), number("price", def.price)
 	memory, _ := f.GetUint64("memory")
-	s.Price, _ = f.GetUint64("price")
 	quality, _ := f.GetUint64("quality")
 	s.Private, _ = f.GetBool("private")
 	switch {
-	case s.Limit == 0 || s.Limit > compute.MaxFuel:
-		return nil, v.Usage(c, fmt.Errorf("--limit %d: want 1 to %d", s.Limit, uint64(compute.MaxFuel)))
+	case s.Limit == 0 || s.Limit > most:
+		return nil, v.Usage(c, fmt.Errorf("--limit %d: want 1 to %d", s.Limit, most))
 	case memory == 0 || memory > compute.MaxPages/16:
 		return nil, v.Usage(c, fmt.Errorf("--memory %d: want 1 to %d", memory, compute.MaxPages/16))
 	case s.Price == 0:
 		return nil, v.Usage(c, errors.New("--price 0: no device works for nothing"))
 	case quality > 10_000:
 		return nil, v.Usage(c, fmt.Errorf("--quality %d: want at most 10000", quality))
+	case s.Slots == 0 || s.Slots > 1 && s.Image == "":
+		return nil, v.Usage(c, fmt.Errorf("--slots %d: want 1, or more for a container (--oci)", s.Slots))
 	}
 	s.Pages, s.Quality = uint32(memory*16), types.Bp(quality)
 	return s, nil
@@ -108,31 +126,37 @@ func jobPath(id string, more ...string) string {
 
 // begin submits the job of a command line.
 func (v verbs) begin(c *cobra.Command, args []string) (*Placement, error) {
-	if len(args) == 0 || strings.TrimSpace(args[0]) == "" {
-		return nil, v.Usage(c, fmt.Errorf("%s: want a module", c.CommandPath()))
-	}
-	if _, err := os.Stat(args[0]); err != nil {
-		return nil, types.Refuse(types.BadArgument, "%s: module: %v", c.CommandPath(), err)
-	}
 	s, err := v.asks(c)
 	if err != nil {
 		return nil, err
+	}
+	program := s.Image
+	if program == "" {
+		if len(args) == 0 || strings.TrimSpace(args[0]) == "" {
+			return nil, v.Usage(c, fmt.Errorf("%s: want a module, or --oci IMAGE", c.CommandPath()))
+		}
+		if _, err := os.Stat(args[0]); err != nil {
+			return nil, types.Refuse(types.BadArgument, "%s: module: %v", c.CommandPath(), err)
+		}
+		program, args = args[0], args[1:]
 	}
 	if _, err := v.Gateway(c); err != nil {
 		return nil, err
 	}
 	f := c.Flags()
-	s.Args = args[1:]
+	s.Args = args
 	s.Env, _ = f.GetStringArray("env")
 	s.Near, _ = f.GetStringArray("near")
 	if s.Name, _ = f.GetString("name"); s.Name == "" {
-		s.Name = filepath.Base(args[0])
+		s.Name = filepath.Base(program)
 	}
 	if err := role.AwaitCredit(v, c); err != nil {
 		return nil, fmt.Errorf("job %s: %w", s.Name, err)
 	}
-	if s.Code, err = v.upload(c, args[0]); err != nil {
-		return nil, err
+	if s.Image == "" {
+		if s.Code, err = v.upload(c, program); err != nil {
+			return nil, err
+		}
 	}
 	if info, err := os.Stdin.Stat(); err == nil && info.Mode()&os.ModeCharDevice == 0 {
 		in, err := v.send(c, "standard input", os.Stdin, -1)
@@ -314,8 +338,16 @@ func (v verbs) submit(c *cobra.Command, args []string) error {
 		return err
 	}
 	return v.Print(c, p, func(w io.Writer) {
-		fmt.Fprintf(w, "id %s\ndevice %s\nprice %d micro-credits for 10^9 fuel, at most %s\n%s", p.ID, p.Device, p.Price, command.Dollars(p.MaxCost), passed(p.PassedBy))
+		fmt.Fprintf(w, "id %s\ndevice %s\nprice %d micro-credits for %s, at most %s\n%s", p.ID, p.Device, p.Price, v.unit(c), command.Dollars(p.MaxCost), passed(p.PassedBy))
 	})
+}
+
+// unit is what a price is for.
+func (v verbs) unit(c *cobra.Command) string {
+	if image, _ := c.Flags().GetString("oci"); image != "" {
+		return defaultsOf(compute.OCI).unit
+	}
+	return defaultsOf(compute.Wasm).unit
 }
 
 // passed says for people how many devices were passed over.
@@ -336,7 +368,7 @@ func (v verbs) quote(c *cobra.Command, _ []string) error {
 		return fmt.Errorf("job quote: %w", err)
 	}
 	return v.Print(c, q, func(w io.Writer) {
-		fmt.Fprintf(w, "device %s\nprice %d micro-credits for 10^9 fuel (it asks %d), at most %s\nmode %s\n%s", q.Device, q.Price, q.Ask, command.Dollars(q.MaxCost), q.Mode, passed(q.PassedBy))
+		fmt.Fprintf(w, "device %s\nprice %d micro-credits for "+v.unit(c)+" (it asks %d), at most %s\nmode %s\n%s", q.Device, q.Price, q.Ask, command.Dollars(q.MaxCost), q.Mode, passed(q.PassedBy))
 	})
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-network/cairn/internal/health"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/compute/customer/match"
+	"github.com/cairn-network/cairn/service/compute/customer/registry"
 	"github.com/cairn-network/cairn/service/compute/link"
 	"github.com/cairn-network/cairn/service/compute/spool"
 	"github.com/cairn-network/cairn/service/role"
@@ -57,6 +58,8 @@ type Customer struct {
 	inputs  *spool.Inputs
 	link    *link.Server
 	listen  net.Listener
+	images  *registry.Registry
+	pushes  net.Listener // to images
 	// address is where devices reach link, as orders say.
 	address    string
 	background sync.WaitGroup
@@ -122,7 +125,10 @@ func (c *Customer) Role() role.Customer {
 
 // booksIn lists the files that say by themselves whether they are whole.
 func booksIn(string) []health.File {
-	return []health.File{{Path: "jobs.db", Check: health.Bolt, Remedy: health.Aside, Lost: "which jobs there were: their results can't be read any more"}}
+	return []health.File{
+		{Path: "jobs.db", Check: health.Bolt, Remedy: health.Aside, Lost: "which jobs there were: their results can't be read any more"},
+		{Path: "registry/images.db", Check: health.Bolt, Remedy: health.Aside, Lost: "which images there were: they have to be pushed again"},
+	}
 }
 
 // Mount opens the books and returns the handler of /compute/v1/.
@@ -145,6 +151,9 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	if c.inputs, err = spool.OpenInputs(filepath.Join(dir, "inputs"), c.cfg.Inputs); err != nil {
 		return nil, err
 	}
+	if err := c.openImages(filepath.Join(dir, "registry")); err != nil {
+		return nil, err
+	}
 	if c.books, err = openBooks(filepath.Join(dir, "jobs.db")); err != nil {
 		return nil, err
 	}
@@ -164,7 +173,8 @@ func (c *Customer) Listen(p role.Place) (map[string]string, error) {
 		c.address = "" // all addresses of this machine are none that an order could name
 		c.log.Warn("compute: no jobs are taken, since devices can't be told where to dial: give the gateway's settings a public address, or have it listen on one")
 	}
-	return map[string]string{listener: c.address}, nil
+	at, err := c.listenImages(p)
+	return map[string]string{listener: c.address, imagesListener: at}, err
 }
 
 // Run serves devices, and sees jobs to their end, until ctx ends. Then it closes the books.
@@ -173,6 +183,9 @@ func (c *Customer) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	if c.listen != nil {
 		group.Go(func() { served <- c.link.Serve(ctx, c.listen) })
+	}
+	if c.pushes != nil {
+		group.Go(func() { c.serveImages(ctx) })
 	}
 	group.Go(func() { c.keepBook(ctx) })
 	if err := c.goOn(); err != nil {
@@ -192,7 +205,7 @@ func (c *Customer) Run(ctx context.Context) error {
 		err = errors.Join(err, j.out.Close())
 	}
 	c.mu.Unlock()
-	return errors.Join(err, c.books.close())
+	return errors.Join(err, c.books.close(), c.images.Close())
 }
 
 // submitted is a job as it was asked for.
@@ -364,7 +377,7 @@ func (c *Customer) removeOutputs(id ID) error { return os.RemoveAll(c.dir(id)) }
 // sweepAll forgets old jobs, now and then, until ctx ends.
 func (c *Customer) sweepAll(ctx context.Context) {
 	for {
-		if err := c.sweep(); err != nil {
+		if err := errors.Join(c.sweep(), c.images.Sweep()); err != nil {
 			c.log.Warn("compute: forget old jobs", "err", err)
 		}
 		select {

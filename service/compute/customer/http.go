@@ -44,7 +44,8 @@ type JobFile struct {
 
 // Submit is what runs, and on what. Everything but the code may be left out.
 type Submit struct {
-	Code    string    `json:"code"` // hash of an uploaded module
+	Code    string    `json:"code,omitempty"`  // hash of an uploaded module
+	Image   string    `json:"image,omitempty"` // of class oci: NAME[:TAG] or NAME@sha256:DIGEST in the gateway's registry
 	Name    string    `json:"name,omitempty"`
 	Args    []string  `json:"args,omitempty"` // without the program's own name, which is Name, or "job"
 	Env     []string  `json:"env,omitempty"`  // NAME=value
@@ -227,7 +228,7 @@ func (c *Customer) serveSubmit(w http.ResponseWriter, r *http.Request, wallet ro
 	ask, err := c.asked(r, p)
 	if err == nil {
 		var s *submitted
-		if s, err = c.check(ask, p); err == nil {
+		if s, err = c.check(wallet.Account(), ask, p); err == nil {
 			s.key = key
 			var j *job
 			if j, err = c.submit(r.Context(), wallet, s); err == nil {
@@ -337,7 +338,7 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 }
 
 // check makes a job of what was asked for.
-func (c *Customer) check(a *Submit, p *pins) (*submitted, error) {
+func (c *Customer) check(account types.Account, a *Submit, p *pins) (*submitted, error) {
 	if err := role.CheckText("name", a.Name, maxName); err != nil {
 		return nil, err
 	}
@@ -366,13 +367,7 @@ func (c *Customer) check(a *Submit, p *pins) (*submitted, error) {
 	if len(s.want.Near) > role.MaxNear {
 		return nil, types.Refuse(role.BadRequest, "compute: near %d cells, at most %d", len(s.want.Near), role.MaxNear)
 	}
-	code, _, err := p.add(a.Code)
-	if err != nil {
-		return nil, err
-	}
-	if class == compute.Wasm {
-		err = c.validate(code)
-	}
+	code, err := c.code(account, class, a, p)
 	if err != nil {
 		return nil, err
 	}
@@ -692,8 +687,8 @@ func (c *Customer) serveQuote(w http.ResponseWriter, r *http.Request, wallet rol
 	if need.Price == 0 {
 		need.Price = types.Credit(def.price)
 	}
-	if a.Code != "" {
-		s, err := c.check(a, p)
+	if a.Code != "" || a.Image != "" {
+		s, err := c.check(wallet.Account(), a, p)
 		if err != nil {
 			return err
 		}

@@ -159,7 +159,11 @@ func (e *Engine) Close() error {
 	if e.node == nil {
 		return nil
 	}
-	return e.node.Close()
+	err := e.node.Close()
+	if left, e2 := filepath.Glob(filepath.Join(e.run, "c*")); e2 == nil && len(left) == 0 {
+		err = errors.Join(err, os.RemoveAll(e.run))
+	}
+	return err
 }
 
 // Forget closes the engine, and ends and removes all of its containers.
