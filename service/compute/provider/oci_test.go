@@ -227,4 +227,3 @@ func TestContainerAdopted(t *testing.T) {
 		t.Errorf("the tally has %d for %d slot·ms", got, e.Fuel)
 	}
 }
-

@@ -28,8 +28,13 @@ func Simulator() role.Simulator {
 				log.Warn("compute: no device is made: strangers' programs cannot be held safely here", "lacks", lackText(lacks), "err", err)
 				return nil, func() {}, nil
 			}
+			price := uint64(OCIPrice)
+			if lacks, err := probeOCI(ctx); err != nil || len(lacks) > 0 {
+				log.Info("compute: devices offer no containers", "lacks", lackText(lacks), "err", err)
+				price = 0
+			}
 			settings, err := json.Marshal(&Settings{
-				Slots: 1, Price: Price, Memory: leastMemory, Disk: 1 << 30, Unopened: Config{}.withDefaults().Unopened, Models: []string{}, ModelPrice: ModelPrice, Prompt: 1, Completion: 4,
+				OCIPrice: price, Images: leastImages, Slots: 1, Price: Price, Memory: leastMemory, Disk: 1 << 30, Unopened: Config{}.withDefaults().Unopened, Models: []string{}, ModelPrice: ModelPrice, Prompt: 1, Completion: 4,
 				Private: []string{"127.0.0.0/8", "::1/128"},
 			})
 			if err != nil {
