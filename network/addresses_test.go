@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/all/customer"
 )
 
 // TestAddresses: what categories listen on stands beside the other addresses, and is read back.
@@ -55,5 +56,17 @@ func TestOldHome(t *testing.T) {
 	}
 	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, old) {
 		t.Errorf("the layout is now %s: %v", now, err)
+	}
+}
+
+// Beside what listens by itself, network.json names where clients of protocols over HTTP begin.
+func TestListeners(t *testing.T) {
+	got := listeners("http://127.0.0.1:8420", map[string]string{"modbus": "127.0.0.1:2"}, customer.Customers())
+	for name, want := range map[string]string{
+		"modbus": "127.0.0.1:2", "compute": "http://127.0.0.1:8420/compute/v1", "openai": "http://127.0.0.1:8420/compute/v1",
+	} {
+		if got[name] != want {
+			t.Errorf("%s: %q, want %q", name, got[name], want)
+		}
 	}
 }

@@ -564,8 +564,19 @@ func (n *Network) Addresses() *Addresses {
 	return &Addresses{
 		ChainID: n.layout.ChainID, Page: page + "/", API: page, RPC: "http://" + chain.RPC, REST: "http://" + chain.REST,
 		GRPC: chain.GRPC, Bus: n.bus.URL(), PID: os.Getpid(), Trust: trust,
-		Listeners: n.gate.listening,
+		Listeners: listeners(page, n.gate.listening, n.cfg.Customers),
 	}
+}
+
+// listeners are the addresses of categories' own listeners, and where clients of their protocols over HTTP begin.
+func listeners(page string, listening map[string]string, customers []role.Customer) map[string]string {
+	all := maps.Clone(listening)
+	for _, c := range customers {
+		for name, path := range c.Bases {
+			all[name] = page + "/" + c.Category.String() + "/v1" + path
+		}
+	}
+	return all
 }
 
 // Stop stops everything, devices first and the chain last, and leaves the home to the next start.

@@ -118,6 +118,7 @@ func (c *Customer) Role() role.Customer {
 	return role.Customer{
 		Category: types.Compute, Mount: c.Mount, Routes: c.allRoutes(), Run: c.Run, Listen: c.Listen, Files: booksIn, Heard: c.heard,
 		BuysFrom:   func(w role.Wallet) ([]types.Key, error) { return c.books.buysFrom(w.Payer()) },
+		Bases:      map[string]string{"compute": "", "openai": ""},
 		FirstRound: c.FirstRound, Needs: role.Needs{Devices: 1},
 		Command: commands, Tries: []string{"job run FILE.wasm", "job market"},
 	}

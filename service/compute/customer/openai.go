@@ -424,6 +424,7 @@ func statusOf(err error) (status int, wait time.Duration, out RefusalError) {
 		}
 		if _, dear := r.passed["price"]; dear && len(r.passed) == 1 { // waiting changes nothing
 			status, wait = http.StatusPaymentRequired, 0
+			out.Type, out.Code = "invalid_request_error", string(compute.PriceBelowAsk)
 		}
 	}
 	return status, wait, out

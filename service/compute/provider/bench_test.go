@@ -1,8 +1,13 @@
 package provider
 
 import (
+	"bufio"
+	"cmp"
+	"io"
+	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,4 +62,59 @@ func BenchmarkFirstOutput(b *testing.B) {
 		b.ReportMetric(float64(list[len(list)*99/100].Microseconds())/1000, name+"-p99-ms")
 	}
 	w.clean(types.Superseded)
+}
+
+// BenchmarkModel: from a request to a model to the first part of its answer, through the gateway and straight to the server, in turn.
+func BenchmarkModel(b *testing.B) {
+	b.Setenv("TMPDIR", cmp.Or(os.Getenv("CAIRN_BENCH_DIR"), "/var/tmp")) // journals on a real disk
+	u := newUpstream(b, "tiny")
+	w := newModelWorld(b, 1<<40, nil, serverOf(u))
+	w.sees(1, 4)
+	w.warm()
+	first := func(url string) time.Duration {
+		began := time.Now()
+		res, err := http.Post(url, "application/json", strings.NewReader(chat("a small question", `,"stream":true`)))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer res.Body.Close()
+		line := bufio.NewReader(res.Body)
+		for {
+			text, err := line.ReadString('\n')
+			if err != nil {
+				b.Fatalf("%s: %v", res.Status, err)
+			}
+			if strings.HasPrefix(text, "data: {") {
+				break
+			}
+		}
+		took := time.Since(began)
+		if _, err := io.Copy(io.Discard, line); err != nil {
+			b.Fatal(err)
+		}
+		return took
+	}
+	ways := []string{u.URL + "/v1/chat/completions", w.door.URL + "/chat/completions"}
+	for range 20 {
+		first(ways[0])
+		first(ways[1])
+	}
+	var took [2][]time.Duration
+	for b.Loop() {
+		for i, url := range ways {
+			took[i] = append(took[i], first(url))
+		}
+	}
+	var p50, p99 [2]float64
+	for i, list := range took {
+		slices.Sort(list)
+		p50[i], p99[i] = float64(list[len(list)/2].Microseconds())/1000, float64(list[len(list)*99/100].Microseconds())/1000
+	}
+	b.ReportMetric(p50[0], "direct-p50-ms")
+	b.ReportMetric(p50[1], "p50-ms")
+	b.ReportMetric(p50[1]-p50[0], "added-p50-ms")
+	b.ReportMetric(p99[1]-p99[0], "added-p99-ms")
+	if n := w.orders(0); n > 2 {
+		b.Errorf("%d orders", n)
+	}
 }

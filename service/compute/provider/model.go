@@ -341,6 +341,10 @@ func (x *models) await(ctx context.Context, t *Task, a *tokens) error {
 			return nil
 		}
 		select {
+		case t.talk.hurry <- struct{}{}:
+		default:
+		}
+		select {
 		case <-more:
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -373,12 +377,14 @@ func (x *models) serve(t *Task, a *tokens, e *exchange) error {
 		}
 		return types.Refuse(compute.ModelFailed, "%v", err)
 	}
+	answer := openai.NewAnswer(r, r.Stream)
 	res, err := x.do(ctx, "POST", e.path, r.Upstream(a.model.Name))
 	if err != nil {
 		if e.ctx.Err() == nil {
 			x.failed()
 			return e.done(types.Refuse(compute.ModelDown, "the server of models does not answer: %v", why(err)))
 		}
+		x.claim(t, a, answer, true) // it may have read the prompt
 		return e.done(errCancelled)
 	}
 	defer res.Body.Close()
@@ -389,14 +395,12 @@ func (x *models) serve(t *Task, a *tokens, e *exchange) error {
 	if r.Stream && kind != "text/event-stream" {
 		return e.done(types.Refuse(compute.ModelFailed, "the server of models answers with %.60q instead of a stream", kind))
 	}
-	answer := openai.NewAnswer(r, r.Stream)
 	buf, first := make([]byte, 16<<10), true
 	for {
 		n, err := res.Body.Read(buf)
 		if n > 0 {
 			late.Reset(x.server.Between)
-			if _, e2 := answer.Write(buf[:n]); e2 != nil {
-				x.claim(t, a, answer, true)
+			if _, e2 := answer.Write(buf[:n]); e2 != nil { // what it counted of these bytes never came to the gateway
 				return e.done(types.Refuse(compute.ModelFailed, "%v", e2))
 			}
 			if r.Stream {
@@ -421,13 +425,21 @@ func (x *models) serve(t *Task, a *tokens, e *exchange) error {
 			break
 		}
 		if err != nil {
-			x.claim(t, a, answer, true)
+			if !first || e.ctx.Err() != nil { // else the gateway has no part of an answer, and pays for none
+				x.claim(t, a, answer, true)
+			}
 			if e.ctx.Err() != nil {
 				return e.done(errCancelled)
 			}
 			x.failed()
 			return e.done(why(err))
 		}
+	}
+	if r.Stream && !answer.Ended {
+		if !first {
+			x.claim(t, a, answer, true)
+		}
+		return e.done(types.Refuse(compute.ModelFailed, "the server of models ended the stream before its end"))
 	}
 	if !r.Stream {
 		raw, err := answer.Whole()

@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -370,5 +372,75 @@ func TestModelStalls(t *testing.T) {
 	defer u.mu.Unlock()
 	if u.cut != 1 {
 		t.Error("the server goes on for nobody")
+	}
+}
+
+// TestModelBreaks: a server that breaks off an answer as a whole has the customer told so, and nothing paid; the device is not taken for a cheat.
+func TestModelBreaks(t *testing.T) {
+	u := newUpstream(t, "tiny")
+	u.before = func(context.Context, int) error { panic(http.ErrAbortHandler) }
+	w := newModelWorld(t, 1<<40, nil, serverOf(u))
+	w.sees(1, 4)
+	if e, _ := w.refusal("/chat/completions", chat("hello"), 503); e.Reason != compute.ModelDown {
+		t.Errorf("%+v", e)
+	}
+	u.before = nil
+	w.sees(1, 4)
+	if status, raw, _ := w.all("/chat/completions", chat("hello")); status != 200 {
+		t.Errorf("%d %s", status, raw)
+	}
+	w.paid(0, 1+4)
+}
+
+// TestModelRedirect: a server that sends a prompt to another host is not followed, and the owner is told.
+func TestModelRedirect(t *testing.T) {
+	other := newUpstream(t, "tiny")
+	u := newUpstream(t, "tiny")
+	w := newModelWorld(t, 1<<40, nil, serverOf(u))
+	w.sees(1, 4)
+	u.refuses = func(w http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusTemporaryRedirect)
+		return true
+	}
+	w.refusal("/chat/completions", chat("secret"), 503)
+	if other.newest() != nil {
+		t.Error("the prompt went to another host")
+	}
+	w.sees(1, 0)
+	if r := w.p[0].Remarks(); len(r) != 1 || !strings.Contains(r[0].Text, "it redirects to") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestModelKey: the server's key comes from a file or the environment, goes to the server, and nowhere else.
+func TestModelKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte("sk-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(KeyVariable, "sk-env")
+	for _, c := range []struct{ file, want string }{{path, "sk-file"}, {"", "sk-env"}} {
+		s := Settings{ModelURL: "http://127.0.0.1:1/v1", Models: []string{"b=x", "a"}, ModelKey: c.file}
+		m, err := s.server()
+		if err != nil || m.Key != c.want || len(m.Models) != 2 || m.Models[0] != (Served{"a", "a", 1, 4}) || m.Models[1] != (Served{"b", "x", 1, 4}) {
+			t.Errorf("%+v, %v", m, err)
+		}
+	}
+	for _, s := range []Settings{
+		{ModelURL: "ftp://x/v1", Models: []string{"a"}}, {ModelURL: "http://u:p@x/v1", Models: []string{"a"}}, {ModelURL: "http://x/v1"}, {Models: []string{"a"}},
+		{ModelURL: "http://x/v1", Models: []string{"a", "a=b"}}, {ModelURL: "http://x/v1", Models: []string{"a b"}}, {ModelURL: "http://x/v1", Models: []string{"a"}, ModelKey: "/nowhere"},
+		{ModelURL: "http://x/v1", Models: []string{"a"}, Prompt: 10_001},
+	} {
+		if _, err := s.server(); err == nil {
+			t.Errorf("%+v is taken", s)
+		}
+	}
+	u := newUpstream(t, "tiny")
+	s := serverOf(u)
+	s.Key = "sk-file"
+	w := newModelWorld(t, 1<<40, nil, s)
+	w.sees(1, 4)
+	if status, raw, _ := w.all("/chat/completions", chat("x"), "Authorization", "Bearer cairn_customer"); status != 200 || u.keys[0] != "Bearer sk-file" {
+		t.Errorf("%d %s; the server got %q", status, raw, u.keys)
 	}
 }

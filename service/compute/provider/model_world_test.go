@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
@@ -308,8 +309,36 @@ func (w *modelWorld) get(path string, out any) int {
 	return res.StatusCode
 }
 
-// post sends a request.
+// warm has a job at hand for what comes next.
+func (w *modelWorld) warm() {
+	w.t.Helper()
+	if status, raw, _ := w.all("/embeddings", `{"model":"tiny","input":""}`); status != http.StatusOK {
+		w.t.Fatalf("%d %s", status, raw)
+	}
+}
+
+// post sends a request, again where the device did not answer an order within 300 ms: this machine may have much else to do.
 func (w *modelWorld) post(path, body string, header ...string) *http.Response {
+	w.t.Helper()
+	for range 20 {
+		res := w.once(path, body, header...)
+		if res.StatusCode != http.StatusTooManyRequests {
+			return res
+		}
+		raw, err := io.ReadAll(res.Body)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if !bytes.Contains(raw, []byte(`"device_compute.device_lost"`)) {
+			res.Body = io.NopCloser(bytes.NewReader(raw))
+			return res
+		}
+	}
+	w.t.Fatal("no device answers an order")
+	return nil
+}
+
+func (w *modelWorld) once(path, body string, header ...string) *http.Response {
 	w.t.Helper()
 	r, err := http.NewRequestWithContext(w.t.Context(), "POST", w.door.URL+path, strings.NewReader(body))
 	if err != nil {

@@ -200,8 +200,16 @@ func (d *device) say(ctx context.Context, j *job, stream *link.Stream, sent <-ch
 		last, at = f, now
 		return stream.Write(f)
 	}
+	var hurry chan struct{}
+	if j.talk != nil {
+		hurry = j.talk.hurry
+	}
 	for over := 0; ; {
 		select {
+		case <-hurry:
+			if err := state(); err != nil {
+				return err
+			}
 		case err := <-sent:
 			if err != nil {
 				return err

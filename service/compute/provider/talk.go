@@ -29,6 +29,7 @@ type talk struct {
 	now    *exchange    // being answered
 	closed bool         // no request follows
 	wake   chan struct{}
+	hurry  chan struct{} // holds one when the gateway is to hear at once what was used: nothing goes on before it pays
 	rest   *time.Timer
 	rests  bool // nobody has asked for restAfter
 }
@@ -44,7 +45,9 @@ type exchange struct {
 	cancel context.CancelFunc
 }
 
-func (d *device) newTalk(j *job) *talk { return &talk{d: d, j: j, wake: make(chan struct{}, 1)} }
+func (d *device) newTalk(j *job) *talk {
+	return &talk{d: d, j: j, wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
+}
 
 // attach is told the stream on which the gateway is. It reports false for a second one.
 func (t *talk) attach(s *link.Stream) bool {
