@@ -15,10 +15,13 @@ help: ## list the targets
 tools-check:
 	@command -v $(GO) >/dev/null || { echo "go is missing: install Go 1.26 from https://go.dev/dl" >&2; exit 1; }
 
+# Programs that a category's devices start beside cairn-node.
+BESIDE := ./service/compute/mac/cairn-card
+
 build: tools-check ## build bin/cairn and bin/cairn-node
 	@if [ -x bin/cairn ]; then echo "building bin/cairn and bin/cairn-node"; \
 		else echo "building bin/cairn and bin/cairn-node: the first time fetches modules and takes some minutes, without a word"; fi
-	@$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cairn ./cmd/cairn-node
+	@$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cairn ./cmd/cairn-node $(BESIDE)
 
 up: build ## start a whole network on this machine, do a first round of real work, show the page's address
 	./bin/cairn up --home $(CAIRN_HOME)

@@ -50,6 +50,13 @@ func Row(dst []int8, seed types.Hash, m Matrix, i int) {
 	k.row(dst, i)
 }
 
+// RowKey returns the key of a row's stream, for whoever makes rows elsewhere.
+func RowKey(seed types.Hash, m Matrix, i int) types.Hash {
+	var k rowKey
+	k.init(seed, m)
+	return k.of(i)
+}
+
 // rowKey makes the rows of one factor.
 type rowKey struct {
 	preimage [len("cairn/mac") + 32 + 1 + 4]byte
@@ -63,9 +70,14 @@ func (k *rowKey) init(seed types.Hash, m Matrix) {
 	k.preimage[n] = byte(m)
 }
 
-func (k *rowKey) row(dst []int8, i int) {
+// of returns the key of row i.
+func (k *rowKey) of(i int) types.Hash {
 	binary.BigEndian.PutUint32(k.preimage[len(k.preimage)-4:], uint32(i))
-	k.stream.Seed(types.Sum(k.preimage[:]))
+	return types.Sum(k.preimage[:])
+}
+
+func (k *rowKey) row(dst []int8, i int) {
+	k.stream.Seed(k.of(i))
 	for len(dst) > 0 {
 		b := k.buf[:min(len(dst), len(k.buf))]
 		k.stream.Read(b) // cannot fail
@@ -112,8 +124,8 @@ func EncodeRow(row []int32) []byte {
 	return b
 }
 
-// Tree returns the plain tree (core/merkle) over SHA-256 of each row. Its root is what a step commits to.
-func (p *Product) Tree() *merkle.Tree {
+// Leaves returns SHA-256 of each row.
+func (p *Product) Leaves() []types.Hash {
 	leaves := make([]types.Hash, p.N)
 	b := make([]byte, 4*p.N)
 	for i := range leaves {
@@ -122,8 +134,11 @@ func (p *Product) Tree() *merkle.Tree {
 		}
 		leaves[i] = types.Sum(b)
 	}
-	return merkle.NewTree(leaves)
+	return leaves
 }
+
+// Tree returns the plain tree (core/merkle) over SHA-256 of each row. Its root is what a step commits to.
+func (p *Product) Tree() *merkle.Tree { return merkle.NewTree(p.Leaves()) }
 
 // Shown reports whether a row, as it is shown, is the one that a root commits to.
 func Shown(root types.Hash, n int, row []byte, path merkle.Proof) bool {

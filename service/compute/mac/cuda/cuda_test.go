@@ -1,0 +1,133 @@
+package cuda
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/compute/mac"
+	"github.com/cairn-network/cairn/service/compute/mac/card"
+)
+
+// standIn compiles a driver whose card is this processor (testdata/driver.c), with what else it should be.
+func standIn(t *testing.T, defines ...string) string {
+	t.Helper()
+	lib := filepath.Join(t.TempDir(), "libcuda.so.1")
+	args := append([]string{"-x", "c", "-std=c11", "-D_GNU_SOURCE", "-O2", "-fPIC", "-shared", "-Wall", "-Werror"}, defines...)
+	if out, err := exec.Command("clang", append(args, "-o", lib, "testdata/driver.c")...).CombinedOutput(); err != nil {
+		if os.Getenv("CI") == "" && errors.Is(err, exec.ErrNotFound) {
+			t.Skip("clang is missing: `make clients` installs it")
+		}
+		t.Fatalf("clang: %v\n%s", err, out)
+	}
+	return lib
+}
+
+// TestCardAgrees: the kernels, run by a processor, come to the rows that package mac comes to, for one order after another, from many
+// goroutines, and the memory of the card comes back.
+func TestCardAgrees(t *testing.T) {
+	c, err := Open(standIn(t), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Name != "a processor" || c.Memory == 0 {
+		t.Errorf("%q with %d bytes", c.Name, c.Memory)
+	}
+	seed := types.Sum([]byte("a seed"))
+	want := map[int][]types.Hash{512: mac.Compute(seed, 512).Leaves(), 1024: mac.Compute(seed, 1024).Leaves()}
+	var group sync.WaitGroup
+	for _, n := range []int{512, 1024, 512} {
+		group.Go(func() {
+			if got, err := c.Leaves(seed, n); err != nil || !slices.Equal(got, want[n]) {
+				t.Errorf("order %d: other rows: %v", n, err)
+			}
+		})
+	}
+	group.Wait()
+	if _, err := c.Leaves(seed, 8192); err == nil || !strings.Contains(err.Error(), "out of memory") {
+		t.Errorf("384 MiB of 64: %v", err)
+	}
+	if got, err := c.Leaves(seed, 512); err != nil || !slices.Equal(got, want[512]) {
+		t.Errorf("after that: %v", err)
+	}
+	for _, n := range []int{0, -1, 500, 1 << 14} {
+		if _, err := c.Leaves(seed, n); err == nil {
+			t.Errorf("order %d is computed", n)
+		}
+	}
+	c.Close()
+	c.Close()
+}
+
+// TestOpen: what can't be used is refused with why.
+func TestOpen(t *testing.T) {
+	for name, c := range map[string]struct {
+		defines []string
+		index   int
+		says    string
+	}{
+		"no card":             {[]string{"-DINIT=100"}, 0, "no CUDA-capable device"},
+		"another number":      {nil, 1, "card 1: there are 1"},
+		"one that is too old": {[]string{"-DMAJOR=5"}, 0, "compute capability 5.0"},
+		"one without memory":  {[]string{"-DMEMORY=4096"}, 0, "out of memory"},
+		"one that is wrong":   {[]string{"-DWRONG"}, 0, "computes something else"},
+	} {
+		if _, err := Open(standIn(t, c.defines...), c.index); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Open(filepath.Join(t.TempDir(), Library), 0); !errors.Is(err, ErrNoDriver) {
+		t.Errorf("no driver: %v", err)
+	}
+	other := filepath.Join(t.TempDir(), "other.so")
+	if out, err := exec.Command("clang", "-shared", "-fPIC", "-x", "c", "-o", other, "/dev/null").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if _, err := Open(other, 0); !errors.Is(err, ErrNoDriver) || !strings.Contains(err.Error(), "cuInit") {
+		t.Errorf("another library: %v", err)
+	}
+}
+
+// TestProgram: a device has its rounds from the program, which may be killed, and says why it has no card.
+func TestProgram(t *testing.T) {
+	program := filepath.Join(t.TempDir(), card.Program)
+	build := exec.Command("go", "build", "-o", program, "../cairn-card")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	lib := standIn(t)
+	c, err := card.Start(func() *exec.Cmd { return exec.Command(program, "0", lib) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if c.Hello().Name != "a processor" {
+		t.Errorf("it says %+v", c.Hello())
+	}
+	seed := types.Sum([]byte("another"))
+	if got, err := c.Leaves(seed, 512); err != nil || !slices.Equal(got, mac.Compute(seed, 512).Leaves()) {
+		t.Errorf("other rows: %v", err)
+	}
+	if _, err := c.Leaves(seed, 500); err == nil || !strings.Contains(err.Error(), "order 500") {
+		t.Errorf("an order that no round has: %v", err)
+	}
+	if _, err := card.Start(func() *exec.Cmd { return exec.Command(program, "0", filepath.Join(t.TempDir(), Library)) }); err == nil || !strings.Contains(err.Error(), "no driver") {
+		t.Errorf("no driver: %v", err)
+	}
+}
+
+// TestKernelsCurrent: what is shipped is what the kernels say, as far as the names and the bounds of a card go.
+func TestKernelsCurrent(t *testing.T) {
+	for _, want := range []string{".version 6.0", ".target sm_61", ".visible .entry cairn_fill", ".visible .entry cairn_multiply", ".visible .entry cairn_hash", "dp4a.s32.s32"} {
+		if !strings.Contains(string(kernels), want) {
+			t.Errorf("kernel.ptx has no %s", want)
+		}
+	}
+}
