@@ -25,6 +25,7 @@ type Config struct {
 	Now func() time.Time
 
 	open func(source.Config) (source.Source, error)
+	kept func() // tests: a record is on disk
 }
 
 // Figures that are not the owner's to set.

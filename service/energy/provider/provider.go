@@ -323,6 +323,9 @@ func (d *device) record() error {
 		d.log.Warn("energy: records that never counted were dropped: they are 35 days old", "records", dropped)
 	}
 	d.log.Debug("energy: stamped", "interval", d.k, "wh", e.Record.Wh)
+	if d.cfg.kept != nil {
+		d.cfg.kept()
+	}
 	return nil
 }
 
