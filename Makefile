@@ -16,7 +16,7 @@ tools-check:
 	@command -v $(GO) >/dev/null || { echo "go is missing: install Go 1.26 from https://go.dev/dl" >&2; exit 1; }
 
 # Programs that a category's devices start beside cairn-node.
-BESIDE := ./service/compute/mac/cairn-card
+BESIDE := ./service/compute/provider/card/cairn-card
 
 build: tools-check ## build bin/cairn and bin/cairn-node
 	@if [ -x bin/cairn ]; then echo "building bin/cairn and bin/cairn-node"; \

@@ -11,8 +11,9 @@ import (
 	"testing"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/testutil"
 	"github.com/cairn-network/cairn/service/compute/mac"
-	"github.com/cairn-network/cairn/service/compute/mac/card"
+	"github.com/cairn-network/cairn/service/compute/provider/card"
 )
 
 // standIn compiles a driver whose card is this processor (testdata/driver.c), with what else it should be.
@@ -20,10 +21,7 @@ func standIn(t *testing.T, defines ...string) string {
 	t.Helper()
 	lib := filepath.Join(t.TempDir(), "libcuda.so.1")
 	args := append([]string{"-x", "c", "-std=c11", "-D_GNU_SOURCE", "-O2", "-fPIC", "-shared", "-Wall", "-Werror"}, defines...)
-	if out, err := exec.Command("clang", append(args, "-o", lib, "testdata/driver.c")...).CombinedOutput(); err != nil {
-		if os.Getenv("CI") == "" && errors.Is(err, exec.ErrNotFound) {
-			t.Skip("clang is missing: `make clients` installs it")
-		}
+	if out, err := exec.Command(testutil.Program(t, "clang"), append(args, "-o", lib, "testdata/driver.c")...).CombinedOutput(); err != nil {
 		t.Fatalf("clang: %v\n%s", err, out)
 	}
 	return lib

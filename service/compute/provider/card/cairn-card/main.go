@@ -11,8 +11,8 @@ import (
 	"strconv"
 
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/service/compute/mac/card"
-	"github.com/cairn-network/cairn/service/compute/mac/cuda"
+	"github.com/cairn-network/cairn/service/compute/provider/card"
+	"github.com/cairn-network/cairn/service/compute/provider/card/cuda"
 )
 
 func main() {
