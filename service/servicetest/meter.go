@@ -25,6 +25,7 @@ const (
 	MeterReading evidence.Kind = 1 // MeterRegister of the device's own
 	MeterEcho    evidence.Kind = 2 // MeterChallenge
 	MeterSighted evidence.Kind = 3 // MeterRegister, by a witness
+	MeterThing   evidence.Kind = 4 // MeterShown: what one of the things behind the device counted
 )
 
 // Figures of Meter's rules.
@@ -108,7 +109,8 @@ func MeterChallenge(seed types.Hash, device types.Key) []byte {
 // lowers it. Of four verifiers, or devices, that are drawn to look at it, three or more who see less than the register claims prove it a lie. A customer pays for ticks up to the
 // register, by receipt; or orders ticks of the next epochs, which Cross sells at the price of the rules in the order of accounts. A
 // device may say the least that it sells for, by an ask whose terms are a number that rises. Each cell and each device's line counts what
-// was sold, and each device's sales are an output, with the buyers as its detail.
+// was sold, and each device's sales are an output, with the buyers as its detail. What things behind a device count (MeterThing) is its work
+// as well, within the same bounds as its own ticks; a thing that several devices show counts for the first of them.
 func Meter() service.Verifier { return meter(tally.Verifiers) }
 
 // PeerMeter is Meter with devices that are drawn as witnesses, not verifiers.
@@ -131,6 +133,7 @@ func meterSpec(drawn tally.Candidates) *service.Spec {
 			{Kind: MeterReading, Name: "reading", Cumulative: true},
 			{Kind: MeterEcho, Name: "echo"},
 			{Kind: MeterSighted, Name: "sighted", Witness: true},
+			{Kind: MeterThing, Name: "thing"},
 		},
 		Quota:   tally.Quota{Count: 16, Bytes: 16 << 10},
 		Witness: tally.Quota{Count: 256, Bytes: 256 << 10},
@@ -211,6 +214,7 @@ func verifyMeter(in *service.Input) *service.Output {
 	}
 	seen, panel := sighted(in, out)
 	start, echoed := register, false
+	var shown []int // evidence about things
 	for i, e := range in.Evidence {
 		switch e.Kind {
 		case MeterReading:
@@ -221,6 +225,8 @@ func verifyMeter(in *service.Input) *service.Output {
 			} else {
 				echoed = true
 			}
+		case MeterThing:
+			shown = append(shown, i)
 		default:
 			out.Evidence[i].Reason = types.UnknownKind
 		}
@@ -236,12 +242,18 @@ func verifyMeter(in *service.Input) *service.Output {
 		}
 	}
 	ticks := register - start
+	things := countThings(in, out, shown, MeterMost-ticks)
 	out.Quality, out.Totals = quality, []uint64{1, ticks}
 	line.Register, line.Quality = register, quality
 	out.State = line.Encode()
 	if ticks > 0 {
 		out.Ordered = []tally.Ordered{{Class: MeterTicks, Units: types.U64(ticks)}}
+	}
+	if ticks > 0 || len(things) > 0 {
 		out.Summary = append(binary.BigEndian.AppendUint64(nil, ticks), out.State...)
+		for _, t := range things {
+			out.Summary = binary.BigEndian.AppendUint64(append(out.Summary, t.Key[:]...), t.Ticks)
+		}
 	}
 	return out
 }
@@ -338,7 +350,7 @@ func MeterSalePrefix(device types.Key) []byte { return append([]byte{0x83, 0x58,
 
 // crossMeter sells the epoch's ticks to orders, both sides in the order given.
 func crossMeter(in *tally.CrossInput) *tally.CrossOutput {
-	out := &tally.CrossOutput{}
+	out := &tally.CrossOutput{Ordered: crossThings(in)}
 	price := meterPrice(in.Params.Rules)
 	sold := make([]uint64, len(in.Summaries))
 	buyers := make([][]MeterBuyer, len(in.Summaries))
@@ -356,7 +368,7 @@ func crossMeter(in *tally.CrossInput) *tally.CrossOutput {
 		for want > 0 && next < len(in.Summaries) {
 			s := &in.Summaries[next]
 			have := uint64(0)
-			if ParseMeterLine(s.Summary[8:]).Least <= price {
+			if summaryLine(s.Summary).Least <= price {
 				have = ticks(s.Summary)/MeterScale*MeterScale - sold[next]
 			}
 			n := min(want, have)
@@ -376,7 +388,7 @@ func crossMeter(in *tally.CrossInput) *tally.CrossOutput {
 			continue
 		}
 		s := &in.Summaries[i]
-		line := ParseMeterLine(s.Summary[8:])
+		line := summaryLine(s.Summary)
 		line.Sold += n
 		out.States = append(out.States, tally.DeviceState{Device: s.Device.Key, State: line.Encode()})
 		detail := types.Encode(buyers[i])

@@ -59,6 +59,14 @@ func drawMeter(t *rapid.T) *service.Input {
 		m.Register += rapid.Uint64Max(3<<19).Draw(t, "ticks")
 		in.Evidence = append(in.Evidence, say(in, key, MeterReading, uint64(i), m.Encode()))
 	}
+	if things := rapid.IntRange(0, 3).Draw(t, "things"); things > 0 {
+		r := roster(t, 0, 1, 2)
+		in.Device.Fleet = r.Fleet()
+		for i := range things {
+			m := shows(r, i, rapid.IntRange(0, i).Draw(t, "signer"), key.Public(), rapid.Uint64Max(1<<19).Draw(t, "counted"))
+			in.Evidence = append(in.Evidence, say(in, key, MeterThing, uint64(20+i), m.Encode()))
+		}
+	}
 	for range rapid.IntRange(0, 2).Draw(t, "echoes") {
 		seed := types.Hash{rapid.ByteRange(9, 10).Draw(t, "seed")}
 		in.Evidence = append(in.Evidence, say(in, key, MeterEcho, 10, MeterChallenge(seed, key.Public())))

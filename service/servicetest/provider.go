@@ -20,6 +20,8 @@ type MeterProvider struct {
 	Live bool
 	// Stock is how many ticks the device gives away (MeterTake); it beats what is left.
 	Stock uint64
+	// Things are shown in every epoch, each with what it counted.
+	Things []MeterShown
 	// Witness is what the device does as a witness, where devices are drawn (Meter.Peers); nil for nothing.
 	Witness func(ctx context.Context, host role.WitnessHost) error
 }
@@ -70,6 +72,11 @@ func (p *meterRun) run(ctx context.Context, host role.Host) error {
 			m := MeterRegister{Device: host.Key(), Register: register + p.Step + p.Lie}
 			if err := host.Submit(ctx, MeterReading, m.Encode()); err != nil {
 				return fmt.Errorf("meter: read out epoch %d: %w", n.Epoch, err)
+			}
+			for i := range p.Things {
+				if err := host.Submit(ctx, MeterThing, p.Things[i].Encode()); err != nil {
+					return fmt.Errorf("meter: show a thing in epoch %d: %w", n.Epoch, err)
+				}
 			}
 			read = n.Epoch
 			p.shown.set(n.Epoch, register+p.Step)
