@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairn-network/cairn/core/fleet"
 	"github.com/cairn-network/cairn/core/merkle"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
@@ -42,7 +43,8 @@ func (c *chain) Headers(context.Context, types.Region, int) ([]*ledger.Header, e
 func (c *chain) Claimed(context.Context, types.Key) (types.Ustone, error) { return 40, nil }
 func (c *chain) Devices(context.Context) ([]ledger.Device, error) {
 	return []ledger.Device{
-		{Device: tally.Device{Key: key(1), Owner: types.Account{1}, Categories: []types.Category{types.Storage}, Cell: 0x891f8e0c2d7ffff}},
+		{Device: tally.Device{Key: key(1), Owner: types.Account{1}, Categories: []types.Category{types.Storage}, Cell: 0x891f8e0c2d7ffff,
+			Fleet: fleet.Fleet{Root: types.Hash{1}, Count: 12}}},
 		{Device: tally.Device{Key: key(2), Owner: types.Account{2}, Categories: []types.Category{types.Storage}, Suspended: 99}},
 	}, nil
 }
@@ -136,10 +138,10 @@ func TestAPI(t *testing.T) {
 	for _, d := range devices {
 		by[d.Device] = d
 	}
-	if one := by[key(1).String()]; one.Earned != 100 || one.Claimed != 40 || one.Quality != 9900 || one.Status != "active" || one.Category != "storage" || one.Refused != 0 {
+	if one := by[key(1).String()]; one.Earned != 100 || one.Claimed != 40 || one.Quality != 9900 || one.Status != "active" || one.Category != "storage" || one.Refused != 0 || one.Things != 12 {
 		t.Errorf("%+v", one)
 	}
-	if two := by[key(2).String()]; two.Earned != 10 || two.Status != "suspended" || two.Refused != 4 {
+	if two := by[key(2).String()]; two.Earned != 10 || two.Status != "suspended" || two.Refused != 4 || two.Things != 0 {
 		t.Errorf("%+v", two)
 	}
 	tallies := get[[]Tally](t, h, "/api/tallies", 200)

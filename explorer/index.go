@@ -14,7 +14,7 @@ import (
 )
 
 // schemaVersion is raised whenever the tables change; an index of another version is dropped and built again.
-const schemaVersion = 1
+const schemaVersion = 2
 
 const tables = `
 CREATE TABLE meta   (version INTEGER NOT NULL, chain TEXT NOT NULL);
@@ -29,7 +29,7 @@ CREATE TABLE refusal(device TEXT, region INTEGER, epoch INTEGER, reason TEXT, co
                      PRIMARY KEY (device, epoch, reason)) WITHOUT ROWID;
 CREATE INDEX refusal_epoch ON refusal (epoch, region);
 CREATE TABLE device (device TEXT PRIMARY KEY, owner TEXT NOT NULL, categories TEXT NOT NULL, cell TEXT NOT NULL,
-                     status TEXT NOT NULL, bond INTEGER NOT NULL, claimed INTEGER NOT NULL) WITHOUT ROWID;
+                     status TEXT NOT NULL, bond INTEGER NOT NULL, claimed INTEGER NOT NULL, things INTEGER NOT NULL) WITHOUT ROWID;
 `
 
 // keep is how many epochs of lines and refusals the index holds, keepTallies how many of tallies; older ones
@@ -180,8 +180,8 @@ func (ix *index) putDevice(ctx context.Context, d *tally.Device, claimed types.U
 		}
 		categories += c.String()
 	}
-	_, err := ix.db.ExecContext(ctx, `INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		d.Key.String(), d.Owner.String(), categories, fmt.Sprintf("%x", uint64(d.Cell)), status, d.Bond, claimed)
+	_, err := ix.db.ExecContext(ctx, `INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		d.Key.String(), d.Owner.String(), categories, fmt.Sprintf("%x", uint64(d.Cell)), status, d.Bond, claimed, d.Fleet.Count)
 	if err != nil {
 		return fmt.Errorf("device %v: %w", d.Key, err)
 	}

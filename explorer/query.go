@@ -22,6 +22,7 @@ type Device struct {
 	Refused  uint64       `json:"refused"`
 	Cell     string       `json:"cell"`
 	Bond     types.Ustone `json:"bond_ustone,string"`
+	Things   uint64       `json:"things"` // behind it, in its fleet
 }
 
 // Tally is a tally, as `cairn tally list` and the page show it. Paid and Amount are cumulative.
@@ -65,7 +66,7 @@ func limitOf(n int) int {
 
 const deviceQuery = `
 SELECT d.device, d.categories, d.owner, d.status, coalesce(l.category, 0), coalesce(l.quality, 0), coalesce(l.amount, 0), d.claimed,
-       (SELECT coalesce(sum(count), 0) FROM refusal r WHERE r.device = d.device), d.cell, d.bond
+       (SELECT coalesce(sum(count), 0) FROM refusal r WHERE r.device = d.device), d.cell, d.bond, d.things
 FROM device d LEFT JOIN line l ON l.device = d.device AND l.epoch = (SELECT max(epoch) FROM line WHERE device = d.device)
 WHERE d.device > ? AND (? = '' OR d.device = ?) ORDER BY d.device, l.category LIMIT ?`
 
@@ -92,7 +93,7 @@ func (ix *index) devices(ctx context.Context, after, only string, limit int) ([]
 	return list(ctx, ix, func(rows *sql.Rows, d *Device) error {
 		var categories string
 		var category types.Category
-		err := rows.Scan(&d.Device, &categories, &d.Owner, &d.Status, &category, &d.Quality, &d.Earned, &d.Claimed, &d.Refused, &d.Cell, &d.Bond)
+		err := rows.Scan(&d.Device, &categories, &d.Owner, &d.Status, &category, &d.Quality, &d.Earned, &d.Claimed, &d.Refused, &d.Cell, &d.Bond, &d.Things)
 		d.Category, _, _ = strings.Cut(categories, ",")
 		if category != 0 {
 			d.Category = category.String()

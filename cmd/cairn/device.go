@@ -19,7 +19,7 @@ import (
 
 func deviceCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "device", Short: "Devices: list them, register your own",
+		Use: "device", Short: "Devices: list them, register your own, say what is behind them",
 		Example: "  cairn device list\n  cairn device register cairn-claim:hF…",
 	}
 	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List devices with what they earned", Args: exactly(), RunE: deviceList,
@@ -30,7 +30,7 @@ func deviceCommand() *cobra.Command {
 		Example: "  cairn device register cairn-claim:hF…\n  cairn device register \"$(cairn-node code --qr=false)\""}
 	register.Flags().String("bond", "0", "STONE to bond, where the category asks for a bond")
 	fromFlag(register).Flags().Lookup("from").Usage = "account that has to be the owner: a name in the home's keyring (default the owner that the code names)"
-	c.AddCommand(placeFlags(list), placeFlags(show), placeFlags(register))
+	c.AddCommand(placeFlags(list), placeFlags(show), placeFlags(register), fleetCommand())
 	return c
 }
 
@@ -90,6 +90,9 @@ func deviceShow(c *cobra.Command, args []string) error {
 		for _, d := range page.Devices {
 			fmt.Fprintf(w, "%s\n  provides  %s\n  owner     %s\n  status    %s\n  quality   %.2f %%\n  earned    %s\n  claimed   %s\n",
 				d.Device, d.Category, d.Owner, d.Status, float64(d.Quality)/100, command.Stone(d.Earned), command.Stone(d.Claimed))
+			if d.Things > 0 {
+				fmt.Fprintf(w, "  behind it %d things\n", d.Things)
+			}
 		}
 		for _, r := range page.Refusals {
 			fmt.Fprintf(w, "  refused   %d × %s\n            try: %s\n", r.Count, r.Reason, tryOf(r.Reason))
