@@ -286,6 +286,7 @@ func (c *Customer) end(ctx context.Context, j *job, s *link.Stream, order types.
 	t2, limit, mode, jobHash := *t, j.rec.Job.Limit, j.rec.Want.Mode, j.rec.Job.Hash()
 	j.mu.Unlock()
 	if e.Reason != "" { // it could not be run there at all: for the customer nothing has happened
+		c.ranking(j.rec.Job.Profile).Give(t2.Device, compute.ClassOf(j.rec.Job.Profile), j.rec.Want.Slots)
 		c.giveUp(j, types.Refuse(e.Reason, "compute: device %v: %s", t2.Device, e.Message), e.Leaf == nil)
 		return s.Write(link.Frame{Kind: link.Kept})
 	}
@@ -318,6 +319,7 @@ func (c *Customer) end(ctx context.Context, j *job, s *link.Stream, order types.
 	}
 	if e.Leaf.Leaf.Mode != compute.Cut {
 		c.ranking(j.rec.Job.Profile).Done(t2.Device)
+		c.contradicted(j)
 	}
 	return s.Write(link.Frame{Kind: link.Kept})
 }
@@ -387,7 +389,7 @@ func (c *Customer) giveUp(j *job, err error, sessionOver bool) {
 	}
 	j.over = err
 	c.unexpect(t.Order)
-	if j.talk == nil || !j.talk.quiet(err) {
+	if !ofImage(j.rec.Job.Profile, t.Reason) && (j.talk == nil || !j.talk.quiet(err)) {
 		c.ranking(j.rec.Job.Profile).Failed(t.Device)
 	}
 	if j.line != nil {
@@ -455,7 +457,7 @@ func (c *Customer) follow(ctx context.Context, j *job, patience time.Duration) {
 			c.fail(j, errCancelled)
 			return
 		}
-		if tries >= maxTries {
+		if tries >= maxTries || j.denied(false) {
 			c.fail(j, last)
 			return
 		}
@@ -474,6 +476,8 @@ func (c *Customer) follow(ctx context.Context, j *job, patience time.Duration) {
 			return // the books have it
 		case errors.Is(context.Cause(j.ctx), errCancelled):
 			err = errCancelled
+		case types.ReasonOf(err) == compute.NoMatch && j.denied(true):
+			err = last
 		case types.ReasonOf(err) == compute.NoMatch:
 			err = types.Refuse(compute.DeviceLost, "%v; %v: %s", last, err, counts(j.passed()))
 		}

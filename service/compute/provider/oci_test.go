@@ -181,6 +181,9 @@ func TestContainers(t *testing.T) {
 		}
 	}
 	// What is not in the image is the customer's to mend: it costs nothing.
+	if e := s.result(s.submit(20_000, "/no/such")); e.State != "failed" || e.Reason != compute.BadImage || e.Fuel != 0 {
+		t.Errorf("%+v", e)
+	}
 	var total uint64
 	var list []ended
 	s.do("GET", "/jobs", nil, http.StatusOK, &list)
