@@ -17,6 +17,7 @@
 package mac
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
 
@@ -150,6 +151,11 @@ func Recompute(seed types.Hash, n, i int, row []byte) bool {
 	if !Valid(n) || i < 0 || i >= n || len(row) != 4*n {
 		return false
 	}
+	return bytes.Equal(row, ProductRow(seed, n, i))
+}
+
+// ProductRow returns row i of A·B as it is shown, in n² multiplications.
+func ProductRow(seed types.Hash, n, i int) []byte {
 	a, b, c := make([]int8, n), make([]int8, n), make([]int32, n)
 	Row(a, seed, A, i)
 	var k rowKey
@@ -160,10 +166,5 @@ func Recompute(seed types.Hash, n, i int, row []byte) bool {
 			c[l] += int32(x) * int32(y)
 		}
 	}
-	for l, x := range c {
-		if binary.LittleEndian.Uint32(row[4*l:]) != uint32(x) {
-			return false
-		}
-	}
-	return true
+	return EncodeRow(c)
 }

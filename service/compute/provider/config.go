@@ -1,12 +1,14 @@
 package provider
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
+	"github.com/cairn-network/cairn/service/compute/mac"
 )
 
 // Config of a device. The zero value of a field means its default.
@@ -32,6 +34,11 @@ type Config struct {
 	rest                           time.Duration // restAfter
 	open, sessions                 int           // maxOpen, maxSessions
 	step                           func(string)  // tests stop the device here
+
+	// What checks compute; tests bend it.
+	mix     func(ctx context.Context, m mixer, seed types.Hash, each func(types.Hash) error) error
+	product func(seed types.Hash, n int) *mac.Product
+	row     func(seed types.Hash, n, i int) []byte
 }
 
 // Price is what a device asks by default, in micro-credits for 10⁹ fuel: a cent for what the network orders as a slot's hour (compute.Quota). Programs
@@ -93,6 +100,15 @@ func (c Config) withDefaults() Config {
 	def(&c.rest, restAfter)
 	if c.open == 0 {
 		c.open = maxOpen
+	}
+	if c.mix == nil {
+		c.mix = mixChain
+	}
+	if c.product == nil {
+		c.product = mac.Compute
+	}
+	if c.row == nil {
+		c.row = mac.ProductRow
 	}
 	if c.sessions == 0 {
 		c.sessions = maxSessions

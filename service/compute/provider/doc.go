@@ -25,8 +25,11 @@
 //
 // # Checks
 //
-// An epoch's Offer says how many slots are free. The live check that holds it to that (compute.SlotProof, package mac) is a request of
-// its own kind, beside those in Provider.Role, and takes slots as an order does: device.take.
+// An epoch's Offer says how many slots are free. Drawn verifiers hold the device to that: at a moment that nobody foresees
+// they call it, and it computes for two seconds on all slots that are free, step by step in front of them (live.go). Those
+// slots are taken meanwhile; where jobs have come since the offer and have all of them, one chain runs beside the jobs. Which
+// slot of time began last is on disk before anything is signed for it, so that a device that was killed never signs two
+// different steps for one place.
 //
 // # On disk
 //

@@ -72,6 +72,7 @@ func (d *device) live(ctx context.Context) {
 		*t = turn{epoch: d.now(), until: t.until, paid: d.books.epoch(paidKey) == d.now(), offered: d.books.epoch(offeredKey) == d.now()}
 	}
 	report("offer", d.offer(ctx))
+	d.learnPanel(ctx)
 	report("hand in", d.collect(ctx))
 	if fresh {
 		report("forget what is over", d.expire())
@@ -101,7 +102,7 @@ func (d *device) offer(ctx context.Context) error {
 		t.until[class] = until
 	}
 	d.mu.Lock()
-	free := d.cfg.Slots - min(d.slots, d.cfg.Slots)
+	free := d.cfg.Slots - min(d.slots-d.checking, d.cfg.Slots)
 	if d.provider.draining.Load() || len(d.executors) == 0 {
 		free = 0
 	}
@@ -110,6 +111,9 @@ func (d *device) offer(ctx context.Context) error {
 	if !t.offered {
 		err := d.host.Submit(ctx, compute.KindOffer, (&compute.Offer{Free: uint16(min(free, 1<<16-1))}).Encode())
 		if err == nil {
+			d.checks.mu.Lock()
+			d.checks.offered = free
+			d.checks.mu.Unlock()
 			err = d.books.setEpoch(offeredKey, t.epoch)
 			t.offered = true
 		}

@@ -29,6 +29,8 @@ func (p *Provider) requests() map[string]role.RequestHandler {
 		compute.KindOrder:  {From: role.Payers, Serve: serve((*device).order)},
 		compute.KindCancel: {From: role.Payers, Serve: serve((*device).cancel)},
 		compute.KindShow:   {From: role.Verifiers, Serve: serve((*device).show)},
+		compute.KindLive:   {From: role.Verifiers, Serve: serve((*device).liveCheck)},
+		compute.KindRows:   {From: role.Verifiers, Serve: serve((*device).showRows)},
 	}
 }
 

@@ -128,6 +128,7 @@ type device struct {
 	models    *models       // nil where no server of models is offered
 	remodel   chan struct{} // holds one when that has other models
 	executors map[types.Class]Executor
+	checks    *checks
 	work      sync.WaitGroup
 	view      atomic.Pointer[role.Notice] // the newest; never nil
 
@@ -141,6 +142,7 @@ type device struct {
 
 	open        int    // jobs whose end the gateway does not have
 	slots       uint32 // taken
+	checking    uint32 // of these, by a check that is over in a moment
 	resting     uint32 // of these, by jobs of class model that nobody asks anything
 	memory      uint64
 	pinned      map[types.Hash]int // inputs that jobs refer to
@@ -165,6 +167,7 @@ func (p *Provider) Run(ctx context.Context, host role.Host) error {
 	if d.models != nil {
 		d.work.Go(func() { d.models.watch(ctx) })
 	}
+	d.readyMix(ctx)
 	err = d.follow(ctx, resume)
 	p.device.Store(nil)
 	d.mu.Lock()
@@ -189,6 +192,7 @@ func open(ctx context.Context, p *Provider, host role.Host) (*device, error) {
 	if d.books, err = openBooks(filepath.Join(d.dir, journalName)); err != nil {
 		return nil, err
 	}
+	d.openChecks()
 	d.links = link.NewClient(host.TLS(), func(ctx context.Context, network, address string) (net.Conn, error) {
 		return role.DialDevice(ctx, d.cfg.Private, network, address)
 	})

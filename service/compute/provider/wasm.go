@@ -31,7 +31,7 @@ func OpenWasm(dir string, jobs int) (Executor, []Lack, error) {
 	if err != nil || len(lacks) > 0 {
 		return nil, lacks, err
 	}
-	pool, err := guest.Open(guest.Config{Dir: dir, Spare: min(jobs, 4), Jobs: jobs})
+	pool, err := guest.Open(guest.Config{Dir: dir, Spare: min(jobs, 4), Jobs: jobs + 1}) // a check may run beside all
 	if err != nil {
 		return nil, nil, err
 	}

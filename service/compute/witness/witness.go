@@ -1,14 +1,17 @@
-// Package witness is what compute does beside a verifier: it audits results (package audit).
+// Package witness is what compute does beside a verifier: it makes live checks (package live) and audits results (package
+// audit).
 package witness
 
 import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute/witness/audit"
+	"github.com/cairn-network/cairn/service/compute/witness/live"
 	"github.com/cairn-network/cairn/service/role"
 )
 
 // Config of a Witness. Its zero value means the defaults.
 type Config struct {
+	Live  live.Config
 	Audit audit.Config
 }
 
@@ -20,5 +23,5 @@ func New(cfg Config) *Witness { return &Witness{cfg} }
 
 // Role returns w as a witness engine runs it.
 func (w *Witness) Role() role.Witness {
-	return role.Witness{Category: types.Compute, Audit: audit.New(w.cfg.Audit).Run}
+	return role.Witness{Category: types.Compute, Run: live.New(w.cfg.Live).Run, Audit: audit.New(w.cfg.Audit).Run}
 }

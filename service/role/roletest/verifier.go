@@ -18,6 +18,7 @@ import (
 type Verifier struct {
 	w   *World
 	key types.PrivateKey
+	vrf types.PrivateKey
 	log *slog.Logger
 	dir string
 
@@ -26,17 +27,18 @@ type Verifier struct {
 	prev  types.Hash
 	names map[types.Hash]bool
 	feeds map[*feed]bool
+	calls map[chan role.Called]bool
 }
 
 var _ role.AuditHost = (*Verifier)(nil)
 
 // Verifier registers a verifier of an owner of its own, with as much power as all others. The panels of the next epoch draw from it.
 func (w *World) Verifier(name string) *Verifier {
-	v := &Verifier{w: w, key: Key(name), log: w.logger(name), dir: w.t.TempDir(), names: map[types.Hash]bool{}, feeds: map[*feed]bool{}}
+	v := &Verifier{w: w, key: Key(name), vrf: Key("vrf of " + name), log: w.logger(name), dir: w.t.TempDir(), names: map[types.Hash]bool{}, feeds: map[*feed]bool{}}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seats = append(w.seats, v)
-	w.changes = append(w.changes, tally.Change{Attester: &tally.Attester{Key: v.Key(), VRF: Key("vrf of " + name).Public(), Owner: account("owner of " + name), Power: 1000}})
+	w.changes = append(w.changes, tally.Change{Attester: &tally.Attester{Key: v.Key(), VRF: v.vrf.Public(), Owner: account("owner of " + name), Power: 1000}})
 	return v
 }
 
