@@ -31,7 +31,7 @@ import (
 
 // Config bounds a customer. Zero values stand for the defaults.
 type Config struct {
-	Inputs   uint64        // bytes of inputs; default 8 GiB. What no job uses makes room.
+	Inputs   uint64        // bytes of inputs; default 8 GiB. What no job uses makes room, first that of who has most. The jobs of an account may use a quarter.
 	Outputs  uint64        // bytes of outputs of jobs that have ended; default 16 GiB. The oldest make room.
 	Jobs     int           // that have not ended, of all accounts together; default 4,096. One account gets a quarter.
 	Kept     int           // jobs of an account that are kept after their end; default 1,024. The oldest make room.
@@ -65,17 +65,17 @@ type Customer struct {
 	background sync.WaitGroup
 	ctx        context.Context // of jobs; ends with Run
 	stop       context.CancelFunc
-	rewriting  chan struct{} // holds one while a module is looked at
+	modules    *modules
 
 	mu         sync.Mutex // guards what follows
 	running    map[ID]*job
 	orders     map[types.Hash]expected
 	paying     map[sessionOf]*sessions
-	perAccount map[types.Account]int // jobs that have not ended
-	keys       map[string]bool       // idempotency keys of jobs that are being submitted
-	valid      map[types.Hash]error  // modules, at most cfg.Modules
-	idle       map[leaseOf][]*job    // of class model, those that nobody asks anything now, the newest last
-	leases     map[types.Account]int // of class model
+	perAccount map[types.Account]int    // jobs that have not ended
+	keys       map[string]bool          // idempotency keys of jobs that are being submitted
+	pinned     map[types.Account]uint64 // bytes that these jobs read
+	idle       map[leaseOf][]*job       // of class model, those that nobody asks anything now, the newest last
+	leases     map[types.Account]int    // of class model
 
 	queued  atomic.Int64 // bytes of models' answers that wait for customers
 	reading atomic.Int64 // and of requests that are being read or sent
@@ -106,7 +106,7 @@ func New(cfg Config) *Customer {
 	}
 	c := &Customer{
 		cfg: cfg, began: time.Now(), running: map[ID]*job{}, orders: map[types.Hash]expected{}, paying: map[sessionOf]*sessions{},
-		perAccount: map[types.Account]int{}, valid: map[types.Hash]error{}, keys: map[string]bool{}, rewriting: make(chan struct{}, 1),
+		perAccount: map[types.Account]int{}, pinned: map[types.Account]uint64{}, keys: map[string]bool{}, modules: newModules(cfg.Modules),
 		idle: map[leaseOf][]*job{}, leases: map[types.Account]int{}, shelves: &shelves{of: map[string]*shelf{}, by: map[types.Key][]string{}},
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
@@ -221,7 +221,7 @@ type submitted struct {
 // submit takes a job on and has a device accept it. What it returns an error for has left nothing behind.
 func (c *Customer) submit(ctx context.Context, wallet role.Wallet, s *submitted) (*job, error) {
 	account := wallet.Account()
-	if err := c.admit(account); err != nil {
+	if err := c.admit(account, sum(s.sizes)); err != nil {
 		return nil, err
 	}
 	j, err := c.newJob(wallet, s)
@@ -233,12 +233,12 @@ func (c *Customer) submit(ctx context.Context, wallet role.Wallet, s *submitted)
 		}
 		c.drop(j)
 	}
-	c.dismiss(account)
+	c.dismiss(account, sum(s.sizes))
 	return nil, &notPlaced{err, j}
 }
 
-// admit counts one more job of an account, if that may have one. dismiss takes it back.
-func (c *Customer) admit(account types.Account) error {
+// admit counts one more job of an account, which reads so many bytes, if that may have one. dismiss takes it back.
+func (c *Customer) admit(account types.Account, reads uint64) error {
 	if c.address == "" {
 		return types.Refuse(role.Busy, "compute: this gateway has no address that devices could dial")
 	}
@@ -247,16 +247,39 @@ func (c *Customer) admit(account types.Account) error {
 	if n := len(c.running); n >= c.cfg.Jobs || c.perAccount[account] >= max(1, c.cfg.Jobs/4) {
 		return types.Refuse(role.Busy, "compute: %d jobs have not ended, %d of this account", n, c.perAccount[account])
 	}
-	c.perAccount[account]++
+	if own := c.pinned[account]; own+reads > c.cfg.Inputs/4 {
+		return types.Refuse(role.Busy, "compute: the account's jobs that have not ended read %d bytes, %d more would be more than %d", own, reads, c.cfg.Inputs/4)
+	}
+	c.begun(account, reads)
 	return nil
 }
 
-func (c *Customer) dismiss(account types.Account) {
+func (c *Customer) dismiss(account types.Account, reads uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.over(account, reads)
+}
+
+// begun counts a job that has not ended, and over does so no longer. c.mu is held.
+func (c *Customer) begun(account types.Account, reads uint64) {
+	c.perAccount[account]++
+	c.pinned[account] += reads
+}
+
+func (c *Customer) over(account types.Account, reads uint64) {
+	c.pinned[account] -= reads
 	if c.perAccount[account]--; c.perAccount[account] == 0 {
 		delete(c.perAccount, account)
+		delete(c.pinned, account)
 	}
+}
+
+// sum is how many bytes inputs have.
+func sum(list []size) (n uint64) {
+	for _, s := range list {
+		n += s.Size
+	}
+	return n
 }
 
 // notPlaced is why a job found no device, with what was counted.
@@ -334,7 +357,7 @@ func (c *Customer) goOn() error {
 		}
 		c.mu.Lock()
 		c.running[r.ID] = j
-		c.perAccount[r.Account]++
+		c.begun(r.Account, sum(r.Sizes))
 		c.mu.Unlock()
 		if j.wallet == nil {
 			c.fail(j, types.Refuse(types.UnknownKey, "compute: the gateway has no key %v of the account any more", r.Payer))

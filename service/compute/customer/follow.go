@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// lostAfter is how long a device may not be heard of while it has a job.
-	lostAfter = 5 * time.Second
+	// lostAfter is how long a device may not be heard of while it has a job, so that within five seconds another one has it.
+	lostAfter = 4500 * time.Millisecond
 	// backAfter is the same after the gateway itself was away: devices dial in again now and then only.
 	backAfter = 30 * time.Second
 	// maxOutput is how long each output of a job may be.
@@ -426,10 +426,7 @@ func (c *Customer) finish(j *job, leaf bool) error {
 	if n := len(rec.Tries); n > 0 {
 		delete(c.orders, rec.Tries[n-1].Order)
 	}
-	c.perAccount[rec.Account]--
-	if c.perAccount[rec.Account] == 0 {
-		delete(c.perAccount, rec.Account)
-	}
+	c.over(rec.Account, sum(rec.Sizes))
 	c.mu.Unlock()
 	j.mu.Lock()
 	j.ended, j.line = true, nil

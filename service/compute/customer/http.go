@@ -19,7 +19,6 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/compute/customer/match"
-	"github.com/cairn-network/cairn/service/compute/fuel"
 	"github.com/cairn-network/cairn/service/compute/spool"
 	"github.com/cairn-network/cairn/service/role"
 )
@@ -138,8 +137,8 @@ func (c *Customer) routes() []role.Route {
 	}
 }
 
-func (c *Customer) serveInput(w http.ResponseWriter, r *http.Request, _ role.Wallet) error {
-	h, n, err := c.upload(r, compute.MaxInputs)
+func (c *Customer) serveInput(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
+	h, n, err := c.upload(r, wallet.Account(), compute.MaxInputs)
 	if err != nil {
 		return err
 	}
@@ -148,11 +147,11 @@ func (c *Customer) serveInput(w http.ResponseWriter, r *http.Request, _ role.Wal
 }
 
 // upload keeps a request's body, pinned.
-func (c *Customer) upload(r *http.Request, limit uint64) (types.Hash, uint64, error) {
+func (c *Customer) upload(r *http.Request, account types.Account, limit uint64) (types.Hash, uint64, error) {
 	if r.ContentLength > int64(limit) {
 		return types.Hash{}, 0, types.Refuse(compute.TooLarge, "compute: %d bytes, at most %d", r.ContentLength, limit)
 	}
-	h, n, err := c.inputs.Add(r.Body, limit)
+	h, n, err := c.inputs.AddFor(account, r.Body, limit)
 	switch {
 	case types.ReasonOf(err) == types.Oversize:
 		return h, n, types.Refuse(compute.TooLarge, "compute: %v", err)
@@ -167,8 +166,9 @@ func (c *Customer) upload(r *http.Request, limit uint64) (types.Hash, uint64, er
 
 // pins are inputs that a request has pinned.
 type pins struct {
-	c    *Customer
-	list []size
+	c       *Customer
+	account types.Account
+	list    []size
 }
 
 // add pins an input that was uploaded.
@@ -224,7 +224,7 @@ func (c *Customer) serveSubmit(w http.ResponseWriter, r *http.Request, wallet ro
 			return role.Reply(w, http.StatusOK, placement(rec))
 		}
 	}
-	p := &pins{c: c}
+	p := &pins{c: c, account: wallet.Account()}
 	ask, err := c.asked(r, p)
 	if err == nil {
 		var s *submitted
@@ -320,7 +320,7 @@ func (c *Customer) asked(r *http.Request, p *pins) (*Submit, error) {
 	if r.ContentLength == 0 {
 		return nil, types.Refuse(role.BadRequest, "compute: no module came: send it as the body")
 	}
-	h, n, err := c.upload(r, compute.MaxModule)
+	h, n, err := c.upload(r, p.account, compute.MaxModule)
 	if err != nil {
 		return nil, err
 	}
@@ -421,35 +421,6 @@ func (c *Customer) fits(s *submitted) error {
 		return types.Refuse(compute.TooLarge, "compute: arguments, environment and the list of files take %d bytes, at most %d", n, compute.MaxInline/2)
 	}
 	return call.Check()
-}
-
-// validate looks once at a module whether it can run: who submits one that can't is told at once, and for nothing.
-func (c *Customer) validate(code types.Hash) error {
-	c.mu.Lock()
-	err, known := c.valid[code]
-	c.mu.Unlock()
-	if known {
-		return err
-	}
-	f, err := c.inputs.Open(code)
-	if err != nil {
-		return types.Refuse(compute.InputMissing, "compute: module %v: %v", code, err)
-	}
-	defer f.Close() // only read
-	raw, err := io.ReadAll(io.LimitReader(f, compute.MaxModule+1))
-	if err != nil {
-		return fmt.Errorf("compute: module: %w", err)
-	}
-	c.rewriting <- struct{}{} // one at a time: it takes the module's length several times in memory
-	_, err = fuel.Rewrite(raw)
-	<-c.rewriting
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.valid) >= c.cfg.Modules {
-		clear(c.valid)
-	}
-	c.valid[code] = err
-	return err
 }
 
 func placement(r *record) Placement {
@@ -666,7 +637,7 @@ func (c *Customer) serveCancel(w http.ResponseWriter, r *http.Request, wallet ro
 }
 
 func (c *Customer) serveQuote(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
-	p := &pins{c: c}
+	p := &pins{c: c, account: wallet.Account()}
 	defer p.drop()
 	a := new(Submit)
 	d := json.NewDecoder(r.Body)

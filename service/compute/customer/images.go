@@ -78,7 +78,7 @@ func (c *Customer) code(account types.Account, class types.Class, a *Submit, p *
 	}
 	code, _, err := p.add(a.Code)
 	if err == nil && class == compute.Wasm {
-		err = c.validate(code)
+		err = c.modules.check(account, code, c.inputs)
 	}
 	return code, err
 }

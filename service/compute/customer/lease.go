@@ -78,7 +78,7 @@ func (c *Customer) closed(account types.Account) {
 // open orders a job of a model.
 func (c *Customer) open(ctx context.Context, wallet role.Wallet, model string, most uint64, not []types.Key) (*job, error) {
 	account := wallet.Account()
-	if err := c.admit(account); err != nil {
+	if err := c.admit(account, 0); err != nil {
 		return nil, err
 	}
 	j, err := c.newJob(wallet, &submitted{
@@ -95,7 +95,7 @@ func (c *Customer) open(ctx context.Context, wallet role.Wallet, model string, m
 		}
 		c.drop(j)
 	}
-	c.dismiss(account)
+	c.dismiss(account, 0)
 	return nil, &notPlaced{err, j}
 }
 

@@ -31,7 +31,8 @@ func OpenWasm(dir string, jobs int) (Executor, []Lack, error) {
 	if err != nil || len(lacks) > 0 {
 		return nil, lacks, err
 	}
-	pool, err := guest.Open(guest.Config{Dir: dir, Spare: min(jobs, 4), Jobs: jobs + 1}) // a check may run beside all
+	// One more than run at once: a check may run beside all, and a job that follows another one finds a child that has started.
+	pool, err := guest.Open(guest.Config{Dir: dir, Spare: min(jobs, 4) + 1, Jobs: jobs + 1})
 	if err != nil {
 		return nil, nil, err
 	}

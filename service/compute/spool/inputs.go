@@ -2,6 +2,7 @@ package spool
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -32,10 +33,16 @@ type Inputs struct {
 }
 
 type input struct {
-	size uint64
-	used time.Time
-	pins int
+	size   uint64
+	used   time.Time
+	pins   int
+	owners []types.Account // who brought it, at most mostOwners; none: nobody in particular
 }
+
+const (
+	mostInputs = 1 << 16 // there may be, however small
+	mostOwners = 8       // of one that are remembered
+)
 
 const (
 	partial = ".part" // what is not whole yet, and has a name
@@ -136,21 +143,34 @@ func (s *Inputs) Open(h types.Hash) (*os.File, error) {
 	return f, nil
 }
 
-// reserve makes room for n more bytes, by removing what was not used for longest and nobody has pinned. It is disk_full if
-// there is too little of that.
+// reserve makes room for n more bytes, by removing what nobody has pinned: of who has most of that, what was not used for longest. So who brings
+// much pushes out what is its own; what others brought too stays theirs. It is disk_full if there is too little.
 func (s *Inputs) reserve(n uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.bytes+n > s.most {
-		var oldest types.Hash
-		var least *input
-		for h, in := range s.have {
-			if in.pins == 0 && (least == nil || in.used.Before(least.used)) {
-				oldest, least = h, in
+	full := func() bool { return s.bytes+n > s.most || len(s.have) >= mostInputs }
+	if !full() {
+		s.bytes += n
+		return nil
+	}
+	shares := s.shares()
+	for full() {
+		most := -1
+		for i := range shares {
+			if len(shares[i].list) > 0 && (most < 0 || shares[i].bytes > shares[most].bytes) {
+				most = i
 			}
 		}
-		if least == nil {
+		if most < 0 {
 			return types.Refuse(types.DiskFull, "spool: %d bytes of inputs are in use, %d more do not fit", s.bytes, n)
+		}
+		share := &shares[most]
+		oldest := share.list[0]
+		least := s.have[oldest]
+		share.list = share.list[1:]
+		share.bytes -= s.counts(least)
+		if least.owners = slices.DeleteFunc(least.owners, func(a types.Account) bool { return a == share.owner }); len(least.owners) > 0 {
+			continue
 		}
 		delete(s.have, oldest)
 		s.bytes -= least.size
@@ -162,6 +182,46 @@ func (s *Inputs) reserve(n uint64) error {
 	return nil
 }
 
+// share is what one account has brought, or nobody in particular, and nobody has pinned: what was not used for longest first.
+type share struct {
+	owner types.Account
+	list  []types.Hash
+	bytes uint64
+}
+
+// counts is what an input counts as: many small ones are much, too.
+func (s *Inputs) counts(in *input) uint64 { return max(in.size, s.most/mostInputs) }
+
+// shares returns those of all accounts. s.mu is held.
+func (s *Inputs) shares() (list []share) {
+	at := map[types.Account]int{}
+	add := func(owner types.Account, h types.Hash, in *input) {
+		i, ok := at[owner]
+		if !ok {
+			i = len(list)
+			at[owner] = i
+			list = append(list, share{owner: owner})
+		}
+		list[i].list = append(list[i].list, h)
+		list[i].bytes += s.counts(in)
+	}
+	for h, in := range s.have {
+		switch {
+		case in.pins > 0:
+		case len(in.owners) == 0:
+			add(types.Account{}, h, in)
+		default:
+			for _, a := range in.owners {
+				add(a, h, in)
+			}
+		}
+	}
+	for _, one := range list {
+		slices.SortFunc(one.list, func(a, b types.Hash) int { return s.have[a].used.Compare(s.have[b].used) })
+	}
+	return list
+}
+
 func (s *Inputs) release(n uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,9 +231,28 @@ func (s *Inputs) release(n uint64) {
 // step is for how many bytes room is made at a time: a stream says its length only at its end.
 const step = 1 << 20
 
-// Add keeps what r gives, up to limit bytes: beyond them it is oversize. It returns the hash by which that is known from
-// now on, pinned once.
+// small is up to how many bytes are looked at before they are written: what is here already costs the disk nothing then.
+const small = 256 << 10
+
+// Add is AddFor nobody in particular.
 func (s *Inputs) Add(r io.Reader, limit uint64) (types.Hash, uint64, error) {
+	return s.AddFor(types.Account{}, r, limit)
+}
+
+// AddFor keeps what r gives, up to limit bytes: beyond them it is oversize. It returns the hash by which that is known from
+// now on, pinned once. It counts as the owner's, who may be one of several.
+func (s *Inputs) AddFor(owner types.Account, r io.Reader, limit uint64) (types.Hash, uint64, error) {
+	head := make([]byte, min(limit, small)+1)
+	n, err := io.ReadFull(r, head)
+	head = head[:n]
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && uint64(n) <= limit {
+		if h := types.Sum(head); s.again(h, owner) {
+			return h, uint64(n), nil
+		}
+	} else if err != nil {
+		return types.Hash{}, 0, fmt.Errorf("spool: read: %w", err)
+	}
+	r = io.MultiReader(bytes.NewReader(head), r)
 	f, err := os.CreateTemp(s.dir, "*"+fresh)
 	if err != nil {
 		return types.Hash{}, 0, fmt.Errorf("spool: %w", err)
@@ -190,7 +269,27 @@ func (s *Inputs) Add(r io.Reader, limit uint64) (types.Hash, uint64, error) {
 	}
 	h := types.Hash(sum.Sum(nil))
 	s.release(room - size)
-	return h, size, s.name(f.Name(), h, size)
+	return h, size, s.name(f.Name(), h, size, owner)
+}
+
+// again pins what somebody brings who may not be the first.
+func (s *Inputs) again(h types.Hash, owner types.Account) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in := s.have[h]
+	if in != nil {
+		s.own(in, owner)
+	}
+	return in != nil
+}
+
+// own pins an input that is here, which is its owner's too from now on. s.mu is held.
+func (s *Inputs) own(in *input, owner types.Account) {
+	in.pins++
+	in.used = time.Now()
+	if !owner.IsZero() && !slices.Contains(in.owners, owner) && len(in.owners) < mostOwners {
+		in.owners = append(in.owners, owner)
+	}
 }
 
 // copy writes what r gives to f and sum, at most limit bytes, and makes room for it first: room is for how much.
@@ -225,20 +324,20 @@ func (s *Inputs) copy(f io.Writer, sum hash.Hash, r io.Reader, limit uint64) (si
 }
 
 // name gives a whole file its name. Room of its size has been made.
-func (s *Inputs) name(path string, h types.Hash, size uint64) error {
+func (s *Inputs) name(path string, h types.Hash, size uint64, owner types.Account) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if in := s.have[h]; in != nil {
 		s.bytes -= size
-		in.pins++
-		in.used = time.Now()
+		s.own(in, owner)
 		return errors.Join(os.Remove(path), nil)
 	}
 	if err := os.Rename(path, s.path(h)); err != nil {
 		s.bytes -= size
 		return fmt.Errorf("spool: %w", err)
 	}
-	s.have[h] = &input{size: size, used: time.Now(), pins: 1}
+	s.have[h] = &input{size: size}
+	s.own(s.have[h], owner)
 	return files.SyncDir(s.dir)
 }
 
@@ -332,7 +431,7 @@ func (s *Inputs) fetch(ctx context.Context, h types.Hash, size uint64, get func(
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return false, fmt.Errorf("spool: %w", err)
 	}
-	if err := s.name(path, h, size); err != nil {
+	if err := s.name(path, h, size, types.Account{}); err != nil {
 		return true, err // name has given the room back
 	}
 	return true, nil

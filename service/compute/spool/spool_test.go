@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -274,5 +275,40 @@ func TestNames(t *testing.T) {
 	_ = os.WriteFile(filepath.Join(dir, "readme"), nil, 0o600)
 	if s, err := OpenInputs(dir, 1); err != nil || len(s.List()) != 0 {
 		t.Error("foreign files are inputs", err)
+	}
+}
+
+// TestShares: who brings much pushes out what is its own, and nobody else's; also what others have brought as well, and by number.
+func TestShares(t *testing.T) {
+	s, err := OpenInputs(t.TempDir(), 4<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flood, other := types.Account{1}, types.Account{2}
+	add := func(who types.Account, i, size int) types.Hash {
+		p := make([]byte, size)
+		binary.BigEndian.PutUint64(p, uint64(i))
+		h, _, err := s.AddFor(who, bytes.NewReader(p), 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Unpin(h)
+		return h
+	}
+	both := add(flood, -2, 50<<10) // known to be the other's too
+	mine := []types.Hash{add(other, -1, 100<<10), add(other, -2, 50<<10)}
+	if mine[1] != both {
+		t.Fatal("not the same")
+	}
+	for i := range 40 {
+		add(flood, i, 100<<10)
+	}
+	for _, h := range mine {
+		if _, ok := s.Size(h); !ok {
+			t.Errorf("%v was pushed out", h)
+		}
+	}
+	if s.Bytes() > 4<<20 {
+		t.Errorf("%d bytes", s.Bytes())
 	}
 }
