@@ -46,6 +46,7 @@ type ProviderStatus struct {
 	Fell     int    `json:"quality_fell"`         // in how many tallies in a row
 	// Remarks are what the provider has to say to the owner now.
 	Remarks []role.Remark `json:"remarks,omitempty"`
+	Serves  []string      `json:"serves,omitempty"` // what it sells now
 }
 
 // Earned is what tallies have given the device.
@@ -174,6 +175,10 @@ func (n *Node) Status() Status {
 	for _, r := range n.providers {
 		p := r.status(quality)
 		p.Fell, p.Remarks = fell[r.provider.Category], r.remarks(table)
+		if r.provider.Serves != nil {
+			p.Serves = r.provider.Serves()
+			p.Serves = p.Serves[:min(len(p.Serves), role.MaxRemarks)]
+		}
 		out.Providers = append(out.Providers, p)
 	}
 	out.Next = next(&out)

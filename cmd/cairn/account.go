@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -39,7 +40,13 @@ STONE, its own credits and its own API key, which the home keeps: --account NAME
 		Long:    "The home keeps one API key of an account. One that is replaced still works for whoever has it, within its limit, until it expires.",
 		Example: "  cairn account key alice --limit 20",
 	}
-	for _, c := range []*cobra.Command{create, key} {
+	own := &cobra.Command{
+		Use: "create [NAME]", Short: "Make an API key for a program, which this home does not keep", Args: cobra.MaximumNArgs(1), RunE: accountKeyCreate,
+		Long:    "It is a key of an account of the keyring, of the home's own customer where none is named. What uses it spends that account's credits, up to the limit.",
+		Example: "  OPENAI_API_KEY=$(cairn account key create --json | jq -r .key)",
+	}
+	key.AddCommand(placeFlags(own))
+	for _, c := range []*cobra.Command{create, key, own} {
 		c.Flags().String("limit", "100", "dollars that the API key may spend in total")
 		c.Flags().Uint64("epochs", 8000, "for how many epochs the API key may spend")
 	}
@@ -342,6 +349,51 @@ func accountKey(c *cobra.Command, args []string) error {
 		return fmt.Errorf("account key %s: %w", args[0], err)
 	}
 	return outputOf(c).print(out, func(w io.Writer) { printKey(w, out) })
+}
+
+// ProgramKey is what `cairn account key create` prints as JSON.
+type ProgramKey struct {
+	Key     string        `json:"key"`
+	Name    string        `json:"name"`
+	Account types.Account `json:"account"`
+	Payer   types.Key     `json:"payer"`
+}
+
+func accountKeyCreate(c *cobra.Command, args []string) error {
+	name := cmp.Or(append(args, "")[0], network.CustomerName)
+	if err := keyEpochs(c); err != nil {
+		return err
+	}
+	limit, err := amountFlag(c, "limit")
+	if err != nil {
+		return err
+	}
+	p, err := placeOf(c)
+	if err != nil {
+		return err
+	}
+	api, err := p.gateway()
+	if err != nil {
+		return err
+	}
+	l, err := p.ledger(c)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	account, err := l.Lookup(name)
+	if err != nil {
+		return fmt.Errorf("account key create: %w", err)
+	}
+	epochs, _ := c.Flags().GetUint64("epochs")
+	key, err := network.CreateKey(c.Context(), l, api, network.KeyRequest{Account: account, Label: "program", Epochs: types.Epoch(epochs), Limit: types.Credit(limit)})
+	if err != nil {
+		return fmt.Errorf("account key create: %w", err)
+	}
+	out := &ProgramKey{Key: key.APIKey, Name: name, Account: account, Payer: key.Payer}
+	return outputOf(c).print(out, func(w io.Writer) {
+		fmt.Fprintf(w, "account  %s\nAPI key  %s\n         programs send it as `Authorization: Bearer …`; it is shown once\n", account, key.APIKey)
+	})
 }
 
 // makeKey makes the API key of an account at the gateway as the flags say, and keeps it in the home.

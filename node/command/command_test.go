@@ -54,6 +54,7 @@ func part(c types.Category, found, line string) role.Device {
 			return role.Provider{
 				Category: c,
 				Run:      func(ctx context.Context, _ role.Host) error { <-ctx.Done(); return nil },
+				Serves:   func() []string { return []string{"1000 bytes"} },
 				Remarks: func() []role.Remark {
 					if !complains.Load() {
 						return nil
@@ -208,7 +209,7 @@ func TestRun(t *testing.T) {
 		return s.Online && s.Epoch == 7 && s.Height == 140 && len(s.Providers) == 1 && s.Providers[0].State == "running"
 	})
 	code, out, _ = cairn(t.Context(), "", "status")
-	if code != 0 || !strings.Contains(out, "online, epoch 7, block 140") || !strings.Contains(out, "storage: running") || !strings.Contains(out, "Nothing needs to be done") {
+	if code != 0 || !strings.Contains(out, "online, epoch 7, block 140") || !strings.Contains(out, "storage: running") || !strings.Contains(out, "serves") || !strings.Contains(out, "1000 bytes") || !strings.Contains(out, "Nothing needs to be done") {
 		t.Errorf("status %d:\n%s", code, out)
 	}
 	complains.Store(true)

@@ -234,6 +234,9 @@ func printStatus(out io.Writer, s *node.Status) {
 			line += fmt.Sprintf(", failed %d times", p.Restarts)
 		}
 		fmt.Fprintf(w, "provides\t%s: %s\n", p.Category, line)
+		for _, line := range p.Serves {
+			fmt.Fprintf(w, "  serves\t%s\n", line)
+		}
 		for _, r := range p.Remarks {
 			fmt.Fprintf(w, "  note\t%s (%s)\n", r.Text, r.Reason)
 		}

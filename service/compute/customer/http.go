@@ -116,8 +116,9 @@ type Quote struct {
 type MarketAsk struct {
 	Device  string   `json:"device"`
 	Class   string   `json:"class"`
-	Price   uint64   `json:"price"`
-	Free    uint32   `json:"free"` // slots
+	Model   string   `json:"model,omitempty"` // of class model: one line for each that the device offers
+	Price   uint64   `json:"price"`           // of class model, for 10^6 tokens, three in four of them of prompts
+	Free    uint32   `json:"free"`            // slots
 	Quality types.Bp `json:"quality"`
 	Cell    string   `json:"cell,omitempty"`
 }
@@ -690,6 +691,16 @@ func (c *Customer) serveMarket(w http.ResponseWriter, _ *http.Request, _ role.Wa
 				m.Cell = a.Cell.String()
 			}
 			list = append(list, m)
+		}
+	}
+	for _, id := range c.shelves.models() {
+		book := c.shelves.book(compute.ModelProfile + id)
+		if book == nil || len(list) >= maxListed {
+			continue
+		}
+		asks, free := book.Asks(compute.Model, maxListed-len(list), c.now())
+		for i, a := range asks {
+			list = append(list, MarketAsk{Device: a.Device.String(), Class: className(compute.Model), Model: id, Price: uint64(a.Price) / 4, Free: free[i], Quality: a.Quality})
 		}
 	}
 	return role.Reply(w, http.StatusOK, list)

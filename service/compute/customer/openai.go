@@ -41,13 +41,19 @@ type Models struct {
 	Data   []Model `json:"data"`
 }
 
-// ModelRequest is what the door reads of a request; the rest is passed on.
+// ModelRequest is the least of a request, as OpenAI documents the rest.
 type ModelRequest struct {
-	Model    string `json:"model"`
-	Messages any    `json:"messages,omitempty"` // chat/completions
-	Prompt   any    `json:"prompt,omitempty"`   // completions
-	Input    any    `json:"input,omitempty"`    // embeddings
-	Stream   bool   `json:"stream,omitempty"`
+	Model    string         `json:"model"`
+	Messages []ModelMessage `json:"messages,omitempty"` // chat/completions
+	Prompt   string         `json:"prompt,omitempty"`   // completions
+	Input    []string       `json:"input,omitempty"`    // embeddings
+	Stream   bool           `json:"stream,omitempty"`
+}
+
+// ModelMessage is one of a chat.
+type ModelMessage struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
 }
 
 // Refusal is an error in OpenAI's shape.
@@ -70,7 +76,7 @@ type RefusalError struct {
 func (c *Customer) modelRoutes() []role.Route {
 	ask := func(path, summary string) role.Route {
 		return role.Route{
-			Method: "POST", Path: "/" + path, Summary: summary, In: ModelRequest{}, Out: map[string]any{}, Most: openai.MaxRequest, Refuse: refuseModel,
+			Method: "POST", Path: "/" + path, Summary: summary, In: ModelRequest{}, Out: []byte(nil), Most: openai.MaxRequest, Refuse: refuseModel,
 			Serve: func(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
 				return c.serveModel(w, r, wallet, path)
 			},

@@ -298,9 +298,15 @@ func TestModelDown(t *testing.T) {
 	if r := w.p[0].Remarks(); len(r) != 1 || r[0].Reason != compute.ModelDown || !strings.Contains(r[0].Text, "401") {
 		t.Errorf("%+v", r)
 	}
+	if s := w.p[0].Serves(); len(s) != 0 {
+		t.Errorf("it serves %q", s)
+	}
 	u.refuses = nil
 	u.names = []string{"tiny"}
 	w.sees(1, 4)
+	if s := w.p[0].Serves(); len(s) != 1 || s[0] != "model/tiny for 1000000 micro-credits a million tokens of a prompt, 4000000 of an answer" {
+		t.Errorf("it serves %q", s)
+	}
 	if r := w.p[0].Remarks(); len(r) != 1 || !strings.Contains(r[0].Text, "has no small") {
 		t.Errorf("%+v", r)
 	}

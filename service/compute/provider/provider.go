@@ -53,7 +53,7 @@ func New(cfg Config) (*Provider, error) {
 // Role returns p as a node runs it.
 func (p *Provider) Role() role.Provider {
 	return role.Provider{
-		Category: types.Compute, Run: p.Run, Remarks: p.Remarks, Reasons: compute.New().Spec.Reasons, Requests: p.requests(), Blobs: p.blobs(),
+		Category: types.Compute, Run: p.Run, Remarks: p.Remarks, Serves: p.Serves, Reasons: compute.New().Spec.Reasons, Requests: p.requests(), Blobs: p.blobs(),
 	}
 }
 
@@ -107,6 +107,32 @@ func (p *Provider) Remarks() (list []role.Remark) {
 	for _, s := range p.remarks {
 		if time.Since(s.at) < forgetRemark {
 			list = append(list, s.remark)
+		}
+	}
+	return list
+}
+
+// Serves returns what is on offer now.
+func (p *Provider) Serves() (list []string) {
+	d := p.device.Load()
+	if d == nil || p.draining.Load() {
+		return nil
+	}
+	for _, class := range []types.Class{compute.Wasm, compute.OCI, compute.Model} {
+		e, price := d.executors[class], d.cfg.Prices[class]
+		if e == nil {
+			continue
+		}
+		for _, profile := range e.Profiles() {
+			switch class {
+			case compute.Model:
+				list = append(list, fmt.Sprintf("%s for %d micro-credits a million tokens of a prompt, %d of an answer", profile.Name,
+					price*uint64(profile.Prompt), price*uint64(profile.Completion)))
+			case compute.OCI:
+				list = append(list, fmt.Sprintf("%s for %d micro-credits an hour of a slot", profile.Name, price))
+			default:
+				list = append(list, fmt.Sprintf("%s for %d micro-credits a billion instructions", profile.Name, price))
+			}
 		}
 	}
 	return list
