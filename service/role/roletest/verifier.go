@@ -146,6 +146,9 @@ func (v *Verifier) SubmitOnce(ctx context.Context, e types.Epoch, kind evidence.
 	if now := v.w.Epoch(); now != e {
 		return types.Refuse(types.WrongEpoch, "roletest: a report of epoch %d in epoch %d", e, now)
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	v.mu.Lock()
 	had := v.names[name]
 	v.names[name] = true
@@ -238,4 +241,11 @@ func (v *Verifier) Fetch(ctx context.Context, f role.Fetch) (int64, error) {
 // Dial connects to an address on this machine.
 func (v *Verifier) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, network, address)
+}
+
+// Notice is what everybody hears at present.
+func (w *World) Notice() role.Notice {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.notice()
 }

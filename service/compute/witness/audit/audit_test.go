@@ -30,28 +30,3 @@ func TestHonest(t *testing.T) {
 		t.Errorf("%v", r)
 	}
 }
-
-// TestWrong: a device that charges a unit too much is found out by all who were drawn, and pays in rank and weight.
-func TestWrong(t *testing.T) {
-	w := newWorld(t, 5, func(r *compute.Result) { r.Fuel++ })
-	w.everybody(Config{})
-	w.run(text, "")
-	w.due()
-	members, f := w.panel()
-	for _, a := range w.audits(len(members)) {
-		if a.Agrees() || a.Withheld || a.Leaf.Fuel != a.Fuel+1 {
-			t.Errorf("%+v", a)
-		}
-	}
-	if f != 2 {
-		t.Errorf("f = %d", f)
-	}
-	w.Next()
-	if s := w.line(); s.Faults != 1 || s.Quality != compute.FaultyQuality || s.Suspended != w.State().Epoch()+24 {
-		t.Errorf("%+v", s)
-	}
-	if r := w.refused(); len(r) != 1 || r[compute.ResultWrong] != len(members) {
-		t.Errorf("%v", r)
-	}
-}
-

