@@ -66,6 +66,12 @@ func New(cfg Config) *Auditor { return &Auditor{cfg.withDefaults()} }
 // Run audits until ctx ends, and returns nil then: it is a role.Witness's Audit.
 func (a *Auditor) Run(ctx context.Context, host role.AuditHost) error {
 	exec, lacks, err := a.cfg.Open(ctx, filepath.Join(host.Dir(), "guests"))
+	if ctx.Err() != nil {
+		if exec != nil {
+			exec.Close()
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -27,14 +27,14 @@ func (w *world) failed(reason types.Reason, reports int) {
 // TestWrong: a device that charges a unit too much, or gives an output that is not the job's, is found out by all who were drawn, and pays in rank
 // and weight.
 func TestWrong(t *testing.T) {
-	for name, change := range map[string]func(*compute.Result){
-		"fuel": func(r *compute.Result) { r.Fuel++ },
-		"exit": func(r *compute.Result) { r.Exit = 7 },
-		// It says that a job of little fuel had used it up: who runs it with no more than that would agree.
-		"exhausted": func(r *compute.Result) { r.Trap, r.Fuel = compute.TrapFuel, r.Fuel/2 },
+	for name, cheat := range map[string]*dishonest{
+		"fuel": {change: func(r *compute.Result) { r.Fuel++ }},
+		"exit": {change: func(r *compute.Result) { r.Exit = 7 }},
+		// It gives up early, and says that the fuel was used up: who runs the job with no more than that would agree.
+		"lazy": {lazy: 100_000},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 5, change)
+			w := newWorld(t, 5, cheat)
 			w.everybody(Config{})
 			w.run(text, "")
 			w.due()
@@ -325,13 +325,21 @@ func TestTooMuch(t *testing.T) {
 			w.run(text, "&pages=16")
 			w.due()
 			members, _ := w.panel()
+			rest := make(chan struct{}, 1)
+			cfg.step = func(at string) {
+				if at == "rest" {
+					select {
+					case rest <- struct{}{}:
+					default:
+					}
+				}
+			}
 			members[0].audit(cfg)
+			w.Tell()
+			<-rest // all is done that there is
 			if a := w.audits(1)[0]; !a.Agrees() {
 				t.Errorf("%+v", a)
 			}
-			w.Late()
-			w.Tell()
-			w.audits(1)
 			w.Next()
 			if s := w.line(); s.Passed != 1 || s.Faults != 0 {
 				t.Errorf("%+v", s)

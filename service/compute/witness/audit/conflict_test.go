@@ -43,7 +43,22 @@ func TestConflict(t *testing.T) {
 		tree := trees[results.Root]
 		return (&compute.Shown{Leaf: tree.Leaves[q.Index], Path: tree.Prove(int(q.Index))}).Encode(), nil
 	}}}
-	w.everybody(Config{})
+	rest := map[types.Key]chan struct{}{}
+	start := func() {
+		for key, s := range w.seats {
+			c := make(chan struct{}, 1)
+			rest[key] = c
+			s.audit(Config{step: func(at string) {
+				if at == "rest" {
+					select {
+					case c <- struct{}{}:
+					default:
+					}
+				}
+			}})
+		}
+	}
+	start()
 	session := types.NewSessionID(500, [12]byte{9})
 	for i := range 20 {
 		tree, err := compute.NewTree([]compute.Leaf{{Session: session, Job: types.Hash{1}, Result: types.Hash{2}, Fuel: 10 + uint64(w.Epoch()), Mode: compute.Private}})
@@ -61,16 +76,24 @@ func TestConflict(t *testing.T) {
 		w.Next()
 		if i >= compute.AuditDelay {
 			w.until("the leaf of the epoch was seen", func() bool { w.Tell(); return shows() > seen })
+			panel, err := d.Panel(t.Context(), compute.ForAudit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-rest[panel[0]]:
+			default:
+			}
 			w.Tell()
-			w.Tell() // what was seen is remembered
+			<-rest[panel[0]] // what was seen is remembered
 		}
 		if len(w.reports(compute.KindFault)) > 0 {
 			break
 		}
 		for _, s := range w.seats { // all of them are started anew
 			s.stop()
-			s.audit(Config{})
 		}
+		start()
 	}
 	faults := w.reports(compute.KindFault)
 	if len(faults) == 0 {

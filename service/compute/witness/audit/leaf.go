@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/role"
@@ -202,6 +203,10 @@ func (r *round) remember(ctx context.Context, n *role.Notice, l *leaf, s *comput
 	}
 	if before == nil {
 		return
+	}
+	older, err := evidence.Decode(before.Committed.Results, r.host.Chain())
+	if err != nil || max(older.Epoch, l.results.envelope.Epoch) <= l.target.settled {
+		return // it has been paid for
 	}
 	f := &compute.Fault{Device: l.target.device.Key, Conflict: &compute.Conflict{A: *before, B: claim}}
 	if f.Prove(r.host.Chain()) != compute.ResultConflict {

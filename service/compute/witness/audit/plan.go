@@ -20,7 +20,8 @@ type target struct {
 	device  tally.Device
 	members []types.Key // who was drawn and decides
 	chance  types.Bp
-	results []*results // that count
+	settled types.Epoch // faults up to this one have been paid for
+	results []*results  // that count
 	hashes  []types.Hash
 	spent   time.Duration // on tries that came to nothing
 }
@@ -91,7 +92,7 @@ func newPlan(ctx context.Context, host role.AuditHost, n *role.Notice, most int)
 			continue
 		}
 		keys, states[d.Key] = append(keys, d.Key), state
-		p.targets[d.Key] = &target{device: *d, members: members, chance: compute.Chance(state.Passed)}
+		p.targets[d.Key] = &target{device: *d, members: members, chance: compute.Chance(state.Passed), settled: state.Settled}
 	}
 	if len(keys) == 0 {
 		return p, nil

@@ -121,6 +121,7 @@ func (r *round) run(ctx context.Context) {
 		if i < 0 {
 			if len(queue) == 0 {
 				r.exec.Rest()
+				r.cfg.at("rest")
 				r.wait(ctx, time.Minute)
 			} else {
 				r.wait(ctx, pause)

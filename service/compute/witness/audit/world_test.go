@@ -40,22 +40,28 @@ type seat struct {
 	stop func()
 }
 
-// dishonest is an executor that changes what comes out.
+// dishonest is an executor that changes what comes out, or gives up early and says that the fuel was used up.
 type dishonest struct {
 	provider.Executor
 	change func(*compute.Result)
+	lazy   uint64 // the fuel after which it gives up; 0 for never
 }
 
-func (d dishonest) Run(ctx context.Context, t *provider.Task) (*compute.Result, compute.Files, error) {
+func (d *dishonest) Run(ctx context.Context, t *provider.Task) (*compute.Result, compute.Files, error) {
+	if d.lazy > 0 {
+		job, task := *t.Job, *t
+		job.Limit, task.Job = d.lazy, &job
+		t = &task
+	}
 	r, f, err := d.Executor.Run(ctx, t)
-	if err == nil {
+	if err == nil && d.change != nil {
 		d.change(r)
 	}
 	return r, f, err
 }
 
-// newWorld makes a world with so many verifiers. Its device says what change makes of results; nil for an honest one.
-func newWorld(t *testing.T, verifiers int, change func(*compute.Result)) *world {
+// newWorld makes a world with so many verifiers, and a device that cheats; nil for an honest one.
+func newWorld(t *testing.T, verifiers int, cheat *dishonest) *world {
 	t.Helper()
 	_, lacks, err := openGuests(t.Context(), t.TempDir())
 	if err != nil {
@@ -74,7 +80,7 @@ func newWorld(t *testing.T, verifiers int, change func(*compute.Result)) *world 
 		w.seats[s.Key()] = s
 	}
 	w.device = w.Device("device")
-	w.start(change)
+	w.start(cheat)
 	market := w.Market("buyer", 1<<40)
 	w.device.Payer(t.Context(), market.Payer())
 	c := customer.New(customer.Config{})
@@ -98,14 +104,15 @@ func newWorld(t *testing.T, verifiers int, change func(*compute.Result)) *world 
 }
 
 // start runs the device anew.
-func (w *world) start(change func(*compute.Result)) {
+func (w *world) start(cheat *dishonest) {
 	w.t.Helper()
 	p, err := provider.New(provider.Config{
 		Slots: 2, Prices: map[types.Class]uint64{compute.Wasm: 1_000_000}, Private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		Open: func(dir string) ([]provider.Executor, []provider.Lack, error) {
 			e, lacks, err := provider.OpenWasm(dir, 2)
-			if e != nil && change != nil {
-				e = dishonest{e, change}
+			if e != nil && cheat != nil {
+				cheat.Executor = e
+				e = cheat
 			}
 			return []provider.Executor{e}, lacks, err
 		},
