@@ -9,6 +9,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/compute/mac"
+	"github.com/cairn-network/cairn/service/compute/provider/card"
 )
 
 // Config of a device. The zero value of a field means its default.
@@ -27,6 +28,8 @@ type Config struct {
 	Private []netip.Prefix
 	// Models is a server of language models whose answers are sold, at Prices[Model]; nil for none.
 	Models *ModelServer
+	// Card starts what computes products in a processor's place (package card); nil where this processor does.
+	Card func() (*card.Card, error)
 	// Open starts what runs jobs, with a directory of its own, and says which lack keeps which class from being offered.
 	Open func(dir string) ([]Executor, []Lack, error)
 

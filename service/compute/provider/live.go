@@ -227,7 +227,7 @@ func (d *device) check(ctx context.Context, c *check) error {
 	if err := c.gather(ctx); err != nil {
 		return err
 	}
-	if h := c.hardware; h.Round == compute.MAC && h.N > maxOrder {
+	if h := c.hardware; h.Round == compute.MAC && h.N > maxOrder && d.card.Load() == nil {
 		return types.Refuse(compute.ClassMismatch, "compute: the device is registered as one that multiplies matrices of order %d: it has no accelerator", h.N)
 	}
 	if err := d.beginSlot(c.slot); err != nil {
@@ -389,8 +389,10 @@ func (d *device) chainOf(ctx context.Context, c *check, chain uint32, seed types
 	var err error
 	if c.hardware.Round == compute.MAC {
 		for err == nil {
-			p := d.cfg.product(step.Seed, int(c.hardware.N))
-			tree := p.Tree()
+			var tree *merkle.Tree
+			if tree, err = d.product(step.Seed, int(c.hardware.N)); err != nil {
+				break
+			}
 			c.mu.Lock()
 			c.trees = append(c.trees, tree)
 			c.mu.Unlock()
@@ -542,14 +544,15 @@ func (d *device) showRows(ctx context.Context, r *role.Request) ([]byte, error) 
 		}
 		tree, seed := c.trees[o.T], c.steps[0][o.T].Step.Seed
 		c.mu.Unlock()
-		for _, i := range o.Rows {
-			if int(i) >= n {
-				return nil, types.Refuse(types.BadEncoding, "compute: row %d of %d", i, n)
-			}
+		shown, err := d.rows(seed, n, o.Rows)
+		if err != nil {
+			return nil, err
+		}
+		for k, i := range o.Rows {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			part = append(part, compute.ShownRow{Row: d.cfg.row(seed, n, int(i)), Path: tree.Proof(int(i))})
+			part = append(part, compute.ShownRow{Row: shown[k], Path: tree.Proof(int(i))})
 			if (len(part)+1)*(4*n+1024) > compute.MaxPart {
 				if err := r.Send(part.Encode()); err != nil {
 					return nil, err

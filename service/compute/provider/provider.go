@@ -21,6 +21,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/compute/link"
+	"github.com/cairn-network/cairn/service/compute/provider/card"
 	"github.com/cairn-network/cairn/service/compute/spool"
 	"github.com/cairn-network/cairn/service/role"
 )
@@ -155,6 +156,7 @@ type device struct {
 	remodel   chan struct{} // holds one when that has other models
 	executors map[types.Class]Executor
 	checks    *checks
+	card      atomic.Pointer[card.Card] // nil where this processor computes rounds of accelerators
 	work      sync.WaitGroup
 	view      atomic.Pointer[role.Notice] // the newest; never nil
 
@@ -194,6 +196,7 @@ func (p *Provider) Run(ctx context.Context, host role.Host) error {
 		d.work.Go(func() { d.models.watch(ctx) })
 	}
 	d.readyMix(ctx)
+	d.readyCard()
 	err = d.follow(ctx, resume)
 	p.device.Store(nil)
 	d.mu.Lock()

@@ -36,6 +36,7 @@ type Settings struct {
 	Prompt     uint32       `json:"prompt_weight" doc:"As how many tokens one of a prompt counts."`
 	Completion uint32       `json:"completion_weight" doc:"As how many tokens one of an answer counts."`
 	ModelKey   string       `json:"model_key_file" doc:"A file that holds the API key of that server, readable by you alone; \"\" for none, or for one in the variable CAIRN_MODEL_KEY."`
+	Card       string       `json:"card" doc:"The number of an NVIDIA card, counted from 0, that computes live checks for a device that is registered as an accelerator; \"\" for none."`
 	Private    []string     `json:"private_gateways" doc:"Networks beyond the public internet, like 10.0.0.0/8, where gateways may be. Jobs of gateways elsewhere in private networks are not taken."`
 }
 
@@ -163,6 +164,9 @@ func (s *Settings) config() (Config, error) {
 		return cfg, fmt.Errorf("compute: settings: images_bytes: %d, want at least %d", s.Images, uint64(leastImages))
 	case s.Unopened == 0:
 		return cfg, fmt.Errorf("compute: settings: unopened_credits: with none, no customer could ever begin")
+	}
+	if cfg.Card, err = startCard(s.Card); err != nil {
+		return cfg, err
 	}
 	for _, text := range s.Private {
 		p, err := netip.ParsePrefix(text)

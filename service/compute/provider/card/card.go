@@ -2,8 +2,9 @@
 // A driver that hangs or crashes takes that program with it and not the device; it is started again.
 //
 // They speak through the program's standard input and output. It begins with one line of JSON, Hello: the card that it has, or why it has none. Then it
-// answers each request, a seed of 32 bytes and the order as u32, with a byte: 0 and the 32 bytes of each row's hash, or 1, the length of a
-// message as u32, and why there are none. Numbers are big endian. It ends when its input does.
+// answers each request, a seed of 32 bytes, the order, how many rows are to be shown, and their numbers, with a byte: 0, the 32 bytes of each
+// row's hash, and the rows, or 1, the length of a message, and why there are none. Numbers are u32, big
+// endian. It ends when its input does.
 package card
 
 import (
@@ -24,6 +25,9 @@ import (
 // Program is the name of the program, which lies beside the device's own.
 const Program = "cairn-card"
 
+// MaxRows is how many rows are shown at a time.
+const MaxRows = 256
+
 // Bounds.
 const (
 	startTime  = 60 * time.Second // for the driver to compile the kernels, and a first round
@@ -40,8 +44,11 @@ type Hello struct {
 	Error  string `json:"error,omitempty"`  // why there is none
 }
 
-// Serve answers requests from r on w by leaves, until r ends.
-func Serve(r io.Reader, w io.Writer, hello Hello, leaves func(seed types.Hash, n int) ([]types.Hash, error)) error {
+// Computer computes a round of order n: SHA-256 of each row of the product (mac.Product.Leaves), and some rows as they are shown.
+type Computer func(seed types.Hash, n int, rows ...int) ([]types.Hash, [][]byte, error)
+
+// Serve answers requests from r on w by compute, until r ends.
+func Serve(r io.Reader, w io.Writer, hello Hello, compute Computer) error {
 	line, err := json.Marshal(hello)
 	if err != nil {
 		return err
@@ -49,7 +56,7 @@ func Serve(r io.Reader, w io.Writer, hello Hello, leaves func(seed types.Hash, n
 	if _, err := w.Write(append(line, '\n')); err != nil || hello.Error != "" {
 		return err
 	}
-	var request [36]byte
+	var request [32 + 4 + 4]byte
 	for {
 		if _, err := io.ReadFull(r, request[:]); err != nil {
 			if errors.Is(err, io.EOF) {
@@ -57,11 +64,25 @@ func Serve(r io.Reader, w io.Writer, hello Hello, leaves func(seed types.Hash, n
 			}
 			return err
 		}
+		count := binary.BigEndian.Uint32(request[36:])
+		if count > MaxRows {
+			return fmt.Errorf("card: %d rows, at most %d are shown at a time", count, MaxRows)
+		}
+		raw, rows := make([]byte, 4*count), make([]int, count)
+		if _, err := io.ReadFull(r, raw); err != nil {
+			return err
+		}
+		for i := range rows {
+			rows[i] = int(binary.BigEndian.Uint32(raw[4*i:]))
+		}
 		var reply []byte
-		if list, err := leaves(types.Hash(request[:32]), int(binary.BigEndian.Uint32(request[32:]))); err == nil {
-			reply = append(make([]byte, 0, 1+32*len(list)), 0)
+		if list, shown, err := compute(types.Hash(request[:32]), int(binary.BigEndian.Uint32(request[32:])), rows...); err == nil {
+			reply = append(reply, 0)
 			for i := range list {
 				reply = append(reply, list[i][:]...)
+			}
+			for _, row := range shown {
+				reply = append(reply, row...)
 			}
 		} else {
 			message := err.Error()
@@ -110,28 +131,32 @@ func (c *Card) Hello() Hello {
 	return c.hello
 }
 
-// Leaves computes a round of order n: SHA-256 of each row of the product, as mac.Product.Leaves. After an error of the program the next call, not before restTime has passed, starts it again.
-func (c *Card) Leaves(seed types.Hash, n int) ([]types.Hash, error) {
-	if !mac.Valid(n) {
-		return nil, fmt.Errorf("card: a product of order %d", n)
+// Compute is a Computer, of at most MaxRows rows. After an error of the program the next call, not before restTime has passed, starts it again.
+func (c *Card) Compute(seed types.Hash, n int, rows ...int) ([]types.Hash, [][]byte, error) {
+	if !mac.Valid(n) || len(rows) > MaxRows {
+		return nil, nil, fmt.Errorf("card: %d rows of a product of order %d", len(rows), n)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.child == nil {
 		if c.closed {
-			return nil, errors.New("card: closed")
+			return nil, nil, errors.New("card: closed")
 		}
 		if wait := restTime - time.Since(c.begun); wait > 0 {
-			return nil, fmt.Errorf("card: %s ended; it is started again in %v", Program, wait.Round(time.Second))
+			return nil, nil, fmt.Errorf("card: %s ended; it is started again in %v", Program, wait.Round(time.Second))
 		}
 		if err := c.start(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	list := make([]types.Hash, n)
+	list, shown := make([]types.Hash, n), make([][]byte, len(rows))
 	var message string
 	err := c.within(roundTime, func(k *child) error {
-		if _, err := k.in.Write(binary.BigEndian.AppendUint32(seed[:len(seed):len(seed)], uint32(n))); err != nil {
+		request := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(seed[:len(seed):len(seed)], uint32(n)), uint32(len(rows)))
+		for _, i := range rows {
+			request = binary.BigEndian.AppendUint32(request, uint32(i))
+		}
+		if _, err := k.in.Write(request); err != nil {
 			return err
 		}
 		kind, err := k.out.ReadByte()
@@ -141,6 +166,12 @@ func (c *Card) Leaves(seed types.Hash, n int) ([]types.Hash, error) {
 		if kind == 0 {
 			for i := range list {
 				if _, err := io.ReadFull(k.out, list[i][:]); err != nil {
+					return err
+				}
+			}
+			for i := range shown {
+				shown[i] = make([]byte, 4*n)
+				if _, err := io.ReadFull(k.out, shown[i]); err != nil {
 					return err
 				}
 			}
@@ -160,11 +191,11 @@ func (c *Card) Leaves(seed types.Hash, n int) ([]types.Hash, error) {
 	})
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("card: %s: %w", Program, err)
+		return nil, nil, fmt.Errorf("card: %s: %w", Program, err)
 	case message != "":
-		return nil, fmt.Errorf("card: %q", message)
+		return nil, nil, fmt.Errorf("card: %q", message)
 	}
-	return list, nil
+	return list, shown, nil
 }
 
 // Close ends the program.

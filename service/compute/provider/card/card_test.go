@@ -1,6 +1,7 @@
 package card
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -19,14 +20,18 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "good":
-		err := Serve(os.Stdin, os.Stdout, Hello{Name: "paper"}, func(seed types.Hash, n int) ([]types.Hash, error) {
+		err := Serve(os.Stdin, os.Stdout, Hello{Name: "paper"}, func(seed types.Hash, n int, rows ...int) ([]types.Hash, [][]byte, error) {
 			switch n {
 			case 1024:
-				return nil, errors.New(strings.Repeat("no ", 1000))
+				return nil, nil, errors.New(strings.Repeat("no ", 1000))
 			case 2048:
 				os.Exit(3)
 			}
-			return slices.Repeat([]types.Hash{types.Sum(seed[:])}, n), nil
+			var shown [][]byte
+			for _, i := range rows {
+				shown = append(shown, bytes.Repeat([]byte{byte(i)}, 4*n))
+			}
+			return slices.Repeat([]types.Hash{types.Sum(seed[:])}, n), shown, nil
 		})
 		if err != nil {
 			os.Exit(1)
@@ -59,29 +64,29 @@ func TestCard(t *testing.T) {
 	}
 	defer c.Close()
 	seed := types.Hash{1}
-	if got, err := c.Leaves(seed, 512); err != nil || len(got) != 512 || got[511] != types.Sum(seed[:]) || c.Hello().Name != "paper" {
+	if got, shown, err := c.Compute(seed, 512, 3, 5); err != nil || len(got) != 512 || got[511] != types.Sum(seed[:]) || len(shown) != 2 || len(shown[1]) != 2048 || shown[1][2047] != 5 || c.Hello().Name != "paper" {
 		t.Errorf("%d rows of %+v: %v", len(got), c.Hello(), err)
 	}
-	if _, err := c.Leaves(seed, 1024); err == nil || len(err.Error()) > 2*maxMessage {
+	if _, _, err := c.Compute(seed, 1024); err == nil || len(err.Error()) > 2*maxMessage {
 		t.Errorf("a round that fails: %v", err)
 	}
-	if _, err := c.Leaves(seed, 512); err != nil {
+	if _, _, err := c.Compute(seed, 512); err != nil {
 		t.Errorf("after it: %v", err)
 	}
-	if _, err := c.Leaves(seed, 2048); err == nil {
+	if _, _, err := c.Compute(seed, 2048); err == nil {
 		t.Error("a program that ended gave rows")
 	}
-	if _, err := c.Leaves(seed, 512); err == nil || !strings.Contains(err.Error(), "started again in") {
+	if _, _, err := c.Compute(seed, 512); err == nil || !strings.Contains(err.Error(), "started again in") {
 		t.Errorf("at once after it ended: %v", err)
 	}
 	c.mu.Lock()
 	c.begun = c.begun.Add(-restTime)
 	c.mu.Unlock()
-	if got, err := c.Leaves(seed, 512); err != nil || len(got) != 512 {
+	if got, _, err := c.Compute(seed, 512); err != nil || len(got) != 512 {
 		t.Errorf("started again: %d rows: %v", len(got), err)
 	}
 	c.Close()
-	if _, err := c.Leaves(seed, 512); err == nil {
+	if _, _, err := c.Compute(seed, 512); err == nil {
 		t.Error("a closed one gave rows")
 	}
 }
@@ -99,7 +104,10 @@ func TestPrograms(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.Leaves(types.Hash{}, 512); err == nil || !strings.Contains(err.Error(), "nobody understands") {
+	if _, _, err := c.Compute(types.Hash{}, 512, make([]int, MaxRows+1)...); err == nil {
+		t.Error("too many rows are shown")
+	}
+	if _, _, err := c.Compute(types.Hash{}, 512); err == nil || !strings.Contains(err.Error(), "nobody understands") {
 		t.Errorf("a message of 4 GiB: %v", err)
 	}
 	if _, err := Start(func() *exec.Cmd { return exec.Command("/nowhere/" + Program) }); err == nil {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"strconv"
 
-	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute/provider/card"
 	"github.com/cairn-network/cairn/service/compute/provider/card/cuda"
 )
@@ -35,12 +34,12 @@ func run(args []string) error {
 		library = args[1]
 	}
 	var hello card.Hello
-	var leaves func(types.Hash, int) ([]types.Hash, error)
+	var compute card.Computer
 	if c, err := cuda.Open(library, index); err != nil {
 		hello.Error = err.Error()
 	} else {
 		defer c.Close()
-		hello, leaves = card.Hello{Name: c.Name, Memory: c.Memory}, c.Leaves
+		hello, compute = card.Hello{Name: c.Name, Memory: c.Memory}, c.Compute
 	}
-	return card.Serve(os.Stdin, os.Stdout, hello, leaves)
+	return card.Serve(os.Stdin, os.Stdout, hello, compute)
 }

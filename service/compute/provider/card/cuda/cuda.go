@@ -67,8 +67,9 @@ func Open(library string, index int) (*Card, error) {
 		return nil, err
 	}
 	seed := types.Sum([]byte("cairn/mac: is this card right?"))
-	got, err := c.Leaves(seed, mac.MinOrder)
-	if err == nil && !slices.Equal(got, mac.Compute(seed, mac.MinOrder).Leaves()) {
+	got, shown, err := c.Compute(seed, mac.MinOrder, 7)
+	want := mac.Compute(seed, mac.MinOrder)
+	if err == nil && !(slices.Equal(got, want.Leaves()) && bytes.Equal(shown[0], want.Row(7))) {
 		err = fmt.Errorf("cuda: %s computes something else than this processor: its driver or the card is not in order", c.Name)
 	}
 	if err != nil {
@@ -137,21 +138,21 @@ func (c *Card) enter() (leave func(), err error) {
 	return runtime.UnlockOSThread, nil
 }
 
-// Leaves computes a round and returns SHA-256 of each row of the product, as mac.Product.Leaves does: a step commits to the root of the
-// plain tree over them. The card needs 6·n² bytes and a little.
-func (c *Card) Leaves(seed types.Hash, n int) ([]types.Hash, error) {
-	if !mac.Valid(n) {
-		return nil, fmt.Errorf("cuda: a product of order %d", n)
+// Compute computes a round and returns SHA-256 of each row of the product, as mac.Product.Leaves does: a step commits to the root of the
+// plain tree over them. It also returns some rows, as they are shown. The card needs 6·n² bytes and a little.
+func (c *Card) Compute(seed types.Hash, n int, rows ...int) ([]types.Hash, [][]byte, error) {
+	if !mac.Valid(n) || len(rows) > 0 && (slices.Min(rows) < 0 || slices.Max(rows) >= n) {
+		return nil, nil, fmt.Errorf("cuda: rows %v of a product of order %d", rows, n)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	leave, err := c.enter()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer leave()
 	if err := c.reserve(n); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	keys := make([]byte, 0, 2*n*32)
 	for _, m := range []mac.Matrix{mac.A, mac.B} {
@@ -162,7 +163,7 @@ func (c *Card) Leaves(seed types.Hash, n int) ([]types.Hash, error) {
 	}
 	d, order := c.driver, uint32(n)
 	if err := d.err("copy to the card", d.toDevice(c.keys, unsafe.Pointer(&keys[0]), uint64(len(keys)))); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, k := range []struct {
 		name    string
@@ -175,20 +176,28 @@ func (c *Card) Leaves(seed types.Hash, n int) ([]types.Hash, error) {
 		{"hash", c.hashes, n, []unsafe.Pointer{unsafe.Pointer(&c.c), unsafe.Pointer(&c.digest), unsafe.Pointer(&order)}},
 	} {
 		if err := d.err(k.name, d.launch(k.f, uint32((k.threads+block-1)/block), 1, 1, block, 1, 1, 0, 0, &k.args[0], 0)); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if err := d.err("compute", d.synchronize()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := d.err("copy from the card", d.toHost(unsafe.Pointer(&c.hashed[0]), c.digest, uint64(len(c.hashed)))); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	leaves := make([]types.Hash, n)
 	for i := range leaves {
 		leaves[i] = types.Hash(c.hashed[32*i:][:32])
 	}
-	return leaves, nil
+	var shown [][]byte
+	for _, i := range rows {
+		row := make([]byte, 4*n)
+		if err := d.err("copy from the card", d.toHost(unsafe.Pointer(&row[0]), c.c+uint64(i)*uint64(4*n), uint64(4*n))); err != nil {
+			return nil, nil, err
+		}
+		shown = append(shown, row)
+	}
+	return leaves, shown, nil
 }
 
 // reserve has the card's memory for an order, and for no other. mu is held, and the card entered.

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -38,24 +39,29 @@ func TestCardAgrees(t *testing.T) {
 		t.Errorf("%q with %d bytes", c.Name, c.Memory)
 	}
 	seed := types.Sum([]byte("a seed"))
-	want := map[int][]types.Hash{512: mac.Compute(seed, 512).Leaves(), 1024: mac.Compute(seed, 1024).Leaves()}
+	want := map[int]*mac.Product{512: mac.Compute(seed, 512), 1024: mac.Compute(seed, 1024)}
 	var group sync.WaitGroup
 	for _, n := range []int{512, 1024, 512} {
 		group.Go(func() {
-			if got, err := c.Leaves(seed, n); err != nil || !slices.Equal(got, want[n]) {
+			if got, shown, err := c.Compute(seed, n, 0, n-1); err != nil || !slices.Equal(got, want[n].Leaves()) || len(shown) != 2 || !bytes.Equal(shown[0], want[n].Row(0)) || !bytes.Equal(shown[1], want[n].Row(n-1)) {
 				t.Errorf("order %d: other rows: %v", n, err)
 			}
 		})
 	}
 	group.Wait()
-	if _, err := c.Leaves(seed, 8192); err == nil || !strings.Contains(err.Error(), "out of memory") {
+	if _, _, err := c.Compute(seed, 8192); err == nil || !strings.Contains(err.Error(), "out of memory") {
 		t.Errorf("384 MiB of 64: %v", err)
 	}
-	if got, err := c.Leaves(seed, 512); err != nil || !slices.Equal(got, want[512]) {
+	if got, _, err := c.Compute(seed, 512); err != nil || !slices.Equal(got, want[512].Leaves()) {
 		t.Errorf("after that: %v", err)
 	}
+	for _, i := range []int{-1, 512} {
+		if _, _, err := c.Compute(seed, 512, i); err == nil {
+			t.Errorf("row %d is shown", i)
+		}
+	}
 	for _, n := range []int{0, -1, 500, 1 << 14} {
-		if _, err := c.Leaves(seed, n); err == nil {
+		if _, _, err := c.Compute(seed, n); err == nil {
 			t.Errorf("order %d is computed", n)
 		}
 	}
@@ -110,10 +116,10 @@ func TestProgram(t *testing.T) {
 		t.Errorf("it says %+v", c.Hello())
 	}
 	seed := types.Sum([]byte("another"))
-	if got, err := c.Leaves(seed, 512); err != nil || !slices.Equal(got, mac.Compute(seed, 512).Leaves()) {
+	if got, shown, err := c.Compute(seed, 512, 9); err != nil || !slices.Equal(got, mac.Compute(seed, 512).Leaves()) || !bytes.Equal(shown[0], mac.ProductRow(seed, 512, 9)) {
 		t.Errorf("other rows: %v", err)
 	}
-	if _, err := c.Leaves(seed, 500); err == nil || !strings.Contains(err.Error(), "order 500") {
+	if _, _, err := c.Compute(seed, 500); err == nil || !strings.Contains(err.Error(), "order 500") {
 		t.Errorf("an order that no round has: %v", err)
 	}
 	if _, err := card.Start(func() *exec.Cmd { return exec.Command(program, "0", filepath.Join(t.TempDir(), Library)) }); err == nil || !strings.Contains(err.Error(), "no driver") {
