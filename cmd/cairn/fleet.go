@@ -125,11 +125,14 @@ func fleetSubmit(c *cobra.Command, device string, f fleet.Fleet) error {
 		return advice{types.Refuse(types.NotOwner, "%s: device %v is of %v, whose key is not in this home's keyring", c.CommandPath(), d.Key, d.Owner),
 			"run this where that key is"}
 	}
+	out := fleetOf(d.Key, f)
+	if d.Fleet == f { // it would cost what a change costs, and change nothing
+		return outputOf(c).print(out, func(w io.Writer) { fmt.Fprintf(w, "set already: %s\n", &out) })
+	}
 	done, err := l.Submit(c.Context(), d.Owner, ledger.SetFleet{Device: d.Key, Fleet: f})
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.CommandPath(), err)
 	}
-	out := fleetOf(d.Key, f)
 	out.Height, out.Tx = done.Height, done.TxHash
 	return outputOf(c).print(out, func(w io.Writer) {
 		fmt.Fprintf(w, "set in block %d: %s; it counts from the next epoch\n", out.Height, &out)
