@@ -153,7 +153,7 @@ func TestFleet(t *testing.T) {
 		t.Helper()
 		for end := time.Now().Add(2 * time.Minute); !done(); time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(end) {
-				t.Fatalf("never: %s\n%+v\n%+v\n%v", what, hub.Status(), thief.Status(), weights)
+				t.Fatalf("never: %s\n%+v\n%+v", what, hub.Status(), thief.Status())
 			}
 			look()
 		}
