@@ -21,9 +21,10 @@ import (
 	"github.com/cairn-network/cairn/verifier"
 )
 
-// TestFleet: two nodes, three verifiers, and the things behind one of the nodes. What a thing of its fleet counts earns it weight from the
-// epoch on that shows the fleet; what is not of it, or did not agree, is refused by name. The other node commits to the same things, which
-// gains it nothing. A fleet that is replaced leaves out the thing that it no longer has.
+// TestFleet: two nodes, three verifiers, and the things behind one of the nodes. What a thing of its fleet counts
+// earns it weight from the epoch on that shows the fleet; what is not of it, or did not agree, is refused by name.
+// The other node commits to the same things, which gains it nothing. A fleet that is replaced leaves out the thing
+// that it no longer has.
 func TestFleet(t *testing.T) {
 	t.Parallel()
 	const chainID = "fleet-1"
@@ -66,7 +67,8 @@ func TestFleet(t *testing.T) {
 		stops = append(stops, engine(t, ctx, fmt.Sprint("verifier ", i), v.Run, func() { link.Close(); v.Close() }))
 	}
 
-	// Three things; the hub shows each of them, and one of them by a wrong path as well. The second did not agree to be behind it.
+	// Three things; the hub shows each of them, and one of them by a wrong path as well. The second did not agree to
+	// be behind it.
 	thing := func(n byte) types.PrivateKey { return types.NewPrivateKey([32]byte{9, n}) }
 	roster := func(keys ...byte) *fleet.Roster {
 		var list []fleet.Thing

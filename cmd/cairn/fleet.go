@@ -20,23 +20,27 @@ func fleetCommand() *cobra.Command {
 		Example: "  cairn device fleet set did:key:z6Mk… things.txt\n  cairn device fleet show did:key:z6Mk…",
 	}
 	set := &cobra.Command{
-		Use: "set DEVICE FILE", Short: "Say which things are behind a device, in place of what was said before", Args: exactly("DEVICE", "FILE"), RunE: fleetSet,
+		Use: "set DEVICE FILE", Short: "Say which things are behind a device, in place of what was said before",
+		Args: exactly("DEVICE", "FILE"), RunE: fleetSet,
 		Long: "Say which things are behind a device, in place of what was said before.\n\n" +
-			"FILE has one thing on each line: its key (did:key:z6Mk…) and, after a blank, its attributes in hexadecimal if it has any. Empty lines\n" +
-			"and those that begin with # are left out. The chain keeps one root over all of them, in the order of the lines, and their number. A\n" +
-			"thing counts once it has agreed to be behind this device (docs/spec/fleet.md).",
+			"FILE has one thing on each line: its key (did:key:z6Mk…) and, after a blank, its attributes in hexadecimal\n" +
+			"if it has any. Empty lines and those that begin with # are left out. The chain keeps one root over all of\n" +
+			"them, in the order of the lines, and their number. A thing counts once it has agreed to be behind this\n" +
+			"device (docs/spec/fleet.md).",
 		Example: "  cairn device fleet set did:key:z6Mk… things.txt",
 	}
-	clearing := &cobra.Command{Use: "clear DEVICE", Short: "Say that no things are behind a device", Args: exactly("DEVICE"), RunE: fleetClear,
-		Example: "  cairn device fleet clear did:key:z6Mk…"}
-	show := &cobra.Command{Use: "show DEVICE", Short: "Show what the chain has of a device's fleet", Args: exactly("DEVICE"), RunE: fleetShow,
+	clearing := &cobra.Command{Use: "clear DEVICE", Short: "Say that no things are behind a device",
+		Args: exactly("DEVICE"), RunE: fleetClear, Example: "  cairn device fleet clear did:key:z6Mk…"}
+	show := &cobra.Command{Use: "show DEVICE", Short: "Show what the chain has of a device's fleet",
+		Args: exactly("DEVICE"), RunE: fleetShow,
 		Example: "  cairn device fleet show did:key:z6Mk…\n  cairn device fleet show did:key:z6Mk… --file things.txt"}
 	show.Flags().String("file", "", "a file of things: say whether it is the fleet that is set")
 	c.AddCommand(placeFlags(set), placeFlags(clearing), placeFlags(show))
 	return c
 }
 
-// maxThings bounds a file of things, in bytes: as many as a fleet takes, with attributes of the longest, would be 600 MiB.
+// maxThings bounds a file of things, in bytes: as many as a fleet takes, with attributes of the longest, would be
+// 600 MiB.
 const maxThings = 1 << 30
 
 // readThings reads a file of things.
@@ -48,7 +52,8 @@ func readThings(c *cobra.Command, path string) (*fleet.Roster, error) {
 	defer file.Close()
 	things, err := fleet.ReadList(io.LimitReader(file, maxThings))
 	if err != nil {
-		return nil, advice{fmt.Errorf("%s: %s: %w", c.CommandPath(), path, err), "mend these lines: one thing on each, a key and its attributes in hexadecimal; at most " + fmt.Sprint(fleet.MaxCount)}
+		return nil, advice{fmt.Errorf("%s: %s: %w", c.CommandPath(), path, err),
+			fmt.Sprintf("mend these lines: one thing on each, a key and its attributes in hexadecimal; at most %d", fleet.MaxCount)}
 	}
 	return fleet.NewRoster(things)
 }
@@ -103,7 +108,8 @@ func fleetSet(c *cobra.Command, args []string) error {
 	}
 	f := roster.Fleet()
 	if f.None() {
-		return advice{types.Refuse(types.BadArgument, "%s: %s has no things", c.CommandPath(), args[1]), "cairn device fleet clear says that there are none"}
+		return advice{types.Refuse(types.BadArgument, "%s: %s has no things", c.CommandPath(), args[1]),
+			"cairn device fleet clear says that there are none"}
 	}
 	return fleetSubmit(c, args[0], f)
 }
@@ -122,8 +128,8 @@ func fleetSubmit(c *cobra.Command, device string, f fleet.Fleet) error {
 		return fmt.Errorf("%s: %w", c.CommandPath(), err)
 	}
 	if !slices.ContainsFunc(accounts, func(a client.Account) bool { return a.Account == d.Owner }) {
-		return advice{types.Refuse(types.NotOwner, "%s: device %v is of %v, whose key is not in this home's keyring", c.CommandPath(), d.Key, d.Owner),
-			"run this where that key is"}
+		return advice{types.Refuse(types.NotOwner, "%s: device %v is of %v, whose key is not in this home's keyring",
+			c.CommandPath(), d.Key, d.Owner), "run this where that key is"}
 	}
 	out := fleetOf(d.Key, f)
 	if d.Fleet == f { // it would cost what a change costs, and change nothing

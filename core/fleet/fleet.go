@@ -91,7 +91,8 @@ func NewRoster(things []Thing) (*Roster, error) {
 			return nil, types.Refuse(types.ThingTwice, "things %d and %d have one key, %v", before, i, t.Key)
 		}
 		if len(t.Attributes) > MaxAttributes {
-			return nil, types.Refuse(types.Oversize, "thing %d: attributes of %d bytes, at most %d are taken", i, len(t.Attributes), MaxAttributes)
+			return nil, types.Refuse(types.Oversize, "thing %d: attributes of %d bytes, at most %d are taken",
+				i, len(t.Attributes), MaxAttributes)
 		}
 		at[t.Key], leaves[i] = i, t.leaf()
 	}
@@ -112,8 +113,8 @@ func (r *Roster) Member(i int) *Member {
 	return &Member{Thing: r.things[i], Index: p.Index, Siblings: p.Siblings}
 }
 
-// Roll is which of a device's things are shown in one epoch. Verify makes one for each device, and asks it about every
-// thing that evidence shows.
+// Roll is which of a device's things are shown in one epoch. Verify makes one for each device, and asks it about
+// every thing that evidence shows.
 type Roll struct {
 	chain  string
 	device types.Key

@@ -131,7 +131,8 @@ func relabelledMember(t testing.TB, consented *Member) *Member {
 	return m
 }
 
-// TestTwice: a thing that a fleet lists twice is one thing. NewRoster refuses to make such a fleet, but nobody has to use it.
+// TestTwice: a thing that a fleet lists twice is one thing. NewRoster refuses to make such a fleet, but nobody has
+// to use it.
 func TestTwice(t *testing.T) {
 	list, _ := things(t, 4)
 	list[3] = list[1]

@@ -18,9 +18,9 @@ const (
 	maxBad  = 8    // lines that an error names
 )
 
-// ReadList reads a file of things: one on each line, its key as did:key and, after a blank, its attributes in hexadecimal
-// if it has any. Empty lines, and those that begin with #, are left out. Lines that are no things are refused with
-// types.BadArgument; the error names the first of them by their numbers.
+// ReadList reads a file of things: one on each line, its key as did:key and, after a blank, its attributes in
+// hexadecimal if it has any. Empty lines, and those that begin with #, are left out. Lines that are no things are
+// refused with types.BadArgument; the error names the first of them by their numbers.
 func ReadList(r io.Reader) ([]Thing, error) {
 	var (
 		list  []Thing

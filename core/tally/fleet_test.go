@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestFleetView: the registry view shows a fleet from the epoch on whose changes set it, until others replace it or take it back; also
-// beside devices that have none, and after a device left.
+// TestFleetView: the registry view shows a fleet from the epoch on whose changes set it, until others replace it or
+// take it back; also beside devices that have none, and after a device left.
 func TestFleetView(t *testing.T) {
 	w := newWorld(t)
 	hub, bare := w.device(1), w.device(2)
@@ -54,7 +54,8 @@ func TestFleetView(t *testing.T) {
 	}
 }
 
-// TestFleetGolden holds the bytes of a registry with a fleet. Those of one without are in golden.json, and were there before fleets.
+// TestFleetGolden holds the bytes of a registry with a fleet. Those of one without are in golden.json, and were
+// there before fleets.
 func TestFleetGolden(t *testing.T) {
 	w := newWorld(t)
 	hub := w.device(1)

@@ -42,7 +42,8 @@ func shows(r *fleet.Roster, i, n int, device types.Key, ticks uint64) *MeterShow
 	return &MeterShown{Member: *m, Ticks: ticks}
 }
 
-// TestThingRules: what a thing counted is its device's work if it is of its fleet and agreed to be, and each other thing is refused by name.
+// TestThingRules: what a thing counted is its device's work if it is of its fleet and agreed to be, and each other
+// thing is refused by name.
 func TestThingRules(t *testing.T) {
 	hub, thief := meterKey(1), meterKey(2)
 	r := roster(t, 0, 1, 2, 3, 4)
@@ -95,8 +96,8 @@ func TestThingRules(t *testing.T) {
 	}
 }
 
-// hubs tallies one epoch of devices, each in a cell of its own and with one bond, and returns the sum of their weights. What each shows is
-// made for it by show, what its register moves by is own.
+// hubs tallies one epoch of devices, each in a cell of its own and with one bond, and returns the sum of their
+// weights. What each shows is made for it by show, what its register moves by is own.
 func hubs(t *testing.T, n int, own uint64, things *fleet.Roster, show func(device int, key types.Key) []*MeterShown) uint64 {
 	t.Helper()
 	rules, err := tally.NewRules(1, Meter())
@@ -138,8 +139,9 @@ func hubs(t *testing.T, n int, own uint64, things *fleet.Roster, show func(devic
 	return 0
 }
 
-// TestThingsPayNoMore is rule 3 of "What must hold" where devices have fleets: neither work that is split over many things, nor one thing
-// behind many devices, nor any number of things, pays more than a device without any could earn.
+// TestThingsPayNoMore is rule 3 of "What must hold" where devices have fleets: neither work that is split over many
+// things, nor one thing behind many devices, nor any number of things, pays more than a device without any could
+// earn.
 func TestThingsPayNoMore(t *testing.T) {
 	all := roster(t, 0, 1, 2, 3, 4, 5, 6, 7)
 	const ticks = 1000

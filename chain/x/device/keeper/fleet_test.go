@@ -9,8 +9,8 @@ import (
 	core "github.com/cairn-network/cairn/core/types"
 )
 
-// TestSetFleet: a device's owner says which things are behind it, once more or no more, and the next epoch's view shows what was said
-// last; other changes of the device keep it. The state with it survives export and import.
+// TestSetFleet: a device's owner says which things are behind it, once more or no more, and the next epoch's view
+// shows what was said last; other changes of the device keep it. The state with it survives export and import.
 func TestSetFleet(t *testing.T) {
 	f := setup(t)
 	owner, other := f.account(t, 1, 100_000_000), f.account(t, 2, 100_000_000)
