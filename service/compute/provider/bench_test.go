@@ -3,9 +3,13 @@ package provider
 import (
 	"bufio"
 	"cmp"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -117,4 +121,65 @@ func BenchmarkModel(b *testing.B) {
 	if n := w.orders(0); n > 2 {
 		b.Errorf("%d orders", n)
 	}
+}
+
+// firstByte notes when the first byte of an answer came.
+type firstByte struct {
+	*httptest.ResponseRecorder
+	at time.Time
+}
+
+func (f *firstByte) Write(p []byte) (int, error) {
+	if f.at.IsZero() && len(p) > 0 {
+		f.at = time.Now()
+	}
+	return f.ResponseRecorder.Write(p)
+}
+
+// BenchmarkContainer: from the submission of a container, whose image the device has, to the first of its output that the gateway gives to the customer;
+// and the same of runc alone. One after the other, in the same seconds.
+func BenchmarkContainer(b *testing.B) {
+	s := newShop(b)
+	s.result(s.submit(20_000, "/bin/echo", "warm"))
+	bundle := b.TempDir()
+	program, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(bundle, "rootfs/bin"), 0o755); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bundle, "rootfs/bin/sh"), program, 0o755); err != nil {
+		b.Fatal(err)
+	}
+	// What runc proposes is an interactive shell: its input has one line.
+	if out, err := exec.Command("sh", "-c", `cd "$0" && runc spec && sed -i 's/"terminal": true/"terminal": false/' config.json`, bundle).CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	var ours, theirs []time.Duration
+	for n := 0; b.Loop(); n++ {
+		began := time.Now()
+		cmd := exec.Command("runc", "--root", filepath.Join(bundle, "state"), "run", "--bundle", bundle, fmt.Sprintf("cairn-bench-%d-%d", os.Getpid(), n))
+		cmd.Stdin = strings.NewReader("echo x\n")
+		out := &firstByte{ResponseRecorder: httptest.NewRecorder()}
+		cmd.Stdout = out
+		if err := cmd.Run(); err != nil {
+			b.Fatal(err)
+		}
+		theirs = append(theirs, out.at.Sub(began))
+		began = time.Now()
+		id := s.submit(20_000, "/bin/echo", "x")
+		rec := &firstByte{ResponseRecorder: httptest.NewRecorder()}
+		s.door.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/jobs/"+id+"/logs?follow=1", nil))
+		ours = append(ours, rec.at.Sub(began))
+		s.result(id)
+		s.w.settled()
+	}
+	median := func(list []time.Duration) float64 {
+		slices.Sort(list)
+		return float64(list[len(list)/2].Microseconds()) / 1000
+	}
+	b.ReportMetric(median(ours), "p50-ms")
+	b.ReportMetric(median(theirs), "bare-p50-ms")
+	b.ReportMetric(median(ours)/median(theirs), "ratio")
 }

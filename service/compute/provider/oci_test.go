@@ -48,12 +48,12 @@ func openContainers(t testing.TB) func(dir string) ([]Executor, []Lack, error) {
 
 // shop is a gateway whose customer has pushed busybox with skopeo.
 type shop struct {
-	t    *testing.T
+	t    testing.TB
 	w    *world
 	door http.Handler
 }
 
-func newShop(t *testing.T) *shop {
+func newShop(t testing.TB) *shop {
 	t.Helper()
 	skopeo, open := testutil.Program(t, "skopeo"), openContainers(t)
 	w := newWorld(t, func(c *Config) {
