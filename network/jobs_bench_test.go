@@ -152,7 +152,7 @@ func (j *jobBench) orders(b *testing.B) float64 {
 	}
 	wallet := j.market.Wallets()[0]
 	epoch := j.market.Notice().Epoch
-	const workers, each = 8, 80 // of one gateway a device takes 400 at once, and 200 in a second
+	const workers, each = 32, 20 // of one gateway a device takes 400 at once, and 200 in a second
 	var group errgroup.Group
 	begun := time.Now()
 	for w := range workers {

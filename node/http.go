@@ -158,4 +158,24 @@ func (m metrics) Collect(c chan<- prometheus.Metric) {
 			gauge(qualityDesc, float64(*p.Quality), p.Category)
 		}
 	}
+	for _, r := range m.n.providers {
+		if r.provider.Figures == nil {
+			continue
+		}
+		for _, f := range r.provider.Figures() {
+			say := gauge
+			if f.Grows {
+				say = counter
+			}
+			name := "cairn_" + r.provider.Category.String() + "_" + f.Name
+			if f.Label == "" {
+				say(prometheus.NewDesc(name, f.Help, nil, nil), f.Value)
+				continue
+			}
+			d := prometheus.NewDesc(name, f.Help, []string{f.Label}, nil)
+			for value, n := range f.Each {
+				say(d, n, value)
+			}
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -353,6 +354,23 @@ func (c *jobCrew) owed() (all time.Duration) {
 	return all
 }
 
+// figures checks that a device says something on /metrics.
+func (c *jobCrew) figures(member string, names ...string) {
+	c.t.Helper()
+	at, err := os.ReadFile(filepath.Join(c.path(member), "node.address"))
+	c.need(err)
+	res, err := http.Get("http://" + string(at) + "/metrics")
+	c.need(err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	c.need(err)
+	for _, name := range names {
+		if !bytes.Contains(body, []byte("\n"+name+" ")) {
+			c.t.Errorf("no figure %s in\n%s", name, body)
+		}
+	}
+}
+
 // spent is what the last tally has of the customer's key.
 func (c *jobCrew) spent() uint64 {
 	c.t.Helper()
@@ -488,6 +506,7 @@ func TestJobsKilled(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	spent := c.spent()
+	c.figures("device-1", `cairn_compute_jobs_ended_total{how="done"}`, "cairn_compute_unpaid_credits", `cairn_compute_wasm_children{state="idle"}`)
 	for name := range c.members {
 		c.kill(name)
 	}

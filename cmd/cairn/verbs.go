@@ -34,6 +34,9 @@ func verbs() []*cobra.Command {
 		if c.Command != nil {
 			list = append(list, c.Command(shell{}))
 		}
+		if c.Shortcuts != nil {
+			list = append(list, c.Shortcuts(shell{})...)
+		}
 	}
 	for _, s := range study.Studies() {
 		noun := slices.IndexFunc(list, func(c *cobra.Command) bool { return c.Name() == s.Noun })

@@ -48,6 +48,8 @@ type Customer struct {
 	// Command is optional: it makes the category's noun, with its verbs below it (`cairn energy order`). It needs no
 	// Mount.
 	Command func(command.Shell) *cobra.Command
+	// Shortcuts is optional: it makes commands that stand beside the noun.
+	Shortcuts func(command.Shell) []*cobra.Command
 	// Tries are command lines, without the program's name, that somebody who sees a network for the first time
 	// may try.
 	Tries []string

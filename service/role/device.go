@@ -57,6 +57,8 @@ type Provider struct {
 	// Serves is optional. It returns what is sold now, a line for each thing that a person reads, at most MaxRemarks of
 	// them; called as Remarks is.
 	Serves func() []string
+	// Figures is optional. It returns numbers for /metrics, as they are: from any goroutine, and while Run does not run.
+	Figures func() []Figure
 	// Reasons are the category's, so that a node says what each means and what to do.
 	Reasons []types.ReasonInfo
 	// Folders are those below Host.Dir that hold what can't be made anew, and that may be disks of their own. A

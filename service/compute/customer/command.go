@@ -63,11 +63,29 @@ func commands(shell command.Shell) *cobra.Command {
 	result.Flags().Bool("wait", false, "wait until it has ended")
 	cancel := &cobra.Command{Use: "cancel ID", Short: "Cancel a job, or forget one that has ended", Args: command.Exactly(v, "ID"), RunE: v.cancel}
 	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List jobs, the newest first", Args: command.Exactly(v), RunE: v.list}
-	market := &cobra.Command{Use: "market", Short: "Show what devices ask, best first", Args: command.Exactly(v), RunE: v.market}
 	for _, verb := range []*cobra.Command{run, submit, quote, logs, result, cancel, list} {
 		c.AddCommand(v.Flags(v.Pays(verb), false))
 	}
-	c.AddCommand(v.Flags(market, false))
+	c.AddCommand(v.Flags(v.marketCommand(), false))
+	return c
+}
+
+// shortcuts makes the commands beside the noun.
+func shortcuts(shell command.Shell) []*cobra.Command {
+	v := verbs{shell}
+	return []*cobra.Command{v.Flags(v.marketCommand(), false)}
+}
+
+func (v verbs) marketCommand() *cobra.Command {
+	c := &cobra.Command{Use: "market", Short: "Show what devices ask for jobs now, by class, best first", Args: command.Exactly(v), RunE: v.market,
+		Long: "Each line is a device: what it asks for 10^9 fuel (class wasm) an hour of a slot (oci) or 10^6 tokens (model), what a job would cost there, how many slots it has\n" +
+			"free, its quality of 10000, and why a job would be passed over now, if it would. It needs no account.",
+		Example: "  cairn market\n  cairn market --class wasm --limit 50000000000 --price 20 --quality 6000\n  cairn market --api https://gateway.example"}
+	f := c.Flags()
+	f.String("class", "", "only this class: wasm, oci or model")
+	f.Uint64("limit", 0, "units that the job would use (default what one gets that says nothing)")
+	f.Uint64("price", 0, "most that it would pay, in micro-credits (default any price)")
+	f.Uint64("quality", 0, "least quality of the device, of 10000")
 	return c
 }
 
@@ -438,15 +456,25 @@ func (v verbs) list(c *cobra.Command, _ []string) error {
 
 func (v verbs) market(c *cobra.Command, _ []string) error {
 	var list []MarketAsk
-	if err := v.Call(c, "GET", base+"/market", nil, &list); err != nil {
-		return fmt.Errorf("job market: %w", err)
+	q := url.Values{}
+	for _, name := range []string{"class", "limit", "price", "quality"} {
+		if f := c.Flags().Lookup(name); f.Changed {
+			q.Set(name, f.Value.String())
+		}
+	}
+	if err := v.Call(c, "GET", base+"/market?"+q.Encode(), nil, &list); err != nil {
+		return fmt.Errorf("market: %w", err)
 	}
 	slices.SortStableFunc(list, func(a, b MarketAsk) int { return strings.Compare(a.Class, b.Class) })
 	return v.Print(c, list, func(w io.Writer) {
 		var rows [][]string
 		for _, a := range list {
-			rows = append(rows, []string{a.Device, a.Class, strconv.FormatUint(a.Price, 10), strconv.Itoa(int(a.Free)), strconv.Itoa(int(a.Quality)), a.Cell})
+			class := a.Class
+			if a.Model != "" {
+				class += "/" + a.Model
+			}
+			rows = append(rows, []string{a.Device, class, strconv.FormatUint(a.Price, 10), command.Dollars(a.Cost), strconv.Itoa(int(a.Free)), strconv.Itoa(int(a.Quality)), a.Cell, a.Passed})
 		}
-		command.Table(w, []string{"DEVICE", "CLASS", "PRICE", "FREE", "QUALITY", "CELL"}, rows)
+		command.Table(w, []string{"DEVICE", "CLASS", "PRICE", "JOB", "FREE", "QUALITY", "CELL", "PASSED OVER"}, rows)
 	})
 }

@@ -120,7 +120,7 @@ func (c *Customer) Role() role.Customer {
 		BuysFrom:   func(w role.Wallet) ([]types.Key, error) { return c.books.buysFrom(w.Payer()) },
 		Bases:      map[string]string{"compute": "", "openai": ""},
 		FirstRound: c.FirstRound, Needs: role.Needs{Devices: 1},
-		Command: commands, Tries: []string{"job run FILE.wasm", "job market"},
+		Command: commands, Shortcuts: shortcuts, Tries: []string{"job run FILE.wasm", "market"},
 	}
 }
 

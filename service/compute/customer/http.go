@@ -121,6 +121,9 @@ type MarketAsk struct {
 	Free    uint32   `json:"free"`            // slots
 	Quality types.Bp `json:"quality"`
 	Cell    string   `json:"cell,omitempty"`
+	// Cost is what a job of limit units would cost at that price, and Passed why the device would be passed over for it now.
+	Cost   types.Credit `json:"cost,string"`
+	Passed string       `json:"passed_over,omitempty"`
 }
 
 func (c *Customer) routes() []role.Route {
@@ -134,7 +137,7 @@ func (c *Customer) routes() []role.Route {
 		{Method: "GET", Path: "/jobs/{id}/result", Summary: "How a job ended, with what its device signed; wait=1 waits for that", Query: []string{"wait"}, Out: JobResult{}, Serve: c.serveResult},
 		{Method: "DELETE", Path: "/jobs/{id}", Summary: "Cancel a job; one that has ended is forgotten", Out: JobState{}, Serve: c.serveCancel},
 		{Method: "POST", Path: "/quotes", Summary: "Which device would run a job now, and for how much", In: Submit{}, Out: Quote{}, Serve: c.serveQuote},
-		{Method: "GET", Path: "/market", Summary: "What devices ask now, best first", Open: true, Out: []MarketAsk(nil), Serve: c.serveMarket},
+		{Method: "GET", Path: "/market", Summary: "What devices ask now, by class, best first; what a job of limit units would cost at that, and which of them would be passed over for one of such a price and quality, and why", Open: true, Query: []string{"class", "limit", "price", "quality"}, Out: []MarketAsk(nil), Serve: c.serveMarket},
 	}
 }
 
@@ -681,29 +684,75 @@ func (c *Customer) serveQuote(w http.ResponseWriter, r *http.Request, wallet rol
 	return role.Reply(w, http.StatusOK, q)
 }
 
-func (c *Customer) serveMarket(w http.ResponseWriter, _ *http.Request, _ role.Wallet) error {
+func (c *Customer) serveMarket(w http.ResponseWriter, r *http.Request, _ role.Wallet) error {
+	of := role.Query(r, "class")
+	limit, err := role.Number(r, "limit", 0, compute.MaxFuel)
+	if err != nil {
+		return err
+	}
+	price, err := role.Number(r, "price", 1<<40, 1<<40)
+	if err != nil {
+		return err
+	}
+	quality, err := role.Number(r, "quality", 0, 10_000)
+	if err != nil {
+		return err
+	}
 	list := []MarketAsk{}
+	known := of == ""
 	for _, class := range sold {
-		asks, free := c.book.Asks(class, maxListed, c.now())
-		for i, a := range asks {
-			m := MarketAsk{Device: a.Device.String(), Class: className(class), Price: uint64(a.Price), Free: free[i], Quality: a.Quality}
+		if of != "" && of != className(class) {
+			continue
+		}
+		known = true
+		units := limit
+		if units == 0 {
+			units = defaultsOf(class).limit
+		}
+		need := &match.Need{Class: class, Slots: 1, Price: types.Credit(price), Quality: types.Bp(quality), Epoch: c.market.Notice().Epoch, Now: c.now()}
+		for _, a := range c.book.Look(need, maxListed) {
+			m := MarketAsk{Device: a.Device.String(), Class: className(class), Price: uint64(a.Price), Free: a.Free, Quality: a.Quality,
+				Cost: cost(units, uint64(a.Price), class)}
+			if a.Passed {
+				m.Passed = a.Why.String()
+			}
 			if a.Cell != 0 {
 				m.Cell = a.Cell.String()
 			}
 			list = append(list, m)
 		}
 	}
-	for _, id := range c.shelves.models() {
-		book := c.shelves.book(compute.ModelProfile + id)
-		if book == nil || len(list) >= maxListed {
-			continue
-		}
-		asks, free := book.Asks(compute.Model, maxListed-len(list), c.now())
-		for i, a := range asks {
-			list = append(list, MarketAsk{Device: a.Device.String(), Class: className(compute.Model), Model: id, Price: uint64(a.Price) / 4, Free: free[i], Quality: a.Quality})
-		}
+	if of == "" || of == className(compute.Model) {
+		known = true
+		list = append(list, c.modelMarket(price, types.Bp(quality), limit, maxListed-min(len(list), maxListed))...)
+	}
+	if !known {
+		return types.Refuse(role.BadRequest, "compute: class %.40q is not sold here", of)
 	}
 	return role.Reply(w, http.StatusOK, list)
+}
+
+// modelMarket is what devices ask for language models, a line for each model: prices are of 10⁶ tokens, of which three in four are of prompts.
+func (c *Customer) modelMarket(price uint64, quality types.Bp, limit uint64, most int) (list []MarketAsk) {
+	if limit == 0 {
+		limit = compute.Scale(compute.Model)
+	}
+	for _, id := range c.shelves.models() {
+		book := c.shelves.book(compute.ModelProfile + id)
+		if book == nil || len(list) >= most {
+			continue
+		}
+		need := &match.Need{Class: compute.Model, Slots: 1, Price: types.Credit(4*price + 3), Quality: quality, Epoch: c.market.Notice().Epoch, Now: c.now()}
+		for _, a := range book.Look(need, most-len(list)) {
+			m := MarketAsk{Device: a.Device.String(), Class: className(compute.Model), Model: id, Price: uint64(a.Price) / 4, Free: a.Free, Quality: a.Quality,
+				Cost: cost(limit, uint64(a.Price)/4, compute.Model)}
+			if a.Passed {
+				m.Passed = a.Why.String()
+			}
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 func className(class types.Class) string {

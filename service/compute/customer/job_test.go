@@ -377,3 +377,34 @@ func TestKept(t *testing.T) {
 		}
 	}
 }
+
+// TestMarket: who looks for a device sees what each asks, what a job would cost there, and why it would be passed over.
+func TestMarket(t *testing.T) {
+	w, m := newWorld(t)
+	newDevice(t, w, "cheap", 4, honest)
+	newDevice(t, w, "dear", 1_000, honest)
+	busy := newDevice(t, w, "busy", 3, honest)
+	g := newGateway(t, m)
+	g.sees(3)
+	g.book.Take(busy.Key(), compute.Wasm, 1<<16)
+	var list []MarketAsk
+	if status := g.call("GET", "/market?class=wasm&limit=3000000000&price=100", nil, &list); status != http.StatusOK || len(list) != 3 {
+		t.Fatalf("%d %+v", status, list)
+	}
+	for i, want := range []MarketAsk{{Price: 3, Cost: 9, Passed: "capacity"}, {Price: 4, Cost: 12, Free: 16}, {Price: 1_000, Cost: 3_000, Free: 16, Passed: "price"}} {
+		if got := list[i]; got.Price != want.Price || got.Cost != want.Cost || got.Free != want.Free || got.Passed != want.Passed || got.Class != "wasm" {
+			t.Errorf("place %d: %+v, want %+v", i, got, want)
+		}
+	}
+	if status := g.call("GET", "/market?class=abacus", nil, nil); status != http.StatusBadRequest {
+		t.Errorf("%d", status)
+	}
+	// A job that finds nobody says how many for which reason: too dear, busy.
+	var p struct {
+		Message string         `json:"message"`
+		Passed  map[string]int `json:"passed_over"`
+	}
+	if g.call("POST", "/jobs?price=3", module, &p); p.Passed["capacity"] != 1 || p.Passed["price"] != 2 || !strings.Contains(p.Message, "1 capacity, 2 price") {
+		t.Errorf("%+v", p)
+	}
+}

@@ -50,6 +50,7 @@ type Pool struct {
 	all     map[*process]bool
 	modules map[types.Hash]*module
 	bytes   int64
+	made    uint64
 	clock   int64 // counts uses, to tell which module was used last
 	closed  bool
 }
@@ -204,6 +205,21 @@ func (p *Pool) Prepare(ctx context.Context, wasm []byte) (types.Hash, error) {
 	}
 }
 
+// Stats is what a pool has at present.
+type Stats struct {
+	Children, Idle int
+	Modules        int
+	Bytes          int64  // of modules
+	Made           uint64 // modules since it was opened
+}
+
+// Stats returns them.
+func (p *Pool) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Stats{Children: len(p.all), Idle: len(p.idle), Modules: len(p.modules), Bytes: p.bytes, Made: p.made}
+}
+
 // Prepared says whether a module is ready to run.
 func (p *Pool) Prepared(h types.Hash) bool {
 	p.mu.Lock()
@@ -230,6 +246,7 @@ func (p *Pool) make(ctx context.Context, h types.Hash, m *module, wasm []byte) (
 			delete(p.modules, h)
 		} else {
 			p.bytes += m.size
+			p.made++
 			p.clock++
 			m.used = p.clock
 			p.evict()

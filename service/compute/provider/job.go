@@ -482,6 +482,8 @@ func (d *device) end(j *job, result *compute.Result, files compute.Files, why er
 	if unpaid {
 		d.provider.remark("unpaid "+a.id.String(), role.Remark{Reason: compute.Unpaid, Text: fmt.Sprintf("account %v did not pay for a job that ran", a.id)})
 	}
+	d.provider.count(&d.provider.ended, how(ended), 1)
+	d.provider.count(&d.provider.units, className(s.class), float64(leaf.Fuel))
 	d.log.Debug("compute: a job has ended", "order", j.hash, "job", leaf.Job, "units", leaf.Fuel, "reason", string(ended.Reason), "mode", leaf.Mode)
 	close(j.done)
 	d.letGo(j)

@@ -63,6 +63,7 @@ func (d *device) order(ctx context.Context, r *role.Request) ([]byte, error) {
 			return nil, err
 		}
 		answer.Ask = []byte{}
+		d.provider.count(&d.provider.refused, string(answer.Reason), 1)
 		d.log.Debug("compute: an order is refused", "order", answer.Order, "err", err)
 	}
 	return answer.Encode(), nil

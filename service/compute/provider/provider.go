@@ -34,6 +34,9 @@ type Provider struct {
 
 	mu      sync.Mutex // guards what follows
 	remarks []said
+	ended   map[string]float64 // jobs since the start, by how
+	refused map[string]float64 // orders since the start, by reason
+	units   map[string]float64 // of jobs that have ended since the start, by class
 }
 
 // said is a remark about something, and when it was made.
@@ -54,7 +57,7 @@ func New(cfg Config) (*Provider, error) {
 // Role returns p as a node runs it.
 func (p *Provider) Role() role.Provider {
 	return role.Provider{
-		Category: types.Compute, Run: p.Run, Remarks: p.Remarks, Serves: p.Serves, Reasons: compute.New().Spec.Reasons, Requests: p.requests(), Blobs: p.blobs(),
+		Category: types.Compute, Run: p.Run, Remarks: p.Remarks, Serves: p.Serves, Figures: p.Figures, Reasons: compute.New().Spec.Reasons, Requests: p.requests(), Blobs: p.blobs(),
 	}
 }
 

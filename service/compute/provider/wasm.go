@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/compute/guest"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // wasm runs jobs of profile wasm/1 (package guest).
@@ -55,6 +56,18 @@ func probe(ctx context.Context) (lacks []Lack, err error) {
 
 func (x *wasm) Class() types.Class          { return compute.Wasm }
 func (x *wasm) Profiles() []compute.Profile { return []compute.Profile{{Name: compute.WasmProfile}} }
+
+// Figures are those of the pool.
+func (x *wasm) Figures() []role.Figure {
+	s := x.pool.Stats()
+	return []role.Figure{
+		{Name: "wasm_children", Help: "Processes for guests: those that wait for a job, and those that have one.", Label: "state",
+			Each: map[string]float64{"idle": float64(s.Idle), "busy": float64(s.Children - s.Idle)}},
+		{Name: "wasm_modules", Help: "Compiled modules that are kept.", Value: float64(s.Modules)},
+		{Name: "wasm_modules_bytes", Help: "Their size on disk.", Value: float64(s.Bytes)},
+		{Name: "wasm_modules_made_total", Help: "Modules that were compiled since the start.", Grows: true, Value: float64(s.Made)},
+	}
+}
 
 // Close ends what runs.
 func (x *wasm) Close() error {

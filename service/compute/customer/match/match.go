@@ -359,6 +359,34 @@ func (b *Book) Asks(class types.Class, limit int, now int64) (asks []Ask, free [
 	return asks, free
 }
 
+// Seen is an ask as somebody sees it who needs something.
+type Seen struct {
+	Ask
+	Free   uint32 // of capacity, 0 of one that is silent
+	Passed bool   // it would be passed over now
+	Why    Why    // for that
+}
+
+// Look returns the asks of the class that a need is of, best first, at most limit.
+func (b *Book) Look(n *Need, limit int) (list []Seen) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	r := b.classes[n.Class]
+	if r == nil {
+		return nil
+	}
+	for _, e := range r.ranked[:min(limit, len(r.ranked))] {
+		s := Seen{Ask: e.Ask, Free: e.free}
+		if e.silent(n.Now) {
+			s.Free = 0
+		}
+		why, ok := e.fits(n)
+		s.Passed, s.Why = !ok, why
+		list = append(list, s)
+	}
+	return list
+}
+
 func (e *entry) silent(now int64) bool { return now-e.heard > Silence }
 
 // fits returns why an entry can't serve a need; ok if it can.
