@@ -202,12 +202,20 @@ func TestKilled(t *testing.T) {
 			if n := len(w.reports(compute.KindAudit)); n != want {
 				t.Fatalf("%d reports, want %d", n, want)
 			}
-			ran := make(chan struct{}, 16)
+			ran, rest := make(chan struct{}, 16), make(chan struct{}, 1)
 			first.audit(Config{step: func(at string) {
-				if at == "running" {
+				switch at {
+				case "running":
 					ran <- struct{}{}
+				case "rest":
+					select {
+					case rest <- struct{}{}:
+					default:
+					}
 				}
 			}})
+			w.Tell()
+			<-rest
 			if a := w.audits(1)[0]; !a.Agrees() {
 				t.Errorf("%+v", a)
 			}
@@ -345,6 +353,27 @@ func TestTooMuch(t *testing.T) {
 				t.Errorf("%+v", s)
 			}
 		})
+	}
+}
+
+// TestSandboxDies: a sandbox that died once says nothing about a job, which is run again.
+func TestSandboxDies(t *testing.T) {
+	w := newWorld(t, 5, nil)
+	w.run(text, "")
+	w.due()
+	members, _ := w.panel()
+	times := 0
+	members[0].audit(Config{Open: func(ctx context.Context, dir string) (Executor, []guest.Lack, error) {
+		e, lacks, err := openGuests(ctx, dir)
+		return hog{e, func(*compute.Job) error {
+			if times++; times < sandboxTries {
+				return guest.ErrChild
+			}
+			return nil
+		}}, lacks, err
+	}})
+	if a := w.audits(1)[0]; !a.Agrees() {
+		t.Errorf("%+v", a)
 	}
 }
 

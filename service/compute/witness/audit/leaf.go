@@ -43,6 +43,9 @@ func patient(err error) bool {
 	return true
 }
 
+// sandboxTries is how often a job is begun whose sandbox dies: that says nothing about the job, and may have been the machine.
+const sandboxTries = 3
+
 // Times for what a device is asked.
 const (
 	askTime   = 5 * time.Second
@@ -99,6 +102,10 @@ func (r *round) look(ctx context.Context, n *role.Notice, l *leaf) (*compute.Aud
 	switch {
 	case err != nil && impossible(err):
 		return out, nil
+	case err != nil && !errors.Is(err, context.DeadlineExceeded) && l.failed+1 < sandboxTries:
+		l.failed++
+		r.fuel += fuel
+		return out, fmt.Errorf("compute: audit: %v", err) // its reason is no answer of the device's
 	case err != nil:
 		return out, mine(err)
 	}

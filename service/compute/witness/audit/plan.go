@@ -39,6 +39,7 @@ type leaf struct {
 	results *results
 	index   uint32
 	called  bool       // by the first auditor's report
+	failed  int        // how often its job's sandbox died
 	after   time.Time  // before which it is not tried again
 	order   types.Hash // by which it is before others
 }
