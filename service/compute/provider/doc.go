@@ -26,8 +26,8 @@
 // # Checks
 //
 // An epoch's Offer says how many slots are free. Drawn verifiers hold the device to that: at a moment that nobody foresees
-// they call it, and it computes for two seconds on all slots that are free, step by step in front of them (live.go). Those
-// slots are taken meanwhile; where jobs have come since the offer and have all of them, one chain runs beside the jobs. Which
+// they call it, and it computes for two seconds on all slots that are free, step by step in front of them (live.go). Orders
+// are taken meanwhile as ever; where jobs have come since the offer and have all slots, one chain runs beside the jobs. Which
 // slot of time began last is on disk before anything is signed for it, so that a device that was killed never signs two
 // different steps for one place.
 //

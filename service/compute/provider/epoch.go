@@ -102,7 +102,7 @@ func (d *device) offer(ctx context.Context) error {
 		t.until[class] = until
 	}
 	d.mu.Lock()
-	free := d.cfg.Slots - min(d.slots-d.checking, d.cfg.Slots)
+	free := d.cfg.Slots - min(d.slots, d.cfg.Slots)
 	if d.provider.draining.Load() || len(d.executors) == 0 {
 		free = 0
 	}

@@ -234,18 +234,16 @@ func (d *device) check(ctx context.Context, c *check) error {
 		return err
 	}
 	d.cfg.at("slot")
-	chains, release, err := d.takeFree(c.hardware)
+	chains, err := d.freeChains(c.hardware)
 	if err != nil {
 		return err
 	}
-	defer release()
 	c.mu.Lock()
 	c.steps = make([][]compute.SignedStep, chains)
 	c.mu.Unlock()
 	if err := d.compute(ctx, c); err != nil {
 		return err
 	}
-	release()
 	return d.handInCheck(ctx, c)
 }
 
@@ -312,33 +310,23 @@ func (d *device) beginSlot(slot uint64) error {
 	})
 }
 
-// takeFree takes all slots that are free for a check. Where jobs have come since the offer and have all of them, one
-// chain runs beside the jobs; a device that offered none is busy.
-func (d *device) takeFree(h compute.Hardware) (chains uint32, release func(), err error) {
+// freeChains returns on how many chains a check runs: on all slots that are free, without taking them. All devices of a network are
+// checked at once, and customers are not to wait for that: a job that comes meanwhile shares a core with a chain. Where jobs
+// have come since the offer and have all slots, one chain runs beside them; a device that offered none is busy.
+func (d *device) freeChains(h compute.Hardware) (uint32, error) {
 	d.checks.mu.Lock()
 	offered := d.checks.offered
 	d.checks.mu.Unlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	taken := d.cfg.Slots - min(d.slots, d.cfg.Slots)
-	if taken == 0 && offered == 0 {
-		return 0, nil, types.Refuse(compute.Busy, "compute: no slot is free, and none was offered")
+	free := d.cfg.Slots - min(d.slots, d.cfg.Slots)
+	switch {
+	case free == 0 && offered == 0:
+		return 0, types.Refuse(compute.Busy, "compute: no slot is free, and none was offered")
+	case h.Round == compute.CPU:
+		return max(1, min(free, uint32(h.Slots))), nil
 	}
-	d.slots += taken
-	d.checking += taken
-	d.tell()
-	chains = uint32(1)
-	if h.Round == compute.CPU {
-		chains = max(1, min(taken, uint32(h.Slots)))
-	}
-	return chains, sync.OnceFunc(func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.slots -= taken
-		d.checking -= taken
-		d.tell()
-		d.wake()
-	}), nil
+	return 1, nil
 }
 
 // compute computes for Window, and sends each step as it is there.

@@ -188,7 +188,16 @@ func bendChains(bend func(t int, seed types.Hash) types.Hash) func(*Config) {
 func TestLiveChecks(t *testing.T) {
 	for _, verifiers := range []int{4, 6} {
 		synctest.Test(t, func(t *testing.T) {
-			w := newCheckWorld(t, verifiers, twoSlots, nil, nil)
+			var w *checkWorld
+			w = newCheckWorld(t, verifiers, twoSlots, bendChains(func(_ int, seed types.Hash) types.Hash {
+				d := w.p.device.Load()
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				if d.slots > 0 {
+					t.Errorf("%d slots are taken from customers by a check", d.slots)
+				}
+				return mac.Mix(seed)
+			}), nil)
 			w.checks(2)
 			s, n := w.state(), w.count(compute.KindCheck)
 			// Two chains of 5 rounds each, of which the last ends with the window.

@@ -173,7 +173,6 @@ type device struct {
 
 	open        int    // jobs whose end the gateway does not have
 	slots       uint32 // taken
-	checking    uint32 // of these, by a check that is over in a moment
 	resting     uint32 // of these, by jobs of class model that nobody asks anything
 	memory      uint64
 	pinned      map[types.Hash]int // inputs that jobs refer to

@@ -33,7 +33,7 @@ func OpenWasm(dir string, jobs int) (Executor, []Lack, error) {
 		return nil, lacks, err
 	}
 	// One more than run at once: a check may run beside all, and a job that follows another one finds a child that has started.
-	pool, err := guest.Open(guest.Config{Dir: dir, Spare: min(jobs, 4) + 1, Jobs: jobs + 1})
+	pool, err := guest.Open(guest.Config{Dir: dir, Spare: min(jobs, 4) + 1, Jobs: 2*jobs + 1}) // chains of checks run beside jobs
 	if err != nil {
 		return nil, nil, err
 	}
