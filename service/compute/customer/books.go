@@ -136,7 +136,7 @@ func openBooks(path string) (*books, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compute: %w", err)
 	}
-	db.MaxBatchDelay = time.Millisecond // somebody waits for each job
+	db.MaxBatchDelay = 200 * time.Microsecond // somebody waits for each job
 	return &books{db}, nil
 }
 
@@ -156,11 +156,29 @@ func newID() (id ID) {
 
 // put keeps a job. In batches: many jobs at once share one write to the disk.
 func (b *books) put(r *record) error {
+	return b.putAnd(r, func(*bbolt.Tx) error { return nil })
+}
+
+// putBoth keeps a job with the session that it is done in.
+func (b *books) putBoth(r *record, of sessionOf, s *session) error {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("compute: %w", err)
+	}
+	return b.putAnd(r, func(tx *bbolt.Tx) error {
+		return tx.Bucket(sessionsBucket).Put(sessionKey(of.payer, of.device, of.class, s.ID), raw)
+	})
+}
+
+func (b *books) putAnd(r *record, also func(*bbolt.Tx) error) error {
 	raw, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("compute: %w", err)
 	}
 	return b.write(func(tx *bbolt.Tx) error {
+		if err := also(tx); err != nil {
+			return err
+		}
 		if r.Key != "" {
 			if err := tx.Bucket(keysBucket).Put(idempotency(r.Account, r.Key), r.ID[:]); err != nil {
 				return err

@@ -196,10 +196,8 @@ func (c *Customer) order(ctx context.Context, j *job, found *match.Found, class 
 	rec := j.copy()
 	j.changed()
 	j.mu.Unlock()
-	// Both are on disk before the customer has its answer; both in one write, if the machine is fast.
-	done := make(chan error, 1)
-	go func() { done <- c.books.putSession(l.of.payer, l.of.device, l.of.class, &kept) }()
-	return errors.Join(c.books.put(&rec), <-done)
+	// Both are on disk before the customer has its answer, in one write: a gateway that is killed has both or neither.
+	return c.books.putBoth(&rec, l.of, &kept)
 }
 
 // call is what travels with an order: small inputs ride along, the smallest first.
