@@ -205,6 +205,11 @@ func (t *talk) take(f link.Frame) error {
 		} else if x.answer == nil && x.status == 0 {
 			return types.Refuse(types.BadEncoding, "compute: an answer without a head")
 		}
+		if x.answer != nil && x.status == 200 && !x.request.Stream && x.why == nil {
+			if _, err := x.answer.Whole(); err != nil { // it counts the text, too
+				x.why = types.Refuse(compute.ModelFailed, "compute: device %v: %v", t.device, err)
+			}
+		}
 		t.exact += x.units()
 		t.now, x.done = nil, true
 		x.wake()

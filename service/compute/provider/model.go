@@ -452,6 +452,9 @@ func (x *models) serve(t *Task, a *tokens, e *exchange) error {
 		if err := e.data(raw); err != nil {
 			return err
 		}
+		err = e.done(nil) // before the claim: the gateway counts its text once it is whole
+		x.claim(t, a, answer, true)
+		return err
 	}
 	x.claim(t, a, answer, true)
 	return e.done(nil)

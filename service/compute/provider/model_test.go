@@ -450,3 +450,54 @@ func TestModelKey(t *testing.T) {
 		t.Errorf("%d %s; the server got %q", status, raw, u.keys)
 	}
 }
+
+// TestModelRestart: a gateway that was stopped lets go of the jobs that it had open, pays what they had used, and the next request is answered; so is one
+// after the device was stopped.
+func TestModelRestart(t *testing.T) {
+	u := newUpstream(t, "tiny")
+	w := newModelWorld(t, 1<<40, func(_ int, c *Config) { c.Slots = 1 }, serverOf(u))
+	w.sees(1, 1)
+	w.all("/chat/completions", chat("200 words"))
+	w.paid(0, 2+4*200)
+	free := func() {
+		t.Helper()
+		d := w.p[0].device.Load()
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			d.mu.Lock()
+			slots, open := d.slots, d.open
+			d.mu.Unlock()
+			if slots == 0 && open == 0 {
+				return
+			}
+		}
+		t.Fatal("the job does not end")
+	}
+	w.stop()
+	w.open()
+	free()
+	w.sees(1, 1)
+	if status, raw, _ := w.all("/chat/completions", chat("200 words")); status != 200 {
+		t.Fatalf("%d %s", status, raw)
+	}
+	w.paid(0, 2*(2+4*200))
+	if err := w.devices[0].Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.devices[0].Start(w.p[0])
+	w.Tell()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		w.Tell()
+		if status, raw, _ := w.all("/chat/completions", chat("200 words")); status == 200 {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("%d %s", status, raw)
+		}
+	}
+	w.paid(0, 3*(2+4*200))
+	for range 4 {
+		w.Next()
+	}
+	if line := w.State().Line(w.devices[0].Key()); line == nil || line.Paid() != types.Credit(3*(2+4*200)) {
+		t.Errorf("the tally has %+v", line)
+	}
+}

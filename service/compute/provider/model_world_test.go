@@ -254,6 +254,14 @@ func newModelWorld(t testing.TB, credits types.Credit, change func(i int, c *Con
 		d.Payer(t.Context(), w.market.Payer())
 	}
 	w.Tell()
+	w.open()
+	return w
+}
+
+// open starts the gateway, anew after stop.
+func (w *modelWorld) open() {
+	t := w.t
+	t.Helper()
 	c := customer.New(customer.Config{})
 	h, err := c.Mount(w.market)
 	if err != nil {
@@ -275,7 +283,6 @@ func newModelWorld(t testing.TB, credits types.Credit, change func(i int, c *Con
 		}
 	})
 	t.Cleanup(w.stop)
-	return w
 }
 
 // sees waits until so many models are listed, with so many requests that could be taken.
