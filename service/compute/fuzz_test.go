@@ -39,6 +39,15 @@ var decoders = []decoder{
 	{"Results", func(b []byte) ([]byte, error) { return again(DecodeResults(b)) }},
 	{"Check", func(b []byte) ([]byte, error) { return again(DecodeCheck(b)) }},
 	{"Sighting", func(b []byte) ([]byte, error) { return again(DecodeSighting(b)) }},
+	{"Fired", func(b []byte) ([]byte, error) { return again(DecodeFired(b)) }},
+	{"Summons", func(b []byte) ([]byte, error) { return again(DecodeSummons(b)) }},
+	{"Begun", func(b []byte) ([]byte, error) { return again(DecodeProgress(b)) }},
+	{"Progress", func(b []byte) ([]byte, error) { return again(DecodeProgress(b)) }},
+	{"RowsQuery", func(b []byte) ([]byte, error) { return again(DecodeRowsQuery(b)) }},
+	{"ShownRows", func(b []byte) ([]byte, error) {
+		r, err := DecodeShownRows(b)
+		return r.Encode(), err
+	}},
 	{"Show", func(b []byte) ([]byte, error) { return again(DecodeShow(b)) }},
 	{"Shown", func(b []byte) ([]byte, error) { return again(DecodeShown(b)) }},
 	{"List", func(b []byte) ([]byte, error) {

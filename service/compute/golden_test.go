@@ -34,6 +34,8 @@ type golden struct {
 	Path                                   string // of the results' second leaf
 	Seed, ChainSeed, NextSeed, Openings    types.Hash
 	Step                                   string
+	Fired, Summons, Begun, Progress        string
+	RowsQuery, ShownRows                   string
 	Show, Shown, List                      string
 	Audit, Withheld                        string
 	RowFault, StepFault, StartFault, Clash string
@@ -117,6 +119,12 @@ func makeGolden(t *testing.T) *golden {
 		Sighting: hexa((&Sighting{Device: nonce.Device, Slot: nonce.Slot, Count: 17, OK: true, Opening: openings.Hash()}).Encode()),
 		Path:     hexa(types.Encode(&path)),
 		Seed:     Seed(nonce.Device, nonce.Slot, nonces), ChainSeed: step.Seed, NextSeed: step.Next(), Openings: openings.Hash(), Step: hexa(types.Encode(&signedStep)),
+		Fired:      hexa((&Fired{Epoch: 10, Slot: nonce.Slot, Proof: proof}).Encode()),
+		Summons:    hexa((&Summons{Fired: Fired{Epoch: 10, Slot: nonce.Slot, Proof: proof}, Round: MAC, N: 512, Slots: 1, Nonce: nonces[0]}).Encode()),
+		Begun:      hexa((&Progress{Nonces: nonces, Steps: []SignedStep{}}).Encode()),
+		Progress:   hexa((&Progress{Nonces: []SignedNonce{}, Steps: []SignedStep{signedStep}}).Encode()),
+		RowsQuery:  hexa((&RowsQuery{Slot: nonce.Slot, Openings: openings}).Encode()),
+		ShownRows:  hexa(ShownRows{{Row: []byte("row"), Path: merkle.Proof{Index: 1, Count: 2, Siblings: []types.Hash{step.Root}}}}.Encode()),
 		Show:       hexa((&Show{Epoch: 12, Results: envelope, Index: 1}).Encode()),
 		Shown:      hexa((&Shown{Leaf: leaves[1], Path: path, Files: types.Sum(list.Encode())}).Encode()),
 		List:       hexa(list.Encode()),
