@@ -30,6 +30,7 @@ type Engine struct {
 	most  uint64   // bytes of unpacked images
 	node  *os.File // held while this process lives
 	group bool     // cgroups are of version 2
+	away  time.Duration
 
 	unpacking sync.Mutex // one image at a time
 
@@ -63,7 +64,7 @@ func Open(ctx context.Context, dir string, images uint64) (*Engine, []Lack, erro
 		return nil, nil, fmt.Errorf("oci: %w", err)
 	}
 	name := types.Sum([]byte(dir))
-	e := &Engine{dir: dir, runc: runc, run: filepath.Join(runDir, hex.EncodeToString(name[:6])), most: images, group: unified(),
+	e := &Engine{dir: dir, runc: runc, run: filepath.Join(runDir, hex.EncodeToString(name[:6])), most: images, group: unified(), away: Orphan,
 		trees: map[types.Hash]*tree{}, using: map[types.Hash]types.Hash{}}
 	if err := e.open(); err != nil {
 		return nil, nil, errors.Join(err, e.Close())
@@ -392,7 +393,7 @@ func (e *Engine) start(j *Job) error {
 		return fmt.Errorf("oci: %w", err)
 	}
 	k, err := json.Marshal(&task{ID: id, Runc: e.runc, State: filepath.Join(e.run, "state"), Bundle: bundle, Scratch: scratch, Node: e.node.Name(), Slots: uint64(j.Slots),
-		Limit: j.Limit})
+		Limit: j.Limit, Orphan: e.away})
 	if err != nil {
 		return fmt.Errorf("oci: %w", err)
 	}

@@ -385,6 +385,38 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
+// TestOrphan: a container whose node does not come back ends, and who asks for it later hears that it is lost.
+func TestOrphan(t *testing.T) {
+	w := newWorld(t)
+	w.e.away = time.Millisecond
+	j := w.job("echo x; sleep 60")
+	j.Limit = 60_000
+	ctx, stop := context.WithCancel(t.Context())
+	out := writer{wrote: make(chan struct{}, 100)}
+	gone := make(chan error, 1)
+	go func() {
+		_, err := w.e.Run(ctx, j, &out, io.Discard, unmetered{})
+		gone <- err
+	}()
+	<-out.wrote
+	stop()
+	if err := w.e.Close(); err != nil || !errors.Is(<-gone, context.Canceled) {
+		t.Error(err)
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(w.e.job(j.Order), endFile)); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("it runs on")
+		}
+	}
+	w.e = engine(t, w.dir)
+	if _, _, _, err := w.run(j); types.ReasonOf(err) != compute.DeviceLost {
+		t.Error(err)
+	}
+}
+
 type writer struct {
 	wrote chan struct{}
 	buf   bytes.Buffer

@@ -49,6 +49,8 @@ type task struct {
 	Node    string `json:"node"`    // a file that the node holds while it lives
 	Slots   uint64 `json:"slots"`
 	Limit   uint64 `json:"limit"` // slot·ms
+	// Orphan is for how long it runs without its node.
+	Orphan time.Duration `json:"orphan"`
 }
 
 // verdict is how a container ended, as its keeper writes it down.
@@ -78,7 +80,7 @@ func init() {
 
 const (
 	lookEvery = 20 * time.Millisecond // how often it is looked whether a limit was reached
-	nodeEvery = time.Second
+	nodeEvery = time.Second           // whether the node is there
 )
 
 // keep runs a container to its end.
@@ -271,7 +273,7 @@ func (k *keeper) watch(init int, begun time.Time) (v verdict) {
 				if seen = now; !free(k.Node) {
 					node = now
 				}
-				v.Lost = v.Lost || v.Trap == "" && now.Sub(node) > Orphan
+				v.Lost = v.Lost || v.Trap == "" && now.Sub(node) > k.Orphan
 			}
 			if v.Trap != "" || v.Lost {
 				k.kill(init)
