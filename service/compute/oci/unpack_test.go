@@ -4,6 +4,8 @@ package oci
 
 import (
 	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -140,6 +142,17 @@ func TestUnpackRefuses(t *testing.T) {
 	}
 	try("another layer", c, 0, func(types.Hash) (io.ReadCloser, uint64, error) {
 		return io.NopCloser(strings.NewReader(string(other))), uint64(len(other)), nil
+	}, compute.DigestMismatch)
+	z, err := gzip.NewReader(bytes.NewReader(b[img.Layers[0].Hash]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	try("the same tar in other bytes", c, 0, func(types.Hash) (io.ReadCloser, uint64, error) {
+		return io.NopCloser(bytes.NewReader(plain)), img.Layers[0].Size, nil
 	}, compute.DigestMismatch)
 	diff := *c
 	diff.Diffs = []types.Hash{{1}}
