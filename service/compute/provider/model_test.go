@@ -118,7 +118,7 @@ func TestModelRefusals(t *testing.T) {
 	if u.newest() != nil {
 		t.Error("the server was asked")
 	}
-	u.refuses = func(w http.ResponseWriter, r *http.Request) bool {
+	refuse := func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method == "GET" {
 			return false
 		}
@@ -127,6 +127,7 @@ func TestModelRefusals(t *testing.T) {
 		w.Write([]byte(`{"error":{"message":"the context is full","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}`))
 		return true
 	}
+	u.set(func() { u.refuses = refuse })
 	if e, _ := w.refusal("/chat/completions", chat("x"), 400); e.Code != "context_length_exceeded" || e.Message != "the context is full" {
 		t.Errorf("%+v", e)
 	}
@@ -254,7 +255,7 @@ func TestModelLeaves(t *testing.T) {
 		t.Errorf("%d answers were cut", u.cut)
 	}
 	u.mu.Unlock()
-	u.before = nil
+	u.set(func() { u.before = nil })
 	w.paid(0, 4*5+(4+9+3)/4) // five words; the prompt, of which the server said nothing, by its bytes: role and content
 	if status, raw, _ := w.all("/chat/completions", chat("2 words")); status != 200 {
 		t.Errorf("%d %s", status, raw)
@@ -282,10 +283,11 @@ func TestModelDown(t *testing.T) {
 	u := newUpstream(t, "tiny", "small")
 	w := newModelWorld(t, 1<<40, nil, serverOf(u, Served{"small", "small", 1, 4}, Served{"tiny", "tiny", 1, 4}))
 	w.sees(2, 8)
-	u.refuses = func(w http.ResponseWriter, _ *http.Request) bool {
+	refuse := func(w http.ResponseWriter, _ *http.Request) bool {
 		w.WriteHeader(401)
 		return true
 	}
+	u.set(func() { u.refuses = refuse })
 	e, _ := w.refusal("/chat/completions", chat("x"), 502)
 	if e.Reason != compute.ModelFailed || strings.Contains(e.Message, u.URL) {
 		t.Errorf("%+v", e)
@@ -301,8 +303,8 @@ func TestModelDown(t *testing.T) {
 	if s := w.p[0].Serves(); len(s) != 0 {
 		t.Errorf("it serves %q", s)
 	}
-	u.refuses = nil
-	u.names = []string{"tiny"}
+	u.set(func() { u.refuses = nil })
+	u.set(func() { u.names = []string{"tiny"} })
 	w.sees(1, 4)
 	if s := w.p[0].Serves(); len(s) != 1 || s[0] != "model/tiny for 1000000 micro-credits a million tokens of a prompt, 4000000 of an answer" {
 		t.Errorf("it serves %q", s)
@@ -344,7 +346,8 @@ func TestModelLost(t *testing.T) {
 		raw += line
 	}
 	first := <-sent
-	a.before, b.before = nil, nil
+	a.set(func() { a.before = nil })
+	b.set(func() { b.before = nil })
 	if err := w.devices[first].Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -390,7 +393,7 @@ func TestModelBreaks(t *testing.T) {
 	if e, _ := w.refusal("/chat/completions", chat("hello"), 503); e.Reason != compute.ModelDown {
 		t.Errorf("%+v", e)
 	}
-	u.before = nil
+	u.set(func() { u.before = nil })
 	w.sees(1, 4)
 	if status, raw, _ := w.all("/chat/completions", chat("hello")); status != 200 {
 		t.Errorf("%d %s", status, raw)
@@ -404,10 +407,11 @@ func TestModelRedirect(t *testing.T) {
 	u := newUpstream(t, "tiny")
 	w := newModelWorld(t, 1<<40, nil, serverOf(u))
 	w.sees(1, 4)
-	u.refuses = func(w http.ResponseWriter, r *http.Request) bool {
+	refuse := func(w http.ResponseWriter, r *http.Request) bool {
 		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusTemporaryRedirect)
 		return true
 	}
+	u.set(func() { u.refuses = refuse })
 	w.refusal("/chat/completions", chat("secret"), 503)
 	if other.newest() != nil {
 		t.Error("the prompt went to another host")

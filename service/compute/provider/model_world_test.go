@@ -48,11 +48,12 @@ func newUpstream(t testing.TB, names ...string) *upstream {
 	u := &upstream{names: names}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/models", func(w http.ResponseWriter, r *http.Request) {
-		if u.refuses != nil && u.refuses(w, r) {
+		_, refuses, names := u.hooks()
+		if refuses != nil && refuses(w, r) {
 			return
 		}
 		list := map[string]any{"object": "list", "data": []any{}}
-		for _, n := range u.names {
+		for _, n := range names {
 			list["data"] = append(list["data"].([]any), map[string]any{"id": n, "object": "model"})
 		}
 		json.NewEncoder(w).Encode(list)
@@ -68,9 +69,22 @@ func newUpstream(t testing.TB, names ...string) *upstream {
 	return u
 }
 
+// set changes what the server does while it runs.
+func (u *upstream) set(change func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	change()
+}
+
+func (u *upstream) hooks() (func(context.Context, int) error, func(http.ResponseWriter, *http.Request) bool, []string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.before, u.refuses, u.names
+}
+
 // read notes a request.
 func (u *upstream) read(w http.ResponseWriter, r *http.Request) map[string]any {
-	if u.refuses != nil && u.refuses(w, r) {
+	if _, refuses, _ := u.hooks(); refuses != nil && refuses(w, r) {
 		return nil
 	}
 	raw, err := io.ReadAll(r.Body)
@@ -141,7 +155,7 @@ func (u *upstream) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	if body["stream"] != true {
 		for i := range words {
-			if u.before != nil && u.before(r.Context(), i) != nil {
+			if before, _, _ := u.hooks(); before != nil && before(r.Context(), i) != nil {
 				u.cuts()
 				return
 			}
@@ -163,7 +177,7 @@ func (u *upstream) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	fmt.Fprint(w, ": a comment\r\n\r\n")
 	for i, s := range words {
-		if u.before != nil && u.before(r.Context(), i) != nil || !send(piece(s, nil, false)) || r.Context().Err() != nil {
+		if before, _, _ := u.hooks(); before != nil && before(r.Context(), i) != nil || !send(piece(s, nil, false)) || r.Context().Err() != nil {
 			u.cuts()
 			return
 		}
