@@ -17,7 +17,8 @@ const (
 	maxSaid = 64 << 20        // bytes of one answer in all its parts
 )
 
-// Ask asks one device for something of a category, signed by key, and returns the answer that the device signed for this request.
+// Ask asks one device for something of a category, signed by key, and returns the answer that the device signed
+// for this request.
 func (a *Agent) Ask(ctx context.Context, key types.PrivateKey, c types.Category, q role.Question) ([]byte, error) {
 	body, err := a.ask(ctx, key, c, q)
 	if err != nil {

@@ -14,8 +14,8 @@ func hears(a *Asks, by types.Key, ask receipt.Ask, device types.PrivateKey) {
 	a.Hear(chain, bus.Message{Subject: bus.AskOf(&receipt.Ask{Device: by, Category: ask.Category, Class: ask.Class, Cell: ask.Cell}), Data: ask.Sign(device).Encode()})
 }
 
-// TestAskFlood: whoever can publish under its own name neither makes up devices that offer something, nor brings back what a device offered
-// before, nor has so many offers that those of others have to go.
+// TestAskFlood: whoever can publish under its own name neither makes up devices that offer something, nor
+// brings back what a device offered before, nor has so many offers that those of others have to go.
 func TestAskFlood(t *testing.T) {
 	m := NewAsks(100)
 	flooder, honest := bustest.Key(3), bustest.Key(4)
@@ -45,8 +45,8 @@ func TestAskFlood(t *testing.T) {
 	}
 }
 
-// TestSome: of more devices than there is room for, as many as there is room for are remembered, all classes of each; those that were at
-// first and still are stay so; and two memories choose differently.
+// TestSome: of more devices than there is room for, as many as there is room for are remembered, all classes of
+// each; those that were at first and still are stay so; and two memories choose differently.
 func TestSome(t *testing.T) {
 	const most = 20
 	a, b := NewAsks(most), NewAsks(most)
@@ -93,7 +93,8 @@ func TestSome(t *testing.T) {
 	}
 }
 
-// TestMoved: a device that moves is known by what it asks where it is now, in whatever order the bus shows what it keeps of it.
+// TestMoved: a device that moves is known by what it asks where it is now, in whatever order the bus shows what
+// it keeps of it.
 func TestMoved(t *testing.T) {
 	k := bustest.Key(5)
 	here, there := types.CellAt(types.Vector{types.One, 0, 0}, 7), types.CellAt(types.Vector{0, types.One, 0}, 7)

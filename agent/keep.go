@@ -19,8 +19,9 @@ const (
 	Stopped State = "stopped"
 )
 
-// Keep runs something until ctx ends, and again whenever it fails, panics or ends by itself: after a rest, which doubles up to a minute and
-// is short again after an hour without trouble. tell, if it is not nil, hears of each change, and why a rest was called for.
+// Keep runs something until ctx ends, and again whenever it fails, panics or ends by itself: after a rest,
+// which doubles up to a minute and is short again after an hour without trouble. tell, if it is not nil, hears
+// of each change, and why a rest was called for.
 func Keep(ctx context.Context, log *slog.Logger, least time.Duration, run func(context.Context) error, tell func(State, error)) {
 	if tell == nil {
 		tell = func(State, error) {}

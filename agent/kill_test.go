@@ -21,8 +21,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestKill kills a process that signs and sends as fast as it can, again and again, and looks at what it had sent and what it
-// had promised: no two envelopes with one number, an unbroken chain, nothing lost that Evidence had returned for.
+// TestKill kills a process that signs and sends as fast as it can, again and again, and looks at what it had
+// sent and what it had promised: no two envelopes with one number, an unbroken chain, nothing lost that
+// Evidence had returned for.
 func TestKill(t *testing.T) {
 	if home := os.Getenv("CAIRN_TEST_KILL"); home != "" {
 		signUntilKilled(home)

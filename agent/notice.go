@@ -6,7 +6,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// NoticeFor is what a role of a category is told of a notice, with the category's rules. A device's line is not in it.
+// NoticeFor is what a role of a category is told of a notice, with the category's rules. A device's line is not
+// in it.
 func NoticeFor(n *bus.Notice, c types.Category, rules []byte) role.Notice {
 	out := role.Notice{
 		Epoch: n.Epoch, Seed: n.Seed, Challenged: n.Challenged, EpochTime: n.EpochTime, Height: n.Height, Hash: n.Hash, Time: n.Time,

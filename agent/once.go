@@ -16,8 +16,9 @@ var onceBucket = []byte("once")
 // onceEpochs is for how many epochs a name is remembered: what it names counts in one.
 const onceEpochs = 2
 
-// EvidenceOnce is Evidence under a name: the envelope and the name are stored in one transaction, and what has the name already is not stored
-// again, also after a restart. It reports whether it was stored now. Names go with Expire, onceEpochs after their epoch.
+// EvidenceOnce is Evidence under a name: the envelope and the name are stored in one transaction, and what has
+// the name already is not stored again, also after a restart. It reports whether it was stored now. Names go
+// with Expire, onceEpochs after their epoch.
 func (o *Spool) EvidenceOnce(p evidence.Payload, name types.Hash) (stored bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

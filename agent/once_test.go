@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestOnce: what has a name is stored once, also by a process that was killed in between; what could not be stored has not taken its name; names go
-// some epochs later.
+// TestOnce: what has a name is stored once, also by a process that was killed in between; what could not be
+// stored has not taken its name; names go some epochs later.
 func TestOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "spool.db")
 	s, err := OpenSpool(path, bustest.Key(1), chain)

@@ -130,7 +130,8 @@ func (q Quorum) Line(ctx context.Context, device types.Key, tallied types.Epoch,
 // maxDrawn bounds how many devices one witness is told of for a draw: that many are more than it can look at.
 const maxDrawn = 64 * bus.MaxDrawn
 
-// Drawn returns the devices that a witness was drawn for in the current epoch, for one of its category's draws, at most maxDrawn.
+// Drawn returns the devices that a witness was drawn for in the current epoch, for one of its category's draws,
+// at most maxDrawn.
 func (q Quorum) Drawn(ctx context.Context, e types.Epoch, c types.Category, purpose string, witness types.Key) (all []tally.Device, err error) {
 	query := &bus.DrawnQuery{Chain: q.Chain, Region: q.Region, Epoch: e, Category: c, Purpose: purpose, Witness: witness}
 	for len(all) < maxDrawn {

@@ -42,9 +42,9 @@ var (
 	prevKey = []byte("prev") // its hash
 )
 
-// Spool keeps on disk, synced, what a key has signed and verifiers have not acknowledged yet. An envelope is stored in one transaction with the
-// number that it uses up, before anything can send it: so whatever happens to the process, no two envelopes ever leave with one
-// number. All methods are safe for concurrent use.
+// Spool keeps on disk, synced, what a key has signed and verifiers have not acknowledged yet. An envelope is
+// stored in one transaction with the number that it uses up, before anything can send it: so whatever happens
+// to the process, no two envelopes ever leave with one number. All methods are safe for concurrent use.
 type Spool struct {
 	Bucket  // what its owner remembers besides
 	db      *bbolt.DB
@@ -191,8 +191,8 @@ func (o *Spool) store(p evidence.Payload, also func(*bbolt.Tx) error) (types.Has
 	return e.Hash, nil
 }
 
-// Raise makes numbers go on after seq, if they lag behind: the home was restored from a backup, and what this key signed
-// since then is in the tally.
+// Raise makes numbers go on after seq, if they lag behind: the home was restored from a backup, and what this
+// key signed since then is in the tally.
 func (o *Spool) Raise(seq uint64, last types.Hash) (bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -336,8 +336,8 @@ func diskError(err error) error {
 	return err
 }
 
-// Acked takes a verifier's answer in. It forgets what more than two thirds of power acknowledged, and gives up what too many
-// refuse for good, which it returns.
+// Acked takes a verifier's answer in. It forgets what more than two thirds of power acknowledged, and gives up
+// what too many refuse for good, which it returns.
 func (o *Spool) Acked(a *bus.Ack, verifier types.Key, set bus.Set) (settled int, given []GivenUp, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -364,8 +364,8 @@ func (o *Spool) Expire(e types.Epoch) (given []GivenUp, err error) {
 	return given, errors.Join(o.forget(done), o.forgetNames(e-min(e, onceEpochs)))
 }
 
-// forget takes items that are done off the disk. One that is still there after a crash is sent once more, which does no harm. The caller holds
-// mu.
+// forget takes items that are done off the disk. One that is still there after a crash is sent once more, which
+// does no harm. The caller holds mu.
 func (o *Spool) forget(done []*spooled) error {
 	if len(done) == 0 {
 		return nil

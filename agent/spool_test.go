@@ -9,7 +9,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestSpoolIsBounded: what does not fit is refused, what waits stays, and there is room again once enough verifiers keep it.
+// TestSpoolIsBounded: what does not fit is refused, what waits stays, and there is room again once enough
+// verifiers keep it.
 func TestSpoolIsBounded(t *testing.T) {
 	s, err := OpenSpool(filepath.Join(t.TempDir(), "spool.db"), bustest.Key(1), chain)
 	if err != nil {

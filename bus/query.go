@@ -172,7 +172,8 @@ func (d *Drawn) check() error {
 	return d.Query.check()
 }
 
-// PanelQuery asks who was drawn for a device in the current epoch, for one of its category's draws (tally.Spec.Draws).
+// PanelQuery asks who was drawn for a device in the current epoch, for one of its category's draws
+// (tally.Spec.Draws).
 type PanelQuery struct {
 	_        struct{} `cbor:",toarray"`
 	Chain    string

@@ -43,8 +43,9 @@ func (o overcharging) Run(ctx context.Context, t *provider.Task) (*compute.Resul
 	return r, f, err
 }
 
-// TestAudits: real jobs on two devices, through a gateway, a bus, and four verifiers whose witnesses audit. The cheaper device charges a unit too
-// much: it is audited without anybody doing anything, and is suspended. So the next job goes to the honest one, which passes, and rises.
+// TestAudits: real jobs on two devices, through a gateway, a bus, and four verifiers whose witnesses audit. The
+// cheaper device charges a unit too much: it is audited without anybody doing anything, and is suspended. So
+// the next job goes to the honest one, which passes, and rises.
 func TestAudits(t *testing.T) {
 	t.Parallel()
 	const chainID = "audits-1"

@@ -56,8 +56,9 @@ func (p *stepper) Mix(ctx context.Context, seed types.Hash, each func(types.Hash
 	}
 }
 
-// TestChecks: five verifiers with their witnesses check two devices, over the bus and by a fake clock. The honest one's free slots are
-// ordered by the network after two checks; the one that makes its rounds up has no rate, and less quality.
+// TestChecks: five verifiers with their witnesses check two devices, over the bus and by a fake clock. The
+// honest one's free slots are ordered by the network after two checks; the one that makes its rounds up has no
+// rate, and less quality.
 func TestChecks(t *testing.T) {
 	synctest.Test(t, testChecks)
 }

@@ -34,11 +34,12 @@ var hello = []byte("\x00asm\x01\x00\x00\x00\x01\x0c\x02\x60\x04\x7f\x7f\x7f\x7f\
 	"\x07\x13\x02\x06memory\x02\x00\x06_start\x00\x01\x0a\x0f\x01\x0d\x00\x41\x01\x41\x00\x41\x01\x41\x10\x10\x00\x1a\x0b" +
 	"\x0b\x14\x01\x00\x41\x00\x0b\x0e\x08\x00\x00\x00\x06\x00\x00\x00hello\x0a")
 
-// BenchmarkJob is what a customer of a network like that of `cairn up` waits for: from sending a program to the gateway's API to the first byte
-// that it wrote, of a program that ran before. Once by its hash, as `cairn job` sends it, and once with the program in the request, as curl
-// does. Beside it, starting a process that writes a byte. Then orders: each finds its device among 10,000, is signed, goes over the bus, and is
-// checked there and refused, since it offers too little. At last a device is stopped in the middle of a job, and what counts is when another one
-// has it.
+// BenchmarkJob is what a customer of a network like that of `cairn up` waits for: from sending a program to the
+// gateway's API to the first byte that it wrote, of a program that ran before. Once by its hash, as `cairn job`
+// sends it, and once with the program in the request, as curl does. Beside it, starting a process that writes a
+// byte. Then orders: each finds its device among 10,000, is signed, goes over the bus, and is checked there and
+// refused, since it offers too little. At last a device is stopped in the middle of a job, and what counts is
+// when another one has it.
 func BenchmarkJob(b *testing.B) {
 	home, err := os.MkdirTemp("", "cairn-bench-")
 	if err != nil {

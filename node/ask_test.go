@@ -119,8 +119,8 @@ func (s *shelf) ReadBlob(hash types.Hash, p []byte, offset int64) (int, int64, e
 	return copy(p, raw[offset:]), int64(len(raw)), nil
 }
 
-// TestNoticeRules: providers learn the time, and the rules in force in their category, which come by hash; until those are there, they
-// learn nothing.
+// TestNoticeRules: providers learn the time, and the rules in force in their category, which come by hash;
+// until those are there, they learn nothing.
 func TestNoticeRules(t *testing.T) {
 	w := newWorld(t, 4)
 	s := &shelf{blobs: map[types.Hash][]byte{}}

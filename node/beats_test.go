@@ -11,7 +11,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestBeat: a device says what is free of its newest ask, at once when that changes, and again and again; not more than the ask has.
+// TestBeat: a device says what is free of its newest ask, at once when that changes, and again and again; not
+// more than the ask has.
 func TestBeat(t *testing.T) {
 	w := newWorld(t, 4)
 	w.announce(5, 100, nil)

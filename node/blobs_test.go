@@ -204,7 +204,8 @@ func TestFetchLiars(t *testing.T) {
 	}
 }
 
-// TestFetchKilled: who fetches, and who serves, is killed again and again; what had come stays, and what is there in the end is whole.
+// TestFetchKilled: who fetches, and who serves, is killed again and again; what had come stays, and what is
+// there in the end is whole.
 func TestFetchKilled(t *testing.T) {
 	t.Parallel()
 	const size, kills = 24 * bus.PieceSize, 4

@@ -32,8 +32,9 @@ const (
 	deskWord      = "served" // the name of what the desk keeps on disk
 )
 
-// What was served is remembered until its time is refused (bus.Timely). The device writes down, ahead by deskStep, up to which time it has served:
-// after a restart, where it remembers nothing, nothing older is served.
+// What was served is remembered until its time is refused (bus.Timely). The device writes down, ahead by
+// deskStep, up to which time it has served: after a restart, where it remembers nothing, nothing older is
+// served.
 const deskStep = 5 * time.Second
 
 // desk serves the requests that come to this device. All methods are safe for concurrent use.
@@ -124,7 +125,8 @@ type request struct {
 // until is when who asks stops waiting.
 func (r *request) until() time.Time { return r.came.Add(time.Duration(r.Wait) * time.Millisecond) }
 
-// take looks at a message: what is not a request to this device that somebody signed costs no more than that, and is not answered.
+// take looks at a message: what is not a request to this device that somebody signed costs no more than that,
+// and is not answered.
 func (d *desk) take(ctx context.Context, b bus.Bus, m bus.Message) {
 	by, err := bus.ParseWord(bus.Owner(m.Subject))
 	if err != nil || !bus.Expects(m) {
@@ -173,7 +175,8 @@ func (d *desk) take(ctx context.Context, b bus.Bus, m bus.Message) {
 	}
 }
 
-// allow takes one of a publisher's tries. Of one that has used them up as many again are answered (told), so that it knows, and the others are not.
+// allow takes one of a publisher's tries. Of one that has used them up as many again are answered (told), so
+// that it knows, and the others are not.
 func (d *desk) allow(by types.Key) (is, told bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -192,8 +195,8 @@ func (d *desk) allow(by types.Key) (is, told bool) {
 	return false, try(&s.told, now)
 }
 
-// try takes one of deskBurst tries, of which deskRate a second come back: the generic cell rate algorithm of ITU-T I.371, which keeps of them when
-// all will be back.
+// try takes one of deskBurst tries, of which deskRate a second come back: the generic cell rate algorithm of
+// ITU-T I.371, which keeps of them when all will be back.
 func try(due *time.Time, now time.Time) bool {
 	const each = time.Second / deskRate
 	if due.Before(now) {

@@ -204,8 +204,8 @@ func wish(device types.Key, kind string, id byte) *bus.Request {
 		Wait: 5000, Body: []byte("x")}
 }
 
-// TestReplay: who sends a request again, whoever that is, has the device do nothing again: not while it remembers the answer, not later, and not
-// after a restart.
+// TestReplay: who sends a request again, whoever that is, has the device do nothing again: not while it
+// remembers the answer, not later, and not after a restart.
 func TestReplay(t *testing.T) {
 	w := newWorld(t, 4)
 	w.announce(5, 100, nil)
@@ -294,7 +294,8 @@ func TestReplayAfterRestart(t *testing.T) {
 	}
 }
 
-// TestForgedRequest: what is not for this device, or not signed by who it says, is not answered, and nothing is done for it.
+// TestForgedRequest: what is not for this device, or not signed by who it says, is not answered, and nothing is
+// done for it.
 func TestForgedRequest(t *testing.T) {
 	w := newWorld(t, 4)
 	w.announce(5, 100, nil)
@@ -447,7 +448,8 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestStrangers: one who brings requests of ever new keys that nobody granted has verifiers asked a few times, not each time.
+// TestStrangers: one who brings requests of ever new keys that nobody granted has verifiers asked a few times,
+// not each time.
 func TestStrangers(t *testing.T) {
 	w := newWorld(t, 4)
 	w.announce(5, 100, nil)

@@ -50,8 +50,8 @@ func KeptFiles(home string, devices []role.Device) (files []health.File) {
 	return files
 }
 
-// Examine looks at a home before it is used: what follows from other files is moved aside and made anew, which heard is told of, and the
-// rest of what is damaged comes back as an error.
+// Examine looks at a home before it is used: what follows from other files is moved aside and made anew, which
+// heard is told of, and the rest of what is damaged comes back as an error.
 func Examine(home string, heard func(health.Finding)) error {
 	if _, err := os.Stat(home); err != nil {
 		return nil // it is made now

@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-network/cairn/internal/health"
 )
 
-// TestExamine damages what a device's home holds: its index of shards is made anew, without its outbox it does not start until somebody says
-// so, and its key stays where it is.
+// TestExamine damages what a device's home holds: its index of shards is made anew, without its outbox it does
+// not start until somebody says so, and its key stays where it is.
 func TestExamine(t *testing.T) {
 	home := t.TempDir()
 	if _, err := CreateKey(home); err != nil {

@@ -14,12 +14,13 @@ import (
 	"github.com/cairn-network/cairn/internal/files"
 )
 
-// markFile is in each folder in which a provider keeps what it can't make anew, with a word that the node's database has too.
+// markFile is in each folder in which a provider keeps what it can't make anew, with a word that the node's
+// database has too.
 const markFile = ".folder"
 
-// holdFolders holds a provider's folders against what the node knows of them. One that is missing, empty or another's is refused, as it is while its
-// disk is not mounted: the provider would begin anew on whatever disk is there, and declare all that it ever held lost. anew takes
-// them as they are.
+// holdFolders holds a provider's folders against what the node knows of them. One that is missing, empty or
+// another's is refused, as it is while its disk is not mounted: the provider would begin anew on whatever disk
+// is there, and declare all that it ever held lost. anew takes them as they are.
 func (r *runner) holdFolders(anew bool) error {
 	name := r.provider.Category.String()
 	for _, folder := range append([]string{"."}, r.provider.Folders...) {

@@ -11,8 +11,9 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// follow tells the providers each believed notice, together with the device's line after the newest tally and the rules in force, until
-// ctx ends. While those are not to be had, they are not told; a slow step skips notices, never the newest.
+// follow tells the providers each believed notice, together with the device's line after the newest tally and
+// the rules in force, until ctx ends. While those are not to be had, they are not told; a slow step skips
+// notices, never the newest.
 func (n *Node) follow(ctx context.Context) {
 	var line *bus.Line
 	news := n.agent.Notices(ctx)

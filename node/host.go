@@ -108,8 +108,8 @@ func (r *runner) Room() error {
 // Notices implements role.Host.
 func (r *runner) Notices(ctx context.Context) <-chan role.Notice { return r.notices.Watch(ctx) }
 
-// Submit implements role.Host. The outbox holds at most 8,192 items and 64 MiB; beyond that it refuses with over_quota, and
-// what it holds stays.
+// Submit implements role.Host. The outbox holds at most 8,192 items and 64 MiB; beyond that it refuses with
+// over_quota, and what it holds stays.
 func (r *runner) Submit(ctx context.Context, kind evidence.Kind, body []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -195,8 +195,8 @@ func (r *runner) mine(signed *receipt.SignedAsk) error {
 	return nil
 }
 
-// Offer implements role.Host. It fills in chain, device, category, and the node's cell where the ask names none. With the bus
-// away the ask is published when it is back.
+// Offer implements role.Host. It fills in chain, device, category, and the node's cell where the ask names
+// none. With the bus away the ask is published when it is back.
 func (r *runner) Offer(ctx context.Context, ask receipt.Ask) (*receipt.SignedAsk, error) {
 	ask.Chain, ask.Device, ask.Category = r.node.agent.Chain(), r.Key(), r.provider.Category
 	if ask.Cell == 0 {

@@ -13,7 +13,8 @@ import (
 // keyFile holds the device's key. Whoever has it is the device.
 const keyFile = "device.key"
 
-// CreateKey makes the device's key in home, or returns fs.ErrExist if there is one. The file appears whole or not at all.
+// CreateKey makes the device's key in home, or returns fs.ErrExist if there is one. The file appears whole or
+// not at all.
 func CreateKey(home string) (types.PrivateKey, error) {
 	key, err := files.CreateKey(filepath.Join(home, keyFile))
 	if errors.Is(err, fs.ErrPermission) {

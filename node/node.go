@@ -1,13 +1,15 @@
-// Package node is the device engine: it holds the device's key, follows the chain through notices, runs the providers of the
-// categories that the device serves, and signs, stores and forwards what they hand in.
+// Package node is the device engine: it holds the device's key, follows the chain through notices, runs the
+// providers of the categories that the device serves, and signs, stores and forwards what they hand in.
 //
-// A node trusts nobody in particular. It logs on to the bus with its key, believes what more than two thirds of the verifiers'
-// power signed, and keeps what it has signed on disk until that much power has acknowledged it. With the bus away,
-// providers go on, what they hand in waits in the outbox (bounded: see Submit), and goes out when the bus is back.
+// A node trusts nobody in particular. It logs on to the bus with its key, believes what more than two thirds of
+// the verifiers' power signed, and keeps what it has signed on disk until that much power has acknowledged it.
+// With the bus away, providers go on, what they hand in waits in the outbox (bounded: see Submit), and goes out
+// when the bus is back.
 //
-// Killing it at any moment loses nothing that Submit returned for and never makes it sign two envelopes with one number: a
-// number is stored, synced, together with the envelope that uses it, before anything is sent. A home that was restored from a
-// backup goes on after the number that the tally has seen. Two nodes with one key are caught (equivocation): run one.
+// Killing it at any moment loses nothing that Submit returned for and never makes it sign two envelopes with
+// one number: a number is stored, synced, together with the envelope that uses it, before anything is sent. A
+// home that was restored from a backup goes on after the number that the tally has seen. Two nodes with one key
+// are caught (equivocation): run one.
 //
 // Time plays no part in what a node signs; its clock may be wrong. Status says so if it is.
 //
@@ -44,21 +46,24 @@ type Config struct {
 	Home  string
 	Owner types.Account // for the status only
 	Cell  types.Cell    // of asks that name none
-	// Pin is whom to start from, and in which chain and region; what the node has followed since, in its home, goes before it.
+	// Pin is whom to start from, and in which chain and region; what the node has followed since, in its home,
+	// goes before it.
 	Pin bus.Pin
 	// Dial logs on to the bus. It is tried until it succeeds; the bus then stays connected by itself.
 	Dial func(ctx context.Context, key types.PrivateKey) (bus.Bus, error)
-	// Register is what the owner runs to register the device, for the log of one that the network does not know yet; "" for nothing.
+	// Register is what the owner runs to register the device, for the log of one that the network does not know
+	// yet; "" for nothing.
 	Register string
-	// Disk says when the node warns that a disk of its home gets full, and when it takes nothing new on (role.Host.Room). It never stops because
-	// of it: what it holds it proves and serves. Zero: never.
+	// Disk says when the node warns that a disk of its home gets full, and when it takes nothing new on
+	// (role.Host.Room). It never stops because of it: what it holds it proves and serves. Zero: never.
 	Disk disk.Limits
-	// Private are the addresses beyond the public internet where devices may be that this one looks at as a witness (role.DialDevice).
+	// Private are the addresses beyond the public internet where devices may be that this one looks at as a
+	// witness (role.DialDevice).
 	Private []netip.Prefix
 	// Listen is where status and metrics are served: a local host:port; "" serves none, port 0 takes a free one.
 	Listen string
-	// NewFolders are categories whose folder is lost for good: what is there now is taken for it. Else a node whose folder is missing or
-	// another's does not start: its disk may not be mounted.
+	// NewFolders are categories whose folder is lost for good: what is there now is taken for it. Else a node
+	// whose folder is missing or another's does not start: its disk may not be mounted.
 	NewFolders []string
 	// Resend is how long the node waits for acknowledgement before it sends again. Default 2 s.
 	Resend time.Duration

@@ -630,8 +630,8 @@ func TestPromised(t *testing.T) {
 	want(40)
 }
 
-// TestOldPayers: what was said of a payer two epochs ago is not believed, whoever repeats it; of the epoch before it is, as verifiers see
-// an epoch's first block one after the other.
+// TestOldPayers: what was said of a payer two epochs ago is not believed, whoever repeats it; of the epoch
+// before it is, as verifiers see an epoch's first block one after the other.
 func TestOldPayers(t *testing.T) {
 	w := newWorld(t, 1)
 	w.announce(5, 100, nil)

@@ -43,7 +43,8 @@ func (p *payer) promised() types.Credit {
 	return types.Credit(p.total - min(p.total, uint64(p.line.Paid())))
 }
 
-// get returns what is known of key, and remembers that somebody wants to know. known is false until verifiers have said.
+// get returns what is known of key, and remembers that somebody wants to know. known is false until verifiers
+// have said.
 func (p *payers) get(key types.Key) (out role.Payer, known bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

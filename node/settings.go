@@ -57,14 +57,16 @@ type Settings struct {
 	Network string `json:"network" doc:"Where the network publishes its manifest, an https URL: it is asked each hour, and where a newer one of the same signer says that the bus is, the device looks for it. \"\" keeps the one that init was given."`
 	Listen  string `json:"listen" doc:"Where status and metrics for Prometheus are served, as host:port; \"\" for nowhere. $CAIRN_NODE_LISTEN and --listen override it."`
 
-	// Categories are the settings of what is provided, by category name: each is a section of the file under that name.
+	// Categories are the settings of what is provided, by category name: each is a section of the file under
+	// that name.
 	Categories map[string]json.RawMessage `json:"-"`
 
 	sections map[string]*settings.Section
 }
 
-// Init makes a home: the key, unless there is one already, and the settings, which it replaces. docs holds, by category name, a value of the
-// type that the category's section has, from whose tags it is documented; it may be nil.
+// Init makes a home: the key, unless there is one already, and the settings, which it replaces. docs holds, by
+// category name, a value of the type that the category's section has, from whose tags it is documented; it may
+// be nil.
 func Init(home string, s Settings, docs map[string]any) error {
 	if len(s.Categories) == 0 {
 		return errors.New("node: init: nothing is offered")
@@ -171,8 +173,8 @@ func parseSettings(text []byte) (*Settings, error) {
 	return s, nil
 }
 
-// Check reads the section of a category into v, a pointer to its type, so strictly that an error names the line. The category reads the
-// same from Categories.
+// Check reads the section of a category into v, a pointer to its type, so strictly that an error names the
+// line. The category reads the same from Categories.
 func (s *Settings) Check(category string, v any) error {
 	n := s.sections[category]
 	if n == nil {

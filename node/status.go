@@ -185,7 +185,8 @@ func (n *Node) Status() Status {
 	return out
 }
 
-// remarks are what the provider has to say, with what to do about each: first what became of its folder, where it does not know.
+// remarks are what the provider has to say, with what to do about each: first what became of its folder, where
+// it does not know.
 func (r *runner) remarks(table map[types.Reason]types.ReasonInfo) []role.Remark {
 	var list []role.Remark
 	if r.provider.Remarks != nil {

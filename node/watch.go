@@ -21,8 +21,8 @@ const lookEvery = 10 * time.Second
 // maxWatched bounds how many files of one folder are watched; further ones are not.
 const maxWatched = 64
 
-// watched are files that are open, or will be needed: what is written to one that was removed or replaced is lost with the process, and
-// nothing else would say so.
+// watched are files that are open, or will be needed: what is written to one that was removed or replaced is
+// lost with the process, and nothing else would say so.
 type watched struct {
 	mu    sync.Mutex
 	files map[string]fs.FileInfo

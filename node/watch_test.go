@@ -11,7 +11,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// TestHomeChanged: whatever is taken from under a running node, its owner reads what and what to do; put back, all is well again.
+// TestHomeChanged: whatever is taken from under a running node, its owner reads what and what to do; put back,
+// all is well again.
 func TestHomeChanged(t *testing.T) {
 	w := newWorld(t, 1)
 	w.announce(5, 100, nil)
@@ -50,7 +51,8 @@ func TestHomeChanged(t *testing.T) {
 	}
 }
 
-// TestNext: a device that customers shun, whose quality falls, or that has a trouble of its own is not told that nothing needs to be done.
+// TestNext: a device that customers shun, whose quality falls, or that has a trouble of its own is not told
+// that nothing needs to be done.
 func TestNext(t *testing.T) {
 	status := func(bp, fell int, remarks ...role.Remark) *Status {
 		return &Status{Online: true, Epoch: 9, Earned: Earned{Final: 1}, Providers: []ProviderStatus{
@@ -72,8 +74,8 @@ func TestNext(t *testing.T) {
 	}
 }
 
-// TestDiskGetsFull: a node says early that its disk gets full, takes nothing new on when it nearly is, and does again once there is room;
-// all the while it hands in what its provider proves.
+// TestDiskGetsFull: a node says early that its disk gets full, takes nothing new on when it nearly is, and does
+// again once there is room; all the while it hands in what its provider proves.
 func TestDiskGetsFull(t *testing.T) {
 	w := newWorld(t, 1)
 	w.announce(5, 100, nil)
@@ -122,8 +124,8 @@ func TestDiskGetsFull(t *testing.T) {
 	}
 }
 
-// TestFolderMissing: a device whose folder is gone, empty or another's at the start does not begin anew there, whatever disk that is; its owner reads
-// which folder, and says if it is lost.
+// TestFolderMissing: a device whose folder is gone, empty or another's at the start does not begin anew there,
+// whatever disk that is; its owner reads which folder, and says if it is lost.
 func TestFolderMissing(t *testing.T) {
 	w := newWorld(t, 1)
 	w.announce(5, 100, nil)

@@ -19,7 +19,8 @@ func (r *runner) Dial(ctx context.Context, network, address string) (net.Conn, e
 	return role.DialDevice(ctx, r.node.config.Private, network, address)
 }
 
-// Drawn implements role.WitnessHost. A device knows no registry: it asks the verifiers whom it was drawn for, and the bus what those offer.
+// Drawn implements role.WitnessHost. A device knows no registry: it asks the verifiers whom it was drawn for,
+// and the bus what those offer.
 func (r *runner) Drawn(ctx context.Context, purpose string) ([]role.Subject, error) {
 	n, q := r.node.agent.Notice(), r.node.agent.Quorum()
 	if n == nil || n.Seed.IsZero() || q.Bus == nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-network/cairn/ledger"
 )
 
-// Line returns a category's line of a device in the state after the region's tally of an epoch, nil for none; unknown_blob if that tally does not
-// stand, or this verifier does not have it.
+// Line returns a category's line of a device in the state after the region's tally of an epoch, nil for none;
+// unknown_blob if that tally does not stand, or this verifier does not have it.
 func (v *Verifier) Line(ctx context.Context, e types.Epoch, c types.Category, device types.Key) ([]byte, error) {
 	h, err := v.query.headerOf(ctx, e)
 	if err != nil {
@@ -24,15 +24,16 @@ func (v *Verifier) Line(ctx context.Context, e types.Epoch, c types.Category, de
 	return st.CategoryLine(device, c), nil
 }
 
-// Counted returns what of devices' evidence of a kind counted in the region's tally of an epoch, in the order of numbers. Devices of which nothing
-// did are not in it. It is unknown_blob if that tally does not stand, or this verifier does not have what it was made from. The whole batch is read.
+// Counted returns what of devices' evidence of a kind counted in the region's tally of an epoch, in the order
+// of numbers. Devices of which nothing did are not in it. It is unknown_blob if that tally does not stand, or
+// this verifier does not have what it was made from. The whole batch is read.
 func (v *Verifier) Counted(ctx context.Context, e types.Epoch, c types.Category, kind evidence.Kind, devices []types.Key) (map[types.Key][]*evidence.Envelope, error) {
 	return v.query.counted(ctx, e, c, kind, devices)
 }
 
-// Reported returns what this verifier has acknowledged of an epoch's envelopes of a kind, from a place among all that it has acknowledged on, and
-// the place behind the last one that it looked at. It looks at maxLooked of them: more says that there are others. An epoch whose mempool is not
-// open has none.
+// Reported returns what this verifier has acknowledged of an epoch's envelopes of a kind, from a place among
+// all that it has acknowledged on, and the place behind the last one that it looked at. It looks at maxLooked
+// of them: more says that there are others. An epoch whose mempool is not open has none.
 func (v *Verifier) Reported(e types.Epoch, c types.Category, kind evidence.Kind, from int) (list []*evidence.Envelope, next int, more bool, err error) {
 	b := v.mempools.of(e)
 	if b == nil {
@@ -107,7 +108,8 @@ func (s *query) counted(ctx context.Context, e types.Epoch, c types.Category, ki
 	return out, nil
 }
 
-// evidence reads the envelopes among maxLooked entries from a place on, and returns the place behind the last of these.
+// evidence reads the envelopes among maxLooked entries from a place on, and returns the place behind the last
+// of these.
 func (b *mempool) evidence(from int) (list [][]byte, next int, more bool, err error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()

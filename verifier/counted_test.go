@@ -7,8 +7,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestCounted: whoever sits beside a verifier is told what counted of devices in a tally that stands, in the order of numbers, what was acknowledged so
-// far, and what a tally left of a device; of other epochs, categories, kinds and devices nothing.
+// TestCounted: whoever sits beside a verifier is told what counted of devices in a tally that stands, in the
+// order of numbers, what was acknowledged so far, and what a tally left of a device; of other epochs,
+// categories, kinds and devices nothing.
 func TestCounted(t *testing.T) {
 	testNetwork(t, 2, 2, func(t *testing.T, n *network) {
 		a, b := n.device[0], n.device[1]

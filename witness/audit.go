@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// Ledger is what a witness knows of tallies from the verifier beside it, for the verifier's region: its methods are those of role.AuditHost, of
-// any category and epoch.
+// Ledger is what a witness knows of tallies from the verifier beside it, for the verifier's region: its methods
+// are those of role.AuditHost, of any category and epoch.
 type Ledger interface {
 	Line(ctx context.Context, e types.Epoch, c types.Category, device types.Key) ([]byte, error)
 	Counted(ctx context.Context, e types.Epoch, c types.Category, kind evidence.Kind, devices []types.Key) (map[types.Key][]*evidence.Envelope, error)

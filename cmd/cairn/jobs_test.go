@@ -182,7 +182,8 @@ type jobEnd struct {
 // jobPatience is how long the customer tries one thing again.
 const jobPatience = 90 * time.Second
 
-// job has a job done as a customer does whose requests may find nobody: it asks again with the same key, and reads the log on where it broke off.
+// job has a job done as a customer does whose requests may find nobody: it asks again with the same key, and
+// reads the log on where it broke off.
 func (c *jobCrew) job(number int, stdin string) error {
 	var id string
 	for end := time.Now().Add(jobPatience); ; time.Sleep(50 * time.Millisecond) {
@@ -310,8 +311,8 @@ func (c *jobCrew) open(member, name string) *bbolt.DB {
 	return db
 }
 
-// owed is what devices have run that was not paid for: in the journals of those that do not run, in time of one slot. No account may owe
-// one of them more than it trusts it with, which is ten seconds at most.
+// owed is what devices have run that was not paid for: in the journals of those that do not run, in time of one
+// slot. No account may owe one of them more than it trusts it with, which is ten seconds at most.
 func (c *jobCrew) owed() (all time.Duration) {
 	c.t.Helper()
 	fields := func(raw []byte) (list []cbor.RawMessage) {
@@ -444,9 +445,10 @@ func (c *jobCrew) books() (b jobBooks) {
 	return b
 }
 
-// TestJobsKilled: a customer has 200 jobs done while a device, the gateway, the bus and the verifier are killed, all of them processes. Every job ends
-// once, with the output that it has without kills, read on where a log broke off; it is charged once; and what was paid to a device that was lost, and
-// what a device has not been paid for, is within what the rules allow. `make soak` kills each of them several times.
+// TestJobsKilled: a customer has 200 jobs done while a device, the gateway, the bus and the verifier are
+// killed, all of them processes. Every job ends once, with the output that it has without kills, read on where
+// a log broke off; it is charged once; and what was paid to a device that was lost, and what a device has not
+// been paid for, is within what the rules allow. `make soak` kills each of them several times.
 func TestJobsKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")
@@ -513,7 +515,8 @@ func TestJobsKilled(t *testing.T) {
 	b := c.books()
 	owed := c.owed()
 	stage("the books have %+v; the tally has %d; devices are owed %v", b, spent, owed)
-	// What is signed is what jobs cost; what a tally has is no more, and in the end no less than what no device has lost.
+	// What is signed is what jobs cost; what a tally has is no more, and in the end no less than what no device
+	// has lost.
 	if b.jobs != jobs+1 || b.paid != b.signed || b.paid != c.paid || spent > b.signed {
 		t.Errorf("%+v, the customer saw %d, the tally has %d", b, c.paid, spent)
 	}

@@ -15,8 +15,8 @@ func (d *device) loneAsk(c types.Category, number uint64) Item {
 	return d.w.add(Ask, a.Sign(d.key).Encode())
 }
 
-// TestLoneAsk: an ask reaches Verify by itself, also that of a device which never handed in anything else, and counts; handed in
-// again it is refused, and changes nothing.
+// TestLoneAsk: an ask reaches Verify by itself, also that of a device which never handed in anything else, and
+// counts; handed in again it is refused, and changes nothing.
 func TestLoneAsk(t *testing.T) {
 	w := newWorld(t)
 	d, e := w.device(1), w.device(2)
@@ -89,8 +89,8 @@ func TestSkippedAsk(t *testing.T) {
 	}
 }
 
-// TestRules: a category sees its own rules in Verify and in Cross: those of the frame, or, where that has none or too long ones, those of
-// its Spec.
+// TestRules: a category sees its own rules in Verify and in Cross: those of the frame, or, where that has none
+// or too long ones, those of its Spec.
 func TestRules(t *testing.T) {
 	w := newWorld(t)
 	d := w.device(1)
@@ -128,8 +128,8 @@ func TestIncomplete(t *testing.T) {
 	}
 }
 
-// TestCrossStates: Cross replaces and forgets lines of devices with a summary, and of no others; whatever breaks the bounds costs
-// its category's Cross, and nothing of what Verify found.
+// TestCrossStates: Cross replaces and forgets lines of devices with a summary, and of no others; whatever
+// breaks the bounds costs its category's Cross, and nothing of what Verify found.
 func TestCrossStates(t *testing.T) {
 	line := thingLine{notes: 7}.encode()
 	sorted := func(in *CrossInput) (out []types.Key) {

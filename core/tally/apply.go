@@ -9,13 +9,15 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Pool says how a tally's work is split. The zero value does it on the caller's goroutine. Any Pool computes the same bytes.
+// Pool says how a tally's work is split. The zero value does it on the caller's goroutine. Any Pool computes
+// the same bytes.
 type Pool struct {
-	// Parts is how many ranges of devices the work is cut into, at least; 0 stands for 1. A few times the number of processors is best.
-	// A large batch is cut finer, so that what one part touches stays in a processor's cache.
+	// Parts is how many ranges of devices the work is cut into, at least; 0 stands for 1. A few times the
+	// number of processors is best. A large batch is cut finer, so that what one part touches stays in a
+	// processor's cache.
 	Parts int
-	// Run calls do for every part from 0 to parts−1, in any order and, if it likes, at once, and returns when all calls have
-	// returned. nil calls one after the other.
+	// Run calls do for every part from 0 to parts−1, in any order and, if it likes, at once, and returns when
+	// all calls have returned. nil calls one after the other.
 	Run func(parts int, do func(part int))
 }
 
@@ -41,13 +43,13 @@ var ErrInput = errors.New("tally: inputs do not fit")
 
 // Apply computes the state after frame's epoch, its header, and what became of every item.
 //
-// prev is the state after the region's last header that was not voided (NewState before the first); it stays as it is.
-// changes lead from prev's registry view to that of frame's epoch, in order. signed holds one verdict for each item of batch:
-// whether its signatures hold (CheckSignatures).
+// prev is the state after the region's last header that was not voided (NewState before the first); it stays as
+// it is. changes lead from prev's registry view to that of frame's epoch, in order. signed holds one verdict
+// for each item of batch: whether its signatures hold (CheckSignatures).
 //
-// What somebody could do wrong is refused with a reason and recorded. An error, always ErrInput, means that the inputs do not
-// belong together (another chain, region or state, a batch that is not in canonical order, a change that contradicts the
-// registry), so no honest verifier signs a header over them.
+// What somebody could do wrong is refused with a reason and recorded. An error, always ErrInput, means that the
+// inputs do not belong together (another chain, region or state, a batch that is not in canonical order, a
+// change that contradicts the registry), so no honest verifier signs a header over them.
 func Apply(rules *Rules, prev *State, frame *Frame, batch *Batch, changes []Change, signed []bool) (*State, *Header, *Result, error) {
 	return Pool{}.Apply(rules, prev, frame, batch, changes, signed)
 }
@@ -211,7 +213,8 @@ func (r *run) decode() error {
 	return nil
 }
 
-// split cuts the work into ranges of keys that hold about equally many devices, or authors where there are few devices.
+// split cuts the work into ranges of keys that hold about equally many devices, or authors where there are few
+// devices.
 func (r *run) split(cuts int) {
 	r.parts = make([]part, cuts)
 	devices := r.base.tables[deviceTable]

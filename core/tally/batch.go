@@ -64,8 +64,8 @@ type Item struct {
 	Raw  []byte // the encoding; read-only
 }
 
-// Name is an item's place in a batch: batches are sorted by author, type, sequence number and hash. An item that does not
-// decode, or belongs to another chain, has no author and no number.
+// Name is an item's place in a batch: batches are sorted by author, type, sequence number and hash. An item
+// that does not decode, or belongs to another chain, has no author and no number.
 type Name struct {
 	Author types.Key // who hands it in: the device, the attester, or an order's payer
 	Type   ItemType
@@ -89,8 +89,8 @@ type Batch struct {
 	Items []Item
 }
 
-// NewBatch sorts items of chain into a batch and drops repetitions. It decodes every item for its name; a caller that has
-// kept the names calls Arrange.
+// NewBatch sorts items of chain into a batch and drops repetitions. It decodes every item for its name; a
+// caller that has kept the names calls Arrange.
 func NewBatch(chain string, items []Item) *Batch {
 	names := make([]Name, len(items))
 	for i := range items {
@@ -99,8 +99,8 @@ func NewBatch(chain string, items []Item) *Batch {
 	return Arrange(items, names)
 }
 
-// Arrange sorts items into a batch by their names, names[i] being that of items[i], and drops repetitions. Both slices stay
-// as they are.
+// Arrange sorts items into a batch by their names, names[i] being that of items[i], and drops repetitions. Both
+// slices stay as they are.
 func Arrange(items []Item, names []Name) *Batch {
 	order := make([]int, len(items))
 	for i := range order {
@@ -161,8 +161,8 @@ func (b *Batch) Hash() types.Hash {
 	return types.Hash(h.Sum(nil))
 }
 
-// DecodeBatch reads a batch. Its items share raw, which must not change afterwards. Framing is strict here; that the items
-// are in canonical order shows when they are decoded: Apply refuses the batch otherwise.
+// DecodeBatch reads a batch. Its items share raw, which must not change afterwards. Framing is strict here;
+// that the items are in canonical order shows when they are decoded: Apply refuses the batch otherwise.
 func DecodeBatch(raw []byte) (*Batch, error) {
 	if uint64(len(raw)) > MaxBatchBytes {
 		return nil, types.Refuse(types.Oversize, "tally: batch of %d bytes", len(raw))
@@ -194,8 +194,8 @@ func DecodeBatch(raw []byte) (*Batch, error) {
 	return b, nil
 }
 
-// ReadBatch reads a batch from a stream, such as a decompressor, up to its end. It takes no more memory than the items it
-// has seen.
+// ReadBatch reads a batch from a stream, such as a decompressor, up to its end. It takes no more memory than
+// the items it has seen.
 func ReadBatch(r io.Reader) (*Batch, error) {
 	in := &stream{r: bufio.NewReaderSize(r, 64<<10)}
 	n := in.head(types.MajorArray, MaxBatchItems)

@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// crowd is a region of n devices that are each paid by a customer of their own. Signatures are empty: benchmarks leave them
-// out, as the tally takes verdicts.
+// crowd is a region of n devices that are each paid by a customer of their own. Signatures are empty:
+// benchmarks leave them out, as the tally takes verdicts.
 type crowd struct {
 	rules *Rules
 	state *State
@@ -87,8 +87,8 @@ func (c *crowd) apply(t testing.TB, p Pool, b *Batch, changes []Change) {
 	c.state = next
 }
 
-// BenchmarkApply tallies regions in which every device has a receipt, everything but the checking of signatures: per device
-// it should cost the same from 10,000 to 1,000,000.
+// BenchmarkApply tallies regions in which every device has a receipt, everything but the checking of
+// signatures: per device it should cost the same from 10,000 to 1,000,000.
 func BenchmarkApply(b *testing.B) {
 	for _, n := range []int{10_000, 100_000, 1_000_000} {
 		for _, workers := range []int{1, 2} {

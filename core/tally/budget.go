@@ -18,8 +18,9 @@ type keyGroup struct {
 	claims []*claim
 }
 
-// budget is the first half of step 4: what Verify accepted is honoured within what each key, then each account may still
-// spend, pro rata and rounded down. The rest stays with the provider, who can hand the same receipt in again.
+// budget is the first half of step 4: what Verify accepted is honoured within what each key, then each account
+// may still spend, pro rata and rounded down. The rest stays with the provider, who can hand the same receipt
+// in again.
 func (r *run) budget() error {
 	r.run(len(r.buckets), func(b int) { r.limitKeys(&r.buckets[b]) })
 	accounts, err := r.limitAccounts()
@@ -61,8 +62,8 @@ func (r *run) limitKeys(b *bucket) {
 	b.keys = slices.DeleteFunc(b.keys, func(g keyGroup) bool { return len(g.claims) == 0 })
 }
 
-// share cuts the honoured amounts of claims to at most left in all, pro rata. A session begins with its full price or not at all:
-// see affordable.
+// share cuts the honoured amounts of claims to at most left in all, pro rata. A session begins with its full
+// price or not at all: see affordable.
 func (r *run) share(claims []*claim, left types.Credit, reason types.Reason) {
 	var sum types.U128 // of at most 2²⁴ amounts below 2⁶⁴
 	for _, c := range claims {
@@ -90,9 +91,10 @@ func portion(amount, left types.Credit, sum types.U128) types.Credit {
 	return types.Credit(part.Lo)
 }
 
-// affordable honours nothing of claims that would begin a session with less than that costs, and returns the sum of what is left to
-// share. Without it an account's last credits would open a session for each of them, and fill the state for nothing. The largest
-// begin first, among equals those of the lowest payer and session, as many as get their due beside all sessions that are open.
+// affordable honours nothing of claims that would begin a session with less than that costs, and returns the
+// sum of what is left to share. Without it an account's last credits would open a session for each of them, and
+// fill the state for nothing. The largest begin first, among equals those of the lowest payer and session, as
+// many as get their due beside all sessions that are open.
 func (r *run) affordable(claims []*claim, left types.Credit, sum types.U128, reason types.Reason) types.U128 {
 	var fresh []*claim
 	for _, c := range claims {
@@ -119,7 +121,8 @@ func (r *run) affordable(claims []*claim, left types.Credit, sum types.U128, rea
 	return sum
 }
 
-// limitAccounts honours what the keys' limits left within what the accounts have bought, and returns the accounts' lines.
+// limitAccounts honours what the keys' limits left within what the accounts have bought, and returns the
+// accounts' lines.
 func (r *run) limitAccounts() ([]edits, error) {
 	n := len(r.buckets)
 	dealt := make([][]*keyGroup, n)
@@ -185,7 +188,8 @@ func (r *run) limitBucket(list []*keyGroup, from []byte) (buf []byte, spent type
 	return e.buf, spent, nil
 }
 
-// settleSessions writes what was honoured into the lines of sessions and keys, and refuses claims of which nothing was.
+// settleSessions writes what was honoured into the lines of sessions and keys, and refuses claims of which
+// nothing was.
 func (r *run) settleSessions(b *bucket) {
 	b.edits, b.spent = edits{from: b.from}, edits{from: b.from}
 	b.edits.grow(len(b.claims) * 160) // about what their lines take
@@ -228,10 +232,11 @@ func units(c *claim) types.U128 {
 	return part
 }
 
-// openings opens and closes the sessions that categories name, where nothing stands against it: a receipt or an order that has
-// the session, a payer without a key, an expiry out of bounds, too few credits. Of two openings the lower device's stands. A session costs
-// every verifier its line until it expires, so one that was not paid the least opening amount needs that much behind it, which its account
-// has not spent, when it opens: what a receipt would have had to pay.
+// openings opens and closes the sessions that categories name, where nothing stands against it: a receipt or an
+// order that has the session, a payer without a key, an expiry out of bounds, too few credits. Of two openings
+// the lower device's stands. A session costs every verifier its line until it expires, so one that was not paid
+// the least opening amount needs that much behind it, which its account has not spent, when it opens: what a
+// receipt would have had to pay.
 func (r *run) openings() error {
 	var opens []opening
 	var closes []closing

@@ -9,10 +9,10 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// The category of these tests: "thing" has two classes, units per receipt, work that the network orders, a note that counts
-// also in a later epoch, a witness's report that may prove misconduct, openings that both sides signed (taken on trust here),
-// asks with a number that rises, rules of its own, and a Cross that lets each order buy from every device that worked, counts in
-// their lines how often they did, and puts that out.
+// The category of these tests: "thing" has two classes, units per receipt, work that the network orders, a note
+// that counts also in a later epoch, a witness's report that may prove misconduct, openings that both sides
+// signed (taken on trust here), asks with a number that rises, rules of its own, and a Cross that lets each
+// order buy from every device that worked, counts in their lines how often they did, and puts that out.
 const (
 	thing = types.Category(40)
 	other = types.Category(41) // the same, without Cross, density and reports
@@ -47,7 +47,8 @@ type openBody struct {
 
 const badThing types.Reason = "thing.bad"
 
-// thingLine is a device's line: notes, the number of its newest ask, and how often Cross met it; after four times Cross forgets all.
+// thingLine is a device's line: notes, the number of its newest ask, and how often Cross met it; after four
+// times Cross forgets all.
 type thingLine struct{ notes, number, crossed uint64 }
 
 func parseThing(b []byte) (l thingLine) {
@@ -64,8 +65,8 @@ func (l thingLine) encode() []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, l.notes), l.number), l.crossed)
 }
 
-// ruleOf reads rules: one byte, how many things of class 2 Cross orders from each device. Broken ones are the default, 10; longer ones than
-// there can be must never get here.
+// ruleOf reads rules: one byte, how many things of class 2 Cross orders from each device. Broken ones are the
+// default, 10; longer ones than there can be must never get here.
 func ruleOf(raw []byte) uint64 {
 	switch {
 	case len(raw) == 1:

@@ -172,8 +172,8 @@ func (r *run) evidence(p *part, g *group, line *Line) {
 	}
 }
 
-// watched reports whether a device can be the subject of a report: it is registered for the category, or left so recently
-// that a proof of misconduct may still come.
+// watched reports whether a device can be the subject of a report: it is registered for the category, or left
+// so recently that a proof of misconduct may still come.
 func (r *run) watched(device types.Key, c *category) bool {
 	l := r.base.Line(device)
 	return l != nil && l.serves(c.id) && (l.Removed == 0 || r.frame.Epoch <= l.Removed+c.Spec.ProofDelay)
@@ -201,8 +201,8 @@ func (r *run) envelope(e *evidence.Envelope, line *Line, g *group) types.Reason 
 	return ""
 }
 
-// anchored reports whether an envelope names a block of the frame. One of a skipped epoch may name an older block than the
-// frame holds: those who acknowledged it have seen to that.
+// anchored reports whether an envelope names a block of the frame. One of a skipped epoch may name an older
+// block than the frame holds: those who acknowledged it have seen to that.
 func (r *run) anchored(e *evidence.Envelope) bool {
 	blocks := r.frame.Blocks
 	i := sort.Search(len(blocks), func(i int) bool { return blocks[i].Height >= e.Anchor.Height })
@@ -212,8 +212,9 @@ func (r *run) anchored(e *evidence.Envelope) bool {
 	return bytes.Equal(blocks[i].Hash[:16], e.Anchor.Hash[:])
 }
 
-// equivocation looks for envelopes of one number and different hashes, also against the newest one of an earlier epoch.
-// Where it finds some, nothing of the author counts; the two lowest conflicting hashes are the proof.
+// equivocation looks for envelopes of one number and different hashes, also against the newest one of an
+// earlier epoch. Where it finds some, nothing of the author counts; the two lowest conflicting hashes are the
+// proof.
 func (r *run) equivocation(p *part, g *group) {
 	var last int // the item before that stands
 	first := -1

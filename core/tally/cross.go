@@ -77,8 +77,8 @@ func (r *run) orders() (all []*live, err error) {
 	return all, nil
 }
 
-// reserve returns those of all orders that are in force. By account and session, each has reserved the least of what its cap, its key and
-// its account leave, after receipts and the orders before it.
+// reserve returns those of all orders that are in force. By account and session, each has reserved the least of
+// what its cap, its key and its account leave, after receipts and the orders before it.
 func (r *run) reserve(all []*live) (orders []*live) {
 	for _, o := range all {
 		if o.line.Ended() {
@@ -212,7 +212,8 @@ func boundOutputs(outputs []OutputData) error {
 	return nil
 }
 
-// crossedStates checks the lines that a Cross replaces. Those of the summaries' devices ascend in each part, and from part to part.
+// crossedStates checks the lines that a Cross replaces. Those of the summaries' devices ascend in each part,
+// and from part to part.
 func (r *run) crossedStates(at int, states []DeviceState) error {
 	part, summaries := 0, r.parts[0].summaries[at]
 	for i := range states {
@@ -254,7 +255,8 @@ func (r *run) keepStates(c types.Category, states []DeviceState) {
 	}
 }
 
-// crossEfforts adds network-ordered work that only a comparison could establish, within what Verify left of each device's quotas.
+// crossEfforts adds network-ordered work that only a comparison could establish, within what Verify left of
+// each device's quotas.
 func (r *run) crossEfforts(at int, ordered []CrossOrdered) {
 	slices.SortStableFunc(ordered, func(a, b CrossOrdered) int { return bytes.Compare(a.Device[:], b.Device[:]) })
 	for k := range r.parts {

@@ -121,8 +121,8 @@ func (l *liner) devices() error {
 	return nil
 }
 
-// settle is step 1: the device's share of what the chain settled and emitted for the header before. The weights of that
-// header have then served their purpose.
+// settle is step 1: the device's share of what the chain settled and emitted for the header before. The weights
+// of that header have then served their purpose.
 func (l *liner) settle() error {
 	if l.fold != nil {
 		l.weights = l.weights[:0]
@@ -198,8 +198,8 @@ func (l *liner) weight(e *effort, rows []Summarized) {
 	}
 }
 
-// gone reports whether a device that left has nothing that anybody could still ask for. While it left a bond behind, its leaf
-// has to show what of it is forfeit: without one the bond could never be given back.
+// gone reports whether a device that left has nothing that anybody could still ask for. While it left a bond
+// behind, its leaf has to show what of it is forfeit: without one the bond could never be given back.
 func (l *liner) gone() bool {
 	if l.line.Removed == 0 || l.line.Bond != 0 || l.line.Amount != 0 || l.line.Penalty != 0 || l.line.Paid() != 0 {
 		return false

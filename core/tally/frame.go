@@ -28,12 +28,12 @@ type Frame struct {
 	MinOpening    types.Credit // what the first receipt of a session must be worth
 }
 
-// MaxBlocks bounds the block hashes of a frame: after skips of that many blocks, older anchors are taken on the word of those who
-// acknowledged them.
+// MaxBlocks bounds the block hashes of a frame: after skips of that many blocks, older anchors are taken on the
+// word of those who acknowledged them.
 const MaxBlocks = 50_000
 
-// FrameStart returns the first block of a frame: from age blocks before the first block after the previous header's epoch, and at
-// most MaxBlocks up to the cut.
+// FrameStart returns the first block of a frame: from age blocks before the first block after the previous
+// header's epoch, and at most MaxBlocks up to the cut.
 func FrameStart(first, cut, age uint64) uint64 {
 	from := uint64(1)
 	if first > age {
@@ -61,9 +61,9 @@ type Params struct {
 	Hex       uint8        // resolution at which density is counted
 	Bond      types.Ustone // what a device of the category must hold for each quota; half of that for the first one to count
 	Penalty   types.Ustone // what one proof of misconduct adds to a device's penalty, for each quota
-	// Rules are the category's own rules, which the chain governs without reading them: canonical CBOR of the category's, at most
-	// MaxRules long. Empty stands for those of the Spec (Spec.Params.Rules). What a Verify cannot read must not stop it: it takes its
-	// defaults instead (Verifier.CheckRules).
+	// Rules are the category's own rules, which the chain governs without reading them: canonical CBOR of the
+	// category's, at most MaxRules long. Empty stands for those of the Spec (Spec.Params.Rules). What a Verify
+	// cannot read must not stop it: it takes its defaults instead (Verifier.CheckRules).
 	Rules []byte
 }
 

@@ -125,8 +125,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestRecompute recomputes a golden header from the stored inputs alone, as `cairn tally verify` does, and sees every input
-// matter.
+// TestRecompute recomputes a golden header from the stored inputs alone, as `cairn tally verify` does, and sees
+// every input matter.
 func TestRecompute(t *testing.T) {
 	g := goldenEpochs(t)
 	unhex := func(s string) []byte { b, _ := hex.DecodeString(s); return b }

@@ -58,8 +58,8 @@ func (h *Header) Encode() []byte { return types.Encode(h) }
 // Hash is what verifiers sign, in the domain "header".
 func (h *Header) Hash() types.Hash { return types.Sum(h.Encode()) }
 
-// InRound returns the header that the same tally has in another round, whose frame differs in Round, Leader and VRF only: a
-// verifier that took in the same batch need not compute it again. Other differences are ErrInput.
+// InRound returns the header that the same tally has in another round, whose frame differs in Round, Leader and
+// VRF only: a verifier that took in the same batch need not compute it again. Other differences are ErrInput.
 func (h *Header) InRound(f *Frame) (*Header, error) {
 	same := *f
 	same.Round, same.Leader, same.VRF = h.Round, h.Leader, h.VRF

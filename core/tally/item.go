@@ -70,8 +70,8 @@ func open(it *Item, chain string, receipts *slab) opened {
 	return o
 }
 
-// NameOf returns the name of an item of chain. An item that does not decode still has one (see Name), and an error that
-// carries its reason.
+// NameOf returns the name of an item of chain. An item that does not decode still has one (see Name), and an
+// error that carries its reason.
 func NameOf(it *Item, chain string) (Name, error) {
 	o := open(it, chain, new(slab))
 	if o.reason != "" {
@@ -87,8 +87,8 @@ type Signed struct {
 	Sig     types.Signature
 }
 
-// Signatures returns the signatures of an item of chain, all of which must hold, so that a verifier can check those of many
-// items at once: two of a receipt, one of anything else.
+// Signatures returns the signatures of an item of chain, all of which must hold, so that a verifier can check
+// those of many items at once: two of a receipt, one of anything else.
 func Signatures(it *Item, chain string) ([]Signed, error) {
 	switch it.Type {
 	case Evidence:

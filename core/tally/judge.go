@@ -174,8 +174,8 @@ func (p *part) marked(device types.Key) types.Ustone {
 	return p.marks[i].amount
 }
 
-// works reports whether a device's network-ordered units count: it is registered, not suspended, and its bond, less what
-// misconduct has cost, is at least half of what its categories demand.
+// works reports whether a device's network-ordered units count: it is registered, not suspended, and its bond,
+// less what misconduct has cost, is at least half of what its categories demand.
 func (r *run) works(l *Line, penalty types.Ustone) bool {
 	if l.Removed != 0 || l.Suspended >= r.frame.Epoch {
 		return false
@@ -193,8 +193,9 @@ func (r *run) required(l *Line) (sum types.Ustone) {
 	return sum
 }
 
-// quotas is for how many quotas of each of its categories a device's bond stands, as of the epoch's start: it can earn so many times as
-// much, and a proof of misconduct costs so many times as much. It is at least 1; whether that one is bonded, works says.
+// quotas is for how many quotas of each of its categories a device's bond stands, as of the epoch's start: it
+// can earn so many times as much, and a proof of misconduct costs so many times as much. It is at least 1;
+// whether that one is bonded, works says.
 func (r *run) quotas(l *Line) uint64 {
 	required := r.required(l)
 	if required == 0 {

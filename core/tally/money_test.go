@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestBudget: beyond what a key, then an account may spend, receipts are honoured pro rata, rounded down; the rest can be
-// handed in again once there are credits.
+// TestBudget: beyond what a key, then an account may spend, receipts are honoured pro rata, rounded down; the
+// rest can be handed in again once there are credits.
 func TestBudget(t *testing.T) {
 	w := newWorld(t)
 	d, e := w.device(1), w.device(2)
@@ -53,8 +53,8 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestOpenings: an account's last credits begin as many sessions as they pay for, not one for each receipt that it signs. What is open
-// gets its share before.
+// TestOpenings: an account's last credits begin as many sessions as they pay for, not one for each receipt that
+// it signs. What is open gets its share before.
 func TestOpenings(t *testing.T) {
 	for _, c := range []struct {
 		what          string
@@ -106,7 +106,8 @@ func TestOpenings(t *testing.T) {
 	}
 }
 
-// TestContest: of two devices that would open one session, the larger receipt's has it, and the other's is refused by name.
+// TestContest: of two devices that would open one session, the larger receipt's has it, and the other's is
+// refused by name.
 func TestContest(t *testing.T) {
 	w := newWorld(t)
 	d, e := w.device(1), w.device(2)
@@ -125,8 +126,8 @@ func TestContest(t *testing.T) {
 	}
 }
 
-// TestOpenClose: what both sides signed opens a session without a payment; a closed session takes no more receipts, and is
-// not opened again by an old one.
+// TestOpenClose: what both sides signed opens a session without a payment; a closed session takes no more
+// receipts, and is not opened again by an old one.
 func TestOpenClose(t *testing.T) {
 	w := newWorld(t)
 	d := w.device(1)
@@ -158,8 +159,8 @@ func TestOpenClose(t *testing.T) {
 	}
 }
 
-// TestForget: a session can be paid until its expiry lies before the region's second-last header, also across skipped epochs;
-// then it is forgotten, and its receipts open nothing.
+// TestForget: a session can be paid until its expiry lies before the region's second-last header, also across
+// skipped epochs; then it is forgotten, and its receipts open nothing.
 func TestForget(t *testing.T) {
 	w := newWorld(t)
 	d := w.device(1)
@@ -238,7 +239,8 @@ func (p *payer) order(id types.SessionID, limit types.Credit, seq uint64) Item {
 	return p.w.add(Order, o.Sign(p.key).Encode())
 }
 
-// TestOrder: an order acts from the epoch after it was counted, within its cap, its key and its account, after receipts.
+// TestOrder: an order acts from the epoch after it was counted, within its cap, its key and its account, after
+// receipts.
 func TestOrder(t *testing.T) {
 	w := newWorld(t)
 	d, e := w.device(1), w.device(2)
@@ -298,7 +300,8 @@ func TestOrder(t *testing.T) {
 	spent(900)
 }
 
-// TestOldOrder: an order that did not count when it was new begins no session long after, whoever kept it; one of a known session does.
+// TestOldOrder: an order that did not count when it was new begins no session long after, whoever kept it; one
+// of a known session does.
 func TestOldOrder(t *testing.T) {
 	w := newWorld(t)
 	p, poor := w.payer(1, 1, 1000, 900, 100), w.payer(2, 2, 0, 900, 100)
@@ -319,8 +322,8 @@ func TestOldOrder(t *testing.T) {
 	w.want(again, "")
 }
 
-// TestOrdersShare: orders of one account reserve after each other, so that together they spend no more than it has; of two orders
-// with one number the lower hash counts.
+// TestOrdersShare: orders of one account reserve after each other, so that together they spend no more than it
+// has; of two orders with one number the lower hash counts.
 func TestOrdersShare(t *testing.T) {
 	w := newWorld(t)
 	d := w.device(1)
@@ -370,7 +373,8 @@ func TestOrderLimit(t *testing.T) {
 	w.want(more, "")
 }
 
-// TestWorkedExample runs the worked example of core/econ through Apply: work and receipts in one epoch, and their fold in the next.
+// TestWorkedExample runs the worked example of core/econ through Apply: work and receipts in one epoch, and
+// their fold in the next.
 func TestWorkedExample(t *testing.T) {
 	raw, err := os.ReadFile("../econ/testdata/worked.json")
 	if err != nil {

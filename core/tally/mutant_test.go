@@ -13,7 +13,8 @@ import (
 
 var mutants = flag.Bool("mutants", false, "break each rule on purpose and see a test fail (minutes)")
 
-// broken are rules broken on purpose: in each file one text is replaced by another, and the tests that hold the rule must fail.
+// broken are rules broken on purpose: in each file one text is replaced by another, and the tests that hold the
+// rule must fail.
 var broken = []struct{ rule, file, old, new, tests string }{
 	// 1: the same bytes, however the work is split and the items arrive.
 	{"part seams are put right", "page.go", "if len(c.out)+len(c.cur) == 0 || begins(p.first) {", "if true {", "Machine"},
@@ -75,8 +76,8 @@ var broken = []struct{ rule, file, old, new, tests string }{
 	{"quotas bind", "check.go", "u.Count+1 > quota.Count", "false", "Quota"},
 }
 
-// TestMutants breaks each rule in a copy of its file and sees the tests that hold it fail. A rule whose breaking nobody
-// notices has no test.
+// TestMutants breaks each rule in a copy of its file and sees the tests that hold it fail. A rule whose
+// breaking nobody notices has no test.
 func TestMutants(t *testing.T) {
 	if !*mutants {
 		t.Skip("takes minutes: run with -mutants")

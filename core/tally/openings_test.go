@@ -18,8 +18,8 @@ func (w *world) opened() (lines, size int) {
 	return lines, size
 }
 
-// TestPoorOpenings: devices and a payer that sign openings of sessions together leave no more of them in the state than the account has
-// credits for, over all of its keys, all devices and all epochs.
+// TestPoorOpenings: devices and a payer that sign openings of sessions together leave no more of them in the
+// state than the account has credits for, over all of its keys, all devices and all epochs.
 func TestPoorOpenings(t *testing.T) {
 	for _, c := range []struct {
 		name          string
@@ -70,8 +70,8 @@ func TestPoorOpenings(t *testing.T) {
 	}
 }
 
-// TestOpeningsArePaid: a session that was paid the least opening amount needs nothing behind it any more, and one that is open already is
-// opened again by nobody.
+// TestOpeningsArePaid: a session that was paid the least opening amount needs nothing behind it any more, and
+// one that is open already is opened again by nobody.
 func TestOpeningsArePaid(t *testing.T) {
 	w := newWorld(t)
 	d, e := w.device(1), w.device(2)

@@ -58,7 +58,8 @@ func TestOrderBounds(t *testing.T) {
 	}
 }
 
-// TestOrderOfSession: a session that receipts have, or another category's order, takes none, and neither does a number that was used.
+// TestOrderOfSession: a session that receipts have, or another category's order, takes none, and neither does a
+// number that was used.
 func TestOrderOfSession(t *testing.T) {
 	w := newWorld(t)
 	d := w.device(1)
@@ -81,7 +82,8 @@ func (p *payer) line(id types.SessionID) *OrderState {
 	return p.w.state.Order(SessionKey{Payer: p.id, ID: id})
 }
 
-// TestOrderEnds: an order ends with its session, and one that its key can't pay any more, or its account has no credits for, after so many epochs.
+// TestOrderEnds: an order ends with its session, and one that its key can't pay any more, or its account has no
+// credits for, after so many epochs.
 func TestOrderEnds(t *testing.T) {
 	w := newWorld(t)
 	d := w.device(1)
@@ -231,8 +233,8 @@ func TestOrderHolding(t *testing.T) {
 	})
 }
 
-// TestSupersededStaysOut: an order for the next epoch that a cancellation of the same epoch took the place of does not come once the line is
-// forgotten.
+// TestSupersededStaysOut: an order for the next epoch that a cancellation of the same epoch took the place of
+// does not come once the line is forgotten.
 func TestSupersededStaysOut(t *testing.T) {
 	w := newWorld(t)
 	p := w.payer(1, 1, 1<<40, 1<<40, 1000)
@@ -255,7 +257,8 @@ func TestSupersededStaysOut(t *testing.T) {
 	}
 }
 
-// TestOpenGoesOn: an account's last credits go to sessions that are open, however small their part, before they begin others.
+// TestOpenGoesOn: an account's last credits go to sessions that are open, however small their part, before they
+// begin others.
 func TestOpenGoesOn(t *testing.T) {
 	w := newWorld(t)
 	d := w.device(1)
@@ -288,7 +291,8 @@ func TestKeyForgotten(t *testing.T) {
 	}
 }
 
-// TestOpenRefused: a device opens no session that another has, that a receipt or an order has, or that nobody can pay; and closes only its own.
+// TestOpenRefused: a device opens no session that another has, that a receipt or an order has, or that nobody
+// can pay; and closes only its own.
 func TestOpenRefused(t *testing.T) {
 	w := newWorld(t)
 	d, e := w.device(1), w.device(2)

@@ -8,10 +8,11 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// What the state remembers of orders costs every verifier, so an account needs credits behind it that it has not spent: the least opening
-// amount for each orderUnit bytes that are begun, and for each order that ended without having paid as much. An order that nothing is behind
-// for maxUnbacked epochs ends. One that ended leaves a few bytes, so that it can't be handed in again; once none of its session can begin any
-// more, these go too, unless it bought something: what its session was paid counts against the cap of a later order.
+// What the state remembers of orders costs every verifier, so an account needs credits behind it that it has
+// not spent: the least opening amount for each orderUnit bytes that are begun, and for each order that ended
+// without having paid as much. An order that nothing is behind for maxUnbacked epochs ends. One that ended
+// leaves a few bytes, so that it can't be handed in again; once none of its session can begin any more, these
+// go too, unless it bought something: what its session was paid counts against the cap of a later order.
 const (
 	orderUnit     = 256
 	maxUnbacked   = receipt.MaxFresh
@@ -64,8 +65,8 @@ func (r *run) units(line *OrderState) uint64 {
 // end makes an ended order's line of one that was live.
 func (r *run) end(line *OrderState) { line.Raw, line.Since = nil, r.frame.Epoch }
 
-// tendOrders ends orders that can buy nothing more or that nothing is behind, forgets those that ended long ago without having bought anything,
-// and counts the others for takeOrders.
+// tendOrders ends orders that can buy nothing more or that nothing is behind, forgets those that ended long ago
+// without having bought anything, and counts the others for takeOrders.
 func (r *run) tendOrders(orders []*live) {
 	r.holdings = map[types.Account]*holding{}
 	backed := map[types.Account]uint64{}
@@ -110,8 +111,8 @@ func (r *run) payable(key *KeyState) bool {
 	return key != nil && key.Expiry > r.frame.Epoch && less(key.Limit, key.Spent, 0) >= r.least()
 }
 
-// takeOrders takes in the batch's orders, which act from the next epoch. Of one session the highest number counts, then the
-// lowest hash.
+// takeOrders takes in the batch's orders, which act from the next epoch. Of one session the highest number
+// counts, then the lowest hash.
 func (r *run) takeOrders() error {
 	var list []int // ascending by payer, number, hash
 	for k := range r.parts {
@@ -220,8 +221,9 @@ func (r *run) order(o *receipt.Order) (*OrderState, types.Reason) {
 	return line, ""
 }
 
-// forget drops sessions, orders and keys that can never be paid or pay again: those that ended before the epoch of what
-// will then be the region's second-last header. Keys are remembered longer, so that what they sign is called expired.
+// forget drops sessions, orders and keys that can never be paid or pay again: those that ended before the epoch
+// of what will then be the region's second-last header. Keys are remembered longer, so that what they sign is
+// called expired.
 func (r *run) forget() error {
 	last := r.prev.meta.Epoch
 	t := &r.next.tables

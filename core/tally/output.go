@@ -30,18 +30,20 @@ func outputHashes(leaves []OutputLeaf) []types.Hash {
 	return hashes
 }
 
-// OutputTree builds the outputs tree over leaves, all of a Result's, in order: for many proofs. Its Root is the header's Outputs.
+// OutputTree builds the outputs tree over leaves, all of a Result's, in order: for many proofs. Its Root is the
+// header's Outputs.
 func OutputTree(leaves []OutputLeaf) *merkle.Tree { return merkle.NewTree(outputHashes(leaves)) }
 
-// ProveOutput returns the siblings that prove leaf i of Outputs against the header (Header.VerifyOutput): at most 20, 640 bytes, of a
-// million leaves. It hashes all leaves; who proves many keeps an OutputTree. It panics if there is no such leaf, as an index
-// expression would.
+// ProveOutput returns the siblings that prove leaf i of Outputs against the header (Header.VerifyOutput): at
+// most 20, 640 bytes, of a million leaves. It hashes all leaves; who proves many keeps an OutputTree. It panics
+// if there is no such leaf, as an index expression would.
 func (r *Result) ProveOutput(i int) []types.Hash {
 	return merkle.Prove(outputHashes(r.Outputs), i).Siblings
 }
 
-// VerifyOutput returns nil if siblings prove that data is the category's, at index among all outputs under h. The caller takes h from
-// the chain or from a signed source; whether it is final, the caller sees to. All other outcomes are merkle.ErrProof.
+// VerifyOutput returns nil if siblings prove that data is the category's, at index among all outputs under h.
+// The caller takes h from the chain or from a signed source; whether it is final, the caller sees to. All other
+// outcomes are merkle.ErrProof.
 func (h *Header) VerifyOutput(c types.Category, data []byte, index uint64, siblings []types.Hash) error {
 	p := merkle.Proof{Index: index, Count: h.OutCount, Siblings: siblings}
 	if err := p.Verify(h.Outputs, h.OutCount, hashOutput(c, data)); err != nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// maxPage is the length in bytes beyond which a page takes no further record. A record that is longer has a page of its own.
+// maxPage is the length in bytes beyond which a page takes no further record. A record that is longer has a
+// page of its own.
 const maxPage = 64 << 10
 
 // pageBits says how rarely a key begins a page of itself: one in 2⁵.
@@ -23,9 +24,9 @@ type page struct {
 	hash  types.Hash // SHA-256 of raw
 }
 
-// begins reports whether a key begins a page, whatever stands before it: FNV-1a (64 bits) of the key has its bits 32 to 36
-// clear. So where pages are cut follows from what the table holds, not from how it came to hold it, and a record that is
-// added or removed moves no cut but those next to it.
+// begins reports whether a key begins a page, whatever stands before it: FNV-1a (64 bits) of the key has its
+// bits 32 to 36 clear. So where pages are cut follows from what the table holds, not from how it came to hold
+// it, and a record that is added or removed moves no cut but those next to it.
 func begins(key []byte) bool {
 	h := uint64(14695981039346656037)
 	for _, b := range key {
@@ -92,8 +93,8 @@ func (c *chunker) flush() {
 	}
 }
 
-// keep appends a page of the table before, as it is. The caller knows that it starts with a key that begins a page, or that
-// the page before it was kept just now.
+// keep appends a page of the table before, as it is. The caller knows that it starts with a key that begins a
+// page, or that the page before it was kept just now.
 func (c *chunker) keep(p page) {
 	c.flush()
 	c.out = append(c.out, p)
@@ -130,8 +131,8 @@ func (t table) at(key []byte) int {
 	return max(i-1, 0)
 }
 
-// get returns the value of key, or nil. It shares the page's memory. All keys of a table have one length, so a record starts
-// with as many bytes as key does.
+// get returns the value of key, or nil. It shares the page's memory. All keys of a table have one length, so a
+// record starts with as many bytes as key does.
 func (t table) get(key []byte) []byte {
 	if len(t) == 0 {
 		return nil
@@ -204,8 +205,8 @@ func (w *walk) next() bool {
 	return true
 }
 
-// find moves on to key and reports whether it is there; keys must be asked for in ascending order, and next not be used beside
-// it. It skips whole pages.
+// find moves on to key and reports whether it is there; keys must be asked for in ascending order, and next not
+// be used beside it. It skips whole pages.
 func (w *walk) find(key []byte) bool {
 	if w.key != nil && bytes.Compare(w.key, key) >= 0 {
 		return bytes.Equal(w.key, key)
@@ -225,8 +226,8 @@ func (w *walk) find(key []byte) bool {
 	return false
 }
 
-// edits are changes to a range of a table: records ascending by key, where the value null removes. from is where the range
-// starts; it ends where that of the next edits starts.
+// edits are changes to a range of a table: records ascending by key, where the value null removes. from is
+// where the range starts; it ends where that of the next edits starts.
 type edits struct {
 	from []byte // nil for the first
 	buf  []byte

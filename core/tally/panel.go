@@ -30,8 +30,8 @@ const (
 type Draw struct {
 	Purpose string // a word of the category's own, no two the same: probe/2
 	Seats   int    // how many witnesses, at most MaxSeats
-	// Bar reports whether a candidate is kept out; nil keeps nobody out. It is asked about candidates of another owner than the device's
-	// alone, and it must depend on nothing but what it is given.
+	// Bar reports whether a candidate is kept out; nil keeps nobody out. It is asked about candidates of
+	// another owner than the device's alone, and it must depend on nothing but what it is given.
 	Bar func(r Registry, d *Device, candidate types.Key) bool
 }
 
@@ -104,9 +104,10 @@ func NewPanel(s *Spec, r Registry, seed types.Hash) (*Panel, error) {
 	return p, nil
 }
 
-// Draw returns the witnesses of a device for a purpose (Spec.Draws), in the order in which they were drawn: never the
-// device itself, never two of one owner, none of the device's owner, and nobody whom the draw bars. There are
-// fewer than it has seats where too few candidates are eligible, and none for a purpose that the category does not have.
+// Draw returns the witnesses of a device for a purpose (Spec.Draws), in the order in which they were drawn:
+// never the device itself, never two of one owner, none of the device's owner, and nobody whom the draw bars.
+// There are fewer than it has seats where too few candidates are eligible, and none for a purpose that the
+// category does not have.
 func (p *Panel) Draw(d *Device, purpose string) []types.Key {
 	if p == nil || len(p.keys) == 0 {
 		return nil
@@ -132,8 +133,8 @@ func (p *Panel) Draw(d *Device, purpose string) []types.Key {
 	return drawn
 }
 
-// Assigned returns the devices that each witness was drawn for, for a purpose, in the order of their keys. It takes time and memory
-// linear in the number of devices and seats.
+// Assigned returns the devices that each witness was drawn for, for a purpose, in the order of their keys. It
+// takes time and memory linear in the number of devices and seats.
 func (p *Panel) Assigned(purpose string) map[types.Key][]*Device {
 	out := map[types.Key][]*Device{}
 	if p == nil {

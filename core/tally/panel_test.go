@@ -61,8 +61,8 @@ func TestRegistryLists(t *testing.T) {
 	}
 }
 
-// TestPanel: a draw is short of nobody who may be drawn, names nobody twice, no two of one owner, none of the device's owner, nobody who is
-// barred, and is the same for whoever makes it.
+// TestPanel: a draw is short of nobody who may be drawn, names nobody twice, no two of one owner, none of the
+// device's owner, nobody who is barred, and is the same for whoever makes it.
 func TestPanel(t *testing.T) {
 	var changes []Change
 	for n := byte(1); n <= 12; n++ {
@@ -129,7 +129,8 @@ func TestPanel(t *testing.T) {
 	}
 }
 
-// TestPanelWeighs: a candidate is drawn in proportion to its weight, a peer's being what is left of its bond; one without is not drawn.
+// TestPanelWeighs: a candidate is drawn in proportion to its weight, a peer's being what is left of its bond;
+// one without is not drawn.
 func TestPanelWeighs(t *testing.T) {
 	half := deviceOf(3, 3, 200, 5)
 	half.Device.Slashed = 100

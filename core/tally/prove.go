@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Prover proves records of one state against the header that goes with it. It keeps 64 bytes for each page, and may be used by many
-// goroutines at once.
+// Prover proves records of one state against the header that goes with it. It keeps 64 bytes for each page, and
+// may be used by many goroutines at once.
 type Prover struct {
 	state *State
 	tree  *merkle.Tree
@@ -18,8 +18,8 @@ type Prover struct {
 // Prover returns the prover of s.
 func (s *State) Prover() *Prover { return &Prover{state: s, tree: merkle.NewTree(s.hashes())} }
 
-// RecordProof shows a page of a state, and that it is one. At a million pages it is 640 bytes longer than the page, which holds at most
-// 64 KiB, or one record.
+// RecordProof shows a page of a state, and that it is one. At a million pages it is 640 bytes longer than the
+// page, which holds at most 64 KiB, or one record.
 type RecordProof struct {
 	_        struct{} `cbor:",toarray"`
 	Page     []byte   // as Pages gives it
@@ -47,8 +47,9 @@ func (p *Prover) Order(key SessionKey) (RecordProof, bool) {
 	return RecordProof{Page: page, Index: proof.Index, Count: proof.Count, Siblings: proof.Siblings}, true
 }
 
-// page checks that p's page, which is of one table, is one of the state of h. Count is what the proof claims: that alone cannot make
-// a page of what is none, because leaves and nodes are hashed apart, so that only a way down from the root to a leaf passes.
+// page checks that p's page, which is of one table, is one of the state of h. Count is what the proof claims:
+// that alone cannot make a page of what is none, because leaves and nodes are hashed apart, so that only a way
+// down from the root to a leaf passes.
 func (p *RecordProof) page(h *Header, id tableID) error {
 	proof := merkle.Proof{Index: p.Index, Count: p.Count, Siblings: p.Siblings}
 	if err := proof.Verify(h.State, p.Count, types.Sum(p.Page)); err != nil {
@@ -61,7 +62,8 @@ func (p *RecordProof) page(h *Header, id tableID) error {
 	return err
 }
 
-// Order returns the line of a session's orders, as the state of h has it. Whatever does not prove one is merkle.ErrProof, or bad_encoding.
+// Order returns the line of a session's orders, as the state of h has it. Whatever does not prove one is
+// merkle.ErrProof, or bad_encoding.
 func (p *RecordProof) Order(h *Header, key SessionKey) (*OrderState, error) {
 	if err := p.page(h, orderTable); err != nil {
 		return nil, err

@@ -6,7 +6,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestOldCopies: whoever hands in old receipts and orders of others, as many as the quota has, pushes nothing new out.
+// TestOldCopies: whoever hands in old receipts and orders of others, as many as the quota has, pushes nothing
+// new out.
 func TestOldCopies(t *testing.T) {
 	w := newWorld(t)
 	d := w.device(1)
@@ -39,7 +40,8 @@ func TestOldCopies(t *testing.T) {
 	}
 }
 
-// TestReceiptQuota: a device has as many sessions a quota as there are, and however many receipts of one of them count once.
+// TestReceiptQuota: a device has as many sessions a quota as there are, and however many receipts of one of
+// them count once.
 func TestReceiptQuota(t *testing.T) {
 	w := newWorld(t)
 	d := w.device(1)

@@ -70,8 +70,9 @@ func (r *run) receipts(p *part, g *group, line *Line) {
 	p.claims = r.within(p.claims, start)
 }
 
-// within keeps a device's claims, from start on and sorted, to the quota of each category. What cannot count uses up none of it, and the receipts
-// of one session count once: else whoever hands in old copies, which anybody finds in old batches, would push out what is new.
+// within keeps a device's claims, from start on and sorted, to the quota of each category. What cannot count
+// uses up none of it, and the receipts of one session count once: else whoever hands in old copies, which
+// anybody finds in old batches, would push out what is new.
 func (r *run) within(claims []claim, start int) []claim {
 	kept := claims[:start]
 	for mine := claims[start:]; len(mine) > 0; {
@@ -106,7 +107,8 @@ func (r *run) within(claims []claim, start int) []claim {
 	return kept
 }
 
-// mayCount reports whether one of the receipts of a session may count, as far as the state and the device's asks tell.
+// mayCount reports whether one of the receipts of a session may count, as far as the state and the device's
+// asks tell.
 func (r *run) mayCount(claims []claim) bool {
 	s := r.base.Session(claims[0].session())
 	if claims[0].Receipt.Session.Expiry() < r.prev.meta.Before || s != nil && s.Closed {
@@ -125,8 +127,8 @@ func (s *Session) has(rc *receipt.Receipt) bool {
 	return rc.Seq <= s.Seq && rc.Amount <= s.Amount && rc.Units.Cmp(s.Units) <= 0
 }
 
-// attach finds each receipt's key and session, payer by payer: beside the tables of keys and sessions, which are sorted alike.
-// Of one session the largest amount counts.
+// attach finds each receipt's key and session, payer by payer: beside the tables of keys and sessions, which
+// are sorted alike. Of one session the largest amount counts.
 func (r *run) attach() error {
 	r.deal()
 	errs := make([]error, len(r.buckets))
@@ -187,7 +189,8 @@ func (r *run) attachBucket(b *bucket) error {
 	return nil
 }
 
-// receipt returns what is wrong with a receipt of a key and, if it is known, a session, or "" and the claim filled in.
+// receipt returns what is wrong with a receipt of a key and, if it is known, a session, or "" and the claim
+// filled in.
 func (r *run) receipt(c *claim, key *KeyState, s *Session, ordered bool) types.Reason {
 	rc := c.Receipt
 	switch {
@@ -234,8 +237,8 @@ func (r *run) receipt(c *claim, key *KeyState, s *Session, ordered bool) types.R
 	return ""
 }
 
-// contest leaves one claim of a session: the largest amount has it, then the most units, then the first in the batch. What
-// the same device handed in beside it is superseded; another device cannot open the session, too.
+// contest leaves one claim of a session: the largest amount has it, then the most units, then the first in the
+// batch. What the same device handed in beside it is superseded; another device cannot open the session, too.
 func (r *run) contest(claims []*claim) {
 	var best *claim
 	for _, c := range claims {
@@ -266,7 +269,8 @@ type bucket struct {
 	spent    edits   // of keys
 }
 
-// ranked is a claim with the beginning of its payer's key: most comparisons need no look at the claim, which lies elsewhere.
+// ranked is a claim with the beginning of its payer's key: most comparisons need no look at the claim, which
+// lies elsewhere.
 type ranked struct {
 	payer uint64
 	claim *claim

@@ -90,7 +90,8 @@ func (k *KeyState) parse(b []byte) error {
 	return c.End()
 }
 
-// attester is an attestation key. Power 0 stands for one that the registry no longer lists; its number must not be forgotten.
+// attester is an attestation key. Power 0 stands for one that the registry no longer lists; its number must not
+// be forgotten.
 type attester struct {
 	_     struct{} `cbor:",toarray"`
 	VRF   types.Key
@@ -118,7 +119,8 @@ func (a *attester) parse(b []byte) error {
 	return c.End()
 }
 
-// Line is a device's line in the state. A device keeps its line after it has left the registry, as long as it has an amount or left a bond behind.
+// Line is a device's line in the state. A device keeps its line after it has left the registry, as long as it
+// has an amount or left a bond behind.
 type Line struct {
 	_          struct{}     `cbor:",toarray"`
 	Amount     types.Ustone // cumulative
@@ -176,7 +178,8 @@ func (l *Line) registered(key types.Key) Device {
 		Bond: l.Bond, Slashed: l.Slashed, Suspended: l.Suspended, Fleet: l.Fleet}
 }
 
-// lineFields are the elements of a Line's array without its fleet; the first two are in a leaf as they are, the others by hash.
+// lineFields are the elements of a Line's array without its fleet; the first two are in a leaf as they are, the
+// others by hash.
 const lineFields = 14
 
 // head begins an array of the line's elements but the first skipped ones.
@@ -288,7 +291,8 @@ func (s *Session) parse(b []byte) error {
 	return c.End()
 }
 
-// OrderState is the newest order of a session with what they bought, without its key. Of one that ended its order is forgotten: see orders.go.
+// OrderState is the newest order of a session with what they bought, without its key. Of one that ended its
+// order is forgotten: see orders.go.
 type OrderState struct {
 	_        struct{} `cbor:",toarray"`
 	Raw      []byte   // the encoding of the receipt.Order; empty once it ended

@@ -8,7 +8,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestEvidenceRefused shows each check on evidence catch what it is there for. Beside every bad envelope a good one counts.
+// TestEvidenceRefused shows each check on evidence catch what it is there for. Beside every bad envelope a good
+// one counts.
 func TestEvidenceRefused(t *testing.T) {
 	work := workBody{Class: 1, Units: types.U64(5), Quality: 10_000}
 	for name, c := range map[string]struct {
@@ -317,8 +318,8 @@ func TestQuota(t *testing.T) {
 	w.want(second, types.OverQuota)
 }
 
-// TestWitness: an attester's report reaches the device that it names; proof costs that device of its bond; a device without
-// half of its bond earns no weight, and is still paid.
+// TestWitness: an attester's report reaches the device that it names; proof costs that device of its bond; a
+// device without half of its bond earns no weight, and is still paid.
 func TestWitness(t *testing.T) {
 	w := newWorld(t)
 	d := w.device(1)
@@ -362,8 +363,8 @@ func TestWitness(t *testing.T) {
 	}
 }
 
-// TestQuotas: a device has as many quotas as its bond is times what its categories demand, in whole numbers, and at least one; a proof of
-// misconduct costs as many times as much.
+// TestQuotas: a device has as many quotas as its bond is times what its categories demand, in whole numbers,
+// and at least one; a proof of misconduct costs as many times as much.
 func TestQuotas(t *testing.T) {
 	for _, c := range []struct {
 		bond  types.Ustone
@@ -507,7 +508,8 @@ func TestRemoved(t *testing.T) {
 	w.want(proof, types.UnknownCategory)
 }
 
-// TestRemovedBond: a device that left with a bond and was never paid keeps its leaf, against which the bond is given back.
+// TestRemovedBond: a device that left with a bond and was never paid keeps its leaf, against which the bond is
+// given back.
 func TestRemovedBond(t *testing.T) {
 	w := newWorld(t)
 	d := w.device(1)

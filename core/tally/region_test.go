@@ -10,8 +10,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestRegions: two regions run side by side over one chain's settlements. Each has its own devices, credits, header and state; what is
-// paid out in both together is what was settled for both, and nothing of one counts in the other.
+// TestRegions: two regions run side by side over one chain's settlements. Each has its own devices, credits,
+// header and state; what is paid out in both together is what was settled for both, and nothing of one counts
+// in the other.
 func TestRegions(t *testing.T) {
 	var regions [2]*world
 	var devices [2]*device
@@ -60,8 +61,9 @@ func TestRegions(t *testing.T) {
 	}
 }
 
-// settleBoth settles what both regions' headers say together, as the chain does, and checks that no more than that is shared out when the
-// next headers fold it. A chain without regions would share it out alike: each region's part follows from its own sums.
+// settleBoth settles what both regions' headers say together, as the chain does, and checks that no more than
+// that is shared out when the next headers fold it. A chain without regions would share it out alike: each
+// region's part follows from its own sums.
 func settleBoth(t *testing.T, regions [2]*world) {
 	t.Helper()
 	var all Settlement
@@ -96,9 +98,10 @@ func settleBoth(t *testing.T, regions [2]*world) {
 	}
 }
 
-// TestOrderOfRegion: an order counts in the region that it names and in no other, whatever else the other one knows of its payer. Here both
-// know the key and have credits of the account, as they would if a key could be granted in both: who signed a ceiling of 500 once
-// never pays it twice. And whoever hands a payer's orders of one region in at the other uses up nothing of its quota there.
+// TestOrderOfRegion: an order counts in the region that it names and in no other, whatever else the other one
+// knows of its payer. Here both know the key and have credits of the account, as they would if a key could be
+// granted in both: who signed a ceiling of 500 once never pays it twice. And whoever hands a payer's orders of
+// one region in at the other uses up nothing of its quota there.
 func TestOrderOfRegion(t *testing.T) {
 	var regions [2]*world
 	var payers [2]*payer
@@ -131,8 +134,9 @@ func TestOrderOfRegion(t *testing.T) {
 	}
 }
 
-// TestSameCreditsInBoth: an account with credits in one region and a key in either promises them in both, by a receipt and by an order. Each
-// region goes by what was bought for it, so that all together never spend more than was bought.
+// TestSameCreditsInBoth: an account with credits in one region and a key in either promises them in both, by a
+// receipt and by an order. Each region goes by what was bought for it, so that all together never spend more
+// than was bought.
 func TestSameCreditsInBoth(t *testing.T) {
 	var spent types.Credit
 	for region, bought := range []types.Credit{1000, 0} {

@@ -7,7 +7,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Device is a line of the registry view: what the chain says of a device as of an epoch's start. Its encoding is an array of its fields.
+// Device is a line of the registry view: what the chain says of a device as of an epoch's start. Its encoding
+// is an array of its fields.
 type Device struct {
 	Key        types.Key
 	Owner      types.Account
@@ -20,7 +21,8 @@ type Device struct {
 	Fleet      fleet.Fleet  // the things behind it
 }
 
-// deviceFields are the elements of a Device's array without its fleet, which is the last and is there only if there is one.
+// deviceFields are the elements of a Device's array without its fleet, which is the last and is there only if
+// there is one.
 const deviceFields = 8
 
 // MarshalCBOR implements cbor.Marshaler.
@@ -103,7 +105,8 @@ type Grant struct {
 	Expiry  types.Epoch  // the last epoch in which it may
 }
 
-// Attester is a verifier as the chain lists it: a validator's attestation key, which signs acks, headers, reports and notices.
+// Attester is a verifier as the chain lists it: a validator's attestation key, which signs acks, headers,
+// reports and notices.
 type Attester struct {
 	_     struct{} `cbor:",toarray"`
 	Key   types.Key
@@ -112,9 +115,10 @@ type Attester struct {
 	Power uint64 // bonded consensus stake; 0 while jailed
 }
 
-// Change is one step from the registry view of an epoch to that of the next. Exactly one field is set. What an account bought
-// never falls, a key never changes its account, and a device that was removed never comes back. A grant may be extended while it
-// lasts and for receipt.MaxExpiry epochs after; then the tally has forgotten what its key spent.
+// Change is one step from the registry view of an epoch to that of the next. Exactly one field is set. What an
+// account bought never falls, a key never changes its account, and a device that was removed never comes back.
+// A grant may be extended while it lasts and for receipt.MaxExpiry epochs after; then the tally has forgotten
+// what its key spent.
 type Change struct {
 	Device   *Device   `cbor:"1,keyasint,omitempty"` // added or changed
 	Remove   types.Key `cbor:"2,keyasint,omitzero"`  // a device that unbonds
@@ -128,8 +132,8 @@ type Registry interface {
 	Device(types.Key) *Device // nil if there is none
 	Grant(types.Key) *Grant
 	Attester(types.Key) *Attester
-	// Attesters lists those with power, Devices those that are registered for a category, both ascending by key. What they yield is the
-	// reader's.
+	// Attesters lists those with power, Devices those that are registered for a category, both ascending by
+	// key. What they yield is the reader's.
 	Attesters() iter.Seq[*Attester]
 	Devices(types.Category) iter.Seq[*Device]
 }

@@ -60,8 +60,9 @@ func (w *world) flood(epochs int, cancel, place func(session types.SessionID, ca
 	return most
 }
 
-// TestPoorOrdersLeaveNothing: an account with the least opening credits, which orders and cancels again and again, leaves almost nothing with verifiers
-// while it does so, and nothing when it stops; one that can pay for a line has a bound, and leaves nothing either.
+// TestPoorOrdersLeaveNothing: an account with the least opening credits, which orders and cancels again and
+// again, leaves almost nothing with verifiers while it does so, and nothing when it stops; one that can pay for
+// a line has a bound, and leaves nothing either.
 func TestPoorOrdersLeaveNothing(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -102,7 +103,8 @@ func TestPoorOrdersLeaveNothing(t *testing.T) {
 	}
 }
 
-// TestCancelledStaysCancelled: whoever hands in all orders of a cancelled session, in each epoch, never brings it back.
+// TestCancelledStaysCancelled: whoever hands in all orders of a cancelled session, in each epoch, never brings
+// it back.
 func TestCancelledStaysCancelled(t *testing.T) {
 	w := newWorld(t)
 	p := w.payer(1, 1, 1<<40, 1<<40, 1000)
@@ -143,7 +145,8 @@ func TestCancelledStaysCancelled(t *testing.T) {
 	}
 }
 
-// TestUnpaidOrdersEnd: orders that their account has no credits for any more end after a day of epochs, and go on if it buys some before.
+// TestUnpaidOrdersEnd: orders that their account has no credits for any more end after a day of epochs, and go
+// on if it buys some before.
 func TestUnpaidOrdersEnd(t *testing.T) {
 	w := newWorld(t)
 	d := w.device(1)
@@ -195,7 +198,8 @@ func TestUnpaidOrdersEnd(t *testing.T) {
 	}
 }
 
-// TestBoughtIsRemembered: what a session bought counts against the cap of its later orders, however long ago it was used up.
+// TestBoughtIsRemembered: what a session bought counts against the cap of its later orders, however long ago it
+// was used up.
 func TestBoughtIsRemembered(t *testing.T) {
 	w := newWorld(t)
 	d := w.device(1)

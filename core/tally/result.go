@@ -4,10 +4,11 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Result is what a tally says of its items and devices, beside the header: for status pages and for those whose items were
-// refused. Nothing of it is in a later epoch's input.
+// Result is what a tally says of its items and devices, beside the header: for status pages and for those whose
+// items were refused. Nothing of it is in a later epoch's input.
 type Result struct {
-	// Reasons holds one reason for each item of the batch; "" is counted. A receipt that was honoured in part is counted.
+	// Reasons holds one reason for each item of the batch; "" is counted. A receipt that was honoured in part
+	// is counted.
 	Reasons []types.Reason
 	// Rejections lists refused items in the order of the batch, then what Cross refused.
 	Rejections []Rejection

@@ -19,8 +19,9 @@ func cut(t *rapid.T, n uint64, k int, label string) []uint64 {
 	return parts
 }
 
-// TestSplitPaysNoMore holds "What must hold" 3: an operator who hands in the same work and the same receipts through many
-// devices, for many sessions, keys and accounts, gets no ustone more. Neighbours and other customers stay as they are.
+// TestSplitPaysNoMore holds "What must hold" 3: an operator who hands in the same work and the same receipts
+// through many devices, for many sessions, keys and accounts, gets no ustone more. Neighbours and other
+// customers stay as they are.
 func TestSplitPaysNoMore(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := rapid.IntRange(2, 5).Draw(t, "parts")

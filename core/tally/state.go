@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// State is all that a later epoch depends on: ten sorted tables, cut into pages. It never changes; Apply returns another one,
-// which shares the pages that stayed equal. It may be read by many goroutines at once.
+// State is all that a later epoch depends on: ten sorted tables, cut into pages. It never changes; Apply
+// returns another one, which shares the pages that stayed equal. It may be read by many goroutines at once.
 //
 // State is also the registry view that goes with it (Registry).
 type State struct {
@@ -85,8 +85,9 @@ func (s *State) Pages() iter.Seq[Page] {
 	}
 }
 
-// DecodeState reads a state from its pages, in order, and holds it against the hash that a header shows. The state shares
-// the pages' memory, which must not change afterwards. Whatever Apply would not have written is refused.
+// DecodeState reads a state from its pages, in order, and holds it against the hash that a header shows. The
+// state shares the pages' memory, which must not change afterwards. Whatever Apply would not have written is
+// refused.
 func DecodeState(hash types.Hash, pages [][]byte) (*State, error) {
 	s := new(State)
 	var last []byte // the key before

@@ -1,10 +1,10 @@
-// Package tally is the state transition that everybody can recompute: from the state after one epoch and the signed items of
-// the next to the state after that, and to the header that verifiers sign.
+// Package tally is the state transition that everybody can recompute: from the state after one epoch and the
+// signed items of the next to the state after that, and to the header that verifiers sign.
 //
 //	Apply(state(e−1), frame(e), batch(e), registry changes, rules) → state(e), header(e)
 //
-// It is a pure function, and nothing that a later epoch depends on is outside the state that the header's hash covers. Its
-// steps are those of docs/spec/tally.md:
+// It is a pure function, and nothing that a later epoch depends on is outside the state that the header's hash
+// covers. Its steps are those of docs/spec/tally.md:
 //
 //  1. fold the settlement of the header before this one: each device's share of what the chain settled and emitted;
 //  2. check every item: form, author, epoch, anchor, signature, sequence, session, price; record each refusal;
@@ -15,16 +15,17 @@
 //
 // # Splitting the work
 //
-// Apply runs on one goroutine. Pool.Apply cuts the same work into ranges of devices, and of payers and accounts, and hands them
-// to a function that may run them at once; whatever it does, the bytes are the same. Signatures are checked by the caller, in
-// batches; the tally takes its verdicts. Of a million devices with a receipt each, an epoch takes about ten seconds of one
-// processor and less than 3 GiB; callers that tally so many set a memory limit (debug.SetMemoryLimit), as the benchmark does.
+// Apply runs on one goroutine. Pool.Apply cuts the same work into ranges of devices, and of payers and
+// accounts, and hands them to a function that may run them at once; whatever it does, the bytes are the same.
+// Signatures are checked by the caller, in batches; the tally takes its verdicts. Of a million devices with a
+// receipt each, an epoch takes about ten seconds of one processor and less than 3 GiB; callers that tally so
+// many set a memory limit (debug.SetMemoryLimit), as the benchmark does.
 //
 // # State
 //
-// State is a set of sorted tables, cut into pages where the keys say so; its hash is a Merkle root over pages, so a snapshot
-// stores only pages that changed. It is immutable and safe to read from many goroutines. State.Tree gives the proofs that
-// owners claim with.
+// State is a set of sorted tables, cut into pages where the keys say so; its hash is a Merkle root over pages,
+// so a snapshot stores only pages that changed. It is immutable and safe to read from many goroutines.
+// State.Tree gives the proofs that owners claim with.
 //
 // # Categories
 //

@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Tree is the devices tree of one state, for proofs. It keeps 80 bytes for each device, and may be read by many goroutines
-// at once.
+// Tree is the devices tree of one state, for proofs. It keeps 80 bytes for each device, and may be read by many
+// goroutines at once.
 type Tree struct {
 	state *State
 	keys  []types.Key
@@ -48,8 +48,8 @@ func (t *Tree) Proof(device types.Key) (Leaf, merkle.SumProof, bool) {
 	return t.state.Line(device).Leaf(device), t.tree.Proof(i), true
 }
 
-// Rest returns the part of a device's line that its leaf holds by hash: the line's array without the first two elements, as
-// an array.
+// Rest returns the part of a device's line that its leaf holds by hash: the line's array without the first two
+// elements, as an array.
 func (l *Line) Rest() []byte { return l.appendRest(l.head(nil, 2)) }
 
 // Leaf returns the leaf of a device's line.

@@ -21,8 +21,8 @@ type Spec struct {
 	// Rules among those stands for this one. Category and Quota are left out here: see Defaults.
 	Params  Params
 	Economy Economy
-	// MaxState bounds a device's line of the category, in bytes. A longer one is a mistake of Verify: what it found is dropped,
-	// and the device's items of the epoch are refused with econ_range.
+	// MaxState bounds a device's line of the category, in bytes. A longer one is a mistake of Verify: what it
+	// found is dropped, and the device's items of the epoch are refused with econ_range.
 	MaxState int
 	// ProofDelay is how many epochs after the fact a proof of misconduct can still arrive; unbonding waits for it.
 	ProofDelay types.Epoch
@@ -79,24 +79,28 @@ func (s *Spec) Reports() Quota {
 	return s.Witness
 }
 
-// Verifier is a category as a tally knows it: what it declares, and what its evidence proves. Its functions must be deterministic, must not
-// keep anything between calls, and must not depend on the order of devices. Everything handed to them is read-only.
+// Verifier is a category as a tally knows it: what it declares, and what its evidence proves. Its functions
+// must be deterministic, must not keep anything between calls, and must not depend on the order of devices.
+// Everything handed to them is read-only.
 type Verifier struct {
 	Spec *Spec
-	// Verify judges one device's items of one epoch. It never fails: what is wrong is refused with a reason. It is called for
-	// every device that is registered for the category and has a line (Input.State) or items, be it only an ask; for a device that left the
-	// registry only where a report names it, and then only verdicts and state count. An output that breaks its bounds (MaxState,
-	// Quality, numbers of verdicts, unknown classes) is dropped, and the device's items are refused with econ_range.
+	// Verify judges one device's items of one epoch. It never fails: what is wrong is refused with a reason. It
+	// is called for every device that is registered for the category and has a line (Input.State) or items, be
+	// it only an ask; for a device that left the registry only where a report names it, and then only verdicts
+	// and state count. An output that breaks its bounds (MaxState, Quality, numbers of verdicts, unknown
+	// classes) is dropped, and the device's items are refused with econ_range.
 	Verify func(*Input) *Output
 
-	// Cross is for categories that must compare devices (neighbours, clearing); nil for others. It runs once per region after all Verify calls
-	// and after receipts were budgeted. An output that breaks its bounds (a fill beyond what its order reserved, a device that is not
-	// registered, the line of a device without a Summary) is dropped as a whole, and recorded with econ_range.
+	// Cross is for categories that must compare devices (neighbours, clearing); nil for others. It runs once
+	// per region after all Verify calls and after receipts were budgeted. An output that breaks its bounds (a
+	// fill beyond what its order reserved, a device that is not registered, the line of a device without a
+	// Summary) is dropped as a whole, and recorded with econ_range.
 	Cross func(*CrossInput) *CrossOutput
-	// Subject is for categories with witnesses; nil for others. It says whom a witness's report is about, so that the tally can bring it there.
+	// Subject is for categories with witnesses; nil for others. It says whom a witness's report is about, so
+	// that the tally can bring it there.
 	Subject func(*evidence.Envelope) (types.Key, error)
-	// CheckRules is for categories that have rules of their own (Params.Rules); nil for others. It says what is wrong with some before anybody
-	// puts them in force. nil and empty ones are the defaults.
+	// CheckRules is for categories that have rules of their own (Params.Rules); nil for others. It says what is
+	// wrong with some before anybody puts them in force. nil and empty ones are the defaults.
 	CheckRules func(rules []byte) error
 }
 
@@ -117,13 +121,14 @@ type Input struct {
 	Evidence []*evidence.Envelope // the device's own, by sequence number, structure checked
 	Reports  []*evidence.Envelope // witnesses' about this device, by author and sequence number
 	Receipts []*ReceiptItem       // by payer and session, one per session
-	// Asks are the device's, of this batch, by hash: those that receipts name, lapsed ones too, and those handed in for themselves. An
-	// ask has no number, so anybody who saw one can hand it in again: where only the newest counts, the category has a number in
-	// its Terms, and keeps it in State.
+	// Asks are the device's, of this batch, by hash: those that receipts name, lapsed ones too, and those
+	// handed in for themselves. An ask has no number, so anybody who saw one can hand it in again: where only
+	// the newest counts, the category has a number in its Terms, and keeps it in State.
 	Asks  []*receipt.Ask
 	State []byte // the category's line for this device, as the last Verify left it; nil at first
-	// Opened reports whether the tally has a session as this device's, or has it no more because it expired. One of an Opening that it
-	// doesn't report was refused: nothing will ever be paid for it, and the category forgets it.
+	// Opened reports whether the tally has a session as this device's, or has it no more because it expired.
+	// One of an Opening that it doesn't report was refused: nothing will ever be paid for it, and the category
+	// forgets it.
 	Opened func(SessionKey) bool
 }
 
@@ -146,12 +151,15 @@ type Output struct {
 	Reports  []Verdict
 	// Receipts holds one reason for each of the input's: "" is accepted. nil accepts all.
 	Receipts []types.Reason
-	// Asks holds one reason for each of the input's: "" is accepted. nil accepts all. Receipts may name a refused ask.
+	// Asks holds one reason for each of the input's: "" is accepted. nil accepts all. Receipts may name a
+	// refused ask.
 	Asks []types.Reason
-	// Open lists sessions that co-signed evidence opens, Close those it ends. An opening does nothing where the session is open
-	// or closed already, the payer has no grant, or the id expires more than receipt.MaxExpiry epochs ahead, and its evidence is refused
-	// where the session is another's, or where too few credits are behind it: the least opening amount for each session of the account that
-	// was not paid as much. Input.Opened tells in the next epoch. What a Close names takes no more receipts; it is remembered until it expires.
+	// Open lists sessions that co-signed evidence opens, Close those it ends. An opening does nothing where the
+	// session is open or closed already, the payer has no grant, or the id expires more than receipt.MaxExpiry
+	// epochs ahead, and its evidence is refused where the session is another's, or where too few credits are
+	// behind it: the least opening amount for each session of the account that was not paid as much.
+	// Input.Opened tells in the next epoch. What a Close names takes no more receipts; it is remembered until
+	// it expires.
 	Open  []Opening
 	Close []SessionKey
 	// Ordered are units that the network ordered, not a customer: they earn weight.
@@ -235,7 +243,8 @@ type CrossOutput struct {
 	States  []DeviceState // ascending by device: lines that replace what Verify left (Output.State)
 }
 
-// OutputData is a leaf of the outputs tree. Where a leaf has to stand for much, it holds a digest, and Detail is what that is of.
+// OutputData is a leaf of the outputs tree. Where a leaf has to stand for much, it holds a digest, and Detail
+// is what that is of.
 type OutputData struct {
 	Data   []byte // what the tree holds, at most MaxOutput bytes
 	Detail []byte // not in the tree, but kept and served beside it, at most MaxOutput bytes; nil for none

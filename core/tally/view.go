@@ -21,8 +21,9 @@ func EncodeChanges(changes []Change) []byte {
 	return b
 }
 
-// AddChanges goes on with a sum of changes, which is zero at first: SHA-256 of the sum so far and the encoding of the next change. The
-// chain keeps it for each epoch and region, so that one proof shows what all changes of an epoch were.
+// AddChanges goes on with a sum of changes, which is zero at first: SHA-256 of the sum so far and the encoding
+// of the next change. The chain keeps it for each epoch and region, so that one proof shows what all changes of
+// an epoch were.
 func AddChanges(sum types.Hash, changes []Change) types.Hash {
 	for i := range changes {
 		sum = types.Sum(sum[:], types.Encode(&changes[i]))

@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// hex returns the cell in which a device's density is counted: its cell's parent at the category's resolution, or the cell
-// itself if that is no finer.
+// hex returns the cell in which a device's density is counted: its cell's parent at the category's resolution,
+// or the cell itself if that is no finer.
 func (r *run) hex(at int, cell types.Cell) types.Cell {
 	if res := int(r.params[at].Hex); res < cell.Resolution() {
 		return cell.Parent(res)

@@ -96,7 +96,8 @@ func TestRecords(t *testing.T) {
 	})
 }
 
-// TestDevices: a registry line without a fleet is the array that it was before there were any; a fleet is one more element.
+// TestDevices: a registry line without a fleet is the array that it was before there were any; a fleet is one
+// more element.
 func TestDevices(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		type bare struct {
@@ -191,7 +192,8 @@ func FuzzDecodeChanges(f *testing.F) {
 	})
 }
 
-// FuzzDecodeBatch holds both readers against each other, and what they read against an Apply that must not fail on it.
+// FuzzDecodeBatch holds both readers against each other, and what they read against an Apply that must not fail
+// on it.
 func FuzzDecodeBatch(f *testing.F) {
 	corpus(f, func(g *golden) []string { return []string{g.Batch} })
 	f.Fuzz(func(t *testing.T, b []byte) {

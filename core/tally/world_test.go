@@ -179,7 +179,8 @@ func (w *world) frame() *Frame {
 	return f
 }
 
-// tally ends the epoch: it applies what was collected, checks what must hold for every tally, and begins the next epoch.
+// tally ends the epoch: it applies what was collected, checks what must hold for every tally, and begins the
+// next epoch.
 func (w *world) tally() *Result {
 	w.t.Helper()
 	frame, batch := w.frame(), NewBatch(testChain, w.items)
@@ -194,7 +195,8 @@ func (w *world) tally() *Result {
 	return result
 }
 
-// settle makes the settlement of the last header: F of what is owed, pay ustone for each credit, and an emission per category.
+// settle makes the settlement of the last header: F of what is owed, pay ustone for each credit, and an
+// emission per category.
 func (w *world) settle(percent uint64, pay uint64, emission types.Ustone) {
 	t := w.state.Totals()
 	owed := t.Spent - t.Settled

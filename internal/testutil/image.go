@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// Busybox writes an image of Debian's static busybox as an OCI layout below dir, tagged latest: for `skopeo copy oci:DIR:latest …`. Without
-// arguments its program says hello.
+// Busybox writes an image of Debian's static busybox as an OCI layout below dir, tagged latest: for `skopeo
+// copy oci:DIR:latest …`. Without arguments its program says hello.
 func Busybox(t testing.TB, dir string) {
 	t.Helper()
 	program, err := os.ReadFile(Program(t, "busybox"))

@@ -1,8 +1,9 @@
-// Package command is the command line of a device: init, code, config, run, status, doctor and unit. cmd/cairn-node is made of it, and cmd/cairn
-// carries it as `cairn node`.
+// Package command is the command line of a device: init, code, config, run, status, doctor and unit.
+// cmd/cairn-node is made of it, and cmd/cairn carries it as `cairn node`.
 //
-// A command prints for people, or one JSON value with --json. Its errors are for Run to print: what failed and why in one line, then
-// what to do about it. Run returns 0, 1 for what failed, and 2 for a command line that was not understood.
+// A command prints for people, or one JSON value with --json. Its errors are for Run to print: what failed and
+// why in one line, then what to do about it. Run returns 0, 1 for what failed, and 2 for a command line that
+// was not understood.
 package command
 
 import (

@@ -21,7 +21,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// claimEpochs is for how many epochs a claim code can be used, from the one the device was set up in: a year of hours.
+// claimEpochs is for how many epochs a claim code can be used, from the one the device was set up in: a year of
+// hours.
 const claimEpochs = 8760
 
 // defaultListen is where status and metrics are served unless the owner says otherwise.

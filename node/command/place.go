@@ -9,7 +9,8 @@ import (
 	"github.com/cairn-network/cairn/service/role/geo"
 )
 
-// placeResolution is that of the cell that --lat and --lon give: some 5 km², a quarter of a town. Everybody can read it on the chain.
+// placeResolution is that of the cell that --lat and --lon give: some 5 km², a quarter of a town. Everybody can
+// read it on the chain.
 const placeResolution = 7
 
 // cellOf returns where the flags say that the device is.

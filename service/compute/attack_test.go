@@ -44,7 +44,8 @@ func withheld(a *Audit) {
 	a.Withheld, a.Leaf, a.Path, a.Result, a.Fuel = true, nil, nil, types.Hash{}, 0
 }
 
-// TestWrongDigest: a device that makes results up is found out by more than f of the drawn, and pays with rank and weight, not with its bond.
+// TestWrongDigest: a device that makes results up is found out by more than f of the drawn, and pays with rank
+// and weight, not with its bond.
 func TestWrongDigest(t *testing.T) {
 	for name, c := range map[string]struct {
 		says func(*Audit)
@@ -73,8 +74,8 @@ func TestWrongDigest(t *testing.T) {
 	}
 }
 
-// TestLyingAuditors: f of the drawn, the first one among them, can do nothing against a device, however they lie; and f who were not asked
-// first cannot make an audit pass.
+// TestLyingAuditors: f of the drawn, the first one among them, can do nothing against a device, however they
+// lie; and f who were not asked first cannot make an audit pass.
 func TestLyingAuditors(t *testing.T) {
 	for name, lie := range map[string]func(*Audit){"wrong": wrong, "withheld": withheld} {
 		w := newWorld(t, "liars "+name, 7)
@@ -134,7 +135,8 @@ func TestLoneAuditor(t *testing.T) {
 	}
 }
 
-// TestFarmedAudits: a device that orders jobs of nothing from itself, and is audited for all of them, gains no more by them than by one.
+// TestFarmedAudits: a device that orders jobs of nothing from itself, and is audited for all of them, gains no
+// more by them than by one.
 func TestFarmedAudits(t *testing.T) {
 	w := newWorld(t, "farm", 7)
 	d, s := w.audited("device", 40)
@@ -151,7 +153,8 @@ func TestFarmedAudits(t *testing.T) {
 	}
 }
 
-// TestAuditsNotDrawn: what the seed did not draw, private and cut jobs, other epochs' results, and who was not drawn count for nothing.
+// TestAuditsNotDrawn: what the seed did not draw, private and cut jobs, other epochs' results, and who was not
+// drawn count for nothing.
 func TestAuditsNotDrawn(t *testing.T) {
 	w := newWorld(t, "not drawn", 9)
 	d := w.device("device", 0)
@@ -303,7 +306,8 @@ func TestSkippedRounds(t *testing.T) {
 	}
 }
 
-// TestReusedNonce: nonces of another slot, epoch or device, or of nobody drawn, begin no check: work that was done ahead is worth nothing.
+// TestReusedNonce: nonces of another slot, epoch or device, or of nobody drawn, begin no check: work that was
+// done ahead is worth nothing.
 func TestReusedNonce(t *testing.T) {
 	w := newWorld(t, "nonce", 7)
 	d, other := w.device("device", 0), w.device("another", 0)
@@ -397,8 +401,9 @@ func prove(w *world, slot uint64) []byte {
 	return proof
 }
 
-// TestHankel: the shortcut with which matrices of few numbers are multiplied in O(n²), which passes for work elsewhere, computes
-// nothing here: rows have no such structure, and what it gives for other matrices is refused.
+// TestHankel: the shortcut with which matrices of few numbers are multiplied in O(n²), which passes for work
+// elsewhere, computes nothing here: rows have no such structure, and what it gives for other matrices is
+// refused.
 func TestHankel(t *testing.T) {
 	const n = mac.MinOrder
 	seed := types.Sum([]byte("hankel"))
@@ -459,8 +464,8 @@ func TestHankel(t *testing.T) {
 	}
 }
 
-// TestOneCore: two identities on one core do half each, as one slot is for all devices of a network. Were each checked in a slot of its own, each
-// would earn what the core does.
+// TestOneCore: two identities on one core do half each, as one slot is for all devices of a network. Were each
+// checked in a slot of its own, each would earn what the core does.
 func TestOneCore(t *testing.T) {
 	earn := func(apart bool, names ...string) (sum uint64) {
 		w := newWorld(t, "core", 5)
@@ -499,7 +504,8 @@ func TestOneCore(t *testing.T) {
 	}
 }
 
-// TestLyingWitnesses: f of the drawn can neither lift a rate above what an honest one saw, nor have an honest device fail.
+// TestLyingWitnesses: f of the drawn can neither lift a rate above what an honest one saw, nor have an honest
+// device fail.
 func TestLyingWitnesses(t *testing.T) {
 	for _, verifiers := range []int{3, 5} {
 		for name, lie := range map[string]func(*Sighting){
@@ -621,7 +627,8 @@ func TestOverFuel(t *testing.T) {
 	s.commit(0)
 	at := s.pay(1001)
 	d.wantPaid(d.judged(), at, NoResult)
-	// A root that says more than its leaves do proves nothing of them: who audits sees that its paths do not lead there.
+	// A root that says more than its leaves do proves nothing of them: who audits sees that its paths do not
+	// lead there.
 	w.next()
 	r := s.tree(0).Results(0)
 	r.Fuel = 5000

@@ -17,14 +17,14 @@ const (
 	maxAudit   = 4096
 )
 
-// Chance returns the part of a device's public leaves that is drawn, in basis points, when it has passed audits in so many epochs in a row:
-// max(430, ⌊10⁴/(1+passed)⌋).
+// Chance returns the part of a device's public leaves that is drawn, in basis points, when it has passed audits
+// in so many epochs in a row: max(430, ⌊10⁴/(1+passed)⌋).
 func Chance(passed uint32) types.Bp {
 	return types.Bp(max(leastAudit, 10_000/(1+uint64(passed))))
 }
 
-// Drawn reports whether leaf number index of a commitment is drawn for an audit: envelope is the hash of the evidence that committed to it
-// (evidence.Envelope.Hash), seed that of the epoch AuditDelay after.
+// Drawn reports whether leaf number index of a commitment is drawn for an audit: envelope is the hash of the
+// evidence that committed to it (evidence.Envelope.Hash), seed that of the epoch AuditDelay after.
 func Drawn(seed, envelope types.Hash, index uint32, chance types.Bp) bool {
 	h := types.Sum([]byte("cairn/audit"), seed[:], envelope[:], binary.BigEndian.AppendUint32(nil, index))
 	hi, _ := bits.Mul64(binary.BigEndian.Uint64(h[:8]), 10_000)

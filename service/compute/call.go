@@ -7,21 +7,23 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// KindOrder is the kind of request (role.Question) that a Call is: the device answers with an Answer. KindCancel is that of the
-// hash of an order whose job is to end, 32 bytes: it is answered with nothing, once the job has ended or where there is none.
+// KindOrder is the kind of request (role.Question) that a Call is: the device answers with an Answer.
+// KindCancel is that of the hash of an order whose job is to end, 32 bytes: it is answered with nothing, once
+// the job has ended or where there is none.
 const (
 	KindOrder  = "order"
 	KindCancel = "cancel"
 )
 
-// Call is what a gateway asks a device with an order: the order, what it orders, and the small part of what that needs.
+// Call is what a gateway asks a device with an order: the order, what it orders, and the small part of what
+// that needs.
 type Call struct {
 	_     struct{} `cbor:",toarray"`
 	Order SignedOrder
 	Job   Job
 	Files Files // whose root is Job.Input
-	// Inputs are one for each hash that Job and Files name, but for that of nothing, and of an image also one for each that its manifest
-	// names; ascending by hash.
+	// Inputs are one for each hash that Job and Files name, but for that of nothing, and of an image also one
+	// for each that its manifest names; ascending by hash.
 	Inputs []Input
 }
 
@@ -58,8 +60,8 @@ func (c *Call) Input(h types.Hash) *Input {
 	return nil
 }
 
-// DecodeCall reads a call, and checks that order, job, files and inputs belong together and keep the bounds: not the order's
-// signature.
+// DecodeCall reads a call, and checks that order, job, files and inputs belong together and keep the bounds:
+// not the order's signature.
 func DecodeCall(raw []byte) (*Call, error) {
 	c := new(Call)
 	if err := types.DecodeLimit(raw, c, maxCall); err != nil {
@@ -154,8 +156,8 @@ func (f Files) Check() error {
 	return nil
 }
 
-// validPath reports whether a path is relative and stays below where it begins, with nothing in it that two systems read
-// differently.
+// validPath reports whether a path is relative and stays below where it begins, with nothing in it that two
+// systems read differently.
 func validPath(p string) bool {
 	if p == "" || len(p) > MaxPath {
 		return false

@@ -107,8 +107,9 @@ type Opening struct {
 // Hash is what a Sighting names the openings by.
 func (o Openings) Hash() types.Hash { return types.Sum(types.Encode(o)) }
 
-// Count returns how many rounds a check counts by those of its witnesses who found it in order, of whom f may lie: the (f+1)-th
-// largest of what they counted, so that f of them cannot lift it above what an honest one saw. ok is false with f witnesses or fewer.
+// Count returns how many rounds a check counts by those of its witnesses who found it in order, of whom f may
+// lie: the (f+1)-th largest of what they counted, so that f of them cannot lift it above what an honest one
+// saw. ok is false with f witnesses or fewer.
 func Count(counts []uint32, f int) (count uint32, ok bool) {
 	if len(counts) <= f {
 		return 0, false

@@ -101,8 +101,8 @@ func drawReports(r *rapid.T, d *device, s *session) {
 	}
 }
 
-// TestBounds: whatever happens, paid fuel stays within what leaves cost, network-ordered units within what is offered and was computed,
-// and an honest device without a fault keeps its bond.
+// TestBounds: whatever happens, paid fuel stays within what leaves cost, network-ordered units within what is
+// offered and was computed, and an honest device without a fault keeps its bond.
 func TestBounds(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		d, s := drawEpoch(t, r)

@@ -7,9 +7,10 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Ended is how a job ended, as its device tells the gateway (link.End). Either it ran: then Result and Leaf say how, or Leaf alone where
-// the customer cancelled it (its mode is Cut). Or it could not be run at all, which costs nothing: then Reason says why, and Leaf, if the
-// device had begun it, is a Cut one for no units, so that its number in the session is not a gap.
+// Ended is how a job ended, as its device tells the gateway (link.End). Either it ran: then Result and Leaf say
+// how, or Leaf alone where the customer cancelled it (its mode is Cut). Or it could not be run at all, which
+// costs nothing: then Reason says why, and Leaf, if the device had begun it, is a Cut one for no units, so that
+// its number in the session is not a gap.
 type Ended struct {
 	_       struct{} `cbor:",toarray"`
 	Reason  types.Reason
@@ -28,7 +29,8 @@ const (
 // Encode returns the encoding of e.
 func (e *Ended) Encode() []byte { return types.Encode(e) }
 
-// DecodeEnded reads how a job ended, and checks that its parts belong together: not the leaf's signature, nor its order.
+// DecodeEnded reads how a job ended, and checks that its parts belong together: not the leaf's signature, nor
+// its order.
 func DecodeEnded(raw []byte) (*Ended, error) {
 	e := new(Ended)
 	if err := types.DecodeLimit(raw, e, maxEnded); err != nil {

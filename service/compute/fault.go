@@ -11,8 +11,8 @@ import (
 // FaultDelay is how many epochs after it a fault can still be handed in.
 const FaultDelay = 24
 
-// Fault is the body of evidence of kind KindFault: what a device signed and cannot be true. It proves itself, so that anybody who may report
-// can hand it in; exactly one of Row, Step and Conflict is there.
+// Fault is the body of evidence of kind KindFault: what a device signed and cannot be true. It proves itself,
+// so that anybody who may report can hand it in; exactly one of Row, Step and Conflict is there.
 type Fault struct {
 	_        struct{} `cbor:",toarray"`
 	Device   types.Key
@@ -30,8 +30,8 @@ type RowFault struct {
 	Path merkle.Proof // of SHA-256(Row) in the step's root
 }
 
-// StepFault: two steps of one chain that differ in one place, or of which the second does not follow from the first; or a first step that
-// does not follow from the check's nonces.
+// StepFault: two steps of one chain that differ in one place, or of which the second does not follow from the
+// first; or a first step that does not follow from the check's nonces.
 type StepFault struct {
 	_      struct{}    `cbor:",toarray"`
 	First  *SignedStep // null where Check is there

@@ -78,8 +78,8 @@ type File struct {
 // Files are the files of an input or output, ascending by path.
 type Files []File
 
-// Root returns what a Job or Result names the files by: the root of the plain tree over SHA-256 of each File's encoding. That of no
-// files is SHA-256 of nothing.
+// Root returns what a Job or Result names the files by: the root of the plain tree over SHA-256 of each File's
+// encoding. That of no files is SHA-256 of nothing.
 func (f Files) Root() types.Hash {
 	leaves := make([]types.Hash, len(f))
 	for i := range f {

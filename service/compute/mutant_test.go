@@ -13,7 +13,8 @@ import (
 
 var mutants = flag.Bool("mutants", false, "break each rule on purpose and see a test fail (minutes)")
 
-// broken are rules broken on purpose: in each file one text is replaced by another, and the tests that hold the rule must fail.
+// broken are rules broken on purpose: in each file one text is replaced by another, and the tests that hold the
+// rule must fail.
 var broken = []struct{ rule, file, old, new, tests string }{
 	{"more than f fail an audit", "verify_audit.go", "case l.against > f:", "case l.against > 0:", "Audit|LyingAud|Lone"},
 	{"an audit can fail", "verify_audit.go", "case l.against > f:", "case l.against > 99:", "WrongDigest"},
@@ -76,8 +77,8 @@ var broken = []struct{ rule, file, old, new, tests string }{
 	{"units of classes do not mix", "verify.go", "if c != nil && item.Class != Wasm {", "if false {", "TestTerms"},
 }
 
-// TestMutants breaks each rule in a copy of its file and sees the tests that hold it fail. A rule whose breaking nobody
-// notices has no test.
+// TestMutants breaks each rule in a copy of its file and sees the tests that hold it fail. A rule whose
+// breaking nobody notices has no test.
 func TestMutants(t *testing.T) {
 	if !*mutants {
 		t.Skip("takes minutes: run with -mutants")

@@ -6,7 +6,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Offer is the body of evidence of kind KindOffer: how many quotas of its capacity a device holds ready for whoever comes, in this epoch.
+// Offer is the body of evidence of kind KindOffer: how many quotas of its capacity a device holds ready for
+// whoever comes, in this epoch.
 type Offer struct {
 	_    struct{} `cbor:",toarray"`
 	Free uint16   // slots of the registered model that are free; 0 says that the device is not to be checked in the next epoch either

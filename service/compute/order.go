@@ -26,8 +26,8 @@ type Terms struct {
 	_        struct{}  `cbor:",toarray"`
 	Address  string    // host:port at which witnesses and customers reach the device; "" for a device that only dials out
 	Profiles []Profile // what it runs of the ask's class, ascending by name
-	// Session is that of the order which the ask accepts: receipts are signed under such asks alone. It is zero in an ask that a device
-	// publishes.
+	// Session is that of the order which the ask accepts: receipts are signed under such asks alone. It is zero
+	// in an ask that a device publishes.
 	Session types.SessionID
 }
 
@@ -128,9 +128,9 @@ type Answer struct {
 	_      struct{}     `cbor:",toarray"`
 	Order  types.Hash   // Order.Hash
 	Reason types.Reason // "" where the device accepts
-	// Ask is a signed ask (receipt.SignedAsk) of the order's class at the order's ceiling, with the session in its Terms: the receipts' terms.
-	// A session has one. It bounds what receipts may say; what each job costs its order says.
-	// Empty where the device refuses.
+	// Ask is a signed ask (receipt.SignedAsk) of the order's class at the order's ceiling, with the session in
+	// its Terms: the receipts' terms. A session has one. It bounds what receipts may say; what each job costs
+	// its order says. Empty where the device refuses.
 	Ask []byte
 }
 
@@ -149,8 +149,8 @@ func DecodeAnswer(raw []byte) (*Answer, error) {
 	return a, nil
 }
 
-// Accepts returns the ask of an answer that accepts o, once it is checked: signed by the device, of the order's class and price, for its
-// session, and not lapsed in epoch now.
+// Accepts returns the ask of an answer that accepts o, once it is checked: signed by the device, of the order's
+// class and price, for its session, and not lapsed in epoch now.
 func (a *Answer) Accepts(chain string, o *Order, now types.Epoch) (*receipt.SignedAsk, error) {
 	if a.Order != o.Hash() {
 		return nil, types.Refuse(types.SessionMismatch, "compute: answer to order %s", a.Order)

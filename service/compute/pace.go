@@ -13,8 +13,9 @@ func Scale(class types.Class) uint64 {
 	return WasmScale
 }
 
-// Second returns how many units of a class one slot is taken to do in a second, wherever time stands for units or units for time: how much may
-// run unpaid, and what an ask's capacity says. Machines differ; this figure is the same for all.
+// Second returns how many units of a class one slot is taken to do in a second, wherever time stands for units
+// or units for time: how much may run unpaid, and what an ask's capacity says. Machines differ; this figure is
+// the same for all.
 func Second(class types.Class) uint64 {
 	switch class {
 	case OCI:
@@ -25,6 +26,6 @@ func Second(class types.Class) uint64 {
 	return 1_000_000_000
 }
 
-// Slot returns what one slot of a class counts as in an ask's capacity (receipt.Ask.Capacity), and in what a device says is free of it: an
-// hour's units.
+// Slot returns what one slot of a class counts as in an ask's capacity (receipt.Ask.Capacity), and in what a
+// device says is free of it: an hour's units.
 func Slot(class types.Class) uint64 { return 3600 * Second(class) }

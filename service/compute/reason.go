@@ -70,7 +70,8 @@ const (
 	TrapDisk      types.Reason = "compute.disk_limit"
 )
 
-// reasons is the category's table. What a tally says of a device, a customer meets where that device made the mistake: 502.
+// reasons is the category's table. What a tally says of a device, a customer meets where that device made the
+// mistake: 502.
 var reasons = []types.ReasonInfo{
 	{Reason: TermsUnknown, Status: 502, Sentence: "The receipt's ask was not made for its session, or has no terms that can be read.",
 		Try: "Sign receipts under the ask with which the device accepted the order."},

@@ -8,7 +8,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestRegion takes devices through whole tallies: checks earn weight up to what bonds stand for, fuel is paid, a conflict takes of the bond.
+// TestRegion takes devices through whole tallies: checks earn weight up to what bonds stand for, fuel is paid,
+// a conflict takes of the bond.
 func TestRegion(t *testing.T) {
 	rules, err := tally.NewRules(1, New())
 	if err != nil {

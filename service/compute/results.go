@@ -10,9 +10,9 @@ import (
 // MaxLeaves is how many leaves one Results commits to.
 const MaxLeaves = 256
 
-// Results is the body of evidence of kind KindResults: a device commits to a run of leaves of one session. Leaf i has the index
-// First + i, and covers the session's units from Before, and what the leaves before it cost, on. A device commits to leaves again in every
-// epoch in which a receipt needs them.
+// Results is the body of evidence of kind KindResults: a device commits to a run of leaves of one session. Leaf
+// i has the index First + i, and covers the session's units from Before, and what the leaves before it cost,
+// on. A device commits to leaves again in every epoch in which a receipt needs them.
 type Results struct {
 	_       struct{} `cbor:",toarray"`
 	Session types.SessionID

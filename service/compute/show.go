@@ -7,8 +7,9 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// KindShow is the kind of request (role.Question) by which an auditor who was drawn asks a device for a leaf that the seed draws: a Show, which
-// the device answers with a Shown. What the job is and reads the auditor then fetches by its hash (role.Fetch).
+// KindShow is the kind of request (role.Question) by which an auditor who was drawn asks a device for a leaf
+// that the seed draws: a Show, which the device answers with a Shown. What the job is and reads the auditor
+// then fetches by its hash (role.Fetch).
 const KindShow = "show"
 
 // Show asks for a leaf.
@@ -19,8 +20,8 @@ type Show struct {
 	Index   uint32      // of the leaf in its tree
 }
 
-// Shown is a leaf that was asked for. The job is a blob of hash Leaf.Job: its encoding. The files that it reads are another one: their list, by
-// the hash of its encoding. Those of a leaf that is not public are not shown.
+// Shown is a leaf that was asked for. The job is a blob of hash Leaf.Job: its encoding. The files that it reads
+// are another one: their list, by the hash of its encoding. Those of a leaf that is not public are not shown.
 type Shown struct {
 	_     struct{} `cbor:",toarray"`
 	Leaf  Leaf

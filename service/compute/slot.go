@@ -16,8 +16,9 @@ const SlotTime = 10
 // SlotPurpose is the purpose of the VRF that fires slots (beacon.ProveAt).
 const SlotPurpose = "compute/slot"
 
-// Caller returns the verifier that calls the checks of an epoch, in all regions: drawn by seed(e) in proportion to power. It alone
-// knows when slots fire before they do; whoever has its proof can check it. nil where nobody has power.
+// Caller returns the verifier that calls the checks of an epoch, in all regions: drawn by seed(e) in proportion
+// to power. It alone knows when slots fire before they do; whoever has its proof can check it. nil where nobody
+// has power.
 func Caller(r tally.Registry, seed types.Hash) *tally.Attester {
 	var all []tally.Attester
 	var powers []uint64
@@ -31,15 +32,15 @@ func Caller(r tally.Registry, seed types.Hash) *tally.Attester {
 	return &all[drawn[0]]
 }
 
-// ProveSlot returns the caller's proof for a slot of the epoch of seed, and whether the slot fires. key is the private half of
-// tally.Attester.VRF.
+// ProveSlot returns the caller's proof for a slot of the epoch of seed, and whether the slot fires. key is the
+// private half of tally.Attester.VRF.
 func ProveSlot(key types.PrivateKey, chain string, seed types.Hash, slot, rarity uint64) (proof []byte, fires bool) {
 	proof = beacon.ProveAt(key, chain, SlotPurpose, seed, slot)
 	return proof, SlotFires(key.Public(), chain, seed, slot, rarity, proof)
 }
 
-// SlotFires reports whether proof shows that a slot fires: the first 64 bits of the output of the caller's VRF, times rarity, stay below 2⁶⁴.
-// One slot in rarity does.
+// SlotFires reports whether proof shows that a slot fires: the first 64 bits of the output of the caller's VRF,
+// times rarity, stay below 2⁶⁴. One slot in rarity does.
 func SlotFires(vrf types.Key, chain string, seed types.Hash, slot, rarity uint64, proof []byte) bool {
 	out, err := beacon.OutputAt(vrf, chain, SlotPurpose, seed, slot, proof)
 	return err == nil && rarity > 0 && binary.BigEndian.Uint64(out[:8]) <= (1<<64-1)/rarity

@@ -22,7 +22,8 @@ const (
 	ModelScale = 1_000_000
 )
 
-// Profiles name what runs a job, with its version. The profile of a language model is ModelProfile and the model's id.
+// Profiles name what runs a job, with its version. The profile of a language model is ModelProfile and the
+// model's id.
 const (
 	WasmProfile  = "wasm/1"
 	OCIProfile   = "oci/1"
@@ -61,8 +62,8 @@ const (
 // Seats is how many verifiers each draw has: 2f+1 with f = 2.
 const Seats = 5
 
-// Panel returns those of the drawn who decide, and f, how many of them may lie: all five and 2, or with fewer the first three and 1. Fewer
-// than three decide nothing.
+// Panel returns those of the drawn who decide, and f, how many of them may lie: all five and 2, or with fewer
+// the first three and 1. Fewer than three decide nothing.
 func Panel(drawn []types.Key) (members []types.Key, f int) {
 	switch {
 	case len(drawn) >= 5:
@@ -73,15 +74,15 @@ func Panel(drawn []types.Key) (members []types.Key, f int) {
 	return nil, 0
 }
 
-// What the network orders: quotas of capacity that stand ready. A unit (wu) is 2·10⁸ instructions of mix; a quota is what one slot does of
-// them in an hour.
+// What the network orders: quotas of capacity that stand ready. A unit (wu) is 2·10⁸ instructions of mix; a
+// quota is what one slot does of them in an hour.
 const (
 	Quota     = 10_000 // wu of one slot in an epoch
 	Reference = 10_000 // micro-credits that a quota is worth
 )
 
-// What a device puts at stake for its quota, and what one proven fault takes of it, where the chain says nothing: 14 and 10 days of the
-// most that a quota is worth, at half a dollar per STONE.
+// What a device puts at stake for its quota, and what one proven fault takes of it, where the chain says
+// nothing: 14 and 10 days of the most that a quota is worth, at half a dollar per STONE.
 const (
 	bond    types.Ustone = 6_720_000
 	penalty types.Ustone = 4_800_000

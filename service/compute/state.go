@@ -34,8 +34,8 @@ type State struct {
 	Allowance uint64      // slot·ms of class OCI that may still be paid
 }
 
-// Commitment is what a device committed to in one epoch: the root of the plain tree over the hashes of its Results' envelopes, in the order of
-// their numbers.
+// Commitment is what a device committed to in one epoch: the root of the plain tree over the hashes of its
+// Results' envelopes, in the order of their numbers.
 type Commitment struct {
 	Root  types.Hash // zero for none
 	Count uint16
@@ -86,7 +86,8 @@ func DecodeState(b []byte) (*State, error) {
 	return s, nil
 }
 
-// Audited returns what epoch e audits, by the line as it was before the tally of e: what the device committed to AuditDelay epochs before.
+// Audited returns what epoch e audits, by the line as it was before the tally of e: what the device committed
+// to AuditDelay epochs before.
 func (s *State) Audited(e types.Epoch) (c Commitment) {
 	if s.Epoch != 0 && s.Epoch < e && e-s.Epoch <= AuditDelay {
 		c = s.Results[AuditDelay-(e-s.Epoch)]

@@ -39,10 +39,12 @@ func subject(e *evidence.Envelope) (types.Key, error) {
 	return types.Key{}, types.Refuse(types.UnknownKind, "compute: a report of kind %d", e.Kind)
 }
 
-// verify judges one device's epoch: faults first, then audits of what it committed to two epochs before; then what it commits to and is
-// paid for now; then its checks, and what they and its offer make of network-ordered units. It panics on a State that it never wrote.
+// verify judges one device's epoch: faults first, then audits of what it committed to two epochs before; then
+// what it commits to and is paid for now; then its checks, and what they and its offer make of network-ordered
+// units. It panics on a State that it never wrote.
 //
-// Reports that establish something against the device are recorded under what they establish; those of an honest check or audit are accepted.
+// Reports that establish something against the device are recorded under what they establish; those of an
+// honest check or audit are accepted.
 func verify(in *tally.Input) *tally.Output {
 	state, err := DecodeState(in.State)
 	if err != nil {
@@ -74,7 +76,8 @@ func verify(in *tally.Input) *tally.Output {
 	return out
 }
 
-// totals are the category's sums over a region: devices that offer, quotas that they hold ready, wu that the network orders.
+// totals are the category's sums over a region: devices that offer, quotas that they hold ready, wu that the
+// network orders.
 const totals = 3
 
 // judge is one call of Verify.
@@ -244,7 +247,8 @@ func (j *judge) receipt(item *tally.ReceiptItem) types.Reason {
 	return ""
 }
 
-// terms reports whether a receipt's ask was made for its session. That of a session that opened before was looked at then.
+// terms reports whether a receipt's ask was made for its session. That of a session that opened before was
+// looked at then.
 func (j *judge) terms(item *tally.ReceiptItem) bool {
 	for _, a := range j.in.Asks {
 		if a.Hash() == item.Receipt.Terms {

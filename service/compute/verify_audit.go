@@ -8,7 +8,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Commit returns what a line keeps of the envelopes of an epoch's Results, by their hashes in the order of their numbers.
+// Commit returns what a line keeps of the envelopes of an epoch's Results, by their hashes in the order of
+// their numbers.
 func Commit(envelopes []types.Hash) Commitment {
 	return Commitment{Root: merkle.Root(envelopes), Count: uint16(len(envelopes))}
 }

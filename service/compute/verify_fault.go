@@ -66,7 +66,8 @@ func (c *Claim) epoch(chain string) types.Epoch {
 	return e.Epoch
 }
 
-// Prove returns what a fault proves (RowWrong, StepBroken, ResultConflict), or FaultUnproven. A row costs n² multiplications.
+// Prove returns what a fault proves (RowWrong, StepBroken, ResultConflict), or FaultUnproven. A row costs n²
+// multiplications.
 func (f *Fault) Prove(chain string) types.Reason {
 	switch {
 	case f.Row != nil && f.Row.prove(chain, f.Device):
@@ -114,7 +115,8 @@ func (c *Conflict) prove(chain string, device types.Key) bool {
 	return *a != *b || aPlaced && bPlaced && aBefore != bBefore
 }
 
-// read returns the leaf that a device claims, and, where it committed to it, what the session's leaves before it cost.
+// read returns the leaf that a device claims, and, where it committed to it, what the session's leaves before
+// it cost.
 func (c *Claim) read(chain string, device types.Key) (leaf *Leaf, before uint64, placed, ok bool) {
 	if c.Signed != nil {
 		return &c.Signed.Leaf, 0, false, c.Signed.Verify(chain, device)

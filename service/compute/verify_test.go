@@ -8,7 +8,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// TestHonest follows an honest device: two checks make a rate, its offer bounds what the network orders, and quality rises.
+// TestHonest follows an honest device: two checks make a rate, its offer bounds what the network orders, and
+// quality rises.
 func TestHonest(t *testing.T) {
 	for _, verifiers := range []int{3, 4, 5, 9} {
 		w := newWorld(t, "honest", verifiers)
@@ -85,8 +86,8 @@ func TestTooFewVerifiers(t *testing.T) {
 	}
 }
 
-// TestSlots: what is missed and what is not passed costs quality and rate; who said an epoch ahead that it would be busy, and was, is left in
-// peace.
+// TestSlots: what is missed and what is not passed costs quality and rate; who said an epoch ahead that it
+// would be busy, and was, is left in peace.
 func TestSlots(t *testing.T) {
 	w := newWorld(t, "slots", 5)
 	d := w.device("device", 0)
@@ -284,7 +285,8 @@ func TestTerms(t *testing.T) {
 	d.wantPaid(d.judged(), at, ClassMismatch)
 }
 
-// TestCapacity: containers are paid up to the model's slots, and what was not paid in time can be caught up on, for a day.
+// TestCapacity: containers are paid up to the model's slots, and what was not paid in time can be caught up on,
+// for a day.
 func TestCapacity(t *testing.T) {
 	w := newWorld(t, "capacity", 3)
 	d := w.device("device", 0)

@@ -12,8 +12,8 @@ import (
 // maxRounds is how many steps of one chain a Watch takes: rounds of half a millisecond, which no model has.
 const maxRounds = 4096
 
-// Watch is what a witness keeps of one check: it takes steps as they arrive within Window, and draws into which it looks. It has no clock:
-// whoever keeps it stops adding in time.
+// Watch is what a witness keeps of one check: it takes steps as they arrive within Window, and draws into which
+// it looks. It has no clock: whoever keeps it stops adding in time.
 type Watch struct {
 	chain    string
 	device   types.Key
@@ -30,8 +30,8 @@ func NewWatch(chain string, device types.Key, e types.Epoch, slot uint64, h Hard
 	return &Watch{chain: chain, device: device, epoch: e, slot: slot, hardware: h, seed: Seed(device, slot, nonces), steps: map[uint32][]SignedStep{}}
 }
 
-// Add takes the next step of a chain. Steps of one chain come in order. What does not follow is refused, and the check is then not in order; where
-// that proves a fault, Fault has it.
+// Add takes the next step of a chain. Steps of one chain come in order. What does not follow is refused, and
+// the check is then not in order; where that proves a fault, Fault has it.
 func (w *Watch) Add(s *SignedStep) error {
 	chains := uint32(1)
 	if w.hardware.Round == CPU {
@@ -96,8 +96,8 @@ func (w *Watch) Count() uint32 {
 	return uint32(n)
 }
 
-// Draw draws into which of the counted rounds the witness looks: Draws different ones, or all where there are fewer, and of a product Rows
-// rows. The stream's seed is the witness's own, made after the last step came.
+// Draw draws into which of the counted rounds the witness looks: Draws different ones, or all where there are
+// fewer, and of a product Rows rows. The stream's seed is the witness's own, made after the last step came.
 func (w *Watch) Draw(s *beacon.Stream) Openings {
 	chains, count := w.counted(), uint64(w.Count())
 	var places []uint64
@@ -139,8 +139,8 @@ type ShownRow struct {
 	Path merkle.Proof
 }
 
-// Rows reports whether a device shows the rows of an opening, and they are right. A wrong one that it committed to is a fault. The
-// secret is the witness's own, of this one call.
+// Rows reports whether a device shows the rows of an opening, and they are right. A wrong one that it committed
+// to is a fault. The secret is the witness's own, of this one call.
 func (w *Watch) Rows(o Opening, shown []ShownRow, secret [32]byte) (ok bool, fault *Fault) {
 	if len(shown) != len(o.Rows) {
 		return false, nil

@@ -8,7 +8,8 @@ import (
 	"github.com/cairn-network/cairn/service/compute/mac"
 )
 
-// TestWatch: a witness takes steps that are signed, of its check, in order and following; all else makes the check one that is not in order.
+// TestWatch: a witness takes steps that are signed, of its check, in order and following; all else makes the
+// check one that is not in order.
 func TestWatch(t *testing.T) {
 	w := newWorld(t, "watch", 5)
 	d := w.device("device", 0)
@@ -84,8 +85,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestShownRows: rows that are missing, others, or not those that the device committed to are not in order, and prove nothing; wrong ones that it
-// committed to do.
+// TestShownRows: rows that are missing, others, or not those that the device committed to are not in order, and
+// prove nothing; wrong ones that it committed to do.
 func TestShownRows(t *testing.T) {
 	w := newWorld(t, "shown", 5)
 	d := w.device("device", testModel)

@@ -278,7 +278,8 @@ func (d *device) call(skip int) *run {
 
 func (d *device) hardware() Hardware { return testRules().Hardware(d.info.Model) }
 
-// compute makes the steps of a number of chains, each of so many rounds. round says what a device puts for the root of a step.
+// compute makes the steps of a number of chains, each of so many rounds. round says what a device puts for the
+// root of a step.
 func (r *run) compute(chains, rounds uint32, round func(s *Step) types.Hash) {
 	h := r.d.hardware()
 	var roots []types.Hash
@@ -316,7 +317,8 @@ func (r *run) honest(s *Step) types.Hash {
 	return root
 }
 
-// witness has a member see the check: it looks into rounds that it draws, as often as others would. It hands in what it finds.
+// witness has a member see the check: it looks into rounds that it draws, as often as others would. It hands in
+// what it finds.
 func (r *run) witness(m types.Key) *Sighting {
 	w := NewWatch(testChain, r.d.info.Key, r.d.w.epoch, r.slot, r.d.hardware(), r.nonces)
 	s := &Sighting{Device: r.d.info.Key, Slot: r.slot, OK: true}

@@ -12,8 +12,8 @@ import (
 // tallies. All of that is of the witness's category and region.
 type AuditHost interface {
 	WitnessHost
-	// Registry returns the registry as of the present epoch's start, and the panel that its tally draws witnesses with.
-	// They are bus_unavailable until the epoch's seed is known.
+	// Registry returns the registry as of the present epoch's start, and the panel that its tally draws
+	// witnesses with. They are bus_unavailable until the epoch's seed is known.
 	Registry(ctx context.Context) (tally.Registry, *tally.Panel, error)
 	// Line returns what the tally of an epoch left of a device (tally.Output.State), nil for nothing. It is
 	// unknown_blob until the verifier has that tally, and where there is none.

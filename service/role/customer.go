@@ -21,12 +21,12 @@ type Customer struct {
 	// Run does background work (repair, ladders) until ctx ends, and closes what Mount opened.
 	Run func(ctx context.Context) error
 
-	// Listen is optional: it opens listeners for protocols of the category's own beside HTTP, with the place's Listen,
-	// before Run, which closes them. It returns the addresses under which others reach them, by the listeners' names,
-	// under which network.json shows each ("modbus": "127.0.0.1:41502").
+	// Listen is optional: it opens listeners for protocols of the category's own beside HTTP, with the place's
+	// Listen, before Run, which closes them. It returns the addresses under which others reach them, by the
+	// listeners' names, under which network.json shows each ("modbus": "127.0.0.1:41502").
 	Listen func(Place) (map[string]string, error)
-	// Bases are where clients of protocols over HTTP begin, by the names under which network.json shows each: paths below
-	// that of Routes.
+	// Bases are where clients of protocols over HTTP begin, by the names under which network.json shows each:
+	// paths below that of Routes.
 	Bases map[string]string
 	// Files is optional: it lists what Mount opens below a directory, by paths below it, for whoever looks whether it
 	// is in order.

@@ -54,10 +54,11 @@ type Provider struct {
 	// Remarks is optional. It returns what the owner should know now, the most urgent first: `cairn-node status`
 	// shows MaxRemarks of them. It is called from any goroutine, and while Run does not run.
 	Remarks func() []Remark
-	// Serves is optional. It returns what is sold now, a line for each thing that a person reads, at most MaxRemarks of
-	// them; called as Remarks is.
+	// Serves is optional. It returns what is sold now, a line for each thing that a person reads, at most
+	// MaxRemarks of them; called as Remarks is.
 	Serves func() []string
-	// Figures is optional. It returns numbers for /metrics, as they are: from any goroutine, and while Run does not run.
+	// Figures is optional. It returns numbers for /metrics, as they are: from any goroutine, and while Run does
+	// not run.
 	Figures func() []Figure
 	// Reasons are the category's, so that a node says what each means and what to do.
 	Reasons []types.ReasonInfo

@@ -1,6 +1,7 @@
 package role
 
-// Figure is one number of a provider's for whoever watches many devices: a node serves it on /metrics as cairn_CATEGORY_NAME.
+// Figure is one number of a provider's for whoever watches many devices: a node serves it on /metrics as
+// cairn_CATEGORY_NAME.
 type Figure struct {
 	Name  string // "jobs_ended_total"
 	Help  string // one sentence

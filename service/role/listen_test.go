@@ -19,8 +19,8 @@ type stand struct {
 func (s stand) Dir() string       { return s.dir }
 func (s stand) Log() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// TestPlaceListens: a listener stays where it was, goes where the place names a port, and says under which name others
-// reach it; a port that is named and taken is refused, and not another one taken.
+// TestPlaceListens: a listener stays where it was, goes where the place names a port, and says under which name
+// others reach it; a port that is named and taken is refused, and not another one taken.
 func TestPlaceListens(t *testing.T) {
 	market := stand{dir: t.TempDir()}
 	open := func(p role.Place) (net.Listener, string) {

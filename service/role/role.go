@@ -111,8 +111,9 @@ type Host interface {
 	// (draining). It is published every few seconds from then on until the end of Run, and soon after each call
 	// that says something else. More than the ask's capacity is told as that.
 	Beat(class types.Class, free types.U128, draining bool)
-	// Panel returns who was drawn for this device in the current epoch, for one of the category's draws (tally.Spec.Draws), in the order
-	// drawn: what more than two thirds of power say. It is bus_unavailable until the epoch's seed is known.
+	// Panel returns who was drawn for this device in the current epoch, for one of the category's draws
+	// (tally.Spec.Draws), in the order drawn: what more than two thirds of power say. It is bus_unavailable
+	// until the epoch's seed is known.
 	Panel(ctx context.Context, purpose string) ([]types.Key, error)
 	// Payer returns what is known of a payer; unknown ones are asked for and become known with a later notice.
 	Payer(ctx context.Context, key types.Key) (Payer, error)

@@ -23,7 +23,8 @@ type Route struct {
 	Serve func(w http.ResponseWriter, r *http.Request, wallet Wallet) error
 	// Most bounds a JSON body, in bytes; 0 stands for MaxBody.
 	Most int64
-	// Refuse is optional: it answers with a refusal where the route's protocol has a shape of its own for them. Else it is a Problem.
+	// Refuse is optional: it answers with a refusal where the route's protocol has a shape of its own for them.
+	// Else it is a Problem.
 	Refuse func(w http.ResponseWriter, err error)
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Witness is a category's live checks and audits, beside a verifier. Where devices are drawn, live checks are a part of
-// Provider. Run and Audit run beside each other, and one that fails is run again without the other.
+// Witness is a category's live checks and audits, beside a verifier. Where devices are drawn, live checks are a
+// part of Provider. Run and Audit run beside each other, and one that fails is run again without the other.
 type Witness struct {
 	Category types.Category
 	// Run looks at devices until ctx ends. It returns nil then, and an error only if it cannot go on; then it is

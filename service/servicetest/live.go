@@ -18,8 +18,9 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// A look at a register: the witness sends 16 bytes that it made up and the epoch (u64, big endian); the device answers, once it has read out
-// that epoch, with the register (u64, big endian) and its signature of all three in MeterLook's domain.
+// A look at a register: the witness sends 16 bytes that it made up and the epoch (u64, big endian); the device
+// answers, once it has read out that epoch, with the register (u64, big endian) and its signature of all three
+// in MeterLook's domain.
 const (
 	nonceSize = 16
 	askSize   = nonceSize + 8
@@ -122,8 +123,8 @@ func (s *shown) answer(ctx context.Context, host role.Host, c net.Conn) {
 	c.Write(append(out, signature[:]...)) // the witness has gone
 }
 
-// MeterWitness is Meter's role at a verifier: in every epoch whose challenges bind, it looks at the registers that it was drawn for and
-// reports what it saw. A device that cannot be reached is passed over.
+// MeterWitness is Meter's role at a verifier: in every epoch whose challenges bind, it looks at the registers
+// that it was drawn for and reports what it saw. A device that cannot be reached is passed over.
 type MeterWitness struct {
 	Ask bool // over the bus; else it connects to where the device says that it is
 }
@@ -205,8 +206,8 @@ func (w MeterWitness) look(ctx context.Context, host role.WitnessHost, e types.E
 	return host.Submit(ctx, MeterSighted, m.Encode())
 }
 
-// Strangers is what somebody could do that was not drawn: a Witness's Run that reports, for every device of a list, that its
-// register stands at 0.
+// Strangers is what somebody could do that was not drawn: a Witness's Run that reports, for every device of a
+// list, that its register stands at 0.
 func Strangers(all func() []types.Key) func(context.Context, role.WitnessHost) error {
 	return func(ctx context.Context, host role.WitnessHost) error {
 		var done types.Epoch

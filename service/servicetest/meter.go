@@ -104,13 +104,15 @@ func MeterChallenge(seed types.Hash, device types.Key) []byte {
 	return h[:]
 }
 
-// Meter is a category for tests. A device counts ticks and reads its register out once an epoch. What it adds is network-ordered
-// work, of which its quality says how much weight it has. A right echo of the seed raises quality by 5 %, a wrong or missing one
-// lowers it. Of four verifiers, or devices, that are drawn to look at it, three or more who see less than the register claims prove it a lie. A customer pays for ticks up to the
-// register, by receipt; or orders ticks of the next epochs, which Cross sells at the price of the rules in the order of accounts. A
-// device may say the least that it sells for, by an ask whose terms are a number that rises. Each cell and each device's line counts what
-// was sold, and each device's sales are an output, with the buyers as its detail. What things behind a device count (MeterThing) is its work
-// as well, within the same bounds as its own ticks; a thing that several devices show counts for the first of them.
+// Meter is a category for tests. A device counts ticks and reads its register out once an epoch. What it adds
+// is network-ordered work, of which its quality says how much weight it has. A right echo of the seed raises
+// quality by 5 %, a wrong or missing one lowers it. Of four verifiers, or devices, that are drawn to look at
+// it, three or more who see less than the register claims prove it a lie. A customer pays for ticks up to the
+// register, by receipt; or orders ticks of the next epochs, which Cross sells at the price of the rules in the
+// order of accounts. A device may say the least that it sells for, by an ask whose terms are a number that
+// rises. Each cell and each device's line counts what was sold, and each device's sales are an output, with the
+// buyers as its detail. What things behind a device count (MeterThing) is its work as well, within the same
+// bounds as its own ticks; a thing that several devices show counts for the first of them.
 func Meter() service.Verifier { return meter(tally.Verifiers) }
 
 // PeerMeter is Meter with devices that are drawn as witnesses, not verifiers.
@@ -330,7 +332,8 @@ func read(in *service.Input, e *evidence.Envelope, register *uint64, start, seen
 	return service.Verdict{}
 }
 
-// MeterSale is an output: ticks that a device sold to orders in one epoch, and the digest of who bought, which is its detail.
+// MeterSale is an output: ticks that a device sold to orders in one epoch, and the digest of who bought, which
+// is its detail.
 type MeterSale struct {
 	_      struct{} `cbor:",toarray"`
 	Device types.Key

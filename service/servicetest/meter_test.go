@@ -25,7 +25,8 @@ func say(in *service.Input, by types.PrivateKey, kind evidence.Kind, seq uint64,
 	return evidence.Sign(by, evidence.Payload{Chain: in.Chain, Category: MeterCategory, Kind: kind, Epoch: in.Epoch, Seq: seq, Body: body})
 }
 
-// meterPanel is the panel of an epoch in which the owners of keys 100 to 105 are verifiers, of whom four are drawn for each device.
+// meterPanel is the panel of an epoch in which the owners of keys 100 to 105 are verifiers, of whom four are
+// drawn for each device.
 func meterPanel(seed types.Hash) *tally.Panel {
 	r := &Registry{}
 	for i := range byte(6) {

@@ -8,13 +8,14 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// MeterProvider is Meter's role on a device: it adds Step to its register in every epoch, reads it out, and answers the challenge
-// as soon as the epoch's seed is known. It goes on from the register in the last tally.
+// MeterProvider is Meter's role on a device: it adds Step to its register in every epoch, reads it out, and
+// answers the challenge as soon as the epoch's seed is known. It goes on from the register in the last tally.
 type MeterProvider struct {
 	Step uint64 // ticks per epoch
 	// Lie is added to the register when it is read out: what witnesses will not see.
 	Lie uint64
-	// Least, if it is not 0, is what the device sells for at least, per MeterScale: it says so by an ask, until its line shows it.
+	// Least, if it is not 0, is what the device sells for at least, per MeterScale: it says so by an ask, until
+	// its line shows it.
 	Least uint64
 	// Live has the device show its register to witnesses, on a free port of 127.0.0.1.
 	Live bool

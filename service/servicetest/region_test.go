@@ -102,7 +102,8 @@ func TestMeterRegion(t *testing.T) {
 		t.Fatalf("weight: %+v, want 5,000 ticks at 55 %%", totals.Categories)
 	}
 
-	// Epoch 3: the settlement shares out 777 ustone of emission and 20,000 for the credits; all of it is the honest one's.
+	// Epoch 3: the settlement shares out 777 ustone of emission and 20,000 for the credits; all of it is the
+	// honest one's.
 	apply(&tally.Settlement{
 		Owed: totals.Spent, Settled: totals.Spent, Payout: 20000,
 		Shares: []econ.Share{{Category: MeterCategory, Emitted: 777, Weight: totals.Categories[0].Weight}},

@@ -27,8 +27,9 @@ const (
 	maxSummary = 64 << 10 // of Output.Summary, in bytes
 )
 
-// Run holds a category against everything that core/tally relies on. draw returns one device's epoch, drawn from t: state,
-// evidence, reports, receipts. What it draws should sometimes be accepted and sometimes be refused.
+// Run holds a category against everything that core/tally relies on. draw returns one device's epoch, drawn
+// from t: state, evidence, reports, receipts. What it draws should sometimes be accepted and sometimes be
+// refused.
 func Run(t *testing.T, v service.Verifier, draw func(*rapid.T) *service.Input) {
 	t.Run("spec", func(t *testing.T) { Spec(t, v) })
 	t.Run("repeats", func(t *testing.T) {

@@ -1,17 +1,19 @@
 // Package servicetest holds what every category must pass, and a small category to test engines with.
 //
-// Run is the conformance suite. A category calls it from its own tests with a function that draws inputs which mean something to
-// it: honest epochs, and bent ones. The suite checks what core/tally relies on and cannot check itself: that Verify gives the
-// same output for the same input, keeps nothing between calls, changes nothing it is handed, survives any bytes, keeps to its
-// own bounds, and refuses with reasons that are documented.
+// Run is the conformance suite. A category calls it from its own tests with a function that draws inputs which
+// mean something to it: honest epochs, and bent ones. The suite checks what core/tally relies on and cannot
+// check itself: that Verify gives the same output for the same input, keeps nothing between calls, changes
+// nothing it is handed, survives any bytes, keeps to its own bounds, and refuses with reasons that are
+// documented.
 //
 //	func TestConformance(t *testing.T) {
 //		servicetest.Run(t, energy.New(), drawInput)
 //	}
 //
-// Meter is a category of fifty lines of rules that uses every ability a category has: challenges, receipts, network-ordered work
-// that earns emission, witnesses, rules and asks of its own, a Cross with orders, cells, lines and outputs, and proofs of misconduct. Networks, verifiers and chains
-// are tested with it, so that they need not know a real one.
+// Meter is a category of fifty lines of rules that uses every ability a category has: challenges, receipts,
+// network-ordered work that earns emission, witnesses, rules and asks of its own, a Cross with orders, cells,
+// lines and outputs, and proofs of misconduct. Networks, verifiers and chains are tested with it, so that they
+// need not know a real one.
 package servicetest
 
 import (
@@ -131,8 +133,8 @@ func reasons(t *testing.T, s *service.Spec) {
 	}
 }
 
-// Quotas checks that the quotas of all categories fit a device's share of a batch together, and that no two share a number or a
-// name.
+// Quotas checks that the quotas of all categories fit a device's share of a batch together, and that no two
+// share a number or a name.
 func Quotas(t *testing.T, all []service.Verifier) {
 	t.Helper()
 	total := 0

@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-network/cairn/service"
 )
 
-// MeterShown is the body of a thing's reading, which its device hands in: what it counted in the epoch, and that it is
-// one of the device's.
+// MeterShown is the body of a thing's reading, which its device hands in: what it counted in the epoch, and
+// that it is one of the device's.
 type MeterShown struct {
 	_      struct{} `cbor:",toarray"`
 	Member fleet.Member

@@ -11,7 +11,8 @@ type frame struct {
 	targeted    bool // something jumps to its end
 }
 
-// coder validates functions, by the algorithm in the appendix of the WebAssembly specification, and writes them with fuel as it goes.
+// coder validates functions, by the algorithm in the appendix of the WebAssembly specification, and writes them
+// with fuel as it goes.
 type coder struct {
 	*module
 	locals []valtype // parameters first
@@ -19,10 +20,12 @@ type coder struct {
 	frames []frame
 	loops  int // that are open
 
-	// For the module's effort: basic blocks and targets of br_table, calls, and the squares of each loop's depth among loops.
+	// For the module's effort: basic blocks and targets of br_table, calls, and the squares of each loop's
+	// depth among loops.
 	blocks, called, nested int64
 
-	// The function so far, and the segment that is open: a run of instructions with one way in, at its first, whose cost is paid there.
+	// The function so far, and the segment that is open: a run of instructions with one way in, at its first,
+	// whose cost is paid there.
 	out, segment []byte
 	cost, all    int64
 	nest         int     // blocks that were open where the segment began
@@ -32,7 +35,8 @@ type coder struct {
 	left, temp, nan32, nan64 uint64 // numbers of scratch locals: the fuel that is left, an i32, an f32, an f64
 }
 
-// function reads the body of a function of type t, and returns the body of the rewritten one, which holds until the next call.
+// function reads the body of a function of type t, and returns the body of the rewritten one, which holds until
+// the next call.
 func (c *coder) function(m *module, t funcType) []byte {
 	begin := m.at
 	*c = coder{module: m, locals: append(c.locals[:0], t.params...), stack: c.stack[:0], frames: c.frames[:0], out: c.out[:0], segment: c.segment[:0]}
@@ -103,7 +107,8 @@ func (c *coder) reload(b []byte) []byte {
 	return c.get(c.get(b, opGlobalGet, c.fuel()), opLocalSet, c.left)
 }
 
-// charge appends what takes the fuel that is on the stack as what is left. Inside nest blocks, it leaves the function where that is below zero.
+// charge appends what takes the fuel that is on the stack as what is left. Inside nest blocks, it leaves the
+// function where that is below zero.
 func (c *coder) charge(b []byte, nest int) []byte {
 	b = c.get(b, opLocalTee, c.left)
 	b = c.get(c.get(b, opGlobalSet, c.fuel()), opLocalGet, c.left)

@@ -109,8 +109,9 @@ func TestExhausted(t *testing.T) {
 	}
 }
 
-// TestDepth: calls that never return end at the same depth everywhere, and before the engine's stack does. Without the weight of a
-// frame the last two would overflow it, at a depth that differs from machine to machine.
+// TestDepth: calls that never return end at the same depth everywhere, and before the engine's stack does.
+// Without the weight of a frame the last two would overflow it, at a depth that differs from machine to
+// machine.
 func TestDepth(t *testing.T) {
 	// 900 locals and 900 operands that live across the call.
 	load := func(at int) []byte { return cat(i32c(int32(at)), op(opI32Load, 2, 0)) }

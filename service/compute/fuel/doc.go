@@ -1,8 +1,10 @@
-// Package fuel rewrites a WebAssembly module into one that counts what it does: profile wasm/1 of the category compute.
+// Package fuel rewrites a WebAssembly module into one that counts what it does: profile wasm/1 of the category
+// compute.
 //
-// Whatever runs the rewritten module counts the same: every basic block pays its instructions in advance from a global of the module
-// (Fuel), and one that can no longer pay traps. So a stranger can run it again, with another engine, and must come to the same fuel, the
-// same output and the same end. SPEC.md of the category, "Profile wasm/1", says what each thing costs and what a module may hold.
+// Whatever runs the rewritten module counts the same: every basic block pays its instructions in advance from a
+// global of the module (Fuel), and one that can no longer pay traps. So a stranger can run it again, with
+// another engine, and must come to the same fuel, the same output and the same end. SPEC.md of the category,
+// "Profile wasm/1", says what each thing costs and what a module may hold.
 //
 //	metered, err := fuel.Rewrite(module) // err carries a reason: BadModule, ImportDenied, FeatureDenied or TooLarge
 //
@@ -12,9 +14,10 @@
 //   - Depth above MaxDepth: calls were nested too deeply.
 //   - Refused above zero: the module asked for memory that it did not get.
 //
-// Rewrite decodes and validates the whole module by itself. A module that it takes is valid WebAssembly, and so is what it makes of it. It
-// takes time and memory in proportion to the module's length, whatever the module is. Custom sections are dropped; numbers of types,
-// functions, globals, tables and segments stay what they were, so that traces of the two can be compared.
+// Rewrite decodes and validates the whole module by itself. A module that it takes is valid WebAssembly, and so
+// is what it makes of it. It takes time and memory in proportion to the module's length, whatever the module
+// is. Custom sections are dropped; numbers of types, functions, globals, tables and segments stay what they
+// were, so that traces of the two can be compared.
 package fuel
 
 import "github.com/cairn-network/cairn/core/types"
@@ -22,7 +25,8 @@ import "github.com/cairn-network/cairn/core/types"
 // Version is raised with each change of what Rewrite makes of a module: what was made before is not used again.
 const Version = 1
 
-// Names of the globals that the rewritten module exports. A module that exports a name with this beginning is refused.
+// Names of the globals that the rewritten module exports. A module that exports a name with this beginning is
+// refused.
 const (
 	prefix  = "cairn:"
 	Fuel    = prefix + "fuel"    // i64, mutable: what is left
@@ -51,8 +55,9 @@ const (
 	maxNesting   = 50_000    // blocks in blocks
 	maxTargets   = 65_520    // of a br_table
 	maxBody      = 7_654_321 // bytes of a function, before and after: V8's limit
-	// maxEffort bounds what compiling a module takes, which grows with the square of a function's basic blocks and the cube of nested loops:
-	// without it 3 KB of nested loops keep wazero busy for minutes. A unit takes 20 to 400 ns there.
+	// maxEffort bounds what compiling a module takes, which grows with the square of a function's basic blocks
+	// and the cube of nested loops: without it 3 KB of nested loops keep wazero busy for minutes. A unit takes
+	// 20 to 400 ns there.
 	maxEffort = 500_000_000
 )
 

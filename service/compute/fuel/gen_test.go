@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 )
 
-// gen makes valid modules out of bytes: what a byte stands for depends on where it is read, and behind the last all are 0. The modules end by
-// themselves: loops and functions count down a global of theirs.
+// gen makes valid modules out of bytes: what a byte stands for depends on where it is read, and behind the last
+// all are 0. The modules end by themselves: loops and functions count down a global of theirs.
 type gen struct {
 	bytes  []byte
 	exact  bool // nothing shows which bits a NaN has, so that the module does the same with fuel as without

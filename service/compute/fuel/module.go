@@ -69,7 +69,8 @@ var order = [...]int{secType: 1, secImport: 2, secFunction: 3, secTable: 4, secM
 
 var header = []byte{0, 'a', 's', 'm', 1, 0, 0, 0}
 
-// Rewrite returns the module with fuel. Its error carries BadModule, ImportDenied, FeatureDenied or TooLarge, and says at which byte.
+// Rewrite returns the module with fuel. Its error carries BadModule, ImportDenied, FeatureDenied or TooLarge,
+// and says at which byte.
 func Rewrite(wasm []byte) (metered []byte, err error) {
 	if len(wasm) > MaxModule {
 		return nil, types.Refuse(TooLarge, "the module has %d bytes, at most %d", len(wasm), MaxModule)
@@ -314,7 +315,8 @@ func (m *module) readMemory() {
 	}
 }
 
-// constant reads an expression that a module is set up with. It appends it to out, with functions by their new numbers.
+// constant reads an expression that a module is set up with. It appends it to out, with functions by their new
+// numbers.
 func (m *module) constant(want valtype, out []byte) []byte {
 	at := m.at
 	var got valtype
@@ -530,7 +532,8 @@ func (m *module) readCode() {
 	}
 }
 
-// returning is the number of the type that takes nothing and leaves results, which is added where it is not there yet.
+// returning is the number of the type that takes nothing and leaves results, which is added where it is not
+// there yet.
 func (m *module) returning(results []valtype) uint32 {
 	key := string(bytesOf(results))
 	i, ok := m.returns[key]
@@ -611,13 +614,15 @@ func (m *module) write() []byte {
 	return out
 }
 
-// starter is the body of a function that calls the start function, then _start. Both are of type () → (), and so is it.
+// starter is the body of a function that calls the start function, then _start. Both are of type () → (), and
+// so is it.
 func (m *module) starter() []byte {
 	b := appendU([]byte{0, opCall}, m.renumbered(uint32(m.start)))
 	return append(appendU(append(b, opCall), m.renumbered(uint32(m.main))), opEnd)
 }
 
-// exportStarter gives the starter the name _start, and the function that had it another: what is exported may be referred to.
+// exportStarter gives the starter the name _start, and the function that had it another: what is exported may
+// be referred to.
 func (m *module) exportStarter(exports []byte) []byte {
 	r := reader{b: exports, end: len(exports)}
 	out := make([]byte, 0, len(exports)+32)

@@ -176,8 +176,8 @@ func makesNaN(op byte) valtype {
 	return unknown
 }
 
-// hidesNaN says whether an operation shows nothing of the bits of a NaN on top of the stack: it compares, truncates, or makes a NaN itself,
-// which is canonical then.
+// hidesNaN says whether an operation shows nothing of the bits of a NaN on top of the stack: it compares,
+// truncates, or makes a NaN itself, which is canonical then.
 func hidesNaN(op byte) bool {
 	return makesNaN(op) != unknown || op >= opF32Eq && op <= opF64Ge || op >= 0xa8 && op <= 0xab || op >= 0xae && op <= 0xb1
 }

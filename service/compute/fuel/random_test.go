@@ -17,7 +17,8 @@ import (
 	"github.com/tetratelabs/wazero"
 )
 
-// TestRandom: modules of all kinds do the same with fuel as without, and the same with fuel in the compiler as in the interpreter.
+// TestRandom: modules of all kinds do the same with fuel as without, and the same with fuel in the compiler as
+// in the interpreter.
 func TestRandom(t *testing.T) {
 	ended, trapped := 0, map[string]int{}
 	for seed := range uint64(100) {
@@ -62,7 +63,8 @@ func compare(t testing.TB, b []byte) outcome {
 	}
 	same(t, got, execute(t, interpreter(), with, plenty))
 
-	// Not exact: NaNs come of many operations, and are seen. Engines agree on them only since they are made canonical.
+	// Not exact: NaNs come of many operations, and are seen. Engines agree on them only since they are made
+	// canonical.
 	loose := rewrite(t, (&gen{bytes: b}).module().bytes())
 	same(t, execute(t, compiler(), loose, plenty), execute(t, interpreter(), loose, plenty))
 

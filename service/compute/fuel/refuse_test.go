@@ -64,7 +64,8 @@ func TestRefuse(t *testing.T) {
 		{"call_ref", instr(0x14, 0).bytes(), FeatureDenied, "references"},
 		{"extended constants", global(cat(i32c(1), i32c(1), op(opI32Add), op(opEnd))...).bytes(), FeatureDenied, "several"},
 
-		// What the module was not given it may not name: a type or global more, a function behind its own, a local that is ours.
+		// What the module was not given it may not name: a type or global more, a function behind its own, a
+		// local that is ours.
 		{"the fuel", simplest(op(opGlobalGet, 0), op(opDrop)).bytes(), BadModule, "global 0 of 0"},
 		{"setting it", simplest(i64c(1), op(opGlobalSet, 0)).bytes(), BadModule, "global 0 of 0"},
 		{"the depth", simplest(i32c(1), op(opGlobalSet, 1)).bytes(), BadModule, "global 1 of 0"},
@@ -164,8 +165,9 @@ func TestTaken(t *testing.T) {
 	}
 }
 
-// TestHostile: modules that are made to be slow or large take memory by their length, not by what they announce. The rule against types
-// with many operands is what bounds time: each case would look at more than 10⁹ of them.
+// TestHostile: modules that are made to be slow or large take memory by their length, not by what they
+// announce. The rule against types with many operands is what bounds time: each case would look at more than
+// 10⁹ of them.
 func TestHostile(t *testing.T) {
 	many := strings.Repeat("i", 256)
 	targets := cat([]byte{opBrTable}, appendU(nil, 65_000), make([]byte, 65_001))
@@ -228,7 +230,8 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// FuzzRewrite: whatever the bytes are, they are refused with a reason or become a module that can be told from one that was rewritten.
+// FuzzRewrite: whatever the bytes are, they are refused with a reason or become a module that can be told from
+// one that was rewritten.
 func FuzzRewrite(f *testing.F) {
 	for seed := range uint64(10) {
 		f.Add((&gen{bytes: source(seed, 500)}).module().bytes())

@@ -19,7 +19,8 @@ type moved struct {
 	size  int64
 }
 
-// bound is a parameter that a call may not give more than most, lest the host need memory for it: the call returns errno at once.
+// bound is a parameter that a call may not give more than most, lest the host need memory for it: the call
+// returns errno at once.
 type bound struct {
 	param int
 	most  int64
@@ -110,8 +111,8 @@ func (c call) fits(t funcType) bool {
 	return c.exits || t.results[0] == i32
 }
 
-// wrapper is the body of the function that stands for an import wherever the module names it: it pays, calls, and pays for the bytes that
-// the call says it moved.
+// wrapper is the body of the function that stands for an import wherever the module names it: it pays, calls,
+// and pays for the bytes that the call says it moved.
 func (m *module) wrapper(imp int, c call) []byte {
 	var b []byte
 	result := uint64(len(c.params))

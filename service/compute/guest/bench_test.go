@@ -69,7 +69,8 @@ func (l loaded) kernel(b *testing.B, k int) (took time.Duration, out string, use
 	return took, buf.String(), used
 }
 
-// BenchmarkFuel compares the processor time of kernels with fuel with that without, and with V8's. Each is a geometric mean over the kernels.
+// BenchmarkFuel compares the processor time of kernels with fuel with that without, and with V8's. Each is a
+// geometric mean over the kernels.
 func BenchmarkFuel(b *testing.B) {
 	plain := compileC(b, &builtBench, "testdata/bench.c")
 	metered, err := fuel.Rewrite(plain)
@@ -116,7 +117,8 @@ func BenchmarkFuel(b *testing.B) {
 	b.ReportMetric(seconds/n*1e3, "metered-ms")
 }
 
-// BenchmarkStart is the time from handing in a job to its first output, with a child that waits for it, beside starting an empty process.
+// BenchmarkStart is the time from handing in a job to its first output, with a child that waits for it, beside
+// starting an empty process.
 func BenchmarkStart(b *testing.B) {
 	p := pool(b, Config{Spare: 2})
 	j := Job{Module: prepare(b, p, guestC(b)), Args: []string{"guest"}, Fuel: plenty, Pages: 64}

@@ -40,8 +40,8 @@ const progress = 5 * time.Millisecond
 // A child is this program started again. It must not get as far as main, which knows nothing of guests.
 func init() { Child() }
 
-// Child does a child's work if this process is one, and never returns then. Programs that link this package need not call it: it is called as
-// the package is loaded.
+// Child does a child's work if this process is one, and never returns then. Programs that link this package
+// need not call it: it is called as the package is loaded.
 func Child() {
 	if len(os.Args) != 1 || os.Args[0] != childName {
 		return
@@ -150,7 +150,8 @@ func (c *child) compile(o *order) error {
 	return c.out.json(kindResult, report{})
 }
 
-// probe says what is missing, and what succeeds that must not. Left open, much does: that shows that the attempts are worth something.
+// probe says what is missing, and what succeeds that must not. Left open, much does: that shows that the
+// attempts are worth something.
 func (c *child) probe(open bool) (err error) {
 	lacks := []Lack{}
 	if !open {
@@ -199,7 +200,8 @@ func (s *stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// full reads as much as is asked for, or all that is left: how much comes must not depend on what the host has at that moment.
+// full reads as much as is asked for, or all that is left: how much comes must not depend on what the host has
+// at that moment.
 type full struct{ b []byte }
 
 func (f *full) Read(p []byte) (int, error) {
@@ -236,8 +238,8 @@ func (c *child) run(o *order) error {
 	}
 	calls := 0
 	files := newMemory(func() {
-		// Garbage is collected here only, while the guest waits: a collection beside it would wait for the guest, and everything else for the
-		// collection.
+		// Garbage is collected here only, while the guest waits: a collection beside it would wait for the
+		// guest, and everything else for the collection.
 		if calls++; calls%4096 == 0 {
 			runtime.GC()
 		}
@@ -296,7 +298,8 @@ func (c *child) run(o *order) error {
 	left.Set(o.Fuel)
 	main := mod.ExportedFunction("_start")
 
-	// Beside the guest's memory: files, stacks of 100 MB that may double while they grow, tables, and what the runtime needs.
+	// Beside the guest's memory: files, stacks of 100 MB that may double while they grow, tables, and what the
+	// runtime needs.
 	if _, err := c.close(limits{memory: MaxBytes + 1<<30, cpu: 10 + o.Fuel/50_000_000, files: 16}); err != nil {
 		return err
 	}

@@ -44,7 +44,8 @@ func sources(t testing.TB) (files []File) {
 	return files
 }
 
-// TestGuests: guests in C, Rust and Go come to the same output, exit, fuel and files here and in V8, and wabt takes their modules.
+// TestGuests: guests in C, Rust and Go come to the same output, exit, fuel and files here and in V8, and wabt
+// takes their modules.
 func TestGuests(t *testing.T) {
 	p := pool(t, Config{Spare: 2})
 	text := given("in/text", []byte("so foul and fair a day I have not seen\n"))

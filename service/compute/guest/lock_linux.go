@@ -42,7 +42,8 @@ func restrict(l limits) error {
 	return nil
 }
 
-// fence lets this process reach the files below read and write only, and no network. It returns what the kernel cannot do of that.
+// fence lets this process reach the files below read and write only, and no network. It returns what the kernel
+// cannot do of that.
 func fence(read, write []string) (lacks []Lack, err error) {
 	if v, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION); errno != 0 {
 		lacks = append(lacks, Lack{"landlock", fmt.Sprintf("the kernel does not fence files in (Landlock, Linux 5.13: %v); a guest that escapes WebAssembly is held by seccomp alone", errno)})
@@ -78,8 +79,9 @@ var filing = []uint32{
 	unix.SYS_PWRITE64, unix.SYS_FCNTL, unix.SYS_STATX, unix.SYS_GETCWD, unix.SYS_COPY_FILE_RANGE, unix.SYS_PIPE2, unix.SYS_MMAP, unix.SYS_MPROTECT,
 }
 
-// seal leaves this process the harmless system calls: no network, no programs, and unless it compiles no files and no memory that becomes
-// code. It holds for all threads and cannot be undone. It returns what the kernel cannot do of that.
+// seal leaves this process the harmless system calls: no network, no programs, and unless it compiles no files
+// and no memory that becomes code. It holds for all threads and cannot be undone. It returns what the kernel
+// cannot do of that.
 func seal(compiles bool) ([]Lack, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -40,8 +40,8 @@ type entry struct {
 	node *node
 }
 
-// memory is a file system in memory. Everything about it follows from what was done to it: folders are read in the order of names, times are
-// zero, inodes are numbered as they are made. There are no links.
+// memory is a file system in memory. Everything about it follows from what was done to it: folders are read in
+// the order of names, times are zero, inodes are numbered as they are made. There are no links.
 type memory struct {
 	experimental.UnimplementedFS
 	root  *node

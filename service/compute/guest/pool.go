@@ -23,7 +23,8 @@ import (
 	"github.com/cairn-network/cairn/service/compute/fuel"
 )
 
-// ErrChild says that a child ended without saying how: killed, out of memory or time, or by a mistake of ours. It says nothing about the job.
+// ErrChild says that a child ended without saying how: killed, out of memory or time, or by a mistake of ours.
+// It says nothing about the job.
 var ErrChild = errors.New("guest: the process ended before its job")
 
 // ErrClosed says that the pool is closed.
@@ -175,8 +176,9 @@ func (p *Pool) Close() {
 	close(p.quit)
 }
 
-// Prepare rewrites and compiles a module, unless that was done before, and returns the name by which jobs name it: its SHA-256. A module that
-// breaks the profile's rules is refused with BadModule, ImportDenied, FeatureDenied or TooLarge.
+// Prepare rewrites and compiles a module, unless that was done before, and returns the name by which jobs name
+// it: its SHA-256. A module that breaks the profile's rules is refused with BadModule, ImportDenied,
+// FeatureDenied or TooLarge.
 func (p *Pool) Prepare(ctx context.Context, wasm []byte) (types.Hash, error) {
 	h := types.Sum(wasm)
 	for {
@@ -524,7 +526,8 @@ func (p *Pool) refill() {
 	}
 }
 
-// Probe starts a child, closes it as for a guest, lets it try what must not succeed, and returns what this machine lacks. Nothing: all holds.
+// Probe starts a child, closes it as for a guest, lets it try what must not succeed, and returns what this
+// machine lacks. Nothing: all holds.
 func Probe(ctx context.Context) ([]Lack, error) { return probe(ctx, false) }
 
 func probe(ctx context.Context, open bool) ([]Lack, error) {

@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// random is what random_get gives, the same in every run: SHA-256 of "cairn/wasm/1" and a counter from 0 (u64, little-endian), one
-// behind the other. Calls go on where the last one ended.
+// random is what random_get gives, the same in every run: SHA-256 of "cairn/wasm/1" and a counter from 0 (u64,
+// little-endian), one behind the other. Calls go on where the last one ended.
 type random struct {
 	n    uint64
 	left []byte

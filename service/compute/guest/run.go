@@ -116,7 +116,8 @@ func (r *Run) Paused() time.Time {
 	return r.paused
 }
 
-// Allow sets the fuel that the job may use, in all, before it pauses. One that pauses goes on if that is more than it has used.
+// Allow sets the fuel that the job may use, in all, before it pauses. One that pauses goes on if that is more
+// than it has used.
 func (r *Run) Allow(total uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -171,14 +172,16 @@ func (r *Run) Cancel() { r.end(compute.TrapCut, false) }
 // Done is closed when the job has ended.
 func (r *Run) Done() <-chan struct{} { return r.done }
 
-// Wait waits for the end, and returns the result. A job that was ended from here has a result too, with the trap compute.TrapCut; if it was
-// because nobody paid, the error is compute.Unpaid. Any other error says that there is no result, and nothing about the job.
+// Wait waits for the end, and returns the result. A job that was ended from here has a result too, with the
+// trap compute.TrapCut; if it was because nobody paid, the error is compute.Unpaid. Any other error says that
+// there is no result, and nothing about the job.
 func (r *Run) Wait() (*compute.Result, error) {
 	<-r.done
 	return r.result, r.err
 }
 
-// Files waits for the end, and returns the files that the job left, whose root the result has. A job without a result of its own left none.
+// Files waits for the end, and returns the files that the job left, whose root the result has. A job without a
+// result of its own left none.
 func (r *Run) Files() compute.Files {
 	<-r.done
 	return r.files

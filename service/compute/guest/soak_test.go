@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestManyCalls: however often a guest asks its host for something, the host's own memory does not grow without end: it would meet the limit that a
-// child has, and the job would not end twice the same.
+// TestManyCalls: however often a guest asks its host for something, the host's own memory does not grow without
+// end: it would meet the limit that a child has, and the job would not end twice the same.
 func TestManyCalls(t *testing.T) {
 	p := pool(t, Config{})
 	h := prepare(t, p, guestC(t))

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// What goes over the two pipes between a pool and its child: frames of a kind, a length and as many bytes. The pool believes a child no more
-// than it must: a guest that got out of its cage could say anything.
+// What goes over the two pipes between a pool and its child: frames of a kind, a length and as many bytes. The
+// pool believes a child no more than it must: a guest that got out of its cage could say anything.
 type kind byte
 
 const (

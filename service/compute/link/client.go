@@ -43,8 +43,8 @@ type gateway struct {
 	used time.Time
 }
 
-// NewClient returns a Client that is key. An order is a stranger's: dial decides which addresses may be reached at all
-// (role.DialDevice).
+// NewClient returns a Client that is key. An order is a stranger's: dial decides which addresses may be reached
+// at all (role.DialDevice).
 func NewClient(key types.PrivateKey, dial func(ctx context.Context, network, address string) (net.Conn, error)) *Client {
 	return &Client{key: key, dial: dial, known: map[Gateway]*gateway{}}
 }
@@ -144,8 +144,8 @@ func (c *Client) Input(ctx context.Context, g Gateway, order, input types.Hash, 
 	return res.Body, size, nil
 }
 
-// Join opens the stream of an order's job. What the gateway refuses comes with its reason: a job that is not this device's, or
-// that it has long had the end of.
+// Join opens the stream of an order's job. What the gateway refuses comes with its reason: a job that is not
+// this device's, or that it has long had the end of.
 func (c *Client) Join(ctx context.Context, g Gateway, order types.Hash) (*Stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	in, out := io.Pipe()

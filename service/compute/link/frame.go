@@ -1,14 +1,15 @@
-// Package link joins a device that runs a job with the gateway that ordered it. The device dials, since a gateway can be
-// reached and a machine at home often can't: it fetches the job's inputs, and holds one Stream for each job, on which
-// it sends what the job writes and how far it is, and gets receipts, until the gateway has the result.
+// Package link joins a device that runs a job with the gateway that ordered it. The device dials, since a
+// gateway can be reached and a machine at home often can't: it fetches the job's inputs, and holds one Stream
+// for each job, on which it sends what the job writes and how far it is, and gets receipts, until the gateway
+// has the result.
 //
 //	Server  at the gateway      asks its Jobs which device may have which input and which job's stream
 //	Client  at the device       keeps one connection to each gateway, so that a job need not wait for a handshake
 //	Stream  of both ends        frames, in order, both ways
 //
-// It is HTTP/2 over TLS 1.3 with the keys of both sides pinned. A stream that breaks is opened again: the gateway's first
-// Frame says from where on it lacks output, so nothing is lost or counted twice. A side that says nothing for Silence is
-// taken to be gone; each says something every few seconds.
+// It is HTTP/2 over TLS 1.3 with the keys of both sides pinned. A stream that breaks is opened again: the
+// gateway's first Frame says from where on it lacks output, so nothing is lost or counted twice. A side that
+// says nothing for Silence is taken to be gone; each says something every few seconds.
 package link
 
 import (

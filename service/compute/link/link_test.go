@@ -149,7 +149,8 @@ func TestJob(t *testing.T) {
 	}
 }
 
-// TestRefused: a refusal reaches the device with its reason, also for who is a stranger, and a break does not look like an end.
+// TestRefused: a refusal reaches the device with its reason, also for who is a stranger, and a break does not
+// look like an end.
 func TestRefused(t *testing.T) {
 	broken := errors.New("the gateway fails")
 	c, g := world(t, &jobs{join: func(_ context.Context, s *Stream) error {

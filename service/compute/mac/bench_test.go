@@ -17,8 +17,9 @@ func processorTime() int64 {
 	return u.Utime.Nano() + u.Stime.Nano()
 }
 
-// BenchmarkRound does a round as a device does it (both factors, the product, the root over its rows) and then looks into it as a witness
-// does: 16 rows with their paths. Limit: a look costs 1/80 of a round of order 1,024.
+// BenchmarkRound does a round as a device does it (both factors, the product, the root over its rows) and then
+// looks into it as a witness does: 16 rows with their paths. Limit: a look costs 1/80 of a round of order
+// 1,024.
 func BenchmarkRound(b *testing.B) {
 	for _, n := range []int{512, 1024, 2048} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -11,8 +11,9 @@ import (
 // prime is 2⁶¹−1: products of two numbers below it are reduced with a shift.
 const prime = 1<<61 - 1
 
-// Checker looks whether rows of the product of one seed are right (Freivalds 1977): C·r = A·(B·r) modulo 2⁶¹−1, for a vector r that nobody
-// but the verifier knows. A wrong row passes with a chance of 2⁻⁶¹. It is not safe for concurrent use.
+// Checker looks whether rows of the product of one seed are right (Freivalds 1977): C·r = A·(B·r) modulo 2⁶¹−1,
+// for a vector r that nobody but the verifier knows. A wrong row passes with a chance of 2⁻⁶¹. It is not safe
+// for concurrent use.
 type Checker struct {
 	n    int
 	seed types.Hash
@@ -22,8 +23,8 @@ type Checker struct {
 	key  rowKey
 }
 
-// NewChecker makes a checker for a seed and an order. The secret is made anew for each check, of randomness that nobody else has, and never
-// shown.
+// NewChecker makes a checker for a seed and an order. The secret is made anew for each check, of randomness
+// that nobody else has, and never shown.
 func NewChecker(seed types.Hash, n int, secret [32]byte) *Checker {
 	c := &Checker{n: n, seed: seed, r: make([]uint64, n), v: make([]uint64, n), row: make([]int8, n)}
 	stream := rand.NewChaCha8(secret)

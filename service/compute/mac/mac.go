@@ -1,19 +1,21 @@
-// Package mac has the rounds that devices compute in live checks: exact products of matrices for accelerators, and a walk through memory for
-// processors.
+// Package mac has the rounds that devices compute in live checks: exact products of matrices for accelerators,
+// and a walk through memory for processors.
 //
 // # Products
 //
-// A and B are n×n matrices of int8. Their rows are bytes of a stream that the round's seed keys (Row), so that they have no structure which a
-// shortcut could use, and so that a verifier can make any one row without the others. C = A·B is exact, in int32. A device commits to C by
-// the Merkle root over its rows (Tree), and shows rows that it is asked for. Checker looks whether a shown row is right in time linear
-// in n, with a secret vector r: C·r = A·(B·r) modulo 2⁶¹−1. Recompute does without a secret what any two programs must agree on.
+// A and B are n×n matrices of int8. Their rows are bytes of a stream that the round's seed keys (Row), so that
+// they have no structure which a shortcut could use, and so that a verifier can make any one row without the
+// others. C = A·B is exact, in int32. A device commits to C by the Merkle root over its rows (Tree), and shows
+// rows that it is asked for. Checker looks whether a shown row is right in time linear in n, with a secret
+// vector r: C·r = A·(B·r) modulo 2⁶¹−1. Recompute does without a secret what any two programs must agree on.
 //
 // # Walks
 //
-// Mix is the round of processors: each step waits for the one before, for memory, and for a branch that cannot be foreseen.
+// Mix is the round of processors: each step waits for the one before, for memory, and for a branch that cannot
+// be foreseen.
 //
-// Everything is a function of its arguments. SPEC.md of the category has the definitions, testdata/golden.json values to hold another
-// implementation against.
+// Everything is a function of its arguments. SPEC.md of the category has the definitions, testdata/golden.json
+// values to hold another implementation against.
 package mac
 
 import (
@@ -146,7 +148,8 @@ func Shown(root types.Hash, n int, row []byte, path merkle.Proof) bool {
 	return len(row) == 4*n && path.Verify(root, uint64(n), types.Sum(row)) == nil
 }
 
-// Recompute reports whether a row, as it is shown, is row i of A·B: exactly, in n² multiplications. Verify takes it as proof.
+// Recompute reports whether a row, as it is shown, is row i of A·B: exactly, in n² multiplications. Verify
+// takes it as proof.
 func Recompute(seed types.Hash, n, i int, row []byte) bool {
 	if !Valid(n) || i < 0 || i >= n || len(row) != 4*n {
 		return false

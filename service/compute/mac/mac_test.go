@@ -29,7 +29,8 @@ func naive(a, b []int8, n int) []int32 {
 	return c
 }
 
-// TestMultiply holds the product against its definition, with the values at which halves of a word could run into each other.
+// TestMultiply holds the product against its definition, with the values at which halves of a word could run
+// into each other.
 func TestMultiply(t *testing.T) {
 	value := rapid.OneOf(rapid.Int8(), rapid.SampledFrom([]int8{-128, -127, -1, 0, 1, 127}))
 	rapid.Check(t, func(t *rapid.T) {
@@ -66,7 +67,8 @@ func TestMultiplyExtremes(t *testing.T) {
 	}
 }
 
-// chacha is chacha8rand as C2SP defines it, written from the definition: it shows that the library's stream is that one.
+// chacha is chacha8rand as C2SP defines it, written from the definition: it shows that the library's stream is
+// that one.
 func chacha(key [32]byte, n int) (out []byte) {
 	for len(out) < n {
 		var buf []byte

@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 )
 
-// Mixer computes a round of processors: what Mix returns for a seed. Devices run a guest of profile wasm/1 in its place, so that all of them
-// are measured in the same program.
+// Mixer computes a round of processors: what Mix returns for a seed. Devices run a guest of profile wasm/1 in
+// its place, so that all of them are measured in the same program.
 type Mixer func(seed types.Hash) (types.Hash, error)
 
 // Figures of Mix.
@@ -21,8 +21,9 @@ const (
 	mixFold = 0x9e3779b97f4a7c15
 )
 
-// Mix is the round of processors. It fills 2 MiB from the seed, walks through them for 2²⁰ steps, and folds them into 32 bytes. Arithmetic
-// is of 64 bits without a sign, and wraps; rotl rotates to the left; the seed and what comes out are four words a, b, c, d, little endian:
+// Mix is the round of processors. It fills 2 MiB from the seed, walks through them for 2²⁰ steps, and folds
+// them into 32 bytes. Arithmetic is of 64 bits without a sign, and wraps; rotl rotates to the left; the seed
+// and what comes out are four words a, b, c, d, little endian:
 //
 //	for i from 0 to 2¹⁸−1:  a = (a ^ a>>32)·0xd1342543de82ef95 + b;  b = rotl(b, 23) ^ a;  pad[i] = a + b
 //	for 2²⁰ steps:          j = a>>46;  w = pad[j]

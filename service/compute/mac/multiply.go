@@ -2,8 +2,8 @@ package mac
 
 // Multiply sets c to a·b, exactly, for matrices of order n, row after row. n is a multiple of 8 and at most MaxOrder.
 //
-// Two columns of b share a word: b₀ + b₁·2³². A product with an int8 keeps them apart, and so do sums of at most 2¹³ products, since
-// each half stays between −2²⁷ and 2²⁷; one multiplication does the work of two.
+// Two columns of b share a word: b₀ + b₁·2³². A product with an int8 keeps them apart, and so do sums of at
+// most 2¹³ products, since each half stays between −2²⁷ and 2²⁷; one multiplication does the work of two.
 func Multiply(c []int32, a, b []int8, n int) {
 	panel := make([]int64, 4*n) // eight columns of b, k after k: it stays in the processor's cache while all rows pass
 	for j := 0; j < n; j += 8 {

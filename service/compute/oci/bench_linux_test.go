@@ -72,8 +72,8 @@ func bare(b *testing.B, w *world, args ...string) func(out io.Writer) {
 	}
 }
 
-// BenchmarkStart: from a job that is handed over, whose image is unpacked, to its first output; and the same of runc alone. One after the other, in
-// the same seconds.
+// BenchmarkStart: from a job that is handed over, whose image is unpacked, to its first output; and the same of
+// runc alone. One after the other, in the same seconds.
 func BenchmarkStart(b *testing.B) {
 	w := newWorld(b)
 	peer := bare(b, w, "/bin/echo", "x")

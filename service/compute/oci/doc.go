@@ -2,15 +2,17 @@
 //
 // # What holds a container
 //
-// A user namespace whose root is nobody outside; its own processes, mounts, names and network (none but loopback); no capabilities, no new
-// privileges, the default seccomp profile of Docker, masked paths; cgroups for memory, processes, CPU and devices. The image lies below an
-// overlay, which nobody writes to; what the container writes goes to a tmpfs of half of its memory, and counts as memory.
+// A user namespace whose root is nobody outside; its own processes, mounts, names and network (none but
+// loopback); no capabilities, no new privileges, the default seccomp profile of Docker, masked paths; cgroups
+// for memory, processes, CPU and devices. The image lies below an overlay, which nobody writes to; what the
+// container writes goes to a tmpfs of half of its memory, and counts as memory.
 //
 // # Who does what
 //
-// Each container has a keeper: this program started again (keeper.go), which outlives the node. It starts runc, copies what the container writes into
-// files, counts the time that it runs, ends it at a limit, and writes down how it ended. The node (engine.go) reads these files, and freezes
-// the container where it has not been paid for. A node that is started again finds keeper and files, and goes on. A container without a node is
+// Each container has a keeper: this program started again (keeper.go), which outlives the node. It starts runc,
+// copies what the container writes into files, counts the time that it runs, ends it at a limit, and writes
+// down how it ended. The node (engine.go) reads these files, and freezes the container where it has not been
+// paid for. A node that is started again finds keeper and files, and goes on. A container without a node is
 // ended after Orphan.
 //
 //	image.go   manifest and configuration       unpack.go  layers into a folder
@@ -18,8 +20,8 @@
 //
 // # What a machine may lack
 //
-// Open runs a program of twelve bytes in a container as jobs run in it, and says what keeps it from that: no runc, not root, no user
-// namespaces, a controller that is missing. Then there is no Engine.
+// Open runs a program of twelve bytes in a container as jobs run in it, and says what keeps it from that: no
+// runc, not root, no user namespaces, a controller that is missing. Then there is no Engine.
 package oci
 
 import (

@@ -53,7 +53,8 @@ const (
 	runDir   = "/run/cairn-oci"
 )
 
-// Open returns what runs containers, with its files below dir, of which unpacked images take at most so many bytes: or says what the machine lacks.
+// Open returns what runs containers, with its files below dir, of which unpacked images take at most so many
+// bytes: or says what the machine lacks.
 func Open(ctx context.Context, dir string, images uint64) (*Engine, []Lack, error) {
 	lacks, runc := lacking()
 	if len(lacks) > 0 {
@@ -336,8 +337,8 @@ var errLost = types.Refuse(compute.DeviceLost, "oci: the container was lost when
 func name(order types.Hash) string            { return "c" + hex.EncodeToString(order[:12]) }
 func (e *Engine) job(order types.Hash) string { return filepath.Join(e.dir, "jobs", order.String()) }
 
-// Run runs a container to its end, or finds one that an engine of before has begun. Where ctx ends with a reason, the container is ended;
-// without one this process ends, and the container goes on.
+// Run runs a container to its end, or finds one that an engine of before has begun. Where ctx ends with a
+// reason, the container is ended; without one this process ends, and the container goes on.
 func (e *Engine) Run(ctx context.Context, j *Job, stdout, stderr io.Writer, m Meter) (*Ended, error) {
 	dir := e.job(j.Order)
 	_, err := os.Stat(filepath.Join(dir, beginFile))

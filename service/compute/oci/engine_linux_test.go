@@ -237,7 +237,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestLimits: a container that takes more than it may have ends with the reason, what it wrote is kept, and another one beside it comes to no harm.
+// TestLimits: a container that takes more than it may have ends with the reason, what it wrote is kept, and
+// another one beside it comes to no harm.
 func TestLimits(t *testing.T) {
 	w := newWorld(t)
 	beside := w.job("i=0; while [ $i -lt 30 ]; do i=$((i+1)); sleep 0.1; done; echo fine")
@@ -349,7 +350,8 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// TestAdopt: an engine that is opened again, as after kill -9, goes on with a container: all of its output is there, once.
+// TestAdopt: an engine that is opened again, as after kill -9, goes on with a container: all of its output is
+// there, once.
 func TestAdopt(t *testing.T) {
 	w := newWorld(t)
 	j := w.job("for i in 1 2 3 4 5 6; do echo $i; sleep 0.2; done; exit 5")

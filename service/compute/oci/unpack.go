@@ -21,8 +21,8 @@ import (
 	"github.com/cairn-network/cairn/service/compute"
 )
 
-// unpacker lays the layers of an image over each other in a folder. It stays inside: os.Root, and links that are followed as they would be where the
-// folder is the root.
+// unpacker lays the layers of an image over each other in a folder. It stays inside: os.Root, and links that
+// are followed as they would be where the folder is the root.
 type unpacker struct {
 	root    *os.Root
 	shift   int // what is added to user and group ids

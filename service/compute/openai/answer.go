@@ -168,8 +168,8 @@ func (a *Answer) Whole() ([]byte, error) {
 	return a.rest, nil
 }
 
-// Bound is what may be charged for at most, given what came so far: no more tokens of the prompt than the request has bytes, no more of the
-// completion than bytes of text came, and than the request allowed.
+// Bound is what may be charged for at most, given what came so far: no more tokens of the prompt than the
+// request has bytes, no more of the completion than bytes of text came, and than the request allowed.
 func (a *Answer) Bound() (u Usage) {
 	u = Usage{Prompt: a.request.Size, Completion: a.Content}
 	if a.request.Most > 0 {
@@ -181,9 +181,10 @@ func (a *Answer) Bound() (u Usage) {
 	return u
 }
 
-// Charge is what a device charges for, within the bound: what the server says; while it has said nothing, for each event with text a token, and for
-// the prompt, of which the server has not said yet how long it is, an eighth of its text's bytes. over says that the answer is over, or was
-// stopped: then what the server did not say is taken to be a token for each four bytes, of a stream's text one for each event.
+// Charge is what a device charges for, within the bound: what the server says; while it has said nothing, for
+// each event with text a token, and for the prompt, of which the server has not said yet how long it is, an
+// eighth of its text's bytes. over says that the answer is over, or was stopped: then what the server did not
+// say is taken to be a token for each four bytes, of a stream's text one for each event.
 func (a *Answer) Charge(over bool) Usage {
 	u, b := Usage{}, a.Bound()
 	switch {

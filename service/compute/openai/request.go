@@ -54,8 +54,9 @@ type Request struct {
 	fields map[string]json.RawMessage
 }
 
-// What a request may have: true for what a server gets, false for what says something about the customer only, which nobody gets. A server of
-// somebody's own takes more parameters than these, some of which have it load files or run templates: a stranger's request has none of them.
+// What a request may have: true for what a server gets, false for what says something about the customer only,
+// which nobody gets. A server of somebody's own takes more parameters than these, some of which have it load
+// files or run templates: a stranger's request has none of them.
 var (
 	sampling = map[string]bool{
 		"model": true, "stream": true, "stream_options": true, "n": true, "max_tokens": true, "temperature": true, "top_p": true, "top_k": true, "min_p": true,
@@ -191,7 +192,8 @@ func text(v any) (n uint64) {
 	return n
 }
 
-// remote reports whether a message names something that whoever answers would fetch: an image, a sound or a file at a URL.
+// remote reports whether a message names something that whoever answers would fetch: an image, a sound or a
+// file at a URL.
 func remote(v any) bool {
 	switch v := v.(type) {
 	case []any:
@@ -207,8 +209,8 @@ func remote(v any) bool {
 	return false
 }
 
-// Upstream returns the body for a server that has the model under a name. It always asks for the usage. Whatever else travels is what was checked:
-// a field that the customer's body had twice is there once.
+// Upstream returns the body for a server that has the model under a name. It always asks for the usage.
+// Whatever else travels is what was checked: a field that the customer's body had twice is there once.
 func (r *Request) Upstream(name string) []byte {
 	fields := maps.Clone(r.fields)
 	fields["model"], _ = json.Marshal(name) // a string

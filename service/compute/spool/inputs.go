@@ -52,7 +52,8 @@ const (
 // partTime is how long what is not whole is kept for somebody who goes on with it.
 const partTime = 24 * time.Hour
 
-// OpenInputs opens or makes a store of at most so many bytes. What was left half-way by somebody who gave no hash is removed.
+// OpenInputs opens or makes a store of at most so many bytes. What was left half-way by somebody who gave no
+// hash is removed.
 func OpenInputs(dir string, most uint64) (*Inputs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
@@ -143,8 +144,9 @@ func (s *Inputs) Open(h types.Hash) (*os.File, error) {
 	return f, nil
 }
 
-// reserve makes room for n more bytes, by removing what nobody has pinned: of who has most of that, what was not used for longest. So who brings
-// much pushes out what is its own; what others brought too stays theirs. It is disk_full if there is too little.
+// reserve makes room for n more bytes, by removing what nobody has pinned: of who has most of that, what was
+// not used for longest. So who brings much pushes out what is its own; what others brought too stays theirs. It
+// is disk_full if there is too little.
 func (s *Inputs) reserve(n uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,7 +184,8 @@ func (s *Inputs) reserve(n uint64) error {
 	return nil
 }
 
-// share is what one account has brought, or nobody in particular, and nobody has pinned: what was not used for longest first.
+// share is what one account has brought, or nobody in particular, and nobody has pinned: what was not used for
+// longest first.
 type share struct {
 	owner types.Account
 	list  []types.Hash
@@ -231,7 +234,8 @@ func (s *Inputs) release(n uint64) {
 // step is for how many bytes room is made at a time: a stream says its length only at its end.
 const step = 1 << 20
 
-// small is up to how many bytes are looked at before they are written: what is here already costs the disk nothing then.
+// small is up to how many bytes are looked at before they are written: what is here already costs the disk
+// nothing then.
 const small = 256 << 10
 
 // Add is AddFor nobody in particular.
@@ -239,8 +243,8 @@ func (s *Inputs) Add(r io.Reader, limit uint64) (types.Hash, uint64, error) {
 	return s.AddFor(types.Account{}, r, limit)
 }
 
-// AddFor keeps what r gives, up to limit bytes: beyond them it is oversize. It returns the hash by which that is known from
-// now on, pinned once. It counts as the owner's, who may be one of several.
+// AddFor keeps what r gives, up to limit bytes: beyond them it is oversize. It returns the hash by which that
+// is known from now on, pinned once. It counts as the owner's, who may be one of several.
 func (s *Inputs) AddFor(owner types.Account, r io.Reader, limit uint64) (types.Hash, uint64, error) {
 	head := make([]byte, min(limit, small)+1)
 	n, err := io.ReadFull(r, head)
@@ -341,9 +345,9 @@ func (s *Inputs) name(path string, h types.Hash, size uint64, owner types.Accoun
 	return files.SyncDir(s.dir)
 }
 
-// Fetch has what has a hash, and so many bytes, here: pinned once. Get is asked for what is missing, from an offset on; after
-// it failed, the next Fetch goes on where it stopped, also after a restart. What comes and has another hash is
-// thrown away: ErrDigest.
+// Fetch has what has a hash, and so many bytes, here: pinned once. Get is asked for what is missing, from an
+// offset on; after it failed, the next Fetch goes on where it stopped, also after a restart. What comes and has
+// another hash is thrown away: ErrDigest.
 func (s *Inputs) Fetch(ctx context.Context, h types.Hash, size uint64, get func(ctx context.Context, offset uint64) (io.ReadCloser, error)) error {
 	if s.Pin(h) {
 		if have, _ := s.Size(h); have != size {

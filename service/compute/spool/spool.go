@@ -1,5 +1,5 @@
-// Package spool keeps on disk what jobs read and write: inputs by their hash, outputs by offset. A gateway and a device
-// use it alike.
+// Package spool keeps on disk what jobs read and write: inputs by their hash, outputs by offset. A gateway and
+// a device use it alike.
 //
 //	Outputs  the streams of one job. They are written as they come and read at any offset, also while they grow; a
 //	         reader at the end waits for more. What was written twice, because a connection was lost in between, counts
@@ -65,7 +65,8 @@ type Outputs struct {
 	size  [streams]uint64
 }
 
-// OpenOutputs opens or makes the streams below dir, each at most limit bytes long. Ended says that nothing more comes.
+// OpenOutputs opens or makes the streams below dir, each at most limit bytes long. Ended says that nothing more
+// comes.
 func OpenOutputs(dir string, limit uint64, ended bool) (*Outputs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
@@ -150,8 +151,9 @@ func (o *Outputs) End() {
 	}
 }
 
-// Restart forgets what was written, for a job that begins anew. Readers that are further than what is written again wait
-// until it comes to where they are: a job that gives the same outputs each time goes on for them without a break.
+// Restart forgets what was written, for a job that begins anew. Readers that are further than what is written
+// again wait until it comes to where they are: a job that gives the same outputs each time goes on for them
+// without a break.
 func (o *Outputs) Restart() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -176,7 +176,8 @@ func TestAdd(t *testing.T) {
 	}
 }
 
-// TestFetch: what breaks off is gone on with, what is wrong is thrown away, and who wants the same waits for one fetch.
+// TestFetch: what breaks off is gone on with, what is wrong is thrown away, and who wants the same waits for
+// one fetch.
 func TestFetch(t *testing.T) {
 	dir := t.TempDir()
 	s, err := OpenInputs(dir, 4<<20)
@@ -278,7 +279,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestShares: who brings much pushes out what is its own, and nobody else's; also what others have brought as well, and by number.
+// TestShares: who brings much pushes out what is its own, and nobody else's; also what others have brought as
+// well, and by number.
 func TestShares(t *testing.T) {
 	s, err := OpenInputs(t.TempDir(), 4<<20)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package witness is what compute does beside a verifier: it makes live checks (package live) and audits results (package
-// audit).
+// Package witness is what compute does beside a verifier: it makes live checks (package live) and audits
+// results (package audit).
 package witness
 
 import (

@@ -32,7 +32,8 @@ type Verifier struct {
 
 var _ role.AuditHost = (*Verifier)(nil)
 
-// Verifier registers a verifier of an owner of its own, with as much power as all others. The panels of the next epoch draw from it.
+// Verifier registers a verifier of an owner of its own, with as much power as all others. The panels of the
+// next epoch draw from it.
 func (w *World) Verifier(name string) *Verifier {
 	v := &Verifier{w: w, key: Key(name), vrf: Key("vrf of " + name), log: w.logger(name), dir: w.t.TempDir(), names: map[types.Hash]bool{}, feeds: map[*feed]bool{}}
 	w.mu.Lock()

@@ -15,23 +15,25 @@ import (
 
 // Config of an Auditor. The zero value of a field means its default.
 type Config struct {
-	// Leaves is how many leaves are audited in an epoch on the auditor's own account, and as many again that another one disagrees with; of one
-	// device an eighth of them at most. Default 256.
+	// Leaves is how many leaves are audited in an epoch on the auditor's own account, and as many again that
+	// another one disagrees with; of one device an eighth of them at most. Default 256.
 	Leaves int
 	// Fuel is how much these may cost together, in units of class wasm. Default 4·10¹¹: some minutes of one core.
 	Fuel uint64
-	// Memory is what a job may have, in bytes: one that was given more is not audited. Default 4 GiB, which is all that a job can ask for.
+	// Memory is what a job may have, in bytes: one that was given more is not audited. Default 4 GiB, which is
+	// all that a job can ask for.
 	Memory uint64
 	// Disk is what is kept of what jobs read, in bytes, beside what the present one reads. Default 1 GiB.
 	Disk int64
-	// Open starts what runs jobs, with a directory of its own, or says what the machine lacks to hold them. Default: package guest.
+	// Open starts what runs jobs, with a directory of its own, or says what the machine lacks to hold them.
+	// Default: package guest.
 	Open func(ctx context.Context, dir string) (Executor, []guest.Lack, error)
 
 	step func(string) // tests stop the auditor here
 }
 
-// Parts of an epoch, in hundredths of its blocks: until when a device is asked that does not answer, by who was drawn first and by the others;
-// from when on nothing is begun any more.
+// Parts of an epoch, in hundredths of its blocks: until when a device is asked that does not answer, by who was
+// drawn first and by the others; from when on nothing is begun any more.
 const (
 	firstPatience = 40
 	otherPatience = 70

@@ -9,7 +9,8 @@ import (
 
 var text = bytes.Repeat([]byte("words to count\n"), 1<<10)
 
-// TestHonest: the first one of the drawn runs the job again and agrees; nobody else has to, and the device's quality rises.
+// TestHonest: the first one of the drawn runs the job again and agrees; nobody else has to, and the device's
+// quality rises.
 func TestHonest(t *testing.T) {
 	w := newWorld(t, 5, nil)
 	w.everybody(Config{})

@@ -24,8 +24,8 @@ func (w *world) failed(reason types.Reason, reports int) {
 	}
 }
 
-// TestWrong: a device that charges a unit too much, or gives an output that is not the job's, is found out by all who were drawn, and pays in rank
-// and weight.
+// TestWrong: a device that charges a unit too much, or gives an output that is not the job's, is found out by
+// all who were drawn, and pays in rank and weight.
 func TestWrong(t *testing.T) {
 	for name, cheat := range map[string]*dishonest{
 		"fuel": {change: func(r *compute.Result) { r.Fuel++ }},
@@ -52,7 +52,8 @@ func TestWrong(t *testing.T) {
 	}
 }
 
-// TestWithheld: a device that does not show a leaf, does not give an input, gives another one, or is not there has withheld it.
+// TestWithheld: a device that does not show a leaf, does not give an input, gives another one, or is not there
+// has withheld it.
 func TestWithheld(t *testing.T) {
 	for name, c := range map[string]struct {
 		bend func(w *world)
@@ -137,7 +138,8 @@ func (w *world) lie(s *seat, body func(*compute.Audit)) {
 	}
 }
 
-// TestLiar: one auditor who lies changes nothing, whether he was drawn first or later: the others look, and the device passes.
+// TestLiar: one auditor who lies changes nothing, whether he was drawn first or later: the others look, and the
+// device passes.
 func TestLiar(t *testing.T) {
 	for name, seat := range map[string]int{"the first": 0, "a later one": 2} {
 		t.Run(name, func(t *testing.T) {
@@ -171,8 +173,8 @@ func TestLiar(t *testing.T) {
 	}
 }
 
-// TestKilled: an auditor that is killed in the middle of a job, or before or after its report is on disk, goes on when it runs again, and has
-// reported once.
+// TestKilled: an auditor that is killed in the middle of a job, or before or after its report is on disk, goes
+// on when it runs again, and has reported once.
 func TestKilled(t *testing.T) {
 	for _, where := range []string{"running", "found", "reported"} {
 		t.Run(where, func(t *testing.T) {
@@ -233,7 +235,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestStrangers: who was not drawn is shown nothing and given nothing, nor is a leaf that the seed does not draw, or in another epoch.
+// TestStrangers: who was not drawn is shown nothing and given nothing, nor is a leaf that the seed does not
+// draw, or in another epoch.
 func TestStrangers(t *testing.T) {
 	w := newWorld(t, 7, nil)
 	w.run(text, "")
@@ -310,8 +313,8 @@ func (h hog) Run(ctx context.Context, j *compute.Job, files compute.Files, fuel 
 	return h.Executor.Run(ctx, j, files, fuel, open)
 }
 
-// TestTooMuch: what is too much for an auditor is left out and nothing is said of the device: a job of more memory or fuel than it has, a sandbox that
-// died, more leaves than it audits. The others are audited.
+// TestTooMuch: what is too much for an auditor is left out and nothing is said of the device: a job of more
+// memory or fuel than it has, a sandbox that died, more leaves than it audits. The others are audited.
 func TestTooMuch(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"memory": {Memory: 32 << 20},

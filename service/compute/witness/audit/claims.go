@@ -12,8 +12,9 @@ import (
 	"github.com/cairn-network/cairn/service/role/bolt"
 )
 
-// claims remember what devices committed to, as they showed it to this auditor: of each leaf what was seen first, for as long as faults count. An
-// auditor sees a bounded number of leaves in an epoch (Config.Leaves), and so there are 24 times as many.
+// claims remember what devices committed to, as they showed it to this auditor: of each leaf what was seen
+// first, for as long as faults count. An auditor sees a bounded number of leaves in an epoch (Config.Leaves),
+// and so there are 24 times as many.
 type claims struct {
 	db    *bbolt.DB
 	chain string

@@ -11,8 +11,9 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// TestConflict: a device that commits to one leaf twice, each time another one, shows both to whoever was drawn, and is caught by the first auditor who
-// sees two, also after a restart: it pays with its bond, whoever else saw nothing.
+// TestConflict: a device that commits to one leaf twice, each time another one, shows both to whoever was
+// drawn, and is caught by the first auditor who sees two, also after a restart: it pays with its bond, whoever
+// else saw nothing.
 func TestConflict(t *testing.T) {
 	w := newWorld(t, 5, nil)
 	d := w.Device("contradicts itself")

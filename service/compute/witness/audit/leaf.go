@@ -19,7 +19,8 @@ var errMine = errors.New("the auditor's own trouble")
 // mine marks an error as the auditor's own trouble.
 func mine(err error) error { return fmt.Errorf("%w: %w", errMine, err) }
 
-// trouble reports whether an error is the auditor's own trouble: of its bus, its disk, its sandbox, or a job that is too much for it.
+// trouble reports whether an error is the auditor's own trouble: of its bus, its disk, its sandbox, or a job
+// that is too much for it.
 func trouble(err error) bool {
 	switch types.ReasonOf(err) {
 	case types.BusUnavailable, types.DiskFull, types.HomeUnwritable:
@@ -33,8 +34,8 @@ func trouble(err error) bool {
 // passing reports whether the auditor's own trouble may be over in a while.
 func passing(err error) bool { return !errors.Is(err, errMine) }
 
-// patient reports whether a device that answered so, or not at all, may give what it holds a moment later. A device that says that it does not
-// have what it committed to, and one that gives something else, will not.
+// patient reports whether a device that answered so, or not at all, may give what it holds a moment later. A
+// device that says that it does not have what it committed to, and one that gives something else, will not.
 func patient(err error) bool {
 	switch types.ReasonOf(err) {
 	case types.UnknownBlob, types.BadAnswer, types.Oversize, compute.LeafNotDrawn:
@@ -43,7 +44,8 @@ func patient(err error) bool {
 	return true
 }
 
-// sandboxTries is how often a job is begun whose sandbox dies: that says nothing about the job, and may have been the machine.
+// sandboxTries is how often a job is begun whose sandbox dies: that says nothing about the job, and may have
+// been the machine.
 const sandboxTries = 3
 
 // Times for what a device is asked.
@@ -58,8 +60,9 @@ func bad(format string, args ...any) error {
 	return types.Refuse(types.BadAnswer, "compute: audit: "+format, args...)
 }
 
-// look asks the device for a leaf and what it takes to run its job, and runs it. It returns what is to be reported: nil for a leaf that is not
-// public. With an error, it is what is to be reported if the device withholds something.
+// look asks the device for a leaf and what it takes to run its job, and runs it. It returns what is to be
+// reported: nil for a leaf that is not public. With an error, it is what is to be reported if the device
+// withholds something.
 func (r *round) look(ctx context.Context, n *role.Notice, l *leaf) (*compute.Audit, error) {
 	out := &compute.Audit{Device: l.target.device.Key, Results: l.results.envelope.Raw, Place: l.place(), Index: l.index}
 	shown, err := r.show(ctx, n, l)
@@ -88,7 +91,8 @@ func (r *round) look(ctx context.Context, n *role.Notice, l *leaf) (*compute.Aud
 	if fits, err := r.fetchAll(ctx, l, job, files); err != nil || !fits {
 		return out, err
 	}
-	// One more than the leaf says is enough to see that it says too little, and the auditor does not work for more than was paid for.
+	// One more than the leaf says is enough to see that it says too little, and the auditor does not work for
+	// more than was paid for.
 	fuel := min(job.Limit, shown.Leaf.Fuel+1)
 	switch {
 	case uint64(job.Pages)<<16 > r.cfg.Memory:
@@ -181,7 +185,8 @@ func (r *round) files(ctx context.Context, l *leaf, j *compute.Job, s *compute.S
 	return f, nil
 }
 
-// fetchAll fetches what a job reads. It reports whether that is within the bounds of a job: if not, there can be no result of it.
+// fetchAll fetches what a job reads. It reports whether that is within the bounds of a job: if not, there can
+// be no result of it.
 func (r *round) fetchAll(ctx context.Context, l *leaf, j *compute.Job, files compute.Files) (fits bool, err error) {
 	most := map[types.Hash]int64{j.Code: compute.MaxModule}
 	total := uint64(0)

@@ -154,7 +154,8 @@ func (t *target) take(envelopes []*evidence.Envelope, c compute.Commitment) erro
 	return nil
 }
 
-// drawn returns those of the target's leaves that the seed draws, in an order that secret makes: at most so many. The others are left out.
+// drawn returns those of the target's leaves that the seed draws, in an order that secret makes: at most so
+// many. The others are left out.
 func (t *target) drawn(seed types.Hash, secret types.Signature, most int) (list []*leaf, left int) {
 	for _, r := range t.results {
 		for i := range r.Count {

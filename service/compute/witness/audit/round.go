@@ -138,8 +138,8 @@ func (r *round) run(ctx context.Context) {
 	}
 }
 
-// next returns which leaf is audited next, -1 for none that may be by now. Those to which another auditor called have less time; devices that have
-// wasted much of it come last.
+// next returns which leaf is audited next, -1 for none that may be by now. Those to which another auditor
+// called have less time; devices that have wasted much of it come last.
 func next(queue []*leaf, now time.Time) int {
 	best := -1
 	for i, l := range queue {
@@ -153,7 +153,8 @@ func next(queue []*leaf, now time.Time) int {
 	return best
 }
 
-// calls returns leaves with which another one of their auditors disagrees, of those that were reported since the call before.
+// calls returns leaves with which another one of their auditors disagrees, of those that were reported since
+// the call before.
 func (r *round) calls(ctx context.Context, p *plan, from int, called map[types.Hash]bool) (list []*leaf, next int) {
 	for more := true; more && ctx.Err() == nil; {
 		reports, upto, some, err := r.host.Reported(ctx, compute.KindAudit, from)

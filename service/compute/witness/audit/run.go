@@ -17,8 +17,9 @@ import (
 
 // Executor runs jobs of class wasm again.
 type Executor interface {
-	// Run runs a job with so much fuel. Open opens what it names by hash. An error that has one of the reasons with which a module is
-	// refused says that the job can't be run by anybody; any other one says nothing about it.
+	// Run runs a job with so much fuel. Open opens what it names by hash. An error that has one of the reasons
+	// with which a module is refused says that the job can't be run by anybody; any other one says nothing
+	// about it.
 	Run(ctx context.Context, j *compute.Job, files compute.Files, fuel uint64, open func(types.Hash) (io.ReadCloser, int64, error)) (*compute.Result, error)
 	// Rest gives back what is kept for the next job, while there is none.
 	Rest()
@@ -33,7 +34,8 @@ type guests struct {
 	pool *guest.Pool
 }
 
-// Times that one job may take, by the clock: for its module to be compiled, and to run. Beyond them it is too much for this machine.
+// Times that one job may take, by the clock: for its module to be compiled, and to run. Beyond them it is too
+// much for this machine.
 const (
 	prepareTime = 2 * time.Minute
 	leastTime   = time.Minute
