@@ -355,6 +355,24 @@ func (c *jobCrew) owed() (all time.Duration) {
 	return all
 }
 
+// shown checks what commands say of the market, to whoever has no home here, and to a customer for whom all devices are too dear.
+func (c *jobCrew) shown() {
+	c.t.Helper()
+	var asks []struct {
+		Device, Class string
+		Passed        string `json:"passed_over"`
+	}
+	c.need(json.Unmarshal(c.do("cairn", "market", "--class", "wasm", "--price", fmt.Sprint(jobPrice), "--network", "manifest.json", "--home", "nowhere", "--json"), &asks))
+	if len(asks) != computers || asks[0].Passed != "" || asks[1].Passed != "price" || asks[2].Passed != "price" {
+		c.t.Errorf("the market is %+v", asks)
+	}
+	c.need(os.WriteFile(c.path("steps.wasm"), stepsProgram, 0o600))
+	_, err := c.run(c.t.Context(), "cairn", "job", "run", "--home", people, "--account", "alice", "--api", c.api, "--price", "1", "steps.wasm")
+	if err == nil || !strings.Contains(err.Error(), "3 price") || !strings.Contains(err.Error(), "compute.no_match") {
+		c.t.Errorf("too dear: %v", err)
+	}
+}
+
 // figures checks that a device says something on /metrics.
 func (c *jobCrew) figures(member string, names ...string) {
 	c.t.Helper()
@@ -478,6 +496,7 @@ func TestJobsKilled(t *testing.T) {
 	}
 	c.need(c.job(-1, "aa"))
 	stage("a first job is done")
+	c.shown()
 	next := make(chan int)
 	var group errgroup.Group
 	for range 8 {

@@ -80,7 +80,7 @@ func (v verbs) marketCommand() *cobra.Command {
 	c := &cobra.Command{Use: "market", Short: "Show what devices ask for jobs now, by class, best first", Args: command.Exactly(v), RunE: v.market,
 		Long: "Each line is a device: what it asks for 10^9 fuel (class wasm) an hour of a slot (oci) or 10^6 tokens (model), what a job would cost there, how many slots it has\n" +
 			"free, its quality of 10000, and why a job would be passed over now, if it would. It needs no account.",
-		Example: "  cairn market\n  cairn market --class wasm --limit 50000000000 --price 20 --quality 6000\n  cairn market --api https://gateway.example"}
+		Example: "  cairn market\n  cairn market --class wasm --limit 50000000000 --price 20 --quality 6000\n  cairn market --network https://example.org/manifest.json"}
 	f := c.Flags()
 	f.String("class", "", "only this class: wasm, oci or model")
 	f.Uint64("limit", 0, "units that the job would use (default what one gets that says nothing)")

@@ -66,6 +66,7 @@ type Customer struct {
 	ctx        context.Context // of jobs; ends with Run
 	stop       context.CancelFunc
 	modules    *modules
+	ready      chan struct{} // closed when the jobs of before a restart are known
 
 	mu         sync.Mutex // guards what follows
 	running    map[ID]*job
@@ -106,7 +107,7 @@ func New(cfg Config) *Customer {
 	}
 	c := &Customer{
 		cfg: cfg, began: time.Now(), running: map[ID]*job{}, orders: map[types.Hash]expected{}, paying: map[sessionOf]*sessions{},
-		perAccount: map[types.Account]int{}, pinned: map[types.Account]uint64{}, keys: map[string]bool{}, modules: newModules(cfg.Modules),
+		perAccount: map[types.Account]int{}, pinned: map[types.Account]uint64{}, keys: map[string]bool{}, modules: newModules(cfg.Modules), ready: make(chan struct{}),
 		idle: map[leaseOf][]*job{}, leases: map[types.Account]int{}, shelves: &shelves{of: map[string]*shelf{}, by: map[types.Key][]string{}},
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
@@ -158,7 +159,14 @@ func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	if c.books, err = openBooks(filepath.Join(dir, "jobs.db")); err != nil {
 		return nil, err
 	}
-	return role.Handler(market, c.allRoutes(), compute.New().Spec.Reasons), nil
+	h := role.Handler(market, c.allRoutes(), compute.New().Spec.Reasons)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-c.ready: // the jobs of before are known
+			h.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	}), nil
 }
 
 // listener is the name of the port to which devices dial.
@@ -182,6 +190,11 @@ func (c *Customer) Listen(p role.Place) (map[string]string, error) {
 func (c *Customer) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	served := make(chan error, 1)
+	// Before anybody asks for them: of a job that is not known to go on, a reader would take what there is for all, and its device would leave it.
+	if err := c.goOn(); err != nil {
+		c.log.Error("compute: jobs of before", "err", err)
+	}
+	close(c.ready)
 	if c.listen != nil {
 		group.Go(func() { served <- c.link.Serve(ctx, c.listen) })
 	}
@@ -189,9 +202,6 @@ func (c *Customer) Run(ctx context.Context) error {
 		group.Go(func() { c.serveImages(ctx) })
 	}
 	group.Go(func() { c.keepBook(ctx) })
-	if err := c.goOn(); err != nil {
-		c.log.Error("compute: jobs of before", "err", err)
-	}
 	group.Go(func() { c.sweepAll(ctx) })
 	var err error
 	select {

@@ -1,7 +1,10 @@
 package customer
 
 import (
+	"context"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -9,6 +12,8 @@ import (
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/compute/link"
+	"github.com/cairn-network/cairn/service/compute/spool"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // TestOutOfStep: a device that has counted a job which the gateway has not, because one of them was killed in between, gets the next one in a new
@@ -164,5 +169,75 @@ func TestReceiptAgain(t *testing.T) {
 	a.wg.Wait()
 	if len(a.receipts) != 1 || a.receipts[0].Receipt.Amount != 12 || a.receipts[0].Receipt.Seq != 1 || !a.receipts[0].VerifyPayer() {
 		t.Errorf("%+v", a.receipts)
+	}
+}
+
+// TestEarly: who reads a log while a gateway that was stopped begins again gets all of it, and not what there is by then.
+func TestEarly(t *testing.T) {
+	w, m := newWorld(t)
+	half := make(chan struct{})
+	newDevice(t, w, "a", 4, func(r *run) error {
+		s, _, err := r.join()
+		if err != nil {
+			return err
+		}
+		_ = s.Write(link.Frame{Kind: link.Output, Stream: uint8(spool.Stdout), Data: []byte("hel")})
+		_ = s.Write(link.Frame{Kind: link.State, Offset: 1_000_000_000})
+		_ = r.await(s, link.Receipt)
+		close(half)
+		<-s.Closed()
+		s, at, err := r.join()
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		_ = r.write(s, at)
+		return r.finish(s, r.ended())
+	})
+	g := newGateway(t, m)
+	g.sees(1)
+	id := g.submit("")
+	<-half
+	g.stop()
+	c := New(Config{})
+	h, err := c.Mount(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(asked)
+		h.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	log := make(chan string, 1)
+	go func() {
+		res, err := http.Get(server.URL + "/jobs/" + id + "/logs?follow=1")
+		if err != nil {
+			log <- err.Error()
+			return
+		}
+		defer res.Body.Close()
+		raw, _ := io.ReadAll(res.Body)
+		log <- string(raw)
+	}()
+	<-asked
+	select {
+	case got := <-log:
+		t.Errorf("before it runs: %q", got)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if _, err := c.Listen(role.Place{IP: "127.0.0.1"}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	if got := <-log; got != "hello\n" {
+		t.Errorf("%q", got)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
