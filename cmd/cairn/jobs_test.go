@@ -180,7 +180,7 @@ type jobEnd struct {
 }
 
 // jobPatience is how long the customer tries one thing again.
-const jobPatience = 90 * time.Second
+const jobPatience = 3 * time.Minute
 
 // job has a job done as a customer does whose requests may find nobody: it asks again with the same key, and
 // reads the log on where it broke off.
