@@ -1,9 +1,10 @@
 // Package service says what a category of infrastructure is: a Spec, which is data, and a Verifier, which is pure.
 //
-// A category is one folder below this one. The folder itself holds the evidence that its devices give, the unit that it is
-// paid in, and Verify, which says what the evidence proves; beside it lie provider (what runs on the device), customer (what runs
-// at the gateway) and, where the category has live checks, witness. Engines know no category: the lists in service/all are
-// handed to them. To add a category, write its folder, pass servicetest, and add one line to each list of service/all.
+// A category is one folder below this one. The folder itself holds the evidence that its devices give, the unit
+// that it is paid in, and Verify, which says what the evidence proves; beside it lie provider (what runs on the
+// device), customer (what runs at the gateway) and, where the category has live checks, witness. Engines know
+// no category: the lists in service/all are handed to them. To add a category, write its folder, pass
+// servicetest, and add one line to each list of service/all.
 package service
 
 import (

@@ -355,7 +355,8 @@ func (c *jobCrew) owed() (all time.Duration) {
 	return all
 }
 
-// shown checks what commands say of the market, to whoever has no home here, and to a customer for whom all devices are too dear.
+// shown checks what commands say of the market, to whoever has no home here, and to a customer for whom all
+// devices are too dear.
 func (c *jobCrew) shown() {
 	c.t.Helper()
 	var asks []struct {

@@ -5,8 +5,9 @@ import (
 	"github.com/cairn-network/cairn/service/compute"
 )
 
-// The gateway can't see whether an image can be run, as it sees that of a module. So one device that says it can't be is not believed, nor held to
-// be bad at its work: another one is asked. If that says so too, the job ends with the reason. If it runs it, the first one has failed.
+// The gateway can't see whether an image can be run, as it sees that of a module. So one device that says it
+// can't be is not believed, nor held to be bad at its work: another one is asked. If that says so too, the job
+// ends with the reason. If it runs it, the first one has failed.
 
 // believed is how many devices have to say that an image can't be run.
 const believed = 2
@@ -32,7 +33,8 @@ func (r *record) denials() (list []types.Key) {
 	return list
 }
 
-// denied reports whether so many devices have said that a job's image can't be run that it is believed; none says whether there is no other to ask.
+// denied reports whether so many devices have said that a job's image can't be run that it is believed; none
+// says whether there is no other to ask.
 func (j *job) denied(none bool) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()

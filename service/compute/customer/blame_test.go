@@ -16,7 +16,8 @@ func denying() play {
 	})
 }
 
-// TestDenied: one device that says that an image can't be run is not believed, two are; the job ends with that reason.
+// TestDenied: one device that says that an image can't be run is not believed, two are; the job ends with that
+// reason.
 func TestDenied(t *testing.T) {
 	for name, c := range map[string]struct {
 		second play

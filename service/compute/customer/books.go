@@ -106,8 +106,8 @@ type try struct {
 	Reason types.Reason `json:"reason,omitempty"` // why it did not end there
 }
 
-// session is what one wallet signs to one device for one class, one job at a time. Its totals are what the newest receipt says, and
-// never fall.
+// session is what one wallet signs to one device for one class, one job at a time. Its totals are what the
+// newest receipt says, and never fall.
 type session struct {
 	ID    types.SessionID `json:"id"`
 	Ask   []byte          `json:"ask"`   // the device's, signed (receipt.SignedAsk); its price is the ceiling
@@ -219,7 +219,8 @@ func (b *books) named(account types.Account, key string) (id ID, ok bool) {
 	return id, ok
 }
 
-// each calls f for every job of an account, or of all where account is zero. A record that can't be read is passed over.
+// each calls f for every job of an account, or of all where account is zero. A record that can't be read is
+// passed over.
 func (b *books) each(account types.Account, f func(*record)) error {
 	return b.db.View(func(tx *bbolt.Tx) error {
 		prefix := account[:]

@@ -190,7 +190,8 @@ func (c *Customer) Listen(p role.Place) (map[string]string, error) {
 func (c *Customer) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	served := make(chan error, 1)
-	// Before anybody asks for them: of a job that is not known to go on, a reader would take what there is for all, and its device would leave it.
+	// Before anybody asks for them: of a job that is not known to go on, a reader would take what there is for
+	// all, and its device would leave it.
 	if err := c.goOn(); err != nil {
 		c.log.Error("compute: jobs of before", "err", err)
 	}
@@ -422,8 +423,8 @@ func (c *Customer) sweepAll(ctx context.Context) {
 	}
 }
 
-// sweep forgets what ended too long ago, of each account the oldest beyond what is kept of one, and of all together the oldest
-// beyond what is kept in number and bytes.
+// sweep forgets what ended too long ago, of each account the oldest beyond what is kept of one, and of all
+// together the oldest beyond what is kept in number and bytes.
 func (c *Customer) sweep() error {
 	var ended []*record
 	if err := c.books.each(types.Account{}, func(r *record) {

@@ -21,7 +21,8 @@ import (
 )
 
 const (
-	// lostAfter is how long a device may not be heard of while it has a job, so that within five seconds another one has it.
+	// lostAfter is how long a device may not be heard of while it has a job, so that within five seconds
+	// another one has it.
 	lostAfter = 4500 * time.Millisecond
 	// backAfter is the same after the gateway itself was away: devices dial in again now and then only.
 	backAfter = 30 * time.Second
@@ -483,8 +484,8 @@ func (c *Customer) follow(ctx context.Context, j *job, patience time.Duration) {
 	}
 }
 
-// placeAgain has another device accept a job that has lost one. Whose job it is waits already: devices that are busy, or away for a moment, are
-// waited for.
+// placeAgain has another device accept a job that has lost one. Whose job it is waits already: devices that are
+// busy, or away for a moment, are waited for.
 func (c *Customer) placeAgain(j *job) error {
 	for end := time.Now().Add(c.cfg.Patience); ; {
 		err := c.place(j.ctx, j)

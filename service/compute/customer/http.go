@@ -121,7 +121,8 @@ type MarketAsk struct {
 	Free    uint32   `json:"free"`            // slots
 	Quality types.Bp `json:"quality"`
 	Cell    string   `json:"cell,omitempty"`
-	// Cost is what a job of limit units would cost at that price, and Passed why the device would be passed over for it now.
+	// Cost is what a job of limit units would cost at that price, and Passed why the device would be passed
+	// over for it now.
 	Cost   types.Credit `json:"cost,string"`
 	Passed string       `json:"passed_over,omitempty"`
 }
@@ -732,7 +733,8 @@ func (c *Customer) serveMarket(w http.ResponseWriter, r *http.Request, _ role.Wa
 	return role.Reply(w, http.StatusOK, list)
 }
 
-// modelMarket is what devices ask for language models, a line for each model: prices are of 10⁶ tokens, of which three in four are of prompts.
+// modelMarket is what devices ask for language models, a line for each model: prices are of 10⁶ tokens, of
+// which three in four are of prompts.
 func (c *Customer) modelMarket(price uint64, quality types.Bp, limit uint64, most int) (list []MarketAsk) {
 	if limit == 0 {
 		limit = compute.Scale(compute.Model)

@@ -55,8 +55,8 @@ func TestJob(t *testing.T) {
 	}
 }
 
-// TestCheats: whatever a device says of the end but the truth, the customer gets the job done once, by another one, and pays for nothing
-// that it did not order.
+// TestCheats: whatever a device says of the end but the truth, the customer gets the job done once, by another
+// one, and pays for nothing that it did not order.
 func TestCheats(t *testing.T) {
 	for name, p := range map[string]play{
 		"another output": ending(func(r *run, e *compute.Ended) {
@@ -134,7 +134,8 @@ func TestCheats(t *testing.T) {
 	}
 }
 
-// TestLost: a device that goes away in the middle is left after five seconds, and what it wrote is not in the way of the next one.
+// TestLost: a device that goes away in the middle is left after five seconds, and what it wrote is not in the
+// way of the next one.
 func TestLost(t *testing.T) {
 	w, m := newWorld(t)
 	newDevice(t, w, "lost", 1, func(r *run) error {
@@ -168,7 +169,8 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// TestRestart: a gateway that was stopped in the middle of a job goes on with it where it was, and its device is paid once.
+// TestRestart: a gateway that was stopped in the middle of a job goes on with it where it was, and its device
+// is paid once.
 func TestRestart(t *testing.T) {
 	w, m := newWorld(t)
 	again := make(chan struct{})
@@ -378,7 +380,8 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// TestMarket: who looks for a device sees what each asks, what a job would cost there, and why it would be passed over.
+// TestMarket: who looks for a device sees what each asks, what a job would cost there, and why it would be
+// passed over.
 func TestMarket(t *testing.T) {
 	w, m := newWorld(t)
 	newDevice(t, w, "cheap", 4, honest)

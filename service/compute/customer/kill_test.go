@@ -16,8 +16,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// TestOutOfStep: a device that has counted a job which the gateway has not, because one of them was killed in between, gets the next one in a new
-// session, and does not rank behind for it.
+// TestOutOfStep: a device that has counted a job which the gateway has not, because one of them was killed in
+// between, gets the next one in a new session, and does not rank behind for it.
 func TestOutOfStep(t *testing.T) {
 	for _, why := range []types.Reason{types.StaleSeq, types.SessionMismatch, types.SessionExpired} {
 		t.Run(string(why), func(t *testing.T) {
@@ -52,8 +52,8 @@ func TestOutOfStep(t *testing.T) {
 	}
 }
 
-// TestUnpaidThere: a device that is owed something, since one side was killed, does not keep others from taking the job. Only if all say so, the
-// customer hears that it does not pay.
+// TestUnpaidThere: a device that is owed something, since one side was killed, does not keep others from taking
+// the job. Only if all say so, the customer hears that it does not pay.
 func TestUnpaidThere(t *testing.T) {
 	w, m := newWorld(t)
 	owed := newDevice(t, w, "owed", 1, honest)
@@ -84,7 +84,8 @@ func lost(r *run) error {
 	return errPlay
 }
 
-// TestLostWhileBusy: a job that loses its device waits for another one that is busy at the time; one that nobody else could take ends.
+// TestLostWhileBusy: a job that loses its device waits for another one that is busy at the time; one that
+// nobody else could take ends.
 func TestLostWhileBusy(t *testing.T) {
 	w, m := newWorld(t)
 	newDevice(t, w, "lost", 1, lost)
@@ -138,7 +139,8 @@ func TestStopWhilePlacing(t *testing.T) {
 	}
 }
 
-// TestReceiptAgain: the last receipt comes again to a device that does not say that it has it: it was signed, and may have been lost with what was killed.
+// TestReceiptAgain: the last receipt comes again to a device that does not say that it has it: it was signed,
+// and may have been lost with what was killed.
 func TestReceiptAgain(t *testing.T) {
 	w, m := newWorld(t)
 	a := newDevice(t, w, "a", 4, func(r *run) error {
@@ -172,7 +174,8 @@ func TestReceiptAgain(t *testing.T) {
 	}
 }
 
-// TestEarly: who reads a log while a gateway that was stopped begins again gets all of it, and not what there is by then.
+// TestEarly: who reads a log while a gateway that was stopped begins again gets all of it, and not what there
+// is by then.
 func TestEarly(t *testing.T) {
 	w, m := newWorld(t)
 	half := make(chan struct{})

@@ -13,8 +13,9 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// A request to a model costs no match and no order where a job of class model is at hand that the account asks nothing else: each is kept for idleTime
-// after its last request, and leaseTime at most, so that a device that asks less is found.
+// A request to a model costs no match and no order where a job of class model is at hand that the account asks
+// nothing else: each is kept for idleTime after its last request, and leaseTime at most, so that a device that
+// asks less is found.
 const (
 	idleTime   = time.Minute
 	leaseTime  = 10 * time.Minute
@@ -28,7 +29,8 @@ type leaseOf struct {
 	model string
 }
 
-// lease returns a job of a model that is the caller's until giveBack or let: one that is at hand, or a new one. Devices in not are left out.
+// lease returns a job of a model that is the caller's until giveBack or let: one that is at hand, or a new one.
+// Devices in not are left out.
 func (c *Customer) lease(ctx context.Context, wallet role.Wallet, model string, most uint64, not []types.Key) (j *job, warm bool, err error) {
 	of := leaseOf{wallet.Payer(), model}
 	c.mu.Lock()
@@ -99,7 +101,8 @@ func (c *Customer) open(ctx context.Context, wallet role.Wallet, model string, m
 	return nil, &notPlaced{err, j}
 }
 
-// agree takes in the ask with which a device accepts: tokens count as what it published, whatever the session's ask says.
+// agree takes in the ask with which a device accepts: tokens count as what it published, whatever the session's
+// ask says.
 func (t *talk) agree(c *Customer, profile string, ask *receipt.SignedAsk, found *match.Found) error {
 	p, ok := c.shelves.weights(profile, found.Ask.Device)
 	terms, err := compute.DecodeTerms(ask.Ask.Terms, compute.Model)
@@ -115,7 +118,8 @@ func (t *talk) agree(c *Customer, profile string, ask *receipt.SignedAsk, found 
 	return nil
 }
 
-// quiet reports whether what ended a job of class model is no fault of its device's: nobody asked it anything. t's job is locked.
+// quiet reports whether what ended a job of class model is no fault of its device's: nobody asked it anything.
+// t's job is locked.
 func (t *talk) quiet(err error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

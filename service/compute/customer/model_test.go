@@ -166,7 +166,8 @@ func (g *gateway) seesModel(n int) {
 	}
 }
 
-// TestModelCheats: what a device charges beyond the bytes that came is not paid, and it is left; what it gets for bytes that did come it keeps.
+// TestModelCheats: what a device charges beyond the bytes that came is not paid, and it is left; what it gets
+// for bytes that did come it keeps.
 func TestModelCheats(t *testing.T) {
 	body := uint64(len(fmt.Sprintf(request, "")))
 	for name, c := range map[string]struct {
@@ -263,7 +264,8 @@ func TestModelWeights(t *testing.T) {
 	}
 }
 
-// TestModelRanks: devices are compared by what tokens cost there, not by their prices alone, and the cheapest is paid what the next one asks.
+// TestModelRanks: devices are compared by what tokens cost there, not by their prices alone, and the cheapest
+// is paid what the next one asks.
 func TestModelRanks(t *testing.T) {
 	s := &shelves{of: map[string]*shelf{}, by: map[types.Key][]string{}}
 	offer := func(n byte, price uint64, prompt, completion uint32) role.Offer {

@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// TestModules: a module is looked at once, one of an account at a time, and no account takes more of the processor than it may; what others know
-// already is not lost by it.
+// TestModules: a module is looked at once, one of an account at a time, and no account takes more of the
+// processor than it may; what others know already is not lost by it.
 func TestModules(t *testing.T) {
 	inputs, err := spool.OpenInputs(t.TempDir(), 8<<20)
 	if err != nil {

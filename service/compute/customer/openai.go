@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// defaultModelPrice is the most that 10⁶ tokens cost, three in four of them of prompts, in micro-credits: ten dollars.
+	// defaultModelPrice is the most that 10⁶ tokens cost, three in four of them of prompts, in micro-credits:
+	// ten dollars.
 	defaultModelPrice = 10_000_000
 	modelTries        = 4 // devices that a request is sent to, as long as none has begun to answer
 	mostAsked         = 512 << 20
@@ -252,7 +253,8 @@ func (c *Customer) unplaced(model string, err, last error) error {
 	return &refused{error: err, passed: rec.Passed, wait: 2 * time.Second}
 }
 
-// answer passes an answer on as it comes. begun says that the customer has got a part of it; before that, another device may answer.
+// answer passes an answer on as it comes. begun says that the customer has got a part of it; before that,
+// another device may answer.
 func (c *Customer) answer(w http.ResponseWriter, r *http.Request, j *job, x *reply) (begun bool, err error) {
 	ctx := r.Context()
 	over := func() { // the job is free again, once the device has stopped

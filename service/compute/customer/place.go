@@ -71,7 +71,8 @@ func (c *Customer) place(ctx context.Context, j *job) error {
 		}
 		err := c.order(ctx, j, &found, class)
 		if err != nil && outOfStep(err) && !anew[found.Ask.Device] {
-			// Either side was stopped between the two writes that have it count a job: what it says is of a session that it is over with.
+			// Either side was stopped between the two writes that have it count a job: what it says is of a
+			// session that it is over with.
 			anew[found.Ask.Device] = true
 			err = c.order(ctx, j, &found, class)
 		}
@@ -196,7 +197,8 @@ func (c *Customer) order(ctx context.Context, j *job, found *match.Found, class 
 	rec := j.copy()
 	j.changed()
 	j.mu.Unlock()
-	// Both are on disk before the customer has its answer, in one write: a gateway that is killed has both or neither.
+	// Both are on disk before the customer has its answer, in one write: a gateway that is killed has both or
+	// neither.
 	return c.books.putBoth(&rec, l.of, &kept)
 }
 

@@ -28,8 +28,8 @@ type sessionOf struct {
 	class         types.Class
 }
 
-// sessions are those of a wallet at a device, for a class. One job uses one at a time, so that leaves end in the order of their
-// numbers.
+// sessions are those of a wallet at a device, for a class. One job uses one at a time, so that leaves end in
+// the order of their numbers.
 type sessions struct {
 	mu     sync.Mutex
 	loaded bool
@@ -135,8 +135,8 @@ func (c *Customer) resume(of sessionOf, id types.SessionID, now types.Epoch) (*l
 	return nil, types.Refuse(types.SessionExpired, "compute: session %v", id)
 }
 
-// give returns a session to those that may be used. One is over where a device may have begun a job of which there is no leaf: the
-// next leaf would leave a gap.
+// give returns a session to those that may be used. One is over where a device may have begun a job of which
+// there is no leaf: the next leaf would leave a gap.
 func (l *line) give(over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

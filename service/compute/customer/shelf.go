@@ -13,11 +13,13 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// maxShelves bounds how many models the gateway knows of. Devices may name what they like: of more, those stay that came first.
+// maxShelves bounds how many models the gateway knows of. Devices may name what they like: of more, those stay
+// that came first.
 const maxShelves = 512
 
-// shelves are the asks of class model, a book for each model. Devices weigh tokens as they like, so what is compared is four times what 10⁶ tokens
-// cost of which three in four are of prompts (mix): of all that is sold as words, that is about how they come.
+// shelves are the asks of class model, a book for each model. Devices weigh tokens as they like, so what is
+// compared is four times what 10⁶ tokens cost of which three in four are of prompts (mix): of all that is sold
+// as words, that is about how they come.
 type shelves struct {
 	secret [16]byte
 

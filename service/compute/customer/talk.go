@@ -13,7 +13,8 @@ import (
 	"github.com/cairn-network/cairn/service/compute/openai"
 )
 
-// How long a device may be silent about a request. Its own bounds are shorter (provider), so it says itself what is wrong.
+// How long a device may be silent about a request. Its own bounds are shorter (provider), so it says itself
+// what is wrong.
 const (
 	firstEvent  = 150 * time.Second
 	wholeTime   = 11 * time.Minute
@@ -21,7 +22,8 @@ const (
 	stopTime    = 5 * time.Second // from Stop to the end of the answer
 	unpaidTime  = 10 * time.Second
 	mostProblem = 64 << 10
-	// mostQueued bounds what waits for customers to take it, in bytes of all answers: beyond it, whoever is slow is let go.
+	// mostQueued bounds what waits for customers to take it, in bytes of all answers: beyond it, whoever is
+	// slow is let go.
 	mostQueued = 512 << 20
 )
 
@@ -265,7 +267,8 @@ func (x *reply) body(p []byte) error {
 	return err
 }
 
-// stop says that nobody waits for the answer any more, and what has come is let go of. It reports whether the job can go on.
+// stop says that nobody waits for the answer any more, and what has come is let go of. It reports whether the
+// job can go on.
 func (x *reply) stop() bool {
 	t := x.talk
 	t.mu.Lock()

@@ -82,7 +82,8 @@ func newProvider(t *testing.T, w *roletest.World, name string, price uint64, slo
 	return d
 }
 
-// TestWhole: a gateway and devices do jobs beside each other, over whole tallies, and what was signed is what is paid.
+// TestWhole: a gateway and devices do jobs beside each other, over whole tallies, and what was signed is what
+// is paid.
 func TestWhole(t *testing.T) {
 	w, m := newWorld(t)
 	a := newProvider(t, w, "a", 400, 4)

@@ -42,7 +42,8 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// TestCharge: what is charged never exceeds what the bytes bound, whatever a server says, and is what it says within that.
+// TestCharge: what is charged never exceeds what the bytes bound, whatever a server says, and is what it says
+// within that.
 func TestCharge(t *testing.T) {
 	for _, c := range []struct {
 		more, say string

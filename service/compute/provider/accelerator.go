@@ -14,7 +14,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// startCard returns what starts the program of a card, by its number in the settings: it lies beside this program. It is nil for none.
+// startCard returns what starts the program of a card, by its number in the settings: it lies beside this
+// program. It is nil for none.
 func startCard(number string) (func() (*card.Card, error), error) {
 	if number == "" {
 		return nil, nil

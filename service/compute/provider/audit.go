@@ -24,8 +24,8 @@ const (
 	maxSkipped = 24 // epochs for which a tree is looked for
 )
 
-// auditBucket keeps the leaves of each tree that was committed to, and whose jobs they are, for compute.KeepInputs epochs: u64 epoch ‖ root →
-// committed.
+// auditBucket keeps the leaves of each tree that was committed to, and whose jobs they are, for
+// compute.KeepInputs epochs: u64 epoch ‖ root → committed.
 var auditBucket = []byte("audit")
 
 // committed is a tree of leaves.
@@ -85,15 +85,15 @@ func (b *books) forgetTrees(before types.Epoch) error {
 	})
 }
 
-// audited is the epoch before which nothing is kept for audits any more. Epochs without a tally do not pass: what was committed to in them
-// counts in the next that has one. d.mu is held.
+// audited is the epoch before which nothing is kept for audits any more. Epochs without a tally do not pass:
+// what was committed to in them counts in the next that has one. d.mu is held.
 func (d *device) audited() types.Epoch {
 	now := min(d.now(), d.tallied()+1)
 	return now - min(now, compute.KeepInputs)
 }
 
-// awaited reports whether a public job's leaf was not committed to yet, and may be: then what the job read has to stay. Its session is
-// there, and no claim that was handed in reaches its units.
+// awaited reports whether a public job's leaf was not committed to yet, and may be: then what the job read has
+// to stay. Its session is there, and no claim that was handed in reaches its units.
 func (d *device) awaited(j *job) bool {
 	s := j.session
 	d.mu.Lock()

@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-network/cairn/service/role/roletest"
 )
 
-// TestKept: what a public job read is there for whoever is drawn to audit it, however long it took until its leaf was worth committing to, also after a
-// restart; and it goes when nobody can audit it any more.
+// TestKept: what a public job read is there for whoever is drawn to audit it, however long it took until its
+// leaf was worth committing to, also after a restart; and it goes when nobody can audit it any more.
 func TestKept(t *testing.T) {
 	w := newWorld(t, nil)
 	var seats []*roletest.Verifier

@@ -19,7 +19,8 @@ import (
 	"github.com/cairn-network/cairn/service/compute"
 )
 
-// BenchmarkFirstOutput: from an order of a warm guest to its answer, its first output and its end, with a journal on a real disk.
+// BenchmarkFirstOutput: from an order of a warm guest to its answer, its first output and its end, with a
+// journal on a real disk.
 func BenchmarkFirstOutput(b *testing.B) {
 	dir, err := os.MkdirTemp(os.Getenv("CAIRN_BENCH_DIR"), "")
 	if err != nil {
@@ -68,7 +69,8 @@ func BenchmarkFirstOutput(b *testing.B) {
 	w.clean(types.Superseded)
 }
 
-// BenchmarkModel: from a request to a model to the first part of its answer, through the gateway and straight to the server, in turn.
+// BenchmarkModel: from a request to a model to the first part of its answer, through the gateway and straight
+// to the server, in turn.
 func BenchmarkModel(b *testing.B) {
 	b.Setenv("TMPDIR", cmp.Or(os.Getenv("CAIRN_BENCH_DIR"), "/var/tmp")) // journals on a real disk
 	u := newUpstream(b, "tiny")
@@ -136,8 +138,9 @@ func (f *firstByte) Write(p []byte) (int, error) {
 	return f.ResponseRecorder.Write(p)
 }
 
-// BenchmarkContainer: from the submission of a container, whose image the device has, to the first of its output that the gateway gives to the customer;
-// and the same of runc alone. One after the other, in the same seconds.
+// BenchmarkContainer: from the submission of a container, whose image the device has, to the first of its
+// output that the gateway gives to the customer; and the same of runc alone. One after the other, in the same
+// seconds.
 func BenchmarkContainer(b *testing.B) {
 	s := newShop(b)
 	s.result(s.submit(20_000, "/bin/echo", "warm"))

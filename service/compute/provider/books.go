@@ -93,7 +93,8 @@ func openBooks(path string) (*books, error) {
 
 func (b *books) close() error { return b.db.Close() }
 
-// write changes the journal, all or nothing; what several do at a time shares one write to the disk. f may be called more than once.
+// write changes the journal, all or nothing; what several do at a time shares one write to the disk. f may be
+// called more than once.
 func (b *books) write(f func(*bbolt.Tx) error) error {
 	if err := b.db.Batch(f); err != nil {
 		return fmt.Errorf("compute: write journal: %w", err)

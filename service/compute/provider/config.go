@@ -16,13 +16,16 @@ import (
 type Config struct {
 	// Slots is how many jobs of one slot run at once. Default 1.
 	Slots uint32
-	// Prices is what it asks for each class, in micro-credits per scale. A class without one is not offered. Default: Wasm at Price.
+	// Prices is what it asks for each class, in micro-credits per scale. A class without one is not offered.
+	// Default: Wasm at Price.
 	Prices map[types.Class]uint64
-	// Memory is what jobs have together, in bytes: an order whose job asks for more than is left is refused. Default 1 GiB.
+	// Memory is what jobs have together, in bytes: an order whose job asks for more than is left is refused.
+	// Default 1 GiB.
 	Memory uint64
 	// Disk is what jobs read and write may take together, in bytes, half of it each. Default 4 GiB.
 	Disk uint64
-	// Unopened is how much is done, in micro-credits, for sessions that have not reached the least opening. Default 100,000.
+	// Unopened is how much is done, in micro-credits, for sessions that have not reached the least opening.
+	// Default 100,000.
 	Unopened types.Credit
 	// Private are the addresses beyond the public internet where gateways may be.
 	Private []netip.Prefix
@@ -30,7 +33,8 @@ type Config struct {
 	Models *ModelServer
 	// Card starts what computes products in a processor's place (package card); nil where this processor does.
 	Card func() (*card.Card, error)
-	// Open starts what runs jobs, with a directory of its own, and says which lack keeps which class from being offered.
+	// Open starts what runs jobs, with a directory of its own, and says which lack keeps which class from being
+	// offered.
 	Open func(dir string) ([]Executor, []Lack, error)
 
 	reserve, patience, away, quiet time.Duration // see the constants
@@ -44,8 +48,8 @@ type Config struct {
 	row     func(seed types.Hash, n, i int) []byte
 }
 
-// Price is what a device asks by default, in micro-credits for 10⁹ fuel: a cent for what the network orders as a slot's hour (compute.Quota). Programs
-// of few loads and branches use that up in minutes.
+// Price is what a device asks by default, in micro-credits for 10⁹ fuel: a cent for what the network orders as
+// a slot's hour (compute.Quota). Programs of few loads and branches use that up in minutes.
 const Price = 5
 
 // OCIPrice is what a device asks by default for an hour of a slot of class OCI.

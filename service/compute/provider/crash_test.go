@@ -44,8 +44,8 @@ func snapshot(d *device, to string) error {
 	return errors.Join(err, d.books.db.View(func(tx *bbolt.Tx) error { return tx.CopyFile(filepath.Join(to, "journal.db"), 0o600) }))
 }
 
-// TestCrash: the power fails at each point of a job's life. The job ends once for the customer, is charged once, and no output that the gateway
-// has comes again.
+// TestCrash: the power fails at each point of a job's life. The job ends once for the customer, is charged
+// once, and no output that the gateway has comes again.
 func TestCrash(t *testing.T) {
 	for _, step := range []string{"accepted", "running", "paid", "ended"} {
 		t.Run(step, func(t *testing.T) {
@@ -114,7 +114,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestGatewayAway: a gateway that goes away in the middle costs the device what may be owed, and gets the rest when it is back in time.
+// TestGatewayAway: a gateway that goes away in the middle costs the device what may be owed, and gets the rest
+// when it is back in time.
 func TestGatewayAway(t *testing.T) {
 	w := newWorld(t, nil)
 	s := w.session(100)
@@ -163,8 +164,8 @@ func TestGatewayGone(t *testing.T) {
 	}
 }
 
-// TestInputs: a gateway that gives other bytes than it named, or none, pays nothing and gets nothing; after some minutes of that in an epoch its
-// orders are refused.
+// TestInputs: a gateway that gives other bytes than it named, or none, pays nothing and gets nothing; after
+// some minutes of that in an epoch its orders are refused.
 func TestInputs(t *testing.T) {
 	w := newWorld(t, nil)
 	s := w.session(100)
@@ -216,7 +217,8 @@ func TestInputs(t *testing.T) {
 	w.end(w.run(s, "out:x"))
 }
 
-// TestLimits: a job ends at its bounds, and what it used up to there is charged; one that fails for the device's own reasons is free.
+// TestLimits: a job ends at its bounds, and what it used up to there is charged; one that fails for the
+// device's own reasons is free.
 func TestLimits(t *testing.T) {
 	w := newWorld(t, nil)
 	s := w.session(100)
@@ -234,7 +236,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestKeep: what a private job read and wrote goes when the gateway has it; of a public one when nobody can audit it any more. Over restarts, too.
+// TestKeep: what a private job read and wrote goes when the gateway has it; of a public one when nobody can
+// audit it any more. Over restarts, too.
 func TestKeep(t *testing.T) {
 	w := newWorld(t, nil)
 	s := w.session(100)
@@ -344,7 +347,8 @@ func TestDisk(t *testing.T) {
 	w.end(w.runCall(s, order(3)))
 }
 
-// TestPlaces: nobody keeps others out by being first: not with ends that its gateway does not take, and not with sessions.
+// TestPlaces: nobody keeps others out by being first: not with ends that its gateway does not take, and not
+// with sessions.
 func TestPlaces(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.open, c.sessions, c.quiet = 6, 8, time.Millisecond })
 	bad := w.gate("bad", 1<<40)

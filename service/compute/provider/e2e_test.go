@@ -15,8 +15,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// TestGateway: the gateway that customers use and a device that runs real guests: a job's output, result and pay, with the device killed in the
-// middle of the second one.
+// TestGateway: the gateway that customers use and a device that runs real guests: a job's output, result and
+// pay, with the device killed in the middle of the second one.
 func TestGateway(t *testing.T) {
 	w := newWasmWorld(t, nil)
 	market := w.Market("buyer", 1<<40)

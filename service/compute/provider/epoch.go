@@ -167,8 +167,9 @@ type claim struct {
 	orders  []types.Hash // of the leaves
 }
 
-// collect hands in, once an epoch, the receipts that are worth something, after the leaves that they need. The next epoch does so again for
-// those of this one: a receipt that a tally did not count, whatever became of it, counts then.
+// collect hands in, once an epoch, the receipts that are worth something, after the leaves that they need. The
+// next epoch does so again for those of this one: a receipt that a tally did not count, whatever became of it,
+// counts then.
 func (d *device) collect(ctx context.Context) error {
 	t := &d.turn
 	if t.paid {
@@ -229,8 +230,8 @@ func (d *device) claims() []*claim {
 	return list[:min(len(list), maxReceipts)]
 }
 
-// base returns how many units of a session tallies have, as far as they can be taken to: those of a receipt that was handed in in two
-// epochs that have a tally, or one that has been final since.
+// base returns how many units of a session tallies have, as far as they can be taken to: those of a receipt
+// that was handed in in two epochs that have a tally, or one that has been final since.
 func (s *session) base(tallied types.Epoch) (units uint64, known bool) {
 	for _, h := range s.Handed {
 		if h.Epoch < tallied {
@@ -360,7 +361,8 @@ func touch(tx *bbolt.Tx, order types.Hash, epoch types.Epoch) error {
 	return put(tx, jobBucket, order[:], r)
 }
 
-// expire forgets jobs that nobody can audit or waits for any more, leaves that are paid for good, and sessions that have ended.
+// expire forgets jobs that nobody can audit or waits for any more, leaves that are paid for good, and sessions
+// that have ended.
 func (d *device) expire() error {
 	d.mu.Lock()
 	epoch, audited := d.now(), d.audited()
@@ -402,8 +404,8 @@ func (d *device) past(s *session) bool {
 	return s.key.id.Expiry()+2 < d.now() || !s.opened(d.least()) && d.idle(s)
 }
 
-// prune removes a session's leaves that are paid for good, and the session if it has ended, is to be dropped, or was left for a day without having
-// reached the least opening.
+// prune removes a session's leaves that are paid for good, and the session if it has ended, is to be dropped,
+// or was left for a day without having reached the least opening.
 func (d *device) prune(s *session, dropped bool) error {
 	s.io.Lock()
 	defer s.io.Unlock()
@@ -477,7 +479,8 @@ func (d *device) prune(s *session, dropped bool) error {
 	return nil
 }
 
-// forgetAccounts forgets accounts about which nothing has to be remembered, and beyond maxAccounts those not seen for longest.
+// forgetAccounts forgets accounts about which nothing has to be remembered, and beyond maxAccounts those not
+// seen for longest.
 func (d *device) forgetAccounts() error {
 	d.mu.Lock()
 	var idle []*account

@@ -345,7 +345,8 @@ func (j *job) gateway() link.Gateway {
 	return link.Gateway{Address: j.order.Gateway, Key: j.order.Link}
 }
 
-// awaitPay gives the gateway of a job that was cancelled a moment to pay for what it had used: say tells how much that is.
+// awaitPay gives the gateway of a job that was cancelled a moment to pay for what it had used: say tells how
+// much that is.
 func (d *device) awaitPay(j *job) {
 	wait := time.After(lastPay)
 	for {
@@ -425,7 +426,8 @@ func (d *device) end(j *job, result *compute.Result, files compute.Files, why er
 	if unpaid {
 		a.shrink()
 	}
-	// What ran and will not be paid stays owed: else whoever cancels in time, or begins the next job, has it for nothing.
+	// What ran and will not be paid stays owed: else whoever cancels in time, or begins the next job, has it
+	// for nothing.
 	if result == nil {
 		a.trust.Debt += inTime(less(min(j.used.Load(), j.allowed), leaf.Fuel), s.class)
 	}

@@ -310,9 +310,10 @@ func (d *device) beginSlot(slot uint64) error {
 	})
 }
 
-// freeChains returns on how many chains a check runs: on all slots that are free, without taking them. All devices of a network are
-// checked at once, and customers are not to wait for that: a job that comes meanwhile shares a core with a chain. Where jobs
-// have come since the offer and have all slots, one chain runs beside them; a device that offered none is busy.
+// freeChains returns on how many chains a check runs: on all slots that are free, without taking them. All
+// devices of a network are checked at once, and customers are not to wait for that: a job that comes meanwhile
+// shares a core with a chain. Where jobs have come since the offer and have all slots, one chain runs beside
+// them; a device that offered none is busy.
 func (d *device) freeChains(h compute.Hardware) (uint32, error) {
 	d.checks.mu.Lock()
 	offered := d.checks.offered

@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-network/cairn/service/compute"
 )
 
-// BenchmarkCheck is what a live check takes of one slot, from the beginning of its guest to its end, and what share that is of
-// the time from one check to the next where the chain says nothing else. Limit: 0.1 %.
+// BenchmarkCheck is what a live check takes of one slot, from the beginning of its guest to its end, and what
+// share that is of the time from one check to the next where the chain says nothing else. Limit: 0.1 %.
 func BenchmarkCheck(b *testing.B) {
 	e, lacks, err := OpenWasm(b.TempDir(), 1)
 	if err != nil {

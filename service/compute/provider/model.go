@@ -21,8 +21,8 @@ import (
 	"github.com/cairn-network/cairn/service/compute/openai"
 )
 
-// ModelPrice is what a device asks by default, in micro-credits for 10⁶ weighted tokens: with the default weights, 50 cents for as many tokens of
-// a prompt, and two dollars for those that it answers with.
+// ModelPrice is what a device asks by default, in micro-credits for 10⁶ weighted tokens: with the default
+// weights, 50 cents for as many tokens of a prompt, and two dollars for those that it answers with.
 const ModelPrice = 500_000
 
 // KeyVariable names the variable of the environment that holds the API key of the server, where no file does.
@@ -40,8 +40,8 @@ type ModelServer struct {
 	URL    string // with its /v1
 	Key    string // API key; "" for none
 	Models []Served
-	// FirstByte is how long the server has to begin an answer that comes in events (default 2 minutes), Whole until it begins one that comes as a
-	// whole (10 minutes), Between from one part to the next (1 minute).
+	// FirstByte is how long the server has to begin an answer that comes in events (default 2 minutes), Whole
+	// until it begins one that comes as a whole (10 minutes), Between from one part to the next (1 minute).
 	FirstByte, Whole, Between time.Duration
 	// Look is how often it is looked whether the server is there (10 seconds).
 	Look time.Duration
@@ -282,7 +282,8 @@ func (x *models) Prepare(_ context.Context, t *Task) error {
 	return nil
 }
 
-// tokens is what a run of requests costs, in units. What was said never falls: what an answer turned out to cost less is there for the next one.
+// tokens is what a run of requests costs, in units. What was said never falls: what an answer turned out to
+// cost less is there for the next one.
 type tokens struct {
 	model Served
 	exact uint64 // of the answers that are over
@@ -352,7 +353,8 @@ func (x *models) await(ctx context.Context, t *Task, a *tokens) error {
 	}
 }
 
-// serve answers one request. Its errors end the job; what is wrong with the request or the server, the gateway is told.
+// serve answers one request. Its errors end the job; what is wrong with the request or the server, the gateway
+// is told.
 func (x *models) serve(t *Task, a *tokens, e *exchange) error {
 	r, err := openai.Parse(e.path, e.body)
 	if err == nil && r.Model != a.model.ID {
@@ -460,7 +462,8 @@ func (x *models) serve(t *Task, a *tokens, e *exchange) error {
 	return e.done(nil)
 }
 
-// problem passes on what a server says of a request that it does not take. What it says of itself or of the owner's key is the owner's affair.
+// problem passes on what a server says of a request that it does not take. What it says of itself or of the
+// owner's key is the owner's affair.
 func (x *models) problem(e *exchange, res *http.Response, kind string) error {
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxProblem))
 	switch s := res.StatusCode; {

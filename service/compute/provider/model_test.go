@@ -16,8 +16,8 @@ import (
 	"github.com/cairn-network/cairn/service/compute/customer"
 )
 
-// TestModel: a chat as a whole and as a stream, a text, embeddings: what the server says comes to the customer, each token is paid for once, several
-// requests are one job, and the tally has it.
+// TestModel: a chat as a whole and as a stream, a text, embeddings: what the server says comes to the customer,
+// each token is paid for once, several requests are one job, and the tally has it.
 func TestModel(t *testing.T) {
 	u := newUpstream(t, "tiny")
 	w := newModelWorld(t, 1<<40, nil, serverOf(u))
@@ -80,7 +80,8 @@ func TestModelEncodings(t *testing.T) {
 	}
 }
 
-// TestModelRefusals: what is wrong with a request is said in OpenAI's shape, before any device is asked, or by the server.
+// TestModelRefusals: what is wrong with a request is said in OpenAI's shape, before any device is asked, or by
+// the server.
 func TestModelRefusals(t *testing.T) {
 	u := newUpstream(t, "tiny")
 	w := newModelWorld(t, 1<<40, nil, serverOf(u))
@@ -134,7 +135,8 @@ func TestModelRefusals(t *testing.T) {
 	w.paid(0, 0)
 }
 
-// TestModelBusy: where all are busy, too dear or not there, the answer says how many for which reason; and who rests makes room.
+// TestModelBusy: where all are busy, too dear or not there, the answer says how many for which reason; and who
+// rests makes room.
 func TestModelBusy(t *testing.T) {
 	u := newUpstream(t, "tiny")
 	gate := make(chan struct{})
@@ -265,7 +267,8 @@ func TestModelLeaves(t *testing.T) {
 	}
 }
 
-// TestModelSilent: a server that says no usage is counted as SPEC says: four bytes of a prompt, and an event of a stream, are a token.
+// TestModelSilent: a server that says no usage is counted as SPEC says: four bytes of a prompt, and an event of
+// a stream, are a token.
 func TestModelSilent(t *testing.T) {
 	u := newUpstream(t, "tiny")
 	u.silent = true
@@ -278,7 +281,8 @@ func TestModelSilent(t *testing.T) {
 	w.paid(0, want+(4+7+3)/4+4*((7*3+3)/4))
 }
 
-// TestModelDown: a server that goes away takes its offer along, the status says so, and it is back when the server is.
+// TestModelDown: a server that goes away takes its offer along, the status says so, and it is back when the
+// server is.
 func TestModelDown(t *testing.T) {
 	u := newUpstream(t, "tiny", "small")
 	w := newModelWorld(t, 1<<40, nil, serverOf(u, Served{"small", "small", 1, 4}, Served{"tiny", "tiny", 1, 4}))
@@ -317,8 +321,8 @@ func TestModelDown(t *testing.T) {
 	}
 }
 
-// TestModelLost: a device that dies before it has begun to answer is not noticed; one that dies in the middle of a stream ends that with an error, and
-// the next request goes to the other one.
+// TestModelLost: a device that dies before it has begun to answer is not noticed; one that dies in the middle
+// of a stream ends that with an error, and the next request goes to the other one.
 func TestModelLost(t *testing.T) {
 	a, b := newUpstream(t, "tiny"), newUpstream(t, "tiny")
 	sent := make(chan int, 10)
@@ -384,7 +388,8 @@ func TestModelStalls(t *testing.T) {
 	}
 }
 
-// TestModelBreaks: a server that breaks off an answer as a whole has the customer told so, and nothing paid; the device is not taken for a cheat.
+// TestModelBreaks: a server that breaks off an answer as a whole has the customer told so, and nothing paid;
+// the device is not taken for a cheat.
 func TestModelBreaks(t *testing.T) {
 	u := newUpstream(t, "tiny")
 	u.before = func(context.Context, int) error { panic(http.ErrAbortHandler) }
@@ -455,8 +460,8 @@ func TestModelKey(t *testing.T) {
 	}
 }
 
-// TestModelRestart: a gateway that was stopped lets go of the jobs that it had open, pays what they had used, and the next request is answered; so is one
-// after the device was stopped.
+// TestModelRestart: a gateway that was stopped lets go of the jobs that it had open, pays what they had used,
+// and the next request is answered; so is one after the device was stopped.
 func TestModelRestart(t *testing.T) {
 	u := newUpstream(t, "tiny")
 	w := newModelWorld(t, 1<<40, func(_ int, c *Config) { c.Slots = 1 }, serverOf(u))

@@ -25,8 +25,8 @@ import (
 	"github.com/cairn-network/cairn/service/role/roletest"
 )
 
-// upstream is a server with OpenAI's API. A token is a word; it answers a chat with "w0 w1 … " of as many words as the last message says, and else with
-// what that says in capitals. It sends each word as it comes to it.
+// upstream is a server with OpenAI's API. A token is a word; it answers a chat with "w0 w1 … " of as many words
+// as the last message says, and else with what that says in capitals. It sends each word as it comes to it.
 type upstream struct {
 	*httptest.Server
 	names   []string
@@ -338,7 +338,8 @@ func (w *modelWorld) warm() {
 	}
 }
 
-// post sends a request, again where the device did not answer an order within 300 ms: this machine may have much else to do.
+// post sends a request, again where the device did not answer an order within 300 ms: this machine may have
+// much else to do.
 func (w *modelWorld) post(path, body string, header ...string) *http.Response {
 	w.t.Helper()
 	for range 20 {

@@ -26,7 +26,8 @@ type keeper interface {
 // containers runs jobs of profile oci/1 (package oci).
 type containers struct{ engine *oci.Engine }
 
-// OpenOCI returns what runs containers, with its files below dir, of which unpacked images take at most so many bytes: or says what the machine lacks.
+// OpenOCI returns what runs containers, with its files below dir, of which unpacked images take at most so many
+// bytes: or says what the machine lacks.
 func OpenOCI(dir string, images uint64) (Executor, []Lack, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
 	defer cancel()

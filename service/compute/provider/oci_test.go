@@ -152,7 +152,8 @@ func (s *shop) logs(id string) string {
 	return string(s.do("GET", "/jobs/"+id+"/logs", nil, http.StatusOK, nil))
 }
 
-// TestContainers: an image that skopeo pushed runs on a device; who takes too much is ended with the reason, and the tally pays for the time.
+// TestContainers: an image that skopeo pushed runs on a device; who takes too much is ended with the reason,
+// and the tally pays for the time.
 func TestContainers(t *testing.T) {
 	s := newShop(t)
 	id := s.submit(20_000)
@@ -204,7 +205,8 @@ func TestContainers(t *testing.T) {
 	}
 }
 
-// TestContainerAdopted: the node is killed while a container runs, and finds it again: the job ends once, with all of its output, on the same device.
+// TestContainerAdopted: the node is killed while a container runs, and finds it again: the job ends once, with
+// all of its output, on the same device.
 func TestContainerAdopted(t *testing.T) {
 	s := newShop(t)
 	id := s.submit(30_000, "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.25; done; cat /proc/sys/kernel/random/uuid; exit 9")

@@ -276,9 +276,10 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 	return j, nil
 }
 
-// makeRoom lets go of something where many keep the device's places: of the account that has most sessions below the least opening, the one that is
-// worth least; of the account that has most ends waiting for their gateway, the oldest whose gateway is away. So nobody keeps others
-// out by being first. The order that finds no room is refused as busy; the next one finds some. disk says that disk is short: what a session below the
+// makeRoom lets go of something where many keep the device's places: of the account that has most sessions
+// below the least opening, the one that is worth least; of the account that has most ends waiting for their
+// gateway, the oldest whose gateway is away. So nobody keeps others out by being first. The order that finds no
+// room is refused as busy; the next one finds some. disk says that disk is short: what a session below the
 // least opening has read is kept for as long as that. d.mu is held.
 func (d *device) makeRoom(disk bool) {
 	idle := map[*account]int{}
@@ -333,7 +334,8 @@ func (d *device) makeRoom(disk bool) {
 	}
 }
 
-// affords checks that an account can pay for what may run before its next receipt, and has paid for what ran. d.mu is held.
+// affords checks that an account can pay for what may run before its next receipt, and has paid for what ran.
+// d.mu is held.
 func (d *device) affords(s *session, o *compute.Order, payer *role.Payer) error {
 	a, least := s.account, max(d.least(), 1)
 	owes := uint64(0)
@@ -367,8 +369,8 @@ func (d *device) affords(s *session, o *compute.Order, payer *role.Payer) error 
 	if s.opened(least) {
 		return nil
 	}
-	// What is below the least opening earns nothing: it is bounded for the device, and an account is to bring one session there before
-	// it begins many.
+	// What is below the least opening earns nothing: it is bounded for the device, and an account is to bring
+	// one session there before it begins many.
 	total, others, most := types.Credit(0), a.trust.Lost, types.Credit(0)
 	for _, other := range d.sessions {
 		if other.opened(least) || d.idle(other) {

@@ -82,7 +82,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestReplay: an order that is brought again gets the same answer and does nothing: while it runs, after it ended, after a restart.
+// TestReplay: an order that is brought again gets the same answer and does nothing: while it runs, after it
+// ended, after a restart.
 func TestReplay(t *testing.T) {
 	w := newWorld(t, nil)
 	w.MinOpening = 10

@@ -41,8 +41,8 @@ func (x *script) total() uint64 {
 	return x.done
 }
 
-// TestUnpaid: what runs for somebody who never pays is a second of one slot, over all of the account's jobs and sessions; then jobs stand
-// still, end, and no other is taken until that is paid.
+// TestUnpaid: what runs for somebody who never pays is a second of one slot, over all of the account's jobs and
+// sessions; then jobs stand still, end, and no other is taken until that is paid.
 func TestUnpaid(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.patience = 300 * time.Millisecond })
 	w.pay = func(*receipt.Receipt) bool { return false }

@@ -392,7 +392,8 @@ func outputs(dir string) (n uint64) {
 	return n
 }
 
-// resume goes on with the jobs that had not come to their end, or whose gateways do not have it, once the epoch is known.
+// resume goes on with the jobs that had not come to their end, or whose gateways do not have it, once the epoch
+// is known.
 func (d *device) resume() func() {
 	return sync.OnceFunc(func() {
 		d.mu.Lock()
@@ -424,7 +425,8 @@ func (d *device) tallied() types.Epoch { return d.view.Load().Tallied }
 // least is what opens a session.
 func (d *device) least() types.Credit { return d.view.Load().MinOpening }
 
-// idle reports whether nothing has happened in a session for a day: what it is worth below the least opening is lost. d.mu is held.
+// idle reports whether nothing has happened in a session for a day: what it is worth below the least opening is
+// lost. d.mu is held.
 func (d *device) idle(s *session) bool { return s.live == nil && s.Seen+askEpochs < d.now() }
 
 // capacity is what the device takes on of a class in an epoch.

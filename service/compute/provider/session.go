@@ -12,7 +12,8 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// session is one of a payer's sessions here. One job uses it at a time, so that leaves end in the order of their numbers.
+// session is one of a payer's sessions here. One job uses it at a time, so that leaves end in the order of
+// their numbers.
 type session struct {
 	key     sessionKey
 	account *account
@@ -115,8 +116,8 @@ func (a *account) owes() (t uint64) {
 	return t
 }
 
-// grant lets the account's jobs run on as far as it may owe. Each gets an equal part; what one was given and has not used stays its. It is
-// called whenever something was paid, or a job began or ended. device.mu is held.
+// grant lets the account's jobs run on as far as it may owe. Each gets an equal part; what one was given and
+// has not used stays its. It is called whenever something was paid, or a job began or ended. device.mu is held.
 func (a *account) grant() {
 	given, owed, n := a.trust.Debt, a.trust.Debt, uint64(0)
 	for s := range a.sessions {
@@ -149,8 +150,9 @@ func (a *account) grant() {
 	}
 }
 
-// grow notes what an account paid, and widens what it may owe, by a third each time it has paid for as much. An eighth of what it pays makes good
-// for jobs that ended before they were paid for. It reports whether trust changed in a way that is worth keeping.
+// grow notes what an account paid, and widens what it may owe, by a third each time it has paid for as much. An
+// eighth of what it pays makes good for jobs that ended before they were paid for. It reports whether trust
+// changed in a way that is worth keeping.
 func (a *account) grow(paid uint64) bool {
 	a.paid += time.Duration(min(paid, uint64(time.Hour)))
 	a.trust.Debt = less(a.trust.Debt, paid/8)
@@ -244,8 +246,8 @@ func (d *device) receipt(j *job, raw []byte) error {
 	return nil
 }
 
-// covers returns for how many units a receipt pays: those that it says, or fewer if its amount is less than they cost at the jobs' prices.
-// device.mu is held.
+// covers returns for how many units a receipt pays: those that it says, or fewer if its amount is less than
+// they cost at the jobs' prices. device.mu is held.
 func (s *session) covers(units uint64, amount types.Credit) uint64 {
 	owed := types.Credit(0)
 	if units >= s.Ended {
@@ -274,7 +276,8 @@ func (d *device) counted(s *session) (c types.Credit) {
 	return c
 }
 
-// backed reports whether there is money behind a session's receipt of an amount, beside what the account's others here say. device.mu is held.
+// backed reports whether there is money behind a session's receipt of an amount, beside what the account's
+// others here say. device.mu is held.
 func (d *device) backed(s *session, amount types.Credit, p *role.Payer) bool {
 	key, all := types.Credit(0), types.Credit(0)
 	for other := range s.account.sessions {

@@ -53,7 +53,8 @@ const leastImages = 1 << 30
 // leastMemory is what the machine must have for jobs.
 const leastMemory = 512 << 20
 
-// find proposes all cores but one, half of the memory, a quarter of the disk, and says what the machine lacks to hold strangers' code.
+// find proposes all cores but one, half of the memory, a quarter of the disk, and says what the machine lacks
+// to hold strangers' code.
 func find(ctx context.Context, dir string) (json.RawMessage, string, error) {
 	free, err := disk.Free(dir)
 	if err != nil {

@@ -14,8 +14,9 @@ import (
 // Where the devices of a network on one machine are said to stand: Lisbon and Tallinn.
 var simulatedCells = [...]types.Cell{0x853933cffffffff, 0x851134cffffffff}
 
-// Simulator is compute in a network on one machine: two devices of one slot each. Nothing about them is simulated but where they
-// stand, and that their gateway is on the same machine. Where the machine can't hold strangers' programs there are none.
+// Simulator is compute in a network on one machine: two devices of one slot each. Nothing about them is
+// simulated but where they stand, and that their gateway is on the same machine. Where the machine can't hold
+// strangers' programs there are none.
 func Simulator() role.Simulator {
 	return role.Simulator{
 		Category: types.Compute, Most: len(simulatedCells),

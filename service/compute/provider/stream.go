@@ -85,7 +85,8 @@ func (d *device) isKept(j *job) bool {
 	return j.record.Kept
 }
 
-// serve speaks with the gateway on a stream until that breaks, or the gateway has the end. It reports whether the gateway knew the job.
+// serve speaks with the gateway on a stream until that breaks, or the gateway has the end. It reports whether
+// the gateway knew the job.
 func (d *device) serve(j *job, stream *link.Stream) (met bool, err error) {
 	defer stream.Close()
 	first, err := stream.Read()
@@ -229,7 +230,8 @@ func (d *device) say(ctx context.Context, j *job, stream *link.Stream, sent <-ch
 	}
 }
 
-// keep notes that the gateway has the end of a job, or is not waited for any longer. What nobody will audit is forgotten.
+// keep notes that the gateway has the end of a job, or is not waited for any longer. What nobody will audit is
+// forgotten.
 func (d *device) keep(j *job) {
 	d.mu.Lock()
 	if j.record.Kept || j.keeping { // somebody else did so

@@ -14,11 +14,12 @@ import (
 	"github.com/cairn-network/cairn/service/compute/openai"
 )
 
-// restAfter is how long a job of class model that nobody asks anything keeps its slot: from then on whoever comes takes it.
+// restAfter is how long a job of class model that nobody asks anything keeps its slot: from then on whoever
+// comes takes it.
 const restAfter = time.Second
 
-// talk is how a job of class model hears what it is asked and answers: one request after the other, on the stream that its gateway has. The job
-// lives no longer than that stream. Its fields are guarded by device.mu.
+// talk is how a job of class model hears what it is asked and answers: one request after the other, on the
+// stream that its gateway has. The job lives no longer than that stream. Its fields are guarded by device.mu.
 type talk struct {
 	d      *device
 	j      *job
@@ -114,7 +115,8 @@ func (t *talk) poke() {
 	}
 }
 
-// yield ends the job of class model that has rested longest, so that another one gets its slot. It reports false if none rests. d.mu is held.
+// yield ends the job of class model that has rested longest, so that another one gets its slot. It reports
+// false if none rests. d.mu is held.
 func (d *device) yield() bool {
 	var oldest *job
 	for _, j := range d.jobs {

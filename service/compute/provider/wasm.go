@@ -23,8 +23,8 @@ const (
 	probeTime  = 20 * time.Second
 )
 
-// OpenWasm starts what runs WebAssembly, so many jobs at a time, or says what the machine lacks to hold them: then there is no Executor. What is
-// fenced in twice may lack one of the fences.
+// OpenWasm starts what runs WebAssembly, so many jobs at a time, or says what the machine lacks to hold them:
+// then there is no Executor. What is fenced in twice may lack one of the fences.
 func OpenWasm(dir string, jobs int) (Executor, []Lack, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
 	defer cancel()
@@ -32,7 +32,8 @@ func OpenWasm(dir string, jobs int) (Executor, []Lack, error) {
 	if err != nil || len(lacks) > 0 {
 		return nil, lacks, err
 	}
-	// One more than run at once: a check may run beside all, and a job that follows another one finds a child that has started.
+	// One more than run at once: a check may run beside all, and a job that follows another one finds a child
+	// that has started.
 	pool, err := guest.Open(guest.Config{Dir: dir, Spare: min(jobs, 4) + 1, Jobs: 2*jobs + 1}) // chains of checks run beside jobs
 	if err != nil {
 		return nil, nil, err

@@ -30,8 +30,8 @@ import (
 // price of a world's devices: a micro-credit for 10⁶ fuel, so that small jobs cost something.
 const price = 1000
 
-// script is an Executor whose jobs do what their arguments say: out:TEXT, err:TEXT, cat (copies standard input), burn:FUEL, exit:CODE, trap, and
-// wait:NAME until the test opens that gate. What they do costs no time.
+// script is an Executor whose jobs do what their arguments say: out:TEXT, err:TEXT, cat (copies standard
+// input), burn:FUEL, exit:CODE, trap, and wait:NAME until the test opens that gate. What they do costs no time.
 type script struct {
 	mu    sync.Mutex
 	gates map[string]chan struct{}
@@ -280,8 +280,8 @@ func (g *gateway) call(p *purse, args ...string) *compute.Call {
 	return g.callWith(p, nil, nil, args...)
 }
 
-// callWith is call for a job that reads something, and an order that is changed before it is signed. Inputs of more than 100 bytes do
-// not ride along.
+// callWith is call for a job that reads something, and an order that is changed before it is signed. Inputs of
+// more than 100 bytes do not ride along.
 func (g *gateway) callWith(p *purse, stdin []byte, change func(*compute.Call), args ...string) *compute.Call {
 	code := g.code
 	if code == nil {

@@ -213,8 +213,8 @@ func TestStreet(t *testing.T) {
 	}
 }
 
-// waitForRecords waits until a running home has so many records on disk, and stops it: it locks its journal. An interval without
-// a reading at its end, because the machine does other work, has no record.
+// waitForRecords waits until a running home has so many records on disk, and stops it: it locks its journal. An
+// interval without a reading at its end, because the machine does other work, has no record.
 func waitForRecords(t *testing.T, d *roletest.Device, kept <-chan bool, count int) []entry {
 	t.Helper()
 	late := time.After(2 * time.Minute)

@@ -14,8 +14,8 @@ import (
 )
 
 // TestChurn: whoever changes what the next view says of a device pays for it, once for each device and epoch,
-// and is counted: the owner that registers, transfers, sets a fleet and takes out, and the stranger that adds to a bond.
-// Penalties are nobody's.
+// and is counted: the owner that registers, transfers, sets a fleet and takes out, and the stranger that adds
+// to a bond. Penalties are nobody's.
 func TestChurn(t *testing.T) {
 	f := setup(t)
 	owner, stranger, next := f.account(t, 1, 5_000_000_000), f.account(t, 2, 5_000_000_000), f.account(t, 3, 0)

@@ -166,8 +166,8 @@ func (s server) TransferDevice(ctx context.Context, msg *types.MsgTransferDevice
 	return &types.MsgTransferDeviceResponse{}, nil
 }
 
-// SetFleet says which things are behind a device. The registry does not see them: that each of them agreed is for those to check
-// who are shown it (core/fleet).
+// SetFleet says which things are behind a device. The registry does not see them: that each of them agreed is
+// for those to check who are shown it (core/fleet).
 func (s server) SetFleet(ctx context.Context, msg *types.MsgSetFleet) (*types.MsgSetFleetResponse, error) {
 	d, key, err := s.owned(ctx, msg.Device, msg.Owner)
 	if err != nil {

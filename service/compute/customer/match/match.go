@@ -1,10 +1,11 @@
-// Package match finds the device that runs a job. A Book holds what devices of one network ask, as their gateway knows
-// it; Find answers in one pass, in memory: who runs the job, for how much, and how many were passed over for which
-// reason.
+// Package match finds the device that runs a job. A Book holds what devices of one network ask, as their
+// gateway knows it; Find answers in one pass, in memory: who runs the job, for how much, and how many were
+// passed over for which reason.
 //
-// The lowest score wins: price over quality, ⌈price·10⁴/quality⌉. Of equals one is drawn by the job's hash. The winner is
-// paid what the next one of another owner would have had to ask to win, and never more than the customer's most, so that
-// asking less than it costs, or more, gains nothing. Where no other owner is in reach it is paid what it asks.
+// The lowest score wins: price over quality, ⌈price·10⁴/quality⌉. Of equals one is drawn by the job's hash. The
+// winner is paid what the next one of another owner would have had to ask to win, and never more than the
+// customer's most, so that asking less than it costs, or more, gains nothing. Where no other owner is in reach
+// it is paid what it asks.
 //
 // A Book knows no chain, bus or clock: it is told.
 package match
@@ -414,8 +415,8 @@ func (e *entry) fits(n *Need) (why Why, ok bool) {
 	return 0, true
 }
 
-// sample is among how many equals a job's hash draws. Where more have the same score, they are those behind a place that
-// the hash names too.
+// sample is among how many equals a job's hash draws. Where more have the same score, they are those behind a
+// place that the hash names too.
 const sample = 16
 
 // Find returns who serves a need, and false with all counts in Passed if nobody does.
@@ -489,8 +490,8 @@ func equals(list []*entry) int {
 	return n
 }
 
-// draw returns one of a group of equals that serves the need, nil for none, and counts those that do not. Of one job all
-// tries draw in the same order.
+// draw returns one of a group of equals that serves the need, nil for none, and counts those that do not. Of
+// one job all tries draw in the same order.
 func (f *Found) draw(group []*entry, n *Need) *entry {
 	start := 0
 	if len(group) > 1 {

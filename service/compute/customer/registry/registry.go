@@ -1,14 +1,16 @@
-// Package registry keeps the images that customers' containers run: a registry of the OCI Distribution Specification 1.1, to which skopeo, podman, docker
-// and others push.
+// Package registry keeps the images that customers' containers run: a registry of the OCI Distribution
+// Specification 1.1, to which skopeo, podman, docker and others push.
 //
-// Who pushes gives an API key as the password, with any name. Each account has its own images: names and tags of others are not seen, and blobs
-// of others are not there, whatever their digest. Blobs are kept among the inputs of jobs (package spool), by their hash; images on disk (bbolt).
+// Who pushes gives an API key as the password, with any name. Each account has its own images: names and tags
+// of others are not seen, and blobs of others are not there, whatever their digest. Blobs are kept among the
+// inputs of jobs (package spool), by their hash; images on disk (bbolt).
 //
 // # Bounds
 //
-// Bytes of an account and of all, names of an account, uploads at a time, the length of each blob and manifest, and how long a client may say
-// nothing. An image that nobody has pushed, pulled or run for Config.Keep is forgotten; where all accounts together have too many bytes, the one
-// that was not used for longest goes, if that is a day. A blob that no manifest has named within an hour is let go of.
+// Bytes of an account and of all, names of an account, uploads at a time, the length of each blob and manifest,
+// and how long a client may say nothing. An image that nobody has pushed, pulled or run for Config.Keep is
+// forgotten; where all accounts together have too many bytes, the one that was not used for longest goes, if
+// that is a day. A blob that no manifest has named within an hour is let go of.
 package registry
 
 import (
@@ -336,7 +338,8 @@ type Found struct {
 	Parts    []oci.Part
 }
 
-// Find returns an account's image: NAME, NAME:TAG or NAME@sha256:DIGEST, with the registry's address before it or not.
+// Find returns an account's image: NAME, NAME:TAG or NAME@sha256:DIGEST, with the registry's address before it
+// or not.
 func (r *Registry) Find(a types.Account, ref string) (*Found, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,10 +1,11 @@
-// Package card has the products of package mac computed by a program of its own, cairn-card, which knows how to speak to a graphics card.
-// A driver that hangs or crashes takes that program with it and not the device; it is started again.
+// Package card has the products of package mac computed by a program of its own, cairn-card, which knows how to
+// speak to a graphics card. A driver that hangs or crashes takes that program with it and not the device; it is
+// started again.
 //
-// They speak through the program's standard input and output. It begins with one line of JSON, Hello: the card that it has, or why it has none. Then it
-// answers each request, a seed of 32 bytes, the order, how many rows are to be shown, and their numbers, with a byte: 0, the 32 bytes of each
-// row's hash, and the rows, or 1, the length of a message, and why there are none. Numbers are u32, big
-// endian. It ends when its input does.
+// They speak through the program's standard input and output. It begins with one line of JSON, Hello: the card
+// that it has, or why it has none. Then it answers each request, a seed of 32 bytes, the order, how many rows
+// are to be shown, and their numbers, with a byte: 0, the 32 bytes of each row's hash, and the rows, or 1, the
+// length of a message, and why there are none. Numbers are u32, big endian. It ends when its input does.
 package card
 
 import (
@@ -44,7 +45,8 @@ type Hello struct {
 	Error  string `json:"error,omitempty"`  // why there is none
 }
 
-// Computer computes a round of order n: SHA-256 of each row of the product (mac.Product.Leaves), and some rows as they are shown.
+// Computer computes a round of order n: SHA-256 of each row of the product (mac.Product.Leaves), and some rows
+// as they are shown.
 type Computer func(seed types.Hash, n int, rows ...int) ([]types.Hash, [][]byte, error)
 
 // Serve answers requests from r on w by compute, until r ends.
@@ -131,7 +133,8 @@ func (c *Card) Hello() Hello {
 	return c.hello
 }
 
-// Compute is a Computer, of at most MaxRows rows. After an error of the program the next call, not before restTime has passed, starts it again.
+// Compute is a Computer, of at most MaxRows rows. After an error of the program the next call, not before
+// restTime has passed, starts it again.
 func (c *Card) Compute(seed types.Hash, n int, rows ...int) ([]types.Hash, [][]byte, error) {
 	if !mac.Valid(n) || len(rows) > MaxRows {
 		return nil, nil, fmt.Errorf("card: %d rows of a product of order %d", len(rows), n)

@@ -56,7 +56,8 @@ func program(kind string) func() *exec.Cmd {
 	}
 }
 
-// TestCard: rows come, errors come with their text and change nothing, and a program that ends is started again after a rest.
+// TestCard: rows come, errors come with their text and change nothing, and a program that ends is started again
+// after a rest.
 func TestCard(t *testing.T) {
 	c, err := Start(program("good"))
 	if err != nil {

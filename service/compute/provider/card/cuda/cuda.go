@@ -1,13 +1,15 @@
-// Package cuda computes the rounds of package mac on a graphics card, through the CUDA driver API and without C: the driver's library is
-// opened while the program runs, so that it is built and tested where there is no card.
+// Package cuda computes the rounds of package mac on a graphics card, through the CUDA driver API and without
+// C: the driver's library is opened while the program runs, so that it is built and tested where there is no
+// card.
 //
-// kernel.cu has what runs there: it makes both factors of a seed, their product, and the hash of each of its rows, so that 32 bytes of each
-// row leave the card. Products are made of dp4a, which cards have had since 2016; tensor cores would be faster. kernel.ptx is what clang makes
-// of it; the driver compiles that for its card. In the tests a processor runs the same lines. A card is used only
-// after it has come to what this processor comes to (Open).
+// kernel.cu has what runs there: it makes both factors of a seed, their product, and the hash of each of its
+// rows, so that 32 bytes of each row leave the card. Products are made of dp4a, which cards have had since
+// 2016; tensor cores would be faster. kernel.ptx is what clang makes of it; the driver compiles that for its
+// card. In the tests a processor runs the same lines. A card is used only after it has come to what this
+// processor comes to (Open).
 //
-// Whoever links this package is linked dynamically. So devices do not: they start the program cairn-card (package card), which a driver
-// that fails takes down alone.
+// Whoever links this package is linked dynamically. So devices do not: they start the program cairn-card
+// (package card), which a driver that fails takes down alone.
 package cuda
 
 import (
@@ -55,8 +57,9 @@ type Card struct {
 	hashed                []byte
 }
 
-// Open opens a card of a driver's library (Library), by its number there, and has it compute a round of which this processor computes the same: a card that comes
-// to something else is refused. ErrNoDriver is part of the error where there is no such library.
+// Open opens a card of a driver's library (Library), by its number there, and has it compute a round of which
+// this processor computes the same: a card that comes to something else is refused. ErrNoDriver is part of the
+// error where there is no such library.
 func Open(library string, index int) (*Card, error) {
 	d, err := load(library)
 	if err != nil {
@@ -138,8 +141,9 @@ func (c *Card) enter() (leave func(), err error) {
 	return runtime.UnlockOSThread, nil
 }
 
-// Compute computes a round and returns SHA-256 of each row of the product, as mac.Product.Leaves does: a step commits to the root of the
-// plain tree over them. It also returns some rows, as they are shown. The card needs 6·n² bytes and a little.
+// Compute computes a round and returns SHA-256 of each row of the product, as mac.Product.Leaves does: a step
+// commits to the root of the plain tree over them. It also returns some rows, as they are shown. The card needs
+// 6·n² bytes and a little.
 func (c *Card) Compute(seed types.Hash, n int, rows ...int) ([]types.Hash, [][]byte, error) {
 	if !mac.Valid(n) || len(rows) > 0 && (slices.Min(rows) < 0 || slices.Max(rows) >= n) {
 		return nil, nil, fmt.Errorf("cuda: rows %v of a product of order %d", rows, n)

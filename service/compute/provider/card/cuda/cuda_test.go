@@ -28,8 +28,8 @@ func standIn(t *testing.T, defines ...string) string {
 	return lib
 }
 
-// TestCardAgrees: the kernels, run by a processor, come to the rows that package mac comes to, for one order after another, from many
-// goroutines, and the memory of the card comes back.
+// TestCardAgrees: the kernels, run by a processor, come to the rows that package mac comes to, for one order
+// after another, from many goroutines, and the memory of the card comes back.
 func TestCardAgrees(t *testing.T) {
 	c, err := Open(standIn(t), 0)
 	if err != nil {

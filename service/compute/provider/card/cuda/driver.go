@@ -14,7 +14,8 @@ const Library = "libcuda.so.1"
 // ErrNoDriver is what Open says where there is no driver.
 var ErrNoDriver = errors.New("cuda: no driver")
 
-// driver has the functions of the driver API that a Card needs. Each returns a CUresult, 0 if it did what it was called for.
+// driver has the functions of the driver API that a Card needs. Each returns a CUresult, 0 if it did what it
+// was called for.
 type driver struct {
 	init            func(flags uint32) int32
 	errorString     func(code int32, text **byte) int32
