@@ -437,7 +437,7 @@ func (n *Network) StartVerifier(ctx context.Context, i int) error {
 			v.Close()
 			link.Close()
 		}))
-		pin, err := pinOfChain(ctx, n.ledgers[i], region)
+		pin, err := pinOfChain(ctx, n.Ledger(), region) // its own node may be about to fetch its first state
 		if err != nil {
 			return fmt.Errorf("network: verifier %d of region %d: %w", i, region, err)
 		}

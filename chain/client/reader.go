@@ -123,7 +123,8 @@ func (c *Client) Hashes(ctx context.Context, from, to uint64) ([]tally.BlockHash
 func (c *Client) commit(ctx context.Context, height uint64) (*cmttypes.Header, error) {
 	h := int64(height)
 	res, err := c.rpc.Commit(ctx, &h)
-	if err != nil && !strings.Contains(err.Error(), "is not available") { // CometBFT's words for a block before its first
+	// CometBFT's words for a block before its first, and for one that a node which has just fetched a state does not have yet.
+	if err != nil && !strings.Contains(err.Error(), "is not available") && !strings.Contains(err.Error(), "less than or equal to the current blockchain height") {
 		return nil, fmt.Errorf("client: block %d: %w", height, err)
 	}
 	if err != nil || res == nil || res.Header == nil {

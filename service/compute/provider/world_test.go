@@ -482,7 +482,11 @@ func (g *gateway) frame(j *ordered, f link.Frame) (reply []link.Frame, last bool
 		}
 		first := j.ended == nil
 		j.ended = e
-		if r := g.owe(j, e.Leaf.Leaf.Fuel); r != nil {
+		r := g.owe(j, e.Leaf.Leaf.Fuel)
+		if r == nil {
+			r = j.purse.newest // it may have been lost with a device that stopped
+		}
+		if r != nil {
 			reply = append(reply, link.Frame{Kind: link.Receipt, Data: r.Encode()})
 		}
 		if first {
