@@ -150,6 +150,9 @@ func TestCheats(t *testing.T) {
 	waitOnline(t, n)
 	d := doorOf(t, n)
 	content := random(2, 39<<20) // ten segments: a shard of each on every device
+	p := newPanel(t, n)
+	begun := p.epoch()
+	until(t, time.Minute, "an epoch begins", func() bool { return p.epoch() > begun }) // all of it is to be stored in one
 	if o := d.put(ctx, "shards.bin", content); o.Shards != 80 {
 		t.Fatalf("%+v", o)
 	}

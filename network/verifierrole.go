@@ -242,21 +242,44 @@ func runOnce(ctx context.Context, p *process.Process, config verifier.Config, l 
 	if err != nil {
 		return err
 	}
-	pin, err := pinOfChain(ctx, l, config.Region)
-	if err != nil {
-		return errors.Join(err, v.Close())
-	}
-	w, err := openWitness(config.Dir, witness.Config{Key: config.Key, VRF: config.VRF, Pin: pin, Dial: dial}, v, spec.Categories(), witnesses.Witnesses(), p.Log)
-	if err != nil {
-		return errors.Join(err, v.Close())
-	}
 	p.Log.Info("the verifier runs", "key", config.Key.Public(), "account", config.Account)
 	beside, stop := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- w.Run(beside) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runWitness(beside, p, config, l, v, dial)
+	}()
 	err = v.Run(ctx)
 	stop()
-	return errors.Join(err, <-done, v.Close())
+	<-done
+	return errors.Join(err, v.Close())
+}
+
+// runWitness runs the witness beside a verifier until ctx ends. It begins when some verifier counts: a network that has none yet needs one that listens
+// first, and nobody to be looked at.
+func runWitness(ctx context.Context, p *process.Process, config verifier.Config, l ledger.Ledger, v *verifier.Verifier,
+	dial func(context.Context, types.PrivateKey) (bus.Bus, error)) {
+	once := func() error {
+		pin, err := pinOfChain(ctx, l, config.Region)
+		if err != nil {
+			return err
+		}
+		w, err := openWitness(config.Dir, witness.Config{Key: config.Key, VRF: config.VRF, Pin: pin, Dial: dial}, v, spec.Categories(), witnesses.Witnesses(), p.Log)
+		if err != nil {
+			return err
+		}
+		return w.Run(ctx)
+	}
+	for said := types.Reason(""); ctx.Err() == nil; {
+		if err := once(); err != nil && ctx.Err() == nil && (said == "" || said != types.ReasonOf(err)) {
+			said = types.ReasonOf(err)
+			p.Log.Warn("the witness beside the verifier could not begin, and tries again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(beginAgain):
+		}
+	}
 }
 
 // seat says in p's health and figures whether the chain counts on a key.
