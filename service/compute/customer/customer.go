@@ -441,7 +441,7 @@ func (c *Customer) sweep() error {
 	oldest := time.Now().Add(-c.cfg.Keep).UnixMilli()
 	for _, r := range ended {
 		if r.Ended < oldest || of[r.Account] >= c.cfg.Kept || kept >= maxKept || bytes+r.Bytes > c.cfg.Outputs {
-			errs = append(errs, c.books.forget(r), c.removeOutputs(r.ID))
+			errs = append(errs, c.removeOutputs(r.ID), c.books.forget(r)) // killed in between, it does both again
 			continue
 		}
 		of[r.Account]++

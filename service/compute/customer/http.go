@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime"
 	"net/http"
 	"net/url"
@@ -480,7 +481,9 @@ func (c *Customer) outputs(r *record) (out *spool.Outputs, close func(), err err
 	if j := c.find(r.Account, r.ID); j != nil {
 		return j.out, func() {}, nil
 	}
-	if out, err = spool.OpenOutputs(c.dir(r.ID), maxOutput, true); err != nil {
+	if out, err = spool.ReadOutputs(c.dir(r.ID)); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, types.Refuse(compute.NoJob, "compute: the output of job %s is forgotten", r.ID)
+	} else if err != nil {
 		return nil, nil, err
 	}
 	return out, func() { _ = out.Close() }, nil // was only read

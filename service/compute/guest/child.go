@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -303,10 +302,14 @@ func (c *child) run(o *order) error {
 	if _, err := c.close(limits{memory: MaxBytes + 1<<30, cpu: 10 + o.Fuel/50_000_000, files: 16}); err != nil {
 		return err
 	}
-	var over atomic.Bool
-	go c.report(left, o.Fuel, &over)
+	over, silent := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(silent)
+		c.report(left, o.Fuel, over)
+	}()
 	_, err = main.Call(ctx)
-	over.Store(true)
+	close(over)
+	<-silent // nothing comes among the files that follow
 
 	out := report{Left: int64(left.Get()), Refused: uint32(refused.Get()) > 0}
 	var exit *wasisys.ExitError
@@ -332,11 +335,17 @@ func cut(e string) (name, value string, ok bool) {
 	return e, "", false
 }
 
-// report says how much fuel is used, while the guest runs.
-func (c *child) report(left api.Global, limit uint64, over *atomic.Bool) {
+// report says how much fuel is used, until the guest's run is over.
+func (c *child) report(left api.Global, limit uint64, over <-chan struct{}) {
 	var last uint64
-	for !over.Load() {
-		time.Sleep(progress)
+	tick := time.NewTicker(progress)
+	defer tick.Stop()
+	for {
+		select {
+		case <-over:
+			return
+		case <-tick.C:
+		}
 		used := limit - left.Get()
 		if used == last || used > limit {
 			continue

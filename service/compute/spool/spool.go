@@ -71,9 +71,16 @@ func OpenOutputs(dir string, limit uint64, ended bool) (*Outputs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
+	return open(dir, limit, ended, os.O_RDWR|os.O_CREATE)
+}
+
+// ReadOutputs opens streams that have ended, to be read. It makes nothing: it is fs.ErrNotExist if they were removed.
+func ReadOutputs(dir string) (*Outputs, error) { return open(dir, 0, true, os.O_RDONLY) }
+
+func open(dir string, limit uint64, ended bool, flag int) (*Outputs, error) {
 	o := &Outputs{dir: dir, limit: limit, ended: ended, more: make(chan struct{})}
 	for i := range o.files {
-		f, err := os.OpenFile(filepath.Join(dir, names[Stream(i+1)]), os.O_RDWR|os.O_CREATE, 0o600)
+		f, err := os.OpenFile(filepath.Join(dir, names[Stream(i+1)]), flag, 0o600)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("spool: %w", err), o.Close())
 		}
