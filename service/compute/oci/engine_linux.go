@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/files"
 	"github.com/cairn-network/cairn/service/compute"
 )
 
@@ -411,8 +412,8 @@ func (e *Engine) start(j *Job) error {
 		}
 	}
 	if err == nil {
-		err = errors.Join(os.WriteFile(filepath.Join(bundle, "config.json"), raw, 0o600), replace(filepath.Join(dir, orderFile), k),
-			replace(filepath.Join(dir, beginFile), nil))
+		err = errors.Join(os.WriteFile(filepath.Join(bundle, "config.json"), raw, 0o600), files.Replace(filepath.Join(dir, orderFile), k, 0o600),
+			files.Replace(filepath.Join(dir, beginFile), nil, 0o600))
 	}
 	if err != nil {
 		return fmt.Errorf("oci: %w", err)

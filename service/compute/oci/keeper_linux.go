@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/files"
 	"github.com/cairn-network/cairn/service/compute"
 )
 
@@ -107,20 +108,7 @@ func keep(dir string) error {
 	if err != nil {
 		return err
 	}
-	return replace(filepath.Join(dir, endFile), raw)
-}
-
-// replace writes a file, whole and on disk.
-func replace(path string, raw []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(raw)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return files.Replace(filepath.Join(dir, endFile), raw, 0o600)
 }
 
 type keeper struct {
