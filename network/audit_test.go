@@ -63,14 +63,7 @@ func TestAudits(t *testing.T) {
 	params := rules.Spec.Defaults()
 	cfg := ledger.Config{Chain: chainID, Genesis: time.Now(), Interval: 150 * time.Millisecond, Params: []tally.Params{params}, Econ: econ.Default(), Opening: 1,
 		Balances: map[types.Account]types.Ustone{buyer: 1e12}}
-	var seats []verifier.Config
-	for i := range byte(4) {
-		v := verifier.Config{Dir: filepath.Join(t.TempDir(), "v"), Key: types.NewPrivateKey([32]byte{1, i}), VRF: types.NewPrivateKey([32]byte{2, i}),
-			Account: types.Account{0xb, i}, Workers: 1, Log: log.With("verifier", i)}
-		seats = append(seats, v)
-		cfg.Verifiers = append(cfg.Verifiers, tally.Attester{Key: v.Key.Public(), VRF: v.VRF.Public(), Owner: v.Account, Power: 1000})
-		cfg.Balances[v.Account] = 1e9
-	}
+	seats := seated(t, &cfg, 4, log)
 	owners := []types.Account{{0xa, 1}, {0xa, 2}}
 	for _, o := range owners {
 		cfg.Balances[o] = 1e12

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,14 +76,7 @@ func testChecks(t *testing.T) {
 	owners := []types.Account{{0xa, 1}, {0xa, 2}}
 	cfg := ledger.Config{Chain: chainID, Genesis: time.Now(), Interval: 400 * time.Millisecond, Params: []tally.Params{params},
 		Econ: econ.Default(), Balances: map[types.Account]types.Ustone{owners[0]: 1e12, owners[1]: 1e12}}
-	var seats []verifier.Config
-	for i := range byte(5) {
-		v := verifier.Config{Dir: filepath.Join(t.TempDir(), "v"), Key: types.NewPrivateKey([32]byte{1, i}), VRF: types.NewPrivateKey([32]byte{2, i}),
-			Account: types.Account{0xb, i}, Workers: 1, Log: log.With("verifier", i)}
-		seats = append(seats, v)
-		cfg.Verifiers = append(cfg.Verifiers, tally.Attester{Key: v.Key.Public(), VRF: v.VRF.Public(), Owner: v.Account, Power: 1000})
-		cfg.Balances[v.Account] = 1e9
-	}
+	seats := seated(t, &cfg, 5, log)
 	chain := ledger.New(cfg)
 	memory := bus.NewMemory(verifier.NewAuthorizer(chain), log)
 	epoch, err := chain.Epoch(ctx, 1)
@@ -95,16 +87,8 @@ func testChecks(t *testing.T) {
 	var stops []func()
 	var engines []*verifier.Verifier
 	for i, seat := range seats {
-		link, err := memory.Dial(ctx, seat.Key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, err := verifier.New(seat, chain, link, []tally.Verifier{rules})
-		if err != nil {
-			t.Fatal(err)
-		}
-		engines = append(engines, v)
-		stops = append(stops, engine(t, ctx, fmt.Sprint("verifier ", i), v.Run, func() { link.Close(); v.Close() }))
+		v, stop := runSeated(t, ctx, seat, chain, memory, rules)
+		engines, stops = append(engines, v), append(stops, stop)
 		w, err := witness.New(witness.Config{Dir: t.TempDir(), Key: seat.Key, VRF: seat.VRF, Pin: pin, Dial: memory.Dial, View: v.View, Ledger: v},
 			[]tally.Verifier{rules}, []role.Witness{{Category: types.Compute, Run: live.New(live.Config{}).Run}}, log.With("witness", i))
 		if err != nil {

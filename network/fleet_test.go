@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -37,14 +36,7 @@ func TestFleet(t *testing.T) {
 	owners := []types.Account{{0xa, 1}, {0xa, 2}}
 	cfg := ledger.Config{Chain: chainID, Genesis: time.Now(), Interval: 60 * time.Millisecond, Params: []tally.Params{params},
 		Econ: econ.Default(), Balances: map[types.Account]types.Ustone{owners[0]: 1e12, owners[1]: 1e12}}
-	var seats []verifier.Config
-	for i := range byte(3) {
-		v := verifier.Config{Dir: filepath.Join(t.TempDir(), "v"), Key: types.NewPrivateKey([32]byte{1, i}), VRF: types.NewPrivateKey([32]byte{2, i}),
-			Account: types.Account{0xb, i}, Workers: 1, Log: log}
-		seats = append(seats, v)
-		cfg.Verifiers = append(cfg.Verifiers, tally.Attester{Key: v.Key.Public(), VRF: v.VRF.Public(), Owner: v.Account, Power: 1000})
-		cfg.Balances[v.Account] = 1e9
-	}
+	seats := seated(t, &cfg, 3, log)
 	chain := ledger.New(cfg)
 	memory := bus.NewMemory(verifier.NewAuthorizer(chain), log)
 	first, err := chain.Epoch(ctx, 1)
@@ -54,17 +46,9 @@ func TestFleet(t *testing.T) {
 	pin := bus.Pin{Chain: chainID, Epoch: 1, Set: bus.SetOf(first.Verifiers)}
 	var stops []func()
 	var engines []*verifier.Verifier
-	for i, seat := range seats {
-		link, err := memory.Dial(ctx, seat.Key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, err := verifier.New(seat, chain, link, []tally.Verifier{meter})
-		if err != nil {
-			t.Fatal(err)
-		}
-		engines = append(engines, v)
-		stops = append(stops, engine(t, ctx, fmt.Sprint("verifier ", i), v.Run, func() { link.Close(); v.Close() }))
+	for _, seat := range seats {
+		v, stop := runSeated(t, ctx, seat, chain, memory, meter)
+		engines, stops = append(engines, v), append(stops, stop)
 	}
 
 	// Three things; the hub shows each of them, and one of them by a wrong path as well. The second did not agree to

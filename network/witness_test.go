@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -75,14 +74,7 @@ func testWitnesses(t *testing.T, peers bool) {
 	for _, owner := range owners {
 		cfg.Balances[owner] = 1e12
 	}
-	var seats []verifier.Config
-	for i := range byte(verifiers) {
-		v := verifier.Config{Dir: filepath.Join(t.TempDir(), "v"), Key: types.NewPrivateKey([32]byte{1, i}), VRF: types.NewPrivateKey([32]byte{2, i}),
-			Account: types.Account{0xb, i}, Workers: 1, Log: log.With("verifier", i)}
-		seats = append(seats, v)
-		cfg.Verifiers = append(cfg.Verifiers, tally.Attester{Key: v.Key.Public(), VRF: v.VRF.Public(), Owner: v.Account, Power: 1000})
-		cfg.Balances[v.Account] = 1e9
-	}
+	seats := seated(t, &cfg, verifiers, log)
 	chain := ledger.New(cfg)
 	memory := bus.NewMemory(verifier.NewAuthorizer(chain), log)
 	epoch, err := chain.Epoch(ctx, 1)
@@ -93,16 +85,8 @@ func testWitnesses(t *testing.T, peers bool) {
 	var stops []func()
 	var engines []*verifier.Verifier
 	for i, seat := range seats {
-		link, err := memory.Dial(ctx, seat.Key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, err := verifier.New(seat, chain, link, []tally.Verifier{meter})
-		if err != nil {
-			t.Fatal(err)
-		}
-		engines = append(engines, v)
-		stops = append(stops, engine(t, ctx, fmt.Sprint("verifier ", i), v.Run, func() { link.Close(); v.Close() }))
+		v, stop := runSeated(t, ctx, seat, chain, memory, meter)
+		engines, stops = append(engines, v), append(stops, stop)
 		if peers {
 			continue
 		}
