@@ -68,6 +68,13 @@ const (
 	TrapTime      types.Reason = "compute.time_limit"
 	TrapProcesses types.Reason = "compute.process_limit"
 	TrapDisk      types.Reason = "compute.disk_limit"
+
+	// Of ports of containers.
+	NotRunning     types.Reason = "compute.not_running"
+	PortUndeclared types.Reason = "compute.port_undeclared"
+	PortClosed     types.Reason = "compute.port_closed"
+	PortBusy       types.Reason = "compute.port_busy"
+	PortSilent     types.Reason = "compute.port_silent"
 )
 
 // reasons is the category's table. What a tally says of a device, a customer meets where that device made the
@@ -151,4 +158,13 @@ var reasons = []types.ReasonInfo{
 		Try: "Raise --limit, or look for an endless loop."},
 	{Reason: TrapProcesses, Status: 409, Sentence: "The container began more processes and threads than it may have.", Try: "Begin fewer at a time."},
 	{Reason: TrapDisk, Status: 409, Sentence: "The container wrote more into files than it may.", Try: "Raise --memory, half of which files may take, or write less."},
+
+	{Reason: NotRunning, Status: 409, Sentence: "The job does not run at present: it has ended, or no device has begun with it yet.",
+		Try: "Look how it is: `cairn job result ID`. One that has just been submitted begins within seconds."},
+	{Reason: PortUndeclared, Status: 404, Sentence: "The job was submitted without this port.", Try: "Name each port that is to be reached: cairn job run --oci IMAGE --port PORT."},
+	{Reason: PortClosed, Status: 502, Sentence: "Nothing listens on the port in the container.",
+		Try: "Try again if the program has just begun; have it listen on all addresses or on 127.0.0.1, and read what it wrote: `cairn job logs ID`."},
+	{Reason: PortBusy, Status: 429, Sentence: "As many connections to ports of the job, or of the account's jobs, are open as may be.", Try: "Close some, or let them be used again (HTTP keep-alive)."},
+	{Reason: PortSilent, Status: 504, Sentence: "The device, or what listens in the container, did not answer in time.",
+		Try: "Try again; look whether the job stands still because it is not paid for: `cairn credit show`."},
 }

@@ -15,6 +15,9 @@
 // paid for. A node that is started again finds keeper and files, and goes on. A container without a node is
 // ended after Orphan.
 //
+// Each has a door (door.go): a socket of its keeper's, by which the node gets connections to servers in it. There is
+// no other way in.
+//
 //	image.go   manifest and configuration       unpack.go  layers into a folder
 //	spec.go    what runc is told                cgroup.go  limits that were reached, freezing
 //

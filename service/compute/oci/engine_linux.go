@@ -601,6 +601,9 @@ func (e *Engine) clean(id string) error {
 // Release forgets a job that has ended.
 func (e *Engine) Release(order types.Hash) error {
 	err := e.clean(name(order))
+	for end := time.Now().Add(killWait); !free(filepath.Join(e.job(order), lockFile)) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // its keeper may be about to write down the end
+	}
 	if e := os.RemoveAll(e.job(order)); e != nil {
 		err = errors.Join(err, fmt.Errorf("oci: %w", e))
 	}

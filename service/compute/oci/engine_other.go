@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -43,3 +44,8 @@ func (*Engine) Release(types.Hash) error { return nil }
 
 // Sweep is never called.
 func (*Engine) Sweep(func(types.Hash) bool) error { return nil }
+
+// Dial is never called.
+func (*Engine) Dial(context.Context, types.Hash, uint16) (net.Conn, error) {
+	return nil, errors.ErrUnsupported
+}

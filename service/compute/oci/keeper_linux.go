@@ -130,6 +130,11 @@ func (k *keeper) run() verdict {
 		return verdict{Failed: err.Error()}
 	}
 	defer stdin.Close()
+	door, err := k.openDoor()
+	if err != nil {
+		return verdict{Failed: err.Error()}
+	}
+	defer door.Close()
 	var copies sync.WaitGroup
 	var ends [2]*os.File
 	for i, name := range streams {
@@ -172,6 +177,12 @@ func (k *keeper) run() verdict {
 		k.remove()
 		copies.Wait()
 		return verdict{Failed: fmt.Sprintf("%v: %s", err, lastError(said))}
+	}
+	if ns, err := namespace(init); err == nil {
+		defer ns.Close()
+		go serveDoor(door, ns)
+	} else { // it has ended by now
+		_ = door.Close()
 	}
 	v := k.watch(init, begun)
 	copies.Wait()
