@@ -8,6 +8,7 @@
 package conns
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -173,6 +174,14 @@ func (l *listener) refuse(from net.Addr) {
 type conn struct {
 	net.Conn
 	leave func()
+}
+
+// CloseWrite is that of connections which have one.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 func (c *conn) Close() error {

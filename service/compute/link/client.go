@@ -36,6 +36,8 @@ type Client struct {
 
 	mu    sync.Mutex
 	known map[Gateway]*gateway
+	jobs  map[types.Hash]*http.Client // to ports of jobs, by order
+	idle  time.Duration               // of a Conn
 }
 
 type gateway struct {
@@ -46,7 +48,7 @@ type gateway struct {
 // NewClient returns a Client that is key. An order is a stranger's: dial decides which addresses may be reached
 // at all (role.DialDevice).
 func NewClient(key types.PrivateKey, dial func(ctx context.Context, network, address string) (net.Conn, error)) *Client {
-	return &Client{key: key, dial: dial, known: map[Gateway]*gateway{}}
+	return &Client{key: key, dial: dial, known: map[Gateway]*gateway{}, jobs: map[types.Hash]*http.Client{}, idle: IdleTime}
 }
 
 // Close closes all connections.
@@ -57,8 +59,13 @@ func (c *Client) Close() {
 		k.http.CloseIdleConnections()
 		delete(c.known, g)
 	}
+	for o, h := range c.jobs {
+		h.CloseIdleConnections()
+		delete(c.jobs, o)
+	}
 }
 
+// to returns what connects to a gateway.
 func (c *Client) to(g Gateway) (*http.Client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -66,9 +73,9 @@ func (c *Client) to(g Gateway) (*http.Client, error) {
 		k.used = time.Now()
 		return k.http, nil
 	}
-	config, err := role.ClientTLS(c.key, g.Key)
+	h, err := c.connect(g, 1<<20, 8<<20)
 	if err != nil {
-		return nil, fmt.Errorf("link: %w", err)
+		return nil, err
 	}
 	if len(c.known) >= MaxGateways {
 		var oldest Gateway
@@ -80,7 +87,18 @@ func (c *Client) to(g Gateway) (*http.Client, error) {
 		c.known[oldest].http.CloseIdleConnections()
 		delete(c.known, oldest)
 	}
-	k := &gateway{used: time.Now(), http: &http.Client{Transport: &http.Transport{
+	c.known[g] = &gateway{h, time.Now()}
+	return h, nil
+}
+
+// connect returns what makes one connection to a gateway, on which so many bytes may be on their way, of one stream
+// and of all.
+func (c *Client) connect(g Gateway, stream, all int) (*http.Client, error) {
+	config, err := role.ClientTLS(c.key, g.Key)
+	if err != nil {
+		return nil, fmt.Errorf("link: %w", err)
+	}
+	return &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, dialTime)
 			defer cancel()
@@ -89,11 +107,9 @@ func (c *Client) to(g Gateway) (*http.Client, error) {
 		TLSClientConfig: config, TLSHandshakeTimeout: dialTime, ForceAttemptHTTP2: true, IdleConnTimeout: idleTime,
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout: Silence, PingTimeout: Silence / 2, WriteByteTimeout: Silence,
-			MaxReceiveBufferPerStream: 1 << 20, MaxReceiveBufferPerConnection: 8 << 20,
+			MaxReceiveBufferPerStream: stream, MaxReceiveBufferPerConnection: all,
 		},
-	}}}
-	c.known[g] = k
-	return k.http, nil
+	}}, nil
 }
 
 func (c *Client) do(g Gateway, r *http.Request) (*http.Response, error) {
@@ -101,6 +117,10 @@ func (c *Client) do(g Gateway, r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	return do(h, g, r)
+}
+
+func do(h *http.Client, g Gateway, r *http.Request) (*http.Response, error) {
 	res, err := h.Do(r)
 	if err != nil {
 		var of *url.Error // its long URL says nothing to whoever reads this

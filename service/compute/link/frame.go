@@ -6,6 +6,7 @@
 //	Server  at the gateway      asks its Jobs which device may have which input and which job's stream
 //	Client  at the device       keeps one connection to each gateway, so that a job need not wait for a handshake
 //	Stream  of both ends        frames, in order, both ways
+//	Conn    of both ends        one connection to a port of a container
 //
 // It is HTTP/2 over TLS 1.3 with the keys of both sides pinned. A stream that breaks is opened again: the
 // gateway's first Frame says from where on it lacks output, so nothing is lost or counted twice. A side that
@@ -37,6 +38,8 @@ const (
 	End    Kind = 3 // Data: how the job ended
 	Answer Kind = 4 // Offset: which request of a job of class model; Stream: Head, Body or Done; Data: a part of the answer
 
+	Shut Kind = 5 // Offset: the number of an Open that comes to nothing; Data: a reason, a line feed and a sentence for people
+
 	// from the gateway
 	From    Kind = 16 // the first one. Data: for each output, up to where the gateway has it, 8 bytes each, big endian
 	Receipt Kind = 17 // Data: a signed receipt
@@ -44,6 +47,7 @@ const (
 	Kept    Kind = 19 // how the job ended is on the gateway's disk: the device may forget it
 	Request Kind = 20 // Offset: which request of a job of class model, from 1 on; Stream: Part or Whole; Data: a part of it
 	Stop    Kind = 21 // Offset: the request whose answer nobody waits for any more; 0: no request follows, the job is to end
+	Open    Kind = 22 // Offset: the number of a connection; Data: the port of the container to which the device is to make it (Client.Port)
 )
 
 // What a frame of kind Answer or Request has (Frame.Stream).

@@ -27,6 +27,7 @@ type jobs struct {
 	input  string // a file
 	hash   types.Hash
 	join   func(context.Context, *Stream) error
+	port   func(*Conn)
 }
 
 var errNone = types.Refuse(types.UnknownBlob, "no such job")
@@ -48,6 +49,13 @@ func (j *jobs) Join(ctx context.Context, device types.Key, order types.Hash, s *
 		return errNone
 	}
 	return j.join(ctx, s)
+}
+
+func (j *jobs) Port(device types.Key, order types.Hash, number uint64) (func(*Conn), error) {
+	if device != j.device || order != j.order || number != 7 {
+		return nil, errNone
+	}
+	return j.port, nil
 }
 
 // world is a gateway and a device that reaches it.

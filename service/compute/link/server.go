@@ -24,11 +24,15 @@ type Jobs interface {
 	// Join is called when the device has opened the job's stream, and returns when it is done with it: the stream is
 	// closed then. A device that was cut off may open a second one before the first is known to be broken.
 	Join(ctx context.Context, device types.Key, order types.Hash, s *Stream) error
+	// Port is asked for the connection of a number that the gateway has asked the device for. take gets it, and sees to it that
+	// it is closed.
+	Port(device types.Key, order types.Hash, number uint64) (take func(*Conn), err error)
 }
 
 const (
 	pathInput = "/input/"
 	pathJob   = "/job/"
+	pathPort  = "/port/"
 
 	maxStreams = 1024 // jobs and inputs at once on one connection
 	idleTime   = 5 * time.Minute
@@ -44,6 +48,7 @@ type Server struct {
 	ctx    context.Context // ends with Serve
 	stop   context.CancelFunc
 	active sync.WaitGroup // streams
+	idle   time.Duration  // of a Conn
 }
 
 // NewServer returns a Server that is key.
@@ -52,16 +57,17 @@ func NewServer(key types.PrivateKey, jobs Jobs, log *slog.Logger) (*Server, erro
 	if err != nil {
 		return nil, fmt.Errorf("link: %w", err)
 	}
-	s := &Server{config: config, key: key.Public(), log: log, jobs: jobs}
+	s := &Server{config: config, key: key.Public(), log: log, jobs: jobs, idle: IdleTime}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
 	mux.Handle("GET "+pathInput+"{order}/{hash}", role.Pace{}.Serve(http.HandlerFunc(s.input)))
 	mux.HandleFunc("POST "+pathJob+"{order}", s.job)
+	mux.HandleFunc("POST "+pathPort+"{order}/{number}", s.port)
 	s.http = &http.Server{
 		Handler: mux, ReadHeaderTimeout: Silence, IdleTimeout: idleTime, MaxHeaderBytes: 8 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), Protocols: new(http.Protocols),
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: 4 << 20, MaxReceiveBufferPerStream: 256 << 10,
+			MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: MaxConns * portBuffer, MaxReceiveBufferPerStream: portBuffer,
 			SendPingTimeout: Silence, PingTimeout: Silence / 2, WriteByteTimeout: Silence,
 		},
 	}

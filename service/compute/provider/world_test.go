@@ -241,6 +241,11 @@ func (w *world) gate(name string, credits types.Credit) *gateway {
 	return g
 }
 
+// Port implements link.Jobs: this gateway asks for none.
+func (g *gateway) Port(types.Key, types.Hash, uint64) (func(*link.Conn), error) {
+	return nil, types.Refuse(compute.NoJob, "no ports here")
+}
+
 func (g *gateway) serve(addr string) {
 	t := g.w.t
 	var err error
