@@ -83,6 +83,7 @@ type want struct {
 	Quality types.Bp     `json:"quality,omitempty"`
 	Near    []types.Cell `json:"near,omitempty"`
 	Mode    compute.Mode `json:"mode"`
+	Ports   []uint16     `json:"ports,omitempty"` // of a container, that the customer reaches
 }
 
 // size is how long an input is.

@@ -50,6 +50,7 @@ func commands(shell command.Shell) *cobra.Command {
 		f.StringArray("file", nil, "file that the program finds under its name, or LOCAL:PATH under another; may be given more than once")
 		f.String("name", "", "name under which the job is listed (default the module's)")
 		f.String("oci", "", "run a container of this image in the gateway's registry: NAME[:TAG] or NAME@sha256:DIGEST")
+		f.UintSlice("port", nil, "port on which the container's program is to be reached: cairn job forward; may be given more than once")
 		f.StringArray("near", nil, "only devices in this H3 cell; may be given more than once")
 	}
 	quote := &cobra.Command{Use: "quote", Short: "Show which device would take a job now, and at what price", Args: command.Exactly(v), RunE: v.quote}
@@ -61,9 +62,10 @@ func commands(shell command.Shell) *cobra.Command {
 	logs.Flags().Uint64("offset", 0, "leave out so many bytes")
 	result := &cobra.Command{Use: "result ID", Short: "Show how a job ended, with what its device signed", Args: command.Exactly(v, "ID"), RunE: v.result}
 	result.Flags().Bool("wait", false, "wait until it has ended")
+	forward := v.forwardCommand()
 	cancel := &cobra.Command{Use: "cancel ID", Short: "Cancel a job, or forget one that has ended", Args: command.Exactly(v, "ID"), RunE: v.cancel}
 	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List jobs, the newest first", Args: command.Exactly(v), RunE: v.list}
-	for _, verb := range []*cobra.Command{run, submit, quote, logs, result, cancel, list} {
+	for _, verb := range []*cobra.Command{run, submit, quote, logs, result, forward, cancel, list} {
 		c.AddCommand(v.Flags(v.Pays(verb), false))
 	}
 	c.AddCommand(v.Flags(v.marketCommand(), false))
@@ -165,6 +167,9 @@ func (v verbs) begin(c *cobra.Command, args []string) (*Placement, error) {
 	s.Args = args
 	s.Env, _ = f.GetStringArray("env")
 	s.Near, _ = f.GetStringArray("near")
+	if s.Ports, err = v.ports(c, s.Image != ""); err != nil {
+		return nil, err
+	}
 	if s.Name, _ = f.GetString("name"); s.Name == "" {
 		s.Name = filepath.Base(program)
 	}
@@ -268,6 +273,9 @@ func (v verbs) run(c *cobra.Command, args []string) error {
 	p, err := v.begin(c, args)
 	if err != nil {
 		return err
+	}
+	if ports, _ := c.Flags().GetUintSlice("port"); len(ports) > 0 {
+		fmt.Fprintf(c.ErrOrStderr(), "job %s: its ports are reached by cairn job forward %s %d\n", p.ID, p.ID, ports[0])
 	}
 	ctx := c.Context()
 	group, inner := errgroup.WithContext(ctx)

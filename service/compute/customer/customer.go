@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -77,6 +78,10 @@ type Customer struct {
 	pinned     map[types.Account]uint64 // bytes that these jobs read
 	idle       map[leaseOf][]*job       // of class model, those that nobody asks anything now, the newest last
 	leases     map[types.Account]int    // of class model
+	reached    map[types.Account]int    // connections to containers
+	reachedAll int
+
+	quiet *log.Logger // for what servers in containers do wrong
 
 	queued  atomic.Int64 // bytes of models' answers that wait for customers
 	reading atomic.Int64 // and of requests that are being read or sent
@@ -108,7 +113,7 @@ func New(cfg Config) *Customer {
 	c := &Customer{
 		cfg: cfg, began: time.Now(), running: map[ID]*job{}, orders: map[types.Hash]expected{}, paying: map[sessionOf]*sessions{},
 		perAccount: map[types.Account]int{}, pinned: map[types.Account]uint64{}, keys: map[string]bool{}, modules: newModules(cfg.Modules), ready: make(chan struct{}),
-		idle: map[leaseOf][]*job{}, leases: map[types.Account]int{}, shelves: &shelves{of: map[string]*shelf{}, by: map[types.Key][]string{}},
+		idle: map[leaseOf][]*job{}, leases: map[types.Account]int{}, reached: map[types.Account]int{}, shelves: &shelves{of: map[string]*shelf{}, by: map[types.Key][]string{}},
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c
@@ -136,6 +141,7 @@ func booksIn(string) []health.File {
 // Mount opens the books and returns the handler of /compute/v1/.
 func (c *Customer) Mount(market role.Market) (http.Handler, error) {
 	c.market, c.log = market, market.Log()
+	c.quiet = slog.NewLogLogger(c.log.Handler(), slog.LevelDebug)
 	var secret [16]byte
 	_, _ = rand.Read(secret[:]) // never fails
 	c.book, c.shelves.secret = match.NewBook(secret), secret
@@ -307,6 +313,7 @@ func (c *Customer) newJob(wallet role.Wallet, s *submitted) (*job, error) {
 		Job: s.job, Files: s.files, Sizes: s.sizes, State: Placing,
 	}}
 	j.ctx, j.cancel = context.WithCancelCause(c.ctx)
+	j.reach = c.newReach(j)
 	var err error
 	if j.out, err = spool.OpenOutputs(c.dir(j.rec.ID), maxOutput, false); err != nil {
 		return nil, types.Refuse(types.HomeUnwritable, "compute: %v", err)
@@ -349,6 +356,7 @@ func (c *Customer) goOn() error {
 		}
 		j := &job{wallet: wallets[r.Payer], more: make(chan struct{}), rec: *r, out: out}
 		j.ctx, j.cancel = context.WithCancelCause(c.ctx)
+		j.reach = c.newReach(j)
 		for _, s := range r.Sizes {
 			c.inputs.Pin(s.Hash)
 		}

@@ -10,6 +10,7 @@
 //	follow.go   the device dials in (package link): output is spooled, progress is paid for, the end is checked
 //	session.go  the receipts: one session for each job that runs at a time, of one wallet at one device
 //	books.go    jobs and sessions on disk (bbolt), outputs and inputs beside them (package spool)
+//	port.go     servers in containers: HTTP passed on, and connections as they are (forward.go on the customer's side)
 //	http.go, command.go   the API below /compute/v1, and `cairn job`
 //
 // # What is paid

@@ -49,6 +49,7 @@ type job struct {
 	ended  bool          // rec is what it stays
 
 	talk    *talk       // of class model; else nil
+	reach   *reach      // of its container
 	exclude []types.Key // devices that are not to run it
 }
 
@@ -170,6 +171,8 @@ func (c *Customer) Join(ctx context.Context, device types.Key, order types.Hash,
 			if err = types.Refuse(types.BadEncoding, "compute: an answer of a job that asks nothing"); j.talk != nil {
 				err = j.talk.take(f)
 			}
+		case link.Shut:
+			j.reach.shut(f, device)
 		case link.Output:
 			if stream := spool.Stream(f.Stream); stream != spool.Stdout && stream != spool.Stderr {
 				err = types.Refuse(types.BadEncoding, "compute: output of stream %d", f.Stream)
@@ -400,6 +403,7 @@ func (c *Customer) giveUp(j *job, err error, sessionOver bool) {
 	if j.stream != nil {
 		j.stream.Close()
 	}
+	j.reach.lose(types.Refuse(compute.NotRunning, "compute: device %v has lost the job", t.Device))
 	j.changed()
 }
 
@@ -433,6 +437,8 @@ func (c *Customer) finish(j *job, leaf bool) error {
 	j.ended, j.line = true, nil
 	j.changed()
 	j.mu.Unlock()
+	late := time.AfterFunc(leaveTime, func() { j.reach.lose(types.Refuse(compute.NotRunning, "compute: job %v has ended", rec.ID)) })
+	context.AfterFunc(c.ctx, func() { late.Stop() })
 	return nil
 }
 

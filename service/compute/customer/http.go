@@ -59,6 +59,7 @@ type Submit struct {
 	Near    []string  `json:"near,omitempty"`    // H3 cells
 	Profile string    `json:"profile,omitempty"` // wasm/1 (the default), oci/1
 	Slots   uint32    `json:"slots,omitempty"`   // of class oci; default 1
+	Ports   []uint16  `json:"ports,omitempty"`   // of class oci: those on which its program is to be reached, at most 4
 }
 
 // Placement is the answer to a job that is submitted.
@@ -86,6 +87,7 @@ type JobState struct {
 	Paid    types.Credit   `json:"paid,string"` // micro-credits, of all tries
 	Stdout  uint64         `json:"stdout"`      // bytes
 	Stderr  uint64         `json:"stderr"`
+	Ports   []uint16       `json:"ports,omitempty"`
 	Exit    *uint32        `json:"exit,omitempty"`
 	Reason  types.Reason   `json:"reason,omitempty"`
 	Message string         `json:"message,omitempty"`
@@ -129,7 +131,7 @@ type MarketAsk struct {
 }
 
 func (c *Customer) routes() []role.Route {
-	return []role.Route{
+	return append(c.portRoutes(), []role.Route{
 		{Method: "POST", Path: "/inputs", Summary: "Keep the body for jobs to read, by its SHA-256; what no job uses makes room in time", Status: http.StatusCreated, In: []byte(nil), Out: Input{}, Serve: c.serveInput},
 		{Method: "POST", Path: "/jobs", Summary: "Run a job: a JSON body names an uploaded module, any other body is the module itself and the query says the rest (arg, env and file=PATH:HASH more than once). Idempotency-Key is taken",
 			Query: []string{"name", "arg", "env", "stdin", "file", "limit", "pages", "price", "quality", "private", "near"}, Status: http.StatusCreated, In: []byte(nil), Out: Placement{}, Serve: c.serveSubmit},
@@ -140,7 +142,7 @@ func (c *Customer) routes() []role.Route {
 		{Method: "DELETE", Path: "/jobs/{id}", Summary: "Cancel a job; one that has ended is forgotten", Out: JobState{}, Serve: c.serveCancel},
 		{Method: "POST", Path: "/quotes", Summary: "Which device would run a job now, and for how much", In: Submit{}, Out: Quote{}, Serve: c.serveQuote},
 		{Method: "GET", Path: "/market", Summary: "What devices ask now, by class, best first; what a job of limit units would cost at that, and which of them would be passed over for one of such a price and quality, and why", Open: true, Query: []string{"class", "limit", "price", "quality"}, Out: []MarketAsk(nil), Serve: c.serveMarket},
-	}
+	}...)
 }
 
 func (c *Customer) serveInput(w http.ResponseWriter, r *http.Request, wallet role.Wallet) error {
@@ -373,6 +375,9 @@ func (c *Customer) check(account types.Account, a *Submit, p *pins) (*submitted,
 	if len(s.want.Near) > role.MaxNear {
 		return nil, types.Refuse(role.BadRequest, "compute: near %d cells, at most %d", len(s.want.Near), role.MaxNear)
 	}
+	if s.want.Ports, err = portsOf(a, class); err != nil {
+		return nil, err
+	}
 	code, err := c.code(account, class, a, p)
 	if err != nil {
 		return nil, err
@@ -453,7 +458,7 @@ func cost(units, price uint64, class types.Class) types.Credit {
 func (c *Customer) describe(r *record) JobState {
 	s := JobState{
 		ID: r.ID.String(), Name: r.Name, State: r.State, Created: time.UnixMilli(r.Created).UTC(), Tries: len(r.Tries), Limit: r.Job.Limit,
-		Fuel: r.Fuel, Paid: r.Paid, Reason: r.Reason, Message: r.Message, Passed: r.Passed,
+		Fuel: r.Fuel, Paid: r.Paid, Reason: r.Reason, Message: r.Message, Passed: r.Passed, Ports: r.Want.Ports,
 	}
 	if s.Passed == nil {
 		s.Passed = map[string]int{}

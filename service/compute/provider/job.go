@@ -42,6 +42,7 @@ type job struct {
 	cancel   context.CancelCauseFunc
 	silent   atomic.Int64 // when the gateway was there last, Unix nanoseconds; 0 while it is
 	again    bool         // it ran before a restart
+	ports    atomic.Int32 // connections to ports of it that are open
 	talk     *talk        // of class model: how it is asked; else nil
 
 	// Guarded by device.mu.
@@ -489,6 +490,7 @@ func (d *device) end(j *job, result *compute.Result, files compute.Files, why er
 	d.log.Debug("compute: a job has ended", "order", j.hash, "job", leaf.Job, "units", leaf.Fuel, "reason", string(ended.Reason), "mode", leaf.Mode)
 	close(j.done)
 	d.letGo(j)
+	d.links.Leave(j.hash)
 }
 
 // message is what a person reads of an error.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"net"
 	"os"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -72,6 +73,11 @@ func (x *containers) Release(order types.Hash) error { return x.engine.Release(o
 
 // Sweep implements keeper.
 func (x *containers) Sweep(live func(types.Hash) bool) error { return x.engine.Sweep(live) }
+
+// Dial implements ported.
+func (x *containers) Dial(ctx context.Context, order types.Hash, port uint16) (net.Conn, error) {
+	return x.engine.Dial(ctx, order, port)
+}
 
 func (x *containers) Prepare(ctx context.Context, t *Task) error {
 	return x.engine.Prepare(ctx, t.Job.Code, t.Open)

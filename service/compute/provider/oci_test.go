@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -110,7 +111,15 @@ func (s *shop) do(method, path string, body []byte, want int, out any) []byte {
 // submit begins a container, and returns its job.
 func (s *shop) submit(limit int, args ...string) string {
 	s.t.Helper()
-	body, err := json.Marshal(map[string]any{"image": "busybox", "args": args, "limit": limit, "pages": 1024, "price": 2 * containerPrice})
+	return s.submitWith(nil, limit, args...)
+}
+
+// submitWith is submit for one that asks for more.
+func (s *shop) submitWith(more map[string]any, limit int, args ...string) string {
+	s.t.Helper()
+	ask := map[string]any{"image": "busybox", "args": args, "limit": limit, "pages": 1024, "price": 2 * containerPrice}
+	maps.Copy(ask, more)
+	body, err := json.Marshal(ask)
 	if err != nil {
 		s.t.Fatal(err)
 	}

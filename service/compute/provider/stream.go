@@ -146,6 +146,10 @@ func (d *device) listen(j *job, stream *link.Stream) error {
 			}
 		case link.Cancel:
 			j.stop(errCancelled)
+		case link.Open:
+			if err := d.connect(j, stream, f); err != nil {
+				return err
+			}
 		case link.Request, link.Stop:
 			if j.talk == nil {
 				return types.Refuse(types.BadEncoding, "compute: a request for a job of class %d", j.order.Class)
