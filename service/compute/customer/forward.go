@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/conns"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/compute/link"
 	"github.com/cairn-network/cairn/service/role/command"
@@ -124,7 +126,8 @@ func (v verbs) listen(c *cobra.Command, port uint16) (net.Listener, error) {
 	if err != nil {
 		return nil, types.Refuse(types.PortInUse, "%v", err)
 	}
-	return l, nil
+	// The gateway says what is too much; this only bounds what waits for it.
+	return conns.Limit(l, conns.Limits{Total: 8 * link.MaxConns, PerAddress: 4 * link.MaxConns}, slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))), nil
 }
 
 // reach opens a connection to a port of a job's container.
