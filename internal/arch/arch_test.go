@@ -22,7 +22,7 @@ const (
 	category = `service/(storage|compute|wireless|energy|mapping|iot)`
 	roles    = `(provider|customer|witness)`
 	parts    = `(?:fuel|mac)`                    // pure, beneath a category's Verify
-	shared   = `(?:guest|link|oci|openai|spool)` // what several roles of a category run
+	shared   = `(?:guest|link|oci|openai|spool|radius)` // what several roles of a category run
 )
 
 // rows are the layers from the bottom up. A package may import packages of lower rows, packages of its own folder
@@ -38,7 +38,7 @@ var rows = []*regexp.Regexp{
 	regexp.MustCompile(`^` + category + `$`),
 	regexp.MustCompile(`^(ledger|bus)(?:/.*)?$`),
 	regexp.MustCompile(`^(service/role)(?:/[a-z]+)?$`),
-	regexp.MustCompile(`^(` + category + `/` + shared + `)$`),
+	regexp.MustCompile(`^(` + category + `/` + shared + `)(?:/.*)?$`),
 	regexp.MustCompile(`^agent$|^manifest$|^process$`),
 	regexp.MustCompile(`^(` + category + `/` + roles + `)(?:/.*)?$|^service/servicetest$`),
 	regexp.MustCompile(`^chain/(?:refusal|testbank|churn)$`),
