@@ -3,6 +3,7 @@ package compute
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -159,21 +160,23 @@ func (f Files) Check() error {
 // validPath reports whether a path is relative and stays below where it begins, with nothing in it that two
 // systems read differently.
 func validPath(p string) bool {
+	for i := range len(p) {
+		if p[i] < ' ' || p[i] == 0x7f || p[i] == '\\' {
+			return false
+		}
+	}
+	return below(p)
+}
+
+// below reports whether a path is relative and stays below where it begins.
+func below(p string) bool {
 	if p == "" || len(p) > MaxPath {
 		return false
 	}
-	part := 0
-	for i := 0; i <= len(p); i++ {
-		if i < len(p) && p[i] != '/' {
-			if p[i] < ' ' || p[i] == 0x7f || p[i] == '\\' {
-				return false
-			}
-			continue
-		}
-		if s := p[part:i]; s == "" || s == "." || s == ".." {
+	for part := range strings.SplitSeq(p, "/") {
+		if part == "" || part == "." || part == ".." {
 			return false
 		}
-		part = i + 1
 	}
 	return true
 }

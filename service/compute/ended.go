@@ -17,7 +17,6 @@ type Ended struct {
 	Message string // for people, at most MaxMessage bytes
 	Result  *Result
 	Leaf    *SignedLeaf
-	Files   Files // that the job left; their root is Result.Output
 }
 
 // Bounds of an Ended.
@@ -36,8 +35,8 @@ func DecodeEnded(raw []byte) (*Ended, error) {
 	if err := types.DecodeLimit(raw, e, maxEnded); err != nil {
 		return nil, fmt.Errorf("compute: end: %w", err)
 	}
-	if len(e.Message) > MaxMessage || len(e.Reason) > MaxName || !utf8.ValidString(e.Message) || len(e.Files) > MaxFiles {
-		return nil, types.Refuse(types.BadEncoding, "compute: end: a message of %d bytes, %d files", len(e.Message), len(e.Files))
+	if len(e.Message) > MaxMessage || len(e.Reason) > MaxName || !utf8.ValidString(e.Message) {
+		return nil, types.Refuse(types.BadEncoding, "compute: end: a message of %d bytes", len(e.Message))
 	}
 	if e.Leaf != nil {
 		if err := e.Leaf.Leaf.check(); err != nil {
@@ -47,8 +46,7 @@ func DecodeEnded(raw []byte) (*Ended, error) {
 	cut := e.Leaf != nil && e.Leaf.Leaf.Mode == Cut
 	switch {
 	case e.Reason != "" && (e.Result != nil || e.Leaf != nil && (!cut || e.Leaf.Leaf.Fuel != 0)),
-		e.Reason == "" && (e.Leaf == nil || cut != (e.Result == nil)),
-		len(e.Files) > 0 && e.Result == nil:
+		e.Reason == "" && (e.Leaf == nil || cut != (e.Result == nil)):
 		return nil, types.Refuse(types.BadEncoding, "compute: end: reason %.40q with a result or leaf that does not fit", e.Reason)
 	}
 	if e.Result != nil {
@@ -56,5 +54,5 @@ func DecodeEnded(raw []byte) (*Ended, error) {
 			return nil, err
 		}
 	}
-	return e, e.Files.Check()
+	return e, nil
 }

@@ -79,7 +79,7 @@ func makeGolden(t *testing.T) *golden {
 		Mode: Public, Gateway: "gateway.example.org:7071", Link: key("golden gateway").Public(),
 	}}
 	order.Signature = payer.Sign(DomainOrder, testChain, order.Order.Payload())
-	call := &Call{Order: *order, Job: *j, Files: Files{}, Inputs: []Input{
+	call := &Call{Order: *order, Job: *j, Inputs: []Input{
 		{Hash: j.Stdin, Size: 4, Data: []byte("b\na\n")}, {Hash: j.Code, Size: 5_000_000, Data: []byte{}},
 	}}
 	slices.SortFunc(call.Inputs, func(a, b Input) int { return bytes.Compare(a.Hash[:], b.Hash[:]) })
@@ -112,7 +112,7 @@ func makeGolden(t *testing.T) *golden {
 		JobHash: j.Hash(), ResultHash: r.Hash(), NoFiles: Files{}.Root(),
 		Files: list.Root(),
 		Terms: hexa(terms.Encode()), Order: hexa(order.Encode()), Call: hexa(call.Encode()),
-		Ended: hexa((&Ended{Result: r, Leaf: signed, Files: Files{}}).Encode()), NotRun: hexa((&Ended{Reason: BadModule, Message: "at byte 7", Files: Files{}}).Encode()),
+		Ended: hexa((&Ended{Result: r, Leaf: signed}).Encode()), NotRun: hexa((&Ended{Reason: BadModule, Message: "at byte 7"}).Encode()),
 		Accepted: hexa((&Answer{Order: order.Order.Hash(), Ask: ask.Sign(device).Encode()}).Encode()),
 		Refused:  hexa((&Answer{Order: order.Order.Hash(), Reason: Busy}).Encode()),
 		Offer:    hexa((&Offer{Free: 4}).Encode()), Results: hexa(results.Encode()), Check: hexa(check.Encode()),

@@ -48,6 +48,7 @@ const (
 	NoMatch        types.Reason = "compute.no_match"
 	NoJob          types.Reason = "compute.no_job"
 	DeviceLost     types.Reason = "compute.device_lost"
+	FilesUnkept    types.Reason = "compute.files_unkept"
 
 	NoModel       types.Reason = "compute.no_model"
 	ModelDown     types.Reason = "compute.model_down"
@@ -128,12 +129,15 @@ var reasons = []types.ReasonInfo{
 	{Reason: FeatureDenied, Status: 400, Sentence: "The module uses an instruction or feature that the profile leaves out.", Try: "Compile it without SIMD and threads (-mno-simd128, -mno-atomics)."},
 	{Reason: TooLarge, Status: 413, Sentence: "The job, its module or its input is larger than the profile allows.", Try: "See the limits of the profile; split the job."},
 	{Reason: InputMissing, Status: 404, Sentence: "An input that the job names by its digest is nowhere to be had.", Try: "Upload it before the job, and keep the gateway running."},
-	{Reason: DigestMismatch, Status: 409, Sentence: "An input is not what its digest stands for.", Try: "Upload it again."},
-	{Reason: NoSpace, Status: 503, Sentence: "The device has not enough disk for the job's inputs.", Try: "The gateway tries another device by itself."},
+	{Reason: DigestMismatch, Status: 409, Sentence: "Bytes that came are not what their digest stands for: an input, an output, or a file that a job left.",
+		Try: "Upload an input again; a job whose device sent other bytes than it signed begins anew on another one by itself."},
+	{Reason: NoSpace, Status: 503, Sentence: "The device has not enough disk for what the job reads or leaves.", Try: "The gateway tries another device by itself."},
 	{Reason: NoMatch, Status: 503, Sentence: "No device fits the job; the answer counts how many were passed over for which reason.",
 		Try: "Raise the price, lower the least quality, or try again when devices are free."},
 	{Reason: NoJob, Status: 404, Sentence: "The account has no job of this id.", Try: "List what there is: `cairn job list`."},
 	{Reason: DeviceLost, Status: 502, Sentence: "The device went away while the job ran, and no other one could take it.", Try: "Submit the job again; it cost what the lost devices were paid while they ran it."},
+	{Reason: FilesUnkept, Status: 507, Sentence: "The gateway had no room for the files that the job left; its result and what it wrote are kept.",
+		Try: "Forget jobs that have ended (`cairn job cancel ID`), and run it again; leave less at a time."},
 
 	{Reason: NoModel, Status: 404, Sentence: "No device offers a model of this id.", Try: "List what there is: GET /compute/v1/models."},
 	{Reason: ModelDown, Status: 503, Sentence: "The device's server of models is not there, or lacks a model that is offered.",

@@ -68,8 +68,8 @@ type record struct {
 	Ended   int64           `json:"ended,omitempty"` // Unix milliseconds
 	Bytes   uint64          `json:"bytes,omitempty"` // of its outputs
 	Result  *compute.Result `json:"result,omitempty"`
-	Leaf    []byte          `json:"leaf,omitempty"` // the device's, signed
-	Output  compute.Files   `json:"output,omitempty"`
+	Leaf    []byte          `json:"leaf,omitempty"`   // the device's, signed
+	Unkept  bool            `json:"unkept,omitempty"` // there was no room for the files that it left
 	Reason  types.Reason    `json:"reason,omitempty"`
 	Message string          `json:"message,omitempty"`
 	Fuel    uint64          `json:"fuel"`

@@ -39,6 +39,7 @@ func commands(shell command.Shell) *cobra.Command {
 			"What comes behind FILE is the program's own. Interrupting the command cancels the job.\n" +
 			"With --oci IMAGE a container runs instead, of an image in the gateway's registry; all arguments are its program's.",
 		Example: "  cairn job run sort.wasm -r < names.txt\n  cairn job run --file data.csv --limit 50000000000 stats.wasm data.csv\n" +
+			"  cairn job run --file in.csv --files out convert.wasm in.csv\n" +
 			"  cairn job run --oci busybox:latest echo hello"}
 	submit := &cobra.Command{Use: "submit FILE.wasm [ARG]…", Short: "Begin a job, and do not wait for it", RunE: v.submit,
 		Example: "  cairn job submit --name nightly stats.wasm"}
@@ -53,6 +54,7 @@ func commands(shell command.Shell) *cobra.Command {
 		f.UintSlice("port", nil, "port on which the container's program is to be reached: cairn job forward; may be given more than once")
 		f.StringArray("near", nil, "only devices in this H3 cell; may be given more than once")
 	}
+	filesFlag(run)
 	quote := &cobra.Command{Use: "quote", Short: "Show which device would take a job now, and at what price", Args: command.Exactly(v), RunE: v.quote}
 	v.limits(quote)
 	quote.Flags().String("oci", "", "a container of this image")
@@ -60,8 +62,10 @@ func commands(shell command.Shell) *cobra.Command {
 	logs.Flags().BoolP("follow", "f", false, "go on until the job has ended")
 	logs.Flags().Bool("stderr", false, "standard error instead of standard output")
 	logs.Flags().Uint64("offset", 0, "leave out so many bytes")
-	result := &cobra.Command{Use: "result ID", Short: "Show how a job ended, with what its device signed", Args: command.Exactly(v, "ID"), RunE: v.result}
+	result := &cobra.Command{Use: "result ID", Short: "Show how a job ended, with what its device signed, and fetch the files that it left",
+		Example: "  cairn job result --wait --files out 3f9c…", Args: command.Exactly(v, "ID"), RunE: v.result}
 	result.Flags().Bool("wait", false, "wait until it has ended")
+	filesFlag(result)
 	forward := v.forwardCommand()
 	cancel := &cobra.Command{Use: "cancel ID", Short: "Cancel a job, or forget one that has ended", Args: command.Exactly(v, "ID"), RunE: v.cancel}
 	list := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List jobs, the newest first", Args: command.Exactly(v), RunE: v.list}
@@ -270,6 +274,13 @@ type outcome struct {
 }
 
 func (v verbs) run(c *cobra.Command, args []string) error {
+	root, err := v.folder(c)
+	if err != nil {
+		return err
+	}
+	if root != nil {
+		defer root.Close()
+	}
 	p, err := v.begin(c, args)
 	if err != nil {
 		return err
@@ -297,6 +308,11 @@ func (v verbs) run(c *cobra.Command, args []string) error {
 	r := new(JobResult)
 	if err := v.Call(c, "GET", jobPath(p.ID, "/result?wait=1"), nil, r); err != nil {
 		return fmt.Errorf("job %s: %w", p.ID, err)
+	}
+	if root != nil {
+		if err := v.save(c, root, r); err != nil {
+			return errors.Join(err, v.done(c, r))
+		}
 	}
 	return v.done(c, r)
 }
@@ -413,15 +429,31 @@ func (v verbs) result(c *cobra.Command, args []string) error {
 	if wait, _ := c.Flags().GetBool("wait"); wait {
 		path += "?wait=1"
 	}
+	root, err := v.folder(c)
+	if err != nil {
+		return err
+	}
+	if root != nil {
+		defer root.Close()
+	}
 	r := new(JobResult)
 	if err := v.Call(c, "GET", jobPath(args[0], path), nil, r); err != nil {
 		return fmt.Errorf("job result: %w", err)
+	}
+	if root != nil {
+		if err := v.save(c, root, r); err != nil {
+			return err
+		}
 	}
 	return v.Print(c, r, func(w io.Writer) {
 		v.describe(w, &r.JobState)
 		fmt.Fprintf(w, "job %s\nresult %s\nstdout %s\nstderr %s\n", r.Job, r.Result, r.Hashes[0], r.Hashes[1])
 		for _, f := range r.Files {
-			fmt.Fprintf(w, "file %s %s %s\n", f.Path, f.Hash, command.Bytes(f.Bytes))
+			found := ""
+			if f.Found {
+				found = " (as the job found it)"
+			}
+			fmt.Fprintf(w, "file %s %s %s%s\n", printable(f.Path), f.Hash, command.Bytes(f.Bytes), found)
 		}
 	})
 }

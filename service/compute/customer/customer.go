@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -33,7 +34,7 @@ import (
 // Config bounds a customer. Zero values stand for the defaults.
 type Config struct {
 	Inputs   uint64        // bytes of inputs; default 8 GiB. What no job uses makes room, first that of who has most. The jobs of an account may use a quarter.
-	Outputs  uint64        // bytes of outputs of jobs that have ended; default 16 GiB. The oldest make room.
+	Outputs  uint64        // bytes of outputs of jobs that have ended; default 16 GiB. The oldest of who has most make room.
 	Jobs     int           // that have not ended, of all accounts together; default 4,096. One account gets a quarter.
 	Kept     int           // jobs of an account that are kept after their end; default 1,024. The oldest make room.
 	Keep     time.Duration // for how long they are kept at most; default a week
@@ -76,12 +77,16 @@ type Customer struct {
 	perAccount map[types.Account]int    // jobs that have not ended
 	keys       map[string]bool          // idempotency keys of jobs that are being submitted
 	pinned     map[types.Account]uint64 // bytes that these jobs read
+	coming     map[types.Account]uint64 // bytes of files that these jobs left, and for which there is room
 	idle       map[leaseOf][]*job       // of class model, those that nobody asks anything now, the newest last
 	leases     map[types.Account]int    // of class model
 	reached    map[types.Account]int    // connections to containers
 	reachedAll int
 
 	quiet *log.Logger // for what servers in containers do wrong
+
+	kept   atomic.Uint64 // bytes of outputs of jobs that have ended, as of the last sweep and those that ended since
+	sweeps chan struct{} // holds one when that is more than there may be
 
 	queued  atomic.Int64 // bytes of models' answers that wait for customers
 	reading atomic.Int64 // and of requests that are being read or sent
@@ -112,7 +117,8 @@ func New(cfg Config) *Customer {
 	}
 	c := &Customer{
 		cfg: cfg, began: time.Now(), running: map[ID]*job{}, orders: map[types.Hash]expected{}, paying: map[sessionOf]*sessions{},
-		perAccount: map[types.Account]int{}, pinned: map[types.Account]uint64{}, keys: map[string]bool{}, modules: newModules(cfg.Modules), ready: make(chan struct{}),
+		perAccount: map[types.Account]int{}, pinned: map[types.Account]uint64{}, coming: map[types.Account]uint64{}, keys: map[string]bool{},
+		modules: newModules(cfg.Modules), ready: make(chan struct{}), sweeps: make(chan struct{}, 1),
 		idle: map[leaseOf][]*job{}, leases: map[types.Account]int{}, reached: map[types.Account]int{}, shelves: &shelves{of: map[string]*shelf{}, by: map[types.Key][]string{}},
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
@@ -427,12 +433,35 @@ func (c *Customer) sweepAll(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-time.After(sweepEvery):
+		case <-c.sweeps:
 		}
 	}
 }
 
-// sweep forgets what ended too long ago, of each account the oldest beyond what is kept of one, and of all
-// together the oldest beyond what is kept in number and bytes.
+// keeps counts the outputs of one more job that has ended.
+func (c *Customer) keeps(n uint64) {
+	if c.kept.Add(n) > c.cfg.Outputs {
+		select {
+		case c.sweeps <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// share is how many bytes each may have at most, if all that some have is not to be more than most together.
+func share(has map[types.Account]uint64, most uint64) uint64 {
+	list := slices.Sorted(maps.Values(has))
+	for i, n := range list {
+		if each := most / uint64(len(list)-i); n > each {
+			return each
+		}
+		most -= n
+	}
+	return ^uint64(0)
+}
+
+// sweep forgets what ended too long ago, of each account the oldest beyond what is kept of one, of all together
+// the oldest beyond what is kept in number, and beyond what is kept in bytes the oldest of those who have most.
 func (c *Customer) sweep() error {
 	var ended []*record
 	if err := c.books.each(types.Account{}, func(r *record) {
@@ -444,17 +473,29 @@ func (c *Customer) sweep() error {
 	}
 	slices.SortFunc(ended, func(a, b *record) int { return cmp.Compare(b.Ended, a.Ended) }) // the newest first
 	var errs []error
-	var bytes uint64
-	kept, of := 0, map[types.Account]int{}
+	var stay []*record
+	drop := func(r *record) { errs = append(errs, c.removeOutputs(r.ID), c.books.forget(r)) } // killed in between, it does both again
+	of, has := map[types.Account]int{}, map[types.Account]uint64{}
 	oldest := time.Now().Add(-c.cfg.Keep).UnixMilli()
 	for _, r := range ended {
-		if r.Ended < oldest || of[r.Account] >= c.cfg.Kept || kept >= maxKept || bytes+r.Bytes > c.cfg.Outputs {
-			errs = append(errs, c.removeOutputs(r.ID), c.books.forget(r)) // killed in between, it does both again
+		if r.Ended < oldest || of[r.Account] >= c.cfg.Kept || len(stay) >= maxKept {
+			drop(r)
 			continue
 		}
 		of[r.Account]++
-		kept++
-		bytes += r.Bytes
+		has[r.Account] += r.Bytes
+		stay = append(stay, r)
 	}
+	most, all := share(has, c.cfg.Outputs), uint64(0)
+	clear(has)
+	for _, r := range stay {
+		if r.Bytes > most-has[r.Account] {
+			drop(r)
+			continue
+		}
+		has[r.Account] += r.Bytes
+		all += r.Bytes
+	}
+	c.kept.Store(all)
 	return errors.Join(errs...)
 }

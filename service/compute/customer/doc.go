@@ -3,11 +3,12 @@
 // A job is a WebAssembly module (profile wasm/1) with arguments, environment, standard input and files. Who
 // submits it gets an answer at once: which device runs it, at what price, and how many were passed over for
 // which reason. Its output can be read while it runs and for a week after, from any offset, over restarts of
-// everything.
+// everything; the files that it left as long.
 //
 //	book.go     what devices ask and have free (package match)
 //	place.go    a job finds its device: one request to it, answered within 300 ms, else the next in rank
 //	follow.go   the device dials in (package link): output is spooled, progress is paid for, the end is checked
+//	left.go     the files that it left: fetched, held against what the device signed, and shown
 //	session.go  the receipts: one session for each job that runs at a time, of one wallet at one device
 //	books.go    jobs and sessions on disk (bbolt), outputs and inputs beside them (package spool)
 //	port.go     servers in containers: HTTP passed on, and connections as they are (forward.go on the customer's side)

@@ -47,6 +47,7 @@ type job struct {
 	more   chan struct{} // closed, and made anew, when something changed
 	over   error         // why the try is over although its device has not ended it
 	ended  bool          // rec is what it stays
+	left   *left         // the files that come from its device; nil before
 
 	talk    *talk       // of class model; else nil
 	reach   *reach      // of its container
@@ -153,9 +154,11 @@ func (c *Customer) Join(ctx context.Context, device types.Key, order types.Hash,
 		}
 	}()
 	defer context.AfterFunc(j.ctx, func() { _ = s.Write(link.Frame{Kind: link.Cancel}) })() // a stream that is broken is left by Read
-	stdout, _ := j.out.Size(spool.Stdout)
-	stderr, _ := j.out.Size(spool.Stderr)
-	if err := s.Write(link.Frame{Kind: link.From, Data: link.Offsets(stdout, stderr)}); err != nil {
+	var have [link.Outputs]uint64
+	for _, s := range spool.Streams {
+		have[s-1], _ = j.out.Size(s)
+	}
+	if err := s.Write(link.Frame{Kind: link.From, Data: link.Offsets(have)}); err != nil {
 		return err
 	}
 	if j.talk != nil {
@@ -174,11 +177,7 @@ func (c *Customer) Join(ctx context.Context, device types.Key, order types.Hash,
 		case link.Shut:
 			j.reach.shut(f, device)
 		case link.Output:
-			if stream := spool.Stream(f.Stream); stream != spool.Stdout && stream != spool.Stderr {
-				err = types.Refuse(types.BadEncoding, "compute: output of stream %d", f.Stream)
-			} else if err = j.out.Write(stream, f.Offset, f.Data); errors.Is(err, spool.ErrFull) {
-				err = nil // the result says so
-			}
+			err = c.output(ctx, j, order, f)
 		case link.State:
 			err = c.progress(ctx, j, s, order, f)
 		case link.End:
@@ -306,7 +305,8 @@ func (c *Customer) end(ctx context.Context, j *job, s *link.Stream, order types.
 		return fmt.Errorf("compute: output: %w", err)
 	}
 	j.mu.Lock()
-	j.rec.Result, j.rec.Leaf, j.rec.Output, j.rec.Fuel = e.Result, e.Leaf.Encode(), e.Files, e.Leaf.Leaf.Fuel
+	j.rec.Result, j.rec.Leaf, j.rec.Fuel = e.Result, e.Leaf.Encode(), e.Leaf.Leaf.Fuel
+	j.rec.Unkept = j.left != nil && j.left.none
 	j.rec.State, j.rec.Reason = Done, ""
 	switch {
 	case e.Leaf.Leaf.Mode == compute.Cut:
@@ -349,11 +349,10 @@ func (c *Customer) checkEnd(j *job, e *compute.Ended, t *try, limit uint64, mode
 		return nil
 	case e.Result == nil || e.Result.Hash() != l.Result || e.Result.Fuel != l.Fuel:
 		return types.Refuse(compute.ResultWrong, "compute: the result is not that of the leaf")
-	case len(e.Files) > 0 && e.Files.Root() != e.Result.Output: // a list that is too long for its frame is left out
-		return types.Refuse(compute.ResultWrong, "compute: the files are not those of the result")
 	}
 	for stream, want := range map[spool.Stream]types.Hash{spool.Stdout: e.Result.Stdout, spool.Stderr: e.Result.Stderr} {
-		got, err := hashOf(j.out, stream)
+		size, _ := j.out.Size(stream)
+		got, err := hashOf(j.out, stream, 0, size)
 		if err != nil {
 			return err
 		}
@@ -361,16 +360,15 @@ func (c *Customer) checkEnd(j *job, e *compute.Ended, t *try, limit uint64, mode
 			return types.Refuse(compute.DigestMismatch, "compute: what came as %v is not what the result says", stream)
 		}
 	}
-	return nil
+	return c.checkLeft(j, e.Result.Output)
 }
 
-// hashOf returns the SHA-256 of what there is of a stream.
-func hashOf(o *spool.Outputs, s spool.Stream) (types.Hash, error) {
-	size, _ := o.Size(s)
+// hashOf returns the SHA-256 of a part of a stream that is there.
+func hashOf(o *spool.Outputs, s spool.Stream, at, end uint64) (types.Hash, error) {
 	sum := sha256.New()
 	buf := make([]byte, 64<<10)
-	for at := uint64(0); at < size; {
-		n, err := o.ReadAt(context.Background(), s, buf, at)
+	for at < end {
+		n, err := o.ReadAt(context.Background(), s, buf[:min(uint64(len(buf)), end-at)], at)
 		if err != nil {
 			return types.Hash{}, err
 		}
@@ -410,15 +408,18 @@ func (c *Customer) giveUp(j *job, err error, sessionOver bool) {
 // finish keeps how a job ended. leaf says whether its device signed one.
 func (c *Customer) finish(j *job, leaf bool) error {
 	j.mu.Lock()
-	for _, s := range []spool.Stream{spool.Stdout, spool.Stderr} {
-		n, _ := j.out.Size(s)
-		j.rec.Bytes += n
+	if j.rec.Result == nil { // files without a result are nobody's
+		if err := errors.Join(j.out.Cut(spool.List, 0), j.out.Cut(spool.Files, 0)); err != nil {
+			c.log.Warn("compute: files of a job", "job", j.rec.ID, "err", err)
+		}
 	}
+	j.rec.Bytes = j.out.Total()
 	rec, l := j.copy(), j.line
 	j.mu.Unlock()
 	if err := c.books.put(&rec); err != nil {
 		return err
 	}
+	c.keeps(rec.Bytes)
 	j.out.End()
 	if l != nil {
 		l.give(!leaf)
@@ -435,6 +436,7 @@ func (c *Customer) finish(j *job, leaf bool) error {
 	c.mu.Unlock()
 	j.mu.Lock()
 	j.ended, j.line = true, nil
+	c.unexpected(j)
 	j.changed()
 	j.mu.Unlock()
 	late := time.AfterFunc(leaveTime, func() { j.reach.lose(types.Refuse(compute.NotRunning, "compute: job %v has ended", rec.ID)) })
@@ -465,6 +467,9 @@ func (c *Customer) follow(ctx context.Context, j *job, patience time.Duration) {
 			c.fail(j, last)
 			return
 		}
+		j.mu.Lock()
+		c.unexpected(j)
+		j.mu.Unlock()
 		if err := j.out.Restart(); err != nil {
 			c.fail(j, fmt.Errorf("compute: output: %w", err))
 			return

@@ -35,7 +35,7 @@ type Input struct {
 	Bytes uint64 `json:"bytes"`
 }
 
-// JobFile is a file that a job finds, or that it left.
+// JobFile is a file that a job finds.
 type JobFile struct {
 	Path  string `json:"path"`
 	Hash  string `json:"hash"`
@@ -97,11 +97,13 @@ type JobState struct {
 // JobResult is how a job ended, with what its device signed.
 type JobResult struct {
 	JobState
-	Job    string    `json:"job"`           // its hash
-	Result string    `json:"result"`        // SHA-256 of the result
-	Hashes [2]string `json:"output_hashes"` // of standard output and standard error
-	Files  []JobFile `json:"files,omitempty"`
-	Leaf   string    `json:"leaf,omitempty"` // what the device signed, in hexadecimal
+	Job    string     `json:"job"`           // its hash
+	Result string     `json:"result"`        // SHA-256 of the result
+	Hashes [2]string  `json:"output_hashes"` // of standard output and standard error
+	Root   string     `json:"files_root"`    // what the result says of the files
+	Files  []LeftFile `json:"files,omitempty"`
+	Unkept bool       `json:"files_unkept,omitempty"` // the gateway had no room for them
+	Leaf   string     `json:"leaf,omitempty"`         // what the device signed, in hexadecimal
 }
 
 // Quote is what a job would be placed for now.
@@ -139,6 +141,9 @@ func (c *Customer) routes() []role.Route {
 		{Method: "GET", Path: "/jobs/{id}", Summary: "How a job is", Out: JobState{}, Serve: c.serveJob},
 		{Method: "GET", Path: "/jobs/{id}/logs", Summary: "What a job wrote (stream: stdout or stderr), from an offset on; follow=1 goes on until it has ended", Query: []string{"stream", "offset", "follow"}, Out: []byte(nil), Serve: c.serveLogs},
 		{Method: "GET", Path: "/jobs/{id}/result", Summary: "How a job ended, with what its device signed; wait=1 waits for that", Query: []string{"wait"}, Out: JobResult{}, Serve: c.serveResult},
+		{Method: "GET", Path: "/jobs/{id}/files", Summary: "Which files a job left: name, SHA-256 and length; found says that the job found one and left it as it was",
+			Out: []LeftFile(nil), Serve: c.serveFiles},
+		{Method: "GET", Path: "/jobs/{id}/files/{name...}", Summary: "A file that a job left; Range is taken, and the Etag is its SHA-256", Out: []byte(nil), Serve: c.serveFile},
 		{Method: "DELETE", Path: "/jobs/{id}", Summary: "Cancel a job; one that has ended is forgotten", Out: JobState{}, Serve: c.serveCancel},
 		{Method: "POST", Path: "/quotes", Summary: "Which device would run a job now, and for how much", In: Submit{}, Out: Quote{}, Serve: c.serveQuote},
 		{Method: "GET", Path: "/market", Summary: "What devices ask now, by class, best first; what a job of limit units would cost at that, and which of them would be passed over for one of such a price and quality, and why", Open: true, Query: []string{"class", "limit", "price", "quality"}, Out: []MarketAsk(nil), Serve: c.serveMarket},
@@ -603,9 +608,10 @@ func (c *Customer) serveResult(w http.ResponseWriter, r *http.Request, wallet ro
 	res := JobResult{JobState: c.describe(rec), Job: rec.Job.Hash().String(), Leaf: hex.EncodeToString(rec.Leaf)}
 	if rec.Result != nil {
 		res.Result, res.Hashes = rec.Result.Hash().String(), [2]string{rec.Result.Stdout.String(), rec.Result.Stderr.String()}
+		res.Root = rec.Result.Output.String()
 	}
-	for _, f := range rec.Output {
-		res.Files = append(res.Files, JobFile{Path: f.Path, Hash: f.Hash.String(), Bytes: f.Size})
+	if list, err := c.filesOf(rec); err == nil && len(list) > 0 { // else the output is forgotten
+		res.Files, res.Unkept = shown(list), rec.Unkept
 	}
 	return role.Reply(w, http.StatusOK, res)
 }

@@ -313,7 +313,7 @@ func TestCancel(t *testing.T) {
 			return err
 		}
 		o := &r.call.Order.Order
-		return r.finish(s, &compute.Ended{Files: compute.Files{}, Leaf: r.leaf(compute.Leaf{Session: o.Session, Index: o.Index, Job: o.Job, Fuel: 1_000_000_000, Mode: compute.Cut})})
+		return r.finish(s, &compute.Ended{Leaf: r.leaf(compute.Leaf{Session: o.Session, Index: o.Index, Job: o.Job, Fuel: 1_000_000_000, Mode: compute.Cut})})
 	})
 	g := newGateway(t, m)
 	g.sees(1)

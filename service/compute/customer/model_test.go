@@ -224,7 +224,7 @@ func TestModelCheats(t *testing.T) {
 			l.mu.Unlock()
 			leaf := &compute.SignedLeaf{Epoch: 1, Leaf: compute.Leaf{Session: o.Session, Index: o.Index, Job: o.Job, Result: res.Hash(), Fuel: 1 << 30, Mode: o.Mode}}
 			leaf.Signature = l.Sign(compute.DomainLeaf, leaf.Payload())
-			return s.Write(link.Frame{Kind: link.End, Data: (&compute.Ended{Result: res, Files: compute.Files{}, Leaf: leaf}).Encode()})
+			return s.Write(link.Frame{Kind: link.End, Data: (&compute.Ended{Result: res, Leaf: leaf}).Encode()})
 		}, says: "[DONE]"},
 	} {
 		t.Run(name, func(t *testing.T) {

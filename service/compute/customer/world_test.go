@@ -39,6 +39,9 @@ type run struct {
 	ctx   context.Context
 	out   []byte // what the job writes
 	fuel  uint64
+
+	have   [link.Outputs]uint64       // of the gateway, when it was joined last
+	joined func([link.Outputs]uint64) // is told so
 }
 
 // device is a device that speaks the protocol and runs nothing: what comes out, the test says.
@@ -149,8 +152,11 @@ func (r *run) join() (*link.Stream, uint64, error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		at, _, err := link.ParseOffsets(f.Data)
-		return s, at, err
+		r.have, err = link.ParseOffsets(f.Data)
+		if r.joined != nil {
+			r.joined(r.have)
+		}
+		return s, r.have[0], err
 	}
 }
 
@@ -166,7 +172,7 @@ func (r *run) write(s *link.Stream, at uint64) error {
 func (r *run) ended() *compute.Ended {
 	o := &r.call.Order.Order
 	res := &compute.Result{Exit: 7, Stdout: types.Sum(r.out), Stderr: compute.Nothing, Output: compute.Files{}.Root(), Fuel: r.fuel}
-	return &compute.Ended{Result: res, Files: compute.Files{}, Leaf: r.leaf(compute.Leaf{Session: o.Session, Index: o.Index, Job: o.Job, Result: res.Hash(), Fuel: r.fuel, Mode: o.Mode})}
+	return &compute.Ended{Result: res, Leaf: r.leaf(compute.Leaf{Session: o.Session, Index: o.Index, Job: o.Job, Result: res.Hash(), Fuel: r.fuel, Mode: o.Mode})}
 }
 
 func (r *run) leaf(l compute.Leaf) *compute.SignedLeaf {

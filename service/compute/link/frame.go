@@ -211,15 +211,25 @@ func (s *Stream) read() (Frame, error) {
 	return f, nil
 }
 
+// Outputs is how many outputs a job has: what it writes as standard output and standard error, the list of the
+// files that it left, and their bytes. They are numbered from 1 on (Frame.Stream).
+const Outputs = 4
+
 // Offsets is the data of a From frame.
-func Offsets(stdout, stderr uint64) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, stdout), stderr)
+func Offsets(at [Outputs]uint64) (data []byte) {
+	for _, n := range at {
+		data = binary.BigEndian.AppendUint64(data, n)
+	}
+	return data
 }
 
 // ParseOffsets reads the data of a From frame.
-func ParseOffsets(data []byte) (stdout, stderr uint64, err error) {
-	if len(data) != 16 {
-		return 0, 0, types.Refuse(types.BadEncoding, "link: offsets of %d bytes", len(data))
+func ParseOffsets(data []byte) (at [Outputs]uint64, err error) {
+	if len(data) != 8*Outputs {
+		return at, types.Refuse(types.BadEncoding, "link: offsets of %d bytes", len(data))
 	}
-	return binary.BigEndian.Uint64(data), binary.BigEndian.Uint64(data[8:]), nil
+	for i := range at {
+		at[i] = binary.BigEndian.Uint64(data[8*i:])
+	}
+	return at, nil
 }

@@ -91,7 +91,7 @@ func world(t *testing.T, j *jobs) (*Client, Gateway) {
 func TestJob(t *testing.T) {
 	var got bytes.Buffer
 	c, g := world(t, &jobs{join: func(_ context.Context, s *Stream) error {
-		if err := s.Write(Frame{Kind: From, Data: Offsets(3, 0)}); err != nil {
+		if err := s.Write(Frame{Kind: From, Data: Offsets([Outputs]uint64{3})}); err != nil {
 			return err
 		}
 		for {
@@ -121,10 +121,11 @@ func TestJob(t *testing.T) {
 	if err != nil || f.Kind != From {
 		t.Fatal(f, err)
 	}
-	at, _, err := ParseOffsets(f.Data)
+	have, err := ParseOffsets(f.Data)
 	if err != nil {
 		t.Fatal(err)
 	}
+	at := have[0]
 	want := bytes.Repeat([]byte("0123456789"), 40_000)
 	go func() {
 		for p := want; len(p) > 0; {
@@ -162,7 +163,7 @@ func TestJob(t *testing.T) {
 func TestRefused(t *testing.T) {
 	broken := errors.New("the gateway fails")
 	c, g := world(t, &jobs{join: func(_ context.Context, s *Stream) error {
-		_ = s.Write(Frame{Kind: From, Data: Offsets(0, 0)})
+		_ = s.Write(Frame{Kind: From, Data: Offsets([Outputs]uint64{})})
 		return broken
 	}})
 	if _, err := c.Join(t.Context(), g, types.Hash{8}); types.ReasonOf(err) != types.UnknownBlob {
@@ -192,7 +193,7 @@ func TestRefused(t *testing.T) {
 func TestBreak(t *testing.T) {
 	ended := make(chan error, 1)
 	c, g := world(t, &jobs{join: func(_ context.Context, s *Stream) error {
-		_ = s.Write(Frame{Kind: From, Data: Offsets(0, 0)})
+		_ = s.Write(Frame{Kind: From, Data: Offsets([Outputs]uint64{})})
 		_, err := s.Read()
 		ended <- err
 		return err
@@ -270,7 +271,7 @@ func TestGarbage(t *testing.T) {
 		}
 		<-s.Closed()
 	}
-	if _, _, err := ParseOffsets(make([]byte, 15)); err == nil {
+	if _, err := ParseOffsets(make([]byte, 31)); err == nil {
 		t.Error("half an offset")
 	}
 }
@@ -318,7 +319,7 @@ func TestManyGateways(t *testing.T) {
 func BenchmarkFrame(b *testing.B) {
 	b.Run("link", func(b *testing.B) {
 		j := &jobs{device: key(2).Public(), order: types.Hash{7}, join: func(_ context.Context, s *Stream) error {
-			_ = s.Write(Frame{Kind: From, Data: Offsets(0, 0)})
+			_ = s.Write(Frame{Kind: From, Data: Offsets([Outputs]uint64{})})
 			for {
 				f, err := s.Read()
 				if err != nil {

@@ -236,8 +236,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestKeep: what a private job read and wrote goes when the gateway has it; of a public one when nobody can
-// audit it any more. Over restarts, too.
+// TestKeep: what a job wrote goes when the gateway has it, and what a private one read; what a public one read
+// when nobody can audit it any more. Over restarts, too.
 func TestKeep(t *testing.T) {
 	w := newWorld(t, nil)
 	s := w.session(100)
@@ -260,7 +260,7 @@ func TestKeep(t *testing.T) {
 	w.end(w.runCall(s, w.callWith(s, big, nil, "burn:2000000000", "cat")))
 	w.settled()
 	for i := range 4 { // its leaf is committed to in the next epoch and the one after: until then, and three epochs more
-		if jobs, bytes, dirs := count(); jobs != 1 || bytes != 2000 || dirs != 1 {
+		if jobs, bytes, dirs := count(); jobs != 1 || bytes != 1000 || dirs != 0 {
 			t.Errorf("public, after %d epochs: %d jobs, %d bytes, %d folders", i, jobs, bytes, dirs)
 		}
 		w.Next()

@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// TestGateway: the gateway that customers use and a device that runs real guests: a job's output, result and
+// TestGateway: the gateway that customers use and a device that runs real guests: a job's output, files, result and
 // pay, with the device killed in the middle of the second one.
 func TestGateway(t *testing.T) {
 	w := newWasmWorld(t, nil)
@@ -84,6 +84,11 @@ func TestGateway(t *testing.T) {
 	id := submit(program(100_000_000))
 	result(id)
 	if got := do("GET", "/jobs/"+id+"/logs", nil, http.StatusOK, nil); string(got) != "hi\n" {
+		t.Errorf("%q", got)
+	}
+	id = submit(leaver())
+	result(id)
+	if got := do("GET", "/jobs/"+id+"/files/a", nil, http.StatusOK, nil); string(got) != "hi\n" {
 		t.Errorf("%q", got)
 	}
 	w.settled()

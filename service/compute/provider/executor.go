@@ -39,7 +39,10 @@ type Task struct {
 	// Stdout and Stderr take what the job writes, from its beginning on, also when it runs again. Their errors
 	// are the device's.
 	Stdout, Stderr io.Writer
-	Meter          Meter
+	// Left takes each file that the job left, ascending by path; content is nil of one that it found and did not
+	// touch. Its errors are the device's.
+	Left  func(f compute.File, content io.Reader) error
+	Meter Meter
 
 	talk *talk // of a job of class model; else nil
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/disk"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/compute/link"
 	"github.com/cairn-network/cairn/service/compute/spool"
@@ -48,10 +49,11 @@ type job struct {
 	// Guarded by device.mu.
 	record
 	ended    *compute.Ended
-	held     bool   // it has slots and memory
-	keeping  bool   // somebody notes that it is kept
-	open     bool   // it counts among those whose end the gateway does not have
-	outBytes uint64 // that its outputs are counted as
+	held     bool      // it has slots and memory
+	keeping  bool      // somebody notes that it is kept
+	open     bool      // it counts among those whose end the gateway does not have
+	outBytes uint64    // that its outputs are counted as
+	ceased   time.Time // when it ended, as far as this run of the device knows
 	fetched  map[types.Hash]bool
 	allowed  uint64        // units that it may have used
 	more     chan struct{} // closed when that grows
@@ -154,7 +156,7 @@ func (d *device) start(j *job) {
 	out, err := spool.OpenOutputs(d.outDir(j.hash), maxStream, j.ended != nil)
 	if err != nil {
 		d.log.Error("compute: outputs of a job", "order", j.hash, "err", err)
-		d.end(j, nil, nil, types.Refuse(compute.NoSpace, "%v", err))
+		d.end(j, nil, types.Refuse(compute.NoSpace, "%v", err))
 		return
 	}
 	j.out = out
@@ -167,7 +169,7 @@ func (d *device) start(j *job) {
 	d.mu.Unlock()
 	d.work.Go(func() {
 		defer j.cancel(nil)
-		result, files, err := d.run(j.ctx, j)
+		result, err := d.run(j.ctx, j)
 		if d.ctx.Err() != nil {
 			return // it runs again when the device does
 		}
@@ -177,7 +179,7 @@ func (d *device) start(j *job) {
 		if errors.Is(err, errCancelled) {
 			d.awaitPay(j)
 		}
-		d.end(j, result, files, err)
+		d.end(j, result, err)
 		if errors.Is(err, errLapsed) { // nobody waits for it
 			d.keep(j)
 		}
@@ -185,7 +187,7 @@ func (d *device) start(j *job) {
 }
 
 // run runs a job.
-func (d *device) run(ctx context.Context, j *job) (*compute.Result, compute.Files, error) {
+func (d *device) run(ctx context.Context, j *job) (*compute.Result, error) {
 	if !j.again {
 		lapse := time.AfterFunc(d.cfg.reserve, func() {
 			select {
@@ -201,6 +203,8 @@ func (d *device) run(ctx context.Context, j *job) (*compute.Result, compute.File
 		Stdout: &writer{out: j.out, stream: spool.Stdout}, Stderr: &writer{out: j.out, stream: spool.Stderr}, Meter: meter{d, j},
 		talk: j.talk,
 	}
+	kept := &left{d: d, j: j}
+	task.Left = kept.take
 	e := d.executors[j.order.Class]
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -236,10 +240,10 @@ func (d *device) run(ctx context.Context, j *job) (*compute.Result, compute.File
 	j.session.account.free += time.Since(j.began) // its slots did nothing for pay
 	d.mu.Unlock()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := j.out.Restart(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	d.cfg.at("running")
 	d.mu.Lock()
@@ -247,10 +251,13 @@ func (d *device) run(ctx context.Context, j *job) (*compute.Result, compute.File
 	d.mu.Unlock()
 	result, files, err := e.Run(ctx, task)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	result.Fuel = min(result.Fuel, j.call.Job.Limit)
-	return result, files, nil
+	if err := kept.list(files); err != nil {
+		return nil, err
+	}
+	return result, nil
 }
 
 // writer is one of a job's outputs.
@@ -261,7 +268,10 @@ type writer struct {
 }
 
 func (w *writer) Write(p []byte) (int, error) {
-	if err := w.out.Write(w.stream, w.at, p); err != nil {
+	switch err := w.out.Write(w.stream, w.at, p); {
+	case disk.IsFull(err):
+		return 0, types.Refuse(compute.NoSpace, "what the job wrote: %v", err)
+	case err != nil:
 		return 0, err
 	}
 	w.at += uint64(len(p))
@@ -369,7 +379,7 @@ func (d *device) awaitPay(j *job) {
 }
 
 // end signs how a job ended, and has it in the journal before anybody hears of it.
-func (d *device) end(j *job, result *compute.Result, files compute.Files, why error) {
+func (d *device) end(j *job, result *compute.Result, why error) {
 	s := j.session
 	s.io.Lock()
 	defer s.io.Unlock()
@@ -378,18 +388,20 @@ func (d *device) end(j *job, result *compute.Result, files compute.Files, why er
 	epoch := d.now()
 	d.mu.Unlock()
 	leaf := compute.Leaf{Session: s.key.id, Index: j.order.Index, Job: j.order.Job, Mode: compute.Cut}
-	ended := &compute.Ended{Files: compute.Files{}}
+	ended := &compute.Ended{}
 	switch {
 	case result != nil:
 		leaf.Mode, leaf.Result, leaf.Fuel = j.order.Mode, result.Hash(), result.Fuel
 		ended.Result = result
-		if files != nil {
-			ended.Files = files
-		}
 		if err := j.out.Sync(); err != nil { // what the result says of the streams has to be there
 			d.log.Error("compute: outputs of a job", "order", j.hash, "err", err)
 		}
 	default:
+		if j.out != nil { // files without a result are nobody's
+			if err := errors.Join(j.out.Cut(spool.List, 0), j.out.Cut(spool.Files, 0)); err != nil {
+				d.log.Warn("compute: files of a job", "order", j.hash, "err", err)
+			}
+		}
 		// Whatever was paid for before stays so, and nothing else is charged.
 		leaf.Fuel = min(paid, j.used.Load())
 		ended.Message = message(why)
@@ -404,10 +416,6 @@ func (d *device) end(j *job, result *compute.Result, files compute.Files, why er
 	ended.Leaf = &compute.SignedLeaf{Epoch: epoch, Leaf: leaf}
 	ended.Leaf.Signature = d.host.Sign(compute.DomainLeaf, ended.Leaf.Payload())
 	raw := ended.Encode()
-	if _, err := compute.DecodeEnded(raw); types.ReasonOf(err) == types.Oversize { // the list of files
-		ended.Files = compute.Files{}
-		raw = ended.Encode()
-	}
 	d.mu.Lock()
 	next, rec, a := s.tab, j.record, s.account
 	before := next.Ended
@@ -473,11 +481,11 @@ func (d *device) end(j *job, result *compute.Result, files compute.Files, why er
 	d.free(j)
 	if j.out != nil {
 		j.out.End()
-		out, _ := j.out.Size(spool.Stdout)
-		errs, _ := j.out.Size(spool.Stderr)
-		d.outBytes -= j.outBytes - (out + errs)
-		j.outBytes = out + errs
+		total := j.out.Total()
+		d.outBytes -= j.outBytes - total
+		j.outBytes = total
 	}
+	j.ceased = time.Now()
 	d.settle(j)
 	a.grant()
 	d.wake()

@@ -280,7 +280,8 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 // below the least opening, the one that is worth least; of the account that has most ends waiting for their
 // gateway, the oldest whose gateway is away. So nobody keeps others out by being first. The order that finds no
 // room is refused as busy; the next one finds some. disk says that disk is short: what a session below the
-// least opening has read is kept for as long as that. d.mu is held.
+// least opening has read is kept for as long as that, and what jobs wrote until gateways have taken it.
+// d.mu is held.
 func (d *device) makeRoom(disk bool) {
 	idle := map[*account]int{}
 	drops := func(s *session) bool {
@@ -331,6 +332,9 @@ func (d *device) makeRoom(disk bool) {
 	}
 	if oldest != nil && d.open >= d.cfg.open {
 		d.work.Go(func() { d.keep(oldest) })
+	}
+	if disk {
+		d.shed()
 	}
 }
 

@@ -254,15 +254,15 @@ func open(ctx context.Context, p *Provider, host role.Host) (*device, error) {
 	return d, nil
 }
 
-// sweep removes the outputs that a crash left of jobs that were forgotten.
+// sweep removes the outputs that a crash left of jobs that were forgotten, or of which gateways have them.
 func (d *device) sweep() error {
 	list, err := os.ReadDir(filepath.Join(d.dir, "out"))
 	if err != nil {
 		return fmt.Errorf("compute: %w", err)
 	}
 	known := map[string]bool{}
-	for h := range d.jobs {
-		known[h.String()] = true
+	for h, j := range d.jobs {
+		known[h.String()] = !j.record.Kept
 	}
 	for _, e := range list {
 		if !known[e.Name()] {
@@ -367,19 +367,24 @@ func (d *device) loadJob(tx *bbolt.Tx, hash types.Hash, r *record) error {
 		return nil
 	}
 	if !r.Kept {
-		if j.ended, err = compute.DecodeEnded(r.Ended); err != nil {
-			return err
+		if j.ended, err = compute.DecodeEnded(r.Ended); err != nil { // of another version: the gateway finds another device
+			d.log.Warn("compute: the end of a job can't be read", "order", hash, "err", err)
+			j.record.Kept = true
+			d.delist(j)
 		}
 	}
-	j.outBytes = outputs(d.outDir(hash))
-	d.outBytes += j.outBytes
+	if !j.record.Kept {
+		j.outBytes = onDisk(d.outDir(hash))
+		d.outBytes += j.outBytes
+	}
+	j.ceased = time.Now()
 	d.settle(j)
 	close(j.done)
 	return nil
 }
 
-// outputs returns how many bytes of outputs a job has on disk.
-func outputs(dir string) (n uint64) {
+// onDisk returns how many bytes of outputs a job has on disk.
+func onDisk(dir string) (n uint64) {
 	list, err := os.ReadDir(dir)
 	if err != nil {
 		return 0 // there are none

@@ -21,6 +21,7 @@ const (
 	sayEvery   = 2 * time.Second       // how often the same is said again
 	firstWait  = 50 * time.Millisecond
 	longestTry = 10 * time.Second
+	outputs    = 3 // that are sent beside each other: both streams, and the files
 	refusals   = 4 // of a gateway in a row that does not know the job: then it is over
 )
 
@@ -96,7 +97,7 @@ func (d *device) serve(j *job, stream *link.Stream) (met bool, err error) {
 	if first.Kind != link.From {
 		return false, types.Refuse(types.BadEncoding, "compute: a stream begins with a frame of kind %d", first.Kind)
 	}
-	stdout, stderr, err := link.ParseOffsets(first.Data)
+	at, err := link.ParseOffsets(first.Data)
 	if err != nil {
 		return false, err
 	}
@@ -112,9 +113,11 @@ func (d *device) serve(j *job, stream *link.Stream) (met bool, err error) {
 	ctx, cancel := context.WithCancel(d.ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, stream.Close)()
-	sent := make(chan error, 2)
-	go func() { sent <- d.send(ctx, j, stream, spool.Stdout, stdout) }()
-	go func() { sent <- d.send(ctx, j, stream, spool.Stderr, stderr) }()
+	sent := make(chan error, outputs)
+	for _, s := range spool.Written {
+		go func() { sent <- d.send(ctx, j, stream, s, at[s-1]) }()
+	}
+	go func() { sent <- d.sendLeft(ctx, j, stream, at[spool.List-1], at[spool.Files-1]) }()
 	said := make(chan struct{})
 	go func() {
 		defer close(said)
@@ -219,10 +222,9 @@ func (d *device) say(ctx context.Context, j *job, stream *link.Stream, sent <-ch
 			if err != nil {
 				return err
 			}
-			if over++; over < 2 {
+			if over++; over < outputs {
 				continue
 			}
-			<-j.done // outputs end just before it is closed
 			return stream.Write(link.Frame{Kind: link.End, Data: d.endOf(j)})
 		case <-t.C:
 			if err := state(); err != nil {
@@ -259,16 +261,14 @@ func (d *device) keep(j *job) {
 	if err := d.books.write(func(tx *bbolt.Tx) error { return put(tx, jobBucket, j.hash[:], &rec) }); err != nil {
 		d.log.Warn("compute: note that a job is kept", "order", j.hash, "err", err)
 	}
+	if err := d.dropOutputs(j); err != nil { // auditors compare with the leaf
+		d.log.Warn("compute: remove outputs", "order", j.hash, "err", err)
+	}
 	d.mu.Lock()
 	j.record = rec
 	d.delist(j)
 	d.settle(j)
 	d.mu.Unlock()
-	if j.out != nil {
-		if err := j.out.Close(); err != nil {
-			d.log.Warn("compute: close outputs", "order", j.hash, "err", err)
-		}
-	}
 }
 
 // forget removes a job and what it read and wrote. Its leaf stays.

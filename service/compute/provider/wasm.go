@@ -112,7 +112,7 @@ func (x *wasm) Run(ctx context.Context, t *Task) (*compute.Result, compute.Files
 	defer stdin.Close() // only read
 	job := guest.Job{
 		Module: t.Job.Code, Args: t.Job.Args, Env: t.Job.Env, Stdin: stdin, Size: int64(size), Fuel: t.Job.Limit, Pages: t.Job.Pages,
-		Stdout: t.Stdout, Stderr: t.Stderr, Allow: allowed, Patience: 10 * time.Minute, // who pays has less (look)
+		Stdout: t.Stdout, Stderr: t.Stderr, Output: t.Left, Allow: allowed, Patience: 10 * time.Minute, // who pays has less (look)
 	}
 	for _, f := range t.Files {
 		job.Files = append(job.Files, guest.File{File: f, Content: func() (io.ReadCloser, error) {

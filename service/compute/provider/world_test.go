@@ -31,7 +31,7 @@ import (
 const price = 1000
 
 // script is an Executor whose jobs do what their arguments say: out:TEXT, err:TEXT, cat (copies standard
-// input), burn:FUEL, exit:CODE, trap, and wait:NAME until the test opens that gate. What they do costs no time.
+// input), burn:FUEL, left:NAME=TEXT, zero:NAME=LENGTH, exit:CODE, trap, and wait:NAME until the test opens that gate. What they do costs no time.
 type script struct {
 	mu    sync.Mutex
 	gates map[string]chan struct{}
@@ -70,7 +70,15 @@ func (x *script) Run(ctx context.Context, t *Task) (*compute.Result, compute.Fil
 	x.runs++
 	x.mu.Unlock()
 	stdout, stderr := sha256.New(), sha256.New()
-	r := &compute.Result{Output: compute.Files{}.Root()}
+	r := &compute.Result{}
+	left := compute.Files{}
+	leave := func(name string, content []byte) error {
+		f := compute.File{Path: name, Size: uint64(len(content))}
+		err := t.Left(f, bytes.NewReader(content))
+		f.Hash = types.Sum(content)
+		left = append(left, f)
+		return err
+	}
 	burn := func(n uint64) error {
 		for n > 0 {
 			if r.Fuel == t.Job.Limit {
@@ -110,6 +118,18 @@ func (x *script) Run(ctx context.Context, t *Task) (*compute.Result, compute.Fil
 				_, err = io.Copy(io.MultiWriter(stdout, t.Stdout), in)
 				err = errors.Join(err, in.Close())
 			}
+		case "left": // NAME=TEXT; without a text what it found
+			if name, text, ok := strings.Cut(what, "="); ok {
+				err = leave(name, []byte(text))
+			} else {
+				i, _ := t.Files.Find(name)
+				left = append(left, t.Files[i])
+				err = t.Left(t.Files[i], nil)
+			}
+		case "zero": // NAME=LENGTH
+			name, text, _ := strings.Cut(what, "=")
+			n, _ := strconv.Atoi(text)
+			err = leave(name, make([]byte, n))
 		case "burn":
 			n, _ := strconv.ParseUint(what, 10, 64)
 			err = burn(n)
@@ -135,7 +155,8 @@ func (x *script) Run(ctx context.Context, t *Task) (*compute.Result, compute.Fil
 		}
 	}
 	r.Stdout, r.Stderr = types.Hash(stdout.Sum(nil)), types.Hash(stderr.Sum(nil))
-	return r, compute.Files{}, nil
+	r.Output = left.Root()
+	return r, left, nil
 }
 
 // world is one device, and a customer with a gateway.
@@ -224,7 +245,7 @@ type ordered struct {
 	order  compute.Order
 	call   *compute.Call
 	purse  *purse
-	out    [3]bytes.Buffer
+	out    [link.Outputs + 1]bytes.Buffer
 	twice  int // bytes that came again
 	used   uint64
 	paid   uint64
@@ -427,7 +448,11 @@ func (g *gateway) Join(_ context.Context, device types.Key, order types.Hash, s 
 		g.mu.Unlock()
 		return types.Refuse(compute.NoJob, "order %v", order)
 	}
-	from := link.Offsets(uint64(j.out[1].Len()), uint64(j.out[2].Len()))
+	var at [link.Outputs]uint64
+	for i := range at {
+		at[i] = uint64(j.out[i+1].Len())
+	}
+	from := link.Offsets(at)
 	g.mu.Unlock()
 	if err := s.Write(link.Frame{Kind: link.From, Data: from}); err != nil {
 		return err
