@@ -21,8 +21,8 @@ const module = "github.com/cairn-network/cairn/"
 const (
 	category = `service/(storage|compute|wireless|energy|mapping|iot)`
 	roles    = `(provider|customer|witness)`
-	parts    = `(?:fuel|mac)`                    // pure, beneath a category's Verify
-	shared   = `(?:guest|link|oci|openai|spool|radius)` // what several roles of a category run
+	parts    = `(?:fuel|mac|pob)`                                                   // pure, beneath a category's Verify
+	shared   = `(?:guest|gwmp|line|link|lorawan|oci|openai|radius|spool|tunnel|wg)` // what several roles of a category run
 )
 
 // rows are the layers from the bottom up. A package may import packages of lower rows, packages of its own folder
