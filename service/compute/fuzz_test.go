@@ -30,6 +30,13 @@ var decoders = []decoder{
 	{"Result", func(b []byte) ([]byte, error) { return again(DecodeResult(b)) }},
 	{"SignedLeaf", func(b []byte) ([]byte, error) { return again(DecodeLeaf(b)) }},
 	{"Terms", func(b []byte) ([]byte, error) { return again(DecodeTerms(b, Wasm)) }},
+	{"OpenTerms", func(b []byte) ([]byte, error) {
+		t, err := DecodeTerms(b, OCI)
+		if err != nil {
+			return nil, err
+		}
+		return t.Encode(), nil
+	}},
 	{"Order", func(b []byte) ([]byte, error) { return again(DecodeOrder(b)) }},
 	{"Call", func(b []byte) ([]byte, error) { return again(DecodeCall(b)) }},
 	{"Ended", func(b []byte) ([]byte, error) { return again(DecodeEnded(b)) }},

@@ -29,6 +29,7 @@ type golden struct {
 	Job, Result, Leaf, SignedLeaf          string // in hexadecimal, as all that is text here
 	JobHash, ResultHash, NoFiles, Files    types.Hash
 	Terms, Order, Call, Accepted, Refused  string
+	OpenTerms                              string
 	Ended, NotRun                          string
 	Offer, Results, Check, Sighting        string
 	Path                                   string // of the results' second leaf
@@ -112,7 +113,8 @@ func makeGolden(t *testing.T) *golden {
 		JobHash: j.Hash(), ResultHash: r.Hash(), NoFiles: Files{}.Root(),
 		Files: list.Root(),
 		Terms: hexa(terms.Encode()), Order: hexa(order.Encode()), Call: hexa(call.Encode()),
-		Ended: hexa((&Ended{Result: r, Leaf: signed}).Encode()), NotRun: hexa((&Ended{Reason: BadModule, Message: "at byte 7"}).Encode()),
+		OpenTerms: hexa((&Terms{Profiles: []Profile{{Name: OCIProfile}}, Egress: []string{"*.example.org:443", "192.0.2.0/24:*", "[2001:db8::1]:80"}}).Encode()),
+		Ended:     hexa((&Ended{Result: r, Leaf: signed}).Encode()), NotRun: hexa((&Ended{Reason: BadModule, Message: "at byte 7"}).Encode()),
 		Accepted: hexa((&Answer{Order: order.Order.Hash(), Ask: ask.Sign(device).Encode()}).Encode()),
 		Refused:  hexa((&Answer{Order: order.Order.Hash(), Reason: Busy}).Encode()),
 		Offer:    hexa((&Offer{Free: 4}).Encode()), Results: hexa(results.Encode()), Check: hexa(check.Encode()),

@@ -29,6 +29,17 @@ type Terms struct {
 	// Session is that of the order which the ask accepts: receipts are signed under such asks alone. It is zero
 	// in an ask that a device publishes.
 	Session types.SessionID
+	// Egress is what containers may reach, each a Reach, ascending; none for nothing, and in asks that accept an order.
+	Egress []string `cbor:"-"`
+}
+
+// openTerms are terms with something in Egress, as they are encoded: others are as long as before there was any.
+type openTerms struct {
+	_        struct{} `cbor:",toarray"`
+	Address  string
+	Profiles []Profile
+	Session  types.SessionID
+	Egress   []string
 }
 
 // Profile is one that a device runs.
@@ -40,7 +51,12 @@ type Profile struct {
 }
 
 // Encode returns the terms as an ask holds them.
-func (t *Terms) Encode() []byte { return types.Encode(t) }
+func (t *Terms) Encode() []byte {
+	if len(t.Egress) > 0 {
+		return types.Encode(&openTerms{Address: t.Address, Profiles: t.Profiles, Session: t.Session, Egress: t.Egress})
+	}
+	return types.Encode(t)
+}
 
 // Runs reports whether the terms name a profile.
 func (t *Terms) Runs(profile string) bool {
@@ -51,7 +67,17 @@ func (t *Terms) Runs(profile string) bool {
 func DecodeTerms(raw []byte, class types.Class) (*Terms, error) {
 	t := new(Terms)
 	if err := types.DecodeLimit(raw, t, receipt.MaxTerms); err != nil {
-		return nil, fmt.Errorf("compute: terms: %w", err)
+		o := new(openTerms)
+		if types.DecodeLimit(raw, o, receipt.MaxTerms) != nil {
+			return nil, fmt.Errorf("compute: terms: %w", err)
+		}
+		t = &Terms{Address: o.Address, Profiles: o.Profiles, Session: o.Session, Egress: o.Egress}
+		if len(t.Egress) == 0 || class != OCI {
+			return nil, types.Refuse(types.BadEncoding, "compute: terms: %d rules of what is reached, of class %d", len(t.Egress), class)
+		}
+		if err := checkEgress(t.Egress); err != nil {
+			return nil, err
+		}
 	}
 	if len(t.Address) > MaxAddress || len(t.Profiles) == 0 || len(t.Profiles) > MaxProfiles {
 		return nil, types.Refuse(types.BadEncoding, "compute: terms: an address of %d bytes, %d profiles", len(t.Address), len(t.Profiles))
