@@ -76,6 +76,11 @@ const (
 	PortClosed     types.Reason = "compute.port_closed"
 	PortBusy       types.Reason = "compute.port_busy"
 	PortSilent     types.Reason = "compute.port_silent"
+
+	// Of what containers reach.
+	EgressDenied types.Reason = "compute.egress_denied"
+	EgressFailed types.Reason = "compute.egress_failed"
+	EgressBusy   types.Reason = "compute.egress_busy"
 )
 
 // reasons is the category's table. What a tally says of a device, a customer meets where that device made the
@@ -171,4 +176,9 @@ var reasons = []types.ReasonInfo{
 	{Reason: PortBusy, Status: 429, Sentence: "As many connections to ports of the job, or of the account's jobs, are open as may be.", Try: "Close some, or let them be used again (HTTP keep-alive)."},
 	{Reason: PortSilent, Status: 504, Sentence: "The device, or what listens in the container, did not answer in time.",
 		Try: "Try again; look whether the job stands still because it is not paid for: `cairn credit show`."},
+
+	{Reason: EgressDenied, Status: 403, Sentence: "The device's owner does not let containers reach this destination.",
+		Try: "See what each device lets be reached: `cairn market --class oci`; ask for one that does: --egress HOST:PORT. Owners set compute.egress."},
+	{Reason: EgressFailed, Status: 502, Sentence: "The destination may be reached, and did not answer or has no address.", Try: "Look whether its name is right; try again."},
+	{Reason: EgressBusy, Status: 503, Sentence: "The container has as many connections open to what is outside as it may.", Try: "Close some; open fewer at a time."},
 }

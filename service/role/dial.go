@@ -32,6 +32,11 @@ func Reachable(addr netip.Addr, private []netip.Prefix) bool {
 	return addr.IsValid() && (!slices.ContainsFunc(special, in) || slices.ContainsFunc(private, in))
 }
 
+// Private reports whether none of a network's addresses is of the public internet.
+func Private(network netip.Prefix) bool {
+	return slices.ContainsFunc(special, func(p netip.Prefix) bool { return p.Bits() <= network.Bits() && p.Contains(network.Addr()) })
+}
+
 // DialDevice connects to an address that a device's ask names. An ask is a stranger's: without a list of
 // private addresses it could have whoever dials knock at doors of its own machine and network. The address is
 // judged after its name was looked up, so no name hides one. The reason is private_address.

@@ -16,7 +16,7 @@
 // ended after Orphan.
 //
 // Each has a door (door.go): a socket of its keeper's, by which the node gets connections to servers in it. There is
-// no other way in.
+// no other way in. Where the owner lets containers reach something, each has a proxy (egress.go): the only way out.
 //
 //	image.go   manifest and configuration       unpack.go  layers into a folder
 //	spec.go    what runc is told                cgroup.go  limits that were reached, freezing

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ type Engine struct {
 	node  *os.File // held while this process lives
 	group bool     // cgroups are of version 2
 	away  time.Duration
+	reach []string // what containers may reach
 
 	unpacking sync.Mutex // one image at a time
 
@@ -55,8 +57,8 @@ const (
 )
 
 // Open returns what runs containers, with its files below dir, of which unpacked images take at most so many
-// bytes: or says what the machine lacks.
-func Open(ctx context.Context, dir string, images uint64) (*Engine, []Lack, error) {
+// bytes: or says what the machine lacks. Containers may reach what egress says.
+func Open(ctx context.Context, dir string, images uint64, egress ...compute.Reach) (*Engine, []Lack, error) {
 	lacks, runc := lacking()
 	if len(lacks) > 0 {
 		return nil, lacks, nil
@@ -66,7 +68,7 @@ func Open(ctx context.Context, dir string, images uint64) (*Engine, []Lack, erro
 		return nil, nil, fmt.Errorf("oci: %w", err)
 	}
 	name := types.Sum([]byte(dir))
-	e := &Engine{dir: dir, runc: runc, run: filepath.Join(runDir, hex.EncodeToString(name[:6])), most: images, group: unified(), away: Orphan,
+	e := &Engine{dir: dir, runc: runc, run: filepath.Join(runDir, hex.EncodeToString(name[:6])), most: images, group: unified(), away: Orphan, reach: compute.Egress(egress),
 		trees: map[types.Hash]*tree{}, using: map[types.Hash]types.Hash{}}
 	if err := e.open(); err != nil {
 		return nil, nil, errors.Join(err, e.Close())
@@ -385,6 +387,11 @@ func (e *Engine) start(j *Job) error {
 	if err := errors.Join(os.Chmod(bundle, 0o711), e.inputs(j, dir)); err != nil {
 		return err
 	}
+	if len(e.reach) > 0 { // what the image and the job say of it counts more
+		config := t.Config
+		config.Env = append(slices.Clone(proxyEnv), config.Env...)
+		t = &tree{Config: config}
+	}
 	s, err := spec(id, filepath.Join(e.dir, "images", j.Image.String(), treeDir), &t.Config, j)
 	if err != nil {
 		return err
@@ -395,7 +402,7 @@ func (e *Engine) start(j *Job) error {
 		return fmt.Errorf("oci: %w", err)
 	}
 	k, err := json.Marshal(&task{ID: id, Runc: e.runc, State: filepath.Join(e.run, "state"), Bundle: bundle, Scratch: scratch, Node: e.node.Name(), Slots: uint64(j.Slots),
-		Limit: j.Limit, Orphan: e.away})
+		Limit: j.Limit, Egress: e.reach, Orphan: e.away})
 	if err != nil {
 		return fmt.Errorf("oci: %w", err)
 	}

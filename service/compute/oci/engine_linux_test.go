@@ -103,12 +103,12 @@ func (b blobs) busybox(t testing.TB) types.Hash {
 }
 
 // engine opens an engine. A machine that can't run containers skips the test; in CI it fails.
-func engine(t testing.TB, dir string) *Engine {
+func engine(t testing.TB, dir string, egress ...compute.Reach) *Engine {
 	t.Helper()
 	testutil.Program(t, "runc")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	e, lacks, err := Open(ctx, dir, 1<<30)
+	e, lacks, err := Open(ctx, dir, 1<<30, egress...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,12 +128,12 @@ type world struct {
 	n     int
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB, egress ...compute.Reach) *world {
 	if t, ok := t.(*testing.T); ok {
 		t.Parallel()
 	}
 	dir := t.TempDir()
-	w := &world{t: t, e: engine(t, dir), dir: dir, blobs: blobs{}}
+	w := &world{t: t, e: engine(t, dir, egress...), dir: dir, blobs: blobs{}}
 	w.image = w.blobs.busybox(t)
 	t.Cleanup(func() {
 		if err := w.e.Forget(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/compute"
 )
 
 // Engine runs containers: on Linux only.
@@ -21,7 +22,7 @@ type Meter interface {
 }
 
 // Open says that the machine can't run containers.
-func Open(context.Context, string, uint64) (*Engine, []Lack, error) {
+func Open(context.Context, string, uint64, ...compute.Reach) (*Engine, []Lack, error) {
 	return nil, []Lack{{"linux", "containers need Linux"}}, nil
 }
 

@@ -50,6 +50,8 @@ type task struct {
 	Node    string `json:"node"`    // a file that the node holds while it lives
 	Slots   uint64 `json:"slots"`
 	Limit   uint64 `json:"limit"` // slot·ms
+	// Egress is what it may reach; none for nothing.
+	Egress []string `json:"egress,omitempty"`
 	// Orphan is for how long it runs without its node.
 	Orphan time.Duration `json:"orphan"`
 }
@@ -162,17 +164,30 @@ func (k *keeper) run() verdict {
 	}
 	pid := filepath.Join(k.Bundle, "pid")
 	said := filepath.Join(k.Bundle, "log")
-	cmd := exec.Command(k.Runc, "--root", k.State, "--log", said, "--log-format", "json", "run", "--detach", "--bundle", k.Bundle, "--pid-file", pid, k.ID)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, ends[0], ends[1]
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	err = cmd.Run()
-	begun := time.Now()
+	runc := func(verb ...string) error {
+		cmd := exec.Command(k.Runc, append([]string{"--root", k.State, "--log", said, "--log-format", "json"}, verb...)...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, ends[0], ends[1]
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+		return cmd.Run()
+	}
+	first := func() (init int) {
+		if raw, e := os.ReadFile(pid); e == nil {
+			init, _ = strconv.Atoi(strings.TrimSpace(string(raw)))
+		}
+		return init
+	}
+	if len(k.Egress) == 0 {
+		err = runc("run", "--detach", "--bundle", k.Bundle, "--pid-file", pid, k.ID)
+	} else if err = runc("create", "--bundle", k.Bundle, "--pid-file", pid, k.ID); err == nil {
+		var shut func()
+		if shut, err = k.egress(first()); err == nil { // the proxy is there when the program begins
+			defer shut()
+			err = runc("start", k.ID)
+		}
+	}
+	begun, init := time.Now(), first()
 	_ = ends[0].Close()
 	_ = ends[1].Close()
-	var init int
-	if raw, e := os.ReadFile(pid); e == nil {
-		init, _ = strconv.Atoi(strings.TrimSpace(string(raw)))
-	}
 	if err != nil || init <= 1 {
 		k.remove()
 		copies.Wait()
