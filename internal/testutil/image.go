@@ -35,7 +35,7 @@ func Busybox(t testing.TB, dir string) {
 	add(tar.Header{Name: "bin/", Typeflag: tar.TypeDir, Mode: 0o755}, nil)
 	add(tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}, nil)
 	add(tar.Header{Name: "bin/busybox", Typeflag: tar.TypeReg, Mode: 0o755}, program)
-	for _, a := range []string{"sh", "echo", "cat", "sleep", "tail", "yes", "true", "wc", "dd", "mkdir", "tr"} {
+	for _, a := range []string{"sh", "echo", "cat", "sleep", "tail", "yes", "true", "wc", "dd", "mkdir", "tr", "wget"} {
 		add(tar.Header{Name: "bin/" + a, Typeflag: tar.TypeSymlink, Linkname: "busybox", Mode: 0o777}, nil)
 	}
 	if err := w.Close(); err != nil {

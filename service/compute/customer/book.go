@@ -2,6 +2,7 @@ package customer
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -46,13 +47,14 @@ func (c *Customer) look(ctx context.Context, class types.Class) error {
 	has := map[types.Key]bool{}
 	for i := range offers {
 		o := &offers[i]
-		if _, err := compute.DecodeTerms(o.Ask.Ask.Terms, class); err != nil {
+		terms, err := compute.DecodeTerms(o.Ask.Ask.Terms, class)
+		if err != nil {
 			continue // an ask that no job can be ordered by
 		}
 		has[o.Ask.Ask.Device] = true
 		c.book.Put(match.Ask{
 			Device: o.Ask.Ask.Device, Owner: o.Owner, Cell: o.Cell, Class: class, Price: types.Credit(o.Ask.Ask.Price), Terms: o.Ask.Ask.Hash(),
-			Until: o.Ask.Ask.Until, Quality: o.Quality,
+			Until: o.Ask.Ask.Until, Quality: o.Quality, Egress: strings.Join(terms.Egress, " "),
 		})
 		if o.Beat != nil { // one that came before its ask was known
 			c.heard(*o.Beat)

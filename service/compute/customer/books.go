@@ -83,7 +83,8 @@ type want struct {
 	Quality types.Bp     `json:"quality,omitempty"`
 	Near    []types.Cell `json:"near,omitempty"`
 	Mode    compute.Mode `json:"mode"`
-	Ports   []uint16     `json:"ports,omitempty"` // of a container, that the customer reaches
+	Ports   []uint16     `json:"ports,omitempty"`  // of a container, that the customer reaches
+	Egress  []string     `json:"egress,omitempty"` // what it has to be able to reach
 }
 
 // size is how long an input is.

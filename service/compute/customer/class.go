@@ -1,8 +1,12 @@
 package customer
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
+	"github.com/cairn-network/cairn/service/role"
 )
 
 // defaults are what a job gets that does not say otherwise.
@@ -27,6 +31,30 @@ func defaultsOf(class types.Class) defaults {
 		return defaults{limit: defaultTime, pages: defaultPages, price: defaultHour, unit: "an hour of a slot"}
 	}
 	return defaults{limit: defaultLimit, pages: defaultPages, price: defaultPrice, unit: "10^9 fuel"}
+}
+
+// egressOf checks what a job has to be able to reach, and returns it in one way to write it.
+func egressOf(a *Submit, class types.Class) ([]string, error) {
+	if len(a.Egress) > 0 && class != compute.OCI {
+		return nil, types.Refuse(compute.FeatureDenied, "compute: a job that is no container reaches nothing")
+	}
+	rules, err := compute.ParseEgress(a.Egress)
+	if err != nil {
+		return nil, types.Refuse(role.BadRequest, "%v", err)
+	}
+	return compute.Egress(rules), nil
+}
+
+// reaches reports whether what a device lets containers reach is enough for what a job has to; nil where that is nothing.
+func reaches(need []string) func(egress string) bool {
+	wanted, err := compute.ParseEgress(need)
+	if len(wanted) == 0 || err != nil {
+		return nil
+	}
+	return func(egress string) bool {
+		rules, err := compute.ParseEgress(strings.Fields(egress))
+		return err == nil && !slices.ContainsFunc(wanted, func(r compute.Reach) bool { return !compute.Covers(rules, r) })
+	}
 }
 
 // profileOf returns the profile that a job is to run by, and its class. Where nothing is said it is wasm/1.

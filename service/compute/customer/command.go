@@ -1,6 +1,7 @@
 package customer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -85,7 +86,7 @@ func shortcuts(shell command.Shell) []*cobra.Command {
 func (v verbs) marketCommand() *cobra.Command {
 	c := &cobra.Command{Use: "market", Short: "Show what devices ask for jobs now, by class, best first", Args: command.Exactly(v), RunE: v.market,
 		Long: "Each line is a device: what it asks for 10^9 fuel (class wasm) an hour of a slot (oci) or 10^6 tokens (model), what a job would cost there, how many slots it has\n" +
-			"free, its quality of 10000, and why a job would be passed over now, if it would. It needs no account.",
+			"free, its quality of 10000, what its containers may reach, and why a job would be passed over now, if it would. It needs no account.",
 		Example: "  cairn market\n  cairn market --class wasm --limit 50000000000 --price 20 --quality 6000\n  cairn market --network https://example.org/manifest.json"}
 	f := c.Flags()
 	f.String("class", "", "only this class: wasm, oci or model")
@@ -102,6 +103,7 @@ func (v verbs) limits(c *cobra.Command) {
 	f.Uint64("memory", defaultPages/16, "most memory, in MiB")
 	f.Uint64("price", defaultPrice, "most that 10^9 fuel may cost, in micro-credits; of a container an hour of a slot, and 40000")
 	f.Uint32("slots", 1, "of a container: how many slots, each a core and 2 GiB of memory")
+	f.StringSlice("egress", nil, "HOST:PORT that a container has to be able to reach; may be given more than once")
 	f.Uint64("quality", 0, "least quality of the device, of 10000")
 	f.Bool("private", false, "nobody but the device sees the job, and nobody runs it again to check")
 }
@@ -126,7 +128,10 @@ func (v verbs) asks(c *cobra.Command) (*Submit, error) {
 	memory, _ := f.GetUint64("memory")
 	quality, _ := f.GetUint64("quality")
 	s.Private, _ = f.GetBool("private")
+	s.Egress, _ = f.GetStringSlice("egress")
 	switch {
+	case len(s.Egress) > 0 && s.Image == "":
+		return nil, v.Usage(c, errors.New("--egress: only containers (--oci) reach anything"))
 	case s.Limit == 0 || s.Limit > most:
 		return nil, v.Usage(c, fmt.Errorf("--limit %d: want 1 to %d", s.Limit, most))
 	case memory == 0 || memory > compute.MaxPages/16:
@@ -410,7 +415,11 @@ func (v verbs) quote(c *cobra.Command, _ []string) error {
 		return fmt.Errorf("job quote: %w", err)
 	}
 	return v.Print(c, q, func(w io.Writer) {
-		fmt.Fprintf(w, "device %s\nprice %d micro-credits for "+v.unit(c)+" (it asks %d), at most %s\nmode %s\n%s", q.Device, q.Price, q.Ask, command.Dollars(q.MaxCost), q.Mode, passed(q.PassedBy))
+		fmt.Fprintf(w, "device %s\nprice %d micro-credits for "+v.unit(c)+" (it asks %d), at most %s\nmode %s\n", q.Device, q.Price, q.Ask, command.Dollars(q.MaxCost), q.Mode)
+		if s.Image != "" {
+			fmt.Fprintf(w, "reaches %s\n", cmp.Or(strings.Join(q.Egress, " "), "nothing"))
+		}
+		fmt.Fprint(w, passed(q.PassedBy))
 	})
 }
 
@@ -513,8 +522,8 @@ func (v verbs) market(c *cobra.Command, _ []string) error {
 			if a.Model != "" {
 				class += "/" + a.Model
 			}
-			rows = append(rows, []string{a.Device, class, strconv.FormatUint(a.Price, 10), command.Dollars(a.Cost), strconv.Itoa(int(a.Free)), strconv.Itoa(int(a.Quality)), a.Cell, a.Passed})
+			rows = append(rows, []string{a.Device, class, strconv.FormatUint(a.Price, 10), command.Dollars(a.Cost), strconv.Itoa(int(a.Free)), strconv.Itoa(int(a.Quality)), a.Cell, strings.Join(a.Egress, " "), a.Passed})
 		}
-		command.Table(w, []string{"DEVICE", "CLASS", "PRICE", "JOB", "FREE", "QUALITY", "CELL", "PASSED OVER"}, rows)
+		command.Table(w, []string{"DEVICE", "CLASS", "PRICE", "JOB", "FREE", "QUALITY", "CELL", "REACHES", "PASSED OVER"}, rows)
 	})
 }

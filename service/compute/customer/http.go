@@ -60,6 +60,7 @@ type Submit struct {
 	Profile string    `json:"profile,omitempty"` // wasm/1 (the default), oci/1
 	Slots   uint32    `json:"slots,omitempty"`   // of class oci; default 1
 	Ports   []uint16  `json:"ports,omitempty"`   // of class oci: those on which its program is to be reached, at most 4
+	Egress  []string  `json:"egress,omitempty"`  // of class oci: HOST:PORT that it has to be able to reach; else only what the device allows anyway
 }
 
 // Placement is the answer to a job that is submitted.
@@ -113,7 +114,8 @@ type Quote struct {
 	Ask      uint64         `json:"ask"`                // of that device
 	Next     *uint64        `json:"next_ask,omitempty"` // of the next one, of another owner, by which the price is made
 	MaxCost  types.Credit   `json:"max_cost,string"`
-	Mode     string         `json:"mode"` // public: drawn verifiers may run it again
+	Mode     string         `json:"mode"`             // public: drawn verifiers may run it again
+	Egress   []string       `json:"egress,omitempty"` // what containers may reach there
 	PassedBy map[string]int `json:"passed_over"`
 }
 
@@ -130,6 +132,8 @@ type MarketAsk struct {
 	// over for it now.
 	Cost   types.Credit `json:"cost,string"`
 	Passed string       `json:"passed_over,omitempty"`
+	// Egress is what containers may reach there: HOST:PORT, *.DOMAIN:PORT or NETWORK:PORT.
+	Egress []string `json:"egress,omitempty"`
 }
 
 func (c *Customer) routes() []role.Route {
@@ -381,6 +385,9 @@ func (c *Customer) check(account types.Account, a *Submit, p *pins) (*submitted,
 		return nil, types.Refuse(role.BadRequest, "compute: near %d cells, at most %d", len(s.want.Near), role.MaxNear)
 	}
 	if s.want.Ports, err = portsOf(a, class); err != nil {
+		return nil, err
+	}
+	if s.want.Egress, err = egressOf(a, class); err != nil {
 		return nil, err
 	}
 	code, err := c.code(account, class, a, p)
@@ -677,6 +684,11 @@ func (c *Customer) serveQuote(w http.ResponseWriter, r *http.Request, wallet rol
 	if need.Price == 0 {
 		need.Price = types.Credit(def.price)
 	}
+	egress, err := egressOf(a, class)
+	if err != nil {
+		return err
+	}
+	need.Reach = reaches(egress)
 	if a.Code != "" || a.Image != "" {
 		s, err := c.check(wallet.Account(), a, p)
 		if err != nil {
@@ -688,7 +700,7 @@ func (c *Customer) serveQuote(w http.ResponseWriter, r *http.Request, wallet rol
 	if !ok {
 		return passedOver(w, types.Refuse(compute.NoMatch, "compute: %d devices were passed over", found.Passed.Total()), found.Passed.Map())
 	}
-	q := Quote{Device: found.Ask.Device.String(), Price: uint64(found.Price), Ask: uint64(found.Ask.Price), MaxCost: cost(limit, uint64(found.Price), class), Mode: "public", PassedBy: found.Passed.Map()}
+	q := Quote{Device: found.Ask.Device.String(), Price: uint64(found.Price), Ask: uint64(found.Ask.Price), MaxCost: cost(limit, uint64(found.Price), class), Mode: "public", Egress: strings.Fields(found.Ask.Egress), PassedBy: found.Passed.Map()}
 	if a.Private {
 		q.Mode = "private"
 	}
@@ -727,7 +739,7 @@ func (c *Customer) serveMarket(w http.ResponseWriter, r *http.Request, _ role.Wa
 		need := &match.Need{Class: class, Slots: 1, Price: types.Credit(price), Quality: types.Bp(quality), Epoch: c.market.Notice().Epoch, Now: c.now()}
 		for _, a := range c.book.Look(need, maxListed) {
 			m := MarketAsk{Device: a.Device.String(), Class: className(class), Price: uint64(a.Price), Free: a.Free, Quality: a.Quality,
-				Cost: cost(units, uint64(a.Price), class)}
+				Cost: cost(units, uint64(a.Price), class), Egress: strings.Fields(a.Egress)}
 			if a.Passed {
 				m.Passed = a.Why.String()
 			}

@@ -33,6 +33,7 @@ func (c *Customer) place(ctx context.Context, j *job) error {
 	need := match.Need{
 		Job: j.rec.Job.Hash(), Account: j.rec.Account, Class: class, Slots: j.rec.Want.Slots, Price: types.Credit(j.rec.Want.Price),
 		Quality: j.rec.Want.Quality, Near: j.rec.Want.Near, Epoch: c.market.Notice().Epoch,
+		Reach: reaches(j.rec.Want.Egress),
 	}
 	for _, t := range j.rec.Tries {
 		need.Exclude = append(need.Exclude, t.Device)

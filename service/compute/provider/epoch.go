@@ -88,6 +88,9 @@ func (d *device) offer(ctx context.Context) error {
 			continue
 		}
 		terms := compute.Terms{Profiles: e.Profiles()}
+		if o, ok := e.(outward); ok {
+			terms.Egress = o.Egress()
+		}
 		if len(terms.Profiles) == 0 {
 			continue // what is published already is withdrawn by what is free of it: nothing (tell)
 		}

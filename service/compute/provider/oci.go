@@ -25,18 +25,27 @@ type keeper interface {
 }
 
 // containers runs jobs of profile oci/1 (package oci).
-type containers struct{ engine *oci.Engine }
+type containers struct {
+	engine *oci.Engine
+	egress []string
+}
+
+// outward is an Executor whose jobs may reach something: what its ask says.
+type outward interface{ Egress() []string }
+
+// Egress implements outward.
+func (x *containers) Egress() []string { return x.egress }
 
 // OpenOCI returns what runs containers, with its files below dir, of which unpacked images take at most so many
-// bytes: or says what the machine lacks.
-func OpenOCI(dir string, images uint64) (Executor, []Lack, error) {
+// bytes: or says what the machine lacks. They may reach what egress says.
+func OpenOCI(dir string, images uint64, egress ...compute.Reach) (Executor, []Lack, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
 	defer cancel()
-	engine, lacks, err := oci.Open(ctx, dir, images)
+	engine, lacks, err := oci.Open(ctx, dir, images, egress...)
 	if err != nil || engine == nil {
 		return nil, lackList(lacks), err
 	}
-	return &containers{engine}, nil, nil
+	return &containers{engine, compute.Egress(egress)}, nil, nil
 }
 
 func lackList(list []oci.Lack) (lacks []Lack) {

@@ -26,7 +26,7 @@ import (
 const containerPrice = compute.OCIScale
 
 // openContainers is Config.Open for containers alone. A machine that can't run them skips the test; in CI it fails.
-func openContainers(t testing.TB) func(dir string) ([]Executor, []Lack, error) {
+func openContainers(t testing.TB, egress ...compute.Reach) func(dir string) ([]Executor, []Lack, error) {
 	t.Helper()
 	testutil.Program(t, "runc")
 	ctx, cancel := context.WithTimeout(t.Context(), probeTime)
@@ -39,7 +39,7 @@ func openContainers(t testing.TB) func(dir string) ([]Executor, []Lack, error) {
 		testutil.Missing(t, "a machine that can run containers: "+lackText(lacks))
 	}
 	return func(dir string) ([]Executor, []Lack, error) {
-		e, lacks, err := OpenOCI(dir, 1<<30)
+		e, lacks, err := OpenOCI(dir, 1<<30, egress...)
 		if err != nil || e == nil {
 			return nil, lacks, err
 		}
@@ -54,9 +54,9 @@ type shop struct {
 	door http.Handler
 }
 
-func newShop(t testing.TB) *shop {
+func newShop(t testing.TB, egress ...compute.Reach) *shop {
 	t.Helper()
-	skopeo, open := testutil.Program(t, "skopeo"), openContainers(t)
+	skopeo, open := testutil.Program(t, "skopeo"), openContainers(t, egress...)
 	w := newWorld(t, func(c *Config) {
 		c.Open, c.Slots, c.Prices = open, 2, map[types.Class]uint64{compute.OCI: containerPrice}
 	})

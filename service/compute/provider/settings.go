@@ -29,6 +29,7 @@ type Settings struct {
 	Disk       uint64       `json:"disk_bytes" doc:"How much of the disk is for what jobs read and write, in bytes, half of it each. Public jobs are kept for three epochs, for whoever checks them."`
 	OCIPrice   uint64       `json:"oci_price" doc:"What a container costs for an hour of one slot (a core, 2 GiB of memory), in micro-credits. 0: containers are not offered. They need Linux, runc and root."`
 	Images     uint64       `json:"images_bytes" doc:"How much of the disk is for the images of containers, unpacked, beside disk_bytes."`
+	Egress     []string     `json:"egress" doc:"What containers may reach on the network, each HOST:PORT, *.DOMAIN:PORT or NETWORK:PORT (203.0.113.0/24, [2001:db8::/32]), * for all ports; none for nothing. You answer for what goes out there. Addresses of this machine, of private networks and of a cloud's metadata are reached only where a rule names just them."`
 	Unopened   types.Credit `json:"unopened_credits" doc:"How much work is done in a day, in micro-credits, for customers who have not reached the least amount that can be paid out. It is what strangers can cost you."`
 	ModelURL   string       `json:"model_url" doc:"A server of language models with OpenAI's API (llama.cpp, Ollama, vLLM) whose answers are sold, with its /v1, like http://127.0.0.1:11434/v1; \"\" for none. Each request that is answered takes a slot."`
 	Models     []string     `json:"models" doc:"Which of its models are offered, by the names under which customers ask for them: ID, or ID=NAME where the server has another name for it."`
@@ -85,7 +86,7 @@ func find(ctx context.Context, dir string) (json.RawMessage, string, error) {
 	}
 	s, err := json.Marshal(&Settings{
 		OCIPrice: price, Images: images, Slots: uint32(min(cores, 256)), Price: Price, Memory: memory / 2 >> 20 << 20, Disk: min(free/4, 64<<30) >> 20 << 20, Unopened: Config{}.withDefaults().Unopened,
-		Private: []string{}, Models: []string{}, ModelPrice: ModelPrice, Prompt: 1, Completion: 4,
+		Private: []string{}, Egress: []string{}, Models: []string{}, ModelPrice: ModelPrice, Prompt: 1, Completion: 4,
 	})
 	return s, line, err
 }
@@ -166,6 +167,9 @@ func (s *Settings) config() (Config, error) {
 	case s.Unopened == 0:
 		return cfg, fmt.Errorf("compute: settings: unopened_credits: with none, no customer could ever begin")
 	}
+	if _, err := compute.ParseEgress(s.Egress); err != nil {
+		return cfg, fmt.Errorf("compute: settings: egress: %w", err)
+	}
 	if cfg.Card, err = startCard(s.Card); err != nil {
 		return cfg, err
 	}
@@ -189,7 +193,11 @@ func (s *Settings) open(dir string) (list []Executor, lacks []Lack, err error) {
 	}
 	add(OpenWasm(filepath.Join(dir, "wasm"), int(s.Slots)))
 	if s.OCIPrice > 0 {
-		add(OpenOCI(filepath.Join(dir, "oci"), s.Images))
+		egress, err := compute.ParseEgress(s.Egress)
+		if err != nil {
+			return nil, nil, err
+		}
+		add(OpenOCI(filepath.Join(dir, "oci"), s.Images, egress...))
 	}
 	return list, lacks, err
 }

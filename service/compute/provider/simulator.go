@@ -36,7 +36,7 @@ func Simulator() role.Simulator {
 			}
 			settings, err := json.Marshal(&Settings{
 				OCIPrice: price, Images: leastImages, Slots: 1, Price: Price, Memory: leastMemory, Disk: 1 << 30, Unopened: Config{}.withDefaults().Unopened, Models: []string{}, ModelPrice: ModelPrice, Prompt: 1, Completion: 4,
-				Private: []string{"127.0.0.0/8", "::1/128"},
+				Egress: []string{}, Private: []string{"127.0.0.0/8", "::1/128"},
 			})
 			if err != nil {
 				return nil, nil, err

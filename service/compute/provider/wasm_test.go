@@ -38,6 +38,7 @@ func TestSettings(t *testing.T) {
 		"no memory":    func(m map[string]any) { m["memory_bytes"] = 1 },
 		"no disk":      func(m map[string]any) { m["disk_bytes"] = 1 },
 		"no strangers": func(m map[string]any) { m["unopened_credits"] = 0 },
+		"no reach":     func(m map[string]any) { m["egress"] = []string{"home"} },
 		"no network":   func(m map[string]any) { m["private_gateways"] = []string{"home"} },
 	} {
 		m := map[string]any{}

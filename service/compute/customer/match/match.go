@@ -40,13 +40,14 @@ const (
 	Lapsed               // the ask has ended
 	Silent               // the device has not been heard of lately
 	Cell                 // it is elsewhere
+	Egress               // its owner does not let containers reach what the job has to
 	Price                // it asks more than the customer's most
 	Quality              // its quality is below the customer's least
 	Capacity             // it has not enough free at present
 	whys
 )
 
-var names = [whys]string{"excluded", "same_owner", "suspended", "lapsed", "silent", "cell", "price", "quality", "capacity"}
+var names = [whys]string{"excluded", "same_owner", "suspended", "lapsed", "silent", "cell", "egress", "price", "quality", "capacity"}
 
 func (w Why) String() string {
 	if w < whys {
@@ -69,6 +70,7 @@ type Ask struct {
 	Until     types.Epoch  // the last epoch in which it stands
 	Quality   types.Bp     // of the last tally; 0 counts as 1
 	Suspended bool
+	Egress    string // what containers may reach there, as the terms say, with spaces between
 }
 
 // Need is what a job wants.
@@ -81,8 +83,10 @@ type Need struct {
 	Quality types.Bp     // the least
 	Near    []types.Cell // in one of these; none for anywhere
 	Exclude []types.Key
-	Epoch   types.Epoch // now
-	Now     int64       // milliseconds of the clock by which devices are heard
+	// Reach reports whether what an ask's Egress says is enough; nil where it does not matter.
+	Reach func(egress string) bool
+	Epoch types.Epoch // now
+	Now   int64       // milliseconds of the clock by which devices are heard
 }
 
 // Found is who runs a job.
@@ -405,6 +409,8 @@ func (e *entry) fits(n *Need) (why Why, ok bool) {
 		return Silent, false
 	case len(n.Near) > 0 && !slices.ContainsFunc(n.Near, func(c types.Cell) bool { return c.Contains(e.Cell) }):
 		return Cell, false
+	case n.Reach != nil && !n.Reach(e.Egress):
+		return Egress, false
 	case e.Price > n.Price:
 		return Price, false
 	case e.Quality < n.Quality:
