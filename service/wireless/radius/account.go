@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"layeh.com/radius"
@@ -31,7 +32,7 @@ type Record struct {
 // is malformed (ErrForm).
 func ReadRecord(r *Request) (*Record, error) {
 	p := r.Packet
-	out := &Record{Point: PointOf(p, r.From.Addr()), Session: rfc2866.AcctSessionID_GetString(p), Class: rfc2865.Class_Get(p)}
+	out := &Record{Point: Text(PointOf(p, r.From.Addr())), Session: Text(rfc2866.AcctSessionID_GetString(p)), Class: rfc2865.Class_Get(p)}
 	var err error
 	if out.Status, err = rfc2866.AcctStatusType_Lookup(p); err != nil {
 		return nil, fmt.Errorf("Acct-Status-Type: %w: %w", err, ErrForm)
@@ -60,6 +61,9 @@ func ReadRecord(r *Request) (*Record, error) {
 	_, out.Timed = p.Lookup(rfc2866.AcctSessionTime_Type)
 	return out, err
 }
+
+// Text is what an access point said, as UTF-8 whatever it is.
+func Text(said string) string { return strings.ToValidUTF8(said, "\uFFFD") }
 
 // PointOf names an access point: by its NAS-Identifier, else by the address that it says it has, else by the one that
 // it sends from.
@@ -94,8 +98,9 @@ type Session struct {
 	Output  uint64    `cbor:"5,keyasint"`
 	Seconds uint32    `cbor:"6,keyasint"`
 	Open    bool      `cbor:"7,keyasint"`
-	Seen    int64     `cbor:"8,keyasint"` // Unix seconds
-	Until   int64     `cbor:"9,keyasint"` // when it may be forgotten, in Unix seconds
+	Seen    int64     `cbor:"8,keyasint"`  // Unix seconds
+	Until   int64     `cbor:"9,keyasint"`  // when it may be forgotten, in Unix seconds
+	Counted uint64    `cbor:"10,keyasint"` // what of its total was taken into account; the table's keeper sets it
 }
 
 // Total is what the session counts.
@@ -110,17 +115,26 @@ type Table struct {
 	sessions   map[SessionID]*Session
 	points     map[string]map[SessionID]*Session
 	owners     map[string]int // sessions of each
+	open       map[string]int // and those of them that are open
 	cleaned    time.Time
 }
 
 // NewTable makes a table of at most so many sessions, and of each owner.
 func NewTable(most, each int) *Table {
 	return &Table{most: most, each: each,
-		sessions: map[SessionID]*Session{}, points: map[string]map[SessionID]*Session{}, owners: map[string]int{}}
+		sessions: map[SessionID]*Session{}, points: map[string]map[SessionID]*Session{}, owners: map[string]int{}, open: map[string]int{}}
 }
 
 // cleanEvery is how often a table that is full looks for sessions that may be forgotten.
 const cleanEvery = time.Second
+
+// At returns the sessions of an owner's access point.
+func (t *Table) At(owner, point string) (list []*Session) {
+	for _, s := range t.points[pointName(owner, point)] {
+		list = append(list, s)
+	}
+	return list
+}
 
 // Take takes a record of a session in: the most of each direction is kept, and grown is by how much their sum rose.
 // until is when a new session may be forgotten. An error has one of these reasons:
@@ -132,7 +146,7 @@ const cleanEvery = time.Second
 func (t *Table) Take(owner string, r *Record, now, until time.Time) (session *Session, grown uint64, err error) {
 	if r.Status == rfc2866.AcctStatusType_Value_AccountingOn || r.Status == rfc2866.AcctStatusType_Value_AccountingOff {
 		for _, s := range t.points[pointName(owner, r.Point)] {
-			s.Open = false
+			t.set(s, false)
 		}
 		return nil, 0, nil
 	}
@@ -145,8 +159,9 @@ func (t *Table) Take(owner string, r *Record, now, until time.Time) (session *Se
 		if err := t.room(owner, now); err != nil {
 			return nil, 0, err
 		}
-		s = &Session{ID: id, Owner: owner, Point: r.Point, Open: true, Until: until.Unix()}
+		s = &Session{ID: id, Owner: owner, Point: r.Point, Until: until.Unix()}
 		t.add(s)
+		t.set(s, true)
 	} else {
 		before = s.Total()
 	}
@@ -160,9 +175,9 @@ func (t *Table) Take(owner string, r *Record, now, until time.Time) (session *Se
 	grown = s.Total() - before
 	switch {
 	case r.Status == rfc2866.AcctStatusType_Value_Stop:
-		s.Open = false
+		t.set(s, false)
 	case grown > 0: // it counts on after a silence, or after its access point said that it began anew
-		s.Open = true
+		t.set(s, true)
 	}
 	return s, grown, err
 }
@@ -176,9 +191,26 @@ func (t *Table) add(s *Session) {
 	}
 	t.sessions[s.ID], t.points[point][s.ID] = s, s
 	t.owners[s.Owner]++
+	if s.Open {
+		t.open[s.Owner]++
+	}
+}
+
+// set opens or closes a session.
+func (t *Table) set(s *Session, open bool) {
+	switch {
+	case open && !s.Open:
+		t.open[s.Owner]++
+	case !open && s.Open:
+		if t.open[s.Owner]--; t.open[s.Owner] == 0 {
+			delete(t.open, s.Owner)
+		}
+	}
+	s.Open = open
 }
 
 func (t *Table) drop(s *Session) {
+	t.set(s, false)
 	point := pointName(s.Owner, s.Point)
 	delete(t.sessions, s.ID)
 	if delete(t.points[point], s.ID); len(t.points[point]) == 0 {
@@ -211,7 +243,7 @@ func (t *Table) room(owner string, now time.Time) error {
 func (t *Table) Quiet(since time.Time) (closed []*Session) {
 	for _, s := range t.sessions {
 		if s.Open && s.Seen < since.Unix() {
-			s.Open = false
+			t.set(s, false)
 			closed = append(closed, s)
 		}
 	}
@@ -229,6 +261,11 @@ func (t *Table) Len() (all, open int) {
 		}
 	}
 	return len(t.sessions), open
+}
+
+// LenOf is as Len, of one owner.
+func (t *Table) LenOf(owner string) (all, open int) {
+	return t.owners[owner], t.open[owner]
 }
 
 // All returns the sessions by their names. They change with the table.
