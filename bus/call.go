@@ -6,7 +6,7 @@ import "github.com/cairn-network/cairn/core/types"
 const MaxCall = 1 << 10
 
 // Call is what a verifier says to the witnesses of a category beside all verifiers, in all regions: that something
-// begins now. It seals and publishes it once; nobody keeps it.
+// begins now, or asks for what somebody has. Gateways hear it too. It seals and publishes it once; nobody keeps it.
 type Call struct {
 	_        struct{} `cbor:",toarray"`
 	Chain    string

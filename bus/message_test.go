@@ -142,6 +142,7 @@ func messages() map[string][]byte {
 		"panel": bus.Seal(key, &bus.Panel{Query: bus.PanelQuery{Chain: chain, Epoch: 3, Category: 3, Purpose: "probe/2", Device: key.Public()},
 			Drawn: []types.Key{bustest.Key(2).Public(), bustest.Key(1).Public()}}),
 		"call": bus.Seal(key, &bus.Call{Chain: chain, Category: 3, Time: 1_800_000_000_000, Body: []byte("now")}),
+		"tell": bus.Encode(&bus.Tell{Chain: chain, Category: 3, Body: []byte("see")}),
 		"request": bus.Seal(key, &bus.Request{Chain: chain, Device: bustest.Key(1).Public(), Category: 3, Kind: "order", ID: [16]byte{1}, Time: 1_800_000_000_000,
 			Wait: 300, Body: []byte("job")}),
 		"part":    bus.Seal(key, &bus.Answer{Chain: chain, Request: sum("request"), Body: []byte("step")}),
@@ -232,6 +233,8 @@ func open(name string, raw []byte, chain string) (any, error) {
 	case "call":
 		v, _, err := bus.Open[bus.Call](raw, chain)
 		return v, err
+	case "tell":
+		return bus.Decode[bus.Tell](raw, chain)
 	case "request":
 		v, err := bus.ReadRequest(raw, chain)
 		if err != nil {
@@ -252,7 +255,7 @@ func open(name string, raw []byte, chain string) (any, error) {
 }
 
 var names = []string{"submit", "ack", "notice", "payers query", "payers", "line query", "line", "proof query", "proof", "refusals query", "refusals", "held", "handover", "proposal", "signature", "state query", "state at",
-	"order query", "order at", "no order", "outputs query", "outputs sum", "outputs", "drawn query", "drawn", "panel query", "panel", "call", "request", "part", "answer", "refused", "beat"}
+	"order query", "order at", "no order", "outputs query", "outputs sum", "outputs", "drawn query", "drawn", "panel query", "panel", "call", "tell", "request", "part", "answer", "refused", "beat"}
 
 // bare are the messages that name no chain: what they carry is held against a hash, or proves itself.
 var bare = []string{"find", "found", "chunk", "keep query", "keep page", "piece query", "piece"}
@@ -362,6 +365,7 @@ func TestBounds(t *testing.T) {
 		{"the purpose of a draw", "drawn query", bus.Encode(&bus.DrawnQuery{Chain: chain, Purpose: strings.Repeat("p", bus.MaxPurpose+1)}), types.Oversize},
 		{"the purpose of a panel", "panel query", bus.Encode(&bus.PanelQuery{Chain: chain, Purpose: strings.Repeat("p", bus.MaxPurpose+1)}), types.Oversize},
 		{"the witnesses of a panel", "panel", bus.Seal(key, &bus.Panel{Query: bus.PanelQuery{Chain: chain}, Drawn: make([]types.Key, tally.MaxSeats+1)}), types.Oversize},
+		{"a tale", "tell", bus.Encode(&bus.Tell{Chain: chain, Body: make([]byte, bus.MaxTell+1)}), types.Oversize},
 		{"a call", "call", bus.Seal(key, &bus.Call{Chain: chain, Body: make([]byte, bus.MaxCall+1)}), types.Oversize},
 		{"the devices of a draw", "drawn", bus.Seal(key, &bus.Drawn{Query: bus.DrawnQuery{Chain: chain}, Devices: make([]tally.Device, bus.MaxDrawn+1)}), types.Oversize},
 		{"the prefix of a sum", "outputs sum", bus.Seal(key, &bus.OutputsSum{Chain: chain, Prefix: make([]byte, bus.MaxPrefix+1)}), types.Oversize},

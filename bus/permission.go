@@ -40,7 +40,7 @@ func Publishes(role Role, key types.Key) []string {
 	case RoleDevice:
 		return append(asks, "last.ask."+w+".*.*.*", answerWord+"."+w+".*.*", beatWord+"."+w+".*.*.*")
 	case RolePayer, RoleGateway:
-		return append(asks, "last.receipt."+w+".*.*")
+		return append(asks, "last.receipt."+w+".*.*", tellWord+"."+w+".*")
 	case RoleVerifier:
 		return append(asks, "ack."+w+".*", "last.notice."+w+".*", "last.held."+w+".*", "last.handover."+w+".*",
 			"last.proposal."+w+".*", "last.signature."+w+".*", callWord+"."+w+".*", inbox+".>")
@@ -51,7 +51,7 @@ func Publishes(role Role, key types.Key) []string {
 }
 
 // Subscribes returns the patterns that key may listen to as role. What is kept is for everybody; what others
-// hand in, and what they ask, is for verifiers; what devices beat, for gateways: whoever hears all of it costs
+// hand in, and what they ask, is for verifiers; what devices beat, for gateways; what verifiers call, for both: whoever hears all of it costs
 // the bus much.
 func Subscribes(role Role, key types.Key) []string {
 	w := Word(key)
@@ -62,9 +62,9 @@ func Subscribes(role Role, key types.Key) []string {
 	case RolePayer:
 		return own
 	case RoleGateway:
-		return append(own, beatWord+".*.*.*.*")
+		return append(own, beatWord+".*.*.*.*", callWord+".*.*")
 	case RoleVerifier, RolePending:
-		return append(own, "submit.>", "ack.>", "query.>", "find.*", "blob.*."+w, callWord+".*.*")
+		return append(own, "submit.>", "ack.>", "query.>", "find.*", "blob.*."+w, callWord+".*.*", tellWord+".*."+w)
 	}
 	return nil
 }

@@ -23,7 +23,8 @@ import (
 //	request.<asker>.<device>                    Request: of one device, which answers
 //	answer.<device>.<asker>.<any word>          Answer: to the request that expects it there
 //	beat.<device>.<category>.<class>.<zone>     Beat: what is free of an ask
-//	call.<verifier>.<category>                  Call: to the category's witnesses
+//	call.<verifier>.<category>                  Call: to the category's witnesses, and to gateways
+//	tell.<teller>.<verifier>                    Tell: to the witnesses beside it
 //	last.notice.<verifier>.<region>             Notice
 //	last.ask.<device>.<category>.<class>.<zone> receipt.SignedAsk
 //	last.receipt.<publisher>.<payer>.<session>  receipt.Signed

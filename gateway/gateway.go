@@ -86,6 +86,9 @@ func New(cfg Config, reader ledger.Reader, customers []role.Customer, log *slog.
 			m.asks[c.Category].live = newLive(m, c.Category, c.Heard)
 			lives = append(lives, m.asks[c.Category].live)
 		}
+		if c.Called != nil {
+			m.called[c.Category] = c.Called
+		}
 	}
 	for _, l := range lives {
 		l.most, l.near = maxBeating/len(lives), maxSought/len(lives)

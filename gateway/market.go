@@ -36,6 +36,7 @@ type market struct {
 	store    *store
 	book     *book
 	asks     map[types.Category]*askBook
+	called   map[types.Category]func(role.Called) // whom to tell what verifiers call; never changes
 	registry *registryCache
 	// patience is how long verifiers have to answer one query.
 	patience time.Duration
@@ -59,7 +60,7 @@ type market struct {
 func newMarket(cfg Config, reader ledger.Reader, log *slog.Logger) *market {
 	return &market{
 		chain: reader.Chain(), dir: cfg.Dir, ledger: reader, log: log, patience: 5 * time.Second, private: cfg.Private,
-		chore: make(chan struct{}, 1), asks: map[types.Category]*askBook{}, registry: newRegistryCache(reader), quality: map[serving]types.Bp{},
+		chore: make(chan struct{}, 1), asks: map[types.Category]*askBook{}, called: map[types.Category]func(role.Called){}, registry: newRegistryCache(reader), quality: map[serving]types.Bp{},
 		payers: map[types.Key]bus.PayerLine{}, rules: map[types.Category][]byte{},
 		granted: map[types.Key]types.Epoch{}, first: map[types.Key]types.Epoch{},
 	}
@@ -121,6 +122,22 @@ func (m *categoryMarket) Ask(ctx context.Context, w role.Wallet, q role.Question
 // Fetch implements role.Market.
 func (m *categoryMarket) Fetch(ctx context.Context, w role.Wallet, f role.Fetch) (int64, error) {
 	return m.agent.Fetch(ctx, w.TLS(), m.category, f)
+}
+
+// Tell implements role.Market.
+func (m *categoryMarket) Tell(ctx context.Context, verifier types.Key, body []byte) error {
+	t := &bus.Tell{Chain: m.chain, Category: m.category, Body: body}
+	if err := t.Check(); err != nil {
+		return fmt.Errorf("gateway: tell %v: %w", verifier, err)
+	}
+	b := m.agent.Bus()
+	if b == nil {
+		return types.Refuse(types.BusUnavailable, "gateway: tell %v: there is no connection to the bus", verifier)
+	}
+	if err := b.Publish(ctx, bus.TellSubject(b.Key(), verifier), bus.Encode(t)); err != nil {
+		return fmt.Errorf("gateway: tell %v: %w", verifier, err)
+	}
+	return nil
 }
 
 // Wallet returns the wallet of a request's API key, once its account has granted the key on chain and while the
@@ -307,6 +324,16 @@ func (m *market) begin(ctx context.Context, b bus.Bus) error {
 	for category, o := range m.asks {
 		if err := b.SubscribeLast(ctx, bus.AskSubject(types.Key{}, category, 0, 0), m.hear(o, epoch.Regions())); err != nil {
 			return fmt.Errorf("gateway: subscribe to asks: %w", err)
+		}
+	}
+	for category, called := range m.called {
+		var calls agent.Calls
+		if err := b.Subscribe(ctx, bus.CallSubject(types.Key{}, category), func(msg bus.Message) {
+			if by, body, ok := calls.Hear(m.chain, m.agent.Pin().Set, category, msg); ok {
+				called(role.Called{By: by, Body: body})
+			}
+		}); err != nil {
+			return fmt.Errorf("gateway: subscribe to calls: %w", err)
 		}
 	}
 	if err := m.agent.Acks(ctx, b, m.book.ack); err != nil {

@@ -43,12 +43,20 @@ func (o overcharging) Run(ctx context.Context, t *provider.Task) (*compute.Resul
 	return r, f, err
 }
 
-// TestAudits: real jobs on two devices, through a gateway, a bus, and four verifiers whose witnesses audit. The
-// cheaper device charges a unit too much: it is audited without anybody doing anything, and is suspended. So
-// the next job goes to the honest one, which passes, and rises.
-func TestAudits(t *testing.T) {
-	t.Parallel()
-	const chainID = "audits-1"
+// audited is a network of two devices, a gateway, a bus, and four verifiers whose witnesses audit.
+type audited struct {
+	devices []types.Key
+	run     func(query string) (device types.Key) // a job, to its end
+	line    func(device types.Key) *compute.State
+	until   func(what string, ok func() bool)
+	restart func() // of the gateway
+}
+
+// newAudited makes one whose first device, the cheaper one, runs jobs as cheat says, and is what bend makes of it; nil
+// for what it is.
+func newAudited(t *testing.T, chainID string, cheat func(provider.Executor) provider.Executor, bend func(*role.Provider)) *audited {
+	t.Helper()
+	w := &audited{}
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("CAIRN_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -58,7 +66,6 @@ func TestAudits(t *testing.T) {
 		t.Skip("this machine holds no guests: ", lacks, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	rules, door, buyer := compute.New(), types.NewPrivateKey([32]byte{9}), types.Account{0xc}
 	params := rules.Spec.Defaults()
 	cfg := ledger.Config{Chain: chainID, Genesis: time.Now(), Interval: 150 * time.Millisecond, Params: []tally.Params{params}, Econ: econ.Default(), Opening: 1,
@@ -73,7 +80,6 @@ func TestAudits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nats.Close()
 	dial := func(ctx context.Context, key types.PrivateKey) (bus.Bus, error) {
 		return bus.Dial(ctx, bus.Config{URLs: []string{nats.URL()}, Slowest: 200 * time.Millisecond}, key, log)
 	}
@@ -102,14 +108,13 @@ func TestAudits(t *testing.T) {
 		stops = append(stops, engine(t, ctx, fmt.Sprint("witness ", i), w.Run, nil),
 			engine(t, ctx, fmt.Sprint("verifier ", i), v.Run, func() { link.Close(); v.Close() }))
 	}
-	var devices []types.Key
 	for i, owner := range owners {
 		p, err := provider.New(provider.Config{
 			Slots: 1, Prices: map[types.Class]uint64{compute.Wasm: 1_000_000 * (1 + uint64(i))}, Private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 			Open: func(dir string) ([]provider.Executor, []provider.Lack, error) {
 				e, lacks, err := provider.OpenWasm(dir, 1)
 				if e != nil && i == 0 {
-					e = overcharging{e}
+					e = cheat(e)
 				}
 				return []provider.Executor{e}, lacks, err
 			},
@@ -127,21 +132,31 @@ func TestAudits(t *testing.T) {
 		if _, err := chain.Submit(ctx, owner, ledger.Register{Statement: *statement, Bond: 10 * params.Bond}); err != nil {
 			t.Fatal(err)
 		}
-		n, err := node.New(node.Config{Home: home, Owner: owner, Pin: pin, Dial: dial, Resend: 100 * time.Millisecond}, []role.Provider{p.Role()}, log.With("node", i))
+		r := p.Role()
+		if i == 0 && bend != nil {
+			bend(&r)
+		}
+		n, err := node.New(node.Config{Home: home, Owner: owner, Pin: pin, Dial: dial, Resend: 100 * time.Millisecond}, []role.Provider{r}, log.With("node", i))
 		if err != nil {
 			t.Fatal(err)
 		}
-		devices = append(devices, key.Public())
+		w.devices = append(w.devices, key.Public())
 		stops = append(stops, engine(t, ctx, fmt.Sprint("node ", i), n.Run, nil))
 	}
-	c := computes.New(computes.Config{})
-	g, err := gateway.New(gateway.Config{Dir: t.TempDir(), Key: door, Pin: pin, Dial: dial, Private: near}, chain, []role.Customer{c.Role()}, log)
-	if err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	open := func() *gateway.Gateway {
+		t.Helper()
+		c := computes.New(computes.Config{})
+		g, err := gateway.New(gateway.Config{Dir: dir, Key: door, Pin: pin, Dial: dial, Private: near}, chain, []role.Customer{c.Role()}, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Listen(role.Place{IP: "127.0.0.1"}); err != nil {
+			t.Fatal(err)
+		}
+		return g
 	}
-	if _, err := c.Listen(role.Place{IP: "127.0.0.1"}); err != nil {
-		t.Fatal(err)
-	}
+	g := open()
 	code, body := post(t, g.Handler(), "/v1/keys", fmt.Sprintf(`{"account":%q}`, buyer))
 	if code != 200 {
 		t.Fatalf("%d %s", code, body)
@@ -152,7 +167,17 @@ func TestAudits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stops = append(stops, engine(t, ctx, "gateway", g.Run, func() { g.Close() }))
+	serve := func() (stop func()) {
+		ctx, cancel := context.WithCancel(ctx)
+		wait := engine(t, ctx, "gateway", g.Run, func() { g.Close() })
+		return func() { cancel(); wait() }
+	}
+	stop := serve()
+	w.restart = func() {
+		stop()
+		g = open()
+		stop = serve()
+	}
 	go chain.Run(ctx)
 
 	module, err := os.ReadFile(filepath.Join("..", "service", "compute", "customer", "program", "count.wasm"))
@@ -173,7 +198,7 @@ func TestAudits(t *testing.T) {
 		}
 		return rec.Code, rec.Body.String()
 	}
-	until := func(what string, ok func() bool) {
+	w.until = func(what string, ok func() bool) {
 		t.Helper()
 		for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(end) {
@@ -181,15 +206,15 @@ func TestAudits(t *testing.T) {
 			}
 		}
 	}
-	run := func() (device types.Key) {
+	w.run = func(query string) (device types.Key) {
 		t.Helper()
 		var in struct{ Hash string }
 		if code, body := call("POST", "/inputs", bytes.Repeat([]byte("words to count\n"), 1<<10), &in); code != http.StatusCreated {
 			t.Fatal(code, body)
 		}
 		var job struct{ ID, Device string }
-		until("a device takes the job", func() bool {
-			code, _ := call("POST", "/jobs?price=100000000&stdin="+in.Hash, module, &job)
+		w.until("a device takes the job", func() bool {
+			code, _ := call("POST", "/jobs?price=100000000&stdin="+in.Hash+query, module, &job)
 			return code < 300
 		})
 		if code, body := call("GET", "/jobs/"+job.ID+"/result?wait=1", nil, nil); code != http.StatusOK {
@@ -201,7 +226,7 @@ func TestAudits(t *testing.T) {
 		}
 		return device
 	}
-	line := func(device types.Key) *compute.State {
+	w.line = func(device types.Key) *compute.State {
 		t.Helper()
 		headers, err := chain.Headers(ctx, 0, 1)
 		if err != nil || len(headers) == 0 {
@@ -217,11 +242,29 @@ func TestAudits(t *testing.T) {
 		}
 		return s
 	}
-	until("the device that asks less has a job", func() bool { return run() == devices[0] }) // as soon as it is heard
+	t.Cleanup(func() {
+		stop()
+		cancel()
+		for _, stop := range stops {
+			stop()
+		}
+		nats.Close()
+	})
+	return w
+}
+
+// TestAudits: real jobs on two devices, through a gateway, a bus, and four verifiers whose witnesses audit. The
+// cheaper device charges a unit too much: it is audited without anybody doing anything, and is suspended. So
+// the next job goes to the honest one, which passes, and rises.
+func TestAudits(t *testing.T) {
+	t.Parallel()
+	w := newAudited(t, "audits-1", func(e provider.Executor) provider.Executor { return overcharging{e} }, nil)
+	devices, run, line, until := w.devices, w.run, w.line, w.until
+	until("the device that asks less has a job", func() bool { return run("") == devices[0] }) // as soon as it is heard
 	// A slow machine may miss an epoch: then there is another job.
 	again := func(device types.Key) {
 		if s := line(device); s.Epoch != 0 && s.Results[0].Count+s.Results[1].Count == 0 {
-			run()
+			run("")
 		}
 	}
 	until("the device that charges too much is suspended", func() bool {
@@ -237,9 +280,5 @@ func TestAudits(t *testing.T) {
 	})
 	if s := line(devices[1]); s.Quality <= compute.FirstQuality || s.Faults != 0 {
 		t.Errorf("%+v", s)
-	}
-	cancel()
-	for _, stop := range stops {
-		stop()
 	}
 }

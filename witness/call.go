@@ -11,35 +11,22 @@ import (
 	"github.com/cairn-network/cairn/service/role"
 )
 
-// Bounds of what verifiers call: further calls are thrown away.
-const (
-	callRate  = 8  // of one verifier in a second
-	callsWait = 64 // for one slow reader
-)
+// callsWait is how many calls, and how much that was told, wait for one slow reader: further ones are thrown away.
+const callsWait = 64
 
 // What a role may call is what a message takes.
-var _ = [1]struct{}{}[bus.MaxCall-role.MaxCall]
+var (
+	_ = [1]struct{}{}[bus.MaxCall-role.MaxCall]
+	_ = [1]struct{}{}[bus.MaxTell-role.MaxTell]
+)
 
-// calls hands on what verifiers call.
-type calls struct {
+// talk hands on what others call or tell.
+type talk struct {
 	mu      sync.Mutex // guards what follows
 	readers map[chan role.Called]bool
-	second  int64
-	heard   map[types.Key]int // in this second
 }
 
-// allow takes one of a verifier's tries.
-func (c *calls) allow(by types.Key, now time.Time) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s := now.Unix(); s != c.second || c.heard == nil {
-		c.second, c.heard = s, map[types.Key]int{}
-	}
-	c.heard[by]++
-	return c.heard[by] <= callRate
-}
-
-func (c *calls) tell(said role.Called) {
+func (c *talk) say(said role.Called) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for r := range c.readers {
@@ -52,17 +39,26 @@ func (c *calls) tell(said role.Called) {
 
 // hear takes what came under a subject of calls. Verifiers alone can publish there.
 func (r *runner) hear(m bus.Message) {
-	now := time.Now()
+	if by, body, ok := r.heard.Hear(r.Chain(), r.engine.agent.Pin().Set, r.spec.Category, m); ok {
+		r.calls.say(role.Called{By: by, Body: body})
+	}
+}
+
+// told takes what somebody tells this verifier.
+func (e *Engine) told(m bus.Message) {
 	who, err := bus.ParseWord(bus.Owner(m.Subject))
-	if err != nil || r.engine.agent.Pin().Set.Power(who) == 0 || !r.calls.allow(who, now) {
+	if err != nil || !e.tellers.Allow(who, time.Now()) {
 		return
 	}
-	c, by, err := bus.Open[bus.Call](m.Data, r.Chain())
-	if err != nil || by != who || c.Category != r.spec.Category || !bus.Timely(c.Time, now) {
-		r.log.Debug("a call is thrown away", "subject", m.Subject, "error", err)
+	t, err := bus.Decode[bus.Tell](m.Data, e.agent.Chain())
+	if err != nil {
 		return
 	}
-	r.calls.tell(role.Called{By: by, Body: c.Body})
+	for _, r := range e.runners {
+		if r.spec.Category == t.Category {
+			r.tells.say(role.Called{By: who, Body: t.Body})
+		}
+	}
 }
 
 // Call implements role.VerifierHost.
@@ -79,18 +75,24 @@ func (r *runner) Call(ctx context.Context, body []byte) error {
 }
 
 // Calls implements role.VerifierHost.
-func (r *runner) Calls(ctx context.Context) <-chan role.Called {
+func (r *runner) Calls(ctx context.Context) <-chan role.Called { return r.calls.listen(ctx) }
+
+// Told implements role.AuditHost.
+func (r *runner) Told(ctx context.Context) <-chan role.Called { return r.tells.listen(ctx) }
+
+// listen delivers what is said from now on until ctx ends.
+func (c *talk) listen(ctx context.Context) <-chan role.Called {
 	out := make(chan role.Called, callsWait)
-	r.calls.mu.Lock()
-	defer r.calls.mu.Unlock()
-	if r.calls.readers == nil {
-		r.calls.readers = map[chan role.Called]bool{}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.readers == nil {
+		c.readers = map[chan role.Called]bool{}
 	}
-	r.calls.readers[out] = true
+	c.readers[out] = true
 	context.AfterFunc(ctx, func() {
-		r.calls.mu.Lock()
-		defer r.calls.mu.Unlock()
-		delete(r.calls.readers, out)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.readers, out)
 		close(out)
 	})
 	return out

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/core/beacon"
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/tally"
@@ -31,7 +32,9 @@ type runner struct {
 	view  tally.Registry
 	panel *tally.Panel
 
-	calls calls
+	heard agent.Calls
+	calls talk // what verifiers call
+	tells talk // what others tell this one
 }
 
 var _ role.VerifierHost = (*runner)(nil)

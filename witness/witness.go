@@ -58,6 +58,7 @@ type Engine struct {
 	spool   *agent.Spool
 	asks    *agent.Asks
 	runners []*runner
+	tellers agent.Pace
 }
 
 // New opens the engine's folder. Rules are those of all categories; witnesses of categories without candidates
@@ -140,6 +141,9 @@ func (e *Engine) begin(ctx context.Context, b bus.Bus) error {
 		if err := b.Subscribe(ctx, bus.CallSubject(types.Key{}, r.spec.Category), r.hear); err != nil {
 			return fmt.Errorf("witness: subscribe to calls: %w", err)
 		}
+	}
+	if err := b.Subscribe(ctx, bus.TellSubject(types.Key{}, b.Key()), e.told); err != nil {
+		return fmt.Errorf("witness: subscribe to what is told: %w", err)
 	}
 	return e.agent.Acks(ctx, b, func(ack *bus.Ack, verifier types.Key) error {
 		_, given, err := e.spool.Acked(ack, verifier, e.agent.Pin().Set)

@@ -71,6 +71,7 @@ func Run(t *testing.T, make func(t *testing.T, auth bus.Authorizer) Network) {
 		{"Requests", requests},
 		{"RequestsOfOthers", requestsOfOthers},
 		{"Beats", beats},
+		{"Tells", tells},
 		{"Last", last},
 		{"LastIsBounded", lastIsBounded},
 		{"Outage", outage},

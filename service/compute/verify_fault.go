@@ -25,7 +25,7 @@ func (j *judge) faults() {
 			j.refuse(i, types.OverQuota)
 			continue
 		}
-		epoch := f.epoch(j.in.Chain)
+		epoch := f.Epoch(j.in.Chain)
 		if epoch <= settled || epoch+FaultDelay < j.in.Epoch || j.state.Settled == j.in.Epoch {
 			j.refuse(i, FaultSettled)
 			continue
@@ -43,8 +43,8 @@ func (j *judge) faults() {
 	}
 }
 
-// epoch returns the epoch of a fault, that of the later one of two statements; 0 for one that shows nothing.
-func (f *Fault) epoch(chain string) types.Epoch {
+// Epoch returns the epoch of a fault, that of the later one of two statements; 0 for one that shows nothing.
+func (f *Fault) Epoch(chain string) types.Epoch {
 	switch {
 	case f.Row != nil:
 		return f.Row.Step.Step.Epoch

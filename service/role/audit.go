@@ -25,6 +25,12 @@ type AuditHost interface {
 	// all that it keeps on: 0, or where the call before ended. A call may end before the last one: more says so. What
 	// a report says is signed, and no more than that.
 	Reported(ctx context.Context, kind evidence.Kind, from int) (reports []*evidence.Envelope, next int, more bool, err error)
+	// Call says something to the category's witnesses beside all verifiers, and to its customers' doors. It has at most
+	// MaxCall bytes, and nobody keeps it.
+	Call(ctx context.Context, body []byte) error
+	// Told delivers what customers' doors tell this verifier (Market.Tell) from now on until ctx ends, of each a few in a
+	// second: nothing is known of it. Who is slow misses some.
+	Told(ctx context.Context) <-chan Called
 	// SubmitOnce is Submit for what is said once: what was handed in under a name in one of the last epochs is not
 	// handed in again, whatever became of the process in between. It is wrong_epoch if the current epoch is not e.
 	SubmitOnce(ctx context.Context, e types.Epoch, kind evidence.Kind, name types.Hash, body []byte) error

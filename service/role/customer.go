@@ -37,6 +37,10 @@ type Customer struct {
 	// goroutines, and must not wait for anything.
 	Heard func(Beat)
 
+	// Called is optional: it is told what verifiers call (VerifierHost.Call, AuditHost.Call), as it comes, of each a few in
+	// a second. It must not wait for anything.
+	Called func(Called)
+
 	// FirstRound is optional: it does something real in the first round of a network. What it did is one line for
 	// people, "" for nothing.
 	FirstRound func(ctx context.Context, wallet Wallet) (did string, err error)

@@ -175,6 +175,9 @@ type Market interface {
 	Order(ctx context.Context, signed *receipt.SignedOrder) error
 	// OrderState returns where the orders of a session stand.
 	OrderState(ctx context.Context, session tally.SessionKey) (OrderState, error)
+	// Tell tells the category's witnesses beside one verifier something that proves itself, of at most MaxTell bytes.
+	// Nobody keeps it, or answers.
+	Tell(ctx context.Context, verifier types.Key, body []byte) error
 	// Outputs returns the leaves of the category's outputs in an epoch's tally whose data starts with prefix,
 	// in their order, each checked against the header that the chain took. It is not_final if the epoch has no
 	// header yet, region_skipped if it will have none, unknown_blob if nobody keeps the epoch's outputs any

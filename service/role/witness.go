@@ -40,7 +40,10 @@ type VerifierHost interface {
 // MaxCall bounds what a witness calls, in bytes.
 const MaxCall = 1 << 10
 
-// Called is what a verifier called.
+// MaxTell bounds what a verifier is told, in bytes.
+const MaxTell = 2 << 10
+
+// Called is what a verifier called, or a customer's door told it.
 type Called struct {
 	By   types.Key
 	Body []byte

@@ -127,6 +127,7 @@ var (
 	jobsBucket     = []byte("jobs")     // account ‖ id → record
 	sessionsBucket = []byte("sessions") // payer ‖ device ‖ class ‖ session → session
 	keysBucket     = []byte("keys")     // account ‖ SHA-256 of the Idempotency-Key → id
+	claimsBucket   = []byte("claims")   // device ‖ session ‖ u64 index → what it signed of that job
 	metaBucket     = []byte("meta")
 )
 
@@ -134,7 +135,7 @@ var (
 type books struct{ db *bbolt.DB }
 
 func openBooks(path string) (*books, error) {
-	db, err := bolt.Open(path, jobsBucket, sessionsBucket, keysBucket, metaBucket)
+	db, err := bolt.Open(path, jobsBucket, sessionsBucket, keysBucket, claimsBucket, metaBucket)
 	if err != nil {
 		return nil, fmt.Errorf("compute: %w", err)
 	}

@@ -88,6 +88,8 @@ type Customer struct {
 	kept   atomic.Uint64 // bytes of outputs of jobs that have ended, as of the last sweep and those that ended since
 	sweeps chan struct{} // holds one when that is more than there may be
 
+	questions chan role.Called // what verifiers call
+
 	queued  atomic.Int64 // bytes of models' answers that wait for customers
 	reading atomic.Int64 // and of requests that are being read or sent
 }
@@ -118,7 +120,7 @@ func New(cfg Config) *Customer {
 	c := &Customer{
 		cfg: cfg, began: time.Now(), running: map[ID]*job{}, orders: map[types.Hash]expected{}, paying: map[sessionOf]*sessions{},
 		perAccount: map[types.Account]int{}, pinned: map[types.Account]uint64{}, coming: map[types.Account]uint64{}, keys: map[string]bool{},
-		modules: newModules(cfg.Modules), ready: make(chan struct{}), sweeps: make(chan struct{}, 1),
+		modules: newModules(cfg.Modules), ready: make(chan struct{}), sweeps: make(chan struct{}, 1), questions: make(chan role.Called, 64),
 		idle: map[leaseOf][]*job{}, leases: map[types.Account]int{}, reached: map[types.Account]int{}, shelves: &shelves{of: map[string]*shelf{}, by: map[types.Key][]string{}},
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
@@ -128,7 +130,7 @@ func New(cfg Config) *Customer {
 // Role returns c as a gateway runs it.
 func (c *Customer) Role() role.Customer {
 	return role.Customer{
-		Category: types.Compute, Mount: c.Mount, Routes: c.allRoutes(), Run: c.Run, Listen: c.Listen, Files: booksIn, Heard: c.heard,
+		Category: types.Compute, Mount: c.Mount, Routes: c.allRoutes(), Run: c.Run, Listen: c.Listen, Files: booksIn, Heard: c.heard, Called: c.called,
 		BuysFrom:   func(w role.Wallet) ([]types.Key, error) { return c.books.buysFrom(w.Payer()) },
 		Bases:      map[string]string{"compute": "", "openai": ""},
 		FirstRound: c.FirstRound, Needs: role.Needs{Devices: 1},
@@ -215,6 +217,7 @@ func (c *Customer) Run(ctx context.Context) error {
 		group.Go(func() { c.serveImages(ctx) })
 	}
 	group.Go(func() { c.keepBook(ctx) })
+	group.Go(func() { c.listenTo(ctx) })
 	group.Go(func() { c.sweepAll(ctx) })
 	var err error
 	select {
@@ -426,7 +429,7 @@ func (c *Customer) removeOutputs(id ID) error { return os.RemoveAll(c.dir(id)) }
 // sweepAll forgets old jobs, now and then, until ctx ends.
 func (c *Customer) sweepAll(ctx context.Context) {
 	for {
-		if err := errors.Join(c.sweep(), c.images.Sweep()); err != nil {
+		if err := errors.Join(c.sweep(), c.books.forgetClaims(c.market.Notice().Epoch), c.images.Sweep()); err != nil {
 			c.log.Warn("compute: forget old jobs", "err", err)
 		}
 		select {

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/compute/customer/match"
@@ -290,11 +292,13 @@ func (c *Customer) end(ctx context.Context, j *job, s *link.Stream, order types.
 	j.mu.Unlock()
 	if e.Reason != "" { // it could not be run there at all: for the customer nothing has happened
 		c.ranking(j.rec.Job.Profile).Give(t2.Device, compute.ClassOf(j.rec.Job.Profile), j.rec.Want.Slots)
+		c.claimed(e.Leaf, &t2)
 		c.giveUp(j, types.Refuse(e.Reason, "compute: device %v: %s", t2.Device, e.Message), e.Leaf == nil)
 		return s.Write(link.Frame{Kind: link.Kept})
 	}
 	if err := c.checkEnd(j, e, &t2, limit, mode, jobHash); err != nil {
 		c.log.Warn("compute: a device ends a job otherwise than it was ordered", "device", t2.Device, "job", j.rec.ID, "err", err)
+		c.claimed(e.Leaf, &t2)
 		c.giveUp(j, err, true)
 		return err
 	}
@@ -337,6 +341,8 @@ func (c *Customer) checkEnd(j *job, e *compute.Ended, t *try, limit uint64, mode
 	switch {
 	case !e.Leaf.Verify(c.market.Chain(), t.Device):
 		return types.Refuse(types.BadSignature, "compute: the leaf is not signed by %v", t.Device)
+	case e.Leaf.Epoch > c.market.Notice().Epoch+1: // it could contradict itself, and nobody could show it
+		return types.Refuse(types.WrongEpoch, "compute: a leaf of epoch %d", e.Leaf.Epoch)
 	case l.Session != t.Session || l.Index != t.Index || l.Job != job:
 		return types.Refuse(types.SessionMismatch, "compute: a leaf of job %v, number %d of session %v", l.Job, l.Index, l.Session)
 	case l.Mode == compute.Cut && j.ctx.Err() == nil:
@@ -416,7 +422,16 @@ func (c *Customer) finish(j *job, leaf bool) error {
 	j.rec.Bytes = j.out.Total()
 	rec, l := j.copy(), j.line
 	j.mu.Unlock()
-	if err := c.books.put(&rec); err != nil {
+	if err := c.books.putAnd(&rec, func(tx *bbolt.Tx) error {
+		if !leaf {
+			return nil
+		}
+		signed, err := compute.DecodeLeaf(rec.Leaf)
+		if err != nil {
+			return err
+		}
+		return keepClaim(tx, rec.Tries[len(rec.Tries)-1].Device, signed)
+	}); err != nil {
 		return err
 	}
 	c.keeps(rec.Bytes)

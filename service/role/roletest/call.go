@@ -25,31 +25,75 @@ func (v *Verifier) Call(_ context.Context, body []byte) error {
 	seats := append([]*Verifier(nil), v.w.seats...)
 	v.w.mu.Unlock()
 	for _, other := range seats {
-		other.mu.Lock()
-		for c := range other.calls {
-			select {
-			case c <- role.Called{By: v.Key(), Body: body}:
-			default: // it is slow
-			}
+		other.deliver(&other.calls, role.Called{By: v.Key(), Body: body})
+	}
+	v.w.mu.Lock()
+	markets := append([]*Market(nil), v.w.markets...)
+	v.w.mu.Unlock()
+	for _, m := range markets {
+		m.mu.Lock()
+		called := m.called
+		m.mu.Unlock()
+		if called != nil {
+			called(role.Called{By: v.Key(), Body: body})
 		}
-		other.mu.Unlock()
 	}
 	return nil
 }
 
+// Hear has f told what verifiers call, as a gateway tells a role.Customer; nil for nobody.
+func (m *Market) Hear(f func(role.Called)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.called = f
+}
+
+// Tell tells a verifier of the world.
+func (m *Market) Tell(_ context.Context, verifier types.Key, body []byte) error {
+	if len(body) > role.MaxTell {
+		return types.Refuse(types.Oversize, "roletest: %d bytes are told", len(body))
+	}
+	m.w.mu.Lock()
+	seats := append([]*Verifier(nil), m.w.seats...)
+	m.w.mu.Unlock()
+	for _, v := range seats {
+		if v.Key() == verifier {
+			v.deliver(&v.tells, role.Called{By: m.Payer(), Body: body})
+		}
+	}
+	return nil
+}
+
+// deliver gives what was said to whoever listens.
+func (v *Verifier) deliver(to *map[chan role.Called]bool, said role.Called) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for c := range *to {
+		select {
+		case c <- said:
+		default: // it is slow
+		}
+	}
+}
+
 // Calls delivers what verifiers call.
-func (v *Verifier) Calls(ctx context.Context) <-chan role.Called {
+func (v *Verifier) Calls(ctx context.Context) <-chan role.Called { return v.listen(ctx, &v.calls) }
+
+// Told delivers what markets tell the verifier.
+func (v *Verifier) Told(ctx context.Context) <-chan role.Called { return v.listen(ctx, &v.tells) }
+
+func (v *Verifier) listen(ctx context.Context, to *map[chan role.Called]bool) <-chan role.Called {
 	out := make(chan role.Called, callsWait)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.calls == nil {
-		v.calls = map[chan role.Called]bool{}
+	if *to == nil {
+		*to = map[chan role.Called]bool{}
 	}
-	v.calls[out] = true
+	(*to)[out] = true
 	context.AfterFunc(ctx, func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		delete(v.calls, out)
+		delete(*to, out)
 		close(out)
 	})
 	return out

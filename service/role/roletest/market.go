@@ -34,6 +34,7 @@ type Market struct {
 
 	mu        sync.Mutex
 	published []*receipt.Signed
+	called    func(role.Called)
 	orders    map[tally.SessionKey]*handed // the newest of each session
 }
 

@@ -28,6 +28,7 @@ type Verifier struct {
 	names map[types.Hash]bool
 	feeds map[*feed]bool
 	calls map[chan role.Called]bool
+	tells map[chan role.Called]bool
 }
 
 var _ role.AuditHost = (*Verifier)(nil)

@@ -106,7 +106,7 @@ func (a *Auditor) Run(ctx context.Context, host role.AuditHost) error {
 			continue // the next notice may know
 		}
 		now = &round{
-			cfg: &a.cfg, host: host, log: host.Log().With("epoch", n.Epoch), exec: exec, dir: inputs, claims: claims, begun: n, notice: n,
+			cfg: &a.cfg, host: host, log: host.Log().With("epoch", n.Epoch), exec: exec, dir: inputs, claims: claims, asked: newAsked(), begun: n, notice: n,
 			fuel: a.cfg.Fuel, news: make(chan struct{}, 1),
 		}
 		now.start(ctx)

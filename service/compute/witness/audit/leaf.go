@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/role"
@@ -206,27 +205,16 @@ func (r *round) fetchAll(ctx context.Context, l *leaf, j *compute.Job, files com
 	return true, nil
 }
 
-// remember keeps a leaf that was shown. Where it contradicts one that was shown before, both are handed in.
+// remember keeps a leaf that was shown, and calls it. Where it contradicts one that was shown before, both are handed in.
 func (r *round) remember(ctx context.Context, n *role.Notice, l *leaf, s *compute.Shown) {
 	claim := compute.Claim{Committed: &compute.Committed{Results: l.results.envelope.Raw, Leaf: s.Leaf, Path: s.Path}}
 	before, err := r.claims.add(n.Epoch, l.target.device.Key, &claim)
 	if err != nil {
 		r.log.Warn("what a device committed to cannot be remembered", "error", err)
 	}
+	r.asked.add(l.target, claim.Committed)
 	if before == nil {
 		return
 	}
-	older, err := evidence.Decode(before.Committed.Results, r.host.Chain())
-	if err != nil || max(older.Epoch, l.results.envelope.Epoch) <= l.target.settled {
-		return // it has been paid for
-	}
-	f := &compute.Fault{Device: l.target.device.Key, Conflict: &compute.Conflict{A: *before, B: claim}}
-	if f.Prove(r.host.Chain()) != compute.ResultConflict {
-		return
-	}
-	r.log.Warn("a device contradicts itself", "device", f.Device, "session", s.Leaf.Session, "index", s.Leaf.Index)
-	name := types.Sum([]byte("conflict"), f.Device[:], []byte(fmt.Sprint(n.Epoch)))
-	if err := r.host.SubmitOnce(ctx, n.Epoch, compute.KindFault, name, f.Encode()); err != nil {
-		r.log.Warn("a fault cannot be handed in", "device", f.Device, "error", err)
-	}
+	r.accuse(ctx, l.target, &compute.Fault{Device: l.target.device.Key, Conflict: &compute.Conflict{A: *before, B: claim}})
 }

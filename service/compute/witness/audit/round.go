@@ -22,6 +22,7 @@ type round struct {
 	exec   Executor
 	dir    string
 	claims *claims
+	asked  *asked
 	fuel   uint64 // that is left
 	news   chan struct{}
 	cancel context.CancelFunc
@@ -38,8 +39,13 @@ const pause = 500 * time.Millisecond
 func (r *round) start(ctx context.Context) {
 	ctx, r.cancel = context.WithCancel(ctx)
 	r.done = make(chan struct{})
+	told := r.host.Told(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { r.ask(ctx) })
+	beside.Go(func() { r.hearAll(ctx, told) })
 	go func() {
 		defer close(r.done)
+		defer beside.Wait()
 		defer r.exec.Rest()
 		r.run(ctx)
 	}()
