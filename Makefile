@@ -61,7 +61,7 @@ generate: tools-check ## regenerate what is generated: protobuf, tables, vectors
 # The clients that tests use and that others wrote.
 NPM_DIRS := $(patsubst %/package-lock.json,%,$(shell git ls-files '*package-lock.json'))
 # Each a program, and the Debian package that it is in.
-PROGRAMS := b3sum:b3sum busybox:busybox-static clang:clang curl:curl gcc:gcc glpsol:glpk-utils ip:iproute2 mbpoll:mbpoll eapol_test:eapoltest radclient:freeradius-utils qemu-aarch64:qemu-user runc:runc skopeo:skopeo stress-ng:stress-ng tc:iproute2 wasm-ld:lld wasm-validate:wabt
+PROGRAMS := b3sum:b3sum busybox:busybox-static clang:clang curl:curl gcc:gcc glpsol:glpk-utils ip:iproute2 mbpoll:mbpoll eapol_test:eapoltest radclient:freeradius-utils qemu-aarch64:qemu-user runc:runc skopeo:skopeo sqlite3:sqlite3 stress-ng:stress-ng tc:iproute2 wasm-ld:lld wasm-validate:wabt
 # Python modules of Debian's own Python; the package of module x_y is python3-x-y.
 MODULES  := ephem pymodbus pysolar serial_asyncio
 # Libraries and servers, and compilers for WebAssembly, by a file of theirs.
@@ -78,4 +78,5 @@ clients:
 		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq --no-install-recommends $(APT); \
 		elif command -v sudo >/dev/null; then sudo apt-get update -qq && sudo apt-get install -y -qq --no-install-recommends $(APT); \
 		else echo "missing test programs: install $(APT)" >&2; exit 1; fi; fi
+	@$(GO) -C tools mod download github.com/mattn/go-sqlite3
 	@for d in $(NPM_DIRS); do [ $$d/node_modules -nt $$d/package-lock.json ] || (cd $$d && npm ci --no-audit --no-fund --silent && touch node_modules) || exit 1; done

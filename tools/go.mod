@@ -7,6 +7,7 @@ require (
 	github.com/cosmos/gogoproto v1.7.2
 	github.com/grpc-ecosystem/grpc-gateway v1.16.0
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.20.0
+	github.com/mattn/go-sqlite3 v1.14.53
 	google.golang.org/protobuf v1.36.11
 )
 
