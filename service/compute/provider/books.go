@@ -74,6 +74,7 @@ var (
 	sessionBucket = []byte("sessions") // payer ‖ session → tab
 	leafBucket    = []byte("leaves")   // payer ‖ session ‖ u64 index → stub
 	trustBucket   = []byte("trust")    // account → trust
+	goneBucket    = []byte("gone")     // ids of sessions that were dropped before they ended → nothing
 	metaBucket    = []byte("meta")     // what → u64 epoch in which it was done last
 )
 
@@ -83,7 +84,7 @@ const journalName = "journal.db"
 type books struct{ db *bbolt.DB }
 
 func openBooks(path string) (*books, error) {
-	db, err := bolt.Open(path, callBucket, jobBucket, sessionBucket, leafBucket, trustBucket, metaBucket, auditBucket)
+	db, err := bolt.Open(path, callBucket, jobBucket, sessionBucket, leafBucket, trustBucket, goneBucket, metaBucket, auditBucket)
 	if err != nil {
 		return nil, fmt.Errorf("compute: journal: %w", err)
 	}

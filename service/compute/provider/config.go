@@ -85,6 +85,8 @@ const (
 	maxOpenAccount     = maxOpen / 8
 	maxSessions        = 8192 // beyond it busy
 	maxSessionsAccount = 256
+	maxExpiry          = 14 * 24         // epochs ahead that a session may expire
+	maxGone            = 1 << 18         // sessions that were dropped and could begin again; beyond it none is dropped
 	maxAccounts        = 1 << 14         // whose trust is remembered; the one not seen for longest goes
 	maxStream          = 16 << 20        // bytes of each output
 	freeTime           = 5 * time.Minute // what an account has for nothing in an epoch: modules prepared, jobs that could not be run

@@ -380,7 +380,7 @@ func (d *device) expire() error {
 		sessions = append(sessions, s)
 	}
 	d.mu.Unlock()
-	errs := []error{d.books.forgetTrees(audited)}
+	errs := []error{d.books.forgetTrees(audited), d.forgetGone(epoch)}
 	for _, j := range jobs {
 		if !d.awaited(j) {
 			errs = append(errs, d.forget(j))
@@ -390,6 +390,38 @@ func (d *device) expire() error {
 		errs = append(errs, d.prune(s, false))
 	}
 	return errors.Join(append(errs, d.forgetAccounts())...)
+}
+
+// forgetGone forgets sessions that were dropped and have expired since: nobody can begin them any more.
+func (d *device) forgetGone(now types.Epoch) error {
+	d.mu.Lock()
+	var old []types.SessionID
+	for id := range d.gone {
+		if id.Expiry() <= now {
+			old = append(old, id)
+		}
+	}
+	d.mu.Unlock()
+	if len(old) == 0 {
+		return nil
+	}
+	err := d.books.write(func(tx *bbolt.Tx) error {
+		for _, id := range old {
+			if err := tx.Bucket(goneBucket).Delete(id[:]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range old {
+		delete(d.gone, id)
+	}
+	return nil
 }
 
 // over reports whether the job has ended. d.mu is held.
@@ -415,6 +447,8 @@ func (d *device) prune(s *session, dropped bool) error {
 	d.mu.Lock()
 	over := d.past(s) || dropped && !s.opened(d.least())
 	gone := over && s.live == nil && s.jobs == 0 && s.written && d.sessions[s.key] == s
+	early := s.key.id.Expiry() > d.now()
+	gone = gone && (!early || len(d.gone) < maxGone)
 	done, _ := s.base(min(d.view.Load().Final, d.tallied()))
 	next, a := s.tab, s.account
 	line := a.trust
@@ -431,6 +465,11 @@ func (d *device) prune(s *session, dropped bool) error {
 			if err := put(tx, trustBucket, a.id[:], &line); err != nil {
 				return err
 			}
+			if early {
+				if err := tx.Bucket(goneBucket).Put(s.key.id[:], []byte{}); err != nil {
+					return err
+				}
+			}
 			return tx.Bucket(sessionBucket).Delete(prefix)
 		})
 		if err != nil {
@@ -440,6 +479,9 @@ func (d *device) prune(s *session, dropped bool) error {
 		defer d.mu.Unlock()
 		delete(d.sessions, s.key)
 		delete(d.ids, s.key.id)
+		if early {
+			d.gone[s.key.id] = true
+		}
 		delete(a.sessions, s)
 		a.trust = line
 		return nil

@@ -161,7 +161,7 @@ func (d *device) suits(call *compute.Call) error {
 		return types.Refuse(compute.Policy, "compute: %d bytes of memory for a job, all have %d", memory(&call.Job), d.cfg.Memory)
 	case o.Session.Expiry() <= epoch:
 		return types.Refuse(types.SessionExpired, "compute: session %s ends with epoch %d", o.Session, o.Session.Expiry())
-	case o.Session.Expiry() > epoch+receipt.MaxExpiry:
+	case o.Session.Expiry() > epoch+maxExpiry: // what was dropped is remembered until then
 		return types.Refuse(types.WrongEpoch, "compute: session %s goes on until epoch %d", o.Session, o.Session.Expiry())
 	}
 	if err := d.host.Room(); err != nil {
@@ -221,6 +221,9 @@ func (d *device) reserve(ctx context.Context, call *compute.Call, hash types.Has
 	if fresh {
 		if d.ids[o.Session] != (types.Key{}) { // results name a session by its id alone
 			return nil, types.Refuse(types.SessionMismatch, "compute: session %s is of another payer", o.Session)
+		}
+		if d.gone[o.Session] { // a leaf of it was signed, and a second one of its place would be a fault
+			return nil, types.Refuse(types.SessionMismatch, "compute: session %s was dropped", o.Session)
 		}
 		if o.Index != 0 {
 			return nil, types.Refuse(types.SessionMismatch, "compute: session %s begins with order %d", o.Session, o.Index)

@@ -331,3 +331,52 @@ func TestCutAndRun(t *testing.T) {
 		w.Next()
 	}
 }
+
+// TestGone: a session that was dropped does not begin again under its id: the device would sign a second leaf of one
+// place, and whoever keeps the first could have its bond. Over a restart too, until the id has expired.
+func TestGone(t *testing.T) {
+	w := newWorld(t, nil)
+	s := w.session(30)
+	first := w.end(w.run(s, "burn:1")).Leaf
+	w.settled()
+	for range askEpochs + 2 { // a day later it is written off
+		w.Next()
+	}
+	again := func() (*ordered, types.Reason) {
+		s.index, s.ask = 0, nil
+		return w.ask(s, w.call(s, "burn:2"))
+	}
+	for range 2 {
+		if j, reason := again(); reason != types.SessionMismatch {
+			t.Errorf("%q", reason)
+			if j != nil {
+				second := w.end(j).Leaf
+				c := &compute.Conflict{A: compute.Claim{Signed: first}, B: compute.Claim{Signed: second}}
+				f := &compute.Fault{Device: w.device.Key(), Conflict: c}
+				t.Fatalf("the device can be shown to contradict itself: %v", f.Prove(roletest.Chain))
+			}
+		}
+		if err := w.device.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+	}
+	for range 5 {
+		w.Next()
+	}
+	if _, reason := again(); reason != types.SessionExpired {
+		t.Errorf("%q", reason)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		d := w.now()
+		d.mu.Lock()
+		n := len(d.gone)
+		d.mu.Unlock()
+		if n == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d ids are kept that nobody can use", n)
+		}
+	}
+}

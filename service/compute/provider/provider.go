@@ -168,6 +168,7 @@ type device struct {
 	changed  chan struct{}
 	sessions map[sessionKey]*session
 	ids      map[types.SessionID]types.Key // whose they are
+	gone     map[types.SessionID]bool      // were dropped, and have not expired: they never begin again
 	accounts map[types.Account]*account
 	jobs     map[types.Hash]*job
 
@@ -212,7 +213,7 @@ func (p *Provider) Run(ctx context.Context, host role.Host) error {
 func open(ctx context.Context, p *Provider, host role.Host) (*device, error) {
 	d := &device{
 		provider: p, cfg: p.cfg, host: host, chain: host.Chain(), key: host.Key(), log: host.Log(), dir: host.Dir(), ctx: ctx,
-		changed: make(chan struct{}), sessions: map[sessionKey]*session{}, ids: map[types.SessionID]types.Key{}, accounts: map[types.Account]*account{}, jobs: map[types.Hash]*job{},
+		changed: make(chan struct{}), sessions: map[sessionKey]*session{}, ids: map[types.SessionID]types.Key{}, gone: map[types.SessionID]bool{}, accounts: map[types.Account]*account{}, jobs: map[types.Hash]*job{},
 		pinned: map[types.Hash]int{}, executors: map[types.Class]Executor{}, remodel: make(chan struct{}, 1),
 	}
 	d.view.Store(&role.Notice{})
@@ -293,7 +294,16 @@ func (d *device) close() error {
 // load reads the journal.
 func (d *device) load() error {
 	return d.books.db.View(func(tx *bbolt.Tx) error {
-		err := all(tx, trustBucket, nil, nil, func(k []byte, t *trust) (bool, error) {
+		err := tx.Bucket(goneBucket).ForEach(func(k, _ []byte) error {
+			if len(k) == len(types.SessionID{}) {
+				d.gone[types.SessionID(k)] = true
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		err = all(tx, trustBucket, nil, nil, func(k []byte, t *trust) (bool, error) {
 			d.accounts[types.Account(k)] = &account{id: types.Account(k), trust: *t, sessions: map[*session]bool{}}
 			return true, nil
 		})
