@@ -354,7 +354,7 @@ func TestPlaces(t *testing.T) {
 	bad := w.gate("bad", 1<<40)
 	bad.hold = true
 	for range 6 {
-		s := bad.session(8760)
+		s := bad.session(maxExpiry)
 		bad.end(bad.run(s, "out:x"))
 	}
 	bad.stop()
