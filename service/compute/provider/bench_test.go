@@ -34,7 +34,7 @@ func BenchmarkFirstOutput(b *testing.B) {
 	w.device.SetDir(dir)
 	w.start()
 	w.code = program(1)
-	s := w.session(1000)
+	s := w.session(maxExpiry)
 	w.end(w.run(s, "warm"))
 	var answered, first, ended []time.Duration
 	for b.Loop() {

@@ -58,20 +58,25 @@ func (a *asked) add(t *target, c *compute.Committed) {
 	}
 }
 
-// due returns a leaf that is to be called now, and else for how long there is none.
+// due returns the leaf that is to be called now, of several the one that was called least, and else for how long there
+// is none.
 func (a *asked) due(now time.Time) (body []byte, wait time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	wait = time.Hour
+	var first *called
 	for _, c := range a.list {
 		if d := c.next.Sub(now); d > 0 {
 			wait = min(wait, d)
-			continue
+		} else if first == nil || c.wait < first.wait {
+			first = c
 		}
-		c.next, c.wait = now.Add(c.wait), 2*c.wait
-		return c.body, callPace
 	}
-	return nil, wait
+	if first == nil {
+		return nil, wait
+	}
+	first.next, first.wait = now.Add(first.wait), 2*first.wait
+	return first.body, callPace
 }
 
 // ask calls the leaves that were shown, until ctx ends.

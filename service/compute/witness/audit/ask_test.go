@@ -2,6 +2,7 @@ package audit
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/types"
@@ -78,5 +79,33 @@ func TestTold(t *testing.T) {
 	}
 	if f, err := compute.DecodeFault(list[0].Body); err != nil || f.Prove(s.Chain()) != compute.ResultConflict {
 		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+// TestCallTurns: leaves are called in turn, again after longer and longer pauses; many do not keep the last from being called.
+func TestCallTurns(t *testing.T) {
+	a := newAsked()
+	target := &target{}
+	const n = 512
+	for i := range uint64(n) {
+		a.add(target, &compute.Committed{Results: []byte{byte(i), byte(i >> 8)}, Leaf: compute.Leaf{Index: i}})
+	}
+	heard := map[string]int{}
+	now := a.list[0].next.Add(callFirst)
+	calls := 0
+	for end := now.Add(10 * time.Minute); now.Before(end); {
+		body, wait := a.due(now)
+		if body != nil {
+			calls++
+			if heard[string(body)]++; calls == n && len(heard) != n {
+				t.Errorf("of %d calls the first %d are of %d leaves", n, calls, len(heard))
+			}
+		}
+		now = now.Add(wait)
+	}
+	for body, n := range heard {
+		if n < 3 || n > 10 {
+			t.Fatalf("%x is called %d times in ten minutes", body, n)
+		}
 	}
 }
