@@ -65,7 +65,7 @@ PROGRAMS := b3sum:b3sum busybox:busybox-static clang:clang curl:curl gcc:gcc glp
 # Python modules of Debian's own Python; the package of module x_y is python3-x-y.
 MODULES  := ephem pymodbus pysolar serial_asyncio
 # Libraries and servers, and compilers for WebAssembly, by a file of theirs.
-FILES    := /usr/include/stdlib.h:libc6-dev /usr/include/sml/sml_file.h:libsml-dev /usr/sbin/freeradius:freeradius /usr/sbin/mosquitto:mosquitto \
+FILES    := /usr/include/stdlib.h:libc6-dev /usr/include/sml/sml_file.h:libsml-dev /usr/sbin/freeradius:freeradius /usr/sbin/hostapd:hostapd /usr/sbin/wpa_supplicant:wpasupplicant /usr/sbin/mosquitto:mosquitto \
             /usr/lib/wasm32-wasi/libc.a:wasi-libc /usr/lib/llvm-14/lib/clang/14.0.6/lib/wasi:libclang-rt-14-dev-wasm32 \
             /usr/bin/rustc:rustc /usr/lib/rustlib/wasm32-wasi:libstd-rust-dev-wasm32
 APT      := $(strip $(foreach p,$(PROGRAMS),$(if $(shell command -v $(firstword $(subst :, ,$(p))) 2>/dev/null),,$(lastword $(subst :, ,$(p))))) \

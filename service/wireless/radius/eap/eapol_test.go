@@ -3,17 +3,9 @@ package eap
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/netip"
 	"os"
@@ -23,76 +15,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/cairn-network/cairn/internal/testutil"
 	"github.com/cairn-network/cairn/service/wireless/radius"
+	"github.com/cairn-network/cairn/service/wireless/radius/eap/eaptest"
 )
-
-// authority makes certificates and the files that clients read.
-type authority struct {
-	t    *testing.T
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	a := &authority{t: t, dir: t.TempDir()}
-	a.cert, a.key = a.issue("ca", &x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
-	return a
-}
-
-// issue makes a certificate, and name.pem and name.key.
-func (a *authority) issue(name string, c *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	c.SerialNumber, c.Subject = big.NewInt(time.Now().UnixNano()), pkix.Name{CommonName: name}
-	c.NotBefore, c.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	parent, signer := c, key
-	if a.cert != nil {
-		parent, signer = a.cert, a.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	for file, block := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "PRIVATE KEY", Bytes: secret}} {
-		if err := os.WriteFile(a.path(name+file), pem.EncodeToMemory(block), 0o600); err != nil {
-			a.t.Fatal(err)
-		}
-	}
-	made, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return made, key
-}
-
-func (a *authority) path(name string) string { return filepath.Join(a.dir, name) }
-
-func (a *authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
-
-// server makes a certificate of more than three fragments.
-func (a *authority) server() tls.Certificate {
-	names := []string{"radius.example.org"}
-	for i := range 120 {
-		names = append(names, fmt.Sprintf("a-long-name-of-a-server-%d.example.org", i))
-	}
-	cert, key := a.issue("server", &x509.Certificate{DNSNames: names, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
-}
 
 func passwords(_ context.Context, user, password string) error {
 	if user == "ada@example.org" && password == "engine" {
@@ -103,7 +30,7 @@ func passwords(_ context.Context, user, password string) error {
 
 // world is a server behind RADIUS, on a port of this machine.
 type world struct {
-	*authority
+	*eaptest.Authority
 	server *Server
 	port   string
 
@@ -114,9 +41,9 @@ type world struct {
 const secret = "lan-secret"
 
 func newWorld(t *testing.T, methods ...Method) *world {
-	w := &world{authority: newAuthority(t)}
-	w.issue("user", &x509.Certificate{EmailAddresses: []string{"bob@example.org"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	s, err := NewServer(Config{Certificate: w.authority.server(), Clients: w.pool(), Password: passwords, Methods: methods})
+	w := &world{Authority: eaptest.NewAuthority(t)}
+	w.Issue(t, "user", &x509.Certificate{EmailAddresses: []string{"bob@example.org"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	s, err := NewServer(Config{Certificate: w.Server(t), Clients: w.Pool(), Password: passwords, Methods: methods})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +81,7 @@ func newWorld(t *testing.T, methods ...Method) *world {
 func (w *world) login(t *testing.T, network string, env ...string) (out string, ok bool, last *Step) {
 	t.Helper()
 	conf := filepath.Join(t.TempDir(), "network.conf")
-	text := "network={\n\tkey_mgmt=WPA-EAP\n\tca_cert=\"" + w.path("ca.pem") + "\"\n" + network + "\n}\n"
+	text := "network={\n\tkey_mgmt=WPA-EAP\n\tca_cert=\"" + w.Path("ca.pem") + "\"\n" + network + "\n}\n"
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -173,8 +100,8 @@ func (w *world) login(t *testing.T, network string, env ...string) (out string, 
 // fragments, and when it wants another method than what is offered first; both ends have the same keys. A wrong
 // password, a stranger's certificate and a method that is not there are refused.
 func TestEapol(t *testing.T) {
-	stranger := newAuthority(t)
-	stranger.issue("user", &x509.Certificate{EmailAddresses: []string{"bob@example.org"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	stranger := eaptest.NewAuthority(t)
+	stranger.Issue(t, "user", &x509.Certificate{EmailAddresses: []string{"bob@example.org"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	w := newWorld(t)
 	byCert := func(dir string, more ...string) string {
 		return strings.Join(append([]string{"eap=TLS", `identity="anonymous@example.org"`,
@@ -189,17 +116,17 @@ func TestEapol(t *testing.T) {
 		name, network, user string
 		ok                  bool
 	}{
-		{"TLS 1.2", byCert(w.dir, v12), "bob@example.org", true},
-		{"TLS 1.3", byCert(w.dir, v13), "bob@example.org", true},
-		{"TLS 1.2 in fragments", byCert(w.dir, v12, "fragment_size=150"), "bob@example.org", true},
-		{"TLS 1.3 in fragments", byCert(w.dir, v13, "fragment_size=150"), "bob@example.org", true},
+		{"TLS 1.2", byCert(w.Dir, v12), "bob@example.org", true},
+		{"TLS 1.3", byCert(w.Dir, v13), "bob@example.org", true},
+		{"TLS 1.2 in fragments", byCert(w.Dir, v12, "fragment_size=150"), "bob@example.org", true},
+		{"TLS 1.3 in fragments", byCert(w.Dir, v13, "fragment_size=150"), "bob@example.org", true},
 		{"TTLS 1.2", byPassword("engine", v12), "ada@example.org", true},
 		{"TTLS 1.3", byPassword("engine", v13), "ada@example.org", true},
 		{"TTLS in fragments", byPassword("engine", "fragment_size=100"), "ada@example.org", true},
 		{"wrong password", byPassword("wrong"), "", false},
 		{"wrong password 1.3", byPassword("wrong", v13), "", false},
-		{"another's certificate 1.2", byCert(stranger.dir, v12), "", false},
-		{"another's certificate 1.3", byCert(stranger.dir, v13), "", false},
+		{"another's certificate 1.2", byCert(stranger.Dir, v12), "", false},
+		{"another's certificate 1.3", byCert(stranger.Dir, v13), "", false},
 		{"CHAP", strings.Replace(byPassword("engine"), "PAP", "CHAP", 1), "", false},
 		{"PEAP", strings.Replace(byPassword("engine"), "TTLS", "PEAP", 1), "", false},
 	} {
@@ -224,7 +151,7 @@ func TestEapol(t *testing.T) {
 // TestNoMasterSecret: keys of TLS 1.2 without extended master secret (RFC 7627) are not made.
 func TestNoMasterSecret(t *testing.T) {
 	w := newWorld(t)
-	conf := w.path("openssl.cnf")
+	conf := w.Path("openssl.cnf")
 	text := "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nOptions = -ExtendedMasterSecret\n"
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
