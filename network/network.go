@@ -441,7 +441,7 @@ func (n *Network) StartVerifier(ctx context.Context, i int) error {
 		if err != nil {
 			return fmt.Errorf("network: verifier %d of region %d: %w", i, region, err)
 		}
-		w, err := openWitness(dir, witness.Config{Key: keys.Attestation, VRF: keys.VRF, Pin: pin, Dial: n.dial, Private: near}, v, n.cfg.Rules, n.cfg.Witnesses, log)
+		w, err := openWitness(dir, witness.Config{Key: keys.Attestation, VRF: keys.VRF, Pin: pin, Dial: n.dial, Private: near, Listen: "127.0.0.1"}, v, n.cfg.Rules, n.cfg.Witnesses, log)
 		if err != nil {
 			return fmt.Errorf("network: witness %d of region %d: %w", i, region, err)
 		}

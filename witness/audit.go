@@ -19,8 +19,11 @@ type Ledger interface {
 
 var _ role.AuditHost = (*runner)(nil)
 
-// Line implements role.AuditHost.
+// Line implements role.VerifierHost and role.AuditHost.
 func (r *runner) Line(ctx context.Context, e types.Epoch, device types.Key) ([]byte, error) {
+	if r.engine.cfg.Ledger == nil {
+		return nil, types.Refuse(types.UnknownBlob, "witness: no verifier is asked for tallies")
+	}
 	return r.engine.cfg.Ledger.Line(ctx, e, r.spec.Category, device)
 }
 

@@ -2,11 +2,14 @@ package witness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/cairn-network/cairn/agent"
 	"github.com/cairn-network/cairn/core/beacon"
@@ -85,6 +88,27 @@ func (r *runner) payload(ctx context.Context, kind evidence.Kind, body []byte) (
 // Dial implements role.WitnessHost.
 func (r *runner) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return role.DialDevice(ctx, r.engine.cfg.Private, network, address)
+}
+
+// Socket implements role.VerifierHost.
+func (r *runner) Socket() (role.Socket, netip.AddrPort, error) {
+	c := &r.engine.cfg
+	at, err := netip.ParseAddr(c.Listen)
+	public := c.Public
+	if !public.IsValid() {
+		public = at
+	}
+	if err != nil || public.IsUnspecified() {
+		return nil, netip.AddrPort{}, types.Refuse(types.BadArgument, "witness: the settings name no address of UDP (%q, %v)", c.Listen, c.Public)
+	}
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(at, c.Port)))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, netip.AddrPort{}, types.Refuse(types.PortInUse, "witness: UDP port %d", c.Port)
+	}
+	if err != nil {
+		return nil, netip.AddrPort{}, fmt.Errorf("witness: socket: %w", err)
+	}
+	return conn, netip.AddrPortFrom(public, conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()), nil
 }
 
 // Ask implements role.WitnessHost.

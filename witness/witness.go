@@ -44,6 +44,11 @@ type Config struct {
 	Ledger Ledger
 	// Private are the addresses beyond the public internet where devices may be (role.DialDevice).
 	Private []netip.Prefix
+	// Listen is where sockets of UDP are opened for live checks ("0.0.0.0"), "" for none, and Port on which; 0 leaves it to
+	// chance. Public is the address under which devices reach them; the zero Addr stands for Listen.
+	Listen string
+	Port   uint16
+	Public netip.Addr
 	// Resend is how long it waits for acknowledgement before it hands in again. Default 2 s.
 	Resend time.Duration
 	// Backoff is how long a Witness that failed rests at first; it doubles up to a minute. Default 1 s.

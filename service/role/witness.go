@@ -3,6 +3,7 @@ package role
 import (
 	"context"
 	"net"
+	"net/netip"
 
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/tally"
@@ -29,12 +30,26 @@ type VerifierHost interface {
 	// Prove returns the verifier's proof over a number of a purpose of the category's ("compute/slot") in the epoch
 	// of seed (beacon.ProveAt).
 	Prove(purpose string, seed types.Hash, n uint64) []byte
+	// Line returns what the tally of an epoch left of a device (tally.Output.State), nil for nothing. It is
+	// unknown_blob until the verifier has that tally, and where there is none: also for devices of other regions.
+	Line(ctx context.Context, e types.Epoch, device types.Key) ([]byte, error)
+	// Socket opens a socket of UDP and returns the address under which devices reach it. It is bad_argument where
+	// the verifier's owner named none.
+	Socket() (Socket, netip.AddrPort, error)
 	// Call says something to the category's witnesses beside all verifiers, to this one too. It has at most MaxCall
 	// bytes, and nobody keeps it.
 	Call(ctx context.Context, body []byte) error
 	// Calls delivers what verifiers call from now on until ctx ends, in time and of each a few in a second. Who is
 	// slow misses some.
 	Calls(ctx context.Context) <-chan Called
+}
+
+// Socket is a socket of UDP: a *net.UDPConn, or a simulated one. A read ends when it is closed.
+type Socket interface {
+	ReadFromUDPAddrPort(b []byte) (n int, from netip.AddrPort, err error)
+	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
+	LocalAddr() net.Addr
+	Close() error
 }
 
 // MaxCall bounds what a witness calls, in bytes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,8 @@ type Verifier struct {
 	vrf types.PrivateKey
 	log *slog.Logger
 	dir string
+	// Open, if set, is what Socket returns; else it is one on the loopback.
+	Open func() (role.Socket, netip.AddrPort, error)
 
 	mu    sync.Mutex // guards what follows
 	seq   uint64
@@ -238,6 +241,18 @@ func (v *Verifier) Ask(ctx context.Context, q role.Question) ([]byte, error) {
 // Fetch has the device's Blobs serve, as a node would, in one piece.
 func (v *Verifier) Fetch(ctx context.Context, f role.Fetch) (int64, error) {
 	return v.w.fetch(ctx, v.Key(), role.Verifiers, f)
+}
+
+// Socket opens one.
+func (v *Verifier) Socket() (role.Socket, netip.AddrPort, error) {
+	if v.Open != nil {
+		return v.Open()
+	}
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	return conn, conn.LocalAddr().(*net.UDPAddr).AddrPort(), nil
 }
 
 // Dial connects to an address on this machine.

@@ -34,14 +34,9 @@ func simulate(t *testing.T, s scenario, rate, seed uint64, change func(*simulate
 func TestSimulated(t *testing.T) {
 	const rate = 10_000_000
 	for seed := range uint64(3) {
-		for silent, want := range map[int][2]float64{0: {0.60, 0.68}, 2: {0.54, 0.60}} {
-			if got := simulate(t, honest(silent), rate, seed, nil); got.proven < want[0] || got.proven > want[1] {
-				t.Errorf("seed %d: %d silent: %+v, want %v", seed, silent, got, want)
-			}
-		}
-		for _, a := range attacks {
-			if got := simulate(t, a, rate, seed, nil); got.proven > 1.01 {
-				t.Errorf("seed %d: %s: %+v", seed, a.name, got)
+		for _, c := range append([]scenario{honest(0), honest(2)}, attacks...) {
+			if got := simulate(t, c, rate, seed, nil); got.proven < c.least || got.proven > c.most {
+				t.Errorf("seed %d: %s: %+v, want %v to %v", seed, c.name, got, c.least, c.most)
 			}
 		}
 	}

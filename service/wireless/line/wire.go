@@ -2,20 +2,15 @@ package line
 
 import (
 	"encoding/binary"
-	"net"
 	"net/netip"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/role"
 	"github.com/cairn-network/cairn/service/wireless/pob"
 )
 
-// Conn is a UDP socket: a *net.UDPConn, or a simulated one. A read ends when it is closed.
-type Conn interface {
-	ReadFromUDPAddrPort(b []byte) (n int, from netip.AddrPort, err error)
-	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
-	LocalAddr() net.Addr
-	Close() error
-}
+// Conn is a socket of UDP.
+type Conn = role.Socket
 
 // Kinds of packets.
 const (
