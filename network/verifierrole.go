@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"time"
@@ -78,7 +79,34 @@ type VerifierSettings struct {
 	Account VerifierAccount  `json:"account" doc:"The account that sends what it has to tell the chain. Of a bonded validator's own account the chain takes that without a fee."`
 	Appeal  bool             `json:"appeal" doc:"Whether it puts up the bond of an appeal against a header that it finds wrong. It votes in any case."`
 	Keep    types.Epoch      `json:"keep_epochs" doc:"For how many epochs beyond finality it keeps what tallies are made from, and serves it."`
+	Live    LivePlace        `json:"live" doc:"Where it reaches devices by UDP, for live checks that need that (bandwidth)."`
 	Workers int              `json:"workers" doc:"How many processors check signatures and work out tallies; 0 for all."`
+}
+
+// LivePlace says where a verifier's live checks have their sockets.
+type LivePlace struct {
+	Listen string `json:"listen" doc:"An IP address of this machine and a UDP port, as address:port; \"\" takes no part in such checks."`
+	Public string `json:"public" doc:"The IP address, without a port, under which devices reach it; \"\" for that of listen, which has to be one address then."`
+}
+
+// witness is what a witness is told of it.
+func (l LivePlace) witness() (c witness.Config, err error) {
+	if l.Listen == "" {
+		return c, nil
+	}
+	at, err := netip.ParseAddrPort(l.Listen)
+	if err != nil {
+		return c, types.Refuse(types.BadArgument, "live.listen: %.80q: want an address and a port, as 0.0.0.0:7440", l.Listen)
+	}
+	c.Listen, c.Port = at.Addr().String(), at.Port()
+	if l.Public != "" {
+		if c.Public, err = netip.ParseAddr(l.Public); err != nil {
+			return c, types.Refuse(types.BadArgument, "live.public: %.80q: want an address, without a port", l.Public)
+		}
+	} else if at.Addr().IsUnspecified() {
+		return c, types.Refuse(types.BadArgument, "live.public: live.listen stands for all addresses of the machine: under which do devices reach it?")
+	}
+	return c, nil
 }
 
 // BusPlaces say where a bus is.
@@ -142,7 +170,8 @@ error. Its keys are in the file keys, which only its owner can read: run one pro
 }
 
 func (s *VerifierSettings) check() error {
-	if err := errors.Join(s.Chain.check(), s.Bus.check(), process.CheckAddress("process.listen", s.Process.Listen, true)); err != nil {
+	_, live := s.Live.witness()
+	if err := errors.Join(s.Chain.check(), s.Bus.check(), process.CheckAddress("process.listen", s.Process.Listen, true), live); err != nil {
 		return err
 	}
 	switch {
@@ -209,6 +238,10 @@ func runVerifier(ctx context.Context, p *process.Process, s *VerifierSettings) e
 	config := verifier.Config{
 		Dir: p.Path("data"), Region: s.Region, Key: keys.Attestation, VRF: keys.VRF, Account: account, Appeal: s.Appeal, Keep: s.Keep, Workers: s.Workers,
 	}
+	live, err := s.Live.witness()
+	if err != nil {
+		return err
+	}
 	for {
 		var link bus.Bus
 		err := p.Try(ctx, "bus", func(ctx context.Context) (err error) {
@@ -218,7 +251,7 @@ func runVerifier(ctx context.Context, p *process.Process, s *VerifierSettings) e
 		if err != nil {
 			return err
 		}
-		err = runOnce(ctx, p, config, l, link, buses.Dial)
+		err = runOnce(ctx, p, config, live, l, link, buses.Dial)
 		link.Close()
 		if ctx.Err() != nil {
 			return nil
@@ -236,7 +269,7 @@ func runVerifier(ctx context.Context, p *process.Process, s *VerifierSettings) e
 }
 
 // runOnce runs the engines until ctx ends or they can't begin.
-func runOnce(ctx context.Context, p *process.Process, config verifier.Config, l ledger.Ledger, link bus.Bus,
+func runOnce(ctx context.Context, p *process.Process, config verifier.Config, live witness.Config, l ledger.Ledger, link bus.Bus,
 	dial func(context.Context, types.PrivateKey) (bus.Bus, error)) error {
 	v, err := openVerifier(p, config, l, link, spec.Categories())
 	if err != nil {
@@ -247,7 +280,7 @@ func runOnce(ctx context.Context, p *process.Process, config verifier.Config, l 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runWitness(beside, p, config, l, v, dial)
+		runWitness(beside, p, config, live, l, v, dial)
 	}()
 	err = v.Run(ctx)
 	stop()
@@ -257,14 +290,15 @@ func runOnce(ctx context.Context, p *process.Process, config verifier.Config, l 
 
 // runWitness runs the witness beside a verifier until ctx ends. It begins when some verifier counts: a network that has none yet needs one that listens
 // first, and nobody to be looked at.
-func runWitness(ctx context.Context, p *process.Process, config verifier.Config, l ledger.Ledger, v *verifier.Verifier,
+func runWitness(ctx context.Context, p *process.Process, config verifier.Config, live witness.Config, l ledger.Ledger, v *verifier.Verifier,
 	dial func(context.Context, types.PrivateKey) (bus.Bus, error)) {
 	once := func() error {
 		pin, err := pinOfChain(ctx, l, config.Region)
 		if err != nil {
 			return err
 		}
-		w, err := openWitness(config.Dir, witness.Config{Key: config.Key, VRF: config.VRF, Pin: pin, Dial: dial}, v, spec.Categories(), witnesses.Witnesses(), p.Log)
+		live.Key, live.VRF, live.Pin, live.Dial = config.Key, config.VRF, pin, dial
+		w, err := openWitness(config.Dir, live, v, spec.Categories(), witnesses.Witnesses(), p.Log)
 		if err != nil {
 			return err
 		}
