@@ -46,7 +46,7 @@ func (w *wallet) Balance() types.Credit { return w.balance }
 
 // world is a device and a gateway, which speak over sockets.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	device types.PrivateKey
 	wallet *wallet
 	ask    types.Hash
@@ -66,7 +66,7 @@ type world struct {
 	receipts []*receipt.Signed
 }
 
-func newWorld(t *testing.T, config func(*home.Config)) *world {
+func newWorld(t testing.TB, config func(*home.Config)) *world {
 	w := &world{t: t, device: types.NewPrivateKey([32]byte{1}), wallet: &wallet{types.NewPrivateKey([32]byte{2}), 1 << 40},
 		ask: types.Hash{7}, dirs: [2]string{t.TempDir(), t.TempDir()}, config: config, port: 1}
 	w.startGateway("127.0.0.1:0")
@@ -212,7 +212,7 @@ type freeradius struct {
 	said bytes.Buffer
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -222,8 +222,11 @@ func freePort(t *testing.T) int {
 	return c.LocalAddr().(*net.UDPAddr).Port
 }
 
-func startFreeradius(t *testing.T) *freeradius {
+func startFreeradius(t testing.TB, args ...string) *freeradius {
 	t.Helper()
+	if len(args) == 0 {
+		args = []string{"-X"} // it says all that it hears
+	}
 	f := &freeradius{login: freePort(t), account: freePort(t), coa: freePort(t)}
 	dir := t.TempDir()
 	conf := fmt.Sprintf(`
@@ -282,7 +285,7 @@ server default {
 			t.Fatal(err)
 		}
 	}
-	c := exec.Command(testutil.File(t, "/usr/sbin/freeradius", "freeradius"), "-X", "-d", dir)
+	c := exec.Command(testutil.File(t, "/usr/sbin/freeradius", "freeradius"), append(args, "-d", dir)...)
 	out, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -341,7 +344,7 @@ func upstream(f *freeradius) func(*home.Config) {
 }
 
 // userFile is a home with users in a file.
-func userFile(t *testing.T) func(*home.Config) {
+func userFile(t testing.TB) func(*home.Config) {
 	path := filepath.Join(t.TempDir(), "users")
 	if err := os.WriteFile(path, []byte("# users\nada@example.org\tCleartext-Password := \"engine\"\n"), 0o600); err != nil {
 		t.Fatal(err)
