@@ -25,6 +25,8 @@ const (
 	mostSaid  = 2                      // different leaves of one job: two contradict each other, and any commitment one of them
 	claimTime = compute.FaultDelay + 2 // epochs that a leaf is kept
 	tellTime  = 5 * time.Second
+
+	timelyWait = 4 * time.Second // less than link.Silence
 )
 
 // said is what a device signed of a job.
@@ -84,6 +86,9 @@ func (b *books) forgetClaims(now types.Epoch) error {
 					o.epoch = max(o.epoch, l.Epoch)
 				}
 			}
+			if o.epoch > now+1 && now > 0 { // nothing can come of it, and it would stay for ever
+				o.epoch = 0
+			}
 			list = append(list, o)
 			return nil
 		})
@@ -117,6 +122,32 @@ func (c *Customer) claimed(leaf *compute.SignedLeaf, t *try) {
 	if err := c.books.write(func(tx *bbolt.Tx) error { return keepClaim(tx, t.Device, leaf) }); err != nil {
 		c.log.Warn("compute: what a device signed can't be kept", "device", t.Device, "err", err)
 	}
+}
+
+// timely waits until a leaf is not of a time to come: of such a one a device could contradict itself, and it would
+// count for nobody. The gateway may know the present epoch late, after a restart or while the bus is away: so it waits
+// for a while and has the device say it again, and takes it for a cheat only after Patience: then it has a reason.
+func (c *Customer) timely(ctx context.Context, j *job, leaf *compute.SignedLeaf) error {
+	for end := time.Now().Add(min(timelyWait, c.cfg.Patience)); leaf != nil && leaf.Epoch > c.market.Notice().Epoch+1; {
+		j.mu.Lock()
+		if j.early.IsZero() {
+			j.early = time.Now()
+		}
+		late := time.Since(j.early) > c.cfg.Patience
+		j.mu.Unlock()
+		switch {
+		case late:
+			return types.Refuse(types.WrongEpoch, "compute: a leaf of epoch %d, it is %d", leaf.Epoch, c.market.Notice().Epoch)
+		case time.Now().After(end):
+			return fmt.Errorf("compute: a leaf of epoch %d, as far as is known it is %d", leaf.Epoch, c.market.Notice().Epoch)
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // called takes what verifiers call. Where many wait, further ones are thrown away: auditors call again.

@@ -1,6 +1,7 @@
 package customer
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -102,11 +103,17 @@ func TestClaims(t *testing.T) {
 	if list, err := g.books.claims(d.Key(), bad.Leaf.Session, 5); err != nil || len(list) != mostSaid {
 		t.Errorf("%d, %v", len(list), err)
 	}
+	bad.Epoch, bad.Leaf.Index = 1<<40, 8
+	bad.Signature = d.Sign(compute.DomainLeaf, bad.Payload())
+	g.claimed(bad, &try{Device: d.Key(), Session: bad.Leaf.Session, Index: 8})
 	if err := g.books.forgetClaims(2 + claimTime); err != nil {
 		t.Fatal(err)
 	}
 	if list, _ := g.books.claims(d.Key(), bad.Leaf.Session, 5); len(list) != mostSaid {
 		t.Errorf("%d are kept", len(list))
+	}
+	if list, _ := g.books.claims(d.Key(), bad.Leaf.Session, 8); len(list) != 0 {
+		t.Errorf("%d are kept of a time to come", len(list))
 	}
 	if list, _ := g.books.claims(d.Key(), signed.Leaf.Session, 0); len(list) != 0 {
 		t.Errorf("%d are kept that are too old", len(list))
@@ -138,4 +145,56 @@ func TestCalledFast(t *testing.T) {
 	if len(c.questions) != cap(c.questions) {
 		t.Error(len(c.questions))
 	}
+}
+
+// TestTimeToCome: a device that signs for a time to come is left, since nobody could show that it contradicts itself;
+// one that is only told of an epoch before the gateway is, is waited for.
+func TestTimeToCome(t *testing.T) {
+	at := func(epoch types.Epoch, before func()) play {
+		return func(r *run) error {
+			for {
+				s, at, err := r.join()
+				if err != nil {
+					return err
+				}
+				_ = r.write(s, at)
+				e := r.ended()
+				l := &compute.SignedLeaf{Epoch: epoch, Leaf: e.Leaf.Leaf}
+				l.Signature = r.d.Sign(compute.DomainLeaf, l.Payload())
+				e.Leaf = l
+				if before != nil {
+					before()
+				}
+				err = r.finish(s, e)
+				s.Close()
+				if err == nil || r.ctx.Err() != nil {
+					return err
+				}
+			}
+		}
+	}
+	t.Run("for ever", func(t *testing.T) {
+		t.Parallel()
+		w, m := newWorld(t)
+		bad := newDevice(t, w, "bad", 1, at(1<<40, nil))
+		good := newDevice(t, w, "good", 5, honest)
+		g := newGateway(t, m, Config{Patience: 500 * time.Millisecond})
+		g.sees(2)
+		id := g.submitted()
+		rec, err := g.books.get(m.Account(), mustID(t, id))
+		if err != nil || len(rec.Tries) != 2 || rec.Tries[0].Device != bad.Key() || rec.Tries[0].Reason != types.WrongEpoch || rec.Tries[1].Device != good.Key() {
+			t.Errorf("%+v, %v", rec, err)
+		}
+	})
+	t.Run("a little ahead", func(t *testing.T) {
+		t.Parallel()
+		w, m := newWorld(t)
+		var once sync.Once
+		d := newDevice(t, w, "a", 4, at(w.Epoch()+2, func() { once.Do(func() { go w.Next() }) }))
+		g := newGateway(t, m)
+		g.sees(1)
+		if r := g.result(g.submit("")); r.State != Done || r.Tries != 1 || r.Device != d.Key().String() {
+			t.Errorf("%+v", r)
+		}
+	})
 }

@@ -50,6 +50,7 @@ type job struct {
 	over   error         // why the try is over although its device has not ended it
 	ended  bool          // rec is what it stays
 	left   *left         // the files that come from its device; nil before
+	early  time.Time     // when its device first signed for a time to come; zero for never
 
 	talk    *talk       // of class model; else nil
 	reach   *reach      // of its container
@@ -296,7 +297,14 @@ func (c *Customer) end(ctx context.Context, j *job, s *link.Stream, order types.
 		c.giveUp(j, types.Refuse(e.Reason, "compute: device %v: %s", t2.Device, e.Message), e.Leaf == nil)
 		return s.Write(link.Frame{Kind: link.Kept})
 	}
-	if err := c.checkEnd(j, e, &t2, limit, mode, jobHash); err != nil {
+	err = c.timely(ctx, j, e.Leaf)
+	if err != nil && types.ReasonOf(err) == "" {
+		return err // the device says it again
+	}
+	if err == nil {
+		err = c.checkEnd(j, e, &t2, limit, mode, jobHash)
+	}
+	if err != nil {
 		c.log.Warn("compute: a device ends a job otherwise than it was ordered", "device", t2.Device, "job", j.rec.ID, "err", err)
 		c.claimed(e.Leaf, &t2)
 		c.giveUp(j, err, true)
@@ -341,8 +349,6 @@ func (c *Customer) checkEnd(j *job, e *compute.Ended, t *try, limit uint64, mode
 	switch {
 	case !e.Leaf.Verify(c.market.Chain(), t.Device):
 		return types.Refuse(types.BadSignature, "compute: the leaf is not signed by %v", t.Device)
-	case e.Leaf.Epoch > c.market.Notice().Epoch+1: // it could contradict itself, and nobody could show it
-		return types.Refuse(types.WrongEpoch, "compute: a leaf of epoch %d", e.Leaf.Epoch)
 	case l.Session != t.Session || l.Index != t.Index || l.Job != job:
 		return types.Refuse(types.SessionMismatch, "compute: a leaf of job %v, number %d of session %v", l.Job, l.Index, l.Session)
 	case l.Mode == compute.Cut && j.ctx.Err() == nil:
@@ -484,6 +490,7 @@ func (c *Customer) follow(ctx context.Context, j *job, patience time.Duration) {
 		}
 		j.mu.Lock()
 		c.unexpected(j)
+		j.early = time.Time{}
 		j.mu.Unlock()
 		if err := j.out.Restart(); err != nil {
 			c.fail(j, fmt.Errorf("compute: output: %w", err))

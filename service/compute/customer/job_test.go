@@ -83,11 +83,6 @@ func TestCheats(t *testing.T) {
 			l.Session[15]++
 			e.Leaf = r.leaf(l)
 		}),
-		"signed as if in a time to come": ending(func(r *run, e *compute.Ended) {
-			s := &compute.SignedLeaf{Epoch: 1 << 40, Leaf: e.Leaf.Leaf}
-			s.Signature = r.d.Sign(compute.DomainLeaf, s.Payload())
-			e.Leaf = s
-		}),
 		"an unsigned leaf": ending(func(_ *run, e *compute.Ended) { e.Leaf.Signature[0]++ }),
 		"as private": ending(func(r *run, e *compute.Ended) {
 			l := e.Leaf.Leaf
