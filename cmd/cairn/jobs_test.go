@@ -25,7 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// stepsProgram is a program that computes and writes in turn: testdata/jobs/steps.wat.
+// stepsProgram is a program that computes and writes in turn, the same into a file "out": testdata/jobs/steps.wat.
 //
 //go:embed testdata/jobs/steps.wasm
 var stepsProgram []byte
@@ -255,6 +255,18 @@ func (c *jobCrew) job(number int, stdin string) error {
 	}
 	if !bytes.Equal(got.Bytes(), want) {
 		return fmt.Errorf("job %d wrote %d bytes, want %d", number, got.Len(), len(want))
+	}
+	for end := time.Now().Add(jobPatience); ; time.Sleep(50 * time.Millisecond) {
+		status, raw, err := c.answer("GET", "/jobs/"+id+"/files/out", nil)
+		if err == nil && status == 200 {
+			if !bytes.Equal(raw, want) {
+				return fmt.Errorf("job %d left %d bytes, want %d", number, len(raw), len(want))
+			}
+			break
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("what job %d left is not to be had: %d %s, %w", number, status, raw, err)
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
