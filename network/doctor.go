@@ -189,8 +189,8 @@ func homeFiles(home string, customers []role.Customer) []health.File {
 	for _, dir := range glob("verifier/*") {
 		files = append(files,
 			health.File{Path: filepath.Join(dir, "keys"), Need: true, Check: health.Text(verifierKeys), Lost: "the verifier's keys: " + key},
-			health.File{Path: filepath.Join(dir, "verifier.db"), Check: health.Bolt, Remedy: alone, Lost: "what the verifier has counted, which only other verifiers can tell it"},
-			health.File{Path: filepath.Join(dir, "witness", "witness.db"), Check: health.Bolt, Lost: "the numbers of what the verifier reported as a witness: with others of before, tallies refuse its reports"})
+			health.File{Path: filepath.Join(dir, "verifier.db"), Check: health.Bolt, Remedy: alone, Lost: "what the verifier has counted, which only other verifiers can tell it"})
+		files = append(files, witnessFiles(home, filepath.Join(dir, "witness"))...)
 	}
 	for _, dir := range glob("node/*") {
 		for _, f := range node.Files(filepath.Join(home, dir)) {

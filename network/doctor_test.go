@@ -3,6 +3,7 @@ package network
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +46,27 @@ func harm(t *testing.T, path, way string) (undo func()) {
 		if err := os.WriteFile(path, good, info.Mode()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// everyStore holds that doctor looks at each store of a home, those of witnesses of a category too.
+func everyStore(t *testing.T, home string, files []health.File) {
+	t.Helper()
+	known := map[string]bool{}
+	for _, f := range files {
+		known[filepath.Join(home, f.Path)] = true
+	}
+	stores := 0
+	err := filepath.WalkDir(home, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && filepath.Ext(path) == ".db" {
+			if stores++; !known[path] {
+				t.Errorf("doctor does not look at %s", path)
+			}
+		}
+		return err
+	})
+	if err != nil || stores < 8 {
+		t.Errorf("%d stores, %v", stores, err)
 	}
 }
 
@@ -95,6 +117,7 @@ func TestDamagedHome(t *testing.T) {
 		t.Fatalf("a home in order: %+v, %v", list, err)
 	}
 	files := homeFiles(cfg.Home, doors)
+	everyStore(t, cfg.Home, append(keptFiles(cfg.Home, devices), files...))
 	seen := 0
 	for _, f := range files {
 		path := filepath.Join(cfg.Home, f.Path)

@@ -94,12 +94,24 @@ func busFiles(string, []role.Customer) []health.File {
 	}
 }
 
-func verifierFiles(string, []role.Customer) []health.File {
-	return []health.File{
+func verifierFiles(home string, _ []role.Customer) []health.File {
+	return append([]health.File{
 		{Path: "keys", Check: health.Text(verifierKeys), Lost: "the verifier's keys: nobody can make them anew; cairn verifier keys makes others, which the validator has to name"},
 		{Path: "data/verifier.db", Check: health.Bolt, Remedy: health.Aside, Lost: "what the verifier has taken in and counted, which only other verifiers can tell it"},
-		{Path: "data/witness/witness.db", Check: health.Bolt, Lost: "the numbers of what the verifier reported as a witness: with others of before, tallies refuse its reports"},
+	}, witnessFiles(home, "data/witness")...)
+}
+
+// witnessFiles lists what a witness beside a verifier keeps, in a folder below the home: its own store and those of
+// categories.
+func witnessFiles(home, dir string) []health.File {
+	files := []health.File{{Path: filepath.Join(dir, "witness.db"), Check: health.Bolt,
+		Lost: "the numbers of what the verifier reported as a witness: with others of before, tallies refuse its reports"}}
+	stores, _ := filepath.Glob(filepath.Join(home, dir, "*", "*.db"))
+	for _, path := range stores {
+		files = append(files, health.File{Path: filepath.Join(dir, filepath.Base(filepath.Dir(path)), filepath.Base(path)), Check: health.Bolt,
+			Remedy: health.Aside, Lost: "what devices showed this verifier: who contradicts it later is not caught by this one"})
 	}
+	return files
 }
 
 func gatewayFiles(home string, customers []role.Customer) []health.File {
