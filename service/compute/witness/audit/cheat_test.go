@@ -359,6 +359,47 @@ func TestTooMuch(t *testing.T) {
 	}
 }
 
+// bomb returns a module whose program does that for ever.
+func bomb(forever ...byte) []byte {
+	body := append(append([]byte{0, 0x03, 0x40}, forever...), 0x0c, 0, 0x0b, 0x0b) // loop … br 0
+	m := []byte("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x05\x03\x01\x00\x01\x07\x13\x02\x06memory\x02\x00\x06_start\x00\x00")
+	return append(append(m, 0x0a, byte(len(body)+2), 1, byte(len(body))), body...)
+}
+
+// TestBombs: programs that never end, or take all the memory there is, hold an auditor by what their device was
+// paid for and no longer. Whoever charged less than that for them is found out as for any other program, and jobs beside them
+// are audited.
+func TestBombs(t *testing.T) {
+	for name, forever := range map[string][]byte{
+		"loop":   nil,
+		"memory": {0x41, 1, 0x40, 0, 0x1a},                                        // memory.grow by a page
+		"stores": {0x41, 1, 0x40, 0, 0x41, 16, 0x74, 0x41, 0xff, 1, 0x36, 0, 0x0}, // and write there
+	} {
+		for cheat, lazy := range map[string]uint64{"honest": 0, "lazy": 1_000_000} {
+			t.Run(name+"/"+cheat, func(t *testing.T) {
+				w := newWorld(t, 5, &dishonest{lazy: lazy})
+				count := w.module
+				w.module = bomb(forever...)
+				w.run(nil, "&pages=256&limit=20000000")
+				w.module = count
+				w.run(text, "&limit=20000000")
+				w.due()
+				members, _ := w.panel()
+				wrong := 0
+				members[0].audit(Config{})
+				for _, a := range w.audits(2) {
+					if !a.Agrees() {
+						wrong++
+					}
+				}
+				if want := min(1, int(lazy)); wrong != want {
+					t.Errorf("%d leaves are wrong, want %d", wrong, want)
+				}
+			})
+		}
+	}
+}
+
 // TestSandboxDies: a sandbox that died once says nothing about a job, which is run again.
 func TestSandboxDies(t *testing.T) {
 	w := newWorld(t, 5, nil)
