@@ -33,33 +33,16 @@ func (h *lyingHost) Submit(ctx context.Context, kind evidence.Kind, body []byte)
 	return h.VerifierHost.Submit(ctx, kind, body)
 }
 
-// TestLiveLiars: two of five witnesses report what they like. A device's rate is what the others saw all the same, and
-// it loses no quality.
-func TestLiveLiars(t *testing.T) {
-	for name, lie := range map[string]func(*compute.Sighting){
-		"too many": func(s *compute.Sighting) { s.Count = 1 << 20 },
-		"none":     func(s *compute.Sighting) { s.Count, s.OK = 0, false },
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			w := newCheckWorld(t, 5, twoSlots, nil, func(i int, h role.VerifierHost) role.VerifierHost {
-				if i < 2 {
-					return &lyingHost{h, lie}
-				}
-				return h
-			})
-			w.checks(2)
-			s, most := w.state(), compute.Rate(10, compute.CPU, 0)
-			if min(s.Rates[0], s.Rates[1]) < most*8/10 || max(s.Rates[0], s.Rates[1]) > most || s.Quality <= compute.FirstQuality {
-				t.Errorf("two say %s: %+v, want rates up to %d", name, s, most)
-			}
-		})
-	}
-}
-
-// core computes chains for all who share it, a round at a time.
+// core computes chains for all who share it, a round at a time, or makes them up.
 type core struct {
 	*script
-	free chan struct{}
+	free  chan struct{}
+	round time.Duration
+	mix   func(seed types.Hash) types.Hash
+}
+
+func newCore(free chan struct{}, round time.Duration, mix func(types.Hash) types.Hash) *core {
+	return &core{&script{gates: map[string]chan struct{}{}}, free, round, mix}
 }
 
 func (x *core) ReadyMix(context.Context) error { return nil }
@@ -71,9 +54,9 @@ func (x *core) Mix(ctx context.Context, seed types.Hash, each func(types.Hash) e
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		time.Sleep(240 * time.Millisecond)
+		time.Sleep(x.round)
 		<-x.free
-		root := mac.Mix(seed)
+		root := x.mix(seed)
 		if err := each(root); err != nil {
 			return err
 		}
@@ -81,21 +64,49 @@ func (x *core) Mix(ctx context.Context, seed types.Hash, each func(types.Hash) e
 	}
 }
 
-// TestLiveOneCore: two devices on one core have together the rate that one has, as one slot is for all devices of a
-// network. On a core of its own each has that rate.
-func TestLiveOneCore(t *testing.T) {
-	rates := func(devices, cores int) (sum uint64) {
+// TestLiveLiars: two of five witnesses report what they like. For a device that makes up its rounds they can do
+// nothing; one that does not has the rate that the others saw.
+func TestLiveLiars(t *testing.T) {
+	for name, lie := range map[string]func(*compute.Sighting){
+		"for":     func(s *compute.Sighting) { s.OK = true },
+		"against": func(s *compute.Sighting) { s.Count, s.OK = 0, false },
+	} {
 		synctest.Test(t, func(t *testing.T) {
-			free := make([]chan struct{}, cores)
-			for i := range free {
-				free[i] = make(chan struct{}, 1)
+			w := newCheckWorld(t, 5, twoSlots, func(c *Config) {
+				if name == "for" {
+					free := make(chan struct{}, 2)
+					c.Open = func(string) ([]Executor, []Lack, error) {
+						return []Executor{newCore(free, 20*time.Millisecond, func(seed types.Hash) types.Hash { return types.Sum(seed[:]) })}, nil, nil
+					}
+				}
+			}, func(i int, h role.VerifierHost) role.VerifierHost {
+				if i < 2 {
+					return &lyingHost{h, lie}
+				}
+				return h
+			})
+			w.checks(2)
+			s, least, most := w.state(), compute.Rate(8, compute.CPU, 0), compute.Rate(10, compute.CPU, 0)
+			if name == "for" {
+				least, most = 0, 0
 			}
-			made := 0
+			if s.Slot == 0 || min(s.Rates[0], s.Rates[1]) < least || max(s.Rates[0], s.Rates[1]) > most || s.Quality > compute.FirstQuality != (name == "against") {
+				t.Errorf("two lie %s: %+v, want rates from %d to %d", name, s, least, most)
+			}
+		})
+	}
+}
+
+// TestLiveOneCore: two devices on one core have together no higher rate than one has, as one slot is for all devices
+// of a network.
+func TestLiveOneCore(t *testing.T) {
+	rates := func(devices int) (sum uint64) {
+		synctest.Test(t, func(t *testing.T) {
+			free := make(chan struct{}, 1)
 			w := newCheckWorld(t, 3, compute.Hardware{Round: compute.CPU, Slots: 1}, func(c *Config) {
 				c.Slots = 1
 				c.Open = func(string) ([]Executor, []Lack, error) {
-					made++
-					return []Executor{&core{&script{gates: map[string]chan struct{}{}}, free[(made-1)%cores]}}, nil, nil
+					return []Executor{newCore(free, 240*time.Millisecond, mac.Mix)}, nil, nil
 				}
 			}, nil)
 			all := []*roletest.Device{w.device}
@@ -116,15 +127,15 @@ func TestLiveOneCore(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				sum += uint64(min(s.Rates[0], s.Rates[1]))
+				sum += s.Rates[1]
 			}
 		})
 		return sum
 	}
-	one, two, apart := rates(1, 1), rates(2, 1), rates(2, 2)
-	t.Logf("one device has a rate of %d, two on the same core %d, on two cores %d", one, two, apart)
-	if one == 0 || two > one || apart < one*18/10 {
-		t.Errorf("one device has a rate of %d, two on the same core %d, on two cores %d", one, two, apart)
+	one, two := rates(1), rates(2)
+	t.Logf("one device has a rate of %d, two on the same core %d", one, two)
+	if one == 0 || two > one {
+		t.Errorf("one device has a rate of %d, two on the same core %d", one, two)
 	}
 }
 
