@@ -131,6 +131,7 @@ func Open(c Config) (*Home, error) {
 	if err != nil {
 		return nil, err
 	}
+	db.MaxBatchDelay = 200 * time.Microsecond // an access point waits for each answer
 	h := &Home{config: c, db: db, table: radius.NewTable(maxSessions, maxOfDevice), devices: map[types.Key]*device{}, used: map[[8]byte]uint64{}}
 	var sessions []*radius.Session
 	err = db.View(func(tx *bbolt.Tx) error {
