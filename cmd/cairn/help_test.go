@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-network/cairn/chain/app"
 	"github.com/cairn-network/cairn/chain/app/command"
+	"github.com/cairn-network/cairn/network"
 )
 
 // TestHelpMakesNoChain: what only explains commands makes nothing of the chain, which would take longer than
@@ -70,5 +71,30 @@ func TestHelpMakesNoChain(t *testing.T) {
 	}
 	if files, err := os.ReadDir(home); err != nil || len(files) > 0 {
 		t.Errorf("help left %v in the home: %v", files, err)
+	}
+}
+
+// TestTriesName: what a network says when it is up names its home where the command takes it, and not where a job's
+// program would.
+func TestTriesName(t *testing.T) {
+	var out bytes.Buffer
+	welcome(&out, &network.Summary{Page: "http://127.0.0.1/"}, "/elsewhere")
+	lines := 0
+	for line := range strings.Lines(out.String()) {
+		words := strings.Fields(line)
+		if !strings.Contains(line, "/elsewhere") {
+			continue
+		}
+		lines++
+		c, rest, err := newRoot(nil).Find(words[1:])
+		if err != nil || !c.Runnable() {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if err := c.ParseFlags(rest); err != nil || c.Flag("home").Value.String() != "/elsewhere" {
+			t.Errorf("%q: its home is %q: %v", line, c.Flag("home").Value, err)
+		}
+	}
+	if lines < 5 {
+		t.Errorf("%d lines", lines)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -178,9 +179,19 @@ func welcome(w io.Writer, s *network.Summary, home string) {
 	}
 	fmt.Fprintf(w, "\n  page  %s\n\n  try, in another terminal:\n\n", s.Page)
 	for _, line := range append(tries(), "device list", "credit show", "tally list") {
-		fmt.Fprintf(w, "        %s %s%s\n", program, line, flag)
+		fmt.Fprintf(w, "        %s %s\n", program, inHome(line, flag))
 	}
 	fmt.Fprintf(w, "\n  Ctrl-C stops it.\n\n")
+}
+
+// inHome puts a flag between a command's words and its arguments: what comes behind those may be somebody else's.
+func inHome(line, flag string) string {
+	words := strings.Fields(line)
+	at := slices.IndexFunc(words, func(w string) bool { return w != strings.ToLower(w) })
+	if at < 0 {
+		return line + flag
+	}
+	return strings.Join(words[:at], " ") + flag + " " + strings.Join(words[at:], " ")
 }
 
 func sameFile(a, b string) bool {
