@@ -61,7 +61,7 @@ generate: tools-check ## regenerate what is generated: protobuf, tables, vectors
 # The clients that tests use and that others wrote.
 NPM_DIRS := $(patsubst %/package-lock.json,%,$(shell git ls-files '*package-lock.json'))
 # Each a program, and the Debian package that it is in.
-PROGRAMS := b3sum:b3sum busybox:busybox-static clang:clang curl:curl gcc:gcc glpsol:glpk-utils ip:iproute2 mbpoll:mbpoll eapol_test:eapoltest radclient:freeradius-utils qemu-aarch64:qemu-user runc:runc skopeo:skopeo sqlite3:sqlite3 stress-ng:stress-ng tc:iproute2 wasm-ld:lld wasm-validate:wabt
+PROGRAMS := b3sum:b3sum busybox:busybox-static clang:clang curl:curl gcc:gcc glpsol:glpk-utils ip:iproute2 mbpoll:mbpoll proxychains4:proxychains4 eapol_test:eapoltest radclient:freeradius-utils qemu-aarch64:qemu-user runc:runc skopeo:skopeo sqlite3:sqlite3 stress-ng:stress-ng tc:iproute2 wasm-ld:lld wasm-validate:wabt
 # Python modules of Debian's own Python; the package of module x_y is python3-x-y.
 MODULES  := ephem pymodbus pysolar serial_asyncio
 # Libraries and servers, and compilers for WebAssembly, by a file of theirs.

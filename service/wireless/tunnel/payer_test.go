@@ -46,9 +46,9 @@ func (d *disk) keep(b Balance, r *receipt.Signed) error {
 	return nil
 }
 
-// relay has pieces relayed until the device refuses or most bytes have been: of so many of hundred the customer's count
+// flow has pieces relayed until the device refuses or most bytes have been: of so many of hundred the customer's count
 // knows. It returns how many bytes the device relayed.
-func relay(t *testing.T, p *Payer, s *Session, b *Bill, most uint64, known int) (relayed uint64, err error) {
+func flow(t *testing.T, p *Payer, s *Session, b *Bill, most uint64, known int) (relayed uint64, err error) {
 	t.Helper()
 	for relayed < most {
 		if err = p.Take(piece, now); err != nil {
@@ -74,7 +74,7 @@ func TestHonest(t *testing.T) {
 	var d disk
 	p := NewPayer(Balance{}, d.keep)
 	s, b := p.NewSession(terms(1), nil), NewBill(terms(1), 0, 1<<60, sign)
-	got, err := relay(t, p, s, b, 512<<20, 100)
+	got, err := flow(t, p, s, b, 512<<20, 100)
 	if err != nil || got != 512<<20 {
 		t.Fatalf("%d bytes: %v", got, err)
 	}
@@ -123,7 +123,7 @@ func TestUndercounts(t *testing.T) {
 	for _, known := range []int{99, 90, 50} {
 		p := NewPayer(Balance{}, new(disk).keep)
 		s, b := p.NewSession(terms(1), nil), NewBill(terms(1), 0, 1<<60, sign)
-		got, err := relay(t, p, s, b, 4<<30, known)
+		got, err := flow(t, p, s, b, 4<<30, known)
 		have := p.Balance()
 		if known == 99 {
 			if err != nil {
