@@ -29,6 +29,7 @@ type Client struct {
 
 	mu   sync.Mutex
 	last State
+	base uint64 // signed for by the account before this session
 }
 
 // Dial opens a session at a device. dial decides which addresses may be reached at all (role.DialDevice).
@@ -70,6 +71,7 @@ func Dial(ctx context.Context, key types.PrivateKey, t Terms, address string, b 
 		c.end(err)
 		return nil, err
 	}
+	c.base = c.last.Units
 	go func() {
 		for {
 			if err := c.hear(answer.Body); err != nil {
@@ -154,11 +156,11 @@ func (c *Client) sign() {
 
 // Close signs for what is unpaid, waits until the device has it or ctx ends, and closes the tunnel.
 func (c *Client) Close(ctx context.Context) {
-	before, _ := c.State()
-	if count, units := c.bill.Counted(); count > units {
+	// Receipts of before may still be on their way.
+	if count, _ := c.bill.Counted(); count > 0 {
 		c.sign()
 		for c.ctx.Err() == nil && ctx.Err() == nil {
-			if s, _ := c.State(); s.Units > before.Units {
+			if s, _ := c.State(); s.Units-c.base >= count {
 				break
 			}
 			select {
