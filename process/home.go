@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cairn-network/cairn/core/types"
 )
@@ -17,6 +18,10 @@ const lockFile = "lock"
 
 // ErrNotRunning says that nothing runs in a home.
 var ErrNotRunning = fmt.Errorf("nothing runs here: %w", types.NotRunning)
+
+// lockPatience is how long a home is waited for that another process has: one that was killed may take a moment to end,
+// and who only looks whether a home is in use has it for an instant.
+const lockPatience = 2 * time.Second
 
 // Lock takes a home for this process until release, and makes it where there is none. A second process is
 // refused with home_busy; the lock goes with the process, however it ends.
@@ -28,7 +33,11 @@ func Lock(home string) (release func(), err error) {
 	if err != nil {
 		return nil, types.Refuse(types.HomeUnwritable, "home: %v", err)
 	}
-	if err := flock(f); err != nil {
+	taken := flock(f)
+	for end := time.Now().Add(lockPatience); taken != nil && time.Now().Before(end); taken = flock(f) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if taken != nil {
 		pid := make([]byte, 20)
 		n, _ := f.Read(pid)
 		f.Close()

@@ -114,7 +114,10 @@ func TestRun(t *testing.T) {
 		p.slow = time.Millisecond
 		p.Figures.Gauge("sheep", "Counted.", func() float64 { return 7 })
 		err := p.Try(ctx, "bus", func(context.Context) error {
-			tried <- struct{}{}
+			select {
+			case tried <- struct{}{}:
+			default:
+			}
 			select {
 			case <-there:
 				return nil
