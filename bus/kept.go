@@ -8,6 +8,11 @@ import (
 // keptWords are the kinds of kept messages, with how many words their subjects have.
 var keptWords = map[string]int{"ask": 6, "receipt": 5, "notice": 4, "held": 4, "handover": 4, "proposal": 4, "signature": 4}
 
+// SentHeader names the header that says when a message was published to be kept: a decimal number of microseconds by
+// its publisher's clock, higher than that of the one before. A publisher that goes from one server to another may be
+// overtaken by itself on the way; keepers know by it which of two is the newer one.
+const SentHeader = "Cairn-Sent"
+
 // KeptByVerifiers are the kinds that verifiers publish.
 var KeptByVerifiers = []string{"notice", "held", "handover", "proposal", "signature"}
 

@@ -13,8 +13,10 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -65,6 +67,7 @@ type natsBus struct {
 	nc     *nats.Conn
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
+	sent   atomic.Int64 // the newest number
 
 	mu      sync.Mutex
 	live    map[*nats.Subscription]bool
@@ -306,7 +309,7 @@ func (b *natsBus) PublishLast(ctx context.Context, subject string, data []byte) 
 		delete(b.denied, subject)
 		b.mu.Unlock()
 	}()
-	answer, err := b.nc.RequestWithContext(ctx, subject, data)
+	answer, err := b.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Data: data, Header: nats.Header{SentHeader: {b.number()}}})
 	switch {
 	case err != nil && context.Cause(ctx) != nil && errors.Is(context.Cause(ctx), nats.ErrPermissionViolation):
 		return fmt.Errorf("bus: publish %s: %w", subject, natsError(context.Cause(ctx)))
@@ -318,6 +321,16 @@ func (b *natsBus) PublishLast(ctx context.Context, subject string, data []byte) 
 		return notKept(types.Reason(answer.Data), subject)
 	}
 	return nil
+}
+
+// number returns when something is sent: microseconds, each higher than the one before.
+func (b *natsBus) number() string {
+	for {
+		last := b.sent.Load()
+		if now := max(last+1, time.Now().UnixMicro()); b.sent.CompareAndSwap(last, now) {
+			return strconv.FormatInt(now, 10)
+		}
+	}
 }
 
 func (b *natsBus) Subscribe(ctx context.Context, pattern string, handle func(Message)) error {

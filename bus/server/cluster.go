@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/big"
@@ -172,13 +171,16 @@ type missedPage struct {
 	More bool
 }
 
-// missed is a kept message with when it was stored, in milliseconds by the clock of that server.
+// missed is a kept message with its stamp at that server.
 type missed struct {
 	_       struct{} `cbor:",toarray"`
 	Subject string
 	At      uint64
+	Sent    uint64
 	Data    []byte
 }
+
+func (m *missed) stamp() stamp { return stamp{m.At, m.Sent} }
 
 // merge is a page that the writer takes in.
 type merge struct {
@@ -307,14 +309,14 @@ func (k *keeper) fetch(ctx context.Context, server string) (n int, err error) {
 }
 
 // wanted returns what of a page is newer than what is here and may be kept, and of how many messages the chain
-// could not be asked. Whatever the other's clock says, nothing of it is newer than began, so that it takes the
-// place of nothing that came since.
+// could not be asked. Whatever the other's clock says, nothing of it was stored after began, so that it takes the
+// place of nothing that came since and does not say when it was published.
 func (k *keeper) wanted(page []missed, began uint64) (list []admitted, unknown int, err error) {
 	var newer []missed
 	err = k.db.View(func(tx *bbolt.Tx) error {
 		for _, m := range page {
 			m.At = min(m.At, began)
-			if v := tx.Bucket(keptBucket).Get([]byte(m.Subject)); len(v) < keptHead || binary.BigEndian.Uint64(v) < m.At {
+			if v := tx.Bucket(keptBucket).Get([]byte(m.Subject)); len(v) < keptHead || m.stamp().after(stampOf(v)) {
 				newer = append(newer, m)
 			}
 		}
@@ -342,11 +344,10 @@ func (k *keeper) wanted(page []missed, began uint64) (list []admitted, unknown i
 func (k *keeper) merge(list []admitted) error {
 	return k.db.Update(func(tx *bbolt.Tx) error {
 		for _, m := range list {
-			if v := tx.Bucket(keptBucket).Get([]byte(m.Subject)); len(v) >= keptHead && binary.BigEndian.Uint64(v) >= m.At {
+			if v := tx.Bucket(keptBucket).Get([]byte(m.Subject)); len(v) >= keptHead && !m.stamp().after(stampOf(v)) {
 				continue
 			}
-			at := binary.BigEndian.AppendUint64(nil, m.At)
-			if _, err := k.putOne(tx, &nats.Msg{Subject: m.Subject, Data: m.Data}, m.pass, at); err != nil { // what is refused has no room here
+			if _, err := k.putOne(tx, &nats.Msg{Subject: m.Subject, Data: m.Data}, m.pass, m.stamp()); err != nil { // what is refused has no room here
 				return err
 			}
 		}
@@ -375,7 +376,7 @@ func (k *keeper) tell(m *nats.Msg) {
 				return nil
 			}
 			size += len(s) + len(v)
-			page.Kept = append(page.Kept, missed{Subject: string(s), At: binary.BigEndian.Uint64(v), Data: slices.Clone(v[keptHead:])})
+			page.Kept = append(page.Kept, missed{Subject: string(s), At: stampOf(v).At, Sent: stampOf(v).Sent, Data: slices.Clone(v[keptHead:])})
 		}
 		return nil
 	})

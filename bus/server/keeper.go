@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,9 +26,9 @@ import (
 
 // The buckets of the file. What it holds is refreshed by its publishers: one of an earlier format is thrown away.
 var (
-	keptBucket   = []byte("kept 2") // subject → kept
-	turnedBucket = []byte("turned") // bus.Turn(subject) → nothing
-	oldBucket    = []byte("kept")
+	keptBucket   = []byte("kept 3")   // subject → kept
+	turnedBucket = []byte("turned 3") // bus.Turn(subject) → nothing
+	oldBuckets   = [][]byte{[]byte("kept"), []byte("kept 2"), []byte("turned")}
 )
 
 const (
@@ -37,8 +38,48 @@ const (
 	putEach    = 1024      // messages of one account that wait to be stored
 	askEach    = 64        // queries of one account that wait to be answered
 	readers    = 2         // queries that are answered at a time
-	keptHead   = 8 + 1 + len(types.Account{})
+	keptHead   = 8 + 8 + 1 + len(types.Account{})
+	lateBy     = 60_000_000 // microseconds by which a message that was overtaken is late at most
 )
+
+// stamp says when a kept message was published and stored.
+type stamp struct {
+	At   uint64 // milliseconds, by the clock of the server that stored it
+	Sent uint64 // microseconds, by the clock of its publisher (bus.SentHeader); 0: it does not say
+}
+
+// after reports whether what has stamp a takes the place of what has stamp b: it was published later. By when they were
+// stored go those that do not say when they were published, and those so far apart that the publisher's clock must
+// have been set back.
+func (a stamp) after(b stamp) bool {
+	if a.Sent > 0 && b.Sent > 0 && max(a.Sent, b.Sent)-min(a.Sent, b.Sent) < lateBy {
+		return a.Sent > b.Sent
+	}
+	return a.At > b.At
+}
+
+// late reports whether what has stamp a, and comes now, was overtaken by what has stamp b. The same again is not late.
+func (a stamp) late(b stamp) bool { return a.Sent > 0 && a.Sent < b.Sent && b.Sent-a.Sent < lateBy }
+
+// sent returns when a message was published, by its own word.
+func sent(m *nats.Msg) uint64 {
+	n, err := strconv.ParseUint(m.Header.Get(bus.SentHeader), 10, 63)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// value is a kept message as the file has it.
+func value(s stamp, p bus.Pass, data []byte) []byte {
+	b := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, s.At), s.Sent)
+	return append(append(append(b, byte(p.Role)), p.Account[:]...), data...)
+}
+
+// stampOf reads the stamp of a value, which is keptHead long at least.
+func stampOf(v []byte) stamp {
+	return stamp{binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])}
+}
 
 // keeper stores the last message of each subject. One goroutine writes (write); queries are answered beside it
 // (read), in turn of those who ask.
@@ -186,8 +227,10 @@ func (k *keeper) load() error {
 	}
 	var lines []line
 	err := k.db.Update(func(tx *bbolt.Tx) error {
-		if err := tx.DeleteBucket(oldBucket); err != nil && !errors.Is(err, bolterr.ErrBucketNotFound) {
-			return err
+		for _, old := range oldBuckets {
+			if err := tx.DeleteBucket(old); err != nil && !errors.Is(err, bolterr.ErrBucketNotFound) {
+				return err
+			}
 		}
 		if _, err := tx.CreateBucketIfNotExists(turnedBucket); err != nil {
 			return err
@@ -200,7 +243,7 @@ func (k *keeper) load() error {
 			if len(v) < keptHead {
 				return b.Delete(subject)
 			}
-			lines = append(lines, line{string(subject), binary.BigEndian.Uint64(v), len(v) - keptHead, bus.Role(v[8]), types.Account(v[9:keptHead])})
+			lines = append(lines, line{string(subject), binary.BigEndian.Uint64(v), len(v) - keptHead, bus.Role(v[16]), types.Account(v[17:keptHead])})
 			return nil
 		})
 	})
@@ -293,13 +336,17 @@ func (k *keeper) store(list []*nats.Msg) []types.Reason {
 		passes[i], refused[i] = k.admit(m)
 	}
 	err := k.db.Update(func(tx *bbolt.Tx) error {
-		at := binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixMilli()))
+		at := uint64(time.Now().UnixMilli())
 		for i, m := range list {
 			if refused[i] != "" {
 				continue
 			}
+			now := stamp{at, sent(m)}
+			if v := tx.Bucket(keptBucket).Get([]byte(m.Subject)); len(v) >= keptHead && now.late(stampOf(v)) {
+				continue // as good as stored, and replaced
+			}
 			var err error
-			if refused[i], err = k.putOne(tx, m, passes[i], at); err != nil {
+			if refused[i], err = k.putOne(tx, m, passes[i], now); err != nil {
 				return err
 			}
 		}
@@ -337,7 +384,7 @@ func (k *keeper) admit(m *nats.Msg) (bus.Pass, types.Reason) {
 	return p, ""
 }
 
-func (k *keeper) putOne(tx *bbolt.Tx, m *nats.Msg, p bus.Pass, at []byte) (types.Reason, error) {
+func (k *keeper) putOne(tx *bbolt.Tx, m *nats.Msg, p bus.Pass, s stamp) (types.Reason, error) {
 	gone, refused := k.shelves.Put(m.Subject, len(m.Data), p)
 	if refused == types.DiskFull && p.Role == bus.RoleVerifier && k.retire(tx) {
 		gone, refused = k.shelves.Put(m.Subject, len(m.Data), p)
@@ -350,8 +397,7 @@ func (k *keeper) putOne(tx *bbolt.Tx, m *nats.Msg, p bus.Pass, at []byte) (types
 			return "", err
 		}
 	}
-	value := slices.Concat(at, []byte{byte(p.Role)}, p.Account[:], m.Data)
-	return "", errors.Join(tx.Bucket(keptBucket).Put([]byte(m.Subject), value),
+	return "", errors.Join(tx.Bucket(keptBucket).Put([]byte(m.Subject), value(s, p, m.Data)),
 		tx.Bucket(turnedBucket).Put([]byte(bus.Turn(m.Subject)), nil))
 }
 

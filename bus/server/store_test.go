@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,50 @@ func (k *keeper) subjects(t *testing.T) (list []string) {
 		t.Fatal(err)
 	}
 	return list
+}
+
+// TestOvertaken: what a publisher said before what is kept, and comes behind it by another way, changes nothing here, nor
+// what is fetched from another keeper. Who set a clock back is not kept out by what was said before.
+func TestOvertaken(t *testing.T) {
+	passes := map[string]bus.Pass{word(1): bus.Full(bus.RoleDevice)}
+	k := keeping(t, filepath.Join(t.TempDir(), "kept.db"), 1<<20, passes)
+	subject := "last.ask." + word(1) + ".3.1.0"
+	const now = 1_800_000_000_000_000
+	put := func(sent uint64, data string) types.Reason {
+		m := &nats.Msg{Subject: subject, Data: []byte(data), Header: nats.Header{}}
+		if sent > 0 {
+			m.Header.Set(bus.SentHeader, strconv.FormatUint(sent, 10))
+		}
+		return k.store([]*nats.Msg{m})[0]
+	}
+	for _, c := range []struct {
+		sent       uint64
+		data, want string
+	}{
+		{now, "a", "a"},
+		{now - 1, "before", "a"},
+		{now - 59_000_000, "a minute before", "a"},
+		{now, "again", "again"},
+		{now + 1, "b", "b"},
+		{now - 3600_000_000, "of a clock that was set back", "of a clock that was set back"},
+		{0, "of who does not say", "of who does not say"},
+		{now, "c", "c"},
+	} {
+		if why := put(c.sent, c.data); why != "" {
+			t.Errorf("%s: %s", c.data, why)
+		}
+		page, why := k.page(types.Encode(&bus.KeepQuery{Pattern: "last.ask.>"}))
+		if why != "" || len(page.Kept) != 1 || string(page.Kept[0].Data) != c.want {
+			t.Errorf("after %q is kept %+v, want %q (%s)", c.data, page, c.want, why)
+		}
+	}
+	later := uint64(time.Now().Add(time.Second).UnixMilli())
+	for sent, want := range map[uint64]int{now - 1: 0, now: 0, now + 1: 1, 0: 1} {
+		list, _, err := k.wanted([]missed{{Subject: subject, At: later, Sent: sent}}, later)
+		if err != nil || len(list) != want {
+			t.Errorf("%d of another keeper's are wanted that was sent at %d, want %d (%v)", len(list), sent, want, err)
+		}
+	}
 }
 
 // TestParts: each role fills its part of the room, and not a byte of another's.
