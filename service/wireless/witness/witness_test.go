@@ -300,6 +300,27 @@ func TestWitness(t *testing.T) {
 	}
 }
 
+// TestNotTested: devices of the same prefix whose claims nobody can test keep no other from being tested.
+func TestNotTested(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 8)
+		w.run()
+		honest := w.device("honest", addr(9, 9, 9, 1), 1_000_000)
+		for i := range 8 {
+			d := w.Device("claims nothing " + string(rune('a'+i)))
+			if err := d.Submit(t.Context(), kindEndpoint, types.Encode(&endpoint{Prefix: pob.Prefix{4, 9, 9, 9}, Claim: pob.MinClaim - 1})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 4 {
+			w.hour()
+		}
+		if at := w.read(honest); at.Results < 2 || at.Read < at.Claim {
+			t.Errorf("%+v", at)
+		}
+	})
+}
+
 // TestCalls: what is no start of this epoch by its conductor, or begins at another time than now, begins no test.
 func TestCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
