@@ -3,7 +3,9 @@ package audit
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cairn-network/cairn/core/types"
@@ -359,6 +361,21 @@ func TestTooMuch(t *testing.T) {
 	}
 }
 
+// measured is an Executor that notes the fuel it is given for jobs of much memory.
+type measured struct {
+	Executor
+	most *atomic.Uint64
+}
+
+func (m measured) Run(ctx context.Context, j *compute.Job, files compute.Files, fuel uint64, open func(types.Hash) (io.ReadCloser, int64, error)) (*compute.Result, error) {
+	if j.Pages == bombPages {
+		m.most.Store(max(m.most.Load(), fuel))
+	}
+	return m.Executor.Run(ctx, j, files, fuel, open)
+}
+
+const bombPages = 255
+
 // bomb returns a module whose program does that for ever.
 func bomb(forever ...byte) []byte {
 	body := append(append([]byte{0, 0x03, 0x40}, forever...), 0x0c, 0, 0x0b, 0x0b) // loop … br 0
@@ -380,17 +397,24 @@ func TestBombs(t *testing.T) {
 				w := newWorld(t, 5, &dishonest{lazy: lazy})
 				count := w.module
 				w.module = bomb(forever...)
-				w.run(nil, "&pages=256&limit=20000000")
+				w.run(nil, fmt.Sprintf("&pages=%d&limit=20000000", bombPages))
 				w.module = count
 				w.run(text, "&limit=20000000")
 				w.due()
 				members, _ := w.panel()
 				wrong := 0
-				members[0].audit(Config{})
+				var most atomic.Uint64
+				members[0].audit(Config{Open: func(ctx context.Context, dir string) (Executor, []guest.Lack, error) {
+					e, lacks, err := openGuests(ctx, dir)
+					return measured{e, &most}, lacks, err
+				}})
 				for _, a := range w.audits(2) {
 					if !a.Agrees() {
 						wrong++
 					}
+				}
+				if n := most.Load(); n == 0 || lazy > 0 && n > 2*lazy {
+					t.Errorf("an auditor gave it %d fuel", n)
 				}
 				if want := min(1, int(lazy)); wrong != want {
 					t.Errorf("%d leaves are wrong, want %d", wrong, want)
