@@ -92,18 +92,19 @@ func (c *Cluster) verify(at tls.ConnectionState) error {
 	return nil
 }
 
-// peers lists the ids of the servers that are connected now.
-func (s *Server) peers() []string {
+// peers returns the servers that are connected now: of each id the number of its
+// newest connection. Two servers have several connections, and what is said while one of them is not there yet, or is made anew, may
+// pass the other by.
+func (s *Server) peers() map[string]uint64 {
 	z, err := s.nats.Routez(nil)
 	if err != nil {
 		return nil // the server is ending
 	}
-	var ids []string
+	newest := map[string]uint64{}
 	for _, r := range z.Routes {
-		ids = append(ids, r.RemoteID)
+		newest[r.RemoteID] = max(newest[r.RemoteID], r.Rid)
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
+	return newest
 }
 
 // Peers is how many other servers of the cluster are connected now.
@@ -199,19 +200,20 @@ type admitted struct {
 const (
 	mendEvery   = 100 * time.Millisecond
 	mendTimeout = 5 * time.Second
+	mendSoon    = time.Second // after a connection was made, when all is fetched once more
 	mendRest    = 500 * time.Millisecond
 	mendAgain   = 2 * passStale
 )
 
-// mend fetches what each server has that joins, or joins again, until ctx ends. Queries are answered out of
+// mend fetches what each server has that joins, joins again, or has a new connection, until ctx ends. Queries are answered out of
 // what is here once that is what the first one had, or nobody has joined for Cluster.Alone. What this keeper
 // did not keep because the chain could not be asked it fetches later.
-func (k *keeper) mend(ctx context.Context, peers func() []string) {
+func (k *keeper) mend(ctx context.Context, peers func() map[string]uint64) {
 	alone := k.config.Cluster.Alone
 	if alone == 0 {
 		alone = 5 * time.Second
 	}
-	began, fetched, rest := time.Now(), map[string]bool{}, map[string]time.Time{}
+	began, seen, fetched, rest := time.Now(), map[string]uint64{}, map[string]uint64{}, map[string]time.Time{}
 	var again time.Time // when to fetch all anew; zero: not
 	tick := time.NewTicker(mendEvery)
 	defer tick.Stop()
@@ -220,18 +222,24 @@ func (k *keeper) mend(ctx context.Context, peers func() []string) {
 		if k.missed.Swap(false) {
 			again = time.Now().Add(mendAgain)
 		}
+		for id, newest := range now {
+			if seen[id] != newest && (again.IsZero() || again.After(time.Now().Add(mendSoon))) {
+				again = time.Now().Add(mendSoon) // the two may not have told each other yet who listens to what
+			}
+		}
+		seen = now
 		if !again.IsZero() && time.Now().After(again) {
 			again = time.Time{}
 			clear(fetched)
 		}
 		for id := range fetched {
-			if !slices.Contains(now, id) {
+			if now[id] == 0 {
 				delete(fetched, id)
 				delete(rest, id)
 			}
 		}
-		for _, id := range now {
-			if fetched[id] || time.Now().Before(rest[id]) {
+		for id, newest := range now {
+			if fetched[id] >= newest || time.Now().Before(rest[id]) {
 				continue
 			}
 			n, err := k.fetch(ctx, id)
@@ -246,7 +254,7 @@ func (k *keeper) mend(ctx context.Context, peers func() []string) {
 				k.log.Warn("bus: what another server keeps is not fetched yet", "server", id, "fetched", n, "error", err)
 				continue
 			}
-			fetched[id] = true
+			fetched[id] = newest
 			k.log.Info("bus: another server has joined", "server", id, "fetched", n)
 		}
 		if !k.whole.Load() && (len(fetched) > 0 || time.Since(began) > alone) {
