@@ -83,13 +83,11 @@ func startPython(rules []byte) (address string, kill func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	at, err := testutil.FreeAddress()
 	if err != nil {
 		return "", nil, err
 	}
-	at := l.Addr().String()
 	_, port, _ := net.SplitHostPort(at)
-	l.Close()
 	const ahead = 2050 // seconds: 8.54° east
 	cmd := exec.Command(testutil.Interpreter, "home.py", port, fmt.Sprint(r.Clock.Chain), fmt.Sprint(r.Clock.Energy), fmt.Sprint(r.Clock.Rate), strconv.Itoa(ahead))
 	cmd.Dir, cmd.Stderr = "testdata/pymodbus", os.Stderr

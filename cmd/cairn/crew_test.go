@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cairn-network/cairn/internal/testutil"
 )
 
 // crew is a network in which each role is a process of its own, started by what docs/operate.md shows.
@@ -147,19 +147,6 @@ func (c *crew) logs() string {
 	return b.String()
 }
 
-// freePort is an address of this machine that nobody listens on, below the ports that systems give to whoever
-// names none: those may be somebody's by the time it is used.
-func freePort() (at string, err error) {
-	for range 100 {
-		at = fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))
-		var l net.Listener
-		if l, err = net.Listen("tcp", at); err == nil {
-			return at, l.Close()
-		}
-	}
-	return "", err
-}
-
 // people is the home in which customers and owners have their accounts.
 const people = "people"
 
@@ -226,7 +213,7 @@ func (c *crew) devices(ctx context.Context, owners ...string) error {
 	for i, owner := range owners {
 		group.Go(func() error {
 			name := fmt.Sprintf("device-%d", i)
-			at, err := freePort()
+			at, err := testutil.FreeAddress()
 			if err != nil {
 				return err
 			}

@@ -23,6 +23,8 @@ import (
 	"github.com/fxamacker/cbor/v2"
 	"go.etcd.io/bbolt"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cairn-network/cairn/internal/testutil"
 )
 
 // stepsProgram is a program that computes and writes in turn, the same into a file "out": testdata/jobs/steps.wat.
@@ -80,7 +82,7 @@ const computers = 3
 func (c *jobCrew) begin() {
 	var made []struct{ Home, RPC string }
 	port := func() string {
-		at, err := freePort()
+		at, err := testutil.FreeAddress()
 		c.need(err)
 		return at
 	}

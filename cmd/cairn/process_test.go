@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-network/cairn/core/evidence"
 	"github.com/cairn-network/cairn/core/tally"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/testutil"
 	"github.com/cairn-network/cairn/ledger"
 	"github.com/cairn-network/cairn/service/storage"
 )
@@ -93,7 +94,7 @@ func rpcOf(ts *testscript.TestScript, _ bool, args []string) {
 // freePorts VAR… sets variables to addresses of this machine that nobody listens on.
 func freePorts(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
-		at, err := freePort()
+		at, err := testutil.FreeAddress()
 		ts.Check(err)
 		ts.Setenv(name, at)
 	}

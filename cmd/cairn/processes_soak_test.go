@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cairn-network/cairn/internal/testutil"
 )
 
 // soakCrew is a crew under test.
@@ -39,7 +41,7 @@ func (c *soakCrew) do(line ...string) []byte {
 
 func (c *soakCrew) port() string {
 	c.t.Helper()
-	at, err := freePort()
+	at, err := testutil.FreeAddress()
 	c.need(err)
 	return at
 }

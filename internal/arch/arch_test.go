@@ -269,6 +269,7 @@ func TestServers(t *testing.T) {
 var unguarded = map[string]string{
 	"bus/server":                     "tries the port only; the server's own connections are watched",
 	"internal/health":                "tries ports only",
+	"internal/testutil":              "tries ports only",
 	"service/energy/provider/street": "a simulator of hardware on this machine",
 	"internal/conns":                 "the bound itself",
 }

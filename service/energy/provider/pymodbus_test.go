@@ -3,8 +3,8 @@ package provider
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"os/exec"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,12 +21,7 @@ import (
 func TestPymodbus(t *testing.T) {
 	t.Parallel()
 	python := testutil.Python(t, "pymodbus", "serial_asyncio")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
+	port := strconv.Itoa(testutil.Port(t, "tcp"))
 	c := exec.Command(python, "source/testdata/server.py", "tcp", port)
 	in, err := c.StdinPipe()
 	if err != nil {

@@ -85,7 +85,7 @@ func TestWired(t *testing.T) {
 	}
 	a, config := withEAP(t)
 	w := newWorld(t, config)
-	w.port = freePort(t)
+	w.port = testutil.Port(t, "udp")
 	w.startDevice()
 	_, port, _ := net.SplitHostPort(w.lan)
 	conf := filepath.Join(t.TempDir(), "hostapd.conf")

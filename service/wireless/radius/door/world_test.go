@@ -212,22 +212,12 @@ type freeradius struct {
 	said bytes.Buffer
 }
 
-func freePort(t testing.TB) int {
-	t.Helper()
-	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).Port
-}
-
 func startFreeradius(t testing.TB, args ...string) *freeradius {
 	t.Helper()
 	if len(args) == 0 {
 		args = []string{"-X"} // it says all that it hears
 	}
-	f := &freeradius{login: freePort(t), account: freePort(t), coa: freePort(t)}
+	f := &freeradius{login: testutil.Port(t, "udp"), account: testutil.Port(t, "udp"), coa: testutil.Port(t, "udp")}
 	dir := t.TempDir()
 	conf := fmt.Sprintf(`
 prefix = /usr
