@@ -27,8 +27,8 @@ type Cluster struct {
 	Listen string           // host:port for the other servers
 	Key    types.PrivateKey // of this server, and for nothing else
 	Peers  []Peer           // the other servers; nobody else joins
-	// Alone is how long a server that starts waits for a first peer before it answers queries with what it has.
-	// Default 5 s.
+	// Alone is how long a server that starts waits for a peer that is whole, or for all peers, before it answers
+	// queries with what it has. Default 5 s.
 	Alone time.Duration
 }
 
@@ -167,9 +167,10 @@ type missedQuery struct {
 
 // missedPage is the answer, ascending.
 type missedPage struct {
-	_    struct{} `cbor:",toarray"`
-	Kept []missed
-	More bool
+	_     struct{} `cbor:",toarray"`
+	Kept  []missed
+	More  bool
+	Whole bool // whoever answers has itself what the others had
 }
 
 // missed is a kept message with its stamp at that server.
@@ -205,14 +206,15 @@ const (
 	mendAgain   = 2 * passStale
 )
 
-// mend fetches what each server has that joins, joins again, or has a new connection, until ctx ends. Queries are answered out of
-// what is here once that is what the first one had, or nobody has joined for Cluster.Alone. What this keeper
-// did not keep because the chain could not be asked it fetches later.
+// mend fetches what each server has that joins, joins again, or has a new connection, until ctx ends. Queries are
+// answered out of what is here once that is what one that is whole has, or what all others have, or after
+// Cluster.Alone. What this keeper did not keep because the chain could not be asked it fetches later.
 func (k *keeper) mend(ctx context.Context, peers func() map[string]uint64) {
 	alone := k.config.Cluster.Alone
 	if alone == 0 {
 		alone = 5 * time.Second
 	}
+	full := false // what one has that is whole is here
 	began, seen, fetched, rest := time.Now(), map[string]uint64{}, map[string]uint64{}, map[string]time.Time{}
 	var again time.Time // when to fetch all anew; zero: not
 	tick := time.NewTicker(mendEvery)
@@ -242,7 +244,7 @@ func (k *keeper) mend(ctx context.Context, peers func() map[string]uint64) {
 			if fetched[id] >= newest || time.Now().Before(rest[id]) {
 				continue
 			}
-			n, err := k.fetch(ctx, id)
+			n, whole, err := k.fetch(ctx, id)
 			if ctx.Err() != nil {
 				return
 			}
@@ -254,10 +256,10 @@ func (k *keeper) mend(ctx context.Context, peers func() map[string]uint64) {
 				k.log.Warn("bus: what another server keeps is not fetched yet", "server", id, "fetched", n, "error", err)
 				continue
 			}
-			fetched[id] = newest
+			fetched[id], full = newest, full || whole
 			k.log.Info("bus: another server has joined", "server", id, "fetched", n)
 		}
-		if !k.whole.Load() && (len(fetched) > 0 || time.Since(began) > alone) {
+		if !k.whole.Load() && (full || len(fetched) >= len(k.config.Cluster.Peers) || time.Since(began) > alone) {
 			if err := k.serve(); err != nil {
 				k.log.Error("keeper", "error", err)
 			}
@@ -271,8 +273,8 @@ func (k *keeper) mend(ctx context.Context, peers func() map[string]uint64) {
 }
 
 // fetch takes over all that a server's keeper has and this one does not, or has an older one of, and returns
-// how many messages.
-func (k *keeper) fetch(ctx context.Context, server string) (n int, err error) {
+// how many messages, and whether that one was whole before it began to answer.
+func (k *keeper) fetch(ctx context.Context, server string) (n int, whole bool, err error) {
 	var query missedQuery
 	unknown, began := 0, uint64(time.Now().UnixMilli())
 	for {
@@ -280,25 +282,28 @@ func (k *keeper) fetch(ctx context.Context, server string) (n int, err error) {
 		raw, err := k.conn.RequestWithContext(ask, keeperSubject(server), types.Encode(&query))
 		cancel()
 		if err != nil {
-			return n, err
+			return n, false, err
 		}
 		var page missedPage
 		if err := types.DecodeLimit(raw.Data, &page, bus.MaxMessage); err != nil {
-			return n, err
+			return n, false, err
+		}
+		if query.After == "" {
+			whole = page.Whole
 		}
 		list, failed, err := k.wanted(page.Kept, began)
 		if err != nil {
-			return n, err
+			return n, false, err
 		}
 		unknown += failed
 		m := merge{list, make(chan error, 1)}
 		select {
 		case k.merges <- m:
 		case <-ctx.Done():
-			return n, ctx.Err()
+			return n, false, ctx.Err()
 		}
 		if err := <-m.done; err != nil {
-			return n, err
+			return n, false, err
 		}
 		n += len(list)
 		if !page.More || len(page.Kept) == 0 {
@@ -306,14 +311,14 @@ func (k *keeper) fetch(ctx context.Context, server string) (n int, err error) {
 		}
 		after := page.Kept[len(page.Kept)-1].Subject
 		if after <= query.After {
-			return n, errors.New("its pages do not ascend")
+			return n, false, errors.New("its pages do not ascend")
 		}
 		query.After = after
 	}
 	if unknown > 0 {
-		return n, types.Refuse(types.BusUnavailable, "the chain does not say what %d publishers may keep", unknown)
+		return n, false, types.Refuse(types.BusUnavailable, "the chain does not say what %d publishers may keep", unknown)
 	}
-	return n, nil
+	return n, whole, nil
 }
 
 // wanted returns what of a page is newer than what is here and may be kept, and of how many messages the chain
@@ -372,7 +377,7 @@ func (k *keeper) tell(m *nats.Msg) {
 	if query.After == "" && !k.settle() { // what was published before is in the answer, as in that to a query
 		return
 	}
-	page, size := new(missedPage), 0
+	page, size := &missedPage{Whole: k.whole.Load()}, 0
 	err := k.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(keptBucket).Cursor()
 		for s, v := c.Seek([]byte(query.After)); s != nil; s, v = c.Next() {

@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-network/cairn/bus/server"
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/internal/testutil"
 )
 
 // moodyRoles is an Authorizer that can't be asked at times.
@@ -40,17 +41,13 @@ type buses struct {
 	addresses []string      // for servers
 	ports     []string      // for clients
 	dirs      []string
+	alone     time.Duration
 	running   []*server.Server
 }
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", testutil.Port(t, "tcp"))
 }
 
 // serverKey is the key of the i-th server.
@@ -74,7 +71,7 @@ func newBuses(t *testing.T, n int) *buses {
 
 // config is what the i-th server runs with.
 func (b *buses) config(i int) server.Config {
-	c := &server.Cluster{Name: "test", Listen: b.addresses[i], Key: serverKey(i)}
+	c := &server.Cluster{Name: "test", Listen: b.addresses[i], Key: serverKey(i), Alone: b.alone}
 	for j, a := range b.addresses {
 		if j != i {
 			c.Peers = append(c.Peers, server.Peer{Key: serverKey(j).Public(), Address: a})
@@ -203,6 +200,38 @@ func TestCluster(t *testing.T) {
 	}
 }
 
+// TestWholeFromWhole: a server that lost its disk is not whole by what it gets from one that is not whole itself.
+func TestWholeFromWhole(t *testing.T) {
+	b := newBuses(t, 3)
+	b.alone = time.Hour
+	device := b.dial(1, bus.RoleDevice, 1)
+	subject := bus.AskOf(&receipt.Ask{Device: device.Key(), Category: 3, Class: 1})
+	b.stop(0)
+	if err := device.PublishLast(t.Context(), subject, []byte("while 0 was away")); err != nil {
+		t.Fatal(err)
+	}
+	b.until("the other one has it", func() bool { return len(b.kept(2)) == 1 })
+	b.stop(1)
+	b.stop(2)
+	b.dirs[1] = t.TempDir()
+	b.start(0)
+	b.start(1)
+	b.until("two have met", func() bool { return b.running[0].Peers() == 1 && b.running[1].Peers() == 1 })
+	time.Sleep(500 * time.Millisecond) // some rounds
+	if b.running[0].Whole() || b.running[1].Whole() {
+		t.Error("it is whole by what one has that was away")
+	}
+	b.start(2)
+	b.until("all are whole", func() bool {
+		return !slices.ContainsFunc(b.running, func(s *server.Server) bool { return !s.Whole() })
+	})
+	for i := range 3 {
+		if got := b.kept(i)[subject]; got != "while 0 was away" {
+			t.Errorf("server %d keeps %q", i, got)
+		}
+	}
+}
+
 // TestServerGone: clients with a list of servers go to another when theirs ends; nothing that was kept is lost;
 // and the server that comes back, even with nothing, has what was published while it was away before it
 // answers.
@@ -229,6 +258,9 @@ func TestServerGone(t *testing.T) {
 	}
 	publish(1, "first")
 	publish(2, "second")
+	for j := range 3 { // a server that is lost at once loses what it alone has
+		b.until("all have both", func() bool { return len(b.kept(j)) == 2 })
+	}
 	for i := range 2 { // wherever the device is, it loses its server once
 		b.stop(i)
 		publish(1, fmt.Sprintf("newer %d", i))
@@ -248,6 +280,12 @@ func TestServerGone(t *testing.T) {
 		b.start(i)
 		if got, want := b.kept(i), b.kept(2); !equal(got, want) { // the first answer that it gives
 			t.Errorf("server %d keeps %v, want %v", i, got, want)
+		}
+	}
+	// What passed it by while two servers met it hears when the device asks again, as devices do.
+	for subject, text := range b.kept(2) {
+		if err := device.PublishLast(t.Context(), subject, []byte(text)); err != nil {
+			t.Error(err)
 		}
 	}
 	b.until("the gateway heard all", func() bool { mu.Lock(); defer mu.Unlock(); return equal(heard, b.kept(2)) })
