@@ -1,21 +1,17 @@
 package compute
 
 import (
-	"encoding/json"
 	"flag"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
+
+	"github.com/cairn-network/cairn/internal/testutil"
 )
 
 var mutants = flag.Bool("mutants", false, "break each rule on purpose and see a test fail (minutes)")
 
 // broken are rules broken on purpose: in each file one text is replaced by another, and the tests that hold the
 // rule must fail.
-var broken = []struct{ rule, file, old, new, tests string }{
+var broken = []testutil.Mutant{
 	{"more than f fail an audit", "verify_audit.go", "case l.against > f:", "case l.against > 0:", "Audit|LyingAud|Lone"},
 	{"an audit can fail", "verify_audit.go", "case l.against > f:", "case l.against > 99:", "WrongDigest"},
 	{"the first auditor alone passes one", "verify_audit.go", "l.first && l.against == 0:", "l.agree > 0 && l.against == 0:", "LyingAud|Lone"},
@@ -77,40 +73,10 @@ var broken = []struct{ rule, file, old, new, tests string }{
 	{"units of classes do not mix", "verify.go", "if c != nil && item.Class != Wasm {", "if false {", "TestTerms"},
 }
 
-// TestMutants breaks each rule in a copy of its file and sees the tests that hold it fail. A rule whose
-// breaking nobody notices has no test.
+// TestMutants breaks each rule and sees the tests that hold it fail.
 func TestMutants(t *testing.T) {
 	if !*mutants {
 		t.Skip("takes minutes: run with -mutants")
 	}
-	dir, err := filepath.Abs(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, m := range broken {
-		t.Run(m.rule, func(t *testing.T) {
-			src, err := os.ReadFile(m.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := strings.Count(string(src), m.old); n != 1 {
-				t.Fatalf("%s holds %q %d times", m.file, m.old, n)
-			}
-			copied := filepath.Join(t.TempDir(), fmt.Sprintf("mutant%d.go", i))
-			if err := os.WriteFile(copied, []byte(strings.Replace(string(src), m.old, m.new, 1)), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			overlay, _ := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(dir, m.file): copied}})
-			config := filepath.Join(t.TempDir(), "overlay.json")
-			if err := os.WriteFile(config, overlay, 0o644); err != nil {
-				t.Fatal(err)
-			}
-			out, err := exec.Command("go", "test", "-vet=off", "-overlay", config, "-run", m.tests, ".").CombinedOutput()
-			if err == nil {
-				t.Errorf("nobody notices")
-			} else if !strings.Contains(string(out), "--- FAIL") && !strings.Contains(string(out), "panic:") {
-				t.Errorf("not a failing test: %.1000s", out)
-			}
-		})
-	}
+	testutil.Mutants(t, broken)
 }
