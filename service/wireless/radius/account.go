@@ -14,6 +14,7 @@ import (
 	"layeh.com/radius/rfc3162"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 // Record is what an Accounting-Request says.
@@ -167,7 +168,7 @@ func (t *Table) Take(owner string, r *Record, now, until time.Time) (session *Se
 	}
 	late := r.Timed && r.Seconds < s.Seconds // a copy, or overtaken on its way
 	if fell := r.Input < s.Input || r.Output < s.Output; fell && !late {
-		err = types.Refuse(Rewind, "session %.64q of %.64q counts %d and %d bytes, and had %d and %d",
+		err = types.Refuse(wireless.AcctRewind, "session %.64q of %.64q counts %d and %d bytes, and had %d and %d",
 			r.Session, r.Point, r.Input, r.Output, s.Input, s.Output)
 	}
 	s.Input, s.Output, s.Seconds = max(s.Input, r.Input), max(s.Output, r.Output), max(s.Seconds, r.Seconds)

@@ -11,6 +11,7 @@ import (
 	"layeh.com/radius"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 const (
@@ -29,7 +30,7 @@ func Exchange(ctx context.Context, address string, request *Packet) (*Packet, er
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "udp", address)
 	if err != nil {
-		return nil, types.Refuse(Unreachable, "%s: %v", address, err)
+		return nil, types.Refuse(wireless.IdPUnreachable, "%s: %v", address, err)
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
@@ -38,7 +39,7 @@ func Exchange(ctx context.Context, address string, request *Packet) (*Packet, er
 	buf := make([]byte, radius.MaxPacketLength+1)
 	for wait, seen := firstWait, 0; ctx.Err() == nil; wait *= 2 {
 		if _, err := conn.Write(raw); err != nil {
-			bad = types.Refuse(Unreachable, "%s: %v", address, err)
+			bad = types.Refuse(wireless.IdPUnreachable, "%s: %v", address, err)
 		}
 		again := time.Now().Add(wait)
 		for ctx.Err() == nil {
@@ -51,7 +52,7 @@ func Exchange(ctx context.Context, address string, request *Packet) (*Packet, er
 				break
 			}
 			if err != nil { // nobody listens there, at present
-				bad = types.Refuse(Unreachable, "%s: %v", address, err)
+				bad = types.Refuse(wireless.IdPUnreachable, "%s: %v", address, err)
 				select {
 				case <-time.After(time.Until(again)):
 				case <-ctx.Done():
@@ -69,7 +70,7 @@ func Exchange(ctx context.Context, address string, request *Packet) (*Packet, er
 		}
 	}
 	if bad == nil {
-		bad = types.Refuse(Unreachable, "%s does not answer", address)
+		bad = types.Refuse(wireless.IdPUnreachable, "%s does not answer", address)
 	}
 	return nil, bad
 }

@@ -10,6 +10,7 @@ import (
 	"layeh.com/radius/rfc2869"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 // Packet is a packet of the codec.
@@ -38,7 +39,7 @@ func Parse(raw, secret []byte) (*Packet, error) {
 		}
 	case radius.CodeAccountingRequest, radius.CodeDisconnectRequest, radius.CodeCoARequest:
 		if !radius.IsAuthenticRequest(raw, secret) {
-			return nil, types.Refuse(Secret, "%v with a wrong authenticator", p.Code)
+			return nil, types.Refuse(wireless.RadiusSecret, "%v with a wrong authenticator", p.Code)
 		}
 		if err := checkMAC(p, raw, [16]byte{}, false); err != nil {
 			return nil, err
@@ -62,7 +63,7 @@ func ParseReply(raw []byte, request *Packet) (*Packet, error) {
 	at := make([]byte, header)
 	copy(at[authAt:], request.Authenticator[:])
 	if !radius.IsAuthenticResponse(raw, at, request.Secret) {
-		return nil, types.Refuse(Secret, "%v with a wrong authenticator", p.Code)
+		return nil, types.Refuse(wireless.RadiusSecret, "%v with a wrong authenticator", p.Code)
 	}
 	if request.Code == radius.CodeAccountingRequest {
 		return p, nil // implementations differ about its Message-Authenticator, and it grants nothing
@@ -115,7 +116,7 @@ func checkMAC(p *Packet, raw []byte, authenticator [16]byte, must bool) error {
 	case n > 1:
 		return fmt.Errorf("%d Message-Authenticators: %w", n, ErrForm)
 	case n == 0 && must:
-		return types.Refuse(Unsigned, "%v without a Message-Authenticator", p.Code)
+		return types.Refuse(wireless.RadiusUnsigned, "%v without a Message-Authenticator", p.Code)
 	case n == 0:
 		return nil
 	}
@@ -127,7 +128,7 @@ func checkMAC(p *Packet, raw []byte, authenticator [16]byte, must bool) error {
 	mac.Write(zero[:])
 	mac.Write(raw[at+macSize:])
 	if !hmac.Equal(mac.Sum(nil), raw[at:at+macSize]) {
-		return types.Refuse(Secret, "%v with a wrong Message-Authenticator", p.Code)
+		return types.Refuse(wireless.RadiusSecret, "%v with a wrong Message-Authenticator", p.Code)
 	}
 	return nil
 }

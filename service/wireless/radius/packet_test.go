@@ -15,6 +15,7 @@ import (
 	"layeh.com/radius/vendors/microsoft"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 // TestSigned: each request and reply is taken as it was made, has its Message-Authenticator first, and is refused with
@@ -88,7 +89,7 @@ func TestForged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ParseReply(raw, p); types.ReasonOf(err) != Unsigned {
+	if _, err := ParseReply(raw, p); types.ReasonOf(err) != wireless.RadiusUnsigned {
 		t.Errorf("an unsigned Access-Accept: %v", err)
 	}
 	if raw, err = EncodeReply(accept); err != nil {
@@ -114,7 +115,7 @@ func TestVendor(t *testing.T) {
 			t.Fatal(err)
 		}
 		SetAsk(p, types.Hash{1, 2, 3})
-		SetReason(p, Refused)
+		SetReason(p, wireless.IdPRefused)
 		raw, err := Encode(p)
 		if err != nil {
 			t.Fatal(err)
@@ -124,7 +125,7 @@ func TestVendor(t *testing.T) {
 			t.Fatal(err)
 		}
 		ask, ok := Ask(q)
-		if !bytes.Equal(Receipt(q), receipt) || !ok || ask != (types.Hash{1, 2, 3}) || Reason(q) != Refused {
+		if !bytes.Equal(Receipt(q), receipt) || !ok || ask != (types.Hash{1, 2, 3}) || Reason(q) != wireless.IdPRefused {
 			t.Errorf("%d bytes: %x %v %v %q", n, Receipt(q), ask, ok, Reason(q))
 		}
 	}
@@ -246,8 +247,8 @@ func TestTable(t *testing.T) {
 	take(record(interim, "a", 30, 5<<32, 120), 20+5<<32-100, "", true)
 	take(record(interim, "a", 10, 100, 60), 0, "", true) // late
 	take(record(start, "a", 0, 0, 0), 0, "", true)       // late
-	take(record(interim, "a", 31, 7, 180), 1, Rewind, true)
-	take(record(interim, "a", 29, 6<<32, 240), 1<<32, Rewind, true)
+	take(record(interim, "a", 31, 7, 180), 1, wireless.AcctRewind, true)
+	take(record(interim, "a", 29, 6<<32, 240), 1<<32, wireless.AcctRewind, true)
 	take(record(on, "", 0, 0, 0), 0, "", false)
 	if table.All()[0].Open {
 		t.Error("a restart of the access point left its session open")

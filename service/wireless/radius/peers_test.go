@@ -19,6 +19,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/testutil"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 const lan = "lan-secret"
@@ -71,7 +72,7 @@ func password(_ context.Context, r *Request) *Packet {
 		return p
 	}
 	p := r.Response(radius.CodeAccessReject)
-	SetReason(p, Refused)
+	SetReason(p, wireless.IdPRefused)
 	return p
 }
 
@@ -106,9 +107,9 @@ func TestRadclient(t *testing.T) {
 		want               types.Reason
 		count              func(Counts) uint64
 	}{
-		{"unsigned", "auth", lan, login, Unsigned, func(c Counts) uint64 { return c.Unsigned }},
-		{"wrong secret", "auth", "other", signed, Secret, func(c Counts) uint64 { return c.Secret }},
-		{"wrong secret", "acct", "other", []string{"Acct-Status-Type = Start"}, Secret, func(c Counts) uint64 { return c.Secret }},
+		{"unsigned", "auth", lan, login, wireless.RadiusUnsigned, func(c Counts) uint64 { return c.Unsigned }},
+		{"wrong secret", "auth", "other", signed, wireless.RadiusSecret, func(c Counts) uint64 { return c.Secret }},
+		{"wrong secret", "acct", "other", []string{"Acct-Status-Type = Start"}, wireless.RadiusSecret, func(c Counts) uint64 { return c.Secret }},
 	} {
 		before := c.count(s.Counts())
 		if out, ok := radclient(t, at, c.kind, c.secret, c.attributes...); ok {

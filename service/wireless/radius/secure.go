@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 // secureSecret is the secret inside TLS, which all the world knows (RFC 6614 §2.3).
@@ -171,11 +172,11 @@ type Client struct {
 func (c *Client) Exchange(ctx context.Context, request *Packet) (*Packet, error) {
 	l, err := c.connect(ctx)
 	if err != nil {
-		return nil, types.Refuse(Unreachable, "gateway %s: %v", c.Address, err)
+		return nil, types.Refuse(wireless.IdPUnreachable, "gateway %s: %v", c.Address, err)
 	}
 	reply, err := l.exchange(ctx, request)
 	if err != nil {
-		return nil, types.Refuse(Unreachable, "gateway %s: %v", c.Address, err)
+		return nil, types.Refuse(wireless.IdPUnreachable, "gateway %s: %v", c.Address, err)
 	}
 	return reply, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 func key(b byte) types.PrivateKey { return types.NewPrivateKey([32]byte{b}) }
@@ -74,17 +75,17 @@ func TestSecure(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if p, err := c.Exchange(t.Context(), login("ada", "wrong")); err != nil || p.Code != radius.CodeAccessReject || Reason(p) != Refused {
+	if p, err := c.Exchange(t.Context(), login("ada", "wrong")); err != nil || p.Code != radius.CodeAccessReject || Reason(p) != wireless.IdPRefused {
 		t.Errorf("wrong password: %v %v", p, err)
 	}
 	if got := s.Counts(); got.Answered != 601 || len(peers) != 1 || !peers[key(2).Public()] {
 		t.Errorf("%+v of %v", got, peers)
 	}
-	if _, err := client(t, at, 3).Exchange(t.Context(), login("ada", "engine")); types.ReasonOf(err) != Unreachable {
+	if _, err := client(t, at, 3).Exchange(t.Context(), login("ada", "engine")); types.ReasonOf(err) != wireless.IdPUnreachable {
 		t.Errorf("another's key: %v", err)
 	}
 	stop()
-	if _, err := c.Exchange(t.Context(), login("ada", "engine")); types.ReasonOf(err) != Unreachable {
+	if _, err := c.Exchange(t.Context(), login("ada", "engine")); types.ReasonOf(err) != wireless.IdPUnreachable {
 		t.Errorf("gone: %v", err)
 	}
 	secure(t, at, handle)
@@ -124,7 +125,7 @@ func TestSilent(t *testing.T) {
 	c := client(t, at, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := c.Exchange(ctx, login("ada", "engine")); types.ReasonOf(err) != Unreachable {
+	if _, err := c.Exchange(ctx, login("ada", "engine")); types.ReasonOf(err) != wireless.IdPUnreachable {
 		t.Errorf("over TLS: %v", err)
 	}
 	_, at = serve(t, func(context.Context, *Request) *Packet { return nil })
@@ -132,7 +133,7 @@ func TestSilent(t *testing.T) {
 	p.Secret = []byte(lan)
 	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := Exchange(ctx, at, p); types.ReasonOf(err) != Unreachable {
+	if _, err := Exchange(ctx, at, p); types.ReasonOf(err) != wireless.IdPUnreachable {
 		t.Errorf("over UDP: %v", err)
 	}
 }

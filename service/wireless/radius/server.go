@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/conns"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 const (
@@ -62,9 +63,9 @@ func (c *counters) counts() Counts {
 // refused counts a packet that Parse did not take.
 func (c *counters) refused(err error) {
 	switch types.ReasonOf(err) {
-	case Unsigned:
+	case wireless.RadiusUnsigned:
 		c.unsigned.Add(1)
-	case Secret:
+	case wireless.RadiusSecret:
 		c.secret.Add(1)
 	default:
 		c.malformed.Add(1)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 // Bill is the customer's side of a session. What it counts is the most that it signs for. It may be used by many
@@ -24,7 +25,7 @@ type Bill struct {
 // NewBill returns a session's bill, with W of the account at the device. sign signs as the payer; the session costs at
 // most so much.
 func NewBill(t Terms, limit uint64, most types.Credit, sign func(*receipt.Receipt) types.Signature) *Bill {
-	return &Bill{terms: t, most: most, sign: sign, limit: min(max(limit, FirstLimit), MostLimit)}
+	return &Bill{terms: t, most: most, sign: sign, limit: min(max(limit, credit.First), credit.Most)}
 }
 
 // Add counts n bytes that came or went, and reports whether it is time to sign: W/2 is unpaid.
@@ -50,7 +51,7 @@ func (b *Bill) Sign() (*receipt.Signed, error) {
 	if b.count == b.units {
 		return nil, nil
 	}
-	amount, err := Amount(b.count, b.terms.Price)
+	amount, err := wireless.Amount(b.count, b.terms.Price)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +61,7 @@ func (b *Bill) Sign() (*receipt.Signed, error) {
 	grown := b.count - b.units
 	b.seq, b.units = b.seq+1, b.count
 	if grown >= b.limit/2 {
-		b.limit = nextLimit(b.limit)
+		b.limit = credit.Next(b.limit)
 	}
 	t := &b.terms
 	s := &receipt.Signed{Receipt: receipt.Receipt{

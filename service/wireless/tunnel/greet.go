@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 // greet reads what a client of SOCKS5 or of HTTP CONNECT says before its bytes, and returns where it wants to go, and
@@ -33,7 +34,7 @@ func greet(in *bufio.Reader, out io.Writer) (to string, answer func(error), err 
 		switch {
 		case err == nil:
 			_, _ = io.WriteString(out, "HTTP/1.1 200 Connection established\r\n\r\n")
-		case types.ReasonOf(err) == DestDenied:
+		case types.ReasonOf(err) == wireless.DestDenied:
 			_, _ = fmt.Fprintf(out, "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%v", len(err.Error()), err)
 		default:
 			_, _ = fmt.Fprintf(out, "HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%v", len(err.Error()), err)
@@ -101,7 +102,7 @@ func socks(in *bufio.Reader, out io.Writer) (string, func(error), error) {
 		switch {
 		case err == nil:
 			say(0)
-		case types.ReasonOf(err) == DestDenied:
+		case types.ReasonOf(err) == wireless.DestDenied:
 			say(2)
 		case types.ReasonOf(err) == "":
 			say(4)

@@ -7,44 +7,23 @@ import (
 
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
-// W, what may be unpaid, of one account at one device.
-const (
-	FirstLimit uint64 = 1 << 20
-	MostLimit  uint64 = 64 << 20
-)
-
-// Scale is how many bytes a price is for.
-const Scale = 1_000_000_000
+// credit is W of the class.
+var credit = wireless.LimitOf(wireless.Tunnel)
 
 const (
 	maxBytes   = 1 << 60 // of an account; far beyond any line, and sums cannot overflow
 	signsStill = time.Minute
 )
 
-// nextLimit is W after a receipt for half of it or more.
-func nextLimit(w uint64) uint64 { return min(MostLimit, w/3*4) }
-
-// Amount is what so many bytes cost, rounded down.
-func Amount(bytes, price uint64) (types.Credit, error) {
-	v, err := types.U64(bytes).MulDiv(price, Scale)
-	if err != nil {
-		return 0, err
-	}
-	n, ok := v.Uint64()
-	if !ok {
-		return 0, types.ErrOverflow
-	}
-	return types.Credit(n), nil
-}
-
 // Balance is what a device keeps of an account across restarts.
 type Balance struct {
 	Account types.Account `cbor:"1,keyasint"`
 	Count   uint64        `cbor:"2,keyasint"` // bytes relayed
 	Units   uint64        `cbor:"3,keyasint"` // bytes signed for
-	Limit   uint64        `cbor:"4,keyasint"` // W; 0 stands for FirstLimit
+	Limit   uint64        `cbor:"4,keyasint"` // W; 0 stands for the first
 }
 
 // Payer is an account as a device counts it, over all its sessions. It may be used by many goroutines.
@@ -61,8 +40,8 @@ type Payer struct {
 // NewPayer returns an account with the balance that was kept last. keep puts a balance on disk, with the receipt that
 // changed it: it has to return only when both are there.
 func NewPayer(b Balance, keep func(Balance, *receipt.Signed) error) *Payer {
-	if b.Limit < FirstLimit {
-		b.Limit = FirstLimit
+	if b.Limit < credit.First {
+		b.Limit = credit.First
 	}
 	return &Payer{keep: keep, b: b, changed: make(chan struct{})}
 }
@@ -85,7 +64,7 @@ func (p *Payer) Take(n int, now time.Time) error {
 func (p *Payer) take(n int, now time.Time) error {
 	count := p.b.Count + uint64(max(n, 0))
 	if count > maxBytes {
-		return types.Refuse(UnpaidLimit, "the account has had %d bytes, which is the most that is counted", p.b.Count)
+		return types.Refuse(wireless.UnpaidLimit, "the account has had %d bytes, which is the most that is counted", p.b.Count)
 	}
 	due := count/100*98 + count%100*98/100
 	if due <= p.b.Units || due-p.b.Units <= p.b.Limit {
@@ -93,10 +72,10 @@ func (p *Payer) take(n int, now time.Time) error {
 		return nil
 	}
 	if p.b.Units > 0 && now.Sub(p.signed) < signsStill {
-		return types.Refuse(CountDispute, "the device counted %d bytes and the payer signed for %d: more than 2 %% and %d apart",
+		return types.Refuse(wireless.CountDispute, "the device counted %d bytes and the payer signed for %d: more than 2 %% and %d apart",
 			p.b.Count, p.b.Units, p.b.Limit)
 	}
-	return types.Refuse(UnpaidLimit, "the device counted %d bytes and the payer signed for %d: at most %d may be unpaid",
+	return types.Refuse(wireless.UnpaidLimit, "the device counted %d bytes and the payer signed for %d: at most %d may be unpaid",
 		p.b.Count, p.b.Units, p.b.Limit)
 }
 
@@ -125,7 +104,7 @@ type Terms struct {
 	Payer   types.Key
 	Device  types.Key
 	Ask     types.Hash
-	Price   uint64 // micro-credits for Scale bytes
+	Price   uint64 // micro-credits for wireless.Scale bytes
 	First   types.Epoch
 }
 
@@ -159,7 +138,7 @@ func (s *Session) Receive(r *receipt.Signed, epoch types.Epoch, now time.Time) e
 	case c.Chain != t.Chain || c.Category != types.Wireless || c.Session != t.Session || c.Payer != t.Payer || c.Device != t.Device || c.First != t.First:
 		return types.Refuse(types.BadArgument, "a receipt of another session: %s of %s", c.Session, c.Payer)
 	case c.Terms != t.Ask:
-		return types.Refuse(TermsUnknown, "a receipt under %s, and the session is under %s", c.Terms, t.Ask)
+		return types.Refuse(wireless.TermsUnknown, "a receipt under %s, and the session is under %s", c.Terms, t.Ask)
 	case !small || units > maxBytes:
 		return types.Refuse(types.Oversize, "a receipt for %v bytes", c.Units)
 	case c.Session.Expiry() < epoch:
@@ -173,8 +152,8 @@ func (s *Session) Receive(r *receipt.Signed, epoch types.Epoch, now time.Time) e
 	case units < s.units:
 		return types.Refuse(types.FallingTotals, "a receipt for %d bytes after one for %d", units, s.units)
 	}
-	if amount, err := Amount(units, t.Price); err != nil || c.Amount != amount {
-		return types.Refuse(Overpriced, "%d micro-credits for %d bytes at %d, want %d", c.Amount, units, t.Price, amount)
+	if amount, err := wireless.Amount(units, t.Price); err != nil || c.Amount != amount {
+		return types.Refuse(wireless.Overpriced, "%d micro-credits for %d bytes at %d, want %d", c.Amount, units, t.Price, amount)
 	}
 	if err := s.payer.pay(units-s.units, r, now); err != nil {
 		return err
@@ -192,7 +171,7 @@ func (p *Payer) pay(grown uint64, r *receipt.Signed, now time.Time) error {
 		return types.Refuse(types.Oversize, "receipts for %d bytes", next.Units)
 	}
 	if grown >= p.b.Limit/2 {
-		next.Limit = nextLimit(p.b.Limit)
+		next.Limit = credit.Next(p.b.Limit)
 	}
 	if err := p.keep(next, r); err != nil {
 		return err

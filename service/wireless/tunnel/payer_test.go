@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 const (
@@ -85,7 +86,7 @@ func TestHonest(t *testing.T) {
 	if err := s.Receive(last, 1, now); err != nil {
 		t.Fatal(err)
 	}
-	if have := p.Balance(); have.Count != 512<<20 || have.Units != have.Count || have.Limit != MostLimit || d.balance != have {
+	if have := p.Balance(); have.Count != 512<<20 || have.Units != have.Count || have.Limit != credit.Most || d.balance != have {
 		t.Errorf("%+v, on disk %+v", have, d.balance)
 	}
 	if last.Receipt.Amount != 53_687 {
@@ -104,16 +105,16 @@ func TestPayerGone(t *testing.T) {
 	for p.Take(piece, now) == nil {
 		lost += piece
 	}
-	if lost*98/100 > FirstLimit || lost < FirstLimit {
-		t.Errorf("%d bytes lost, W is %d", lost, FirstLimit)
+	if lost*98/100 > credit.First || lost < credit.First {
+		t.Errorf("%d bytes lost, W is %d", lost, credit.First)
 	}
 	for n := range byte(100) {
 		p.NewSession(terms(n), nil)
-		if err := p.Take(piece, now); types.ReasonOf(err) != UnpaidLimit {
+		if err := p.Take(piece, now); types.ReasonOf(err) != wireless.UnpaidLimit {
 			t.Fatalf("session %d: %v", n, err)
 		}
 	}
-	if err := NewPayer(p.Balance(), d.keep).Take(piece, now); types.ReasonOf(err) != UnpaidLimit {
+	if err := NewPayer(p.Balance(), d.keep).Take(piece, now); types.ReasonOf(err) != wireless.UnpaidLimit {
 		t.Errorf("after a restart: %v", err)
 	}
 }
@@ -132,11 +133,11 @@ func TestUndercounts(t *testing.T) {
 			continue
 		}
 		unpaid := got*98/100 - have.Units
-		if types.ReasonOf(err) != CountDispute || unpaid > have.Limit {
+		if types.ReasonOf(err) != wireless.CountDispute || unpaid > have.Limit {
 			t.Errorf("%d %%: %v; %d relayed, %d signed", known, err, got, have.Units)
 		}
 		t.Logf("signs for %d %%: %d bytes relayed, %d unpaid of W %d: %v", known, got, unpaid, have.Limit, err)
-		if err := p.Take(piece, now.Add(2*signsStill)); types.ReasonOf(err) != UnpaidLimit {
+		if err := p.Take(piece, now.Add(2*signsStill)); types.ReasonOf(err) != wireless.UnpaidLimit {
 			t.Errorf("silent since: %v", err)
 		}
 	}
@@ -191,7 +192,7 @@ func TestReceipts(t *testing.T) {
 			Chain: second.Receipt.Chain, Category: types.Wireless, Session: second.Receipt.Session, Payer: second.Receipt.Payer,
 			Device: second.Receipt.Device, Terms: second.Receipt.Terms, Units: types.U64(2 << 20), Seq: 3, First: 1,
 		}
-		c.Amount, _ = Amount(2<<20, price)
+		c.Amount, _ = wireless.Amount(2<<20, price)
 		change(&c)
 		return &receipt.Signed{Receipt: c, PayerSig: c.Sign(payerKey)}
 	}
@@ -204,9 +205,9 @@ func TestReceipts(t *testing.T) {
 		"another device":  {altered(func(r *receipt.Receipt) { r.Device = payerKey.Public() }), types.BadArgument},
 		"another payer":   {altered(func(r *receipt.Receipt) { r.Payer = deviceKey.Public() }), types.BadArgument},
 		"another chain":   {altered(func(r *receipt.Receipt) { r.Chain = "other" }), types.BadArgument},
-		"other terms":     {altered(func(r *receipt.Receipt) { r.Terms = types.Hash{8} }), TermsUnknown},
-		"too cheap":       {altered(func(r *receipt.Receipt) { r.Amount-- }), Overpriced},
-		"too dear":        {altered(func(r *receipt.Receipt) { r.Amount++ }), Overpriced},
+		"other terms":     {altered(func(r *receipt.Receipt) { r.Terms = types.Hash{8} }), wireless.TermsUnknown},
+		"too cheap":       {altered(func(r *receipt.Receipt) { r.Amount-- }), wireless.Overpriced},
+		"too dear":        {altered(func(r *receipt.Receipt) { r.Amount++ }), wireless.Overpriced},
 		"falling":         {altered(func(r *receipt.Receipt) { r.Units = types.U64(1) }), types.FallingTotals},
 		"huge":            {altered(func(r *receipt.Receipt) { r.Units = types.MaxU128 }), types.Oversize},
 		"unsigned":        {&receipt.Signed{Receipt: altered(func(*receipt.Receipt) {}).Receipt}, types.BadSignature},
@@ -244,7 +245,7 @@ func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPayer(Balance{}, new(disk).keep)
 		s, b := p.NewSession(terms(1), nil), NewBill(terms(1), 0, 1<<60, sign)
-		if err := p.Take(int(FirstLimit), now); err != nil {
+		if err := p.Take(int(credit.First), now); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -252,7 +253,7 @@ func TestWait(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- p.Wait(ctx, 1<<20) }()
 		synctest.Wait()
-		b.Add(int(FirstLimit))
+		b.Add(int(credit.First))
 		r, _ := b.Sign()
 		if err := s.Receive(r, 1, time.Now()); err != nil {
 			t.Fatal(err)
@@ -260,7 +261,7 @@ func TestWait(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if err := p.Wait(ctx, 2<<20); types.ReasonOf(err) != CountDispute {
+		if err := p.Wait(ctx, 2<<20); types.ReasonOf(err) != wireless.CountDispute {
 			t.Errorf("no receipt: %v", err)
 		}
 	})

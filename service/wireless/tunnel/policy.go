@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 // DialTime is how long a connection to a destination may take to come about.
@@ -37,7 +38,7 @@ type Policy struct {
 func (p *Policy) Check(network string, to netip.AddrPort) error {
 	addr := to.Addr().Unmap().WithZone("")
 	in := func(n netip.Prefix) bool { return n.Contains(addr) }
-	refuse := func(why string) error { return types.Refuse(DestDenied, "%s: %s", to, why) }
+	refuse := func(why string) error { return types.Refuse(wireless.DestDenied, "%s: %s", to, why) }
 	switch {
 	case !addr.IsValid() || to.Port() == 0:
 		return refuse("no address and port")
@@ -89,7 +90,7 @@ func (p *Policy) Dial(ctx context.Context, network, address string) (net.Conn, e
 	d := net.Dialer{Timeout: DialTime, Control: func(network, at string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(at)
 		if err != nil {
-			return types.Refuse(DestDenied, "%.80q is no address: %v", at, err)
+			return types.Refuse(wireless.DestDenied, "%.80q is no address: %v", at, err)
 		}
 		return p.Check(network, to)
 	}}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 func TestPolicy(t *testing.T) {
@@ -59,20 +60,20 @@ func TestPolicy(t *testing.T) {
 		{"tcp", "[4000::1]:80", false},
 	} {
 		err := p.Check(c.network, netip.MustParseAddrPort(c.to))
-		if (err == nil) != c.ok || err != nil && types.ReasonOf(err) != DestDenied {
+		if (err == nil) != c.ok || err != nil && types.ReasonOf(err) != wireless.DestDenied {
 			t.Errorf("%s %s: %v, want it allowed: %v", c.network, c.to, err, c.ok)
 		}
 	}
 
 	p.Own = func() ([]netip.Addr, error) { return nil, errors.New("none") }
-	if err := p.Check("tcp", netip.MustParseAddrPort("8.8.8.8:443")); types.ReasonOf(err) != DestDenied {
+	if err := p.Check("tcp", netip.MustParseAddrPort("8.8.8.8:443")); types.ReasonOf(err) != wireless.DestDenied {
 		t.Errorf("without its own addresses known: %v", err)
 	}
 	p.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	if err := p.Check("tcp", netip.MustParseAddrPort("127.0.0.1:80")); err != nil {
 		t.Errorf("loopback, which the owner allows: %v", err)
 	}
-	if err := p.Check("tcp", netip.MustParseAddrPort("127.0.0.1:25")); types.ReasonOf(err) != DestDenied {
+	if err := p.Check("tcp", netip.MustParseAddrPort("127.0.0.1:25")); types.ReasonOf(err) != wireless.DestDenied {
 		t.Errorf("mail, where the owner allows loopback: %v", err)
 	}
 }
@@ -86,7 +87,7 @@ func TestDial(t *testing.T) {
 	defer l.Close()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	for _, host := range []string{"localhost", "127.0.0.1", "::ffff:127.0.0.1", "0.0.0.0"} {
-		if c, err := new(Policy).Dial(t.Context(), "tcp", net.JoinHostPort(host, port)); types.ReasonOf(err) != DestDenied {
+		if c, err := new(Policy).Dial(t.Context(), "tcp", net.JoinHostPort(host, port)); types.ReasonOf(err) != wireless.DestDenied {
 			t.Errorf("%s: %v, %v", host, c, err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 // Server is the device's end.
@@ -159,7 +160,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, j *joined) erro
 		return types.Refuse(types.BadArgument, "open a session first")
 	}
 	if len(r.Host) > maxHost {
-		return types.Refuse(DestDenied, "a name of %d bytes", len(r.Host))
+		return types.Refuse(wireless.DestDenied, "a name of %d bytes", len(r.Host))
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()

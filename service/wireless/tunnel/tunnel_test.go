@@ -22,6 +22,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/testutil"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 type world struct {
@@ -64,7 +65,7 @@ func newWorld(t *testing.T, signs uint64) *world {
 				return nil, types.Refuse(types.UnknownKey, "%s", payer)
 			}
 			if o.Ask != terms(1).Ask {
-				return nil, types.Refuse(TermsUnknown, "%s", o.Ask)
+				return nil, types.Refuse(wireless.TermsUnknown, "%s", o.Ask)
 			}
 			return w.payer.NewSession(terms(1), nil), nil
 		},
@@ -78,7 +79,7 @@ func newWorld(t *testing.T, signs uint64) *world {
 	dial := new(net.Dialer).DialContext
 	bad := terms(1)
 	bad.Ask = types.Hash{9}
-	if _, err := Dial(t.Context(), payerKey, bad, l.Addr().String(), NewBill(bad, 0, 1, sign), dial); types.ReasonOf(err) != TermsUnknown {
+	if _, err := Dial(t.Context(), payerKey, bad, l.Addr().String(), NewBill(bad, 0, 1, sign), dial); types.ReasonOf(err) != wireless.TermsUnknown {
 		t.Fatalf("other terms: %v", err)
 	}
 	if _, err := Dial(t.Context(), deviceKey, terms(1), l.Addr().String(), NewBill(bad, 0, 1, sign), dial); types.ReasonOf(err) != types.UnknownKey {
@@ -161,13 +162,13 @@ func TestClients(t *testing.T) {
 // its sessions asks for is refused as well.
 func TestUnpaid(t *testing.T) {
 	curl := testutil.Program(t, "curl")
-	w := newWorld(t, MostLimit) // signs for 32 MiB at a time, which is no customer's W at first
+	w := newWorld(t, credit.Most) // signs for 32 MiB at a time, which is no customer's W at first
 	get := func() ([]byte, error) {
 		return exec.CommandContext(t.Context(), curl, "-sS", "--max-time", "60", "-x", "socks5h://"+w.proxy, w.origin.URL).Output()
 	}
 	got, err := get()
 	b := w.payer.Balance()
-	if err == nil || uint64(len(got)) > FirstLimit*100/98 || b.Count*98/100 > FirstLimit {
+	if err == nil || uint64(len(got)) > credit.First*100/98 || b.Count*98/100 > credit.First {
 		t.Errorf("%v: %d bytes came, %d counted", err, len(got), b.Count)
 	}
 	var s State
@@ -177,7 +178,7 @@ func TestUnpaid(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if types.ReasonOf(err) != UnpaidLimit || s.Count != b.Count || s.Units != 0 || !strings.Contains(s.Text, fmt.Sprint(b.Count)) {
+	if types.ReasonOf(err) != wireless.UnpaidLimit || s.Count != b.Count || s.Units != 0 || !strings.Contains(s.Text, fmt.Sprint(b.Count)) {
 		t.Errorf("%v, %+v", err, s)
 	}
 	if got, err := get(); err == nil || len(got) > 64<<10 {

@@ -21,6 +21,7 @@ import (
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/files"
+	"github.com/cairn-network/cairn/service/wireless"
 	"github.com/cairn-network/cairn/service/wireless/radius"
 )
 
@@ -345,7 +346,7 @@ func (d *Door) login(ctx context.Context, r *radius.Request) (*radius.Packet, er
 			d.mu.Unlock()
 		}
 	case codec.CodeAccessReject:
-		d.said(types.Refuse(cmpReason(radius.Reason(reply), radius.Refused), "the gateway of %s refuses a user", radius.Realm(name)))
+		d.said(types.Refuse(cmpReason(radius.Reason(reply), wireless.IdPRefused), "the gateway of %s refuses a user", radius.Realm(name)))
 	}
 	return back, nil
 }

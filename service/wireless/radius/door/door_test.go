@@ -9,7 +9,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/service/wireless/radius"
+	"github.com/cairn-network/cairn/service/wireless"
 	"github.com/cairn-network/cairn/service/wireless/radius/home"
 )
 
@@ -36,7 +36,7 @@ func TestFreeradius(t *testing.T) {
 	if ok || !strings.Contains(out, "Access-Reject") {
 		t.Errorf("wrong password: %s", out)
 	}
-	w.reason(radius.Refused)
+	w.reason(wireless.IdPRefused)
 	w.account("Start", "1", class, 0, 0)
 	w.account("Interim-Update", "1", class, mib, 9*mib)
 	w.want(10*mib, 10*mib) // the first receipt of a device is signed at once
@@ -50,7 +50,7 @@ func TestFreeradius(t *testing.T) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range w.receipts {
-		if want, _ := radius.Amount(s.Receipt.Units.Lo, price); !s.VerifyPayer() || s.Receipt.Amount != want {
+		if want, _ := wireless.Amount(s.Receipt.Units.Lo, price); !s.VerifyPayer() || s.Receipt.Amount != want {
 			t.Errorf("%+v", s)
 		}
 	}
@@ -69,7 +69,7 @@ func TestAccounting(t *testing.T) {
 	w.account("Interim-Update", "1", class, 3*mib, 5<<32, "Acct-Session-Time = 120")
 	w.want(3*mib+5<<32, 3*mib+5<<32)
 	w.account("Interim-Update", "1", class, 4*mib, 7, "Acct-Session-Time = 180")
-	w.reason(radius.Rewind)
+	w.reason(wireless.AcctRewind)
 	w.want(4*mib+5<<32, 3*mib+5<<32)
 	// The access point begins anew: its sessions are over, at their most, and are paid for.
 	if out, ok := w.radclient("acct", "Acct-Status-Type = Accounting-On", "NAS-Identifier = ap"); !ok {
@@ -89,10 +89,10 @@ func TestAccounting(t *testing.T) {
 	if ok || !strings.Contains(out, "wireless.realm_unknown") {
 		t.Errorf("another realm: %s", out)
 	}
-	w.reason(radius.RealmUnknown)
+	w.reason(wireless.RealmUnknown)
 	// A Class that was not given to this device, or that somebody made up, counts nothing and is answered.
 	w.account("Start", "2", "0x"+strings.Repeat("01", 53), 9*mib, 9*mib)
-	w.reason(radius.Refused)
+	w.reason(wireless.IdPRefused)
 	if l := w.home.Lines()[0]; l.Count != 4*mib+5<<32 {
 		t.Errorf("the gateway counts %d bytes", l.Count)
 	}
@@ -111,7 +111,7 @@ func TestDisconnect(t *testing.T) {
 	at := w.radsec
 	w.stop()
 	w.account("Interim-Update", "1", class, 0, 16*mib)
-	w.reason(radius.Unreachable)
+	w.reason(wireless.IdPUnreachable)
 	w.want(16*mib, 0)
 	if strings.Contains(f.output(), "Disconnect-Request") {
 		t.Error("disconnected before W")
@@ -148,7 +148,7 @@ func TestDispute(t *testing.T) {
 	w.want(10*mib, 10*mib)
 	w.account("Interim-Update", "1", class, 0, 40*mib)
 	w.want(40*mib, 10*mib)
-	w.reason(radius.CountDispute)
+	w.reason(wireless.CountDispute)
 	if err, _ := w.door.Last(); !strings.Contains(err.Error(), fmt.Sprint(10*mib)) || !strings.Contains(err.Error(), fmt.Sprint(40*mib)) {
 		t.Errorf("not both counts: %v", err)
 	}
@@ -200,7 +200,7 @@ func TestNoCredit(t *testing.T) {
 	w.account("Start", "1", class, 0, mib)
 	w.account("Stop", "1", class, 0, 20*mib)
 	w.want(20*mib, 0)
-	if err, _ := w.door.Last(); types.ReasonOf(err) != types.OverBudget && types.ReasonOf(err) != radius.UnpaidLimit {
+	if err, _ := w.door.Last(); types.ReasonOf(err) != types.OverBudget && types.ReasonOf(err) != wireless.UnpaidLimit {
 		t.Errorf("%v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
+	"github.com/cairn-network/cairn/service/wireless"
 	"github.com/cairn-network/cairn/service/wireless/radius"
 )
 
@@ -33,7 +34,7 @@ type opened struct {
 }
 
 func newPayer(key types.Key) *Payer {
-	return &Payer{Key: key, Limit: radius.FirstLimit, Opened: map[types.SessionID]opened{}}
+	return &Payer{Key: key, Limit: wireless.LimitOf(wireless.WiFi).First, Opened: map[types.SessionID]opened{}}
 }
 
 // Check returns nil while the payer may be served, or why not: unpaid_limit, or count_dispute where it signs and counts
@@ -44,10 +45,10 @@ func (p *Payer) Check(now time.Time) error {
 		return nil
 	}
 	if now.Sub(time.Unix(p.At, 0)) < signsStill {
-		return types.Refuse(radius.CountDispute, "the payer signed for %d bytes, and the access points counted %d: more than 2 %% and %d apart",
+		return types.Refuse(wireless.CountDispute, "the payer signed for %d bytes, and the access points counted %d: more than 2 %% and %d apart",
 			p.Units, p.Count, p.Limit)
 	}
-	return types.Refuse(radius.UnpaidLimit, "the payer signed for %d bytes of %d, and at most %d may be unpaid", p.Units, p.Count, p.Limit)
+	return types.Refuse(wireless.UnpaidLimit, "the payer signed for %d bytes of %d, and at most %d may be unpaid", p.Units, p.Count, p.Limit)
 }
 
 // take takes a receipt in that belongs to this device and payer, and reports whether it says something new.
@@ -70,8 +71,8 @@ func (p *Payer) take(s *receipt.Signed, price uint64, epoch types.Epoch, now tim
 	if r.Session.Expiry() < epoch {
 		return false, types.Refuse(types.SessionExpired, "session %s ended with epoch %d", r.Session, r.Session.Expiry())
 	}
-	if amount, err := radius.Amount(units, price); err != nil || r.Amount != amount {
-		return false, types.Refuse(radius.Overpriced, "%d micro-credits for %d bytes at %d, want %d", r.Amount, units, price, amount)
+	if amount, err := wireless.Amount(units, price); err != nil || r.Amount != amount {
+		return false, types.Refuse(wireless.Overpriced, "%d micro-credits for %d bytes at %d, want %d", r.Amount, units, price, amount)
 	}
 	if !known {
 		for id := range p.Opened {
@@ -85,7 +86,7 @@ func (p *Payer) take(s *receipt.Signed, price uint64, epoch types.Epoch, now tim
 	}
 	grown := units - o.Units
 	if grown >= p.Limit/2 {
-		p.Limit = radius.NextLimit(p.Limit)
+		p.Limit = wireless.LimitOf(wireless.WiFi).Next(p.Limit)
 	}
 	p.Units += grown
 	p.Opened[r.Session] = opened{Units: units, Seq: r.Seq}

@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/internal/testutil"
+	"github.com/cairn-network/cairn/service/wireless"
 	"github.com/cairn-network/cairn/service/wireless/radius"
 	"github.com/cairn-network/cairn/service/wireless/radius/door"
 	"github.com/cairn-network/cairn/service/wireless/radius/home"
@@ -81,7 +82,7 @@ func (w *world) startGateway(at string) {
 		Epoch: func() types.Epoch { return 10 },
 		Terms: func(_ context.Context, device types.Key, ask types.Hash) (home.Terms, error) {
 			if device != w.device.Public() || ask != w.ask {
-				return home.Terms{}, types.Refuse(radius.AskExpired, "ask %v", ask)
+				return home.Terms{}, types.Refuse(wireless.AskExpired, "ask %v", ask)
 			}
 			return home.Terms{Price: price, Speed: w.speed, Category: types.Wireless}, nil
 		},
@@ -116,7 +117,7 @@ func (w *world) startDevice() {
 		Key: w.device, Chain: chain, Category: types.Wireless, Secret: secret, Dir: w.dirs[0], Log: log, Port: w.port,
 		Route: func(realm string) (door.Route, error) {
 			if realm != "example.org" {
-				return door.Route{}, types.Refuse(radius.RealmUnknown, "nobody pays for %.64q", realm)
+				return door.Route{}, types.Refuse(wireless.RealmUnknown, "nobody pays for %.64q", realm)
 			}
 			return door.Route{Payer: w.wallet.Public(), Gateway: w.radsec}, nil
 		},

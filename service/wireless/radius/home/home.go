@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/role/bolt"
+	"github.com/cairn-network/cairn/service/wireless"
 	"github.com/cairn-network/cairn/service/wireless/radius"
 	"github.com/cairn-network/cairn/service/wireless/radius/eap"
 )
@@ -48,7 +49,7 @@ type Wallet interface {
 
 // Terms are what a device serves under.
 type Terms struct {
-	Price    uint64 // micro-credits for radius.Scale bytes
+	Price    uint64 // micro-credits for wireless.Scale bytes
 	Speed    uint64 // bit/s of the ask's class
 	Category types.Category
 }
@@ -191,7 +192,7 @@ func reject(r *radius.Request, p *radius.Packet, reason types.Reason) *radius.Pa
 		radius.ReturnState(p, r.Packet)
 	}
 	if reason == "" {
-		reason = radius.Refused
+		reason = wireless.IdPRefused
 	}
 	radius.SetReason(p, reason)
 	return p
@@ -201,7 +202,7 @@ func reject(r *radius.Request, p *radius.Packet, reason types.Reason) *radius.Pa
 func (h *Home) login(ctx context.Context, r *radius.Request) (*radius.Packet, error) {
 	user := rfc2865.UserName_GetString(r.Packet)
 	if radius.Realm(user) != h.config.Realm {
-		return nil, types.Refuse(radius.RealmUnknown, "user %.64q is not of %s", user, h.config.Realm)
+		return nil, types.Refuse(wireless.RealmUnknown, "user %.64q is not of %s", user, h.config.Realm)
 	}
 	ask, ok := radius.Ask(r.Packet)
 	if !ok {
@@ -217,10 +218,10 @@ func (h *Home) login(ctx context.Context, r *radius.Request) (*radius.Packet, er
 	now := h.config.Now()
 	byDevice := string(r.Peer[:])
 	if !h.wrong.may(byDevice, guessDevice, guessDeviceAgain, now) || !h.wrong.may(user, guessUser, guessUserAgain, now) {
-		return nil, types.Refuse(radius.Refused, "too many wrong passwords of %.64q or over this device", user)
+		return nil, types.Refuse(wireless.IdPRefused, "too many wrong passwords of %.64q or over this device", user)
 	}
 	p, user, err := h.authenticate(ctx, r, user)
-	if types.ReasonOf(err) == radius.Refused || p != nil && p.Code == codec.CodeAccessReject {
+	if types.ReasonOf(err) == wireless.IdPRefused || p != nil && p.Code == codec.CodeAccessReject {
 		h.wrong.wrong(byDevice, guessDeviceAgain, now)
 		h.wrong.wrong(user, guessUserAgain, now)
 	}
@@ -238,25 +239,25 @@ func (h *Home) authenticate(ctx context.Context, r *radius.Request, user string)
 		return p, user, err
 	case len(radius.EAP(r.Packet)) > 0:
 		if h.config.EAP == nil {
-			return nil, user, types.Refuse(radius.Refused, "EAP is not offered")
+			return nil, user, types.Refuse(wireless.IdPRefused, "EAP is not offered")
 		}
 		p, step, err := h.config.EAP.Answer(ctx, string(r.Peer[:]), r)
 		if err != nil {
 			return nil, user, err
 		}
 		if step.Err != nil {
-			return p, user, types.Refuse(radius.Refused, "%v", step.Err)
+			return p, user, types.Refuse(wireless.IdPRefused, "%v", step.Err)
 		}
 		if step.Accepted {
 			user = step.User
 		}
 		return p, user, nil
 	case h.config.Users == nil:
-		return nil, user, types.Refuse(radius.Refused, "only EAP is offered")
+		return nil, user, types.Refuse(wireless.IdPRefused, "only EAP is offered")
 	}
 	password, err := rfc2865.UserPassword_LookupString(r.Packet)
 	if err != nil {
-		return nil, user, types.Refuse(radius.Refused, "neither EAP nor PAP: %v", err)
+		return nil, user, types.Refuse(wireless.IdPRefused, "neither EAP nor PAP: %v", err)
 	}
 	if err := h.config.Users.Check(ctx, user, password); err != nil {
 		return nil, user, err
@@ -321,7 +322,7 @@ func (h *Home) device(key types.Key, terms Terms, ask types.Hash) (*device, erro
 		if len(h.devices) >= maxDevices {
 			return nil, types.Refuse(types.DeviceBusy, "%d devices are known", maxDevices)
 		}
-		d = &device{Key: key, Limit: radius.FirstLimit, changed: map[radius.SessionID]*radius.Session{}}
+		d = &device{Key: key, Limit: wireless.LimitOf(wireless.WiFi).First, changed: map[radius.SessionID]*radius.Session{}}
 		h.devices[key] = d
 	}
 	if epoch := h.config.Epoch(); d.Session == (types.SessionID{}) || d.Session.Expiry() <= epoch && d.Count == d.Units {
@@ -387,7 +388,7 @@ func (h *Home) count(r *radius.Request, rec *radius.Record, now time.Time) (sign
 	}
 	c, ok := openClass(h.config.ClassKey, rec.Class, r.Peer)
 	if age := now.Sub(c.begun); !ok || age < 0 || age > sessionLife+quietAfter {
-		return nil, nil, types.Refuse(radius.Refused, "accounting without a Class that this device was given, or of one that is over")
+		return nil, nil, types.Refuse(wireless.IdPRefused, "accounting without a Class that this device was given, or of one that is over")
 	}
 	if d == nil { // it was given before a restart, and nothing was counted
 		ask, ok := radius.Ask(r.Packet)
@@ -449,7 +450,7 @@ func (h *Home) sign(d *device, closed bool, now time.Time) (signed []byte, write
 	if unpaid == 0 || !half && !closed && now.Sub(time.Unix(d.At, 0)).Abs() < receiptEvery {
 		return d.Signed, nil, nil
 	}
-	amount, err := radius.Amount(d.Count, d.Price)
+	amount, err := wireless.Amount(d.Count, d.Price)
 	if err != nil {
 		return d.Signed, nil, err
 	}
@@ -464,7 +465,7 @@ func (h *Home) sign(d *device, closed bool, now time.Time) (signed []byte, write
 	d.Units, d.Amount, d.Signed, d.At = d.Count, amount, s.Encode(), now.Unix()
 	d.Seq++
 	if half {
-		d.Limit = radius.NextLimit(d.Limit)
+		d.Limit = wireless.LimitOf(wireless.WiFi).Next(d.Limit)
 	}
 	seq, key, raw := d.Seq, d.Key, types.Encode(d)
 	rows := map[radius.SessionID][]byte{}

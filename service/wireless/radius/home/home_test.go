@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/service/wireless/radius"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 // TestUsers: a file of users is read, and again when it is another; a line that is none is named, and the users of
@@ -34,7 +34,7 @@ func TestUsers(t *testing.T) {
 		}
 		check := func(user, password string, ok bool) {
 			t.Helper()
-			if err := u.Check(t.Context(), user, password); (err == nil) != ok || !ok && types.ReasonOf(err) != radius.Refused {
+			if err := u.Check(t.Context(), user, password); (err == nil) != ok || !ok && types.ReasonOf(err) != wireless.IdPRefused {
 				t.Errorf("%s %q: %v, want %v", user, password, err, ok)
 			}
 		}

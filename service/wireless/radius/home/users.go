@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/cairn-network/cairn/core/types"
-	"github.com/cairn-network/cairn/service/wireless/radius"
+	"github.com/cairn-network/cairn/service/wireless"
 )
 
 const (
@@ -131,7 +131,7 @@ func (u *Users) Check(_ context.Context, user, password string) error {
 		right = subtle.ConstantTimeCompare([]byte(s.clear), []byte(password)) == 1
 	}
 	if !known || !right {
-		return types.Refuse(radius.Refused, "wrong name or password")
+		return types.Refuse(wireless.IdPRefused, "wrong name or password")
 	}
 	return nil
 }
