@@ -39,7 +39,7 @@ test: build clients ## everything CI runs
 
 # The race detector needs C, for its test binaries only. It leaves out what has no goroutines of its own (the pure packages and the harness for
 # categories), and what takes many minutes there: all that links the chain, and the devices of storage.
-UNRACED := core/|chain/|cmd/|network|service/(energy|storage|servicetest|energy/study)$$|service/storage/provider
+UNRACED := core/|chain/|cmd/|network|internal/arch|service/((compute|energy|storage|wireless|servicetest|energy/study)$$|compute/fuel|wireless/pob|storage/provider)
 
 race: clients ## what has goroutines, under the race detector
 	CGO_ENABLED=1 $(GO) test -race -vet=off -short -timeout 30m $$($(GO) list ./... | grep -vE '/cairn/($(UNRACED))')
