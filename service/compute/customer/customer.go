@@ -41,6 +41,14 @@ type Config struct {
 	Devices  int           // connections of devices; default 1,024
 	Modules  int           // whose validity is remembered; default 1,024
 	Patience time.Duration // that a device of before a restart gets to dial in; default 30 s
+
+	step func(string) // tests stop the customer here
+}
+
+func (c *Config) at(name string) {
+	if c.step != nil {
+		c.step(name)
+	}
 }
 
 const (

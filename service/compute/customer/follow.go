@@ -428,6 +428,10 @@ func (c *Customer) finish(j *job, leaf bool) error {
 	j.rec.Bytes = j.out.Total()
 	rec, l := j.copy(), j.line
 	j.mu.Unlock()
+	if l != nil { // the device may have ended the job before the disk has that it accepted
+		l.io.Lock()
+		defer l.io.Unlock()
+	}
 	if err := c.books.putAnd(&rec, func(tx *bbolt.Tx) error {
 		if !leaf {
 			return nil

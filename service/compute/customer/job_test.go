@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairn-network/cairn/core/receipt"
 	"github.com/cairn-network/cairn/core/types"
 	"github.com/cairn-network/cairn/service/compute"
 	"github.com/cairn-network/cairn/service/compute/link"
@@ -409,5 +410,46 @@ func TestMarket(t *testing.T) {
 	}
 	if g.call("POST", "/jobs?price=3", module, &p); p.Passed["capacity"] != 1 || p.Passed["price"] != 2 || !strings.Contains(p.Message, "1 capacity, 2 price") {
 		t.Errorf("%+v", p)
+	}
+}
+
+// TestEndedBeforeKept: a device that is paid, and has ended, before the disk has that it accepted is paid once, and what was
+// signed is what the disk says afterwards. One that did nothing is done with as well.
+func TestEndedBeforeKept(t *testing.T) {
+	for name, p := range map[string]play{"paid": honest, "nothing to pay": func(r *run) error {
+		r.fuel = 0
+		s, at, err := r.join()
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		if err := r.write(s, at); err != nil {
+			return err
+		}
+		return r.finish(s, r.ended())
+	}} {
+		t.Run(name, func(t *testing.T) {
+			w, m := newWorld(t)
+			a := newDevice(t, w, "a", 4, p)
+			kept := make(chan struct{})
+			g := newGateway(t, m, Config{step: func(string) {
+				select {
+				case <-kept:
+				case <-time.After(300 * time.Millisecond): // long enough for the device to dial in, charge and end
+				}
+			}})
+			g.sees(1)
+			id := g.submit("")
+			close(kept)
+			r := g.result(id)
+			list, err := g.books.sessions(m.Payer(), a.Key(), compute.Wasm, w.Epoch())
+			var last receipt.Receipt
+			if name == "paid" {
+				last = a.last()
+			}
+			if err != nil || len(list) != 1 || list[0].Amount != r.Paid || list[0].Amount != last.Amount || list[0].Seq != last.Seq {
+				t.Errorf("paid %d, receipt %+v, on disk %+v, %v", r.Paid, last, list, err)
+			}
+		})
 	}
 }

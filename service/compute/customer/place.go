@@ -178,6 +178,9 @@ func (c *Customer) order(ctx context.Context, j *job, found *match.Found, class 
 			return err
 		}
 	}
+	// The device may have dialled in, and be paid, before this is on the disk: that must not be overwritten.
+	l.io.Lock()
+	defer l.io.Unlock()
 	l.mu.Lock()
 	if l.ask != nil && l.ask.Ask.Hash() != ask.Ask.Hash() {
 		l.mu.Unlock()
@@ -198,6 +201,7 @@ func (c *Customer) order(ctx context.Context, j *job, found *match.Found, class 
 	rec := j.copy()
 	j.changed()
 	j.mu.Unlock()
+	c.cfg.at("accepted")
 	// Both are on disk before the customer has its answer, in one write: a gateway that is killed has both or
 	// neither.
 	return c.books.putBoth(&rec, l.of, &kept)

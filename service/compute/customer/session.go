@@ -39,6 +39,7 @@ type sessions struct {
 // line is a session in use.
 type line struct {
 	of sessionOf
+	io sync.Mutex // held by who writes the session to the disk, from when it is read; taken before a job's lock
 
 	mu        sync.Mutex
 	session   session
@@ -159,6 +160,8 @@ func ceiling(price uint64) uint64 {
 
 // owe returns a receipt for so many units more, at a price: nil if they do not make a credit more.
 func (c *Customer) owe(l *line, wallet role.Wallet, units, price uint64) (*receipt.Signed, types.Credit, error) {
+	l.io.Lock()
+	defer l.io.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.session
